@@ -1,0 +1,1 @@
+"""What must hold: the physics of a vLLM deployment and one rule per file."""

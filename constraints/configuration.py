@@ -1,0 +1,66 @@
+"""Layout, flags and Configuration: one full point of the decision space.
+
+A `Layout` is the discrete, structural part (one Boolean of the CP-SAT model); `EngineFlags` are the integers that the
+model decides under that Boolean; a `Configuration` is both, with the number of separate servers.
+"""
+
+from pydantic import Field
+
+from vllm_opt.profiles.noun import Noun
+
+
+class Layout(Noun):
+    """One structural choice for one server."""
+
+    gpu: str = Field(description="SKU id")
+    tensor_parallel_size: int = Field(1, gt=0)
+    pipeline_parallel_size: int = Field(1, gt=0)
+    data_parallel_size: int = Field(1, gt=0, description="engine replicas inside one server")
+    decode_context_parallel_size: int = Field(1, gt=0)
+    expert_parallel: bool = False
+    quantization: str = Field("bf16", description="id in the quantisation catalogue; the resolved one, never 'native'")
+    checkpoint: str | None = Field(None, description="Hugging Face id to load; None: hypothetical")
+    kv_cache_dtype: str = "auto"
+    block_size: int | None = Field(None, gt=0, description="None: what the attention backend resolves")
+    enforce_eager: bool = False
+    enable_prefix_caching: bool = True
+    enable_chunked_prefill: bool = True
+    async_scheduling: bool = True
+    nodes: int = Field(1, gt=0, description="servers' nodes that one engine spans")
+
+    @property
+    def gpus_per_engine(self) -> int:
+        """GPUs of one engine: TP x PP."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def gpus_per_server(self) -> int:
+        """GPUs that one `vllm serve` uses: TP x PP x DP."""
+        return self.gpus_per_engine * self.data_parallel_size
+
+
+class EngineFlags(Noun):
+    """The integer flags of one `vllm serve`."""
+
+    gpu_memory_utilization: float = Field(gt=0, le=1)
+    max_model_len: int = Field(gt=0, description="tokens")
+    max_num_seqs: int = Field(gt=0, description="sequences per step")
+    max_num_batched_tokens: int = Field(gt=0, description="tokens per step")
+    num_gpu_blocks_override: int | None = Field(None, gt=0)
+    kv_cache_memory_bytes: int | None = Field(None, gt=0)
+    swap_space_gib: float | None = Field(None, ge=0)
+    kv_offloading_size_gib: float | None = Field(None, ge=0)
+    cpu_offload_gib: float = Field(0.0, ge=0)
+
+
+class Configuration(Noun):
+    """A layout, its flags and the number of separate servers."""
+
+    layout: Layout
+    flags: EngineFlags
+    replicas: int = Field(1, gt=0)
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs in all: replicas x TP x PP x DP."""
+        return self.replicas * self.layout.gpus_per_server

@@ -1,0 +1,1 @@
+"""How the best deployment is found, explained and shown."""

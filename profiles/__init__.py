@@ -1,0 +1,1 @@
+"""What exists: models, GPUs, quantisations, vLLM releases and prices, as frozen nouns with their data."""

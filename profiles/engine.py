@@ -1,0 +1,65 @@
+"""EngineProfile: one vLLM release; which flags exist, their defaults, and how its start-up memory adds up."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from vllm_opt.profiles.noun import Noun
+
+
+class FlagSpec(Noun):
+    """One `vllm serve` flag of a release."""
+
+    name: str = Field(description="without the leading dashes, e.g. 'max-model-len'")
+    short: tuple[str, ...] = Field((), description="short and alternative spellings, dashes included")
+    kind: Literal["bool", "int", "float", "str", "json", "human_int"] = "str"
+    negatable: bool = Field(False, description="--no-<name> exists")
+    choices: tuple[str, ...] | None = None
+    default: str | int | float | bool | None = None
+    default_note: str = Field("", description="how the default depends on the GPU or on other flags")
+    values: Literal["one", "many"] = "one"
+
+
+class BatchDefaults(Noun):
+    """Defaults of one hardware tier, first match wins (`engine/arg_utils.py:get_batch_defaults` in 0.33)."""
+
+    min_memory_gib: float = Field(ge=0, description="tier applies from this total memory on")
+    excluded_names: tuple[str, ...] = Field((), description="device-name parts that fall to the next tier")
+    max_num_batched_tokens: int = Field(gt=0)
+    max_num_seqs: int = Field(gt=0)
+
+
+class EngineProfile(Noun):
+    """One release. Version-dependent rules of memory planning are data here, never `if version` in the physics."""
+
+    version: str
+    engine: Literal["v0", "v1"]
+    released: str | None = None
+    interpolated: tuple[str, ...] = Field((), description="fields not read from this release's own source")
+    sources: tuple[str, ...] = Field(min_length=1)
+    flags: tuple[FlagSpec, ...]
+    removed_flags: dict[str, str] = Field(default_factory=dict, description="flag -> what to use instead")
+    gpu_memory_utilization: float = Field(gt=0, le=1)
+    batch_defaults: tuple[BatchDefaults, ...]
+    budget_rounding: Literal["ceil", "floor"] = Field(description="how total * utilization becomes bytes")
+    graphs_in_budget: bool = Field(description="the CUDA-graph estimate is subtracted before the KV cache is sized")
+    null_block_in_fit_check: bool = Field(description="start-up needs one block more than the longest request")
+    sliding_window_in_flight: Literal["none", "one_batch", "concurrent_batches"] = Field(
+        description="tokens in flight that a sliding window reserves per request"
+    )
+    printed_tokens: Literal["blocks_times_size", "blocks_over_groups", "concurrency_times_length"] = Field(
+        description="how 'GPU KV cache size: N tokens' is computed"
+    )
+    hybrid_kv_cache: bool = Field(description="sliding-window and state layers have their own KV groups")
+    default_block_size: int = Field(16, gt=0)
+    block_size_choices: tuple[int, ...] | None = Field(None, description="None: any positive integer")
+    kv_cache_dtypes: tuple[str, ...]
+    swap_space: Literal["capacity", "no_effect", "absent"] = Field(description="what --swap-space does")
+    default_swap_space_gib: float | None = None
+    kv_offloading: bool = Field(description="--kv-offloading-size exists")
+    chunked_prefill_default: Literal["on", "off", "on_above_32k"]
+    prefix_caching_default: bool
+    prefix_caching_default_hybrid: bool
+    async_scheduling_default: bool
+    reads_cuda_graph_estimate_flag: str | None = Field(None, description="environment variable that switches it")
+    max_graph_capture_size: int = Field(512, gt=0)

@@ -1,0 +1,53 @@
+"""GpuProfile: one purchasable GPU (SKU) as the CUDA runtime and its datasheet describe it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from vllm_opt.profiles.noun import Basis, Noun
+
+
+class Interconnect(Noun):
+    """How the GPUs of one node reach each other."""
+
+    kind: Literal["nvlink", "pcie", "infinity_fabric", "ethernet"]
+    gb_per_s_per_direction: float | None = Field(None, gt=0, description="10^9 bytes/s per GPU and direction")
+    gpus_joined: int | None = Field(None, description="GPUs that the fast link joins; None: the whole node")
+
+
+class GpuProfile(Noun):
+    """One SKU. Peaks are dense (no structured sparsity); memory is what the runtime reports, not marketing GB."""
+
+    id: str = Field(description="SKU id, e.g. 'h100-sxm'")
+    name: str = Field(description="the vendor's name")
+    aliases: tuple[str, ...] = Field((), description="other names that mean this SKU")
+    vendor: Literal["nvidia", "amd", "intel"]
+    architecture: str
+    compute_capability: tuple[int, int] | None = Field(None, description="CUDA compute capability; None off NVIDIA")
+    gfx: str | None = Field(None, description="AMD gfx target")
+    memory_bytes: int = Field(gt=0, description="total as the runtime reports it; the low end where a range is known")
+    memory_bytes_high: int = Field(gt=0, description="the high end of the same")
+    memory_basis: Basis
+    memory_note: str = Field("", description="how the total was derived when no machine reported it")
+    memory_gb_nominal: float = Field(gt=0, description="marketing size, 10^9 bytes")
+    memory_bandwidth_bytes_per_s: float = Field(gt=0)
+    bf16_flops_per_s: float | None = None
+    fp16_flops_per_s: float | None = None
+    fp8_flops_per_s: float | None = None
+    int8_ops_per_s: float | None = None
+    fp4_flops_per_s: float | None = None
+    unified_memory: bool = Field(False, description="CPU and GPU share the memory")
+    interconnect: Interconnect
+    gpus_per_node: int = Field(gt=0, description="GPUs in a usual server")
+    tdp_watts: float | None = Field(None, gt=0)
+    vllm_device_names: tuple[str, ...] = Field((), description="names that vLLM prints or keys its tuned kernels by")
+    sources: tuple[str, ...] = Field(min_length=1, description="addresses a reader can open")
+    note: str = ""
+
+    @property
+    def half_flops_per_s(self) -> float:
+        """Dense 16-bit peak: bf16, or fp16 where bf16 has no tensor core (T4, V100)."""
+        peak = self.bf16_flops_per_s or self.fp16_flops_per_s
+        if peak is None:
+            raise ValueError(f"GPU '{self.id}' lists no 16-bit peak")
+        return peak

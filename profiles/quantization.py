@@ -1,0 +1,48 @@
+"""Quantization: one way to store weights that vLLM can load."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from vllm_opt.profiles.noun import Noun
+
+
+class QualityEvidence(Noun):
+    """One published accuracy of a quantised model against its 16-bit parent."""
+
+    model: str = Field(description="model or family the figure was measured on")
+    recovery: float = Field(gt=0, le=1.5, description="score divided by the 16-bit score")
+    metric: str
+    source: str
+
+
+class Quantization(Noun):
+    """A weight format: bytes per weight, hardware it runs on, and what is known of its quality.
+
+    Bytes of a quantised matrix of N rows (outputs) and K columns (inputs):
+    `N*K*weight_bits/8 + scales + zero points`, scales by `scale_granularity`.
+    """
+
+    id: str = Field(description="name on the command line, e.g. 'fp8'")
+    names: tuple[str, ...] = Field((), description="other spellings, vLLM's own included")
+    title: str
+    weight_bits: int = Field(gt=0, description="bits of one stored weight without scales")
+    scale_granularity: Literal["none", "tensor", "channel", "block", "group"]
+    scale_bytes: int = Field(0, ge=0, description="bytes of one scale")
+    group_size: int | None = Field(None, gt=0, description="weights per scale along the input (group, block)")
+    zero_point_bits: int = Field(0, ge=0, description="bits of one zero point per group")
+    activation_bits: int = Field(16, description="precision of the activations in the product")
+    compute: Literal["half", "fp8", "int8", "fp4"] = Field(description="peak that applies where native")
+    compute_below_native: Literal["half", "fp8", "int8"] | None = None
+    kernel_path: str = Field(description="key into the latency constants, e.g. 'bf16', 'fp8', 'w4a16', 'nvfp4'")
+    min_capability: tuple[int, int] | None = Field(None, description="lowest CUDA capability that loads it")
+    native_capability: tuple[int, int] | None = Field(None, description="lowest capability with native arithmetic")
+    vendors: tuple[Literal["nvidia", "amd", "intel"], ...] = ("nvidia",)
+    activation_dtypes: tuple[str, ...] = Field(("bfloat16", "float16"), description="model dtypes it accepts")
+    experts_only: bool = Field(False, description="quantises routed experts only")
+    quantizes_at_load: bool = Field(False, description="vLLM can make it from a 16-bit checkpoint while loading")
+    load_flag: str | None = Field(None, description="value of --quantization that quantises at load (0.33)")
+    checkpoint_note: str = Field("", description="how to make a checkpoint of this format")
+    quality_median: float | None = Field(None, description="median recovery over published models; None: no evidence")
+    evidence: tuple[QualityEvidence, ...] = ()
+    sources: tuple[str, ...] = ()

@@ -13,7 +13,12 @@ from vllm_opt.profiles.noun import Noun
 
 
 class Attention(Noun):
-    """Multi-head, grouped-query or multi-query attention with a KV cache per token."""
+    """Multi-head, grouped-query or multi-query attention with a KV cache per token.
+
+    Weights, with H = hidden_size: q `H*heads*head_dim` (doubled by `output_gate`), k `H*kv*head_dim`, v `H*kv*v_head_dim`
+    (none with `keys_are_values`), o `heads*v_head_dim*H`; biases; q and k norms as `qk_norm` says; one sink per head.
+    A layer that `shares_kv_cache` has no k, v or k norm of its own.
+    """
 
     mixer: Literal["attention"] = "attention"
     kind: Literal["full", "sliding_window", "chunked_local"] = Field("full", description="which past tokens it reads")
@@ -25,8 +30,11 @@ class Attention(Noun):
     qkv_bias: bool = Field(False, description="q, k and v projections carry a bias")
     output_bias: bool = Field(False, description="the output projection carries a bias")
     qk_norm: Literal["none", "per_head", "all_heads"] = Field(
-        "none", description="RMS norm of q and k: none, one weight of head_dim each, or one over all heads together"
+        "none",
+        description="norm of q and k: none; one weight of head_dim for q and one for k, shared by all heads and kept "
+        "whole on every rank; or one weight per element of all heads (heads*head_dim and kv*head_dim)",
     )
+    scalar_gate_per_head: bool = Field(False, description="a gate projection of hidden_size x query heads (Step 3.5)")
     output_gate: bool = Field(False, description="the query projection is doubled by an output gate (Qwen3-Next)")
     sinks: bool = Field(False, description="one learned sink logit per query head (gpt-oss)")
     shares_kv_cache: bool = Field(False, description="reads another layer's cache and owns none (Gemma 3n and 4)")
@@ -34,7 +42,14 @@ class Attention(Noun):
 
 
 class LatentAttention(Noun):
-    """Multi-head latent attention (MLA): one latent vector per token and layer, never divided by TP."""
+    """Multi-head latent attention (MLA): one latent vector per token and layer, never divided by TP.
+
+    Weights, with H = hidden_size and `qk = qk_nope_head_dim + qk_rope_head_dim`: q_a `H*q_lora_rank` and q_b
+    `q_lora_rank*heads*qk` (or q `H*heads*qk`), kv_a `H*(kv_lora_rank + qk_rope_head_dim)`, kv_b
+    `kv_lora_rank*heads*(qk_nope_head_dim + v_head_dim)`, o `heads*v_head_dim*H`, norms `q_lora_rank + kv_lora_rank`.
+    The indexer adds wq_b `q_lora_rank*index_n_heads*index_head_dim`, wk `H*index_head_dim`, weights
+    `H*index_n_heads` and a LayerNorm of `2*index_head_dim`, all replicated on every rank.
+    """
 
     mixer: Literal["latent_attention"] = "latent_attention"
     num_attention_heads: int = Field(gt=0, description="query heads")
@@ -46,12 +61,23 @@ class LatentAttention(Noun):
     index_n_heads: int | None = Field(None, description="heads of the sparse-attention indexer (DeepSeek V3.2)")
     index_head_dim: int | None = Field(None, description="elements per indexer head")
     index_topk: int | None = Field(None, description="tokens that the indexer selects per query")
+    qkv_bias: bool = Field(False, description="q_a (or q) and kv_a projections carry a bias")
+    output_bias: bool = Field(False, description="the output projection carries a bias")
 
 
 class StateSpace(Noun):
     """A recurrent mixer whose state does not grow with the sequence (Mamba, gated delta net, lightning attention).
 
-    `vllm/model_executor/layers/mamba/mamba_utils.py` (0.33) holds the state shapes per kind.
+    `vllm/model_executor/layers/mamba/mamba_utils.py` (0.33) holds the state shapes per kind. Weights, with H =
+    hidden_size, I = num_heads*head_dim, G = num_groups, N = state_size:
+
+    - mamba1: in_proj `2*I*H`, conv `I*conv_kernel` (+ I bias), x_proj `I*(time_step_rank + 2*N)`, dt_proj
+      `time_step_rank*I + I`, A `I*N`, D `I`, out_proj `I*H`; `inner_norm` adds norms `time_step_rank + 2*N`.
+    - mamba2: in_proj `H*(2*I + 2*G*N + num_heads)`, conv over `I + 2*G*N` channels, `3*num_heads` (A, D, dt bias),
+      gated norm `I`, out_proj `I*H`.
+    - gated_delta_net: key width K = G*N; in_proj `H*(2*K + 2*I)`, b and a `H*2*num_heads`, conv over `2*K + I`,
+      `2*num_heads` (A, dt bias), gated norm `head_dim`, out_proj `I*H`.
+    - lightning: qkv `H*3*I`, output gate `H*I`, norm `I`, out_proj `I*H`; no convolution.
     """
 
     mixer: Literal["state_space"] = "state_space"
@@ -64,6 +90,7 @@ class StateSpace(Noun):
     time_step_rank: int = Field(0, ge=0, description="rank of the time-step projection (mamba1)")
     conv_bias: bool = Field(False, description="the convolution carries a bias")
     projection_bias: bool = Field(False, description="in_proj and out_proj carry a bias")
+    inner_norm: bool = Field(False, description="norms of dt, B and C inside the mixer (Jamba)")
     ssm_dtype: str | None = Field(None, description="dtype that the config asks for the recurrent state")
 
 
@@ -80,7 +107,13 @@ class DenseMlp(Noun):
 
 
 class Experts(Noun):
-    """A mixture of experts; each token passes `num_experts_per_tok` of them and all shared experts."""
+    """A mixture of experts; each token passes `num_experts_per_tok` of them and all shared experts.
+
+    Weights, with H = hidden_size, W = `latent_size` or H, and m = 3 if gated else 2 matrices: routed
+    `num_experts*m*W*moe_intermediate_size` (bias: `num_experts*((m - 1)*moe_intermediate_size + W)`), router
+    `H*num_experts` (+ num_experts with `router_bias`), shared `m*H*shared_expert_intermediate_size` (+ H with
+    `shared_expert_gate`), and `2*H*latent_size` for the projections into and out of the latent width.
+    """
 
     feed_forward: Literal["experts"] = "experts"
     num_experts: int = Field(gt=0, description="routed experts")
@@ -90,6 +123,7 @@ class Experts(Noun):
     gated: bool = Field(True, description="experts have gate and up projections; otherwise up only")
     bias: bool = Field(False, description="expert projections carry a bias (gpt-oss)")
     router_bias: bool = Field(False, description="the router carries a bias or score correction per expert")
+    router_dtype: Literal["model", "float32"] = Field("model", description="dtype of the router's weight")
     shared_expert_gate: bool = Field(False, description="a scalar gate multiplies the shared experts (Qwen)")
     latent_size: int | None = Field(None, description="routed experts work in this width instead of hidden_size")
 
@@ -98,7 +132,10 @@ FeedForward = Annotated[DenseMlp | Experts, Field(discriminator="feed_forward")]
 
 
 class DecoderLayer(Noun):
-    """One decoder layer: a token mixer, a feed-forward part, and its norms."""
+    """One decoder layer: a token mixer, a feed-forward part, and its norms.
+
+    Norms of q, k, latents and state-space blocks belong to the mixer, not to `norm_parameters`.
+    """
 
     mixer: Mixer | None = None
     feed_forward: FeedForward | None = None
@@ -107,12 +144,32 @@ class DecoderLayer(Noun):
     extra_parameters: int = Field(0, ge=0, description="other small 16-bit parameters, replicated on every rank")
 
 
+Part = Literal[
+    "attention", "indexer", "state_space", "dense_mlp", "experts", "shared_experts", "router", "lm_head", "vision"
+]
+"""A group of weight matrices that checkpoints quantise together."""
+
+
+class PartFormat(Noun):
+    """One part of a checkpoint that is stored in another format than the rest."""
+
+    part: Part
+    quantization: str = Field(description="id in the quantisation catalogue; 'bf16' means left unquantised")
+    layers: tuple[int, ...] | None = Field(None, description="decoder layers it holds for; None: all of them")
+
+
 class CheckpointQuantization(Noun):
-    """How the published checkpoint stores its weights (`quantization_config`)."""
+    """How the published checkpoint stores its weights (`quantization_config`).
+
+    Every linear layer is stored as `quantization`, except embeddings, norms, router and output head (16-bit, whatever
+    the format) and what `part_formats` names; where two entries name the same part, the later one wins.
+    """
 
     quantization: str = Field(description="id in the quantisation catalogue")
     group_size: int | None = Field(None, description="weights that share one scale; None: not grouped")
     ignored_modules: tuple[str, ...] = Field((), description="module names or patterns that stay 16-bit")
+    part_formats: tuple[PartFormat, ...] = Field((), description="parts stored in another format")
+    static_activation_scales: bool = Field(False, description="one stored input scale per quantised matrix")
     experts_only: bool = Field(False, description="only routed experts are quantised (gpt-oss)")
     kv_cache_dtype: str | None = Field(None, description="KV dtype that the checkpoint asks for, if any")
 
@@ -142,12 +199,20 @@ class ModelProfile(Noun):
     hidden_size: int = Field(gt=0, description="width of the residual stream")
     vocab_size: int = Field(gt=0, description="rows of the embedding")
     max_model_len: int = Field(gt=0, description="largest context vLLM derives from the config, in tokens")
+    default_max_model_len: int | None = Field(
+        None, gt=0, description="context vLLM takes when none is asked, where it is below max_model_len (LongRoPE)"
+    )
     dtype: Literal["bfloat16", "float16", "float32"] = Field("bfloat16", description="dtype of unquantised weights")
     tie_word_embeddings: bool = Field(False, description="the output head reuses the embedding")
     layer_kinds: tuple[DecoderLayer, ...] = Field(description="the distinct decoder layers")
     layer_pattern: tuple[int, ...] = Field(description="index into layer_kinds for each decoder layer, in order")
     final_norm_parameters: int = Field(ge=0, description="parameters of the norm before the output head")
-    extra_parameters: int = Field(0, ge=0, description="16-bit parameters outside layers, replicated on every rank")
+    extra_parameters: int = Field(
+        0, ge=0, description="other 16-bit parameters beside the embedding (first pipeline stage), on every TP rank"
+    )
+    per_layer_embedding_width: int = Field(
+        0, ge=0, description="columns of a second embedding of vocab_size rows, divided by TP (Gemma 3n and 4)"
+    )
     has_lm_head: bool = Field(True, description="the model has an output head over the vocabulary")
     vision: VisionTower | None = None
     native_quantization: CheckpointQuantization | None = Field(None, description="None: the checkpoint is 16-bit")

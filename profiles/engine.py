@@ -14,6 +14,7 @@ class FlagSpec(Noun):
     short: tuple[str, ...] = Field((), description="short and alternative spellings, dashes included")
     kind: Literal["bool", "int", "float", "str", "json", "human_int"] = "str"
     negatable: bool = Field(False, description="--no-<name> exists")
+    negative: tuple[str, ...] = Field((), description="every spelling that switches a bool off, dashes included")
     choices: tuple[str, ...] | None = None
     default: str | int | float | bool | None = None
     default_note: str = Field("", description="how the default depends on the GPU or on other flags")
@@ -25,8 +26,27 @@ class BatchDefaults(Noun):
 
     min_memory_gib: float = Field(ge=0, description="tier applies from this total memory on")
     excluded_names: tuple[str, ...] = Field((), description="device-name parts that fall to the next tier")
+    excluded_capabilities: tuple[tuple[int, int], ...] = Field(
+        (), description="CUDA capabilities that fall to the next tier (GB10 is 12.1)"
+    )
     max_num_batched_tokens: int = Field(gt=0)
     max_num_seqs: int = Field(gt=0)
+
+
+class GraphCapture(Noun):
+    """Which batch sizes a release captures as CUDA graphs (`_set_cudagraph_sizes`, `_BATCH_SIZES_TO_CAPTURE`).
+
+    Sizes are 1, 2, 4, then multiples of 8 below `coarse_from`, then multiples of `coarse_step`, up to
+    min(max_size, sequences_factor x max_num_seqs, max_num_batched_tokens).
+    """
+
+    max_size: int = Field(512, gt=0, description="largest captured batch")
+    max_size_capability_10: int = Field(512, gt=0, description="the same on CUDA capability 10.x")
+    sequences_factor: int | None = Field(None, gt=0, description="None: max_num_seqs does not bound the list")
+    bounded_by_batched_tokens: bool = Field(False, description="sizes above max_num_batched_tokens are dropped")
+    coarse_from: int = Field(256, gt=0, description="from here on the step is coarse_step")
+    coarse_step: int = Field(16, gt=0)
+    full_graphs: bool = Field(False, description="decode batches are captured a second time as one full graph")
 
 
 class EngineProfile(Noun):
@@ -63,3 +83,12 @@ class EngineProfile(Noun):
     async_scheduling_default: bool
     reads_cuda_graph_estimate_flag: str | None = Field(None, description="environment variable that switches it")
     max_graph_capture_size: int = Field(512, gt=0)
+    graph_capture: GraphCapture = Field(GraphCapture(), description="sizes that are captured as CUDA graphs")
+    quantizations: tuple[str, ...] = Field((), description="values that --quantization accepts")
+    profiles_max_model_len: bool = Field(
+        False, description="without chunked prefill the profile run feeds max_model_len tokens, at least 2048"
+    )
+    chunked_prefill_batched_tokens: int | None = Field(
+        None, description="default max_num_batched_tokens with chunked prefill; None: the batch_defaults tier"
+    )
+    engine_switch: str | None = Field(None, description="environment variable that selects the other engine")

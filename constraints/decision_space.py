@@ -1,0 +1,84 @@
+"""What a rule's `add` writes into: the CP-SAT model, its variables, and the modes under their Booleans.
+
+A mode is one (layout, max_num_batched_tokens, replicas) with the integer tables that follow from it; exactly one mode
+is chosen. `max_num_seqs` and `gpu_memory_utilization` are chosen from small grids by one Boolean per value, so that
+any table over them is linear. Memory inside the model is in KiB: demand rounded up, supply rounded down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
+
+    from vllm_opt.constraints.memory_ledger import MemoryTerms
+    from vllm_opt.profiles.workload import Targets
+
+KIB = 1024
+
+
+@dataclass(frozen=True)
+class SequencePoint:
+    """What one value of max_num_seqs means under one mode."""
+
+    max_num_seqs: int
+    outside_kv_kib: tuple[int, ...]
+    headroom_needed_kib: int
+    blocks_needed: int
+    ttft_us: int | None = None
+    tpot_us: int | None = None
+    ttft_bound_us: int | None = None
+    tpot_bound_us: int | None = None
+    e2e_us: int = 0
+    output_millitokens_per_s: int = 0
+    bound_millitokens_per_s: int = 0
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One (layout, max_num_batched_tokens, replicas) and its tables. Counts are per engine unless named otherwise."""
+
+    index: int
+    terms: MemoryTerms
+    gpu: str
+    max_num_batched_tokens: int
+    replicas: int
+    engines: int
+    gpu_count: int
+    microusd_per_hour: int | None
+    quality: float | None
+    block_kib: tuple[int, ...]
+    startup_blocks: int
+    blocks_per_request: int
+    points: tuple[SequencePoint, ...]
+    preference: int = 0
+
+
+@dataclass
+class DecisionSpace:
+    """The model under construction."""
+
+    model: cp_model.CpModel
+    modes: Sequence[Mode]
+    chosen: Sequence[cp_model.IntVar]
+    targets: Targets
+    sequence_choices: dict[int, cp_model.IntVar]
+    utilization_choices: dict[float, cp_model.IntVar]
+    max_num_seqs: cp_model.IntVar
+    num_gpu_blocks: cp_model.IntVar
+    max_num_batched_tokens: cp_model.IntVar
+    max_model_len: cp_model.IntVar
+    gpu_count: cp_model.IntVar
+    microusd_per_hour: cp_model.IntVar | None
+    model_limit_tokens: int
+
+    def table(self, mode: Mode, value: str, missing: int = 0) -> cp_model.LinearExprT:
+        """Return the linear expression of a `SequencePoint` field under `mode`: sum over S of value(S) x [S chosen]."""
+        terms = [getattr(point, value) for point in mode.points]
+        literals = [self.sequence_choices[point.max_num_seqs] for point in mode.points]
+        return sum(
+            (missing if number is None else number) * literal for number, literal in zip(terms, literals, strict=True)
+        )

@@ -12,7 +12,10 @@ class Interconnect(Noun):
 
     kind: Literal["nvlink", "pcie", "infinity_fabric", "ethernet"]
     gb_per_s_per_direction: float | None = Field(None, gt=0, description="10^9 bytes/s per GPU and direction")
-    gpus_joined: int | None = Field(None, description="GPUs that the fast link joins; None: the whole node")
+    gpus_joined: int | None = Field(None, gt=0, description="GPUs that the fast link joins; None: the whole node")
+    pcie_gb_per_s_per_direction: float | None = Field(
+        None, gt=0, description="host PCIe, 10^9 bytes/s: what applies beyond gpus_joined or without the bridge"
+    )
 
 
 class GpuProfile(Noun):
@@ -40,7 +43,7 @@ class GpuProfile(Noun):
     interconnect: Interconnect
     gpus_per_node: int = Field(gt=0, description="GPUs in a usual server")
     tdp_watts: float | None = Field(None, gt=0)
-    vllm_device_names: tuple[str, ...] = Field((), description="names that vLLM prints or keys its tuned kernels by")
+    vllm_device_names: tuple[str, ...] = Field((), description="names that vLLM prints and keys its tuned kernels by")
     sources: tuple[str, ...] = Field(min_length=1, description="addresses a reader can open")
     note: str = ""
 

@@ -16,6 +16,14 @@ class QualityEvidence(Noun):
     source: str
 
 
+class LoadFlag(Noun):
+    """The value of `--quantization` that makes this format from a 16-bit checkpoint while loading."""
+
+    value: str
+    since: str = Field(description="oldest vLLM release whose own source was read to accept it")
+    until: str | None = Field(None, description="newest release that accepts it; None: still accepted")
+
+
 class Quantization(Noun):
     """A weight format: bytes per weight, hardware it runs on, and what is known of its quality.
 
@@ -42,7 +50,26 @@ class Quantization(Noun):
     experts_only: bool = Field(False, description="quantises routed experts only")
     quantizes_at_load: bool = Field(False, description="vLLM can make it from a 16-bit checkpoint while loading")
     load_flag: str | None = Field(None, description="value of --quantization that quantises at load (0.33)")
+    load_flags: tuple[LoadFlag, ...] = Field((), description="the same by release; the newest that applies is used")
+    experts_only_at_load: bool = Field(False, description="at load only routed experts are quantised")
+    vllm_since: str | None = Field(None, description="oldest release read to load such checkpoints; None: all known")
+    vllm_until: str | None = Field(None, description="newest release that loads it without a plugin; None: still does")
+    capability_below: tuple[int, int] | None = Field(None, description="CUDA capability from which it is refused")
     checkpoint_note: str = Field("", description="how to make a checkpoint of this format")
     quality_median: float | None = Field(None, description="median recovery over published models; None: no evidence")
     evidence: tuple[QualityEvidence, ...] = ()
-    sources: tuple[str, ...] = ()
+    evidence_notes: tuple[str, ...] = Field((), description="published findings in words, which give no number")
+    sources: tuple[str, ...] = Field((), description="where each number was read")
+    note: str = ""
+
+    @property
+    def effective_bits(self) -> float:
+        """Bits per quantised weight with group scales and zero points; per-tensor and per-channel scales are not in.
+
+        `weight_bits + (8 * scale_bytes + zero_point_bits) / weights per scale`, where a block scale covers
+        `group_size * group_size` weights.
+        """
+        if self.group_size is None or self.scale_granularity not in ("group", "block"):
+            return float(self.weight_bits)
+        covered = self.group_size**2 if self.scale_granularity == "block" else self.group_size
+        return self.weight_bits + (8 * self.scale_bytes + self.zero_point_bits) / covered

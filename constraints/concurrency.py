@@ -1,0 +1,67 @@
+"""concurrency: the sequences asked are admitted, and the KV pool holds whatever the flags admit.
+
+    S * engines >= concurrency
+    N >= null_block + S * blocks_per_request(mean_context, T)
+
+so that nothing is preempted when every sequence reaches its mean context (by default the full target context).
+"""
+
+from vllm_opt.constraints.decision_space import DecisionSpace
+from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.violation import Violation
+
+
+def blocks_for_sequences(deployment: Deployment, sequences: int) -> int:
+    """KV blocks that `sequences` sequences of the mean context take in one engine, the null block included."""
+    kv, flags = deployment.terms.kv, deployment.flags
+    tokens = flags.max_num_batched_tokens
+    longest = kv.blocks_per_request(flags.max_model_len, tokens)
+    null_block = kv.startup_blocks(flags.max_model_len, tokens) - longest
+    return null_block + sequences * kv.blocks_per_request(deployment.targets.mean_context, tokens)
+
+
+class Concurrency:
+    """Every sequence that the flags admit has its KV blocks, and enough are admitted."""
+
+    name = "concurrency"
+
+    def check(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """Check admission over all engines, then the blocks of one engine."""
+        flags, targets = deployment.flags, deployment.targets
+        admitted = flags.max_num_seqs * deployment.engines
+        found = []
+        if admitted < targets.concurrency:
+            found.append(
+                Violation(
+                    rule=self.name,
+                    message=(
+                        f"max_num_seqs {flags.max_num_seqs} on {deployment.engines} engine(s) admits {admitted} "
+                        f"sequences, and {targets.concurrency} are asked; raise max_num_seqs or add replicas"
+                    ),
+                    needed=targets.concurrency,
+                    available=admitted,
+                    unit="sequences",
+                )
+            )
+        needed, available = blocks_for_sequences(deployment, flags.max_num_seqs), deployment.num_gpu_blocks
+        if available < needed:
+            found.append(
+                Violation(
+                    rule=self.name,
+                    message=(
+                        f"{flags.max_num_seqs} sequences of {targets.mean_context} tokens need {needed} KV blocks in "
+                        f"one engine, and the pool has {available}"
+                    ),
+                    needed=needed,
+                    available=available,
+                    unit="blocks",
+                )
+            )
+        return tuple(found)
+
+    def add(self, space: DecisionSpace) -> None:
+        """Admission is a constant bound per mode (its replicas are fixed); the pool is a table over max_num_seqs."""
+        for mode, chosen in zip(space.modes, space.chosen, strict=True):
+            least = -(-space.targets.concurrency // mode.engines)
+            space.model.add(space.max_num_seqs >= least).only_enforce_if(chosen)
+            space.model.add(space.num_gpu_blocks >= space.table(mode, "blocks_needed")).only_enforce_if(chosen)

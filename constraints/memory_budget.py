@@ -1,0 +1,54 @@
+"""memory_budget: everything vLLM keeps inside `gpu_memory_utilization x total` fits, with room for one full request.
+
+    weights + extras + activation(T, S) + non_torch + [v >= 0.21] graphs(S, T) + N * block_bytes <= round(u * total)
+    N >= null_block + blocks_per_request(max_model_len, T)
+
+per pipeline stage (vLLM 0.33 `v1/core/kv_cache_planning.py:_check_enough_kv_cache_memory`).
+"""
+
+from vllm_opt.constraints.decision_space import KIB, DecisionSpace
+from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.violation import Violation
+
+
+class MemoryBudget:
+    """The budget holds weights, activations, graphs and a KV pool for at least one full request."""
+
+    name = "memory_budget"
+
+    def check(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """Compare needed and available KV blocks on the smallest stage, in bytes."""
+        flags, terms = deployment.flags, deployment.terms
+        blocks = terms.kv.startup_blocks(flags.max_model_len, flags.max_num_batched_tokens)
+        for stage, available in enumerate(terms.available_kv_bytes(flags, deployment.confidence)):
+            needed = blocks * terms.kv.block_bytes[stage]
+            if available < needed or available <= 0:
+                where = f" on pipeline stage {stage}" if terms.stages > 1 else ""
+                return (
+                    Violation(
+                        rule=self.name,
+                        message=(
+                            f"one request of {flags.max_model_len} tokens needs {needed} bytes of KV cache{where}, "
+                            f"and {max(0, available)} bytes are left in the budget"
+                        ),
+                        needed=needed,
+                        available=max(0, available),
+                        unit="bytes",
+                    ),
+                )
+        return ()
+
+    def add(self, space: DecisionSpace) -> None:
+        """Add the sum per mode and stage, with the budget as a table over the utilisation steps."""
+        for mode, chosen in zip(space.modes, space.chosen, strict=True):
+            terms = mode.terms
+            budget = sum(
+                (terms.budget_bytes(utilization) // KIB) * literal
+                for utilization, literal in space.utilization_choices.items()
+            )
+            for stage, block_kib in enumerate(mode.block_kib):
+                outside = sum(
+                    point.outside_kv_kib[stage] * space.sequence_choices[point.max_num_seqs] for point in mode.points
+                )
+                space.model.add(outside + block_kib * space.num_gpu_blocks <= budget).only_enforce_if(chosen)
+            space.model.add(space.num_gpu_blocks >= mode.startup_blocks).only_enforce_if(chosen)

@@ -1,0 +1,48 @@
+"""startup_headroom: what lives outside the budget fits beside it.
+
+    total - round(u * total) >= context_and_communication                                        from 0.21 on
+    total - round(u * total) >= context_and_communication + max(0, graphs(S, T) - activation)    before
+
+vLLM 0.33 refuses at start-up when free memory is below the budget (`v1/worker/utils.py:request_memory`); before the
+graph estimate was part of the budget, graphs were captured after the activation peak had been freed.
+"""
+
+from vllm_opt.constraints.decision_space import KIB, DecisionSpace
+from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.violation import Violation
+
+
+class StartupHeadroom:
+    """The CUDA context and NCCL (and, in older releases, CUDA graphs) fit outside the budget."""
+
+    name = "startup_headroom"
+
+    def check(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """Compare total - budget with what must live there."""
+        flags, terms = deployment.flags, deployment.terms
+        available = terms.headroom_bytes(flags.gpu_memory_utilization)
+        needed = terms.headroom_needed_bytes(flags.max_num_batched_tokens, flags.max_num_seqs, deployment.confidence)
+        if available >= needed:
+            return ()
+        return (
+            Violation(
+                rule=self.name,
+                message=(
+                    f"gpu_memory_utilization {flags.gpu_memory_utilization:g} leaves {available} bytes for the CUDA "
+                    f"context, communication buffers and whatever is captured after profiling, which need {needed}; "
+                    "lower gpu_memory_utilization"
+                ),
+                needed=needed,
+                available=available,
+                unit="bytes",
+            ),
+        )
+
+    def add(self, space: DecisionSpace) -> None:
+        """Compare two tables: headroom over the utilisation steps, need over max_num_seqs."""
+        for mode, chosen in zip(space.modes, space.chosen, strict=True):
+            headroom = sum(
+                (mode.terms.headroom_bytes(utilization) // KIB) * literal
+                for utilization, literal in space.utilization_choices.items()
+            )
+            space.model.add(space.table(mode, "headroom_needed_kib") <= headroom).only_enforce_if(chosen)

@@ -1,0 +1,40 @@
+"""throughput: output tokens per second of all replicas, at the confidence asked, reach the floor."""
+
+import math
+
+from vllm_opt.constraints.decision_space import DecisionSpace
+from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.violation import Violation
+
+
+class Throughput:
+    """engines x X(S, T) / q(confidence) >= min_output_tokens_per_s."""
+
+    name = "throughput"
+
+    def check(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """Compare the lower quantile with the floor, in tokens per second."""
+        floor, performance = deployment.targets.min_output_tokens_per_s, deployment.performance
+        if floor is None or performance is None or performance.output_tokens_per_s >= floor:
+            return ()
+        return (
+            Violation(
+                rule=self.name,
+                message=(
+                    f"throughput is {performance.output_tokens_per_s:.1f} output tokens/s at the confidence asked, "
+                    f"below the floor of {floor:g}"
+                ),
+                needed=floor,
+                available=performance.output_tokens_per_s,
+                unit="tokens/s",
+            ),
+        )
+
+    def add(self, space: DecisionSpace) -> None:
+        """A table over max_num_seqs per mode, in thousandths of a token per second rounded down."""
+        floor = space.targets.min_output_tokens_per_s
+        if floor is None:
+            return
+        for mode, chosen in zip(space.modes, space.chosen, strict=True):
+            total = space.table(mode, "bound_millitokens_per_s")
+            space.model.add(total >= math.ceil(floor * 1000)).only_enforce_if(chosen)

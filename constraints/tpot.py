@@ -1,0 +1,36 @@
+"""tpot: the time per output token at full admitted load, at the confidence asked, stays under its limit."""
+
+import math
+
+from vllm_opt.constraints.decision_space import DecisionSpace
+from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.violation import Violation
+
+
+class TimePerOutputToken:
+    """TPOT(S, T) x q(confidence) <= max_tpot_ms; a request of one output token has no TPOT."""
+
+    name = "tpot"
+
+    def check(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """Compare the upper quantile with the limit, in milliseconds."""
+        limit, performance = deployment.targets.max_tpot_ms, deployment.performance
+        if limit is None or performance is None or performance.tpot_ms is None or performance.tpot_ms <= limit:
+            return ()
+        return (
+            Violation(
+                rule=self.name,
+                message=f"TPOT is {performance.tpot_ms:.1f} ms at the confidence asked, above the limit of {limit:g} ms",
+                needed=performance.tpot_ms,
+                available=limit,
+                unit="ms",
+            ),
+        )
+
+    def add(self, space: DecisionSpace) -> None:
+        """A table over max_num_seqs per mode, in whole microseconds rounded up."""
+        limit = space.targets.max_tpot_ms
+        if limit is None:
+            return
+        for mode, chosen in zip(space.modes, space.chosen, strict=True):
+            space.model.add(space.table(mode, "tpot_bound_us") <= math.floor(limit * 1000)).only_enforce_if(chosen)

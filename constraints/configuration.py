@@ -26,6 +26,7 @@ class Layout(Noun):
     enable_prefix_caching: bool = True
     enable_chunked_prefill: bool = True
     async_scheduling: bool = True
+    disable_hybrid_kv_cache_manager: bool = Field(False, description="windows keep every token, in one KV group")
     nodes: int = Field(1, gt=0, description="servers' nodes that one engine spans")
 
     @property

@@ -13,3 +13,11 @@ class Violation(Noun):
     needed: float | int | None = None
     available: float | int | None = None
     unit: str = ""
+
+
+class LayoutRefused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of the program
+    """vLLM would refuse to start with this layout; `violation` says which rule and why."""
+
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(violation.message)
+        self.violation = violation

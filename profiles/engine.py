@@ -92,3 +92,23 @@ class EngineProfile(Noun):
         None, description="default max_num_batched_tokens with chunked prefill; None: the batch_defaults tier"
     )
     engine_switch: str | None = Field(None, description="environment variable that selects the other engine")
+    kv_fit_check: Literal["groups", "layers", "pool_tokens"] = Field(
+        "groups",
+        description="what start-up compares with the pool: a longest request's blocks over all groups; the pages of "
+        "each layer before grouping; or only that the pool holds max_model_len tokens",
+    )
+    attention_blocks: Literal["backend", "platform"] = Field(
+        "backend", description="the block size follows from the chosen backend, or from a fixed table of the platform"
+    )
+    state_checkpoint_page: bool = Field(
+        True, description="prefix caching takes one more state page per request where the mixer can export it"
+    )
+    latent_blocks_by_platform: bool = Field(
+        False, description="with platform blocks: latent attention is forced to 64 tokens on 9.x and 128 on 10.x"
+    )
+    latent_row_elements: int = Field(
+        0, ge=0, description="least elements of one latent cache row (640 in releases that pad 576); 0: no padding"
+    )
+    latent_expanded_head_dim: int | None = Field(
+        None, gt=0, description="MLA models cache keys and values per head at this width; None: they cache the latent"
+    )

@@ -1,0 +1,239 @@
+"""Which attention backend vLLM picks for a layer, and the block size that follows.
+
+Sources: vLLM 0.33 `platforms/cuda.py:_get_backend_priorities`, `platforms/interface.py:update_block_size_for_backend`
+and the `supports_*` methods of `v1/attention/backends`.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from math import lcm
+
+from vllm_opt.constraints.kv_pages import TURBOQUANT_BITS, is_quantized
+from vllm_opt.constraints.violation import LayoutRefused, Violation
+
+Capability = tuple[int, int]
+
+_HALF = frozenset({"auto", "float16", "bfloat16"})
+_FP8 = frozenset({"fp8", "fp8_e4m3"})
+_PER_TOKEN_HEAD = frozenset({"int4_per_token_head", "int8_per_token_head", "fp8_per_token_head"})
+
+
+@dataclass(frozen=True)
+class AttentionNeed:
+    """What one kind of layer asks of its backend."""
+
+    head_size: int
+    kv_cache_dtype: str
+    capability: Capability | None
+    block_size: int | None = None
+    latent: bool = False
+    sparse: bool = False
+    sinks: bool = False
+    context_parallel: bool = False
+    query_heads: int = 0
+    qk_nope_head_dim: int = 128
+    index_topk: int = 0
+    unequal_value_heads: bool = False
+
+
+@dataclass(frozen=True)
+class AttentionBackend:
+    """One backend: the KV dtypes it reads and the kernel block sizes it has."""
+
+    name: str
+    kv_cache_dtypes: frozenset[str]
+    kernel_block_sizes: tuple[int, ...]
+    any_multiple: bool = False
+    latent: bool = False
+    sparse: bool = False
+
+    def supports_block_size(self, block_size: int) -> bool:
+        """Tell whether a block is a whole number of some kernel block."""
+        return any(block_size % size == 0 for size in self.kernel_block_sizes)
+
+    def largest_kernel_block(self, within: int) -> int:
+        """Return the largest kernel block of at most `within` tokens, or the smallest there is."""
+        if self.any_multiple:
+            return max(max(size, within // size * size) for size in self.kernel_block_sizes)
+        fitting = [size for size in self.kernel_block_sizes if size <= within]
+        return max(fitting) if fitting else min(self.kernel_block_sizes)
+
+
+FLASH_ATTN = AttentionBackend("FLASH_ATTN", _HALF | _FP8, (16,), any_multiple=True)
+FLASH_ATTN_512 = AttentionBackend("FLASH_ATTN", _HALF | _FP8, (64,))
+FLASH_ATTN_PAGE_128 = AttentionBackend("FLASH_ATTN", _HALF, (128,))
+FLASHINFER = AttentionBackend("FLASHINFER", _HALF | _FP8 | {"fp8_e5m2", "nvfp4", "nvfp4_4over6"}, (16, 32, 64))
+FLASHINFER_LARGE_PAGES = AttentionBackend("FLASHINFER", FLASHINFER.kv_cache_dtypes, (16, 32, 64, 128, 256, 512, 1024))
+TRITON_ATTN = AttentionBackend("TRITON_ATTN", _HALF | _FP8 | {"fp8_e5m2"} | _PER_TOKEN_HEAD, (16,), any_multiple=True)
+TURBOQUANT = AttentionBackend("TURBOQUANT", frozenset(TURBOQUANT_BITS), (16, 32, 64, 128))
+FLEX_ATTENTION = AttentionBackend("FLEX_ATTENTION", _HALF, (16,), any_multiple=True)
+
+FLASH_ATTN_MLA = AttentionBackend("FLASH_ATTN_MLA", _HALF, (16,), any_multiple=True, latent=True)
+FLASHMLA = AttentionBackend("FLASHMLA", _HALF | _FP8, (64,), latent=True)
+FLASHINFER_MLA = AttentionBackend("FLASHINFER_MLA", _HALF | _FP8, (32, 64), latent=True)
+CUTLASS_MLA = AttentionBackend("CUTLASS_MLA", _HALF | _FP8, (128,), latent=True)
+TRITON_MLA = AttentionBackend("TRITON_MLA", _HALF | _FP8, (16,), any_multiple=True, latent=True)
+FLASHMLA_SPARSE = AttentionBackend(
+    "FLASHMLA_SPARSE",
+    frozenset({"auto", "bfloat16", "fp8_ds_mla", "fp8", "nvfp4_ds_mla"}),
+    (64,),
+    any_multiple=True,
+    latent=True,
+    sparse=True,
+)
+FLASHINFER_MLA_SPARSE = AttentionBackend(
+    "FLASHINFER_MLA_SPARSE", _HALF | _FP8, (32,), any_multiple=True, latent=True, sparse=True
+)
+INDEXER = AttentionBackend("DEEPSEEK_V32_INDEXER", frozenset({"auto"}), (64,), latent=True, sparse=True)
+
+
+def _major(need: AttentionNeed) -> int:
+    return need.capability[0] if need.capability is not None else 0
+
+
+def _flash_attention(need: AttentionNeed) -> AttentionBackend | str:
+    major = _major(need)
+    if major < 8:
+        return "compute capability not supported"
+    if need.head_size % 8 or need.head_size > (512 if major in (9, 10, 11) else 256):
+        return "head_size not supported"
+    if need.sinks and major < 9:
+        return "sink not supported on compute capability < 9.0"
+    return _flash_attention_fp8(need) if is_quantized(need.kv_cache_dtype) else FLASH_ATTN
+
+
+def _flash_attention_fp8(need: AttentionNeed) -> AttentionBackend | str:
+    if need.kv_cache_dtype not in _FP8:
+        return "kv_cache_dtype not supported"
+    if _major(need) == 9 and need.head_size == 512:
+        return FLASH_ATTN_512
+    widest = {9: 256, 10: 128}.get(_major(need), 0)
+    if need.head_size <= widest:
+        return FLASH_ATTN
+    return "FP8 KV cache requires FA3 on SM90, FA4 with head_size=512 on SM90, or FA4 on SM100"
+
+
+def _flashinfer(need: AttentionNeed, kv_heads: int) -> AttentionBackend | str:
+    major = _major(need)
+    if need.unequal_value_heads or need.head_size not in (64, 128, 256, 512):
+        return "head_size not supported"
+    if need.kv_cache_dtype not in FLASHINFER.kv_cache_dtypes:
+        return "kv_cache_dtype not supported"
+    if need.kv_cache_dtype.startswith("nvfp4") and major != 10:
+        return "kv_cache_dtype not supported"
+    if major != 10:
+        return "preferred only on compute capability 10.x"
+    large_pages = kv_heads > 0 and need.query_heads // kv_heads > 1
+    return FLASHINFER_LARGE_PAGES if large_pages else FLASHINFER
+
+
+def _triton(need: AttentionNeed) -> AttentionBackend | str:
+    if need.head_size < 32:
+        return "head_size not supported"
+    if need.kv_cache_dtype not in TRITON_ATTN.kv_cache_dtypes:
+        return "kv_cache_dtype not supported"
+    return TRITON_ATTN
+
+
+def _turboquant(need: AttentionNeed) -> AttentionBackend | str:
+    if need.kv_cache_dtype not in TURBOQUANT.kv_cache_dtypes:
+        return "kv_cache_dtype not supported"
+    return "attention sinks not supported" if need.sinks else TURBOQUANT
+
+
+def _dense_candidates(need: AttentionNeed, kv_heads: int) -> list[tuple[str, AttentionBackend | str]]:
+    flash = ("FLASH_ATTN", _flash_attention(need))
+    flashinfer = ("FLASHINFER", _flashinfer(need, kv_heads))
+    first = [flashinfer, flash] if _major(need) == 10 else [flash, flashinfer]
+    return [*first, ("TRITON_ATTN", _triton(need)), ("TURBOQUANT", _turboquant(need))]
+
+
+def _latent_candidates(need: AttentionNeed) -> list[tuple[str, AttentionBackend | str]]:
+    major = _major(need)
+    if need.sparse:
+        return _sparse_candidates(need)
+    supported = {
+        9: (FLASH_ATTN_MLA, FLASHMLA, TRITON_MLA),
+        10: (FLASHINFER_MLA, CUTLASS_MLA, FLASHMLA, TRITON_MLA),
+    }.get(major, (TRITON_MLA,))
+    return [(backend.name, _latent_reason(backend, need)) for backend in supported]
+
+
+def _latent_reason(backend: AttentionBackend, need: AttentionNeed) -> AttentionBackend | str:
+    if need.kv_cache_dtype not in backend.kv_cache_dtypes:
+        return "kv_cache_dtype not supported"
+    if backend is FLASHINFER_MLA and need.qk_nope_head_dim not in (64, 128, 192):
+        return f"FlashInfer MLA kernel requires qk_nope_head_dim in [64, 128, 192], but got {need.qk_nope_head_dim}"
+    if backend in (FLASHMLA, CUTLASS_MLA, FLASHINFER_MLA) and need.head_size not in (320, 512, 576):
+        return "head_size not supported"
+    return backend
+
+
+def _sparse_candidates(need: AttentionNeed) -> list[tuple[str, AttentionBackend | str]]:
+    major = _major(need)
+    if major == 10:
+        flashinfer_first = is_quantized(need.kv_cache_dtype) or need.query_heads <= 16
+        order = (
+            [FLASHINFER_MLA_SPARSE, FLASHMLA_SPARSE] if flashinfer_first else [FLASHMLA_SPARSE, FLASHINFER_MLA_SPARSE]
+        )
+    elif major == 9:
+        order = [FLASHMLA_SPARSE]
+    else:
+        return [("FLASHMLA_SPARSE", "compute capability not supported")]
+    return [(backend.name, _latent_reason(backend, need)) for backend in order]
+
+
+def _off_cuda(need: AttentionNeed) -> tuple[str, AttentionBackend | str]:
+    """Return the Triton backends as the stand-in for AMD and Intel, whose own all take multiples of 16 tokens."""
+    if need.latent:
+        return ("TRITON_MLA", _latent_reason(TRITON_MLA, need))
+    return ("TRITON_ATTN", _triton(need))
+
+
+def choose_backend(need: AttentionNeed, kv_heads: int = 0) -> AttentionBackend:
+    """Return the first backend in vLLM's order that accepts the layer.
+
+    Raises:
+        LayoutRefused: none accepts it; the message carries each backend's reason, as vLLM's does.
+    """
+    if need.capability is None:
+        candidates: list[tuple[str, AttentionBackend | str]] = [_off_cuda(need)]
+    else:
+        candidates = _latent_candidates(need) if need.latent else _dense_candidates(need, kv_heads)
+    reasons: list[str] = []
+    for name, backend in candidates:
+        if isinstance(backend, str):
+            reasons.append(f"{name}: [{backend}]")
+        elif need.block_size is not None and not backend.supports_block_size(need.block_size):
+            reasons.append(f"{name}: [block_size not supported]")
+        else:
+            return backend
+    raise LayoutRefused(
+        Violation(
+            rule="compatibility",
+            message=(
+                f"No valid attention backend found for cuda with head_size={need.head_size}, "
+                f"kv_cache_dtype={need.kv_cache_dtype}, block_size={need.block_size}, use_mla={need.latent}. "
+                f"Reasons: {{{', '.join(reasons)}}}."
+            ),
+        )
+    )
+
+
+def preferred_block_size(backends: tuple[AttentionBackend, ...], default: int) -> int:
+    """Return the default block if every backend takes it, else the smallest size that all of them accept.
+
+    Raises:
+        LayoutRefused: the backends share no block size.
+    """
+    if all(backend.supports_block_size(default) for backend in backends):
+        return default
+    if len(backends) == 1:
+        return min(backends[0].kernel_block_sizes)
+    candidates = sorted({lcm(*sizes) for sizes in product(*(b.kernel_block_sizes for b in backends))})
+    for candidate in candidates:
+        if all(backend.supports_block_size(candidate) for backend in backends):
+            return candidate
+    names = ", ".join(backend.name for backend in backends)
+    message = f"The attention backends share no supported KV cache block size ({names})."
+    raise LayoutRefused(Violation(rule="compatibility", message=message))

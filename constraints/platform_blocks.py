@@ -1,0 +1,42 @@
+"""Block sizes of releases that fix them per platform before the backend is chosen.
+
+Sources: vLLM 0.8.5 and 0.11.0 `platforms/cuda.py:check_and_update_config`; 0.6.6 `config.py:CacheConfig`.
+"""
+
+from collections.abc import Sequence
+
+from vllm_opt.constraints.configuration import Layout
+from vllm_opt.constraints.violation import LayoutRefused, Violation
+from vllm_opt.profiles.engine import EngineProfile
+from vllm_opt.profiles.gpu import GpuProfile
+from vllm_opt.profiles.model import Attention, LatentAttention
+
+FLASHMLA_BLOCK_TOKENS = 64
+CUTLASS_MLA_BLOCK_TOKENS = 128
+
+
+def platform_block_size(
+    mixers: Sequence[Attention | LatentAttention], layout: Layout, engine: EngineProfile, gpu: GpuProfile
+) -> int:
+    """Return the block size: 64 for MLA on Hopper (FlashMLA), 128 on Blackwell (CUTLASS), else the flag or default.
+
+    Raises:
+        LayoutRefused: the flag's value is not among the release's choices.
+    """
+    asked = layout.block_size
+    if asked is not None and engine.block_size_choices is not None and asked not in engine.block_size_choices:
+        choices = ", ".join(str(choice) for choice in engine.block_size_choices)
+        raise LayoutRefused(
+            Violation(
+                rule="compatibility",
+                message=f"--block-size: invalid choice: {asked} (choose from {choices}) in vLLM {engine.version}",
+                needed=asked,
+            )
+        )
+    capability = gpu.compute_capability
+    if engine.latent_blocks_by_platform and capability and any(isinstance(m, LatentAttention) for m in mixers):
+        if capability[0] == 9:
+            return FLASHMLA_BLOCK_TOKENS
+        if capability[0] == 10:
+            return CUTLASS_MLA_BLOCK_TOKENS
+    return asked or engine.default_block_size

@@ -1,0 +1,166 @@
+"""Bytes of one sharded weight tensor in one storage format, scales, zero points and small scalars included.
+
+Shapes of the parameters that vLLM 0.33 allocates before loading: `layers/quantization/{fp8,auto_awq,auto_gptq,modelopt,
+mxfp4,moe_wna16}.py` and `compressed_tensors/`.
+"""
+
+from math import gcd
+from typing import Literal, NamedTuple
+
+from vllm_opt.profiles.model import CheckpointQuantization
+from vllm_opt.profiles.quantization import Quantization
+
+HALF_BYTES = 2
+SCALE_BLOCK = 128
+Method = Literal["none", "fp8", "compressed-tensors", "modelopt", "awq", "gptq", "mxfp4"]
+"""The loader inside vLLM: formats with equal scales still differ by a few scalars per matrix."""
+
+
+class StorageFormat(NamedTuple):
+    """How one matrix is stored. `group` counts input columns per scale; for blocks it is the side of the square."""
+
+    bits: int
+    granularity: Literal["none", "tensor", "channel", "block", "group"]
+    scale_bytes: int
+    group: int
+    zero_point_bits: int
+    method: Method
+    static_input_scale: bool = False
+
+    @property
+    def attention_scalar_bytes(self) -> int:
+        """Bytes of the KV-cache and query scales that vLLM keeps per attention layer (not for MLA).
+
+        fp8 and modelopt: four 2-byte scalars; compressed-tensors: three 4-byte scales and three 2-byte zero points.
+        """
+        return {"fp8": 8, "modelopt": 8, "compressed-tensors": 18}.get(self.method, 0)
+
+
+UNQUANTIZED = StorageFormat(16, "none", 0, 1, 0, "none")
+
+_STANDARD = {
+    "bf16": UNQUANTIZED,
+    "fp16": UNQUANTIZED,
+    "fp8": StorageFormat(8, "tensor", 4, 1, 0, "fp8"),
+    "fp8_tensor": StorageFormat(8, "tensor", 4, 1, 0, "fp8"),
+    "fp8_channel": StorageFormat(8, "channel", 4, 1, 0, "compressed-tensors"),
+    "fp8_block": StorageFormat(8, "block", 4, SCALE_BLOCK, 0, "fp8"),
+    "nvfp4": StorageFormat(4, "group", 1, 16, 0, "modelopt"),
+    "mxfp4": StorageFormat(4, "group", 1, 32, 0, "mxfp4"),
+    "mxfp8": StorageFormat(8, "group", 1, 32, 0, "modelopt"),
+}
+
+
+def standard_format(quantization_id: str) -> StorageFormat | None:
+    """Return the format of a part of a mixed checkpoint, or None when the id is not one that mixed checkpoints use."""
+    return _STANDARD.get(quantization_id)
+
+
+def storage_format(quantization: Quantization, native: CheckpointQuantization | None = None) -> StorageFormat:
+    """Return the format of `quantization`, with the group size and static scales of a published checkpoint if given."""
+    group = (native.group_size if native else None) or quantization.group_size or 1
+    method = _method(quantization)
+    static = native.static_activation_scales if native else False
+    if quantization.scale_granularity == "none":
+        return UNQUANTIZED
+    return StorageFormat(
+        quantization.weight_bits,
+        quantization.scale_granularity,
+        quantization.scale_bytes,
+        group,
+        quantization.zero_point_bits,
+        method,
+        static,
+    )
+
+
+def _method(quantization: Quantization) -> Method:
+    """Return the loader, told by the shape of the scales; GPTQ only by its name, as AWQ stores the same bytes."""
+    if quantization.scale_granularity == "none":
+        return "none"
+    if quantization.scale_granularity in ("tensor", "block"):
+        return "fp8"
+    if quantization.scale_granularity == "channel":
+        return "compressed-tensors"
+    if quantization.zero_point_bits:
+        return "gptq" if "gptq" in quantization.id else "awq"
+    if quantization.scale_bytes == 1:
+        return "mxfp4" if quantization.id.startswith(("mxfp4", "gpt")) else "modelopt"
+    return "compressed-tensors"
+
+
+def linear_bytes(row_groups: tuple[int, ...], columns: int, storage: StorageFormat) -> int:
+    """Return the bytes of one linear weight of `sum(row_groups)` rows by `columns`, as one rank allocates it.
+
+    With n = rows x columns: weights `n * bits / 8` plus, by granularity,
+    tensor: 4 bytes per row group (twice with a static input scale); channel: 4 bytes per row;
+    block: 4 bytes per started block of 128 x 128; group: per started group of columns a scale and a zero point.
+    NVFP4 adds a weight and an input scale of 4 bytes per row group; compressed-tensors int4 the shape (16 bytes).
+    """
+    rows = sum(row_groups)
+    if storage.granularity == "none":
+        return rows * columns * HALF_BYTES
+    stored = -(-rows * columns * storage.bits // 8)
+    if storage.granularity == "tensor":
+        return stored + storage.scale_bytes * len(row_groups) * (2 if storage.static_input_scale else 1)
+    if storage.granularity == "channel":
+        return stored + storage.scale_bytes * rows
+    if storage.granularity == "block":
+        return stored + storage.scale_bytes * -(-rows // storage.group) * -(-columns // storage.group)
+    return stored + _group_scales(rows, columns, storage) + _linear_scalars(len(row_groups), storage)
+
+
+def _group_scales(rows: int, columns: int, storage: StorageFormat) -> int:
+    groups = rows * -(-columns // storage.group)
+    return groups * storage.scale_bytes + -(-groups * storage.zero_point_bits // 8)
+
+
+def _linear_scalars(row_groups: int, storage: StorageFormat) -> int:
+    if _is_nvfp4(storage):
+        return 8 * row_groups
+    return 16 if storage.method == "compressed-tensors" else 0
+
+
+def _is_nvfp4(storage: StorageFormat) -> bool:
+    return storage.bits == 4 and storage.group == 16 and storage.scale_bytes == 1
+
+
+def expert_bytes(row_groups: tuple[int, ...], columns: int, intermediate: int, storage: StorageFormat) -> int:
+    """Return the bytes of one matrix of one routed expert, whose shard of the inner width is `intermediate`.
+
+    As `linear_bytes`, but scale grids that the inner width does not divide are refined: blocks to their greatest common
+    divisor with it (`fused_moe/oracle/fp8.py`), int4 groups by halving (`moe_wna16.py`, which also drops GPTQ's zero points).
+    GPTQ allocates a 2-byte bias per row.
+    """
+    rows = sum(row_groups)
+    stored = -(-rows * columns * storage.bits // 8)
+    if storage.granularity == "none":
+        return rows * columns * HALF_BYTES
+    if storage.granularity == "tensor":
+        return stored + storage.scale_bytes * (len(row_groups) + storage.static_input_scale)
+    if storage.granularity == "channel":
+        return stored + storage.scale_bytes * rows
+    if storage.granularity == "block":
+        side = gcd(storage.group, intermediate)
+        return stored + storage.scale_bytes * -(-rows // side) * -(-columns // side)
+    return _grouped_expert_bytes(row_groups, columns, intermediate, storage, stored)
+
+
+def _grouped_expert_bytes(
+    row_groups: tuple[int, ...], columns: int, intermediate: int, storage: StorageFormat, stored: int
+) -> int:
+    rows = sum(row_groups)
+    if storage.method in ("awq", "gptq") and intermediate % storage.group:
+        group = storage.group
+        while intermediate % group and group > 32:
+            group //= 2
+        zero_point_bits = 0 if storage.method == "gptq" else storage.zero_point_bits
+        return stored + _group_scales(rows, columns, storage._replace(group=group, zero_point_bits=zero_point_bits))
+    scalars = 0
+    if _is_nvfp4(storage):
+        scalars = 8 * len(row_groups)
+    elif storage.method == "compressed-tensors":
+        scalars = 4
+    elif storage.method == "gptq":
+        scalars = HALF_BYTES * rows
+    return stored + _group_scales(rows, columns, storage) + scalars

@@ -5,7 +5,8 @@ from pydantic import Field
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.weight_formats import storage_of_parts
 from vllm_opt.constraints.weight_storage import HALF_BYTES, linear_bytes
-from vllm_opt.constraints.weight_tensors import Role, WeightTensor, layer_tensors
+from vllm_opt.constraints.weight_tensor import Role, WeightTensor
+from vllm_opt.constraints.weight_tensors import layer_tensors
 from vllm_opt.constraints.weights import Shards, WeightTable, pads_for_hopper, tensor_bytes
 from vllm_opt.profiles.model import Attention, DecoderLayer, Experts, ModelProfile
 from vllm_opt.profiles.noun import Noun
@@ -47,10 +48,10 @@ class WeightBreakdown(Noun):
 
 
 def weight_breakdown(model: ModelProfile, quantization: Quantization, gpu: str = "h100") -> WeightBreakdown:
-    """Return parameters and bytes by part at TP 1, PP 1; `gpu` is the SKU id that decides the padding of mxfp4 experts."""
+    """Return parameters and bytes by part at TP 1, PP 1; the SKU id `gpu` decides how mxfp4 experts are padded."""
     table = WeightTable(model, quantization)
     layout = Layout(gpu=gpu, quantization=quantization.id)
-    shards = Shards(1, 1, False, pads_for_hopper(layout, None))
+    shards = Shards(1, 1, expert_parallel=False, hopper_padding=pads_for_hopper(layout, None))
     parameters: dict[str, int] = {}
     stored: dict[str, int] = {}
     for index, (kind, overrides) in enumerate(table.variants):
@@ -129,7 +130,7 @@ def parameter_count(model: ModelProfile) -> int:
 
 
 def active_parameter_count(model: ModelProfile) -> int:
-    """Return the parameters that one text token uses: all but the routed experts it does not pass, and the vision part."""
+    """Return the parameters that one text token uses: all but vision and the routed experts it does not pass."""
     idle = 0
     for index, kind in enumerate(model.layer_kinds):
         if isinstance(kind.feed_forward, Experts):

@@ -128,9 +128,9 @@ def _is_nvfp4(storage: StorageFormat) -> bool:
 def expert_bytes(row_groups: tuple[int, ...], columns: int, intermediate: int, storage: StorageFormat) -> int:
     """Return the bytes of one matrix of one routed expert, whose shard of the inner width is `intermediate`.
 
-    As `linear_bytes`, but scale grids that the inner width does not divide are refined: blocks to their greatest common
-    divisor with it (`fused_moe/oracle/fp8.py`), int4 groups by halving (`moe_wna16.py`, which also drops GPTQ's zero points).
-    GPTQ allocates a 2-byte bias per row.
+    As `linear_bytes`, but scale grids that the inner width does not divide are refined: blocks to their greatest
+    common divisor with it (`fused_moe/oracle/fp8.py`), int4 groups by halving (`moe_wna16.py`, which also drops the
+    zero points of GPTQ). GPTQ allocates a 2-byte bias per row.
     """
     rows = sum(row_groups)
     stored = -(-rows * columns * storage.bits // 8)

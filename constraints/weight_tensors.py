@@ -1,70 +1,11 @@
-"""The weight tensors that vLLM allocates for one model: shapes, how tensor parallelism divides them, and their part.
+"""The weight tensors that vLLM allocates for one decoder layer, by kind of mixer and feed-forward part.
 
-Shapes follow `vllm/model_executor/layers/{linear,vocab_parallel_embedding,mamba/*}.py` and `fused_moe/layer.py` (0.33).
-A fused projection (qkv, gate and up) is one tensor of several row groups, because scales are stored per group.
+Shapes follow `vllm/model_executor/layers/linear.py`, `mla.py`, `fused_moe/layer.py` and the model files of vLLM 0.33.
 """
 
-from typing import Literal, NamedTuple
-
+from vllm_opt.constraints.recurrent_tensors import state_space_tensors
+from vllm_opt.constraints.weight_tensor import Role, Rows, WeightTensor, split, vector, whole
 from vllm_opt.profiles.model import Attention, DecoderLayer, DenseMlp, Experts, LatentAttention, Part, StateSpace
-
-Role = Literal[
-    "attention", "state_space", "dense_mlp", "shared_experts", "router", "routed_experts", "norm", "embedding",
-    "lm_head", "vision",
-]  # fmt: skip
-"""What a tensor is for, in reports and in the latency model."""
-
-
-class Rows(NamedTuple):
-    """Output rows that tensor parallelism deals out in whole pieces; a rank always holds at least one piece."""
-
-    size: int
-    pieces: int
-
-    def on_rank(self, ranks: int) -> int:
-        """Return the rows of the fullest rank: `size / pieces * ceil(pieces / ranks)`; KV heads are replicated so."""
-        return self.size // self.pieces * -(-self.pieces // ranks)
-
-
-class WeightTensor(NamedTuple):
-    """One weight matrix (or vector) of a layer, with its bias.
-
-    `part` decides the format it is stored in (None: always unquantised); `copies` is the number of experts.
-    `element_bytes` is None where the model's dtype applies.
-    """
-
-    name: str
-    role: Role
-    part: Part | None
-    rows: tuple[Rows, ...]
-    columns: int
-    columns_sharded: bool = False
-    row_bias: bool = False
-    copies: int = 1
-    element_bytes: int | None = None
-
-    @property
-    def parameters(self) -> int:
-        """Elements over all ranks and copies, bias included."""
-        rows = sum(part.size for part in self.rows)
-        return self.copies * rows * (self.columns + self.row_bias)
-
-
-def whole(size: int) -> Rows:
-    """Return rows that every rank holds whole."""
-    return Rows(size, 1)
-
-
-def split(size: int) -> Rows:
-    """Return rows that are divided evenly."""
-    return Rows(size, size)
-
-
-def vector(
-    name: str, role: Role, size: int, *, sharded: bool = False, element_bytes: int | None = None
-) -> WeightTensor:
-    """Return an unquantised vector such as a norm."""
-    return WeightTensor(name, role, None, (Rows(size, size if sharded else 1),), 1, element_bytes=element_bytes)
 
 
 def layer_tensors(layer: DecoderLayer, hidden_size: int) -> tuple[WeightTensor, ...]:
@@ -102,9 +43,16 @@ def attention_tensors(mixer: Attention, hidden_size: int) -> list[WeightTensor]:
     output_columns = heads * mixer.v_head_dim
     tensors = [
         WeightTensor("qkv_proj", "attention", "attention", qkv, hidden_size, row_bias=mixer.qkv_bias),
-        WeightTensor("o_proj", "attention", "attention", (whole(hidden_size),), output_columns, columns_sharded=True,
-                     row_bias=mixer.output_bias),
-    ]  # fmt: skip
+        WeightTensor(
+            "o_proj",
+            "attention",
+            "attention",
+            (whole(hidden_size),),
+            output_columns,
+            columns_sharded=True,
+            row_bias=mixer.output_bias,
+        ),
+    ]
     if mixer.scalar_gate_per_head:
         tensors.append(WeightTensor("g_proj", "attention", "attention", (Rows(heads, heads),), hidden_size))
     tensors += _query_key_norms(mixer)
@@ -144,10 +92,17 @@ def latent_attention_tensors(mixer: LatentAttention, hidden_size: int) -> list[W
     up = Rows(heads * (mixer.qk_nope_head_dim + mixer.v_head_dim), heads)
     tensors += [
         WeightTensor("kv_b_proj", "attention", "attention", (up,), mixer.kv_lora_rank),
-        WeightTensor("o_proj", "attention", "attention", (whole(hidden_size),), heads * mixer.v_head_dim,
-                     columns_sharded=True, row_bias=mixer.output_bias),
+        WeightTensor(
+            "o_proj",
+            "attention",
+            "attention",
+            (whole(hidden_size),),
+            heads * mixer.v_head_dim,
+            columns_sharded=True,
+            row_bias=mixer.output_bias,
+        ),
         vector("latent_norms", "norm", mixer.kv_lora_rank + (mixer.q_lora_rank or 0)),
-    ]  # fmt: skip
+    ]
     return tensors + _indexer_tensors(mixer, hidden_size)
 
 
@@ -164,84 +119,21 @@ def _indexer_tensors(mixer: LatentAttention, hidden_size: int) -> list[WeightTen
     ]
 
 
-def state_space_tensors(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
-    """Return the tensors of one recurrent block, by kind."""
-    by_kind = {"mamba1": _mamba1, "mamba2": _mamba2, "gated_delta_net": _gated_delta_net, "lightning": _lightning}
-    if mixer.kind not in by_kind:
-        raise ValueError(f"no weight formula for a state-space block of kind '{mixer.kind}'")
-    return by_kind[mixer.kind](mixer, hidden_size)
-
-
-def _mamba1(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
-    inner, state = mixer.num_heads * mixer.head_dim, mixer.state_size
-    bias = mixer.projection_bias
-    tensors = [
-        # vLLM builds the Mamba-1 projections without a quantisation config, so they stay 16-bit.
-        WeightTensor("in_proj", "state_space", None, (split(inner), split(inner)), hidden_size, row_bias=bias),
-        WeightTensor("conv1d", "state_space", None, (split(inner),), mixer.conv_kernel, row_bias=mixer.conv_bias),
-        WeightTensor("x_proj", "state_space", None, (whole(mixer.time_step_rank + 2 * state),), inner, True),
-        WeightTensor("dt_proj", "state_space", None, (split(inner),), mixer.time_step_rank, row_bias=True),
-        WeightTensor("A", "state_space", None, (split(inner),), state, element_bytes=4),
-        vector("D", "state_space", inner, sharded=True),
-        WeightTensor("out_proj", "state_space", None, (whole(hidden_size),), inner, True, bias),
-    ]
-    if mixer.inner_norm:
-        tensors.append(vector("inner_norms", "norm", mixer.time_step_rank + 2 * state))
-    return tensors
-
-
-def _mamba2(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
-    heads, groups = mixer.num_heads, mixer.num_groups
-    inner, bias = heads * mixer.head_dim, mixer.projection_bias
-    channels, group_rows = Rows(inner, heads), Rows(groups * mixer.state_size, groups)
-    conv_rows = (channels, group_rows, group_rows)
-    projection = (channels, channels, group_rows, group_rows, Rows(heads, heads))
-    return [
-        WeightTensor("in_proj", "state_space", "state_space", projection, hidden_size, row_bias=bias),
-        WeightTensor("conv1d", "state_space", None, conv_rows, mixer.conv_kernel, row_bias=mixer.conv_bias),
-        vector("A", "state_space", heads, sharded=True, element_bytes=4),
-        vector("D", "state_space", heads, sharded=True),
-        vector("dt_bias", "state_space", heads, sharded=True),
-        vector("gated_norm", "norm", inner, sharded=True),
-        WeightTensor("out_proj", "state_space", "state_space", (whole(hidden_size),), inner, True, bias),
-    ]
-
-
-def _gated_delta_net(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
-    heads, key_heads = mixer.num_heads, mixer.num_groups
-    inner = heads * mixer.head_dim
-    key, value = Rows(key_heads * mixer.state_size, key_heads), Rows(inner, heads)
-    per_head = Rows(heads, heads)
-    return [
-        WeightTensor("in_proj_qkvz", "state_space", "state_space", (key, key, value, value), hidden_size),
-        WeightTensor("in_proj_ba", "state_space", "state_space", (per_head, per_head), hidden_size),
-        WeightTensor("conv1d", "state_space", None, (key, key, value), mixer.conv_kernel, row_bias=mixer.conv_bias),
-        vector("A_log", "state_space", heads, sharded=True, element_bytes=4),
-        vector("dt_bias", "state_space", heads, sharded=True),
-        vector("gated_norm", "norm", mixer.head_dim),
-        WeightTensor("out_proj", "state_space", "state_space", (whole(hidden_size),), inner, True),
-    ]
-
-
-def _lightning(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
-    heads = mixer.num_heads
-    inner = heads * mixer.head_dim
-    rows = Rows(inner, heads)
-    return [
-        WeightTensor("qkv_proj", "state_space", "state_space", (rows, rows, rows), hidden_size),
-        WeightTensor("output_gate", "state_space", "state_space", (rows,), hidden_size),
-        vector("norm", "norm", inner, sharded=True),
-        WeightTensor("out_proj", "state_space", "state_space", (whole(hidden_size),), inner, True),
-    ]
-
-
 def mlp_tensors(name: str, role: Role, part: Part, mlp: DenseMlp, hidden_size: int) -> list[WeightTensor]:
     """Return the fused gate-and-up projection (or up alone) and the down projection of a dense block."""
     inner = split(mlp.intermediate_size)
     first = (inner, inner) if mlp.gated else (inner,)
     return [
         WeightTensor(f"{name}.gate_up_proj", role, part, first, hidden_size, row_bias=mlp.bias),
-        WeightTensor(f"{name}.down_proj", role, part, (whole(hidden_size),), mlp.intermediate_size, True, mlp.bias),
+        WeightTensor(
+            f"{name}.down_proj",
+            role,
+            part,
+            (whole(hidden_size),),
+            mlp.intermediate_size,
+            columns_sharded=True,
+            row_bias=mlp.bias,
+        ),
     ]
 
 
@@ -254,10 +146,18 @@ def expert_tensors(experts: Experts, hidden_size: int) -> list[WeightTensor]:
     router = WeightTensor("router", "router", "router", (whole(count),), hidden_size, element_bytes=router_bytes)
     tensors = [
         router,
-        WeightTensor("experts.w13", "routed_experts", "experts", first, width, False, experts.bias, count),
-        WeightTensor("experts.w2", "routed_experts", "experts", (whole(width),), experts.moe_intermediate_size, True,
-                     experts.bias, count),
-    ]  # fmt: skip
+        WeightTensor("experts.w13", "routed_experts", "experts", first, width, row_bias=experts.bias, copies=count),
+        WeightTensor(
+            "experts.w2",
+            "routed_experts",
+            "experts",
+            (whole(width),),
+            experts.moe_intermediate_size,
+            columns_sharded=True,
+            row_bias=experts.bias,
+            copies=count,
+        ),
+    ]
     if experts.router_bias:
         tensors.append(vector("router_bias", "router", count, element_bytes=4))
     if experts.shared_expert_intermediate_size:

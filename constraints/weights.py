@@ -2,7 +2,7 @@
 
 Per pipeline stage: the stage's decoder layers, the embedding on the first stage, output head and final norm on the last
 (a tied embedding is one tensor on one stage and two tensors on several). The vocabulary is padded to a multiple of 64.
-Computed per distinct kind of layer, never per layer. Rank 0 of each tensor-parallel group is counted; it holds the most.
+Computed per distinct kind of layer, never per layer. TP rank 0 is counted; it holds the most.
 """
 
 from collections import Counter
@@ -12,7 +12,8 @@ from vllm_opt.constraints.pipeline_stages import stage_layers
 from vllm_opt.constraints.weight_extras import weight_extra_bytes
 from vllm_opt.constraints.weight_formats import PartFormats, layer_variants, storage_of_parts
 from vllm_opt.constraints.weight_storage import HALF_BYTES, StorageFormat, expert_bytes, linear_bytes
-from vllm_opt.constraints.weight_tensors import WeightTensor, layer_tensors
+from vllm_opt.constraints.weight_tensor import WeightTensor
+from vllm_opt.constraints.weight_tensors import layer_tensors
 from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.model import Attention, ModelProfile
 from vllm_opt.profiles.quantization import Quantization
@@ -28,8 +29,8 @@ def weight_bytes(
     """Return the bytes of all parameters on TP rank 0 of each pipeline stage.
 
     The native checkpoint's own mixture of formats applies when `quantization` is the one it is published in; any other
-    format leaves embeddings, norms, routers and output head in 16 bits. `gpu` decides the padding of mxfp4 experts; without
-    it the generation is told by the SKU id in `layout`. For many layouts of one model build a `WeightTable` once.
+    format leaves embeddings, norms, routers and output head in 16 bits. `gpu` decides the padding of mxfp4 experts;
+    without it the SKU id in `layout` tells the generation. For many layouts of one model build a `WeightTable` once.
     """
     return WeightTable(model, quantization).parameter_bytes(layout, gpu)
 
@@ -65,7 +66,7 @@ class WeightTable:
         padded = pads_for_hopper(layout, gpu)
         key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded)
         if key not in self._layer_bytes:
-            shards = Shards(ranks, data_ranks, layout.expert_parallel, padded)
+            shards = Shards(ranks, data_ranks, expert_parallel=layout.expert_parallel, hopper_padding=padded)
             formats = self._formats[variant]
             kind = self.model.layer_kinds[self.variants[variant][0]]
             scalars = formats.main.attention_scalar_bytes if isinstance(kind.mixer, Attention) else 0
@@ -85,11 +86,11 @@ class WeightTable:
 
 
 class Shards:
-    """How one layer's tensors are divided: attention and dense by TP, experts by TP x DP or whole by expert parallel."""
+    """How one layer is divided: attention and dense by TP, experts by TP x DP or dealt out whole (expert parallel)."""
 
     __slots__ = ("expert_ranks", "hopper_padding", "inner_ranks", "ranks")
 
-    def __init__(self, ranks: int, data_ranks: int, expert_parallel: bool, hopper_padding: bool) -> None:
+    def __init__(self, ranks: int, data_ranks: int, *, expert_parallel: bool, hopper_padding: bool) -> None:
         """`expert_ranks` share whole experts, `inner_ranks` share each expert's inner width; one of them is 1."""
         everyone = ranks * data_ranks
         self.ranks = ranks

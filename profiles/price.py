@@ -33,3 +33,14 @@ class PurchasePrice(Noun):
     as_of: str
     source: str
     note: str | None = None
+
+
+class MarketRange(Noun):
+    """What one GPU-hour costs across a market, for orientation; never used as a price."""
+
+    gpu: str = Field(description="SKU id")
+    tier: str = Field(description="which part of the market")
+    usd_low: float = Field(gt=0)
+    usd_high: float = Field(gt=0)
+    as_of: str
+    source: str

@@ -1,0 +1,189 @@
+"""Reading a YAML or JSON file that a user names: limited in size and nesting, one sentence when it fails."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.printable import printable
+
+if TYPE_CHECKING:
+    from yaml.events import Event
+
+MAX_USER_FILE_BYTES = 8 * 1024 * 1024
+MAX_NESTING = 32
+MAX_NODES = 200_000
+MAX_DIGITS = 40
+
+_LONG_NUMBER = re.compile(rf"[-+]?[0-9_]{{{MAX_DIGITS + 1},}}")
+
+
+def read_user_file(path: str | Path) -> object:
+    """Return the content of a YAML or JSON file as plain dicts, lists, strings, numbers, booleans and None.
+
+    A name that ends in '.json' is read as JSON, anything else as YAML (of which JSON is a part). Only plain data is
+    built: no tags, no anchors, nothing is executed.
+
+    Raises:
+        InvalidRequest: the file cannot be read, is larger than 8 MiB, not UTF-8, not well-formed, nested deeper than
+            32 levels, holds more than 200,000 values, a duplicate key, an alias, a tag, NaN, an infinity, or a number
+            of more than 40 digits. The sentence names the file and, where known, the line.
+    """
+    file = Path(path)
+    text = _read_text(file)
+    content = _parse_json(text, file) if file.suffix.lower() == ".json" else _parse_yaml(text, file)
+    _check_values(content, file)
+    return content
+
+
+def shown_name(file: Path) -> str:
+    """Return the last part of a path, safe to print."""
+    return printable(repr(file.name[-100:] or str(file)[-100:]))
+
+
+def _read_text(file: Path) -> str:
+    try:
+        if file.exists() and not file.is_file():
+            raise InvalidRequest(f"{shown_name(file)} is not a file; give a YAML or JSON file")
+        with file.open("rb") as stream:
+            content = stream.read(MAX_USER_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a usable path"
+        raise InvalidRequest(f"cannot read {shown_name(file)}: {reason}") from None
+    if len(content) > MAX_USER_FILE_BYTES:
+        raise InvalidRequest(f"{shown_name(file)} is larger than {MAX_USER_FILE_BYTES >> 20} MiB; give a smaller file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InvalidRequest(f"{shown_name(file)}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def _parse_json(text: str, file: Path) -> object:
+    _check_json_nesting(text, file)
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=lambda pairs: _unique_keys(pairs, file),
+            parse_int=_bounded_int,
+            parse_constant=float,
+        )
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"{shown_name(file)}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{shown_name(file)}: not usable JSON ({printable(str(error))[:120]})") from None
+
+
+def _check_json_nesting(text: str, file: Path) -> None:
+    depth = 0
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*+"|[\[{\]}]', text):
+        token = match.group()
+        if token in ("[", "{"):
+            depth += 1
+            if depth > MAX_NESTING:
+                _refuse(file, text.count("\n", 0, match.start()) + 1, f"nested deeper than {MAX_NESTING} levels")
+        elif token in ("]", "}"):
+            depth -= 1
+
+
+def _unique_keys(pairs: list[tuple[str, object]], file: Path) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for key, value in pairs:
+        if key in result:
+            raise InvalidRequest(f"{shown_name(file)}: the key {printable(repr(key[:80]))} is given twice; keep one")
+        result[key] = value
+    return result
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _parse_yaml(text: str, file: Path) -> object:
+    import yaml
+
+    try:
+        _check_yaml_events(yaml.parse(text, Loader=yaml.SafeLoader), file)
+        return yaml.load(text, Loader=_plain_loader(file))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = printable((error.problem or "unreadable").replace("\n", " "))[:120]
+        _refuse(file, mark.line + 1 if mark else None, f"not valid YAML ({problem})")
+    except yaml.YAMLError as error:
+        _refuse(file, None, f"not valid YAML ({printable(str(error).splitlines()[0])[:120]})")
+    except (ValueError, OverflowError, RecursionError) as error:
+        _refuse(file, None, f"not usable YAML ({printable(str(error))[:120]})")
+
+
+def _check_yaml_events(events: "Iterator[Event]", file: Path) -> None:
+    import yaml
+
+    depth = documents = 0
+    for nodes, event in enumerate(events, start=1):
+        line = event.start_mark.line + 1 if event.start_mark else None
+        if nodes > MAX_NODES:
+            _refuse(file, line, f"holds more than {MAX_NODES:,} values")
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            _refuse(file, line, "anchors and aliases are not accepted; write the value out")
+        if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None):
+            _refuse(file, line, "tags are not accepted; write plain values")
+        if isinstance(event, yaml.ScalarEvent) and event.style is None and _LONG_NUMBER.fullmatch(event.value):
+            _refuse(file, line, f"a number of more than {MAX_DIGITS} digits")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_NESTING:
+                _refuse(file, line, f"nested deeper than {MAX_NESTING} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                _refuse(file, line, "holds several documents; keep one")
+
+
+def _plain_loader(file: Path) -> Any:
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):
+        """A SafeLoader that refuses duplicate keys and keeps dates as the text they were."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if not isinstance(key, str | int | float | bool) or key in seen:
+                    what = "given twice" if isinstance(key, str | int | float | bool) else "not plain text"
+                    _refuse(file, key_node.start_mark.line + 1, f"the key {printable(repr(key)[:80])} is {what}")
+                seen.add(key)
+            return super().construct_mapping(node, deep=deep)
+
+    PlainLoader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _UNWANTED_TAGS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return PlainLoader
+
+
+_UNWANTED_TAGS = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
+
+
+def _check_values(content: object, file: Path) -> None:
+    remaining = [content]
+    while remaining:
+        value = remaining.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidRequest(f"{shown_name(file)} holds {value}; every number must be finite")
+        if isinstance(value, dict):
+            remaining.extend(value.values())
+        elif isinstance(value, list):
+            remaining.extend(value)
+
+
+def _refuse(file: Path, line: int | None, problem: str) -> NoReturn:
+    place = f"{shown_name(file)}, line {line}" if line is not None else shown_name(file)
+    raise InvalidRequest(f"{place}: {problem}")

@@ -15,9 +15,9 @@ from vllm_opt.profiles.noun import Noun
 class Attention(Noun):
     """Multi-head, grouped-query or multi-query attention with a KV cache per token.
 
-    Weights, with H = hidden_size: q `H*heads*head_dim` (doubled by `output_gate`), k `H*kv*head_dim`, v `H*kv*v_head_dim`
-    (none with `keys_are_values`), o `heads*v_head_dim*H`; biases; q and k norms as `qk_norm` says; one sink per head.
-    A layer that `shares_kv_cache` has no k, v or k norm of its own.
+    Weights, with H = hidden_size: q `H*heads*head_dim` (doubled by `output_gate`), k `H*kv*head_dim`, v
+    `H*kv*v_head_dim` (`keys_are_values`: allocated, not counted), o `heads*v_head_dim*H`; biases; q and k norms as
+    `qk_norm` says; one sink per head. A layer that `shares_kv_cache` has no k, v or k norm of its own.
     """
 
     mixer: Literal["attention"] = "attention"
@@ -38,7 +38,7 @@ class Attention(Noun):
     output_gate: bool = Field(False, description="the query projection is doubled by an output gate (Qwen3-Next)")
     sinks: bool = Field(False, description="one learned sink logit per query head (gpt-oss)")
     shares_kv_cache: bool = Field(False, description="reads another layer's cache and owns none (Gemma 3n and 4)")
-    keys_are_values: bool = Field(False, description="values reuse the key projection: no v_proj weights (Gemma 4)")
+    keys_are_values: bool = Field(False, description="the checkpoint has no v_proj; vLLM allocates one (Gemma 4)")
 
 
 class LatentAttention(Noun):
@@ -211,7 +211,10 @@ class ModelProfile(Noun):
         0, ge=0, description="other 16-bit parameters beside the embedding (first pipeline stage), on every TP rank"
     )
     per_layer_embedding_width: int = Field(
-        0, ge=0, description="columns of a second embedding of vocab_size rows, divided by TP (Gemma 3n and 4)"
+        0,
+        ge=0,
+        description="columns of a second embedding of vocab_size rows and of a projection of hidden_size rows, "
+        "on the first pipeline stage, both divided by TP (Gemma 3n and 4)",
     )
     has_lm_head: bool = Field(True, description="the model has an output head over the vocabulary")
     vision: VisionTower | None = None

@@ -1,0 +1,245 @@
+"""What a config's `quantization_config` says about the stored weights, in the ids of the quantisation catalogue."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from vllm_opt.profiles.config_reader import ConfigKeys
+from vllm_opt.profiles.model import CheckpointQuantization, Part, PartFormat
+
+_PARTS: tuple[tuple[Part, str], ...] = (
+    ("vision", r"vision|visual|mm_projector|multi_modal_projector|patch_merge|^embed_vision|model\.embed_vision"),
+    ("lm_head", r"lm_head"),
+    ("indexer", r"indexer"),
+    ("shared_experts", r"shared_expert(?!_gate)|shared_mlp|\bshared_head\b"),
+    ("state_space", r"linear_attn|\bmamba\b|mamba_mixer|mixer\.(in|out)_proj"),
+    ("attention", r"self_attn|\battn\b|attention|mixer\.[qkvo]_proj"),
+    ("router", r"router|mlp\.gate$|moe\.gate$|^gate$|shared_expert_gate|e_score_correction"),
+    ("experts", r"experts?\b"),
+    ("dense_mlp", r"\bmlp|feed_forward|mixer\.(up|down)_proj"),
+)
+"""First pattern that matches decides the part. Norms and embeddings match none: they are 16-bit in every format."""
+
+_LAYER = re.compile(r"layers\.(\d+)(?:[.*]|$)")
+_NEVER_QUANTIZED = ("router", "vision", "lm_head")
+
+
+def checkpoint_quantization(keys: ConfigKeys, layers: int, sparse: Sequence[bool]) -> CheckpointQuantization | None:
+    """Return how the checkpoint stores its weights, or None where it is not quantised.
+
+    `keys` is the object that may hold `quantization_config` (older: `compression_config`); `sparse` says which of the
+    `layers` decoder layers hold experts. Raises InvalidRequest for a method that has no rule.
+    """
+    stated = keys.child("quantization_config") or keys.child("compression_config")
+    if stated is None:
+        return None
+    method = (stated.text("quant_method") or "").lower().replace("_", "-")
+    if not method and stated.has("quant_algo"):
+        method = "modelopt"
+    reader = _METHODS.get(method)
+    if reader is None:
+        stated.refuse(f"has quant_method '{method[:60]}', for which there is no rule yet")
+    found = reader(stated)
+    ignored = _ignored(stated)
+    formats = _part_formats(stated, ignored, layers, sparse)
+    return found.model_copy(update={"ignored_modules": tuple(collapse(ignored)), "part_formats": formats})
+
+
+def _fp8(keys: ConfigKeys) -> CheckpointQuantization:
+    static = keys.text("activation_scheme") == "static"
+    block = keys.integers("weight_block_size", minimum=1)
+    if block is None:
+        return CheckpointQuantization(quantization="fp8", static_activation_scales=static)
+    if block != [128, 128]:
+        keys.refuse(f"has weight_block_size {block}, for which there is no rule yet")
+    return CheckpointQuantization(quantization="fp8_block", group_size=128, static_activation_scales=static)
+
+
+def _awq(keys: ConfigKeys) -> CheckpointQuantization:
+    if keys.integer("bits", "w_bit", default=4) != 4:
+        keys.refuse("is AWQ with other than 4 bits, for which there is no rule yet")
+    return CheckpointQuantization(
+        quantization="awq", group_size=keys.integer("group_size", "q_group_size", default=128)
+    )
+
+
+def _gptq(keys: ConfigKeys) -> CheckpointQuantization:
+    bits = keys.integer("bits")
+    if bits not in (4, 8):
+        keys.refuse(f"is GPTQ with {bits} bits, for which there is no rule yet")
+    group = keys.optional_integer("group_size", minimum=-1)
+    quantization = "gptq" if bits == 4 else "gptq_int8"
+    return CheckpointQuantization(quantization=quantization, group_size=None if group in (-1, None) else group)
+
+
+def _mxfp4(_keys: ConfigKeys) -> CheckpointQuantization:
+    return CheckpointQuantization(quantization="mxfp4", group_size=32, experts_only=True)
+
+
+def _compressed_tensors(keys: ConfigKeys) -> CheckpointQuantization:
+    groups = keys.child("config_groups")
+    if groups is None or not groups.values:
+        keys.refuse("has no config_groups, which say how its weights are stored")
+    group = groups.child(next(iter(groups.values)))
+    weights = group.child("weights") if group is not None else None
+    if group is None or weights is None:
+        keys.refuse("has a config_groups entry without weights")
+    activations = group.child("input_activations")
+    return _described(keys, weights, activations)
+
+
+def _described(keys: ConfigKeys, weights: ConfigKeys, activations: ConfigKeys | None) -> CheckpointQuantization:
+    """Name the format that `weights` and `activations` of one compressed-tensors group describe."""
+    bits = weights.integer("num_bits")
+    kind = weights.text("type") or "int"
+    group_size = weights.optional_integer("group_size", minimum=-1)
+    group = group_size if group_size is not None and group_size > 0 else None
+    active = activations.integer("num_bits") if activations is not None else 16
+    static = activations is not None and not activations.flag("dynamic")
+    if weights.text("strategy") == "block":
+        return CheckpointQuantization(quantization="fp8_block", group_size=128)
+    quantization = {
+        ("float", 8, 8): "mxfp8" if group == 32 else "fp8",
+        ("float", 8, 16): "fp8",
+        ("float", 4, 4): "mxfp4" if group == 32 else "nvfp4",
+        ("float", 4, 16): "mxfp4" if group == 32 else "nvfp4_w4a16",
+        ("int", 8, 8): "int8",
+        ("int", 8, 16): "int8_w8a16",
+        ("int", 4, 16): "w4a16",
+        ("int", 4, 8): "w4a8",
+    }.get((kind, bits, active))
+    if quantization is None:
+        keys.refuse(
+            f"stores {bits}-bit {kind[:20]} weights for {active}-bit activations, for which there is no rule yet"
+        )
+    static_fp8 = static and quantization == "fp8"
+    return CheckpointQuantization(quantization=quantization, group_size=group, static_activation_scales=static_fp8)
+
+
+def _modelopt(keys: ConfigKeys) -> CheckpointQuantization:
+    nested = keys.child("quantization")
+    source = nested if nested is not None and nested.has("quant_algo") else keys
+    algorithm = (source.text("quant_algo") or "").upper()
+    if algorithm != "MIXED_PRECISION" and algorithm not in _ALGORITHMS:
+        keys.refuse(f"has quant_algo '{algorithm[:40]}', for which there is no rule yet")
+    quantization = _ALGORITHMS.get(algorithm) or _main_algorithm(source)
+    return CheckpointQuantization(
+        quantization=quantization,
+        group_size=_GROUP_SIZES.get(quantization),
+        static_activation_scales=quantization == "fp8" and algorithm == "FP8",
+        kv_cache_dtype=_kv_cache_dtype(source),
+    )
+
+
+_GROUP_SIZES = {"nvfp4": 16, "nvfp4_w4a16": 16, "mxfp8": 32, "fp8_block": 128}
+
+_ALGORITHMS = {
+    "FP8": "fp8",
+    "FP8_PER_CHANNEL_PER_TOKEN": "fp8",
+    "FP8_PB_WO": "fp8_block",
+    "MXFP8": "mxfp8",
+    "W4A16_NVFP4": "nvfp4_w4a16",
+    "NVFP4": "nvfp4",
+}
+
+_METHODS = {
+    "fp8": _fp8,
+    "awq": _awq,
+    "awq-marlin": _awq,
+    "auto-awq": _awq,
+    "gptq": _gptq,
+    "gptq-marlin": _gptq,
+    "auto-gptq": _gptq,
+    "mxfp4": _mxfp4,
+    "compressed-tensors": _compressed_tensors,
+    "modelopt": _modelopt,
+    "modelopt-fp4": _modelopt,
+    "modelopt-mixed": _modelopt,
+    "modelopt-mxfp8": _modelopt,
+}
+
+
+def _kv_cache_dtype(keys: ConfigKeys) -> str | None:
+    scheme = keys.values.get("kv_cache_scheme") or keys.values.get("kv_cache_quant_algo")
+    if scheme is None:
+        return None
+    bits = scheme.get("num_bits") if isinstance(scheme, dict) else scheme
+    return "fp8" if bits in (8, "FP8") else None
+
+
+def _ignored(keys: ConfigKeys) -> list[str]:
+    for key in ("ignore", "modules_to_not_convert", "exclude_modules", "ignored_layers"):
+        found = keys.strings(key)
+        if found:
+            return found
+    return []
+
+
+def _quantized_layers(keys: ConfigKeys) -> dict[str, str]:
+    """Module name -> format id of a mixed checkpoint; empty for a uniform one."""
+    listed = keys.child("quantized_layers")
+    if listed is None:
+        return {}
+    formats: dict[str, str] = {}
+    for name, entry in listed.values.items():
+        algorithm = str(entry.get("quant_algo") if isinstance(entry, dict) else None).upper()
+        if algorithm not in _ALGORITHMS:
+            keys.refuse(f"has quant_algo '{algorithm[:40]}' in quantized_layers, for which there is no rule yet")
+        formats[name] = _ALGORITHMS[algorithm]
+    return formats
+
+
+def _main_algorithm(keys: ConfigKeys) -> str:
+    """The narrowest listed format: it holds the experts or the MLPs, hence most weights."""
+    formats = set(_quantized_layers(keys).values())
+    if not formats:
+        keys.refuse("has quant_algo MIXED_PRECISION without quantized_layers, which say what is stored how")
+    return min(formats, key=list(_ALGORITHMS.values())[::-1].index)
+
+
+def part_of(module: str) -> Part | None:
+    """The part that a module name or pattern belongs to; None for norms and embeddings."""
+    if re.search(r"norm|weights_proj|indexers_proj|embed_tokens|eh_proj|\bmtp\b", module):
+        return None
+    for part, pattern in _PARTS:
+        if re.search(pattern, module.replace("\\", "")):
+            return part
+    return None
+
+
+def _part_formats(
+    keys: ConfigKeys, ignored: Iterable[str], layers: int, sparse: Sequence[bool]
+) -> tuple[PartFormat, ...]:
+    stored: dict[tuple[Part, str], set[int]] = {}
+    for module, quantization in _quantized_layers(keys).items():
+        _note(stored, module, quantization, layers)
+    for module in ignored:
+        _note(stored, module, "bf16", layers)
+    return tuple(
+        PartFormat(part=part, quantization=quantization, layers=_layers_or_all(found, layers, part, sparse))
+        for (part, quantization), found in stored.items()
+        if quantization != "bf16" or part not in _NEVER_QUANTIZED
+    )
+
+
+def _note(stored: dict[tuple[Part, str], set[int]], module: str, quantization: str, layers: int) -> None:
+    layer = _LAYER.search(module)
+    found = {int(layer.group(1))} if layer else set(range(layers))
+    if any(index >= layers for index in found):
+        return
+    part = part_of(module[layer.end() :] if layer else module)
+    parts: tuple[Part, ...] = (part,) if part else ()
+    if layer and part is None and module.rstrip("*.").endswith(layer.group(1)):
+        parts = ("attention", "indexer", "state_space", "dense_mlp", "experts", "shared_experts")
+    for each in parts:
+        stored.setdefault((each, quantization), set()).update(found)
+
+
+def _layers_or_all(found: set[int], layers: int, part: Part, sparse: Sequence[bool]) -> tuple[int, ...] | None:
+    """None when `found` covers every layer that can hold `part`."""
+    possible = {i for i in range(layers) if part not in ("experts", "shared_experts") or sparse[i]}
+    return None if possible <= found else tuple(sorted(found))
+
+
+def collapse(modules: Iterable[str]) -> list[str]:
+    """Replace layer and expert numbers by `*` and drop the repetitions, in order of first appearance."""
+    return list(dict.fromkeys(re.sub(r"(?<=\.)\d+(?=[.*]|$)", "*", module) for module in modules))

@@ -12,6 +12,10 @@ Overrides = tuple[tuple[Part, str], ...]
 
 UNQUANTIZED_PARTS: frozenset[Part] = frozenset(("router", "lm_head", "vision"))
 
+ROUTER_IS_A_QUANTIZED_LINEAR = frozenset(("Qwen3MoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"))
+"""Classes that hand the quantisation to their router (`models/qwen3_moe.py`, 0.33): a format without a list of ignored
+modules then stores the router too."""
+
 
 class PartFormats(NamedTuple):
     """The format of every part of one layer."""
@@ -19,6 +23,7 @@ class PartFormats(NamedTuple):
     main: StorageFormat
     overrides: dict[Part, StorageFormat]
     experts_only: bool
+    router_quantized: bool = False
 
     def of(self, part: Part | None) -> StorageFormat:
         """Return the format of a part; tensors without a part are never quantised."""
@@ -26,6 +31,8 @@ class PartFormats(NamedTuple):
             return UNQUANTIZED
         if part in self.overrides:
             return self.overrides[part]
+        if part == "router" and self.router_quantized:
+            return self.main
         if part in UNQUANTIZED_PARTS or (self.experts_only and part != "experts"):
             return UNQUANTIZED
         return self.main
@@ -69,7 +76,7 @@ def storage_of_parts(model: ModelProfile, quantization: Quantization, overrides:
         overrides = tuple((entry.part, entry.quantization) for entry in native.part_formats if entry.layers is None)
     resolved: dict[Part, StorageFormat] = {}
     for part, format_id in overrides:
-        storage = main if format_id == quantization.id else standard_format(format_id)
+        storage = main if format_id == quantization.id else standard_format(format_id, main.method)
         if storage is None:
             raise InvalidRequest(
                 f"model '{model.id}' stores its {part} as '{format_id}', for which there is no storage rule; "
@@ -77,4 +84,6 @@ def storage_of_parts(model: ModelProfile, quantization: Quantization, overrides:
             )
         resolved[part] = storage
     experts_only = quantization.experts_only or bool(native and native.experts_only)
-    return PartFormats(main, resolved, experts_only)
+    lists_ignored = main.method not in ("fp8", "awq", "gptq") or bool(native and native.ignored_modules)
+    router_quantized = model.architecture in ROUTER_IS_A_QUANTIZED_LINEAR and not lists_ignored
+    return PartFormats(main, resolved, experts_only, router_quantized and not experts_only)

@@ -26,6 +26,7 @@ class StorageFormat(NamedTuple):
     zero_point_bits: int
     method: Method
     static_input_scale: bool = False
+    weight_only: bool = False
 
     @property
     def attention_scalar_bytes(self) -> int:
@@ -38,29 +39,29 @@ class StorageFormat(NamedTuple):
 
 UNQUANTIZED = StorageFormat(16, "none", 0, 1, 0, "none")
 
-_STANDARD = {
-    "bf16": UNQUANTIZED,
-    "fp16": UNQUANTIZED,
-    "fp8": StorageFormat(8, "tensor", 4, 1, 0, "fp8"),
-    "fp8_tensor": StorageFormat(8, "tensor", 4, 1, 0, "fp8"),
-    "fp8_channel": StorageFormat(8, "channel", 4, 1, 0, "compressed-tensors"),
-    "fp8_block": StorageFormat(8, "block", 4, SCALE_BLOCK, 0, "fp8"),
-    "nvfp4": StorageFormat(4, "group", 1, 16, 0, "modelopt"),
-    "mxfp4": StorageFormat(4, "group", 1, 32, 0, "mxfp4"),
-    "mxfp8": StorageFormat(8, "group", 1, 32, 0, "modelopt"),
-}
 
-
-def standard_format(quantization_id: str) -> StorageFormat | None:
-    """Return the format of a part of a mixed checkpoint, or None when the id is not one that mixed checkpoints use."""
-    return _STANDARD.get(quantization_id)
+def standard_format(quantization_id: str, method: Method) -> StorageFormat | None:
+    """Return the format of one part of a mixed checkpoint that `method` loads; None when there is no rule for it."""
+    if quantization_id in ("bf16", "fp16"):
+        return UNQUANTIZED
+    per_channel = StorageFormat(8, "channel", 4, 1, 0, "compressed-tensors")
+    # ModelOpt calls its per-tensor format FP8 and always stores input scales with it.
+    per_tensor = StorageFormat(8, "tensor", 4, 1, 0, method, static_input_scale=True)
+    return {
+        "fp8": per_tensor if method == "modelopt" else per_channel,
+        "fp8_per_tensor": per_tensor,
+        "fp8_block": StorageFormat(8, "block", 4, SCALE_BLOCK, 0, method),
+        "mxfp8": StorageFormat(8, "group", 1, 32, 0, method),
+        "nvfp4": StorageFormat(4, "group", 1, 16, 0, method),
+        "nvfp4_w4a16": StorageFormat(4, "group", 1, 16, 0, method, weight_only=True),
+    }.get(quantization_id)
 
 
 def storage_format(quantization: Quantization, native: CheckpointQuantization | None = None) -> StorageFormat:
     """Return the format of `quantization`, with the group size and static scales of a published checkpoint if given."""
     group = (native.group_size if native else None) or quantization.group_size or 1
     method = _method(quantization)
-    static = native.static_activation_scales if native else False
+    static = native.static_activation_scales if native else quantization.scale_granularity == "tensor"
     if quantization.scale_granularity == "none":
         return UNQUANTIZED
     return StorageFormat(
@@ -71,6 +72,7 @@ def storage_format(quantization: Quantization, native: CheckpointQuantization | 
         quantization.zero_point_bits,
         method,
         static,
+        quantization.activation_bits == 16,
     )
 
 
@@ -95,7 +97,8 @@ def linear_bytes(row_groups: tuple[int, ...], columns: int, storage: StorageForm
     With n = rows x columns: weights `n * bits / 8` plus, by granularity,
     tensor: 4 bytes per row group (twice with a static input scale); channel: 4 bytes per row;
     block: 4 bytes per started block of 128 x 128; group: per started group of columns a scale and a zero point.
-    NVFP4 adds a weight and an input scale of 4 bytes per row group; compressed-tensors int4 the shape (16 bytes).
+    NVFP4 adds a weight scale of 4 bytes and an input scale of 4 (weight-only: 2) per row group;
+    compressed-tensors int4 the shape (16 bytes).
     """
     rows = sum(row_groups)
     if storage.granularity == "none":
@@ -117,7 +120,7 @@ def _group_scales(rows: int, columns: int, storage: StorageFormat) -> int:
 
 def _linear_scalars(row_groups: int, storage: StorageFormat) -> int:
     if _is_nvfp4(storage):
-        return 8 * row_groups
+        return (6 if storage.weight_only else 8) * row_groups
     return 16 if storage.method == "compressed-tensors" else 0
 
 

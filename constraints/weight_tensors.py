@@ -159,7 +159,8 @@ def expert_tensors(experts: Experts, hidden_size: int) -> list[WeightTensor]:
         ),
     ]
     if experts.router_bias:
-        tensors.append(vector("router_bias", "router", count, element_bytes=4))
+        # A bias of the router itself has the model's dtype (gpt-oss); a score correction is float32 (DeepSeek).
+        tensors.append(vector("router_bias", "router", count, element_bytes=None if experts.bias else 4))
     if experts.shared_expert_intermediate_size:
         shared = DenseMlp(intermediate_size=experts.shared_expert_intermediate_size, gated=experts.gated)
         tensors += mlp_tensors("shared_experts", "shared_experts", "shared_experts", shared, hidden_size)

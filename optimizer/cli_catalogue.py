@@ -26,7 +26,8 @@ def _show(kind: str, rows: list[dict[str, Any]], format_name: str, output: str |
 
         write_answer(catalogue_table(kind, rows, screen_of_standard_output(output is not None)), output)
         return 0
-    from vllm_opt.optimizer.render_json import as_json, as_yaml
+    from vllm_opt.optimizer.render_json import as_json
+    from vllm_opt.optimizer.render_yaml import as_yaml
 
     document = {"schema": f"vllm-opt/{kind}/1", kind: rows}
     write_answer(as_json(document) if format_name == "json" else as_yaml(document), output)

@@ -78,7 +78,7 @@ ESTIMATE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
 @click.command("estimate", context_settings=SETTINGS)
 @with_options((*ESTIMATE_OPTIONS, *PRESENTATION, REQUESTS))
 @click.pass_context
-def estimate_command(context: click.Context, **options: Any) -> int:
+def estimate_command(context: click.Context, /, **options: Any) -> int:
     """Predict memory, what vLLM prints at start-up, and speed of one configuration, in vLLM's own flags."""
     from vllm_opt.optimizer.request import EstimateRequest
 

@@ -31,7 +31,7 @@ WHAT_IF = text(
 @click.command("explain", context_settings=SETTINGS)
 @with_options((*SOLVE_OPTIONS, WHAT_IF, *PRESENTATION, REQUESTS))
 @click.pass_context
-def explain_command(context: click.Context, **options: Any) -> int:
+def explain_command(context: click.Context, /, **options: Any) -> int:
     """Explain the answer to a request: the conflict and the relaxations, or the rules that bind."""
     from vllm_opt.optimizer.request import SolveRequest
     from vllm_opt.optimizer.solver import solve

@@ -74,7 +74,7 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
 @click.command("solve", context_settings=SETTINGS)
 @with_options((*SOLVE_OPTIONS, *PRESENTATION, REQUESTS))
 @click.pass_context
-def solve_command(context: click.Context, **options: Any) -> int:
+def solve_command(context: click.Context, /, **options: Any) -> int:
     """Find the best deployment: GPU, count, parallelism, quantisation and every memory flag, with proof."""
     from vllm_opt.optimizer.request import SolveRequest
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 UNKNOWN = "-"
+LONGEST_UNBROKEN_NAME = 40
 
 
 def optional(value: Value | None, shown: Callable[[Value], str]) -> str:
@@ -78,8 +79,9 @@ def table_of(
 
     frame = box.SIMPLE_HEAD if screen.unicode else box.ASCII2
     table = Table(box=frame, title=title, title_justify="left", pad_edge=False, show_edge=False)
-    for heading, side in headings:
-        table.add_column(Text(heading), justify="right" if side == "right" else "left", overflow="fold")
+    for index, (heading, side) in enumerate(headings):
+        short = index == 0 and all(len(row[0]) <= LONGEST_UNBROKEN_NAME for row in rows)
+        table.add_column(Text(heading), justify="right" if side == "right" else "left", overflow="fold", no_wrap=short)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

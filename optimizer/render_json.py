@@ -1,4 +1,4 @@
-"""JSON and YAML of any answer: exactly `model_dump(mode="json")`, keys in the order of the types."""
+"""JSON of any answer: exactly `model_dump(mode="json")`, keys in the order of the types."""
 
 import json
 from typing import Any
@@ -20,11 +20,3 @@ def as_json_line(document: dict[str, Any]) -> str:
         ValueError: a number is not finite.
     """
     return json.dumps(document, ensure_ascii=False, allow_nan=False)
-
-
-def as_yaml(document: dict[str, Any]) -> str:
-    """Return the same document as YAML."""
-    import yaml
-
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000)
-    return text

@@ -1,0 +1,30 @@
+"""What each `vllm serve` flag of a plan is for, in a few words."""
+
+FLAG_WORDS: dict[str, str] = {
+    "tensor-parallel-size": "GPUs that share every layer",
+    "pipeline-parallel-size": "stages that share the layers",
+    "data-parallel-size": "engine replicas inside one server",
+    "decode-context-parallel-size": "GPUs that share one sequence's KV cache",
+    "enable-expert-parallel": "whole experts per GPU",
+    "quantization": "quantise the weights while loading",
+    "kv-cache-dtype": "storage format of the KV cache",
+    "block-size": "tokens per KV block",
+    "gpu-memory-utilization": "share of the GPU's memory that vLLM may use",
+    "max-model-len": "longest sequence, prompt and output",
+    "max-num-seqs": "sequences per step: what is admitted",
+    "max-num-batched-tokens": "tokens per step: prefill speed against smoothness",
+    "enforce-eager": "no CUDA graphs",
+    "enable-prefix-caching": "reuse the KV blocks of common prefixes",
+    "no-enable-prefix-caching": "do not keep KV blocks of prefixes",
+    "enable-chunked-prefill": "split long prompts over steps",
+    "no-enable-chunked-prefill": "a prompt is one step",
+    "async-scheduling": "schedule the next step while this one runs",
+    "no-async-scheduling": "schedule after each step",
+    "num-gpu-blocks-override": "KV blocks",
+    "kv-cache-memory-bytes": "size of the KV pool",
+    "swap-space": "GiB of host memory per GPU for swapped sequences",
+    "kv-offloading-size": "GiB of host memory for offloaded KV blocks",
+    "cpu-offload-gb": "GiB of weights per GPU in host memory",
+    "dtype": "type of the 16-bit weights and activations",
+}
+"""Flag without dashes -> meaning."""

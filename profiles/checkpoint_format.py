@@ -7,19 +7,20 @@ from vllm_opt.profiles.config_reader import ConfigKeys
 from vllm_opt.profiles.model import CheckpointQuantization, Part, PartFormat
 
 _PARTS: tuple[tuple[Part, str], ...] = (
-    ("vision", r"vision|visual|mm_projector|multi_modal_projector|patch_merge|^embed_vision|model\.embed_vision"),
+    ("vision", r"vision|visual|mm_projector|multi_modal_projector|patch_merge"),
     ("lm_head", r"lm_head"),
     ("indexer", r"indexer"),
     ("shared_experts", r"shared_expert(?!_gate)|shared_mlp|\bshared_head\b"),
     ("state_space", r"linear_attn|\bmamba\b|mamba_mixer|mixer\.(in|out)_proj"),
     ("attention", r"self_attn|\battn\b|attention|mixer\.[qkvo]_proj"),
-    ("router", r"router|mlp\.gate$|moe\.gate$|^gate$|shared_expert_gate|e_score_correction"),
+    ("router", r"router|(mlp|moe|mixer)\.gate$|^gate$|shared_expert_gate|e_score_correction"),
     ("experts", r"experts?\b"),
     ("dense_mlp", r"\bmlp|feed_forward|mixer\.(up|down)_proj"),
 )
 """First pattern that matches decides the part. Norms and embeddings match none: they are 16-bit in every format."""
 
 _LAYER = re.compile(r"layers\.(\d+)(?:[.*]|$)")
+_EVERY_LAYER_PART: tuple[Part, ...] = ("attention", "indexer", "state_space", "dense_mlp", "experts", "shared_experts")
 _NEVER_QUANTIZED = ("router", "vision", "lm_head")
 
 
@@ -32,6 +33,9 @@ def checkpoint_quantization(keys: ConfigKeys, layers: int, sparse: Sequence[bool
     stated = keys.child("quantization_config") or keys.child("compression_config")
     if stated is None:
         return None
+    nested = stated.child("quantization")
+    if nested is not None and nested.has("quant_algo"):
+        stated = nested
     method = (stated.text("quant_method") or "").lower().replace("_", "-")
     if not method and stated.has("quant_algo"):
         method = "modelopt"
@@ -41,17 +45,23 @@ def checkpoint_quantization(keys: ConfigKeys, layers: int, sparse: Sequence[bool
     found = reader(stated)
     ignored = _ignored(stated)
     formats = _part_formats(stated, ignored, layers, sparse)
-    return found.model_copy(update={"ignored_modules": tuple(collapse(ignored)), "part_formats": formats})
+    return found.model_copy(
+        update={"method": method, "ignored_modules": tuple(collapse(ignored)), "part_formats": formats}
+    )
 
 
 def _fp8(keys: ConfigKeys) -> CheckpointQuantization:
     static = keys.text("activation_scheme") == "static"
     block = keys.integers("weight_block_size", minimum=1)
     if block is None:
-        return CheckpointQuantization(quantization="fp8", static_activation_scales=static)
+        return CheckpointQuantization(quantization="fp8_per_tensor", static_activation_scales=static)
     if block != [128, 128]:
         keys.refuse(f"has weight_block_size {block}, for which there is no rule yet")
     return CheckpointQuantization(quantization="fp8_block", group_size=128, static_activation_scales=static)
+
+
+def _fbgemm(_keys: ConfigKeys) -> CheckpointQuantization:
+    return CheckpointQuantization(quantization="fp8")
 
 
 def _awq(keys: ConfigKeys) -> CheckpointQuantization:
@@ -94,7 +104,8 @@ def _described(keys: ConfigKeys, weights: ConfigKeys, activations: ConfigKeys | 
     group_size = weights.optional_integer("group_size", minimum=-1)
     group = group_size if group_size is not None and group_size > 0 else None
     active = activations.integer("num_bits") if activations is not None else 16
-    static = activations is not None and not activations.flag("dynamic")
+    # NVFP4 recipes say "local": scales per token beside one stored scale per matrix.
+    static = activations is not None and not activations.values.get("dynamic")
     if weights.text("strategy") == "block":
         return CheckpointQuantization(quantization="fp8_block", group_size=128)
     quantization = {
@@ -111,29 +122,29 @@ def _described(keys: ConfigKeys, weights: ConfigKeys, activations: ConfigKeys | 
         keys.refuse(
             f"stores {bits}-bit {kind[:20]} weights for {active}-bit activations, for which there is no rule yet"
         )
-    static_fp8 = static and quantization == "fp8"
+    if quantization == "fp8" and weights.text("strategy") == "tensor":
+        quantization = "fp8_per_tensor"
+    static_fp8 = static and quantization in ("fp8", "fp8_per_tensor")
     return CheckpointQuantization(quantization=quantization, group_size=group, static_activation_scales=static_fp8)
 
 
 def _modelopt(keys: ConfigKeys) -> CheckpointQuantization:
-    nested = keys.child("quantization")
-    source = nested if nested is not None and nested.has("quant_algo") else keys
-    algorithm = (source.text("quant_algo") or "").upper()
+    algorithm = (keys.text("quant_algo") or "").upper()
     if algorithm != "MIXED_PRECISION" and algorithm not in _ALGORITHMS:
         keys.refuse(f"has quant_algo '{algorithm[:40]}', for which there is no rule yet")
-    quantization = _ALGORITHMS.get(algorithm) or _main_algorithm(source)
+    quantization = _ALGORITHMS.get(algorithm) or _main_algorithm(keys)
     return CheckpointQuantization(
         quantization=quantization,
         group_size=_GROUP_SIZES.get(quantization),
-        static_activation_scales=quantization == "fp8" and algorithm == "FP8",
-        kv_cache_dtype=_kv_cache_dtype(source),
+        static_activation_scales=quantization == "fp8_per_tensor",
+        kv_cache_dtype=_kv_cache_dtype(keys),
     )
 
 
 _GROUP_SIZES = {"nvfp4": 16, "nvfp4_w4a16": 16, "mxfp8": 32, "fp8_block": 128}
 
 _ALGORITHMS = {
-    "FP8": "fp8",
+    "FP8": "fp8_per_tensor",
     "FP8_PER_CHANNEL_PER_TOKEN": "fp8",
     "FP8_PB_WO": "fp8_block",
     "MXFP8": "mxfp8",
@@ -143,6 +154,7 @@ _ALGORITHMS = {
 
 _METHODS = {
     "fp8": _fp8,
+    "fbgemm-fp8": _fbgemm,
     "awq": _awq,
     "awq-marlin": _awq,
     "auto-awq": _awq,
@@ -198,7 +210,7 @@ def _main_algorithm(keys: ConfigKeys) -> str:
 
 def part_of(module: str) -> Part | None:
     """The part that a module name or pattern belongs to; None for norms and embeddings."""
-    if re.search(r"norm|weights_proj|indexers_proj|embed_tokens|eh_proj|\bmtp\b", module):
+    if re.search(r"norm|weights_proj|indexers_proj|embed|eh_proj|\bconv1d\b|\bmtp\b", module):
         return None
     for part, pattern in _PARTS:
         if re.search(pattern, module.replace("\\", "")):
@@ -222,14 +234,17 @@ def _part_formats(
 
 
 def _note(stored: dict[tuple[Part, str], set[int]], module: str, quantization: str, layers: int) -> None:
+    whole = part_of(module)
+    if whole == "vision" or re.search(r"\bmtp", module):  # multi-token prediction is no part of the profile
+        return
     layer = _LAYER.search(module)
     found = {int(layer.group(1))} if layer else set(range(layers))
     if any(index >= layers for index in found):
         return
-    part = part_of(module[layer.end() :] if layer else module)
+    part = part_of(module[layer.end() :]) if layer else whole
     parts: tuple[Part, ...] = (part,) if part else ()
     if layer and part is None and module.rstrip("*.").endswith(layer.group(1)):
-        parts = ("attention", "indexer", "state_space", "dense_mlp", "experts", "shared_experts")
+        parts = _EVERY_LAYER_PART
     for each in parts:
         stored.setdefault((each, quantization), set()).update(found)
 

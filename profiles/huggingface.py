@@ -76,10 +76,17 @@ _DTYPES: dict[str, Literal["bfloat16", "float16", "float32"]] = {
 
 
 def model_from_path(path: str | Path, model_id: str | None = None) -> ModelProfile:
-    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the folder's name."""
+    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the folder's name.
+
+    ModelOpt's older checkpoints keep their `quantization_config` in `hf_quant_config.json` beside it, as vLLM knows.
+    """
     file = Path(path)
+    config = read_config(file)
     folder = file if file.is_dir() else file.resolve().parent
-    return model_from_config(read_config(file), model_id or folder.name or "model", source=str(path))
+    beside = folder / "hf_quant_config.json"
+    if "quantization_config" not in config and beside.is_file():
+        config["quantization_config"] = read_config(beside)
+    return model_from_config(config, model_id or folder.name or "model", source=str(path))
 
 
 def model_from_config(config: dict[str, Any], model_id: str, *, source: str = "", **facts: Any) -> ModelProfile:

@@ -34,6 +34,7 @@ class Attention(Noun):
         description="norm of q and k: none; one weight of head_dim for q and one for k, shared by all heads and kept "
         "whole on every rank; or one weight per element of all heads (heads*head_dim and kv*head_dim)",
     )
+    replicated_qk_norm: bool = Field(False, description="norms over all heads are whole on every rank (OLMo)")
     scalar_gate_per_head: bool = Field(False, description="a gate projection of hidden_size x query heads (Step 3.5)")
     output_gate: bool = Field(False, description="the query projection is doubled by an output gate (Qwen3-Next)")
     sinks: bool = Field(False, description="one learned sink logit per query head (gpt-oss)")
@@ -169,6 +170,7 @@ class CheckpointQuantization(Noun):
     group_size: int | None = Field(None, description="weights that share one scale; None: not grouped")
     ignored_modules: tuple[str, ...] = Field((), description="module names or patterns that stay 16-bit")
     part_formats: tuple[PartFormat, ...] = Field((), description="parts stored in another format")
+    method: str = Field("", description="`quant_method` of the config, e.g. 'compressed-tensors'")
     static_activation_scales: bool = Field(False, description="one stored input scale per quantised matrix")
     experts_only: bool = Field(False, description="only routed experts are quantised (gpt-oss)")
     kv_cache_dtype: str | None = Field(None, description="KV dtype that the checkpoint asks for, if any")
@@ -186,6 +188,9 @@ class VisionTower(Noun):
     """Encoder and projector of a vision-language model: weights only, its text part is the decoder."""
 
     parameters: int = Field(ge=0, description="parameters of tower and projector together")
+    replicated_parameters: int = Field(
+        0, ge=0, description="those of them that every rank holds whole: norms, row-parallel biases, embeddings"
+    )
     sharded_by_tensor_parallel: bool = Field(True, description="vLLM divides the tower's linear layers by TP")
     max_encoder_tokens: int | None = Field(None, description="encoder tokens that one profiled item holds")
 

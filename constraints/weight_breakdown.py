@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from vllm_opt.constraints.configuration import Layout
+from vllm_opt.constraints.pipeline_ends import padded_vocabulary
 from vllm_opt.constraints.weight_formats import storage_of_parts
 from vllm_opt.constraints.weight_storage import HALF_BYTES, linear_bytes
 from vllm_opt.constraints.weight_tensor import Role, WeightTensor
@@ -96,7 +97,7 @@ def _with_final_norm(model: ModelProfile, norm: PartSize) -> PartSize:
 
 
 def _ends(model: ModelProfile, quantization: Quantization) -> dict[str, PartSize]:
-    rows = -(-model.vocab_size // 64) * 64
+    rows = padded_vocabulary(model)
     table = model.vocab_size * model.hidden_size
     width = model.per_layer_embedding_width
     beside = model.extra_parameters + width * (model.vocab_size + model.hidden_size)

@@ -16,7 +16,8 @@ def weight_extra_bytes(
     - rotary table, one per distinct rotary width on the stage: `max_model_len * width * 2`
       (`layers/rotary_embedding/base.py`; the width is a head's: an upper bound where only a part is rotated);
     - MLA: 16-bit copies of W_UK and W_UV, per layer
-      `ceil(heads / TP) * (qk_nope_head_dim + v_head_dim) * kv_lora_rank * 2` (`layers/attention/mla_attention.py:process_weights_after_loading`).
+      `ceil(heads / TP) * (qk_nope_head_dim + v_head_dim) * kv_lora_rank * 2`
+      (`layers/attention/mla_attention.py:process_weights_after_loading`).
 
     Marlin workspaces (4 int32 per multiprocessor and matrix, under 1 MiB in all) are not counted, and padding of mxfp4
     experts is part of `weight_bytes`. The arguments `quantization` and `gpu` are part of the interface for formats

@@ -28,12 +28,14 @@ class StorageFormat(NamedTuple):
     static_input_scale: bool = False
     weight_only: bool = False
 
-    @property
-    def attention_scalar_bytes(self) -> int:
-        """Bytes of the KV-cache and query scales that vLLM keeps per attention layer (not for MLA).
+    def attention_scalar_bytes(self, *, latent: bool) -> int:
+        """Return the bytes of the KV-cache and query scales that vLLM keeps per attention layer.
 
-        fp8 and modelopt: four 2-byte scalars; compressed-tensors: three 4-byte scales and three 2-byte zero points.
+        fp8 and modelopt: four 2-byte scalars; compressed-tensors: three 4-byte scales and three 2-byte zero points;
+        latent attention has them with modelopt only.
         """
+        if latent:
+            return 8 if self.method == "modelopt" else 0
         return {"fp8": 8, "modelopt": 8, "compressed-tensors": 18}.get(self.method, 0)
 
 
@@ -60,7 +62,7 @@ def standard_format(quantization_id: str, method: Method) -> StorageFormat | Non
 def storage_format(quantization: Quantization, native: CheckpointQuantization | None = None) -> StorageFormat:
     """Return the format of `quantization`, with the group size and static scales of a published checkpoint if given."""
     group = (native.group_size if native else None) or quantization.group_size or 1
-    method = _method(quantization)
+    method = _stated_method(native) or _method(quantization)
     static = native.static_activation_scales if native else quantization.scale_granularity == "tensor"
     if quantization.scale_granularity == "none":
         return UNQUANTIZED
@@ -74,6 +76,14 @@ def storage_format(quantization: Quantization, native: CheckpointQuantization | 
         static,
         quantization.activation_bits == 16,
     )
+
+
+def _stated_method(native: CheckpointQuantization | None) -> Method | None:
+    """Return the loader that a checkpoint's own `quant_method` names; None when it names another or none."""
+    stated = native.method if native else ""
+    if stated.startswith("modelopt"):
+        return "modelopt"
+    return "compressed-tensors" if stated == "compressed-tensors" else None
 
 
 def _method(quantization: Quantization) -> Method:
@@ -114,7 +124,7 @@ def linear_bytes(row_groups: tuple[int, ...], columns: int, storage: StorageForm
 
 
 def _group_scales(rows: int, columns: int, storage: StorageFormat) -> int:
-    groups = rows * -(-columns // storage.group)
+    groups = rows * max(1, columns // storage.group)
     return groups * storage.scale_bytes + -(-groups * storage.zero_point_bits // 8)
 
 

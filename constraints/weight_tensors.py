@@ -69,6 +69,8 @@ def _query_key_norms(mixer: Attention) -> list[WeightTensor]:
         return [vector("qk_norm", "norm", mixer.head_dim * (1 + keys))]
     heads, kv_heads = mixer.num_attention_heads, mixer.num_key_value_heads
     norms = (Rows(heads * mixer.head_dim, heads), Rows(kv_heads * mixer.head_dim, kv_heads))
+    if mixer.replicated_qk_norm:
+        norms = (whole(heads * mixer.head_dim), whole(kv_heads * mixer.head_dim))
     return [WeightTensor("qk_norm", "norm", None, norms[: 1 + keys], 1)]
 
 

@@ -1,13 +1,13 @@
 """Weight bytes per rank, exactly as vLLM 0.33 allocates parameters before loading (its own `param_bytes`).
 
-Per pipeline stage: the stage's decoder layers, the embedding on the first stage, output head and final norm on the last
-(a tied embedding is one tensor on one stage and two tensors on several). The vocabulary is padded to a multiple of 64.
+Per pipeline stage: the stage's decoder layers, and what `pipeline_ends` places beside them.
 Computed per distinct kind of layer, never per layer. TP rank 0 is counted; it holds the most.
 """
 
 from collections import Counter
 
 from vllm_opt.constraints.configuration import Layout
+from vllm_opt.constraints.pipeline_ends import end_bytes
 from vllm_opt.constraints.pipeline_stages import stage_layers
 from vllm_opt.constraints.weight_extras import weight_extra_bytes
 from vllm_opt.constraints.weight_formats import PartFormats, layer_variants, storage_of_parts
@@ -15,12 +15,14 @@ from vllm_opt.constraints.weight_storage import HALF_BYTES, StorageFormat, exper
 from vllm_opt.constraints.weight_tensor import WeightTensor
 from vllm_opt.constraints.weight_tensors import layer_tensors
 from vllm_opt.profiles.gpu import GpuProfile
-from vllm_opt.profiles.model import Attention, ModelProfile
+from vllm_opt.profiles.model import Attention, DecoderLayer, LatentAttention, ModelProfile
 from vllm_opt.profiles.quantization import Quantization
 
 __all__ = ["WeightTable", "weight_bytes", "weight_extra_bytes"]
 
-VOCABULARY_PADDING = 64
+
+ATTENTION_WITHOUT_SCALES = frozenset(("JambaForCausalLM",))
+"""Classes that do not hand the quantisation to their attention, so no KV-cache scales are allocated."""
 
 
 def weight_bytes(
@@ -55,10 +57,8 @@ class WeightTable:
             sum(count * self.layer_bytes(variant, layout, gpu) for variant, count in counts.items())
             for counts in self._counts(stages)
         ]
-        first, last = end_bytes(self.model, layout.tensor_parallel_size, stages, self._lm_head_format())
-        totals[0] += first
-        totals[-1] += last
-        return tuple(totals)
+        ends = end_bytes(self.model, layout.tensor_parallel_size, stages, self._lm_head_format())
+        return tuple(layers + end for layers, end in zip(totals, ends, strict=True))
 
     def layer_bytes(self, variant: int, layout: Layout, gpu: GpuProfile | None = None) -> int:
         """Return the bytes of one layer of a variant on TP rank 0."""
@@ -69,11 +69,18 @@ class WeightTable:
             shards = Shards(ranks, data_ranks, expert_parallel=layout.expert_parallel, hopper_padding=padded)
             formats = self._formats[variant]
             kind = self.model.layer_kinds[self.variants[variant][0]]
-            scalars = formats.main.attention_scalar_bytes if isinstance(kind.mixer, Attention) else 0
+            scalars = self._scalar_bytes(kind, formats.main)
             self._layer_bytes[key] = scalars + sum(
                 tensor_bytes(tensor, formats, shards) for tensor in self._tensors[variant]
             )
         return self._layer_bytes[key]
+
+    def _scalar_bytes(self, kind: DecoderLayer, main: StorageFormat) -> int:
+        if self.model.architecture in ATTENTION_WITHOUT_SCALES or not isinstance(
+            kind.mixer, Attention | LatentAttention
+        ):
+            return 0
+        return main.attention_scalar_bytes(latent=isinstance(kind.mixer, LatentAttention))
 
     def _counts(self, stages: int) -> tuple[Counter[int], ...]:
         if stages not in self._stage_counts:
@@ -137,26 +144,3 @@ def _routed_bytes(tensor: WeightTensor, storage: StorageFormat, shards: Shards) 
 def round_up(value: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is not below `value`."""
     return -(-value // multiple) * multiple
-
-
-def end_bytes(model: ModelProfile, ranks: int, stages: int, lm_head: StorageFormat) -> tuple[int, int]:
-    """Return (bytes beside the layers on the first stage, the same on the last): embedding, head, norm, vision."""
-    vocabulary = -(-round_up(model.vocab_size, VOCABULARY_PADDING) // ranks)
-    embedding = vocabulary * model.hidden_size * HALF_BYTES
-    first = embedding + model.extra_parameters * HALF_BYTES
-    if model.per_layer_embedding_width:
-        width = model.per_layer_embedding_width
-        first += (vocabulary * width + -(-width // ranks) * model.hidden_size) * HALF_BYTES
-    last = model.final_norm_parameters * HALF_BYTES
-    if model.has_lm_head and not model.tie_word_embeddings:
-        last += linear_bytes((vocabulary,), model.hidden_size, lm_head)
-    elif model.has_lm_head and stages > 1:
-        last += embedding
-    if model.vision is not None:
-        first += vision_bytes(model.vision.parameters, ranks, divided=model.vision.sharded_by_tensor_parallel)
-    return first, last
-
-
-def vision_bytes(parameters: int, ranks: int, *, divided: bool) -> int:
-    """Return the bytes of tower and projector on one rank."""
-    return (-(-parameters // ranks) if divided else parameters) * HALF_BYTES

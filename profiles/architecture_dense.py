@@ -105,14 +105,14 @@ def exaone4(keys: ConfigKeys) -> Decoder:
 def olmo2(keys: ConfigKeys) -> Decoder:
     """OLMo 2: norms of q and k over all heads together."""
     common = shape(keys)
-    mixer = attention(common, qk_norm="all_heads", qkv_bias=keys.flag("attention_bias"))
+    mixer = attention(common, qk_norm="all_heads", replicated_qk_norm=True, qkv_bias=keys.flag("attention_bias"))
     return Decoder(same_layers(common, mixer, dense_mlp(keys)), common.hidden_size)
 
 
 def olmo3(keys: ConfigKeys) -> Decoder:
     """OLMo 3: OLMo 2 with three sliding layers to a full one."""
     common = shape(keys)
-    mixer, mlp = attention(common, qk_norm="all_heads"), dense_mlp(keys)
+    mixer, mlp = attention(common, qk_norm="all_heads", replicated_qk_norm=True), dense_mlp(keys)
     windows = layer_windows(keys, common.num_hidden_layers, default_window=4096, default_period=4)
     norms = 2 * common.hidden_size
     layers = [DecoderLayer(mixer=windowed(mixer, w), feed_forward=mlp, norm_parameters=norms) for w in windows]

@@ -59,6 +59,7 @@ def _decoder(keys: ConfigKeys, mixers: list[LatentAttention]) -> Decoder:
         moe_intermediate_size=keys.integer("moe_intermediate_size"),
         shared_expert_intermediate_size=shared_width(keys),
         router_bias=correction,
+        router_dtype="float32" if keys.text("model_type") == "glm4_moe_lite" else "model",
     )
     dense = dense_mlp(keys)
     sparse = first_dense(keys, len(mixers))

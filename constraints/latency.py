@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.latency_spread import interval_factors, quantile_factor, relative_spread
 from vllm_opt.constraints.steady_state import (
     Traffic,
     closed_loop_block,
@@ -19,6 +20,17 @@ from vllm_opt.constraints.steady_state import (
     prefill_only_block,
 )
 from vllm_opt.constraints.step_time import COEFFICIENT_NAMES, LatencyCoefficients, Numbers, Scalars, step_time
+
+__all__ = [
+    "BatchPrediction",
+    "LoadPrediction",
+    "closed_loop",
+    "interval_factors",
+    "offline_batch",
+    "open_loop",
+    "quantile_factor",
+    "relative_spread",
+]
 
 BLOCK = 2048
 """Points evaluated together: their temporaries stay in the processor's cache."""

@@ -45,7 +45,8 @@ def peak_of(compute: str, gpu: GpuProfile) -> float | None:
 def effective_path(quantization: Quantization, gpu: GpuProfile) -> str:
     """Key of the kernels that really run: the format's own path, or the weight-only one below native capability."""
     if is_native(quantization, gpu):
-        return quantization.kernel_path
+        blackwell_fp4 = quantization.kernel_path == "mxfp4" and gpu.fp4_flops_per_s is not None
+        return "mxfp4_native" if blackwell_fp4 else quantization.kernel_path
     return "w8a16" if quantization.weight_bits == 8 else "w4a16"
 
 
@@ -62,6 +63,15 @@ def collective_of(constants_link: Collective, ranks: int) -> tuple[float, float]
     column = 0 if ranks <= 2 else 1 if ranks <= 4 else 2
     growth = max(1.0, ranks / 8)
     return constants_link.alpha_us[column] * 1e-6 * growth, constants_link.gb_per_s[column] * 1e9
+
+
+def path_on(constants: LatencyConstants, own: GpuConstants, name: str) -> KernelPath:
+    """A kernel path with what is known of it on one SKU."""
+    path, here = constants.kernel_paths[name], own.paths.get(name)
+    if here is None or (here.compute, here.memory) == (1.0, 1.0):
+        return path
+    factors = {"compute_factor": path.compute_factor * here.compute, "memory_factor": path.memory_factor * here.memory}
+    return path.model_copy(update=factors)
 
 
 def combined_spread(*parts: Spread) -> Spread:
@@ -96,6 +106,7 @@ def communication(work: ModelWork, layout: Layout, gpu: GpuProfile, constants: L
     if layout.nodes > 1 and layout.pipeline_parallel_size < layout.nodes:
         link = constants.collectives["ethernet"]
     token_bytes, fixed_s, token_s = 2.0 * work.hidden_size, 0.0, 0.0
+    slowdown = 1.0 if constants.has_switch(gpu) else shared.pcie_collective_factor
     if ranks > 1:
         alpha, bytes_per_s = collective_of(link, ranks)
         fixed_s += 2 * work.layers * alpha * shared.collective_latency_factor
@@ -105,6 +116,7 @@ def communication(work: ModelWork, layout: Layout, gpu: GpuProfile, constants: L
         fixed_s += 2 * work.moe_layers * alpha * shared.collective_latency_factor
         gathered = token_bytes * layout.data_parallel_size
         token_s += 2 * work.moe_layers * gathered / (bytes_per_s * shared.collective_bandwidth_factor)
+    fixed_s, token_s = fixed_s * slowdown, token_s * slowdown
     hops = layout.pipeline_parallel_size - 1
     if hops:
         hop_link = constants.collectives["ethernet"] if layout.nodes > 1 else link
@@ -169,7 +181,7 @@ def latency_coefficients(
     """Seconds per unit of one engine of `layout` on `gpu`; `calibrated` applies the cell of (model, SKU, path)."""
     work, shared, own = model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
     name = effective_path(quantization, gpu)
-    path = constants.kernel_paths[name]
+    path = path_on(constants, own, name)
     cell = constants.cell(model.id, gpu.id, name) if calibrated else None
     unseen = name not in own.paths
     factor = cell.step_factor if cell else constants.unseen_path_slowdown if unseen else 1.0

@@ -6,16 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from vllm_opt.constraints.step_time import LatencyCoefficients, Numbers
+from vllm_opt.constraints.step_time import BASES, LatencyCoefficients, Numbers
 from vllm_opt.profiles.latency_constants import LatencyBasis
 
 Metric = Literal["ttft", "tpot", "throughput"]
-BASES: tuple[LatencyBasis, ...] = ("measured", "fitted", "datasheet")
-BASIS_WORDS = {
-    "measured": "measured on this model, GPU and precision",
-    "fitted": "fitted on this GPU with other models",
-    "datasheet": "from the datasheet: this GPU or kernel path was never measured, biased to the slow side",
-}
 
 
 @dataclass(frozen=True)

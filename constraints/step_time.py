@@ -20,6 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.profiles.latency_constants import LatencyBasis
+
+BASES: tuple[LatencyBasis, ...] = ("measured", "fitted", "datasheet")
+BASIS_WORDS = {
+    "measured": "measured on this model, GPU and precision",
+    "fitted": "fitted on this GPU with other models",
+    "datasheet": "from the datasheet: this GPU or kernel path was never measured, biased to the slow side",
+}
 Numbers = NDArray[np.float64]
 Scalars = float | Numbers
 
@@ -64,6 +72,16 @@ class LatencyCoefficients:
     throughput_spread: Scalars
     basis_rank: Scalars
     """0 measured, 1 fitted, 2 datasheet."""
+
+    @property
+    def basis(self) -> LatencyBasis:
+        """How well one layout is known (scalar coefficients)."""
+        return BASES[int(np.asarray(self.basis_rank))]
+
+    @property
+    def basis_note(self) -> str:
+        """The basis in words."""
+        return BASIS_WORDS[self.basis]
 
     def take(self, index: Any) -> "LatencyCoefficients":
         """The coefficients at these positions of a stack (any numpy index: slice, integers, mask)."""

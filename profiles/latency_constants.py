@@ -38,6 +38,7 @@ class SharedConstants(Noun):
     )
     collective_latency_factor: float = Field(gt=0, description="all-reduce start-up time in serving over the benchmark")
     collective_bandwidth_factor: float = Field(gt=0, description="all-reduce bandwidth in serving over the benchmark")
+    pcie_collective_factor: float = Field(1.0, gt=0, description="time of all-reduces over PCIe, on top of the above")
     eager_layer_s: float = Field(gt=0, description="CPU time to launch one layer's kernels without a CUDA graph")
     eager_moe_layer_s: float = Field(ge=0, description="more launch time of a layer with experts")
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
@@ -52,6 +53,13 @@ class Spread(Noun):
     throughput: float = Field(ge=0)
 
 
+class PathFactor(Noun):
+    """How one kernel path differs on one SKU from what it does on the others."""
+
+    compute: float = Field(1.0, gt=0, description="multiplies the path's compute_factor")
+    memory: float = Field(1.0, gt=0, description="multiplies the path's memory_factor")
+
+
 class GpuConstants(Noun):
     """How much of its datasheet one SKU delivers."""
 
@@ -60,7 +68,7 @@ class GpuConstants(Noun):
     overhead_factor: float = Field(1.0, gt=0, description="multiplies fixed layer and step time")
     basis: LatencyBasis
     spread: Spread
-    paths: tuple[str, ...] = Field((), description="kernel paths that this SKU was measured with")
+    paths: dict[str, PathFactor] = Field({}, description="kernel paths that this SKU was measured with")
     source: str
 
 
@@ -122,16 +130,19 @@ class LatencyConstants(Noun):
             return known
         if gpu.vendor != "nvidia":
             return self.fallback_gpus[gpu.vendor]
-        fast_link = gpu.interconnect.kind == "nvlink" and gpu.interconnect.gpus_joined is None
-        return self.fallback_gpus["nvidia" if fast_link else "nvidia_pcie"]
+        return self.fallback_gpus["nvidia" if self.has_switch(gpu) else "nvidia_pcie"]
 
     def collective(self, gpu: GpuProfile) -> Collective:
         """All-reduce numbers of the SKU, else of its link kind; an optional bridge over two cards counts as PCIe."""
         known = self.collectives.get(gpu.id)
         if known is not None:
             return known
-        bridged = gpu.interconnect.kind == "nvlink" and gpu.interconnect.gpus_joined is not None
-        return self.collectives["pcie" if bridged else gpu.interconnect.kind]
+        return self.collectives["pcie" if not self.has_switch(gpu) else gpu.interconnect.kind]
+
+    @staticmethod
+    def has_switch(gpu: GpuProfile) -> bool:
+        """Whether a fast link joins the whole node; PCIe cards and optional bridges over two cards do not count."""
+        return gpu.interconnect.kind != "pcie" and gpu.interconnect.gpus_joined is None
 
     def cell(self, model_id: str, gpu_id: str, path: str) -> CalibrationCell | None:
         """The calibration cell of exactly this model, SKU and path."""

@@ -25,10 +25,12 @@ _NEVER_QUANTIZED = ("router", "vision", "lm_head")
 
 def part_of(module: str) -> Part | None:
     """The part that a module name or pattern belongs to; None for norms and embeddings."""
-    if re.search(r"norm|weights_proj|indexers_proj|embed|eh_proj|\bconv1d\b|\bmtp\b", module):
+    # Regular expressions of compressed-tensors ("re:.*mlp\\.gate$") are read as the names that they match.
+    name = module.removeprefix("re:").replace("\\", "").rstrip("$*")
+    if re.search(r"norm|weights_proj|indexers_proj|embed|eh_proj|\bconv1d\b|\bmtp\b", name):
         return None
     for part, pattern in _PARTS:
-        if re.search(pattern, module.replace("\\", "")):
+        if re.search(pattern, name):
             return part
     return None
 

@@ -1,10 +1,12 @@
 """EngineProfile: one vLLM release; which flags exist, their defaults, and how its start-up memory adds up."""
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
 
 from vllm_opt.profiles.noun import Noun
+from vllm_opt.profiles.startup_constants import StartupConstants, load_startup_constants
 
 
 class FlagSpec(Noun):
@@ -112,3 +114,12 @@ class EngineProfile(Noun):
     latent_expanded_head_dim: int | None = Field(
         None, gt=0, description="MLA models cache keys and values per head at this width; None: they cache the latent"
     )
+    model_runner_v2: Literal["none", "listed", "listed_or_dense", "all"] = Field(
+        "none", description="which generative models run on the V2 model runner by default"
+    )
+    model_runner_v2_architectures: tuple[str, ...] = Field((), description="the listed classes")
+
+    @cached_property
+    def startup(self) -> StartupConstants:
+        """The fitted start-up memory of this release, read once per profile."""
+        return load_startup_constants(self.engine, self.version)

@@ -193,6 +193,7 @@ class VisionTower(Noun):
     )
     sharded_by_tensor_parallel: bool = Field(True, description="vLLM divides the tower's linear layers by TP")
     max_encoder_tokens: int | None = Field(None, description="encoder tokens that one profiled item holds")
+    pixel_bytes_per_token: int = Field(0, ge=0, description="16-bit pixels that become one encoder token")
 
 
 class ModelProfile(Noun):

@@ -19,7 +19,7 @@ def vision_tower(keys: ConfigKeys, architecture: str) -> VisionTower | None:
         keys.assumptions.append("vision_config is absent: the vision tower is not counted")
         return None
     text = keys.child("text_config") or keys
-    return VisionTower(parameters=counter(vision, text, keys))
+    return VisionTower(parameters=counter(vision, text, keys), pixel_bytes_per_token=_pixel_bytes(vision, keys))
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> int:
@@ -32,6 +32,24 @@ def block(width: int, inner: int, *, norm: int, bias: bool = True, gated: bool =
     attention = linear(width, 3 * width, bias=bias) + linear(width, width, bias=bias)
     mlp = (2 if gated else 1) * linear(width, inner, bias=bias) + linear(inner, width, bias=bias)
     return 2 * norm * width + attention + mlp
+
+
+def _pixel_bytes(vision: ConfigKeys, outer: ConfigKeys) -> int:
+    """16-bit pixels behind one encoder token: the image over its tokens, or a merged patch; 0 where neither is known.
+
+    Patches are merged in squares of `spatial_merge_size`; a pixel shuffle joins two per side.
+    """
+    channels, side = 3, vision.optional_integer("image_size")
+    tokens = outer.optional_integer("mm_tokens_per_image")
+    if tokens and side:
+        return int(2 * channels * side**2 // tokens)
+    patch = vision.optional_integer("patch_size")
+    if patch is None:
+        return 0
+    merge = vision.optional_integer("spatial_merge_size") or outer.optional_integer("spatial_merge_size")
+    if merge is None:
+        merge = 2 if "pixel_shuffle_ratio" in vision.values else 1
+    return int(2 * channels * (patch * merge) ** 2 * (vision.optional_integer("temporal_patch_size") or 1))
 
 
 def _patches(vision: ConfigKeys, channels_key: str = "in_channels") -> int:

@@ -1,0 +1,85 @@
+"""StartupConstants: what only a running GPU can tell about start-up memory, fitted to published logs by release.
+
+`python -m vllm_opt.optimizer.startup_fit` writes `data/startup_memory.json`; `constraints/activations.py` and
+`constraints/overheads.py` hold the formulas.
+"""
+
+import json
+from importlib.resources import files
+from typing import Literal
+
+from pydantic import Field
+
+from vllm_opt.profiles.noun import Basis, Noun
+
+
+class Fitted(Noun):
+    """One constant, how far it may be off, and what it rests on."""
+
+    value: float
+    spread: float = Field(ge=0, description="standard deviation, in the unit of the value")
+    basis: Basis
+    samples: int = Field(ge=0, description="start-up logs behind it, near-twins counted once")
+    note: str = ""
+
+
+class TopologyBytes(Noun):
+    """Bytes per rank that depend on how many GPUs form one engine and on what joins them; first match wins."""
+
+    tensor_parallel_size: int = Field(1, gt=0, description="applies from this TP on")
+    pipelined: bool | None = Field(None, description="None: with and without pipeline stages")
+    link: Literal["nvlink", "other", "any"] = Field("any", description="NVLink or Infinity Fabric, or anything slower")
+    bytes: Fitted
+
+
+class GraphConstants(Noun):
+    """CUDA-graph memory: `base + per_graph_layer * graphs * layers + per_captured_byte * max_size * width`."""
+
+    base_bytes: float = Field(ge=0)
+    bytes_per_graph_layer: float = Field(ge=0, description="one layer in one captured graph")
+    bytes_per_captured_byte: float = Field(ge=0, description="share of the activations of the largest captured batch")
+    relative_spread: float = Field(ge=0)
+    basis: Basis
+    samples: int = Field(ge=0)
+
+
+class StartupConstants(Noun):
+    """The constants of one engine from one release on."""
+
+    engine: Literal["v0", "v1"]
+    from_release: str = Field(description="first release they hold for, e.g. '0.17'")
+    sampler_bytes_per_logit: Fitted = Field(
+        description="per sequence and vocabulary entry, beyond the logits in the model's dtype; V1 model runner and V0"
+    )
+    sampler_v2_bytes_per_logit: Fitted | None = Field(None, description="the same under the V2 model runner")
+    sampler_runs_with_chunked_prefill: bool = Field(True, description="V0 sampled few rows when prompts were cut")
+    expert_workspace_persists: bool = Field(description="the experts' workspace stays allocated while sampling")
+    base_bytes: Fitted = Field(description="activation memory that depends on neither tokens nor sequences")
+    forward_factor: Fitted = Field(description="measured over modelled bytes of the widest layer")
+    activation_relative_spread: float = Field(ge=0)
+    non_torch: tuple[TopologyBytes, ...] = Field(min_length=1, description="growth outside PyTorch after the baseline")
+    context: tuple[TopologyBytes, ...] = Field(min_length=1, description="in use before the baseline: context, NCCL")
+    graphs: GraphConstants
+
+    def applies_to(self, engine: str, version: str) -> bool:
+        """Whether `version` is this era's first release or a later one of the same engine."""
+        return engine == self.engine and release_key(version) >= release_key(self.from_release)
+
+
+def release_key(version: str) -> tuple[int, ...]:
+    """Return a version's numbers for comparison: '0.8.5' -> (0, 8, 5)."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def load_startup_constants(engine: str, version: str) -> StartupConstants:
+    """Return the newest constants not above a release.
+
+    Raises:
+        ValueError: the engine has no constants at or before that release.
+    """
+    text = files("vllm_opt.profiles").joinpath("data/startup_memory.json").read_text(encoding="utf-8")
+    eras = [StartupConstants.model_validate(row) for row in json.loads(text)["eras"] if row["engine"] == engine]
+    known = [era for era in eras if era.applies_to(engine, version)]
+    if not known:
+        raise ValueError(f"no start-up constants for the {engine} engine of vLLM {version}")
+    return max(known, key=lambda era: release_key(era.from_release))

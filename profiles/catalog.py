@@ -55,7 +55,7 @@ class Catalog:
         """Return one SKU by id, alias or CUDA device name."""
         from vllm_opt.profiles.gpu_catalog import find_gpu
 
-        return find_gpu(name, self.gpus)
+        return find_gpu(name, self._gpus_by_id, self._gpu_index)
 
     @cached_property
     def local_gpus(self) -> tuple[GpuProfile, ...]:
@@ -153,6 +153,16 @@ class Catalog:
                     source="--price",
                 )
         return cheapest_price(gpu_id, self.hourly_prices, providers)
+
+    @cached_property
+    def _gpus_by_id(self) -> dict[str, GpuProfile]:
+        return {gpu.id: gpu for gpu in self.gpus}
+
+    @cached_property
+    def _gpu_index(self) -> dict[str, str]:
+        from vllm_opt.profiles.gpu_catalog import index_gpus
+
+        return index_gpus(self.gpus)
 
     @cached_property
     def _prices(self) -> "PriceList":

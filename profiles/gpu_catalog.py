@@ -29,7 +29,7 @@ def load_gpus(gpu_file: Path | None = None) -> tuple[GpuProfile, ...]:
         return own
     file = shown_name(gpu_file)
     by_id = {row["id"]: row for row in rows}
-    index = _index(own)
+    index = index_gpus(own)
     merged = [_completed(row, position, by_id, index, file) for position, row in enumerate(_user_rows(gpu_file, file))]
     _refuse_repeats(merged, file)
     changed = {gpu.id: gpu for gpu in parse_rows(GpuProfile, merged, file, "gpus")}
@@ -45,18 +45,18 @@ def load_gpus(gpu_file: Path | None = None) -> tuple[GpuProfile, ...]:
     return kept + tuple(changed.values())
 
 
-def find_gpu(name: str, gpus: tuple[GpuProfile, ...]) -> GpuProfile:
+def index_gpus(gpus: tuple[GpuProfile, ...]) -> dict[str, str]:
+    """Return lookup key -> id; where a user's SKU claims another's alias, the user's wins."""
+    return index_names((gpu.id, (*gpu.aliases, gpu.name, *gpu.vllm_device_names)) for gpu in reversed(gpus))
+
+
+def find_gpu(name: str, gpus: Mapping[str, GpuProfile], index: Mapping[str, str]) -> GpuProfile:
     """Return the SKU that an id, alias, vendor's name or CUDA device name means.
 
     Raises:
         UnknownProfile: no SKU has this name.
     """
-    gpu_id = resolve(name, _index(gpus), [gpu.id for gpu in gpus], "GPU", _LIST_COMMAND)
-    return next(gpu for gpu in gpus if gpu.id == gpu_id)
-
-
-def _index(gpus: tuple[GpuProfile, ...]) -> dict[str, str]:
-    return index_names((gpu.id, (*gpu.aliases, gpu.name, *gpu.vllm_device_names)) for gpu in gpus)
+    return gpus.get(name) or gpus[resolve(name, index, gpus, "GPU", _LIST_COMMAND)]
 
 
 def _user_rows(gpu_file: Path, file: str) -> list[object]:

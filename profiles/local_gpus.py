@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.gpu import GpuProfile
-from vllm_opt.profiles.name_index import index_names, lookup_key
+from vllm_opt.profiles.gpu_catalog import index_gpus
+from vllm_opt.profiles.name_index import lookup_key
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.quantities import GIB, format_gib
 
@@ -27,8 +28,8 @@ class LocalDevice(NamedTuple):
 def read_local_gpus(gpus: Sequence[GpuProfile]) -> tuple[GpuProfile, ...]:
     """Return one profile per GPU of this machine, in NVML's order.
 
-    Memory is the catalogue's for that SKU, but never more than NVML's total minus 0.9 GiB when the catalogue's own
-    total is derived, and gpus_per_node is the number of GPUs found.
+    Memory is the catalogue's for that SKU where it was measured, else NVML's total minus 0.9 GiB; gpus_per_node is the
+    number of GPUs found.
 
     Raises:
         InvalidRequest: the library or the driver is missing, no GPU is found, or one is not in the catalogue.
@@ -49,7 +50,7 @@ def match_device(device: LocalDevice, gpus: Sequence[GpuProfile]) -> GpuProfile:
     Raises:
         InvalidRequest: no SKU fits.
     """
-    index = index_names((gpu.id, (*gpu.aliases, gpu.name, *gpu.vllm_device_names)) for gpu in gpus)
+    index = index_gpus(tuple(gpus))
     by_id = {gpu.id: gpu for gpu in gpus}
     exact = index.get(lookup_key(device.name))
     if exact is not None and _memory_fits(device, by_id[exact]):

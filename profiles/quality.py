@@ -22,7 +22,7 @@ def quality_of(model: ModelProfile, quantization: Quantization) -> tuple[float |
     own = [row for row in quantization.evidence if same_model(row.model, model.id)]
     if own:
         value, metric = published_recovery(own)
-        sources = ", ".join(dict.fromkeys(row.source for row in own if row.metric == metric or metric == "mean"))
+        sources = ", ".join(dict.fromkeys(row.source for row in own if metric in (row.metric, "mean")))
         return value, f"{value:.1%} of 16-bit on {own[0].model} ({metric}; {sources})"
     if quantization.quality_median is not None:
         models = len({row.model for row in quantization.evidence})

@@ -98,9 +98,11 @@ def _parse_text(text: str, name: str) -> int:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _short(value)
-    return printable(repr(value)[:60])
+    if isinstance(value, str):
+        return printable(repr(value[:60]))
+    if isinstance(value, bool | float):
+        return repr(value)
+    return _short(value) if isinstance(value, int) else type(value).__name__
 
 
 def _short(number: int) -> str:

@@ -13,12 +13,10 @@ from vllm_opt.profiles.printable import printable
 if TYPE_CHECKING:
     from yaml.events import Event
 
-MAX_USER_FILE_BYTES = 8 * 1024 * 1024
+MAX_USER_FILE_BYTES = 2 * 1024 * 1024
 MAX_NESTING = 32
-MAX_NODES = 200_000
+MAX_NODES = 50_000
 MAX_DIGITS = 40
-
-_LONG_NUMBER = re.compile(rf"[-+]?[0-9_]{{{MAX_DIGITS + 1},}}")
 
 
 def read_user_file(path: str | Path) -> object:
@@ -28,8 +26,8 @@ def read_user_file(path: str | Path) -> object:
     built: no tags, no anchors, nothing is executed.
 
     Raises:
-        InvalidRequest: the file cannot be read, is larger than 8 MiB, not UTF-8, not well-formed, nested deeper than
-            32 levels, holds more than 200,000 values, a duplicate key, an alias, a tag, NaN, an infinity, or a number
+        InvalidRequest: the file cannot be read, is larger than 2 MiB, not UTF-8, not well-formed, nested deeper than
+            32 levels, holds more than 50,000 values, a duplicate key, an alias, a tag, NaN, an infinity, or a number
             of more than 40 digits. The sentence names the file and, where known, the line.
     """
     file = Path(path)
@@ -63,7 +61,7 @@ def _read_text(file: Path) -> str:
 
 
 def _parse_json(text: str, file: Path) -> object:
-    _check_json_nesting(text, file)
+    _check_json_shape(text, file)
     try:
         return json.loads(
             text,
@@ -77,10 +75,13 @@ def _parse_json(text: str, file: Path) -> object:
         raise InvalidRequest(f"{shown_name(file)}: not usable JSON ({printable(str(error))[:120]})") from None
 
 
-def _check_json_nesting(text: str, file: Path) -> None:
-    depth = 0
-    for match in re.finditer(r'"(?:[^"\\]|\\.)*+"|[\[{\]}]', text):
+def _check_json_shape(text: str, file: Path) -> None:
+    depth = values = 0
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*+"|[\[{\]},]', text):
         token = match.group()
+        values += token in (",", "[", "{")
+        if values > MAX_NODES:
+            _refuse(file, text.count("\n", 0, match.start()) + 1, f"holds more than {MAX_NODES:,} values")
         if token in ("[", "{"):
             depth += 1
             if depth > MAX_NESTING:
@@ -132,7 +133,7 @@ def _check_yaml_events(events: "Iterator[Event]", file: Path) -> None:
             _refuse(file, line, "anchors and aliases are not accepted; write the value out")
         if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None):
             _refuse(file, line, "tags are not accepted; write plain values")
-        if isinstance(event, yaml.ScalarEvent) and event.style is None and _LONG_NUMBER.fullmatch(event.value):
+        if isinstance(event, yaml.ScalarEvent) and event.style is None and _is_long_number(event.value):
             _refuse(file, line, f"a number of more than {MAX_DIGITS} digits")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
@@ -144,6 +145,16 @@ def _check_yaml_events(events: "Iterator[Event]", file: Path) -> None:
             documents += 1
             if documents > 1:
                 _refuse(file, line, "holds several documents; keep one")
+
+
+def _is_long_number(text: str) -> bool:
+    """Tell whether YAML would turn more than 40 characters into one number, which may take very long."""
+    import yaml
+
+    if len(text) <= MAX_DIGITS:
+        return False
+    resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[0], [])
+    return any(pattern.match(text) for tag, pattern in resolvers if tag.endswith((":int", ":float")))
 
 
 def _plain_loader(file: Path) -> Any:

@@ -8,14 +8,28 @@ from dataclasses import dataclass
 from itertools import product
 from math import lcm
 
-from vllm_opt.constraints.kv_pages import TURBOQUANT_BITS, is_quantized
+from vllm_opt.constraints.attention_backends import (
+    CUTLASS_MLA,
+    FLASH_ATTN,
+    FLASH_ATTN_512,
+    FLASH_ATTN_MLA,
+    FLASHINFER,
+    FLASHINFER_LARGE_PAGES,
+    FLASHINFER_MLA,
+    FLASHINFER_MLA_SPARSE,
+    FLASHMLA,
+    FLASHMLA_SPARSE,
+    FP8_DTYPES,
+    TRITON_ATTN,
+    TRITON_MLA,
+    TURBOQUANT,
+    UNEQUAL_HEADS,
+    AttentionBackend,
+)
+from vllm_opt.constraints.kv_pages import is_quantized
 from vllm_opt.constraints.violation import LayoutRefused, Violation
 
 Capability = tuple[int, int]
-
-_HALF = frozenset({"auto", "float16", "bfloat16"})
-_FP8 = frozenset({"fp8", "fp8_e4m3"})
-_PER_TOKEN_HEAD = frozenset({"int4_per_token_head", "int8_per_token_head", "fp8_per_token_head"})
 
 
 @dataclass(frozen=True)
@@ -29,62 +43,12 @@ class AttentionNeed:
     latent: bool = False
     sparse: bool = False
     sinks: bool = False
+    sliding_window: bool = False
     context_parallel: bool = False
     query_heads: int = 0
     qk_nope_head_dim: int = 128
     index_topk: int = 0
     unequal_value_heads: bool = False
-
-
-@dataclass(frozen=True)
-class AttentionBackend:
-    """One backend: the KV dtypes it reads and the kernel block sizes it has."""
-
-    name: str
-    kv_cache_dtypes: frozenset[str]
-    kernel_block_sizes: tuple[int, ...]
-    any_multiple: bool = False
-    latent: bool = False
-    sparse: bool = False
-
-    def supports_block_size(self, block_size: int) -> bool:
-        """Tell whether a block is a whole number of some kernel block."""
-        return any(block_size % size == 0 for size in self.kernel_block_sizes)
-
-    def largest_kernel_block(self, within: int) -> int:
-        """Return the largest kernel block of at most `within` tokens, or the smallest there is."""
-        if self.any_multiple:
-            return max(max(size, within // size * size) for size in self.kernel_block_sizes)
-        fitting = [size for size in self.kernel_block_sizes if size <= within]
-        return max(fitting) if fitting else min(self.kernel_block_sizes)
-
-
-FLASH_ATTN = AttentionBackend("FLASH_ATTN", _HALF | _FP8, (16,), any_multiple=True)
-FLASH_ATTN_512 = AttentionBackend("FLASH_ATTN", _HALF | _FP8, (64,))
-FLASH_ATTN_PAGE_128 = AttentionBackend("FLASH_ATTN", _HALF, (128,))
-FLASHINFER = AttentionBackend("FLASHINFER", _HALF | _FP8 | {"fp8_e5m2", "nvfp4", "nvfp4_4over6"}, (16, 32, 64))
-FLASHINFER_LARGE_PAGES = AttentionBackend("FLASHINFER", FLASHINFER.kv_cache_dtypes, (16, 32, 64, 128, 256, 512, 1024))
-TRITON_ATTN = AttentionBackend("TRITON_ATTN", _HALF | _FP8 | {"fp8_e5m2"} | _PER_TOKEN_HEAD, (16,), any_multiple=True)
-TURBOQUANT = AttentionBackend("TURBOQUANT", frozenset(TURBOQUANT_BITS), (16, 32, 64, 128))
-FLEX_ATTENTION = AttentionBackend("FLEX_ATTENTION", _HALF, (16,), any_multiple=True)
-
-FLASH_ATTN_MLA = AttentionBackend("FLASH_ATTN_MLA", _HALF, (16,), any_multiple=True, latent=True)
-FLASHMLA = AttentionBackend("FLASHMLA", _HALF | _FP8, (64,), latent=True)
-FLASHINFER_MLA = AttentionBackend("FLASHINFER_MLA", _HALF | _FP8, (32, 64), latent=True)
-CUTLASS_MLA = AttentionBackend("CUTLASS_MLA", _HALF | _FP8, (128,), latent=True)
-TRITON_MLA = AttentionBackend("TRITON_MLA", _HALF | _FP8, (16,), any_multiple=True, latent=True)
-FLASHMLA_SPARSE = AttentionBackend(
-    "FLASHMLA_SPARSE",
-    frozenset({"auto", "bfloat16", "fp8_ds_mla", "fp8", "nvfp4_ds_mla"}),
-    (64,),
-    any_multiple=True,
-    latent=True,
-    sparse=True,
-)
-FLASHINFER_MLA_SPARSE = AttentionBackend(
-    "FLASHINFER_MLA_SPARSE", _HALF | _FP8, (32,), any_multiple=True, latent=True, sparse=True
-)
-INDEXER = AttentionBackend("DEEPSEEK_V32_INDEXER", frozenset({"auto"}), (64,), latent=True, sparse=True)
 
 
 def _major(need: AttentionNeed) -> int:
@@ -103,7 +67,7 @@ def _flash_attention(need: AttentionNeed) -> AttentionBackend | str:
 
 
 def _flash_attention_fp8(need: AttentionNeed) -> AttentionBackend | str:
-    if need.kv_cache_dtype not in _FP8:
+    if need.kv_cache_dtype not in FP8_DTYPES:
         return "kv_cache_dtype not supported"
     if _major(need) == 9 and need.head_size == 512:
         return FLASH_ATTN_512
@@ -115,7 +79,7 @@ def _flash_attention_fp8(need: AttentionNeed) -> AttentionBackend | str:
 
 def _flashinfer(need: AttentionNeed, kv_heads: int) -> AttentionBackend | str:
     major = _major(need)
-    if need.unequal_value_heads or need.head_size not in (64, 128, 256, 512):
+    if need.head_size not in (64, 128, 256, 512):
         return "head_size not supported"
     if need.kv_cache_dtype not in FLASHINFER.kv_cache_dtypes:
         return "kv_cache_dtype not supported"
@@ -138,10 +102,15 @@ def _triton(need: AttentionNeed) -> AttentionBackend | str:
 def _turboquant(need: AttentionNeed) -> AttentionBackend | str:
     if need.kv_cache_dtype not in TURBOQUANT.kv_cache_dtypes:
         return "kv_cache_dtype not supported"
-    return "attention sinks not supported" if need.sinks else TURBOQUANT
+    if need.sinks:
+        return "attention sinks not supported"
+    return "sliding window not supported" if need.sliding_window else TURBOQUANT
 
 
 def _dense_candidates(need: AttentionNeed, kv_heads: int) -> list[tuple[str, AttentionBackend | str]]:
+    if need.unequal_value_heads:
+        accepted = need.kv_cache_dtype in UNEQUAL_HEADS.kv_cache_dtypes
+        return [(UNEQUAL_HEADS.name, UNEQUAL_HEADS if accepted else "kv_cache_dtype not supported")]
     flash = ("FLASH_ATTN", _flash_attention(need))
     flashinfer = ("FLASHINFER", _flashinfer(need, kv_heads))
     first = [flashinfer, flash] if _major(need) == 10 else [flash, flashinfer]
@@ -206,6 +175,8 @@ def choose_backend(need: AttentionNeed, kv_heads: int = 0) -> AttentionBackend:
             reasons.append(f"{name}: [{backend}]")
         elif need.block_size is not None and not backend.supports_block_size(need.block_size):
             reasons.append(f"{name}: [block_size not supported]")
+        elif need.context_parallel and not backend.context_parallel:
+            reasons.append(f"{name}: [DCP not supported]")
         else:
             return backend
     raise LayoutRefused(
@@ -237,3 +208,14 @@ def preferred_block_size(backends: tuple[AttentionBackend, ...], default: int) -
     names = ", ".join(backend.name for backend in backends)
     message = f"The attention backends share no supported KV cache block size ({names})."
     raise LayoutRefused(Violation(rule="compatibility", message=message))
+
+
+def check_mixed_layouts(backends: tuple[AttentionBackend, ...]) -> None:
+    """Refuse backends of one model that share no memory layout: FlashInfer on 10.x (LBHNC) beside TurboQuant (LBNHC).
+
+    Raises:
+        LayoutRefused: with the text of `v1/attention/backends/utils.py:get_supported_kv_cache_layouts`.
+    """
+    if TURBOQUANT in backends and any(backend.name == FLASHINFER.name for backend in backends):
+        message = "No KV cache layout satisfies every supported set: [['LBHNC', 'BLHNC'], ['LBNHC']]."
+        raise LayoutRefused(Violation(rule="compatibility", message=message))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import lcm
 
-from vllm_opt.constraints.attention_backend import INDEXER, AttentionBackend, preferred_block_size
+from vllm_opt.constraints.attention_backend import preferred_block_size
+from vllm_opt.constraints.attention_backends import INDEXER, AttentionBackend
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_pages import attention_token_bytes, ceil_div, latent_token_bytes, state_bytes
 from vllm_opt.constraints.platform_blocks import platform_block_size
@@ -21,6 +22,9 @@ Backends = dict[TokenMixer, AttentionBackend]
 
 GATED_DELTA_CHECKPOINT_TOKENS = 64
 """FlashInfer's gated-delta-net prefill exports states at multiples of this (`gdn_attn.py`)."""
+
+FIRST_LAYER_KERNEL_TOKENS = 16
+"""Smallest kernel block of the backends that serve layers left unpacked."""
 
 LATENT_HYBRID_BLOCK_TOKENS = 128
 """Hybrid models with MLA keep blocks in multiples of this (`_align_hybrid_block_size`)."""
@@ -35,6 +39,7 @@ class CacheContext:
     engine: EngineProfile
     gpu: GpuProfile
     kv_cache_dtype: str
+    element_bytes: int
 
     @property
     def tp(self) -> int:
@@ -63,8 +68,8 @@ class CacheContext:
     def token_bytes(self, mixer: TokenMixer, kv_cache_dtype: str) -> int:
         """Return bytes per token of one layer on one rank."""
         if isinstance(mixer, LatentAttention):
-            return latent_token_bytes(mixer, kv_cache_dtype)
-        return attention_token_bytes(mixer, kv_cache_dtype, self.tp)
+            return latent_token_bytes(mixer, kv_cache_dtype, self.element_bytes)
+        return attention_token_bytes(mixer, kv_cache_dtype, self.tp, self.element_bytes)
 
 
 def resolve_block_size(context: CacheContext, backends: Backends, mixed_dtypes: bool) -> int:
@@ -85,7 +90,7 @@ def resolve_block_size(context: CacheContext, backends: Backends, mixed_dtypes: 
     if context.states and backends and context.engine.hybrid_kv_cache:
         block_size = max(block_size, _hybrid_block_size(context, backends, block_size))
     if mixed_dtypes:
-        block_size = max(block_size, _mixed_dtype_block_size(context, backends, block_size))
+        block_size = max(block_size, _mixed_dtype_block_size(context, block_size))
     return block_size
 
 
@@ -100,7 +105,7 @@ def _hybrid_block_size(context: CacheContext, backends: Backends, block_size: in
     """Return the smallest aligned block whose attention page holds the largest recurrent state."""
     mixer = context.first
     token = context.token_bytes(mixer, context.kv_cache_dtype)
-    state = max(state_bytes(state, context.tp) for state in context.states)
+    state = max(state_bytes(state, context.tp, context.element_bytes) for state in context.states)
     smallest_kernel = min(backends[mixer].kernel_block_sizes)
     step = max(smallest_kernel, block_size)
     if isinstance(mixer, LatentAttention):
@@ -125,11 +130,12 @@ def _exports_gated_delta(state: StateSpace, gpu: GpuProfile) -> bool:
     return capability == (9, 0) or (capability[0] in (10, 12) and state.state_size == 128)
 
 
-def _mixed_dtype_block_size(context: CacheContext, backends: Backends, block_size: int) -> int:
-    """Return a block whose quantised page covers the page of a layer that stays 16-bit."""
+def _mixed_dtype_block_size(context: CacheContext, block_size: int) -> int:
+    """Return a block whose page, at one byte per element, covers the page of a layer that stays 16-bit.
+
+    vLLM measures with the backend of the first layer, which is one of the layers left unpacked.
+    """
     mixer = context.first
-    packed = context.token_bytes(mixer, context.kv_cache_dtype)
     native = context.token_bytes(mixer, "auto")
-    smallest = min(backends[mixer].kernel_block_sizes)
-    step = max(smallest, block_size)
-    return step * ceil_div(native * smallest, step * packed)
+    step = max(FIRST_LAYER_KERNEL_TOKENS, block_size)
+    return step * ceil_div(native * FIRST_LAYER_KERNEL_TOKENS, step * context.token_bytes(mixer, "fp8"))

@@ -5,7 +5,7 @@ Sources: vLLM 0.33 `utils/torch_utils.py:resolve_kv_cache_dtype_string`, `model_
 `quantization/turboquant/config.py:get_boundary_skip_layers`, `v1/attention/backends/triton_attn.py`.
 """
 
-from vllm_opt.constraints.attention_backend import FLASHMLA_SPARSE, TRITON_ATTN, TRITON_MLA, AttentionBackend
+from vllm_opt.constraints.attention_backends import FLASHMLA_SPARSE, TRITON_ATTN, TRITON_MLA, AttentionBackend
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_pages import TURBOQUANT_BITS, is_quantized
 from vllm_opt.constraints.violation import LayoutRefused, Violation
@@ -19,6 +19,23 @@ FP8_BY_DEFAULT_ON_CAPABILITY_10 = frozenset({"GlmMoeDsaForCausalLM"})
 """vLLM classes whose KV dtype 'auto' means fp8 on compute capability 10.x."""
 
 NATIVE_FP8_CAPABILITY = (8, 9)
+BFLOAT16_CAPABILITY = (8, 0)
+
+FLOAT16_REFUSED_MODEL_TYPES = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
+"""Types that vLLM never runs in float16; without bfloat16 they run in float32 (`config/model.py`)."""
+
+
+def runtime_dtype(model: ModelProfile, gpu: GpuProfile) -> str:
+    """Return the dtype that `--dtype auto` takes: the config's, float32 lowered, bfloat16 only where it exists."""
+    capability = gpu.compute_capability
+    if capability is None or capability >= BFLOAT16_CAPABILITY:
+        return "bfloat16" if model.dtype == "float32" else model.dtype
+    return "float32" if model.model_type in FLOAT16_REFUSED_MODEL_TYPES else "float16"
+
+
+def runtime_element_bytes(model: ModelProfile, gpu: GpuProfile) -> int:
+    """Return the bytes of one unquantised element: 4 where the model has to run in float32, else 2."""
+    return 4 if runtime_dtype(model, gpu) == "float32" else 2
 
 
 def resolved_kv_cache_dtype(model: ModelProfile, layout: Layout, gpu: GpuProfile) -> str:

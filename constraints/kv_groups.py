@@ -54,7 +54,19 @@ class CacheGroup:
 
 
 def promote_windows(layers: Sequence[CacheLayer]) -> list[CacheLayer]:
-    """Return the layers as they are planned without the hybrid manager: windows keep every token beside full layers."""
+    """Return the layers as they are planned without the hybrid manager: windows keep every token beside full layers.
+
+    Raises:
+        LayoutRefused: layers of several kinds remain, such as recurrent states beside attention.
+    """
+    promoted = _promote(layers)
+    if promoted and not _one_group(promoted):
+        message = "Failed to promote local KV cache specs to one unified type."
+        raise LayoutRefused(Violation(rule="compatibility", message=message))
+    return promoted
+
+
+def _promote(layers: Sequence[CacheLayer]) -> list[CacheLayer]:
     full = [layer for layer in layers if layer.kind in _FULL_LENGTH]
     if not full:
         return list(layers)

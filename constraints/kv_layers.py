@@ -6,7 +6,8 @@ Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/at
 
 from dataclasses import dataclass
 
-from vllm_opt.constraints.attention_backend import AttentionBackend, AttentionNeed, choose_backend
+from vllm_opt.constraints.attention_backend import AttentionNeed, check_mixed_layouts, choose_backend
+from vllm_opt.constraints.attention_backends import AttentionBackend
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_block_size import (
     Backends,
@@ -19,15 +20,14 @@ from vllm_opt.constraints.kv_dtype import (
     boundary_layers,
     check_native_fp8,
     resolved_kv_cache_dtype,
+    runtime_element_bytes,
     stored_latent_dtype,
 )
 from vllm_opt.constraints.kv_groups import CacheLayer
 from vllm_opt.constraints.kv_pages import (
-    attention_token_bytes,
     indexer_token_bytes,
     is_quantized,
     kv_heads_per_rank,
-    latent_token_bytes,
     state_bytes,
 )
 from vllm_opt.profiles.engine import EngineProfile
@@ -51,19 +51,20 @@ def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu
     Raises:
         LayoutRefused: no backend serves the KV dtype or block size on this GPU.
     """
-    context = CacheContext(model, layout, engine, gpu, resolved_kv_cache_dtype(model, layout, gpu))
+    element_bytes = runtime_element_bytes(model, gpu)
+    context = CacheContext(model, layout, engine, gpu, resolved_kv_cache_dtype(model, layout, gpu), element_bytes)
     native_layers = boundary_layers(model, context.kv_cache_dtype)
     backends = {mixer: _backend(context, mixer, context.kv_cache_dtype) for mixer in context.mixers}
     block_size = resolve_block_size(context, backends, bool(native_layers))
-    kinds = tuple(_kind_layers(context, kind, block_size, backends, 0) for kind in range(len(model.layer_kinds)))
+    kinds = tuple(_kind_layers(context, kind, block_size, backends) for kind in range(len(model.layer_kinds)))
     if not native_layers:
         return CacheLayers(block_size, kinds, kinds, native_layers)
-    shared_page = block_size * context.token_bytes(context.first, context.kv_cache_dtype)
-    native = CacheContext(model, layout, engine, gpu, "auto")
+    native = CacheContext(model, layout, engine, gpu, "auto", element_bytes)
     native_backends = {mixer: _backend(native, mixer, "auto") for mixer in context.mixers}
     native_kinds = tuple(
-        _kind_layers(native, kind, block_size, native_backends, shared_page) for kind in range(len(model.layer_kinds))
+        _kind_layers(native, kind, block_size, native_backends) for kind in range(len(model.layer_kinds))
     )
+    check_mixed_layouts((*backends.values(), *native_backends.values()))
     return CacheLayers(block_size, kinds, native_kinds, native_layers)
 
 
@@ -87,6 +88,7 @@ def _need(context: CacheContext, mixer: TokenMixer, kv_cache_dtype: str) -> Atte
         latent=latent,
         sparse=isinstance(mixer, LatentAttention) and mixer.index_head_dim is not None,
         sinks=isinstance(mixer, Attention) and mixer.sinks,
+        sliding_window=isinstance(mixer, Attention) and mixer.kind == "sliding_window",
         context_parallel=layout.decode_context_parallel_size > 1,
         query_heads=mixer.num_attention_heads // context.tp,
         qk_nope_head_dim=mixer.qk_nope_head_dim if isinstance(mixer, LatentAttention) else 0,
@@ -94,13 +96,7 @@ def _need(context: CacheContext, mixer: TokenMixer, kv_cache_dtype: str) -> Atte
     )
 
 
-def _kind_layers(
-    context: CacheContext,
-    kind: int,
-    block_size: int,
-    backends: Backends,
-    shared_page: int,
-) -> tuple[CacheLayer, ...]:
+def _kind_layers(context: CacheContext, kind: int, block_size: int, backends: Backends) -> tuple[CacheLayer, ...]:
     mixer = context.model.layer_kinds[kind].mixer
     if mixer is None:
         return ()
@@ -110,13 +106,13 @@ def _kind_layers(
         return _latent_layers(context, mixer, block_size, backends[mixer])
     if mixer.shares_kv_cache:
         return ()
-    return (_attention_layer(context, mixer, block_size, backends[mixer], shared_page),)
+    return (_attention_layer(context, mixer, block_size, backends[mixer]),)
 
 
 def _state_layer(context: CacheContext, mixer: StateSpace, block_size: int) -> tuple[CacheLayer, ...]:
     if not context.engine.hybrid_kv_cache:
         return ()
-    size = state_bytes(mixer, context.tp)
+    size = state_bytes(mixer, context.tp, context.element_bytes)
     page = size
     if context.mixers:
         page = block_size * context.token_bytes(context.first, context.kv_cache_dtype)
@@ -141,27 +137,24 @@ def _latent_layers(
 
 def _latent_row(context: CacheContext, mixer: LatentAttention, backend: AttentionBackend) -> int:
     """Return bytes per token of an MLA layer in this release: the latent, perhaps padded, or every head expanded."""
-    element_bytes = 1 if is_quantized(context.kv_cache_dtype) else 2
+    element_bytes = 1 if is_quantized(context.kv_cache_dtype) else context.element_bytes
     expanded = context.engine.latent_expanded_head_dim
     if expanded is not None:
         return mixer.num_attention_heads // context.tp * 2 * expanded * element_bytes
-    row = latent_token_bytes(mixer, stored_latent_dtype(backend, context.kv_cache_dtype))
+    row = context.token_bytes(mixer, stored_latent_dtype(backend, context.kv_cache_dtype))
     return max(row, context.engine.latent_row_elements * element_bytes)
 
 
-def _attention_layer(
-    context: CacheContext, mixer: Attention, block_size: int, backend: AttentionBackend, shared_page: int
-) -> CacheLayer:
-    token = attention_token_bytes(mixer, context.kv_cache_dtype, context.tp)
+def _attention_layer(context: CacheContext, mixer: Attention, block_size: int, backend: AttentionBackend) -> CacheLayer:
+    token = context.token_bytes(mixer, context.kv_cache_dtype)
     shape = (kv_heads_per_rank(mixer.num_key_value_heads, context.tp), mixer.head_dim, mixer.v_head_dim, token)
     if mixer.kind == "sliding_window":
-        budget = shared_page or token * block_size
-        block_size = backend.largest_kernel_block(budget // token)
+        block_size = backend.largest_kernel_block(block_size)
     page = token * block_size
     return CacheLayer(
         kind=mixer.kind,
         block_size=block_size,
-        page_bytes=max(page, shared_page),
+        page_bytes=page,
         shape=shape,
         window_tokens=mixer.window_tokens if mixer.kind != "full" else None,
         own_bytes=page,

@@ -45,14 +45,14 @@ def _turboquant_row_bytes(kv_cache_dtype: str, head_dim: int) -> int:
     return row + row % 2
 
 
-def head_row_bytes(head_dim: int, v_head_dim: int, kv_cache_dtype: str) -> int:
-    """Return the bytes that one token stores per KV head (K and V together).
+def head_row_bytes(head_dim: int, v_head_dim: int, kv_cache_dtype: str, element_bytes: int = HALF_BYTES) -> int:
+    """Return the bytes that one token stores per KV head (K and V together); `element_bytes` are the model dtype's.
 
     Raises:
         KeyError: the KV dtype is none that this table knows; callers check the release's list first.
     """
     if not is_quantized(kv_cache_dtype):
-        return HALF_BYTES * (head_dim + v_head_dim)
+        return element_bytes * (head_dim + v_head_dim)
     if kv_cache_dtype in ("int8_per_token_head", "fp8_per_token_head"):
         return head_dim + v_head_dim + 2 * SCALE_BYTES_PER_HEAD
     if kv_cache_dtype == "int4_per_token_head":
@@ -71,19 +71,21 @@ def kv_heads_per_rank(num_key_value_heads: int, tensor_parallel_size: int) -> in
     return max(1, num_key_value_heads // tensor_parallel_size)
 
 
-def attention_token_bytes(mixer: Attention, kv_cache_dtype: str, tensor_parallel_size: int) -> int:
+def attention_token_bytes(
+    mixer: Attention, kv_cache_dtype: str, tensor_parallel_size: int, element_bytes: int = HALF_BYTES
+) -> int:
     """Return bytes per token and layer on one rank: KV heads of the rank x row bytes."""
-    row = head_row_bytes(mixer.head_dim, mixer.v_head_dim, kv_cache_dtype)
+    row = head_row_bytes(mixer.head_dim, mixer.v_head_dim, kv_cache_dtype, element_bytes)
     return kv_heads_per_rank(mixer.num_key_value_heads, tensor_parallel_size) * row
 
 
-def latent_token_bytes(mixer: LatentAttention, kv_cache_dtype: str) -> int:
+def latent_token_bytes(mixer: LatentAttention, kv_cache_dtype: str, element_bytes: int = HALF_BYTES) -> int:
     """Return bytes per token and layer of MLA: (kv_lora_rank + rope) x element bytes; TP never divides it."""
     opaque = OPAQUE_LATENT_ROW_BYTES.get(kv_cache_dtype)
     if opaque is not None:
         return opaque
-    element_bytes = 1 if is_quantized(kv_cache_dtype) else HALF_BYTES
-    return (mixer.kv_lora_rank + mixer.qk_rope_head_dim) * element_bytes
+    elements = mixer.kv_lora_rank + mixer.qk_rope_head_dim
+    return elements if is_quantized(kv_cache_dtype) else elements * element_bytes
 
 
 def indexer_token_bytes(mixer: LatentAttention) -> int:
@@ -100,7 +102,7 @@ def _replicated_groups(num_groups: int, tensor_parallel_size: int) -> int:
     return tensor_parallel_size
 
 
-def state_bytes(mixer: StateSpace, tensor_parallel_size: int) -> int:
+def state_bytes(mixer: StateSpace, tensor_parallel_size: int, element_bytes: int = HALF_BYTES) -> int:
     """Return bytes of one recurrent state on one rank: convolution window plus recurrent matrix.
 
     The convolution keeps `conv_kernel - 1` past inputs in the model dtype; the matrix is in the dtype that the
@@ -108,9 +110,9 @@ def state_bytes(mixer: StateSpace, tensor_parallel_size: int) -> int:
     """
     tp = tensor_parallel_size
     conv_dim, matrix = _state_elements(mixer, tp)
-    ssm_dtype = mixer.ssm_dtype or ("float32" if mixer.kind == "kimi_delta" else "bfloat16")
-    conv = (mixer.conv_kernel - 1) * (conv_dim // tp) * HALF_BYTES if mixer.conv_kernel else 0
-    return conv + matrix * DTYPE_BYTES.get(ssm_dtype, HALF_BYTES)
+    ssm_dtype = mixer.ssm_dtype or ("float32" if mixer.kind == "kimi_delta" else "auto")
+    conv = (mixer.conv_kernel - 1) * (conv_dim // tp) * element_bytes if mixer.conv_kernel else 0
+    return conv + matrix * DTYPE_BYTES.get(ssm_dtype, element_bytes)
 
 
 def _state_elements(mixer: StateSpace, tp: int) -> tuple[int, int]:

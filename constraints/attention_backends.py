@@ -39,9 +39,8 @@ class AttentionBackend:
 
 FLASH_ATTN = AttentionBackend("FLASH_ATTN", HALF_DTYPES | FP8_DTYPES, (16,), any_multiple=True)
 FLASH_ATTN_512 = AttentionBackend("FLASH_ATTN", HALF_DTYPES | FP8_DTYPES, (64,))
-FLASHINFER = AttentionBackend(
-    "FLASHINFER", HALF_DTYPES | FP8_DTYPES | {"fp8_e5m2", "nvfp4", "nvfp4_4over6"}, (16, 32, 64)
-)
+FLASHINFER_DTYPES = HALF_DTYPES | FP8_DTYPES | {"fp8_e5m2", "nvfp4", "nvfp4_4over6"}
+FLASHINFER = AttentionBackend("FLASHINFER", FLASHINFER_DTYPES, (16, 32, 64))
 FLASHINFER_LARGE_PAGES = AttentionBackend("FLASHINFER", FLASHINFER_DTYPES, (16, 32, 64, 128, 256, 512, 1024))
 TRITON_ATTN = AttentionBackend(
     "TRITON_ATTN",

@@ -13,11 +13,9 @@ from vllm_opt.constraints.violation import Violation
 
 def blocks_for_sequences(deployment: Deployment, sequences: int) -> int:
     """KV blocks that `sequences` sequences of the mean context take in one engine, the null block included."""
-    kv, flags = deployment.terms.kv, deployment.flags
-    tokens = flags.max_num_batched_tokens
-    longest = kv.blocks_per_request(flags.max_model_len, tokens)
-    null_block = kv.startup_blocks(flags.max_model_len, tokens) - longest
-    return null_block + sequences * kv.blocks_per_request(deployment.targets.mean_context, tokens)
+    terms, tokens = deployment.terms, deployment.flags.max_num_batched_tokens
+    per_sequence = terms.kv.blocks_per_request(deployment.targets.mean_context, tokens)
+    return terms.null_blocks + sequences * per_sequence
 
 
 class Concurrency:

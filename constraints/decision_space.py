@@ -7,7 +7,7 @@ any table over them is linear. Memory inside the model is in KiB: demand rounded
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,24 +22,28 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class SequencePoint:
-    """What one value of max_num_seqs means under one mode."""
+    """What one value of max_num_seqs means under one mode; times are rounded up, rates down."""
 
     max_num_seqs: int
     outside_kv_kib: tuple[int, ...]
+    """Everything in the budget but the KV cache, per pipeline stage, at the confidence asked."""
+    central_outside_kv_kib: tuple[int, ...]
+    """The same as the central estimate: what the plan will report."""
     headroom_needed_kib: int
     blocks_needed: int
-    ttft_us: int | None = None
-    tpot_us: int | None = None
-    ttft_bound_us: int | None = None
-    tpot_bound_us: int | None = None
-    e2e_us: int = 0
-    output_millitokens_per_s: int = 0
-    bound_millitokens_per_s: int = 0
+    """KV blocks of one engine for that many sequences of the mean context."""
+    ttft_bound_us: int
+    tpot_bound_us: int
+    e2e_us: int
+    output_millitokens_per_s: int
+    """Of all replicas together, central prediction."""
+    bound_millitokens_per_s: int
+    """The same at the confidence asked."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One (layout, max_num_batched_tokens, replicas) and its tables. Counts are per engine unless named otherwise."""
+    """One (layout, max_num_batched_tokens, replicas) and its tables. `index` is its rank of preference."""
 
     index: int
     terms: MemoryTerms
@@ -48,13 +52,12 @@ class Mode:
     replicas: int
     engines: int
     gpu_count: int
-    microusd_per_hour: int | None
-    quality: float | None
+    microusd_per_hour: int
+    priced: bool
     block_kib: tuple[int, ...]
     startup_blocks: int
     blocks_per_request: int
     points: tuple[SequencePoint, ...]
-    preference: int = 0
 
 
 @dataclass
@@ -72,13 +75,12 @@ class DecisionSpace:
     max_num_batched_tokens: cp_model.IntVar
     max_model_len: cp_model.IntVar
     gpu_count: cp_model.IntVar
-    microusd_per_hour: cp_model.IntVar | None
     model_limit_tokens: int
 
-    def table(self, mode: Mode, value: str, missing: int = 0) -> cp_model.LinearExprT:
+    def table(self, mode: Mode, value: str) -> cp_model.LinearExprT:
         """Return the linear expression of a `SequencePoint` field under `mode`: sum over S of value(S) x [S chosen]."""
-        terms = [getattr(point, value) for point in mode.points]
-        literals = [self.sequence_choices[point.max_num_seqs] for point in mode.points]
-        return sum(
-            (missing if number is None else number) * literal for number, literal in zip(terms, literals, strict=True)
-        )
+        return sum(getattr(point, value) * self.sequence_choices[point.max_num_seqs] for point in mode.points)
+
+    def utilization_table(self, value: Callable[[float], int]) -> cp_model.LinearExprT:
+        """Return the linear expression of a function of gpu_memory_utilization: sum over u of value(u) x [u chosen]."""
+        return sum(value(utilization) * literal for utilization, literal in self.utilization_choices.items())

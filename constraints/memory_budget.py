@@ -42,10 +42,7 @@ class MemoryBudget:
         """Add the sum per mode and stage, with the budget as a table over the utilisation steps."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             terms = mode.terms
-            budget = sum(
-                (terms.budget_bytes(utilization) // KIB) * literal
-                for utilization, literal in space.utilization_choices.items()
-            )
+            budget = space.utilization_table(lambda u, terms=terms: terms.budget_bytes(u) // KIB)  # type: ignore[misc]
             for stage, block_kib in enumerate(mode.block_kib):
                 outside = sum(
                     point.outside_kv_kib[stage] * space.sequence_choices[point.max_num_seqs] for point in mode.points

@@ -49,6 +49,11 @@ class MemoryTerms:
         """Pipeline stages."""
         return len(self.weights)
 
+    @property
+    def null_blocks(self) -> int:
+        """Blocks that the pool holds back for itself before any sequence gets one."""
+        return 1 if self.engine.null_block_in_fit_check else 0
+
     def budget_bytes(self, gpu_memory_utilization: float) -> int:
         """`total * u`, rounded as the release does (0.33: `math.ceil`, `v1/worker/utils.py:request_memory`)."""
         product = self.total_bytes * gpu_memory_utilization

@@ -41,8 +41,6 @@ class StartupHeadroom:
     def add(self, space: DecisionSpace) -> None:
         """Compare two tables: headroom over the utilisation steps, need over max_num_seqs."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            headroom = sum(
-                (mode.terms.headroom_bytes(utilization) // KIB) * literal
-                for utilization, literal in space.utilization_choices.items()
-            )
+            terms = mode.terms
+            headroom = space.utilization_table(lambda u, terms=terms: terms.headroom_bytes(u) // KIB)  # type: ignore[misc]
             space.model.add(space.table(mode, "headroom_needed_kib") <= headroom).only_enforce_if(chosen)

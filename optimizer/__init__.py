@@ -1,1 +1,36 @@
-"""How the best deployment is found, explained and shown."""
+"""How the best deployment is found, explained and shown.
+
+The public functions and types are imported when they are first used, so that importing the package stays cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vllm_opt.optimizer.answer import Answer, Estimate, Plan
+    from vllm_opt.optimizer.estimation import estimate
+    from vllm_opt.optimizer.request import EstimateRequest, SolveRequest
+    from vllm_opt.optimizer.solver import solve
+
+_HOMES = {
+    "solve": "solver",
+    "estimate": "estimation",
+    "SolveRequest": "request",
+    "EstimateRequest": "request",
+    "Answer": "answer",
+    "Plan": "answer",
+    "Estimate": "answer",
+}
+
+__all__ = ["Answer", "Estimate", "EstimateRequest", "Plan", "SolveRequest", "estimate", "solve"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

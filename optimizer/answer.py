@@ -51,7 +51,9 @@ class Memory(Noun):
     max_concurrency: float
     kv_bytes_per_token: int
     max_supported_model_len: int
-    headroom_bytes: int = Field(description="total minus budget: room for the CUDA context, NCCL and, before 0.21, graphs")
+    headroom_bytes: int = Field(
+        description="total minus budget: room for the CUDA context, NCCL and, before 0.21, graphs"
+    )
     headroom_needed_bytes: int
     host_tier_tokens: int = Field(0, description="tokens that swap space or KV offload holds besides the pool")
     confidence_bytes: int = Field(0, description="bytes added to the fitted terms at the asked confidence")

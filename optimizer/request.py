@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vllm_opt.profiles.errors import InvalidRequest, did_you_mean
-from vllm_opt.profiles.quantities import parse_tokens
+from vllm_opt.profiles.quantities import parse_count
 
 ObjectiveName = Literal["cost", "throughput", "concurrency", "gpus", "latency", "efficiency"]
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -34,7 +34,12 @@ def _count(value: object) -> object:
     value = _one(value)
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")
-    return parse_tokens(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_count(value, "it", minimum=0)
+    except InvalidRequest as fault:
+        raise ValueError(str(fault).removeprefix("it ")) from None
 
 
 def _number(value: object) -> object:
@@ -63,12 +68,24 @@ def _prices(value: object) -> object:
     return tuple(pairs)
 
 
+def _model_len(value: object) -> object:
+    """Read a context length; 'auto' and -1 ask vLLM to fit the largest."""
+    value = _one(value)
+    if value in (-1, "-1", "auto"):
+        return "auto"
+    counted = _count(value)
+    if isinstance(counted, int) and not 0 < counted <= LARGEST_COUNT:
+        raise ValueError(f"must be a positive whole number of at most {LARGEST_COUNT}")
+    return counted
+
+
 Count = Annotated[int, BeforeValidator(_count), Field(gt=0, le=LARGEST_COUNT)]
 CountOrZero = Annotated[int, BeforeValidator(_count), Field(ge=0, le=LARGEST_COUNT)]
 PositiveNumber = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1e15)]
 NumberOrZero = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e15)]
 Text = Annotated[str, BeforeValidator(_one), Field(min_length=1, max_length=4096)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_many)]
+Bytes = Annotated[int, BeforeValidator(_count), Field(gt=0, le=10**15)]
 Switch = Annotated[bool, BeforeValidator(_one)]
 
 
@@ -186,7 +203,7 @@ class EstimateRequest(Request):
     kv_cache_dtype: Text = "auto"
     block_size: Count | None = None
     gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] | None = None
-    max_model_len: Annotated[int | Literal["auto"], BeforeValidator(lambda v: _model_len(v))] | None = None
+    max_model_len: Annotated[int | Literal["auto"], BeforeValidator(_model_len)] | None = None
     max_num_seqs: Count | None = None
     max_num_batched_tokens: Count | None = None
     enforce_eager: Switch = False
@@ -194,7 +211,7 @@ class EstimateRequest(Request):
     enable_chunked_prefill: Switch | None = None
     async_scheduling: Switch | None = None
     disable_hybrid_kv_cache_manager: Switch = False
-    kv_cache_memory_bytes: Count | Annotated[int, Field(gt=0)] | None = None
+    kv_cache_memory_bytes: Bytes | None = None
     num_gpu_blocks_override: Count | None = None
     swap_space: NumberOrZero | None = Field(None, description="GiB per GPU")
     kv_offloading_size: NumberOrZero | None = Field(None, description="GiB in all ranks")
@@ -211,17 +228,6 @@ class EstimateRequest(Request):
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     calibration: Switch = True
     equations: Switch = False
-
-
-def _model_len(value: object) -> object:
-    """Read a context length; 'auto' and -1 ask vLLM to fit the largest."""
-    value = _one(value)
-    if value in (-1, "-1", "auto"):
-        return "auto"
-    counted = _count(value)
-    if isinstance(counted, int) and not 0 < counted <= LARGEST_COUNT:
-        raise ValueError(f"must be a positive whole number of at most {LARGEST_COUNT}")
-    return counted
 
 
 def typical_lengths(context: int, input_tokens: int | None, output_tokens: int | None) -> tuple[int, int]:

@@ -1,0 +1,201 @@
+"""`estimate`: one given configuration, its memory to the block, its speed, and everything that is not met."""
+
+from vllm_opt.constraints import compatibility, divisibility
+from vllm_opt.constraints.configuration import EngineFlags
+from vllm_opt.constraints.deployment import Deployment, PerformanceBound
+from vllm_opt.constraints.latency_coefficients import latency_coefficients
+from vllm_opt.constraints.memory_ledger import MemoryTerms, memory_terms
+from vllm_opt.constraints.rules import violations
+from vllm_opt.constraints.violation import LayoutRefused, Violation
+from vllm_opt.optimizer.answer import Estimate, Memory, Performance
+from vllm_opt.optimizer.memory_report import memory_report, memory_without_plan
+from vllm_opt.optimizer.performance import bound_at, predict
+from vllm_opt.optimizer.request import EstimateRequest, typical_lengths
+from vllm_opt.optimizer.resolution import Setting, resolve
+from vllm_opt.optimizer.startup_log import startup_log
+from vllm_opt.profiles.catalog import Catalog
+from vllm_opt.profiles.latency_constants import default_latency_constants
+from vllm_opt.profiles.workload import Targets
+
+STARTUP_RULES = frozenset(
+    ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "batching")
+)
+"""Rules without which vLLM does not start; the others are targets."""
+ASKED_OTHERWISE = frozenset(("concurrency", "quality", "gpu_count", "budget"))
+"""Rules that need a solve request; concurrency is judged here by what the flags run at once."""
+
+
+def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estimate:
+    """Predict what one configuration would do.
+
+    Raises:
+        InvalidRequest: a value that cannot be understood.
+        UnknownProfile: a model, GPU, format or release that the catalogue does not hold.
+    """
+    catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
+    return estimate_setting(resolve(request, catalog), request)
+
+
+def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
+    """Predict for a configuration that is already resolved."""
+    refused = _refusals(setting)
+    terms: MemoryTerms | None = None
+    try:
+        terms = memory_terms(setting.model, setting.quantization, setting.layout, setting.engine, setting.gpu)
+    except LayoutRefused as refusal:
+        if refusal.violation.rule not in {violation.rule for violation in refused}:
+            refused = (*refused, refusal.violation)
+    if terms is None:
+        return _refused_estimate(setting, request, refused)
+    flags = _with_fitted_length(setting, terms) if setting.auto_model_len else setting.flags
+    memory = memory_report(setting.model, terms, flags, request.confidence)
+    performance, bound = _performance(setting, request, flags, terms, memory)
+    found = (
+        *violations(_deployment(setting, request, flags, terms, bound), without=ASKED_OTHERWISE),
+        *_concurrency(setting, request, memory),
+    )
+    return _answer(setting, request, flags, memory, performance, found, terms)
+
+
+def _refusals(setting: Setting) -> tuple[Violation, ...]:
+    arguments = (setting.model, setting.quantization, setting.layout, setting.engine, setting.gpu)
+    return (*divisibility.violations(*arguments), *compatibility.violations(*arguments))
+
+
+def _refused_estimate(setting: Setting, request: EstimateRequest, found: tuple[Violation, ...]) -> Estimate:
+    memory = memory_without_plan(setting)
+    return _answer(setting, request, setting.flags, memory, None, found, None)
+
+
+def _with_fitted_length(setting: Setting, terms: MemoryTerms) -> EngineFlags:
+    """`--max-model-len auto`: the largest context that starts; batch defaults keep the unreduced length (0.33)."""
+    flags = setting.flags
+    fitted = terms.kv.max_supported_model_len(
+        terms.num_gpu_blocks(flags), flags.max_num_batched_tokens, setting.model.max_model_len
+    )
+    return flags.model_copy(update={"max_model_len": max(1, fitted)})
+
+
+def _users(setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory) -> int:
+    """Closed-loop users: what was asked, else what the flags admit and the pool holds (contract, Load)."""
+    if request.concurrency is not None:
+        return request.concurrency
+    per_engine = max(1, min(flags.max_num_seqs, int(memory.max_concurrency)))
+    return per_engine * setting.layout.data_parallel_size * setting.replicas
+
+
+def _performance(
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, terms: MemoryTerms, memory: Memory
+) -> tuple[Performance | None, PerformanceBound | None]:
+    """Speed at the load asked; None when the pool holds not even one typical request."""
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    tokens = flags.max_num_batched_tokens
+    per_request = terms.kv.blocks_per_request(sum(lengths), tokens)
+    pooled = (memory.num_gpu_blocks - terms.null_blocks) // max(1, per_request)
+    if pooled < 1:
+        return None, None
+    coefficients = latency_coefficients(
+        setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
+        calibrated=request.calibration,
+    )  # fmt: skip
+    performance = predict(
+        coefficients,
+        engines=setting.layout.data_parallel_size * setting.replicas,
+        users=_users(setting, request, flags, memory),
+        max_num_seqs=min(flags.max_num_seqs, pooled),
+        max_num_batched_tokens=tokens,
+        lengths=lengths,
+        chunked_prefill=setting.layout.enable_chunked_prefill,
+        prefix_hit_share=request.prefix_hit_share,
+    )
+    return performance, bound_at(coefficients, performance, request.confidence)
+
+
+def _deployment(
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, terms: MemoryTerms, bound: PerformanceBound | None
+) -> Deployment:
+    """The point as the rules see it: only the limits that were asked, and central memory estimates."""
+    targets = Targets(
+        target_context=1,
+        concurrency=1,
+        mean_context=1,
+        max_ttft_ms=request.max_ttft_ms,
+        max_tpot_ms=request.max_tpot_ms,
+        min_output_tokens_per_s=request.min_output_tokens_per_s,
+        max_gpus=2**31 - 1,
+    )
+    return Deployment(
+        model=setting.model, quantization=setting.quantization, layout=setting.layout, gpu=setting.gpu,
+        engine=setting.engine, flags=flags, replicas=setting.replicas, targets=targets, terms=terms, performance=bound,
+    )  # fmt: skip
+
+
+def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> tuple[Violation, ...]:
+    """The concurrency asked against full-length sequences that are admitted and held."""
+    if request.concurrency is None:
+        return ()
+    held = min(setting.flags.max_num_seqs, int(memory.max_concurrency))
+    held *= setting.layout.data_parallel_size * setting.replicas
+    if held >= request.concurrency:
+        return ()
+    return (
+        Violation(
+            rule="concurrency",
+            message=(
+                f"{held} sequence(s) of max_model_len run at once and {request.concurrency} are asked; lower "
+                "max_model_len, use an fp8 KV cache, raise max_num_seqs, or add GPUs"
+            ),
+            needed=request.concurrency,
+            available=held,
+            unit="sequences",
+        ),
+    )
+
+
+def _answer(
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None,
+    found: tuple[Violation, ...], terms: MemoryTerms | None,
+) -> Estimate:  # fmt: skip
+    fits = not any(violation.rule in STARTUP_RULES for violation in found)
+    equations = ()
+    if request.equations and terms is not None:
+        from vllm_opt.optimizer.equations import equations_of
+
+        equations = equations_of(setting, flags, terms, memory, performance)
+    return Estimate(
+        request=_resolved_request(setting, request, flags, performance),
+        fits=fits,
+        memory=memory,
+        performance=performance,
+        violations=found,
+        startup_log=startup_log(setting, flags, memory, found, terms),
+        notes=setting.notes,
+        equations=equations,
+    )
+
+
+def _resolved_request(
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, performance: Performance | None
+) -> dict[str, object]:
+    """The request with every default filled in."""
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    filled = request.model_dump(mode="json", exclude_none=True)
+    filled.update(
+        model=setting.model.id,
+        gpu=setting.gpu.id,
+        vllm_version=setting.engine.version,
+        engine=setting.engine.engine,
+        quantization=setting.quantization.id,
+        input_tokens=lengths[0],
+        output_tokens=lengths[1],
+        gpu_memory_utilization=flags.gpu_memory_utilization,
+        max_model_len=flags.max_model_len,
+        max_num_seqs=flags.max_num_seqs,
+        max_num_batched_tokens=flags.max_num_batched_tokens,
+        enable_prefix_caching=setting.layout.enable_prefix_caching,
+        enable_chunked_prefill=setting.layout.enable_chunked_prefill,
+        async_scheduling=setting.layout.async_scheduling,
+    )
+    if performance is not None:
+        filled["concurrency"] = performance.concurrency
+    return filled

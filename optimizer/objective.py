@@ -1,0 +1,99 @@
+"""The objectives, as exact integers that are minimised: one value per operating point.
+
+| name | integer | shown as |
+|---|---|---|
+| cost | millionths of USD per hour (GPUs when a SKU has no price) | USD/hour |
+| throughput | - thousandths of an output token per second, all replicas | tokens/s |
+| concurrency | - floor(max_concurrency) x engines | sequences |
+| gpus | GPUs | GPUs |
+| latency | end-to-end microseconds of the typical request, rounded up | ms |
+| efficiency | - thousandths of an output token per USD | tokens/USD |
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.constraints.budget import MICRO, microusd
+from vllm_opt.optimizer.operating_points import Candidate, Unit
+
+SECONDS_PER_HOUR = 3600
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How one objective is shown: value = sign x integer / scale."""
+
+    name: str
+    unit: str
+    scale: int
+    sign: int
+
+    def shown(self, integer: float) -> float:
+        """The value that a user reads."""
+        return self.sign * integer / self.scale if integer else 0.0
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "cost": Objective("cost", "USD/hour", MICRO, 1),
+    "throughput": Objective("throughput", "tokens/s", 1000, -1),
+    "concurrency": Objective("concurrency", "sequences", 1, -1),
+    "gpus": Objective("gpus", "GPUs", 1, 1),
+    "latency": Objective("latency", "ms", 1000, 1),
+    "efficiency": Objective("efficiency", "tokens/USD", 1000, -1),
+}
+
+
+def unit_cost_microusd(unit: Unit, *, priced: bool) -> int:
+    """What a unit costs per hour; one 'dollar' per GPU when prices are not known for every SKU."""
+    price = unit.facts.sku.price
+    if not priced or price is None:
+        return MICRO * unit.gpu_count
+    return microusd(price.usd_per_gpu_hour) * unit.gpu_count
+
+
+def millitokens_per_s(tokens_per_s: NDArray[np.float64]) -> Integers:
+    """Throughput in whole thousandths of a token per second, rounded down."""
+    return np.floor(np.asarray(tokens_per_s) * 1000).astype(np.int64)
+
+
+def concurrency_of(candidate: Candidate, max_model_len: int) -> Integers:
+    """floor(max_concurrency) x engines at the highest utilisation that keeps the headroom, per point."""
+    unit, tokens = candidate.unit, candidate.max_num_batched_tokens
+    terms = unit.facts.terms
+    per_request = max(1, terms.kv.blocks_per_request(max_model_len, tokens))
+    found = []
+    for sequences in candidate.sequences.tolist():
+        blocks = reported_blocks(unit, tokens, sequences)
+        found.append(math.floor(blocks / per_request) * unit.engines)
+    return np.array(found, dtype=np.int64)
+
+
+def reported_blocks(unit: Unit, tokens: int, sequences: int) -> int:
+    """Blocks that the central estimate reports at the highest utilisation whose headroom holds at the confidence."""
+    facts, terms = unit.facts, unit.facts.terms
+    budget = facts.highest_budget(terms.headroom_needed_bytes(tokens, sequences, facts.confidence))
+    outside = terms.outside_kv_bytes(tokens, sequences)
+    return max(0, min(
+        (budget - rest) // block for rest, block in zip(outside, terms.kv.block_bytes, strict=True) if block
+    ) if any(terms.kv.block_bytes) else 0)  # fmt: skip
+
+
+def objective_values(name: str, candidate: Candidate, *, priced: bool, max_model_len: int) -> Integers:
+    """The integers of one objective at every point of a candidate; smaller is better."""
+    ones = np.ones(len(candidate.sequences), dtype=np.int64)
+    if name == "cost":
+        return ones * unit_cost_microusd(candidate.unit, priced=priced)
+    if name == "gpus":
+        return ones * candidate.unit.gpu_count
+    if name == "throughput":
+        return -millitokens_per_s(candidate.output_tokens_per_s)
+    if name == "latency":
+        return np.ceil(candidate.e2e_ms * 1000).astype(np.int64)
+    if name == "concurrency":
+        return -concurrency_of(candidate, max_model_len)
+    cost = unit_cost_microusd(candidate.unit, priced=priced)
+    return -(millitokens_per_s(candidate.output_tokens_per_s) * SECONDS_PER_HOUR * MICRO // max(1, cost))

@@ -1,0 +1,133 @@
+"""Operating points: for one (layout, max_num_batched_tokens, replicas), every max_num_seqs worth trying, with tables.
+
+max_num_seqs is tried at the batch sizes that CUDA graphs are captured for, at the fewest sequences that the replicas
+need, and at the most that memory or a latency limit admits. Between two captured sizes a step is padded to the upper
+one, so nothing in between is faster for longer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.constraints.latency import closed_loop, quantile_factor
+from vllm_opt.constraints.step_time import LatencyCoefficients, stack
+from vllm_opt.optimizer.layout_physics import LayoutFacts
+from vllm_opt.optimizer.solve_setting import SolveSetting
+
+LARGEST_BATCH = 1024
+TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
+CAPTURED = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One layout with a number of replicas."""
+
+    facts: LayoutFacts
+    replicas: int
+
+    @property
+    def engines(self) -> int:
+        """Engines that share the concurrency."""
+        return self.replicas * self.facts.layout.data_parallel_size
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs in all."""
+        return self.replicas * self.facts.layout.gpus_per_server
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One (unit, max_num_batched_tokens) and its points: parallel arrays, one entry per max_num_seqs, ascending."""
+
+    unit: Unit
+    max_num_batched_tokens: int
+    sequences: NDArray[np.int64]
+    ttft_ms: NDArray[np.float64]
+    tpot_ms: NDArray[np.float64]
+    e2e_ms: NDArray[np.float64]
+    output_tokens_per_s: NDArray[np.float64]
+    ttft_bound_ms: NDArray[np.float64]
+    tpot_bound_ms: NDArray[np.float64]
+    bound_tokens_per_s: NDArray[np.float64]
+
+
+def token_grid(setting: SolveSetting, default_tokens: int, *, chunked_prefill: bool) -> tuple[int, ...]:
+    """The values of max_num_batched_tokens that are tried."""
+    length = setting.targets.target_context
+    values = {*TOKEN_STEPS, default_tokens}
+    if not chunked_prefill:
+        return tuple(sorted({value for value in values if value >= length} | {max(length, default_tokens), length}))
+    return tuple(sorted(values))
+
+
+def most_sequences(facts: LayoutFacts, tokens: int, least: int, most: int, mean_context: int, startup: int) -> int:
+    """The largest max_num_seqs in [least, most] that memory admits; 0 when `least` already does not fit."""
+
+    def fits(sequences: int) -> bool:
+        blocks = max(startup, facts.blocks_needed(sequences, tokens, mean_context))
+        return facts.holds(sequences, tokens, blocks)
+
+    if least > most or not fits(least):
+        return 0
+    low, high = least, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def sequence_grid(least: int, most: int) -> list[int]:
+    """The values of max_num_seqs that are tried between the fewest needed and the most that fit."""
+    return sorted({least, most} | {size for size in CAPTURED if least < size < most})
+
+
+def evaluate(
+    setting: SolveSetting,
+    pieces: Sequence[tuple[Unit, int, list[int]]],
+    coefficients: Sequence[LatencyCoefficients],
+) -> list[Candidate]:
+    """Predict speed at every (unit, tokens, sequences) in one vectorised call."""
+    if not pieces:
+        return []
+    sizes = np.array([len(sequences) for _, _, sequences in pieces])
+    index = np.repeat(np.arange(len(pieces)), sizes)
+    stacked = stack(coefficients).take(index)
+    sequences = np.concatenate([np.asarray(values, dtype=np.int64) for _, _, values in pieces])
+    tokens = np.repeat(np.array([budget for _, budget, _ in pieces], dtype=np.float64), sizes)
+    chunked = np.repeat(np.array([unit.facts.layout.enable_chunked_prefill for unit, _, _ in pieces]), sizes)
+    load = closed_loop(
+        stacked,
+        users=sequences.astype(np.float64),
+        max_num_seqs=sequences.astype(np.float64),
+        max_num_batched_tokens=tokens,
+        input_tokens=float(setting.lengths[0]),
+        output_tokens=float(setting.lengths[1]),
+        chunked_prefill=chunked.astype(np.float64),
+        prefix_hit_share=setting.request.prefix_hit_share,
+    )
+    engines = np.repeat(np.array([unit.engines for unit, _, _ in pieces], dtype=np.float64), sizes)
+    confidence = setting.request.confidence
+    throughput = load.output_tokens_per_s * engines
+    columns = (
+        sequences,
+        load.ttft_ms,
+        load.tpot_ms,
+        load.e2e_ms,
+        throughput,
+        load.ttft_ms * quantile_factor(stacked, "ttft", confidence),
+        load.tpot_ms * quantile_factor(stacked, "tpot", confidence),
+        throughput * quantile_factor(stacked, "throughput", confidence),
+    )
+    ends = np.cumsum(sizes)[:-1]
+    split = [np.split(column, ends) for column in columns]
+    return [
+        Candidate(unit, budget, *(parts[position] for parts in split))
+        for position, (unit, budget, _) in enumerate(pieces)
+    ]

@@ -1,0 +1,143 @@
+"""`solve`: bounds first, then one CP-SAT model over what is left, each objective proven in turn."""
+
+import time
+
+from vllm_opt.optimizer.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
+from vllm_opt.optimizer.lexicographic import ProvenPoint, solve_lexicographically
+from vllm_opt.optimizer.modes import mode_of
+from vllm_opt.optimizer.objective import OBJECTIVES
+from vllm_opt.optimizer.operating_points import Candidate
+from vllm_opt.optimizer.planning import Choice, make_plan
+from vllm_opt.optimizer.request import SolveRequest
+from vllm_opt.optimizer.search import Search, SearchResult
+from vllm_opt.optimizer.selection import Scores, best_choice, contenders
+from vllm_opt.optimizer.solve_setting import SolveSetting, resolve_solve
+from vllm_opt.profiles.catalog import Catalog
+
+
+def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
+    """Return the best deployment with its proof, or why there is none.
+
+    Raises:
+        InvalidRequest: a value that cannot be understood.
+        UnknownProfile: a model, GPU, format or release that the catalogue does not hold.
+    """
+    started = time.monotonic()
+    catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
+    setting = resolve_solve(request, catalog)
+    search = Search(setting)
+    result = search.run()
+    if not result.candidates:
+        return _without_plan(setting, search, result, started)
+    scores = Scores(setting)
+    kept = contenders(setting, result.candidates, scores)
+    modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
+    remaining = max(0.1, request.time_limit - (time.monotonic() - started))
+    proven = solve_lexicographically(modes, setting, search.physics.utilizations, time_limit=remaining)
+    if proven is None:
+        return _answer(setting, result, started, status="unknown")
+    chosen = kept[proven.mode_index]
+    choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
+    plan = make_plan(setting, search.physics, choice)
+    return _answer(
+        setting,
+        result,
+        started,
+        status="optimal" if result.complete and proven.optimal else "feasible",
+        objectives=_objectives(setting, result, proven),
+        plan=plan,
+        alternatives=_alternatives(setting, search, result, scores, choice),
+        layouts_solved=len(modes),
+    )
+
+
+def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint) -> tuple[ObjectiveValue, ...]:
+    """Values and proven bounds. A search that ran out of time lowers the first bound to what it left open."""
+    found = []
+    for position, (name, value, bound) in enumerate(proven.objectives):
+        objective = OBJECTIVES[name]
+        if not result.complete:
+            bound = min(bound, result.lowest_open or 0) if position == 0 else min(bound, 0)  # noqa: PLW2901
+        gap = abs(value - bound) / max(1, abs(value))
+        found.append(
+            ObjectiveValue(
+                name=name,
+                value=objective.shown(value),
+                bound=objective.shown(bound),
+                gap=gap,
+                unit=_unit(setting, objective.unit),
+            )  # fmt: skip
+        )
+    return tuple(found)
+
+
+def _unit(setting: SolveSetting, unit: str) -> str:
+    return unit if setting.priced else unit.replace("USD/hour", "GPUs").replace("USD", "GPU-hour")
+
+
+def _alternatives(
+    setting: SolveSetting, search: Search, result: SearchResult, scores: Scores, main: Choice
+) -> tuple[Plan, ...]:
+    """The best plan on each other SKU, or the N best layouts when `top` asks for them."""
+    top, used = setting.request.top, main.unit
+    groups: dict[object, list[Candidate]] = {}
+    for candidate in result.candidates:
+        unit = candidate.unit
+        if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
+            groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
+        elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
+            groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
+    scored = sorted((best_choice(setting, members, scores) for members in groups.values()), key=lambda item: item.key)
+    return tuple(make_plan(setting, search.physics, item.choice) for item in scored[:top])
+
+
+def _without_plan(setting: SolveSetting, search: Search, result: SearchResult, started: float) -> Answer:
+    """No point was found: infeasible when every layout was visited, unknown when time ran out."""
+    if not result.complete:
+        return _answer(setting, result, started, status="unknown")
+    from vllm_opt.optimizer.explanation import explain_infeasible
+
+    explanation = explain_infeasible(setting, result)
+    return _answer(setting, result, started, status="infeasible", explanation=explanation)
+
+
+def _answer(
+    setting: SolveSetting,
+    result: SearchResult,
+    started: float,
+    *,
+    status: str,
+    objectives: tuple[ObjectiveValue, ...] = (),
+    plan: Plan | None = None,
+    alternatives: tuple[Plan, ...] = (),
+    explanation: Explanation | None = None,
+    layouts_solved: int = 0,
+) -> Answer:
+    request = setting.request
+    resolved = request.model_dump(mode="json", exclude_none=True)
+    resolved.update(
+        model=setting.model.id,
+        gpu=[item.gpu.id for item in setting.gpus],
+        max_gpus=setting.targets.max_gpus,
+        mean_context=setting.targets.mean_context,
+        input_tokens=setting.lengths[0],
+        output_tokens=setting.lengths[1],
+        vllm_version=setting.engine.version,
+        engine=setting.engine.engine,
+    )
+    return Answer(
+        status=status,  # type: ignore[arg-type]
+        request=resolved,
+        objectives=objectives,
+        plan=plan,
+        alternatives=alternatives,
+        explanation=explanation,
+        notes=setting.notes,
+        solver=SolverReport(
+            wall_ms=(time.monotonic() - started) * 1000,
+            layouts_considered=result.layouts_considered,
+            layouts_solved=layouts_solved,
+            workers=request.workers,
+            seed=request.seed,
+        ),
+    )

@@ -52,11 +52,15 @@ def end_bytes(model: ModelProfile, ranks: int, stages: int, lm_head: StorageForm
     head = linear_bytes((rows,), model.hidden_size, lm_head) if model.has_lm_head else 0
     norm = model.final_norm_parameters * HALF_BYTES
     everywhere = ON_EVERY_STAGE.get(model.architecture, frozenset())
+    width = model.per_layer_embedding_width
+    beside = (model.extra_parameters + rows * width + -(-width // ranks) * model.hidden_size) * HALF_BYTES
     totals = []
     for stage in range(stages):
         first, last = stage == 0, stage == stages - 1
         tied_copy = last and model.tie_word_embeddings and model.has_lm_head
-        total = _first_stage_bytes(model, rows, ranks) if first else 0
+        total = _vision_bytes(model, ranks) if first else 0
+        # Per-layer embeddings and their projection (Gemma 4) follow the embedding.
+        total += beside if first or ("embedding" in everywhere and model.per_layer_embedding_width) else 0
         total += embedding if first or tied_copy or "embedding" in everywhere else 0
         total += norm if last or "norm" in everywhere else 0
         total += head if not model.tie_word_embeddings and (last or "lm_head" in everywhere) else 0
@@ -64,14 +68,11 @@ def end_bytes(model: ModelProfile, ranks: int, stages: int, lm_head: StorageForm
     return tuple(totals)
 
 
-def _first_stage_bytes(model: ModelProfile, rows: int, ranks: int) -> int:
-    total = model.extra_parameters * HALF_BYTES
-    width = model.per_layer_embedding_width
-    total += (rows * width + -(-width // ranks) * model.hidden_size) * HALF_BYTES
+def _vision_bytes(model: ModelProfile, ranks: int) -> int:
     if model.vision is None:
-        return total
+        return 0
     whole = model.vision.replicated_parameters if model.vision.sharded_by_tensor_parallel else model.vision.parameters
-    return total + (whole + -(-(model.vision.parameters - whole) // ranks)) * HALF_BYTES
+    return (whole + -(-(model.vision.parameters - whole) // ranks)) * HALF_BYTES
 
 
 def padded_vocabulary(model: ModelProfile) -> int:

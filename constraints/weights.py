@@ -115,7 +115,9 @@ def pads_for_hopper(layout: Layout, gpu: GpuProfile | None) -> bool:
 
 def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> int:
     """Return the bytes of one tensor with its bias on TP rank 0."""
-    storage = formats.of(tensor.part)
+    # Mixed checkpoints list the large projections of a delta net; its small b and a projection stays 16-bit.
+    mixed = tensor.name == "in_proj_ba" and "state_space" in formats.overrides
+    storage = formats.of(None if mixed else tensor.part)
     if tensor.role == "routed_experts":
         return _routed_bytes(tensor, storage, shards)
     rows = tuple(group.on_rank(shards.ranks) for group in tensor.rows)

@@ -71,7 +71,7 @@ def estimate_page(estimate: Estimate) -> str:
 
 def _plan(plan: Plan, concurrency: object) -> list[str]:
     flags = [
-        [name, count(value) if type(value) is int else str(value).lower(), FLAG_WORDS.get(name, "")]
+        [name, str(value).lower() if isinstance(value, bool) else str(value), FLAG_WORDS.get(name, "")]
         for name, value in plan.flags.items()
     ]
     binding = [

@@ -63,7 +63,7 @@ def plan_sections(plan: Plan, request: dict[str, Any], screen: Screen) -> list["
 
 def _flags(plan: Plan, screen: Screen) -> "RenderableType":
     rows = [
-        [name, count(value) if type(value) is int else str(value).lower(), FLAG_WORDS.get(name, "")]
+        [name, str(value).lower() if isinstance(value, bool) else str(value), FLAG_WORDS.get(name, "")]
         for name, value in plan.flags.items()
     ]
     return table_of([("flag", "left"), ("value", "right"), ("what it decides", "left")], rows, screen)

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from vllm_opt.profiles.config_reader import read_config
 from vllm_opt.profiles.errors import InvalidRequest
 
-
 _UNREACHABLE = "Hugging Face cannot be reached: check the network, or give the path of its config.json"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 

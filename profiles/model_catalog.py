@@ -7,7 +7,7 @@ from typing import Any
 from vllm_opt.profiles.data_files import read_data_file
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean
 from vllm_opt.profiles.huggingface import model_from_config, model_from_path
-from vllm_opt.profiles.model import ModelProfile
+from vllm_opt.profiles.model import ModelProfile, VisionTower
 from vllm_opt.profiles.printable import printable
 
 _HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
@@ -69,16 +69,19 @@ def _from_catalogue(name: str) -> ModelProfile | None:
 
 def _read(file: str) -> ModelProfile:
     entry = read_data_file(f"models/{file}")
+    model = model_from_config(
+        entry["config"],
+        entry["id"],
+        source=entry["config_source"],
+        checkpoints=tuple(entry["checkpoints"]),
+        verification=entry["verification"],
+    )
+    changes: dict[str, Any] = {"assumptions": (*entry["config_notes"], *model.assumptions)}
     encoder = entry.get("encoder_parameters")
-    facts: dict[str, Any] = {
-        "checkpoints": tuple(entry["checkpoints"]),
-        "verification": entry["verification"],
-    }
     if encoder is not None:
-        facts["vision"] = {"parameters": encoder["parameters"]}
-    model = model_from_config(entry["config"], entry["id"], source=entry["config_source"], **facts)
-    notes = tuple(entry["config_notes"])
-    return model.model_copy(update={"assumptions": (*notes, *model.assumptions)})
+        vision = model.vision or VisionTower(parameters=0)
+        changes["vision"] = vision.model_copy(update={"parameters": encoder["parameters"]})
+    return model.model_copy(update=changes)
 
 
 def _twin(model_id: str, base: ModelProfile) -> ModelProfile:

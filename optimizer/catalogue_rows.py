@@ -9,15 +9,13 @@ if TYPE_CHECKING:
     from vllm_opt.profiles.catalog import Catalog
 
 
-def model_rows(catalog: "Catalog", model_ids: Iterable[str], with_sizes: bool) -> list[dict[str, Any]]:
+def model_rows(catalog: "Catalog", model_ids: Iterable[str]) -> list[dict[str, Any]]:
     """Return one row per model; a model that is refused has the reason under `refused`."""
-    return [_model_row(catalog, model_id, with_sizes) for model_id in model_ids]
+    return [_model_row(catalog, model_id) for model_id in model_ids]
 
 
-def _model_row(catalog: "Catalog", model_id: str, with_sizes: bool) -> dict[str, Any]:
-    if not with_sizes:
-        return {"id": model_id}
-    from vllm_opt.constraints.weights import active_parameter_count, parameter_count
+def _model_row(catalog: "Catalog", model_id: str) -> dict[str, Any]:
+    from vllm_opt.constraints.weight_breakdown import active_parameter_count, parameter_count
 
     try:
         model = catalog.model(model_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from vllm_opt.optimizer.cli_options import GPU_FILE, PRICES, SETTINGS, switch, text, with_options
+from vllm_opt.optimizer.cli_options import GPU_FILE, PRICES, SETTINGS, text, with_options
 
 LISTING = (
     click.argument("name", required=False, default=None),
@@ -63,18 +63,16 @@ def _listing(what: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..
     return decorate
 
 
-@_listing(
-    "models", switch("--sizes/--no-sizes", help="Count parameters, which takes seconds. Default: with NAME only.")
-)
-def models_command(name: str | None, format_name: str, output: str | None, sizes: bool | None) -> int:
-    """List the models, or those whose id contains NAME."""
+@_listing("models")
+def models_command(name: str | None, format_name: str, output: str | None) -> int:
+    """List the models, or those whose id contains NAME; a model that cannot be sized is listed with the reason."""
     from vllm_opt.optimizer.catalogue_rows import model_rows
     from vllm_opt.profiles.catalog import Catalog
 
     catalog = Catalog()
-    chosen = _matching([{"id": model_id} for model_id in catalog.model_ids], name, ("id",), "model")
-    with_sizes = name is not None if sizes is None else sizes
-    return _show("models", model_rows(catalog, [row["id"] for row in chosen], with_sizes), format_name, output)
+    known = [{"id": model_id} for model_id in sorted(catalog.model_ids, key=str.lower)]
+    chosen = [row["id"] for row in _matching(known, name, ("id",), "model")]
+    return _show("models", model_rows(catalog, chosen), format_name, output)
 
 
 @_listing("gpus", GPU_FILE)

@@ -90,9 +90,7 @@ def _span(performance: Performance, name: str) -> str:
 
 def basis_in_words(performance: Performance) -> str:
     """Say how the speed is known, and whether users wait."""
-    words = f"Known by: {BASIS_WORDS[performance.basis]}."
-    if performance.basis_note:
-        words += f" {performance.basis_note.rstrip('.')}."
+    words = f"How it is known: {(performance.basis_note or BASIS_WORDS[performance.basis]).rstrip('.')}."
     if performance.saturated:
         words += f" With {count(performance.concurrency)} users some wait for a place; the wait is part of TTFT."
     return words

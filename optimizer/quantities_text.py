@@ -1,6 +1,7 @@
 """Numbers as a person reads them: GiB, milliseconds, tokens per second, dollars; and plain tables of them."""
 
 from collections.abc import Callable, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, TypeVar
 
 from vllm_opt.profiles.printable import printable
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 UNKNOWN = "-"
-LONGEST_UNBROKEN_NAME = 40
+LONGEST_UNBROKEN_NAME, LONGEST_UNBROKEN_CELL = 40, 18
 
 
 def optional(value: Value | None, shown: Callable[[Value], str]) -> str:
@@ -32,7 +33,7 @@ def count(number: float) -> str:
 
 def billions(number: float) -> str:
     """Return a parameter count as millions or billions."""
-    return f"{number / 1e9:,.2f} B" if number >= 1e9 else f"{number / 1e6:,.0f} M"
+    return f"{number / 1e9:,.1f} B" if number >= 1e9 else f"{number / 1e6:,.0f} M"
 
 
 def dollars(usd: float) -> str:
@@ -72,16 +73,27 @@ def quantity(value: float, unit: str) -> str:
 def table_of(
     headings: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], screen: "Screen", title: str | None = None
 ) -> "Table":
-    """Build a table with a line under its head; every cell is plain text, whatever it holds."""
+    """Build a table with a line under its head; every cell is plain text, whatever it holds.
+
+    A column of short cells keeps its width and breaks its heading instead; columns of sentences share what is left.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     frame = box.SIMPLE_HEAD if screen.unicode else box.ASCII2
-    table = Table(box=frame, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    table = Table(box=frame, title=title, title_justify="left", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for index, (heading, side) in enumerate(headings):
-        short = index == 0 and all(len(row[0]) <= LONGEST_UNBROKEN_NAME for row in rows)
-        table.add_column(Text(heading), justify="right" if side == "right" else "left", overflow="fold", no_wrap=short)
+        longest = max((len(row[index]) for row in rows), default=0)
+        short = longest <= (LONGEST_UNBROKEN_NAME if index == 0 else LONGEST_UNBROKEN_CELL)
+        words = broken(heading, longest) if short else heading
+        table.add_column(Text(words), justify="right" if side == "right" else "left", overflow="fold", no_wrap=short)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table
+
+
+def broken(heading: str, width: int) -> str:
+    """Break a heading between words so that it is no wider than its column has to be."""
+    longest_word = max((len(word) for word in heading.split()), default=1)
+    return "\n".join(wrap(heading, max(width, longest_word), break_on_hyphens=False))

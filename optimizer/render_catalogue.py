@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vllm_opt.optimizer.quantities_text import billions, count, dollars, gib, optional, table_of
+from vllm_opt.optimizer.render_plan import bullets
 from vllm_opt.optimizer.screen import Screen, drawn
 
 Column = tuple[str, str, Callable[[dict[str, Any]], str]]
@@ -18,30 +19,28 @@ def _tera(key: str) -> Callable[[dict[str, Any]], str]:
     return lambda row: optional(row.get(key), lambda value: f"{value / 1e12:,.0f}")
 
 
-MODEL_COLUMNS: tuple[Column, ...] = (
-    ("model", "left", _text("id")),
-    ("parameters", "right", lambda row: optional(row.get("parameters"), billions)),
-    ("active", "right", lambda row: optional(row.get("active_parameters"), billions)),
-    ("layers", "right", _text("num_hidden_layers")),
-    ("context", "right", lambda row: optional(row.get("max_model_len"), count)),
-    ("stored as", "left", lambda row: f"refused: {row['refused']}" if row["refused"] else row["native_quantization"]),
-)
 COLUMNS: dict[str, tuple[Column, ...]] = {
+    "models": (
+        ("model", "left", _text("id")),
+        ("parameters", "right", lambda row: optional(row.get("parameters"), billions)),
+        ("active", "right", lambda row: optional(row.get("active_parameters"), billions)),
+        ("context", "right", lambda row: optional(row.get("max_model_len"), count)),
+        ("stored as", "left", lambda row: "refused" if row["refused"] else row["native_quantization"]),
+    ),
     "gpus": (
         ("SKU", "left", _text("id")),
         ("reported GiB", "right", lambda row: gib(row["memory_bytes"], unit="")),
-        ("known by", "left", _text("memory_basis")),
         ("TB/s", "right", lambda row: f"{row['memory_bandwidth_bytes_per_s'] / 1e12:.2f}"),
         ("bf16 TFLOPS", "right", _tera("bf16_flops_per_s")),
         ("fp8 TFLOPS", "right", _tera("fp8_flops_per_s")),
         ("per node", "right", _text("gpus_per_node")),
         ("USD/h", "right", lambda row: optional(row["usd_per_gpu_hour"], dollars)),
+        ("memory known by", "left", _text("memory_basis")),
     ),
     "quantizations": (
         ("name", "left", _text("id")),
         ("bits", "right", _text("weight_bits")),
         ("scales per", "left", _text("scale_granularity")),
-        ("compute", "left", _text("compute")),
         ("from capability", "left", lambda row: optional(row["min_capability"], lambda cc: f"{cc[0]}.{cc[1]}")),
         ("at load", "left", lambda row: "yes" if row["quantizes_at_load"] else "no"),
         ("median quality", "right", lambda row: optional(row["quality_median"], lambda value: f"{value:.4f}")),
@@ -50,7 +49,6 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "engines": (
         ("vLLM", "left", _text("version")),
         ("engine", "left", _text("engine")),
-        ("released", "left", _text("released")),
         ("flags", "right", lambda row: str(len(row["flags"]))),
         ("utilization", "right", _text("gpu_memory_utilization")),
         ("graphs in budget", "left", lambda row: "yes" if row["graphs_in_budget"] else "no"),
@@ -70,9 +68,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 def catalogue_table(kind: str, rows: list[dict[str, Any]], screen: Screen) -> str:
     """Draw the rows of one kind."""
-    columns = COLUMNS.get(kind, MODEL_COLUMNS)
-    if kind == "models" and all(set(row) == {"id"} for row in rows):
-        columns = MODEL_COLUMNS[:1]
+    columns = COLUMNS[kind]
     headings = [(heading, side) for heading, side, _ in columns]
     cells = [[cell(row) for _, _, cell in columns] for row in rows]
-    return drawn(table_of(headings, cells, screen), f"{len(rows)} {kind}", screen=screen)
+    reasons = [row["refused"] for row in rows if row.get("refused")]
+    return drawn(table_of(headings, cells, screen), f"{len(rows)} {kind}", *bullets(reasons), screen=screen)

@@ -44,7 +44,7 @@ def test_the_recommendation_says_what_to_rent_and_what_to_type(width: int) -> No
         "$3.16 per hour, $0.69 per million output tokens (RunPod, 2026-07-01, https://example.com/prices)",
         "max-num-batched-tokens 8192",
         "TTFT 812 ms 600 ms to 1,100 ms",
-        "Known by: fitted to measurements of this SKU or its family.",
+        "How it is known: fitted to measurements of this SKU or its family.",
         "Memory per GPU: 47.00 GiB reported, 42.00 GiB budget (89.4 %)",
         "weights 15.25 32.4 %",
         "12,800 blocks of 16 tokens (2,097,152 bytes each) = 204,800 tokens, 25.00 sequences of full length",
@@ -191,7 +191,7 @@ def test_every_part_that_is_there_is_seen_and_the_bar_is_exactly_as_wide(width: 
 def test_numbers_read_well() -> None:
     assert gib(GIB * 1234.5) == "1,234.50 GiB"
     assert count(204800) == "204,800"
-    assert (billions(8.03e9), billions(4.94e8)) == ("8.03 B", "494 M")
+    assert (billions(8.03e9), billions(4.94e8)) == ("8.0 B", "494 M")
     assert (dollars(3.162), dollars(0.04217), dollars(0)) == ("$3.16", "$0.0422", "$0.00")
     assert (milliseconds(24.04), milliseconds(812.4), milliseconds(25632)) == ("24.0 ms", "812 ms", "25.6 s")
     assert (rate(1278.5), rate(0.125)) == ("1,278", "0.12")

@@ -23,19 +23,26 @@ def violations(
     model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile, gpu: GpuProfile
 ) -> tuple[Violation, ...]:
     """Return every combination that vLLM would refuse; an empty tuple when all go together."""
-    found = [
-        *_weight_format(model, quantization, gpu),
-        *_release(quantization, engine),
-        *_kv_cache_dtype(model, layout, engine, gpu),
-        *_block_size(layout, engine),
-    ]
+    found = choice_violations(model, quantization, layout, engine, gpu)
     if found or layout.pipeline_parallel_size > model.num_hidden_layers:
-        return tuple(found)
+        return found
     try:
         plan_kv_cache(model, layout, engine, gpu)
     except LayoutRefused as refusal:
         return (refusal.violation,)
     return ()
+
+
+def choice_violations(
+    model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile, gpu: GpuProfile
+) -> tuple[Violation, ...]:
+    """Return what is refused before any attention backend is chosen; parallel sizes do not matter here."""
+    return (
+        *_weight_format(model, quantization, gpu),
+        *_release(quantization, engine),
+        *_kv_cache_dtype(model, layout, engine, gpu),
+        *_block_size(layout, engine),
+    )
 
 
 def _violation(message: str, needed: float | None = None, available: float | None = None, unit: str = "") -> Violation:

@@ -9,6 +9,7 @@ of their `EngineProfile`). Fitted terms take their upper end at a `confidence`; 
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from vllm_opt.constraints.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.configuration import EngineFlags, Layout
@@ -35,6 +36,9 @@ class MemoryTerms:
 
     layout: Layout
     engine: EngineProfile
+    UNLIMITED_BLOCKS: ClassVar[int] = 2**31
+    """Stands for the blocks of a stage that holds no cache."""
+
     total_bytes: int
     weights: tuple[int, ...]
     weights_extra: tuple[int, ...]
@@ -104,7 +108,7 @@ class MemoryTerms:
         """Whole KV blocks that each stage can hold; a stage without cache layers holds any number."""
         available = self.available_kv_bytes(flags, confidence)
         return tuple(
-            max(0, left // block) if block else 2**31
+            max(0, left // block) if block else self.UNLIMITED_BLOCKS
             for left, block in zip(available, self.kv.block_bytes, strict=True)
         )
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.step_time import LatencyCoefficients
 from vllm_opt.optimizer.operating_points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.solve_setting import SolveSetting
 
@@ -14,6 +13,15 @@ COLUMNS = (
     "sequences", "ttft_ms", "tpot_ms", "e2e_ms", "output_tokens_per_s", "ttft_bound_ms", "tpot_bound_ms",
     "bound_tokens_per_s",
 )  # fmt: skip
+
+
+def latency_rules(setting: SolveSetting, active: frozenset[str]) -> bool:
+    """Whether any latency rule with a limit is active."""
+    targets = setting.targets
+    limits = {
+        "ttft": targets.max_ttft_ms, "tpot": targets.max_tpot_ms, "throughput": targets.min_output_tokens_per_s
+    }  # fmt: skip
+    return any(limit is not None and rule in active for rule, limit in limits.items())
 
 
 def masks(setting: SolveSetting, candidate: Candidate, active: frozenset[str]) -> dict[str, NDArray[np.bool_]]:
@@ -51,9 +59,8 @@ def feasible_part(
 def refined_pieces(
     setting: SolveSetting,
     candidates: list[Candidate],
-    coefficients: list[LatencyCoefficients],
     active: frozenset[str],
-) -> list[tuple[Piece, LatencyCoefficients]]:
+) -> list[Piece]:
     """The largest max_num_seqs under TTFT and TPOT limits, where it lies between two points of the grid.
 
     TTFT and TPOT never fall when sequences grow, so the last feasible grid point and the next one enclose it; all
@@ -72,13 +79,12 @@ def refined_pieces(
         low, high = int(candidate.sequences[last]), int(candidate.sequences[min(last + 1, len(holds) - 1)])
         if high - low > 1:
             open_ranges.append((position, low, high))
-    solved: list[tuple[Piece, LatencyCoefficients]] = []
+    solved: list[Piece] = []
     while open_ranges:
         middles = [(position, (low + high) // 2) for position, low, high in open_ranges]
         probes = evaluate(
             setting,
             [(candidates[p].unit, candidates[p].max_num_batched_tokens, [middle]) for p, middle in middles],
-            [coefficients[p] for p, _ in middles],
         )
         following = []
         for (position, low, high), (_, middle), probe in zip(open_ranges, middles, probes, strict=True):
@@ -88,6 +94,6 @@ def refined_pieces(
                 following.append((position, low, high))
             else:
                 known = candidates[position]
-                solved.append(((known.unit, known.max_num_batched_tokens, [low]), coefficients[position]))
+                solved.append((known.unit, known.max_num_batched_tokens, [low]))
         open_ranges = following
     return solved

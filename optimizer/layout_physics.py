@@ -6,7 +6,7 @@ search, so nothing is remembered between requests.
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from vllm_opt.constraints import compatibility, divisibility
@@ -19,8 +19,10 @@ from vllm_opt.constraints.overheads import context_and_communication, cuda_graph
 from vllm_opt.constraints.step_time import LatencyCoefficients
 from vllm_opt.constraints.violation import LayoutRefused, Violation
 from vllm_opt.constraints.weights import WeightTable, weight_extra_bytes
+from vllm_opt.optimizer.layouts import Shape, layout_of
 from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting, WeightFormat
-from vllm_opt.profiles.latency_constants import default_latency_constants
+from vllm_opt.profiles.gpu import GpuProfile
+from vllm_opt.profiles.latency_constants import LatencyConstants, default_latency_constants
 
 UTILIZATION_STEP = 0.005
 LOWEST_UTILIZATION = 0.5
@@ -34,21 +36,31 @@ def utilization_steps(ceiling: float) -> tuple[float, ...]:
     return tuple(sorted(steps | {ceiling}))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayoutFacts:
-    """One layout with its physics, and the largest batch that its memory admits."""
+    """One layout with its physics. `budgets` holds the budget bytes of every utilisation step, ascending."""
 
+    setting: SolveSetting
     layout: Layout
     sku: PricedGpu
     weights: WeightFormat
     terms: MemoryTerms
     utilizations: tuple[float, ...]
-    confidence: float
+    budgets: tuple[int, ...]
+    constants: LatencyConstants
+
+    @property
+    def confidence(self) -> float:
+        """The confidence at which memory must hold."""
+        return self.setting.request.confidence
 
     @cached_property
-    def budgets(self) -> tuple[int, ...]:
-        """Budget bytes at every utilisation step, ascending."""
-        return tuple(self.terms.budget_bytes(utilization) for utilization in self.utilizations)
+    def coefficients(self) -> LatencyCoefficients:
+        """Latency coefficients of the layout."""
+        return latency_coefficients(
+            self.setting.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
+            calibrated=self.setting.request.calibration,
+        )  # fmt: skip
 
     def highest_budget(self, headroom_needed: int) -> int:
         """The largest budget that leaves the headroom; -1 when even the lowest step does not."""
@@ -59,12 +71,16 @@ class LayoutFacts:
         """KV blocks for `sequences` sequences of `context` tokens, the null block included."""
         return self.terms.null_blocks + sequences * self.terms.kv.blocks_per_request(context, tokens)
 
-    def holds(self, sequences: int, tokens: int, blocks: int) -> bool:
-        """Whether some utilisation step fits `blocks` KV blocks beside everything else, headroom kept."""
+    def blocks_at(self, sequences: int, tokens: int) -> int:
+        """KV blocks beside everything else at the highest utilisation whose headroom is kept; -1 when none is."""
         terms, confidence = self.terms, self.confidence
         budget = self.highest_budget(terms.headroom_needed_bytes(tokens, sequences, confidence))
         outside = terms.outside_kv_bytes(tokens, sequences, confidence)
-        return all(budget >= rest + blocks * block for rest, block in zip(outside, terms.kv.block_bytes, strict=True))
+        room = [
+            (budget - rest) // block if block else (terms.UNLIMITED_BLOCKS if budget >= rest else -1)
+            for rest, block in zip(outside, terms.kv.block_bytes, strict=True)
+        ]
+        return max(-1, min(room))
 
 
 class LayoutPhysics:
@@ -77,83 +93,97 @@ class LayoutPhysics:
         self._tables: dict[str, WeightTable] = {}
         self._weights: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._plans: dict[tuple[object, ...], KvPlan | Violation] = {}
-        self._refusals: dict[tuple[object, ...], tuple[Violation, ...]] = {}
-        self._coefficients: dict[Layout, LatencyCoefficients] = {}
+        self._choices: dict[tuple[object, ...], tuple[Violation, ...]] = {}
+        self._divisions: dict[tuple[object, ...], tuple[Violation, ...]] = {}
+        self._budgets: dict[int, tuple[int, ...]] = {}
 
-    def refusals(self, layout: Layout, sku: PricedGpu, weights: WeightFormat) -> tuple[Violation, ...]:
-        """What divisibility and compatibility say of a layout."""
-        gpu = sku.gpu
-        parallel = self._parallel_key(layout)
+    def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
+        """What compatibility says of a weight format and KV dtype on a SKU, before a backend is chosen."""
+        key = (gpu.id, weights.quantization.id, shape.kv_cache_dtype)
+        if key not in self._choices:
+            layout = layout_of(self.setting, gpu, weights, shape)
+            self._choices[key] = compatibility.choice_violations(
+                self.setting.model, weights.quantization, layout, self.setting.engine, gpu
+            )
+        return self._choices[key]
+
+    def indivisible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
+        """What divisibility says of a shape."""
+        key = (*self._parallel_key(weights, shape), gpu.gpus_per_node)
+        if key not in self._divisions:
+            layout = layout_of(self.setting, gpu, weights, shape)
+            self._divisions[key] = divisibility.violations(
+                self.setting.model, weights.quantization, layout, self.setting.engine, gpu
+            )
+        return self._divisions[key]
+
+    def plan(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> KvPlan | Violation:
+        """The KV plan, or why the attention backends refuse it."""
         key = (
-            parallel, gpu.compute_capability, gpu.vendor, gpu.gpus_per_node, layout.kv_cache_dtype, layout.block_size,
-        )  # fmt: skip
-        if key not in self._refusals:
-            arguments = (self.setting.model, weights.quantization, layout, self.setting.engine, gpu)
-            self._refusals[key] = (*divisibility.violations(*arguments), *compatibility.violations(*arguments))
-        return self._refusals[key]
-
-    def facts(self, layout: Layout, sku: PricedGpu, weights: WeightFormat) -> LayoutFacts | Violation:
-        """Every memory term of a layout, or why vLLM refuses it."""
-        plan = self._plan(layout, sku)
-        if isinstance(plan, Violation):
-            return plan
-        setting, gpu = self.setting, sku.gpu
-        terms = MemoryTerms(
-            layout=layout,
-            engine=setting.engine,
-            total_bytes=gpu.memory_bytes,
-            weights=self._weight_bytes(layout, sku, weights),
-            weights_extra=weight_extra_bytes(setting.model, weights.quantization, layout, gpu),
-            activation=activation_peak(setting.model, weights.quantization, layout, setting.engine, gpu),
-            non_torch=non_torch(layout, setting.engine, gpu),
-            graphs=None if layout.enforce_eager else cuda_graphs(setting.model, layout, setting.engine, gpu),
-            context=context_and_communication(layout, setting.engine, gpu),
-            kv=plan,
-        )
-        return LayoutFacts(layout, sku, weights, terms, self.utilizations, setting.request.confidence)
-
-    def coefficients(self, facts: LayoutFacts) -> LatencyCoefficients:
-        """Latency coefficients of a layout."""
-        if facts.layout not in self._coefficients:
-            self._coefficients[facts.layout] = latency_coefficients(
-                self.setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu, self._constants,
-                calibrated=self.setting.request.calibration,
-            )  # fmt: skip
-        return self._coefficients[facts.layout]
-
-    def _parallel_key(self, layout: Layout) -> tuple[object, ...]:
-        return (
-            layout.quantization, layout.tensor_parallel_size, layout.pipeline_parallel_size,
-            layout.data_parallel_size, layout.expert_parallel, layout.decode_context_parallel_size,
-        )  # fmt: skip
-
-    def _weight_bytes(self, layout: Layout, sku: PricedGpu, weights: WeightFormat) -> tuple[int, ...]:
-        key = (self._parallel_key(layout), sku.gpu.compute_capability, sku.gpu.vendor)
-        if key not in self._weights:
-            name = weights.quantization.id
-            if name not in self._tables:
-                self._tables[name] = WeightTable(self.setting.model, weights.quantization)
-            self._weights[key] = self._tables[name].parameter_bytes(layout, sku.gpu)
-        return self._weights[key]
-
-    def _plan(self, layout: Layout, sku: PricedGpu) -> KvPlan | Violation:
-        gpu = sku.gpu
-        key = (
-            layout.tensor_parallel_size, layout.pipeline_parallel_size, layout.decode_context_parallel_size,
-            layout.kv_cache_dtype, layout.block_size, layout.enable_prefix_caching, layout.async_scheduling,
+            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching,
             gpu.compute_capability, gpu.vendor, gpu.architecture,
         )  # fmt: skip
         if key not in self._plans:
+            layout = layout_of(self.setting, gpu, weights, shape)
             try:
                 self._plans[key] = plan_kv_cache(self.setting.model, layout, self.setting.engine, gpu)
             except LayoutRefused as refusal:
                 self._plans[key] = refusal.violation
         return self._plans[key]
 
+    def weight_bytes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
+        """Parameter bytes per stage."""
+        key = (*self._parallel_key(weights, shape), gpu.compute_capability, gpu.vendor)
+        if key not in self._weights:
+            name = weights.quantization.id
+            if name not in self._tables:
+                self._tables[name] = WeightTable(self.setting.model, weights.quantization)
+            layout = layout_of(self.setting, gpu, weights, shape)
+            self._weights[key] = self._tables[name].parameter_bytes(layout, gpu)
+        return self._weights[key]
 
-def with_block_size(layout: Layout, block_size: int | None) -> Layout:
-    """The same layout with another block size."""
-    return layout.model_copy(update={"block_size": block_size})
+    def budgets(self, gpu: GpuProfile) -> tuple[int, ...]:
+        """Budget bytes at every utilisation step."""
+        total = gpu.memory_bytes
+        if total not in self._budgets:
+            rounded = math.ceil if self.setting.engine.budget_rounding == "ceil" else math.floor
+            self._budgets[total] = tuple(rounded(total * step) for step in self.utilizations)
+        return self._budgets[total]
 
+    def facts(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> LayoutFacts:
+        """Every memory term of a layout with CUDA graphs.
 
-__all__ = ["LayoutFacts", "LayoutPhysics", "utilization_steps", "with_block_size"]
+        Raises:
+            LayoutRefused: the attention backends refuse it; ask `plan` first.
+        """
+        setting, gpu = self.setting, sku.gpu
+        plan = self.plan(gpu, weights, shape)
+        if isinstance(plan, Violation):
+            raise LayoutRefused(plan)
+        layout = layout_of(setting, gpu, weights, shape)
+        terms = MemoryTerms(
+            layout=layout,
+            engine=setting.engine,
+            total_bytes=gpu.memory_bytes,
+            weights=self.weight_bytes(gpu, weights, shape),
+            weights_extra=weight_extra_bytes(setting.model, weights.quantization, layout, gpu),
+            activation=activation_peak(setting.model, weights.quantization, layout, setting.engine, gpu),
+            non_torch=non_torch(layout, setting.engine, gpu),
+            graphs=cuda_graphs(setting.model, layout, setting.engine, gpu),
+            context=context_and_communication(layout, setting.engine, gpu),
+            kv=plan,
+        )
+        return LayoutFacts(
+            setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants
+        )  # fmt: skip
+
+    def eager_facts(self, captured: LayoutFacts) -> LayoutFacts:
+        """The same layout without CUDA graphs: only their memory and their speed differ."""
+        layout = captured.layout.model_copy(update={"enforce_eager": True})
+        return replace(captured, layout=layout, terms=replace(captured.terms, layout=layout, graphs=None))
+
+    @staticmethod
+    def _parallel_key(weights: WeightFormat, shape: Shape) -> tuple[object, ...]:
+        return (
+            weights.quantization.id, shape.tensor, shape.pipeline, shape.data, shape.context, shape.experts
+        )  # fmt: skip

@@ -1,12 +1,13 @@
-"""Which structural choices exist: every layout of every SKU, before any memory is counted.
+"""Which structural choices exist: every shape of a server, before any memory is counted.
 
-A layout that cannot help is not enumerated, with the reason stated here: data parallelism inside the engine differs
+A shape that cannot help is not enumerated, with the reason stated here: data parallelism inside the engine differs
 from separate servers only for experts; expert parallelism needs experts and more than one rank; context parallelism
 of the decode needs latent attention or more ranks than KV heads; prefix caching off frees memory only for recurrent
-layers; a CPU-free choice (eager mode) is kept because it trades speed for memory.
+layers. Whether CUDA graphs are captured is decided per shape, because eager mode trades speed for memory.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.engine_defaults import prefix_caching_default
@@ -15,6 +16,25 @@ from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.model import Attention, Experts, LatentAttention, ModelProfile, StateSpace
 
 MAX_PIPELINE_STAGES = 16
+DECODE_CONTEXT_SIZES = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one server divides a model, whatever its SKU and weight format."""
+
+    tensor: int
+    pipeline: int
+    data: int
+    context: int
+    experts: bool
+    kv_cache_dtype: str
+    prefix_caching: bool
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one server."""
+        return self.tensor * self.pipeline * self.data
 
 
 def has_experts(model: ModelProfile) -> bool:
@@ -37,29 +57,27 @@ def query_heads(model: ModelProfile) -> int:
     return max(heads, default=model.hidden_size)
 
 
-def parallel_sizes(setting: SolveSetting, gpu: GpuProfile) -> Iterator[tuple[int, int, int, bool]]:
+def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iterator[tuple[int, int, int, bool]]:
     """Yield (TP, PP, DP, expert parallel) that one server can have within the GPUs allowed and the node.
 
-    Layouts over several nodes exist only when the request states the link between nodes.
+    Servers over several nodes exist only when the request states the link between nodes; they fill whole nodes.
     """
-    model, most = setting.model, setting.targets.gpus or setting.targets.max_gpus
-    one_node = gpu.gpus_per_node
-    reach = most if setting.request.internode_gbps else min(most, one_node)
+    model = setting.model
+    reach = most if setting.request.internode_gbps else min(most, gpus_per_node)
     experts, heads = has_experts(model), query_heads(model)
     for tensor in range(1, min(reach, heads) + 1):
         if heads % tensor:
             continue
         for pipeline in range(1, min(MAX_PIPELINE_STAGES, model.num_hidden_layers, reach // tensor) + 1):
             engine = tensor * pipeline
-            if engine > one_node and engine % one_node and one_node % engine:
+            if engine > gpus_per_node and engine % gpus_per_node:
                 continue
             yield tensor, pipeline, 1, False
             if experts and tensor > 1:
                 yield tensor, pipeline, 1, True
             if experts and pipeline == 1:
-                for data in range(2, reach // tensor + 1):
-                    if tensor * data <= one_node and (tensor * data) & (tensor * data - 1) == 0:
-                        yield tensor, pipeline, data, True
+                for data in range(2, min(reach, gpus_per_node) // tensor + 1):
+                    yield tensor, pipeline, data, True
 
 
 def decode_context_sizes(model: ModelProfile, tensor: int) -> tuple[int, ...]:
@@ -67,7 +85,7 @@ def decode_context_sizes(model: ModelProfile, tensor: int) -> tuple[int, ...]:
     latent = any(isinstance(kind.mixer, LatentAttention) for kind in model.layer_kinds)
     kv_heads = [kind.mixer.num_key_value_heads for kind in model.layer_kinds if isinstance(kind.mixer, Attention)]
     most = tensor if latent else tensor // max(kv_heads) if kv_heads and tensor > max(kv_heads) else 1
-    return tuple(size for size in (1, 2, 4, 8, 16) if size <= most and tensor % size == 0)
+    return tuple(size for size in DECODE_CONTEXT_SIZES if size <= most and tensor % size == 0)
 
 
 def kv_cache_dtypes(setting: SolveSetting) -> tuple[str, ...]:
@@ -76,29 +94,36 @@ def kv_cache_dtypes(setting: SolveSetting) -> tuple[str, ...]:
     return ("auto", "fp8") if asked == "any" else (asked,)
 
 
-def candidate_layouts(setting: SolveSetting, gpu: GpuProfile, weights: WeightFormat) -> Iterator[Layout]:
-    """Yield every layout of one SKU and weight format."""
-    caching_default = prefix_caching_default(setting.engine, setting.model)
-    caching = (caching_default, not caching_default) if has_state(setting.model) else (caching_default,)
-    for tensor, pipeline, data, experts in parallel_sizes(setting, gpu):
-        nodes = -(-tensor * pipeline // gpu.gpus_per_node)
-        for context in decode_context_sizes(setting.model, tensor):
-            for kv_dtype in kv_cache_dtypes(setting):
-                for prefix_caching in caching:
-                    for eager in (False, True):
-                        yield Layout(
-                            gpu=gpu.id,
-                            tensor_parallel_size=tensor,
-                            pipeline_parallel_size=pipeline,
-                            data_parallel_size=data,
-                            decode_context_parallel_size=context,
-                            expert_parallel=experts,
-                            quantization=weights.quantization.id,
-                            checkpoint=weights.checkpoint,
-                            kv_cache_dtype=kv_dtype,
-                            enforce_eager=eager,
-                            enable_prefix_caching=prefix_caching,
-                            enable_chunked_prefill=setting.engine.chunked_prefill_default != "off",
-                            async_scheduling=setting.engine.async_scheduling_default,
-                            nodes=nodes,
-                        )
+def shapes(setting: SolveSetting, gpus_per_node: int, most: int) -> tuple[Shape, ...]:
+    """Every shape of a server with nodes of this size and at most so many GPUs."""
+    default = prefix_caching_default(setting.engine, setting.model)
+    caching = (default, not default) if has_state(setting.model) else (default,)
+    return tuple(
+        Shape(tensor, pipeline, data, context, experts, kv_dtype, prefix_caching)
+        for tensor, pipeline, data, experts in parallel_sizes(setting, gpus_per_node, most)
+        for context in decode_context_sizes(setting.model, tensor)
+        for kv_dtype in kv_cache_dtypes(setting)
+        for prefix_caching in caching
+    )
+
+
+def layout_of(
+    setting: SolveSetting, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, enforce_eager: bool = False
+) -> Layout:
+    """The layout of one SKU, weight format and shape."""
+    return Layout(
+        gpu=gpu.id,
+        tensor_parallel_size=shape.tensor,
+        pipeline_parallel_size=shape.pipeline,
+        data_parallel_size=shape.data,
+        decode_context_parallel_size=shape.context,
+        expert_parallel=shape.experts,
+        quantization=weights.quantization.id,
+        checkpoint=weights.checkpoint,
+        kv_cache_dtype=shape.kv_cache_dtype,
+        enforce_eager=enforce_eager,
+        enable_prefix_caching=shape.prefix_caching,
+        enable_chunked_prefill=setting.engine.chunked_prefill_default != "off",
+        async_scheduling=setting.engine.async_scheduling_default,
+        nodes=-(-shape.tensor * shape.pipeline // gpu.gpus_per_node),
+    )

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.latency import closed_loop, quantile_factor
-from vllm_opt.constraints.step_time import LatencyCoefficients, stack
+from vllm_opt.constraints.latency import closed_loop
+from vllm_opt.constraints.latency_spread import quantile_factor
+from vllm_opt.constraints.step_time import stack
 from vllm_opt.optimizer.layout_physics import LayoutFacts
+from vllm_opt.optimizer.layouts import Shape
 from vllm_opt.optimizer.solve_setting import SolveSetting
 
 LARGEST_BATCH = 1024
@@ -21,11 +23,12 @@ TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 CAPTURED = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unit:
     """One layout with a number of replicas."""
 
     facts: LayoutFacts
+    shape: Shape
     replicas: int
 
     @property
@@ -39,7 +42,7 @@ class Unit:
         return self.replicas * self.facts.layout.gpus_per_server
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """One (unit, max_num_batched_tokens) and its points: parallel arrays, one entry per max_num_seqs, ascending."""
 
@@ -65,18 +68,32 @@ def token_grid(setting: SolveSetting, default_tokens: int, *, chunked_prefill: b
 
 
 def most_sequences(facts: LayoutFacts, tokens: int, least: int, most: int, mean_context: int, startup: int) -> int:
-    """The largest max_num_seqs in [least, most] that memory admits; 0 when `least` already does not fit."""
+    """The largest max_num_seqs in [least, most] that memory admits; 0 when `least` already does not fit.
 
-    def fits(sequences: int) -> bool:
-        blocks = max(startup, facts.blocks_needed(sequences, tokens, mean_context))
-        return facts.holds(sequences, tokens, blocks)
+    The capacity that is left at S sequences never grows with S, so capacity(most) is feasible when it is below
+    `most`, and capacity of that is an upper bound: two evaluations enclose the answer, usually in a point.
+    """
+    per_sequence = max(1, facts.terms.kv.blocks_per_request(mean_context, tokens))
 
-    if least > most or not fits(least):
+    def capacity(sequences: int) -> int:
+        blocks = facts.blocks_at(sequences, tokens)
+        if blocks < startup:
+            return 0
+        return (blocks - facts.terms.null_blocks) // per_sequence
+
+    if least > most:
         return 0
-    low, high = least, most
+    low = capacity(most)
+    if low >= most:
+        return most
+    if low < least:
+        if capacity(least) < least:
+            return 0
+        low = least
+    high = min(most - 1, capacity(low))
     while low < high:
         middle = (low + high + 1) // 2
-        if fits(middle):
+        if capacity(middle) >= middle:
             low = middle
         else:
             high = middle - 1
@@ -91,14 +108,13 @@ def sequence_grid(least: int, most: int) -> list[int]:
 def evaluate(
     setting: SolveSetting,
     pieces: Sequence[tuple[Unit, int, list[int]]],
-    coefficients: Sequence[LatencyCoefficients],
 ) -> list[Candidate]:
     """Predict speed at every (unit, tokens, sequences) in one vectorised call."""
     if not pieces:
         return []
     sizes = np.array([len(sequences) for _, _, sequences in pieces])
     index = np.repeat(np.arange(len(pieces)), sizes)
-    stacked = stack(coefficients).take(index)
+    stacked = stack([unit.facts.coefficients for unit, _, _ in pieces]).take(index)
     sequences = np.concatenate([np.asarray(values, dtype=np.int64) for _, _, values in pieces])
     tokens = np.repeat(np.array([budget for _, budget, _ in pieces], dtype=np.float64), sizes)
     chunked = np.repeat(np.array([unit.facts.layout.enable_chunked_prefill for unit, _, _ in pieces]), sizes)

@@ -9,7 +9,6 @@ from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.violation import Violation
 from vllm_opt.optimizer.answer import Cost, Performance, Plan
 from vllm_opt.optimizer.binding import binding_rules
-from vllm_opt.optimizer.layout_physics import LayoutPhysics
 from vllm_opt.optimizer.memory_report import memory_report
 from vllm_opt.optimizer.operating_points import Unit
 from vllm_opt.optimizer.performance import bound_at, predict
@@ -48,11 +47,11 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
     )
 
 
-def predicted(setting: SolveSetting, physics: LayoutPhysics, choice: Choice) -> Performance:
+def predicted(setting: SolveSetting, choice: Choice) -> Performance:
     """Speed at full admitted load: max_num_seqs users in every engine."""
     facts = choice.unit.facts
     return predict(
-        physics.coefficients(facts),
+        facts.coefficients,
         engines=choice.unit.engines,
         users=choice.max_num_seqs * choice.unit.engines,
         max_num_seqs=choice.max_num_seqs,
@@ -63,9 +62,7 @@ def predicted(setting: SolveSetting, physics: LayoutPhysics, choice: Choice) -> 
     )
 
 
-def deployment_of(
-    setting: SolveSetting, physics: LayoutPhysics, choice: Choice, performance: Performance
-) -> Deployment:
+def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
     """The point as the rules see it, at the confidence asked."""
     facts, confidence = choice.unit.facts, setting.request.confidence
     return Deployment(
@@ -78,7 +75,7 @@ def deployment_of(
         replicas=choice.unit.replicas,
         targets=setting.targets,
         terms=facts.terms,
-        performance=bound_at(physics.coefficients(facts), performance, confidence),
+        performance=bound_at(facts.coefficients, performance, confidence),
         usd_per_gpu_hour=facts.sku.price.usd_per_gpu_hour if facts.sku.price else None,
         quality=facts.weights.quality,
         quality_accepted=facts.weights.accepted,
@@ -86,14 +83,14 @@ def deployment_of(
     )
 
 
-def make_plan(setting: SolveSetting, physics: LayoutPhysics, choice: Choice) -> Plan:
+def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     """Build and re-check one plan.
 
     Raises:
         PlanRejected: some rule does not hold; the solver and the physics disagree.
     """
-    performance = predicted(setting, physics, choice)
-    deployment = deployment_of(setting, physics, choice, performance)
+    performance = predicted(setting, choice)
+    deployment = deployment_of(setting, choice, performance)
     found = violations(deployment)
     if found:
         raise PlanRejected(found)

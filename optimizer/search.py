@@ -1,41 +1,35 @@
 """Search: which operating points can be optimal, by exact bounds of their own, before CP-SAT proves the optimum.
 
-Layouts are visited in ascending order of a lower bound on the first objective (what the fewest replicas that memory
-allows would cost). A SKU is finished as soon as a point was found and every layout left is bounded above it; nothing
-that could win is ever skipped. Objectives without such a bound visit every layout.
+Servers are visited in ascending order of a lower bound on the first objective: what the fewest replicas that memory
+allows would cost. A SKU is finished as soon as a point was found and everything left is bounded above it; nothing that
+could win is ever skipped. For the other objectives more replicas are never worse, so each server is visited with the
+most that are allowed, and those that tie are visited again with fewer.
 """
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vllm_opt.constraints.budget import microusd
-from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.constraints.violation import Violation
-from vllm_opt.optimizer.feasibility import feasible_part, refined_pieces
-from vllm_opt.optimizer.layout_physics import LayoutFacts, LayoutPhysics
-from vllm_opt.optimizer.layouts import candidate_layouts
-from vllm_opt.optimizer.objective import unit_cost_microusd
-from vllm_opt.optimizer.operating_points import (
-    LARGEST_BATCH,
-    Candidate,
-    Unit,
-    evaluate,
-    most_sequences,
-    sequence_grid,
-    token_grid,
-)
-from vllm_opt.optimizer.solve_setting import SolveSetting
+from vllm_opt.optimizer.feasibility import feasible_part, latency_rules, refined_pieces
+from vllm_opt.optimizer.layout_physics import LayoutPhysics
+from vllm_opt.optimizer.layouts import Shape, shapes
+from vllm_opt.optimizer.objective import objective_values
+from vllm_opt.optimizer.operating_points import Candidate, Unit, evaluate
+from vllm_opt.optimizer.server_queue import Server, ServerQueue
+from vllm_opt.optimizer.server_units import Pieces, fewest_replicas, pieces_of_server
+from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting
 
 ALL_RULES = frozenset(RULE_NAMES)
-UNLIMITED_GPUS = 4096
+UNLIMITED_GPUS = 1024
+"""GPUs that a search may use when the rule gpu_count is dropped for an explanation."""
 
 
 @dataclass
 class SearchResult:
-    """What the search found. `dropped` counts, per SKU and rule, the layouts that this rule alone ruled out."""
+    """What the search found. `dropped` counts, per SKU and rule, the servers that this rule ruled out first."""
 
     candidates: list[Candidate] = field(default_factory=list)
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
@@ -46,7 +40,7 @@ class SearchResult:
 
 
 class Search:
-    """One pass over all layouts of a request; `active` names the rules that hold (explanations drop some)."""
+    """One pass over all servers of a request; `active` names the rules that hold (explanations drop some)."""
 
     def __init__(self, setting: SolveSetting, active: frozenset[str] = ALL_RULES) -> None:
         self.setting = setting
@@ -57,147 +51,166 @@ class Search:
         targets = setting.targets
         self.most_gpus = (targets.gpus or targets.max_gpus) if "gpu_count" in active else UNLIMITED_GPUS
         self.deadline = time.monotonic() + setting.request.time_limit
+        self._shapes: dict[int, tuple[Shape, ...]] = {}
 
-    def run(self) -> SearchResult:
-        """Visit the layouts of every SKU until each has its best first-objective value, or time is up."""
-        if "context_length" in self.active and self.setting.targets.target_context > self.setting.model.max_model_len:
+    def run(self, *, first_found: bool = False) -> SearchResult:
+        """Visit the servers of every SKU until each has its best first-objective value, or time is up.
+
+        With `first_found` the first feasible point of any SKU ends the search: only whether there is one matters.
+        """
+        targets = self.setting.targets
+        if "context_length" in self.active and targets.target_context > self.setting.model.max_model_len:
             for sku in self.setting.gpus:
-                self._drop(sku.gpu.id, "context_length")
+                self.drop(sku.gpu.id, "context_length")
             return self.result
-        queues = {sku.gpu.id: self._classes(self._facts(index)) for index, sku in enumerate(self.setting.gpus)}
+        queues = {sku.gpu.id: self._queue(sku) for sku in self.setting.gpus}
+        queues = {name: queue for name, queue in queues.items() if queue}
         while queues:
             if time.monotonic() > self.deadline:
                 self.result.complete = False
-                self.result.lowest_open = min(queue[0][0] for queue in queues.values() if queue)
+                self.result.lowest_open = min(queue.lowest for queue in queues.values())
                 break
-            batch = [unit for queue in queues.values() if queue for unit in queue[0][1]]
+            batch = [server for queue in queues.values() for server in queue.pop_class()]
             found = self._solve(batch)
-            solved = {candidate.unit.facts.sku.gpu.id for candidate in found}
             self.result.candidates += found
-            queues = {sku: queue[1:] for sku, queue in queues.items() if sku not in solved and len(queue) > 1}
+            if found and first_found:
+                break
+            solved = {candidate.unit.facts.sku.gpu.id for candidate in found}
+            if self.first in ("cost", "gpus"):
+                self._queue_next(queues, [server for server in batch if server.sku.gpu.id not in solved])
+            queues = {name: queue for name, queue in queues.items() if queue and name not in solved}
+        if self.first in ("efficiency", "latency") and not first_found:
+            self._with_fewer_replicas()
         return self.result
 
-    def _drop(self, sku: str, rule: str) -> None:
+    def drop(self, sku: str, rule: str) -> None:
+        """Count one server that `rule` ruled out."""
         self.result.dropped.setdefault(sku, Counter())[rule] += 1
 
-    def _facts(self, index: int) -> Iterator[LayoutFacts]:
-        """Every layout of one SKU that vLLM would not refuse, with its memory terms."""
-        sku = self.setting.gpus[index]
+    def _queue(self, sku: PricedGpu) -> ServerQueue:
+        """Every server of one SKU that vLLM would not refuse and that can have enough replicas."""
+        queue = ServerQueue(self.first, priced=self.setting.priced)
+        node = sku.gpu.gpus_per_node
+        if node not in self._shapes:
+            self._shapes[node] = shapes(self.setting, node, self.most_gpus)
         for weights in self.setting.formats:
             if not weights.accepted and "quality" in self.active:
-                self._drop(sku.gpu.id, "quality")
+                self.drop(sku.gpu.id, "quality")
                 continue
-            for layout in candidate_layouts(self.setting, sku.gpu, weights):
+            for shape in self._shapes[node]:
                 self.result.layouts_considered += 1
-                refused = [v for v in self.physics.refusals(layout, sku, weights) if v.rule in self.active]
-                if refused:
-                    self._drop(sku.gpu.id, refused[0].rule)
+                server = Server(sku, weights, shape)
+                rule = self._refusal(server)
+                if rule is not None:
+                    self.drop(sku.gpu.id, rule)
                     continue
-                facts = self.physics.facts(layout, sku, weights)
-                if isinstance(facts, Violation):
-                    self._drop(sku.gpu.id, facts.rule)
+                least, most, rule = self._replicas(server)
+                if rule is not None:
+                    self.drop(sku.gpu.id, rule)
                     continue
-                yield facts
+                queue.push(server, least, most)
+        return queue
 
-    def _classes(self, layouts: Iterable[LayoutFacts]) -> list[tuple[int, list[Unit]]]:
-        """Units in ascending classes of the first objective's lower bound."""
-        classes: dict[int, list[Unit]] = {}
-        for facts in layouts:
-            for unit in self._units(facts):
-                key = 0
-                if self.first == "cost":
-                    key = unit_cost_microusd(unit, priced=self.setting.priced)
-                elif self.first == "gpus":
-                    key = unit.gpu_count
-                classes.setdefault(key, []).append(unit)
-        return sorted(classes.items())
+    def _refusal(self, server: Server) -> str | None:
+        """The rule by which vLLM refuses a server, or None."""
+        gpu, weights, shape = server.sku.gpu, server.weights, server.shape
+        if "compatibility" in self.active and self.physics.incompatible(gpu, weights, shape):
+            return "compatibility"
+        if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
+            return "divisibility"
+        plan = self.physics.plan(gpu, weights, shape)
+        return plan.rule if isinstance(plan, Violation) else None
 
-    def _units(self, facts: LayoutFacts) -> list[Unit]:
-        """The numbers of replicas worth trying: from the fewest that memory allows to the most GPUs allowed."""
-        most = self.most_gpus // facts.layout.gpus_per_server
-        sku = facts.sku.gpu.id
+    def _replicas(self, server: Server) -> tuple[int, int, str | None]:
+        """The fewest replicas that memory allows, the most that limits allow, and the rule when there is no such."""
+        gpus, targets = server.shape.gpus, self.setting.targets
+        most = self.most_gpus // gpus
         if most < 1:
-            self._drop(sku, "gpu_count")
-            return []
-        least = self._fewest_replicas(facts)
+            return 0, 0, "gpu_count"
+        least = fewest_replicas(self.setting, self.physics, server, self.active)
         if least is None:
-            self._drop(sku, "memory_budget")
-            return []
+            return 0, 0, "memory_budget"
         if least > most:
-            self._drop(sku, "concurrency")
-            return []
-        exact = self.setting.targets.gpus if "gpu_count" in self.active else None
-        units = [Unit(facts, replicas) for replicas in range(least, most + 1)]
-        if exact is not None:
-            units = [unit for unit in units if unit.gpu_count == exact]
-            if not units:
-                self._drop(sku, "gpu_count")
-        limit = self.setting.targets.max_hourly_cost
-        if limit is not None and "budget" in self.active and units:
-            units = [unit for unit in units if self._affordable(unit, limit)]
-            if not units:
-                self._drop(sku, "budget")
-        if self.first in ("throughput", "concurrency"):
-            return units[-1:]
-        return units
+            return 0, 0, "concurrency"
+        if targets.gpus is not None and "gpu_count" in self.active:
+            if targets.gpus % gpus or targets.gpus // gpus < least:
+                return 0, 0, "gpu_count"
+            least = most = targets.gpus // gpus
+        if targets.max_hourly_cost is not None and "budget" in self.active:
+            most = min(most, server.affordable(targets.max_hourly_cost))
+            if most < least:
+                return 0, 0, "budget"
+        return least, most, None
 
-    def _affordable(self, unit: Unit, limit: float) -> bool:
-        price = unit.facts.sku.price
-        return price is not None and microusd(price.usd_per_gpu_hour) * unit.gpu_count <= microusd(limit)
-
-    def _fewest_replicas(self, facts: LayoutFacts) -> int | None:
-        """A lower bound on the replicas: no activation, no graphs, the highest utilisation, whole blocks only."""
-        targets, terms = self.setting.targets, facts.terms
-        if "memory_budget" not in self.active or "concurrency" not in self.active:
-            return 1
-        budget = facts.budgets[-1]
-        per_sequence = terms.kv.blocks_per_request(targets.mean_context, 1)
-        rooms = [
-            (budget - weights - extra) // block - terms.null_blocks
-            for weights, extra, block in zip(terms.weights, terms.weights_extra, terms.kv.block_bytes, strict=True)
-            if block
-        ]
-        most = LARGEST_BATCH if not rooms else min(rooms) // max(1, per_sequence)
-        if most < 1:
-            return None
-        engines = -(-targets.concurrency // most)
-        return -(-engines // facts.layout.data_parallel_size)
-
-    def _solve(self, units: list[Unit]) -> list[Candidate]:
-        """Operating points of a batch of units that satisfy every active rule."""
-        pieces = [piece for unit in units for piece in self._pieces(unit)]
-        coefficients = [self.physics.coefficients(unit.facts) for unit, _, _ in pieces]
-        self.result.layouts_evaluated += len({unit.facts.layout for unit in units})
-        first = evaluate(self.setting, pieces, coefficients)
-        extra = refined_pieces(self.setting, first, coefficients, self.active)
-        candidates = evaluate(self.setting, [piece for piece, _ in extra], [c for _, c in extra]) if extra else []
+    def _solve(self, servers: list[Server]) -> list[Candidate]:
+        """Operating points of a batch of servers that satisfy every active rule."""
+        pieces: Pieces = []
+        for server in servers:
+            of_server = pieces_of_server(self.setting, self.physics, server, server.replicas, self.active)
+            if not of_server:
+                least = -(-self.setting.targets.concurrency // (server.replicas * server.shape.data))
+                self.drop(server.sku.gpu.id, "concurrency" if least > 1 else "memory_budget")
+            pieces += of_server
+        self.result.layouts_evaluated += len(servers)
+        evaluated = evaluate(self.setting, pieces)
+        evaluated += evaluate(self.setting, refined_pieces(self.setting, evaluated, self.active))
         found = []
-        for candidate in (*first, *candidates):
+        for candidate in evaluated:
             kept, broken = feasible_part(self.setting, candidate, self.active)
             if kept is not None:
                 found.append(kept)
             elif broken:
-                self._drop(candidate.unit.facts.sku.gpu.id, broken)
+                self.drop(candidate.unit.facts.sku.gpu.id, broken)
         return found
 
-    def _pieces(self, unit: Unit) -> Iterator[tuple[Unit, int, list[int]]]:
-        """The (max_num_batched_tokens, max_num_seqs …) that memory admits for one unit."""
-        setting, facts = self.setting, unit.facts
-        targets = setting.targets
-        least = -(-targets.concurrency // unit.engines) if "concurrency" in self.active else 1
-        default = default_max_num_batched_tokens(
-            setting.engine, facts.sku.gpu, chunked_prefill=facts.layout.enable_chunked_prefill,
-            max_model_len=targets.target_context, max_num_seqs=None,
-        )  # fmt: skip
-        admitted = False
-        for tokens in token_grid(setting, default, chunked_prefill=facts.layout.enable_chunked_prefill):
-            most = min(tokens, max(LARGEST_BATCH, least))
-            if "memory_budget" in self.active:
-                startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
-                context = targets.mean_context if "concurrency" in self.active else 1
-                most = most_sequences(facts, tokens, least, most, context, startup)
-            if most >= least:
-                admitted = True
-                yield unit, tokens, sequence_grid(least, most)
-        if not admitted:
-            self._drop(facts.sku.gpu.id, "concurrency" if least > 1 else "memory_budget")
+    def _queue_next(self, queues: dict[str, ServerQueue], servers: Iterable[Server]) -> None:
+        """Queue what failed with one more replica, unless even the most replicas allowed would fail.
+
+        More replicas never hurt: each engine then holds fewer sequences, so memory, TTFT and TPOT are no worse.
+        """
+        waiting = [server for server in servers if server.replicas < server.most]
+        hopeless: set[int] = set()
+        if latency_rules(self.setting, self.active):
+            screened = [server for server in waiting if not server.screened]
+            reachable = {id(server): False for server in screened}
+            pieces: Pieces = []
+            owners: list[int] = []
+            for server in screened:
+                of_server = pieces_of_server(self.setting, self.physics, server, server.most, self.active)
+                pieces += of_server
+                owners += [id(server)] * len(of_server)
+            for owner, candidate in zip(owners, evaluate(self.setting, pieces), strict=True):
+                if feasible_part(self.setting, candidate, self.active)[0] is not None:
+                    reachable[owner] = True
+            hopeless = {owner for owner, reached in reachable.items() if not reached}
+        for server in waiting:
+            if id(server) not in hopeless:
+                queues[server.sku.gpu.id].push(server.screened_copy(), server.replicas + 1, server.most)
+
+    def _with_fewer_replicas(self) -> None:
+        """Per SKU, visit what reaches the best first objective again with fewer replicas: ties go to fewer GPUs."""
+        best: dict[str, int] = {}
+        values = []
+        for candidate in self.result.candidates:
+            value = int(
+                objective_values(
+                    self.first, candidate, priced=self.setting.priced,
+                    max_model_len=self.setting.targets.target_context,
+                ).min()
+            )  # fmt: skip
+            sku = candidate.unit.facts.sku.gpu.id
+            best[sku] = min(best.get(sku, value), value)
+            values.append((sku, value, candidate.unit))
+        exact = self.setting.targets.gpus if "gpu_count" in self.active else None
+        tied = {id(unit): unit for sku, value, unit in values if value == best[sku]}
+        if exact is not None:
+            return
+        again = [
+            Server(unit.facts.sku, unit.facts.weights, unit.shape, replicas=replicas, most=unit.replicas)
+            for unit in tied.values()
+            for replicas in range(1, unit.replicas)
+        ]
+        self.result.candidates += self._solve(list({server.identity: server for server in again}.values()))
+
+
+__all__ = ["ALL_RULES", "Search", "SearchResult", "Unit"]

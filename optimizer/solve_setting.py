@@ -1,9 +1,11 @@
 """From a `SolveRequest` to everything the search needs: SKUs with prices, weight formats with evidence, targets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.optimizer.resolution import checkpoint_of, native_quantization_id, resolve_quantization
+from vllm_opt.optimizer.vllm_command import load_flag_value
 from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.engine import EngineProfile
 from vllm_opt.profiles.errors import InvalidRequest
@@ -51,7 +53,7 @@ class SolveSetting:
     lengths: tuple[int, int]
     notes: tuple[str, ...]
 
-    @property
+    @cached_property
     def priced(self) -> bool:
         """Whether every SKU has a price; otherwise cost counts GPUs."""
         return all(candidate.price is not None for candidate in self.gpus)
@@ -72,7 +74,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
         model=model,
         engine=engine,
         gpus=gpus,
-        formats=weight_formats(request, model, catalog),
+        formats=weight_formats(request, model, engine, catalog),
         targets=targets_of(request),
         lengths=request.lengths,
         notes=tuple(text for text in (note, *model.assumptions) if text),
@@ -80,7 +82,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
     if not setting.priced:
         unpriced = ", ".join(item.gpu.id for item in gpus if item.price is None)
         text = f"no price is known for {unpriced}, so cost counts GPUs; give prices with --price SKU=USD"
-        return SolveSetting(**{**setting.__dict__, "notes": (*setting.notes, text)})
+        return replace(setting, notes=(*setting.notes, text))
     return setting
 
 
@@ -118,16 +120,16 @@ def _named_gpus(request: SolveRequest, catalog: Catalog) -> tuple[GpuProfile, ..
     found: dict[str, GpuProfile] = {}
     for name in request.gpu:
         if name.lower() == "local":
-            from vllm_opt.profiles.local_gpus import local_gpus
-
-            profiles: tuple[GpuProfile, ...] = tuple(local_gpus(catalog))
+            profiles = catalog.local_gpus
         else:
             profiles = (catalog.gpu(name),)
         found.update((profile.id, profile) for profile in profiles)
     return tuple(found.values())
 
 
-def weight_formats(request: SolveRequest, model: ModelProfile, catalog: Catalog) -> tuple[WeightFormat, ...]:
+def weight_formats(
+    request: SolveRequest, model: ModelProfile, engine: EngineProfile, catalog: Catalog
+) -> tuple[WeightFormat, ...]:
     """The weight formats that take part.
 
     Named formats are taken whatever the default quality floor says; an explicit `min_quality` holds for them too.
@@ -149,7 +151,7 @@ def weight_formats(request: SolveRequest, model: ModelProfile, catalog: Catalog)
         by_name = quantization.id in named and (quality is None or not floor_is_explicit)
         checkpoint = checkpoint_of(model, quantization)
         origin = CHECKPOINT_KNOWN if checkpoint else HYPOTHETICAL
-        if checkpoint is None and quantization.quantizes_at_load and native == "bf16":
+        if checkpoint is None and native == "bf16" and load_flag_value(quantization, engine):
             origin, checkpoint = QUANTISED_AT_LOAD, model.id
         formats.append(
             WeightFormat(

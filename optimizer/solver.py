@@ -28,7 +28,7 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
     search = Search(setting)
     result = search.run()
     if not result.candidates:
-        return _without_plan(setting, search, result, started)
+        return _without_plan(setting, result, started)
     scores = Scores(setting)
     kept = contenders(setting, result.candidates, scores)
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
@@ -38,7 +38,7 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
         return _answer(setting, result, started, status="unknown")
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
-    plan = make_plan(setting, search.physics, choice)
+    plan = make_plan(setting, choice)
     return _answer(
         setting,
         result,
@@ -46,7 +46,7 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
         status="optimal" if result.complete and proven.optimal else "feasible",
         objectives=_objectives(setting, result, proven),
         plan=plan,
-        alternatives=_alternatives(setting, search, result, scores, choice),
+        alternatives=_alternatives(setting, result, scores, choice),
         layouts_solved=len(modes),
     )
 
@@ -75,9 +75,7 @@ def _unit(setting: SolveSetting, unit: str) -> str:
     return unit if setting.priced else unit.replace("USD/hour", "GPUs").replace("USD", "GPU-hour")
 
 
-def _alternatives(
-    setting: SolveSetting, search: Search, result: SearchResult, scores: Scores, main: Choice
-) -> tuple[Plan, ...]:
+def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, main: Choice) -> tuple[Plan, ...]:
     """The best plan on each other SKU, or the N best layouts when `top` asks for them."""
     top, used = setting.request.top, main.unit
     groups: dict[object, list[Candidate]] = {}
@@ -88,10 +86,10 @@ def _alternatives(
         elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
             groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
     scored = sorted((best_choice(setting, members, scores) for members in groups.values()), key=lambda item: item.key)
-    return tuple(make_plan(setting, search.physics, item.choice) for item in scored[:top])
+    return tuple(make_plan(setting, item.choice) for item in scored[:top])
 
 
-def _without_plan(setting: SolveSetting, search: Search, result: SearchResult, started: float) -> Answer:
+def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -> Answer:
     """No point was found: infeasible when every layout was visited, unknown when time ran out."""
     if not result.complete:
         return _answer(setting, result, started, status="unknown")

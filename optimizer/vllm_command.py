@@ -78,12 +78,28 @@ def quantize_at_load_flag(
 ) -> str | None:
     """The value of --quantization when vLLM makes the format from the 16-bit checkpoint while loading."""
     native = model.native_quantization.quantization if model.native_quantization else "bf16"
-    if quantization.id == native or layout.checkpoint != model.id or not quantization.quantizes_at_load:
+    if quantization.id == native or layout.checkpoint != model.id:
         return None
-    flag = quantization.load_flag
-    if flag is not None and engine.quantizations and flag not in engine.quantizations:
-        return next((name for name in (quantization.id, *quantization.names) if name in engine.quantizations), flag)
-    return flag
+    return load_flag_value(quantization, engine)
+
+
+def load_flag_value(quantization: Quantization, engine: EngineProfile) -> str | None:
+    """The value of --quantization with which this release makes the format at load; None when it cannot."""
+    if not quantization.quantizes_at_load or quantization.experts_only_at_load:
+        return None
+    fitting = [
+        flag.value
+        for flag in quantization.load_flags
+        if not_above(flag.since, engine.version) and (flag.until is None or not_above(engine.version, flag.until))
+    ]
+    return fitting[-1] if fitting else None
+
+
+def not_above(left: str, right: str) -> bool:
+    """Whether release `left` is not newer than `right`; '0.33' stands for every 0.33.x."""
+    parts = [tuple(int(part) for part in text.split("-")[0].split(".")) for text in (left, right)]
+    shared = min(len(part) for part in parts)
+    return parts[0][:shared] <= parts[1][:shared]
 
 
 def command_of(checkpoint: str, flags: dict[str, FlagValue]) -> str:

@@ -1,0 +1,78 @@
+"""Servers waiting to be evaluated, in ascending order of a lower bound on the first objective."""
+
+import heapq
+from dataclasses import dataclass, replace
+
+from vllm_opt.constraints.budget import MICRO, microusd
+from vllm_opt.optimizer.layouts import Shape
+from vllm_opt.optimizer.solve_setting import PricedGpu, WeightFormat
+
+
+@dataclass(frozen=True, eq=False)
+class Server:
+    """One (SKU, weight format, shape) with a number of replicas, of at most `most`."""
+
+    sku: PricedGpu
+    weights: WeightFormat
+    shape: Shape
+    replicas: int = 1
+    most: int = 1
+    screened: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str, Shape, int]:
+        """What makes two servers the same."""
+        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas
+
+    def screened_copy(self) -> "Server":
+        """The same server, known to be feasible with the most replicas."""
+        return replace(self, screened=True)
+
+    def affordable(self, usd_per_hour: float) -> int:
+        """Replicas that a budget pays for; none without a price."""
+        if self.sku.price is None:
+            return 0
+        each = microusd(self.sku.price.usd_per_gpu_hour) * self.shape.gpus
+        return microusd(usd_per_hour) // max(1, each)
+
+
+class ServerQueue:
+    """The servers of one SKU. Classes of equal bound are taken together."""
+
+    def __init__(self, first_objective: str, *, priced: bool) -> None:
+        self._first = first_objective
+        self._priced = priced
+        self._heap: list[tuple[int, int, Server]] = []
+        self._pushed = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def lowest(self) -> int:
+        """The bound of the next class."""
+        return self._heap[0][0]
+
+    def push(self, server: Server, least: int, most: int) -> None:
+        """Queue a server with its fewest replicas, or with its most when more replicas can only help."""
+        replicas = least if self._first in ("cost", "gpus") else most
+        entry = replace(server, replicas=replicas, most=most)
+        heapq.heappush(self._heap, (self._bound(entry), self._pushed, entry))
+        self._pushed += 1
+
+    def pop_class(self) -> list[Server]:
+        """Take every server with the lowest bound."""
+        bound = self.lowest
+        taken = []
+        while self._heap and self._heap[0][0] == bound:
+            taken.append(heapq.heappop(self._heap)[2])
+        return taken
+
+    def _bound(self, server: Server) -> int:
+        count = server.replicas * server.shape.gpus
+        if self._first == "gpus":
+            return count
+        if self._first != "cost":
+            return 0
+        price = server.sku.price
+        return count * (microusd(price.usd_per_gpu_hour) if self._priced and price is not None else MICRO)

@@ -1,0 +1,102 @@
+"""From a server to its units: the (max_num_batched_tokens, max_num_seqs …) that memory admits, graphs or eager."""
+
+from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens
+from vllm_opt.constraints.violation import Violation
+from vllm_opt.optimizer.layout_physics import LayoutFacts, LayoutPhysics
+from vllm_opt.optimizer.operating_points import (
+    LARGEST_BATCH,
+    Unit,
+    most_sequences,
+    sequence_grid,
+    token_grid,
+)
+from vllm_opt.optimizer.server_queue import Server
+from vllm_opt.optimizer.solve_setting import SolveSetting
+
+Pieces = list[tuple[Unit, int, list[int]]]
+
+
+def fewest_replicas(
+    setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]
+) -> int | None:
+    """A lower bound on the replicas: no activation, no graphs, the highest utilisation, whole blocks only.
+
+    None when the weights leave no room for one sequence.
+    """
+    if "memory_budget" not in active:
+        return 1
+    gpu, targets = server.sku.gpu, setting.targets
+    plan = physics.plan(gpu, server.weights, server.shape)
+    if isinstance(plan, Violation):
+        return None
+    context = targets.mean_context if "concurrency" in active else 1
+    per_sequence = max(1, plan.blocks_per_request(context, 1))
+    budget = physics.budgets(gpu)[-1]
+    most = LARGEST_BATCH
+    for weights, block in zip(physics.weight_bytes(gpu, server.weights, server.shape), plan.block_bytes, strict=True):
+        if budget < weights:
+            return None
+        if block:
+            most = min(most, (budget - weights) // block // per_sequence)
+    if most < 1:
+        return None
+    concurrency = targets.concurrency if "concurrency" in active else 1
+    engines = -(-concurrency // most)
+    return -(-engines // server.shape.data)
+
+
+def pieces_of_server(
+    setting: SolveSetting, physics: LayoutPhysics, server: Server, replicas: int, active: frozenset[str]
+) -> Pieces:
+    """What memory admits with CUDA graphs and in eager mode, which never admits less."""
+    captured = physics.facts(server.sku, server.weights, server.shape)
+    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas), active)
+    eager = Unit(physics.eager_facts(captured), server.shape, replicas)
+    admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
+    ceilings = {tokens: most_admitted(setting, server, replicas, tokens, active) for tokens in tokens_of(captured)}
+    if all(tokens in admitted and admitted[tokens][-1] == most for tokens, most in ceilings.items()):
+        return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
+    return with_graphs + pieces_of(setting, eager, active)
+
+
+def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
+    """The values of max_num_batched_tokens that are tried for a layout."""
+    setting, chunked = facts.setting, facts.layout.enable_chunked_prefill
+    default = default_max_num_batched_tokens(
+        setting.engine, facts.sku.gpu, chunked_prefill=chunked, max_model_len=setting.targets.target_context,
+        max_num_seqs=None,
+    )  # fmt: skip
+    return token_grid(setting, default, chunked_prefill=chunked)
+
+
+def fewest_sequences(setting: SolveSetting, engines: int, active: frozenset[str]) -> int:
+    """Sequences that every engine must hold for the concurrency asked."""
+    return -(-setting.targets.concurrency // engines) if "concurrency" in active else 1
+
+
+def most_admitted(setting: SolveSetting, server: Server, replicas: int, tokens: int, active: frozenset[str]) -> int:
+    """The largest max_num_seqs that is tried, memory aside."""
+    least = fewest_sequences(setting, replicas * server.shape.data, active)
+    return min(tokens, max(LARGEST_BATCH, least))
+
+
+def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Pieces:
+    """One piece per max_num_batched_tokens that admits at least the sequences needed.
+
+    Memory in use never falls when a step grows, so the first width that does not fit ends the list.
+    """
+    facts, targets = unit.facts, setting.targets
+    least = fewest_sequences(setting, unit.engines, active)
+    found: Pieces = []
+    for tokens in tokens_of(facts):
+        most = min(tokens, max(LARGEST_BATCH, least))
+        if most < least:
+            continue
+        if "memory_budget" in active:
+            startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
+            context = targets.mean_context if "concurrency" in active else 1
+            most = most_sequences(facts, tokens, least, most, context, startup)
+            if most < least:
+                break
+        found.append((unit, tokens, sequence_grid(least, most)))
+    return found

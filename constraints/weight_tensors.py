@@ -46,7 +46,7 @@ def attention_tensors(mixer: Attention, hidden_size: int) -> list[WeightTensor]:
         WeightTensor(
             "o_proj",
             "attention",
-            "attention",
+            "attention_output",
             (whole(hidden_size),),
             output_columns,
             columns_sharded=True,
@@ -97,7 +97,7 @@ def latent_attention_tensors(mixer: LatentAttention, hidden_size: int) -> list[W
         WeightTensor(
             "o_proj",
             "attention",
-            "attention",
+            "attention_output",
             (whole(hidden_size),),
             heads * mixer.v_head_dim,
             columns_sharded=True,

@@ -11,6 +11,7 @@ _PARTS: tuple[tuple[Part, str], ...] = (
     ("indexer", r"indexer"),
     ("shared_experts", r"shared_expert(?!_gate)|shared_mlp|\bshared_head\b"),
     ("state_space", r"linear_attn|\bmamba\b|mamba_mixer|mixer\.(in|out)_proj"),
+    ("attention_output", r"(self_attn|attn|attention|mixer)\.(o_proj|dense|out_proj)"),
     ("attention", r"self_attn|\battn\b|attention|mixer\.[qkvo]_proj"),
     ("router", r"router|(mlp|moe|mixer)\.gate$|^gate$|shared_expert_gate|e_score_correction"),
     ("experts", r"experts?\b"),
@@ -19,7 +20,16 @@ _PARTS: tuple[tuple[Part, str], ...] = (
 """First pattern that matches decides the part. Norms and embeddings match none: they are 16-bit in every format."""
 
 _LAYER = re.compile(r"layers\.(\d+)(?:[.*]|$)")
-_EVERY_LAYER_PART: tuple[Part, ...] = ("attention", "indexer", "state_space", "dense_mlp", "experts", "shared_experts")
+_EVERY_LAYER_PART: tuple[Part, ...] = (
+    "attention",
+    "attention_output",
+    "indexer",
+    "state_space",
+    "dense_mlp",
+    "experts",
+    "shared_experts",
+)
+_ONE_PROJECTION = re.compile(r"\.(q|k|v|g|qkv|query|q_a|q_b|kv_a|kv_b)\w*proj|query_key_value")
 _NEVER_QUANTIZED = ("router", "vision", "lm_head")
 
 
@@ -67,6 +77,8 @@ def _note(stored: dict[tuple[Part, str], set[int]], module: str, quantization: s
     parts: tuple[Part, ...] = (part,) if part else ()
     if layer and part is None and module.rstrip("*.").endswith(layer.group(1)):
         parts = _EVERY_LAYER_PART
+    elif part == "attention" and not _ONE_PROJECTION.search(module):
+        parts = ("attention", "attention_output")
     for each in parts:
         stored.setdefault((each, quantization), set()).update(found)
 

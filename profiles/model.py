@@ -146,9 +146,18 @@ class DecoderLayer(Noun):
 
 
 Part = Literal[
-    "attention", "indexer", "state_space", "dense_mlp", "experts", "shared_experts", "router", "lm_head", "vision"
+    "attention",
+    "attention_output",
+    "indexer",
+    "state_space",
+    "dense_mlp",
+    "experts",
+    "shared_experts",
+    "router",
+    "lm_head",
+    "vision",
 ]
-"""A group of weight matrices that checkpoints quantise together."""
+"""A group of weight matrices that checkpoints quantise together; "attention" is all of it but the output projection."""
 
 
 class PartFormat(Noun):

@@ -219,6 +219,7 @@ def test_a_checkpoint_keeps_its_own_mixture() -> None:
         group_size=128,
         part_formats=(
             PartFormat(part="attention", quantization="bf16"),
+            PartFormat(part="attention_output", quantization="bf16"),
             PartFormat(part="dense_mlp", quantization="bf16", layers=(1,)),
         ),
     )

@@ -5,7 +5,10 @@ states, and the widest pair of neighbouring tensors of one layer exist at once. 
 never the residual stream (vLLM 0.19 `v1/worker/gpu_model_runner.py:profile_run`, `_dummy_run`).
 """
 
+from dataclasses import dataclass
+
 from vllm_opt.constraints.configuration import Layout
+from vllm_opt.constraints.pipeline_stages import stage_layers
 from vllm_opt.profiles.model import (
     Attention,
     DecoderLayer,
@@ -20,6 +23,82 @@ DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 LATENT_WORKSPACE_TOKENS = 64 * 1024
 """Context tokens that the chunked-prefill workspace of MLA holds at most
 (`layers/attention/mla_attention.py:determine_chunked_prefill_workspace_size`)."""
+
+
+@dataclass(frozen=True)
+class StageTerms:
+    """What one pipeline stage needs per token and per sequence, before any fitted constant."""
+
+    kept_fixed_bytes: int
+    """Workspaces that stay, whatever the flags: the latent rows of MLA's chunked prefill."""
+    transient_fixed_bytes: int
+    """Needed while a layer runs, whatever the flags: the expansion of those rows."""
+    kept_bytes_per_token: int
+    """Outlives its layer: the experts' workspace where it persists, encoder outputs and pixels."""
+    width_bytes_per_token: int
+    """Residual stream, hidden states and the widest layer."""
+    hidden_bytes_per_token: int
+    """The hidden states that the sampler starts from."""
+    logit_bytes_per_sequence: int
+    """One row of logits in the model's dtype."""
+    vocab_size: int
+    samples: bool
+    """The stage runs the output head and the sampler."""
+
+
+def stage_terms(
+    model: ModelProfile, layout: Layout, activation_bits: int, *, workspace_persists: bool
+) -> tuple[StageTerms, ...]:
+    """Return the terms of every pipeline stage."""
+    stages = stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size)
+    return tuple(
+        _one_stage(
+            model,
+            layout,
+            activation_bits,
+            sorted(set(model.layer_pattern[stage.start : stage.stop])),
+            workspace_persists=workspace_persists,
+            first=number == 0,
+            last=number == len(stages) - 1,
+        )
+        for number, stage in enumerate(stages)
+    )
+
+
+def _one_stage(
+    model: ModelProfile,
+    layout: Layout,
+    activation_bits: int,
+    kinds: list[int],
+    *,
+    workspace_persists: bool,
+    first: bool,
+    last: bool,
+) -> StageTerms:
+    layers = [model.layer_kinds[kind] for kind in kinds]
+    element = model_dtype_bytes(model)
+    experts = max((expert_workspace_bytes(layer, model, layout) for layer in layers), default=0)
+    latent = [latent_workspace_bytes(layer, model, layout) for layer in layers]
+    widest = max(layer_bytes(layer, model, layout, activation_bits) for layer in layers)
+    if not workspace_persists and experts:
+        widest = max(widest, experts + 2 * model.hidden_size * element)
+    return StageTerms(
+        kept_fixed_bytes=max(kept for kept, _ in latent),
+        transient_fixed_bytes=max(transient for _, transient in latent),
+        kept_bytes_per_token=(experts if workspace_persists else 0) + (_encoder_bytes(model) if first else 0),
+        width_bytes_per_token=widest + residual_bytes(model, layout),
+        hidden_bytes_per_token=model.hidden_size * element,
+        logit_bytes_per_sequence=model.vocab_size * element,
+        vocab_size=model.vocab_size,
+        samples=last and model.has_lm_head,
+    )
+
+
+def _encoder_bytes(model: ModelProfile) -> int:
+    """Encoder outputs and pixels that the profile run keeps, per token of the encoder budget (= T)."""
+    if model.vision is None:
+        return 0
+    return model.hidden_size * model_dtype_bytes(model) + model.vision.pixel_bytes_per_token
 
 
 def model_dtype_bytes(model: ModelProfile) -> int:

@@ -21,6 +21,8 @@ from vllm_opt.profiles.model import ModelProfile
 from vllm_opt.profiles.startup_constants import TopologyBytes
 
 FAST_LINKS = ("nvlink", "infinity_fabric")
+BRIDGED_GPUS = 2
+"""An NVLink bridge joins a pair of PCIe cards; larger all-reduce buffers need a switch or a mesh."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def captured_width_bytes(model: ModelProfile, layout: Layout) -> int:
 
 
 def _by_topology(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfile) -> FittedBytes:
-    fast = gpu.interconnect.kind in FAST_LINKS
+    joined = gpu.interconnect.gpus_joined
+    fast = gpu.interconnect.kind in FAST_LINKS and (joined is None or joined > BRIDGED_GPUS)
     for row in rows:
         if layout.tensor_parallel_size < row.tensor_parallel_size:
             continue

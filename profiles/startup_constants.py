@@ -55,6 +55,7 @@ class StartupConstants(Noun):
     sampler_runs_with_chunked_prefill: bool = Field(True, description="V0 sampled few rows when prompts were cut")
     expert_workspace_persists: bool = Field(description="the experts' workspace stays allocated while sampling")
     base_bytes: Fitted = Field(description="activation memory that depends on neither tokens nor sequences")
+    token_bytes: Fitted = Field(description="per batched token, beyond the widths of the model")
     forward_factor: Fitted = Field(description="measured over modelled bytes of the widest layer")
     activation_relative_spread: float = Field(ge=0)
     non_torch: tuple[TopologyBytes, ...] = Field(min_length=1, description="growth outside PyTorch after the baseline")

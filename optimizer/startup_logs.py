@@ -1,0 +1,272 @@
+"""Published start-up logs: read a measurements file and say, per log, what configuration it ran.
+
+Every line is one JSON object: `model`, `gpu`, `gpu_total_gib`, `vllm_version`, `engine`, `tp`, `pp`, flags, and
+`measured` figures in GiB per rank (null: not printed). A log whose model, GPU, release or weight format the catalogue
+does not hold is left out, with the reason.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vllm_opt.constraints.configuration import EngineFlags, Layout
+from vllm_opt.constraints.engine_defaults import (
+    chunked_prefill_default,
+    default_max_num_batched_tokens,
+    default_max_num_seqs,
+    prefix_caching_default,
+)
+from vllm_opt.profiles.catalog import Catalog
+from vllm_opt.profiles.engine import EngineProfile
+from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
+from vllm_opt.profiles.gpu import GpuProfile
+from vllm_opt.profiles.model import ModelProfile
+from vllm_opt.profiles.quantization import Quantization
+
+GIB = 1 << 30
+_VERSION = re.compile(r"(?<![\d.])v?(0\.\d+(?:\.\d+)?)")
+_FREE = re.compile(r"(?:snapshot free|free on startup) (\d+\.\d+)")
+_TOTAL_TOLERANCE = 0.015
+_SUFFIXES = re.compile(
+    r"[-_.](?:awq|gptq|gguf|fp8|nvfp4|bf16|int4|int8|w4a16|w8a8|4bit|8bit|bnb|unsloth|marlin|dynamic|quantized|"
+    r"quantized\.w8a8|q\d_[a-z0-9_]+)$",
+    re.IGNORECASE,
+)
+_COMPRESSED = (
+    (r"nvfp4", "nvfp4"),
+    (r"fp8", "fp8"),
+    (r"w8a8", "int8"),
+    (r"w8a16", "int8_w8a16"),
+    (r"w4a16|4bit|int4|awq|gptq", "w4a16"),
+)
+_FORMATS = (
+    (r"bitsandbytes|bnb", "bitsandbytes"),
+    (r"gguf q8", "gguf_q8_0"),
+    (r"gguf", "gguf"),
+    (r"nvfp4|modelopt_fp4", "nvfp4"),
+    (r"mxfp4", "mxfp4"),
+    (r"experts_int8", "experts_int8"),
+    (r"auto_round|exl3|online|marlin$", None),
+    (r"awq", "awq"),
+    (r"gptq", "gptq"),
+    (r"w8a8", "int8"),
+    (r"fp8", "fp8"),
+    (r"w4a16|int4", "w4a16"),
+)
+
+
+@dataclass(frozen=True)
+class StartupLog:
+    """One log, resolved: what ran, and what it printed."""
+
+    model: ModelProfile
+    quantization: Quantization
+    layout: Layout
+    flags: EngineFlags
+    engine: EngineProfile
+    gpu: GpuProfile
+    release: str
+    family: str
+    measured: dict[str, float]
+    complete: bool
+    """Every flag, the GPU's total and the model's exact checkpoint are printed in the log."""
+    weight: float
+    """1 / number of near-twins: logs that differ only in a term that does not matter share one vote."""
+
+
+def read_logs(path: Path, catalog: Catalog) -> tuple[tuple[StartupLog, ...], Counter[str]]:
+    """Return the logs that can be resolved, and how many were left out for which reason.
+
+    Raises:
+        InvalidRequest: the file is missing or a line of it is not a JSON object.
+    """
+    resolved: list[StartupLog] = []
+    reasons: Counter[str] = Counter()
+    for row in _rows(path):
+        log = _resolve(row, catalog)
+        if isinstance(log, str):
+            reasons[log] += 1
+        else:
+            resolved.append(log)
+    twins = Counter(_twin_key(log) for log in resolved)
+    weighted = (_with_weight(log, 1.0 / twins[_twin_key(log)]) for log in resolved)
+    return tuple(weighted), reasons
+
+
+def _rows(path: Path) -> Iterable[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"measurements file {path} cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InvalidRequest(f"{path}, line {number}: not JSON ({error}); write one object per line") from None
+        if not isinstance(row, dict):
+            raise InvalidRequest(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
+        yield row
+
+
+def _twin_key(log: StartupLog) -> tuple[object, ...]:
+    activation = log.measured.get("activation_peak_gib")
+    pool = log.measured.get("available_kv_gib")
+    return (log.model.id, log.quantization.id, log.release, log.gpu.id, log.layout.tensor_parallel_size,
+            log.layout.pipeline_parallel_size, activation, pool)  # fmt: skip
+
+
+def _with_weight(log: StartupLog, weight: float) -> StartupLog:
+    return StartupLog(**{**log.__dict__, "weight": weight})
+
+
+def _resolve(row: dict[str, Any], catalog: Catalog) -> StartupLog | str:
+    release = _VERSION.search(str(row.get("vllm_version") or "")) or _VERSION.search(str(row.get("version_hint") or ""))
+    gpu = find_gpu(row, catalog)
+    model = find_model(str(row.get("model") or ""), catalog)
+    quantization = find_quantization(row, model, catalog) if model else None
+    engine = _find_engine(release.group(1), row, catalog) if release else None
+    missing = {
+        "release not printed": release,
+        "GPU not named, or not in the catalogue": gpu,
+        "model not in the catalogue": model,
+        "weight format not in the catalogue, or 32-bit": quantization,
+        "parallel sizes not printed": row.get("tp"),
+        "release older than every profile": engine,
+    }
+    if release and gpu and model and quantization and engine and row.get("tp"):
+        return _assemble(row, model, quantization, engine, gpu, release.group(1))
+    return next(reason for reason, found in missing.items() if not found)
+
+
+def _find_engine(release: str, row: dict[str, Any], catalog: Catalog) -> EngineProfile | None:
+    wanted: Literal["v0", "v1"] | None = "v0" if row.get("engine") == "V0" else None
+    try:
+        return catalog.engine(release, wanted)[0]
+    except VllmOptError:
+        return None
+
+
+def find_gpu(row: dict[str, Any], catalog: Catalog) -> GpuProfile | None:
+    """Return the SKU that a log names, else one whose reported total is the printed one; None when neither is known."""
+    name, total = str(row.get("gpu") or ""), row.get("gpu_total_gib")
+    for candidate in (name, re.sub(r"\s*\(.*", "", name), re.sub(r"^(NVIDIA|AMD) |\s*\(.*", "", name)):
+        try:
+            found = catalog.gpu(candidate) if candidate else None
+        except VllmOptError:
+            continue
+        if found is not None and (total is None or _same_size(found, total, 0.05)):
+            return None if candidate == "A100" and total is None else found
+    if total is None:
+        return None
+    return next((gpu for gpu in catalog.gpus if gpu.vendor == "nvidia" and _same_size(gpu, total)), None)
+
+
+def _same_size(gpu: GpuProfile, total_gib: float, tolerance: float = _TOTAL_TOLERANCE) -> bool:
+    low, high = gpu.memory_bytes / GIB, gpu.memory_bytes_high / GIB
+    return low * (1 - tolerance) <= total_gib <= high * (1 + tolerance)
+
+
+def _assemble(
+    row: dict[str, Any],
+    model: ModelProfile,
+    quantization: Quantization,
+    engine: EngineProfile,
+    gpu: GpuProfile,
+    release: str,
+) -> StartupLog:
+    total = row.get("gpu_total_gib")
+    if total:
+        gpu = gpu.model_copy(update={"memory_bytes": int(total * GIB), "memory_basis": "measured"})
+    extra = str(row.get("extra_flags") or "")
+    if re.search(r"language.model.only|'image': 0", extra):
+        model = model.model_copy(update={"vision": None})
+    length = int(row.get("max_model_len") or model.max_model_len)
+    chunked = _chunked(row, engine, length)
+    sequences = row.get("max_num_seqs")
+    tokens = row.get("max_num_batched_tokens") or default_max_num_batched_tokens(
+        engine, gpu, chunked_prefill=chunked, max_model_len=length, max_num_seqs=sequences
+    )
+    if sequences is None:
+        sequences = min(default_max_num_seqs(engine, gpu, tokens), _sequences_of_tier(engine, tokens))
+    layout = Layout(
+        gpu=gpu.id,
+        tensor_parallel_size=int(row["tp"]),
+        pipeline_parallel_size=int(row.get("pp") or 1),
+        expert_parallel=bool(row.get("enable_expert_parallel")),
+        quantization=quantization.id,
+        kv_cache_dtype=str(row.get("kv_cache_dtype") or "auto"),
+        block_size=row.get("block_size"),
+        enforce_eager=bool(row.get("enforce_eager")),
+        enable_prefix_caching=prefix_caching_default(engine, model) and "enable_prefix_caching': False" not in extra,
+        enable_chunked_prefill=chunked,
+    )
+    flags = EngineFlags(
+        gpu_memory_utilization=row.get("gpu_memory_utilization") or engine.gpu_memory_utilization,
+        max_model_len=length,
+        max_num_seqs=sequences,
+        max_num_batched_tokens=tokens,
+    )
+    known = (total, *(row.get(key) for key in ("gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs")))
+    measured = {name: value for name, value in (row.get("measured") or {}).items() if value is not None}
+    free = _FREE.search(str(row.get("notes") or ""))
+    if free and total:
+        measured["context_gib"] = total - float(free.group(1))
+    return StartupLog(
+        model, quantization, layout, flags, engine, gpu, release, model.model_type, measured,
+        complete=all(known) and bool(row.get("model_exact", True)), weight=1.0,
+    )  # fmt: skip
+
+
+def _chunked(row: dict[str, Any], engine: EngineProfile, length: int) -> bool:
+    """Whether prompts were cut: as the flags or the remarks say, else the release's default."""
+    words = f"{row.get('extra_flags') or ''} {row.get('notes') or ''}".lower()
+    if re.search(r"chunked prefill off|no chunked prefill|no-enable-chunked-prefill", words):
+        return False
+    if re.search(r"chunked prefill (?:auto-)?on|enable-chunked-prefill|enable_chunked_prefill': true", words):
+        return True
+    return chunked_prefill_default(engine, length)
+
+
+def _sequences_of_tier(engine: EngineProfile, tokens: int) -> int:
+    """A log that prints a tier's batched tokens as a default ran on that tier, and got its sequences."""
+    same = [tier.max_num_seqs for tier in engine.batch_defaults if tier.max_num_batched_tokens == tokens]
+    return min(same, default=tokens)
+
+
+def find_model(name: str, catalog: Catalog) -> ModelProfile | None:
+    """Return the catalogue's model behind a logged name: as written, without its path, or without format suffixes."""
+    shown = re.sub(r"\s*\(.*\)$", "", name).replace("___", ".").rstrip("/")
+    by_name = {model_id.rsplit("/", 1)[-1].lower(): model_id for model_id in catalog.model_ids}
+    base = shown.rsplit("/", 1)[-1].lower()
+    candidates = [base]
+    while (shorter := _SUFFIXES.sub("", candidates[-1])) != candidates[-1]:
+        candidates.append(shorter)
+    candidates += [candidate.replace("meta-llama-3.1", "llama-3.1") for candidate in candidates]
+    for candidate in (shown, *(by_name[item] for item in candidates if item in by_name), *candidates):
+        try:
+            return catalog.model(candidate)
+        except VllmOptError:
+            continue
+    return None
+
+
+def find_quantization(row: dict[str, Any], model: ModelProfile, catalog: Catalog) -> Quantization | None:
+    """Return the weight format that a log names, by its flag and, for compressed-tensors, by its checkpoint's name."""
+    text = str(row.get("weight_dtype_or_quant") or "").lower()
+    name = str(row.get("model") or "").lower()
+    if text == "float32":
+        return None
+    if "compressed-tensors" in text:
+        found = next((ident for pattern, ident in _COMPRESSED if re.search(pattern, text + name)), None)
+        return catalog.quantization(found) if found else None
+    for pattern, ident in _FORMATS:
+        if re.search(pattern, text) or (not text and re.search(pattern, name)):
+            return catalog.quantization(ident) if ident else None
+    native = model.native_quantization
+    return catalog.quantization(native.quantization if native else "bf16")

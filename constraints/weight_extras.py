@@ -1,5 +1,7 @@
 """What the weights occupy beyond the parameters of the checkpoint: rotary tables and matrices made after loading."""
 
+from math import ceil
+
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.pipeline_stages import stage_layers
 from vllm_opt.constraints.weight_storage import HALF_BYTES
@@ -8,12 +10,16 @@ from vllm_opt.profiles.model import Attention, DecoderLayer, LatentAttention, Mo
 from vllm_opt.profiles.quantization import Quantization
 
 
+WITHOUT_ROTARY = frozenset(("JambaForCausalLM", "NemotronHForCausalLM"))
+"""Classes whose attention has no rotary positions."""
+
+
 def weight_extra_bytes(
     model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile
 ) -> tuple[int, ...]:
     """Return bytes per pipeline stage, TP rank 0, of what vLLM 0.33 allocates beside its parameters.
 
-    - rotary table, one per distinct rotary width on the stage: `max_model_len * width * 2`
+    - rotary table, one per distinct shape on the stage: `max_model_len * rotary_position_factor * width * 2`
       (`layers/rotary_embedding/base.py`; the width is a head's: an upper bound where only a part is rotated);
     - MLA: 16-bit copies of W_UK and W_UV, per layer
       `ceil(heads / TP) * (qk_nope_head_dim + v_head_dim) * kv_lora_rank * 2`
@@ -25,11 +31,13 @@ def weight_extra_bytes(
     """
     del quantization, gpu
     per_kind = [absorbed_bytes(kind, layout.tensor_parallel_size) for kind in model.layer_kinds]
-    widths = [rotary_width(kind) for kind in model.layer_kinds]
+    rotates = model.architecture not in WITHOUT_ROTARY
+    shapes = [rotary_shape(kind) if rotates else (0, 1.0) for kind in model.layer_kinds]
     totals = []
     for stage in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size):
         kinds = model.layer_pattern[stage.start : stage.stop]
-        tables = sum({widths[kind] for kind in kinds}) * model.max_model_len * HALF_BYTES
+        distinct = {shapes[kind] for kind in kinds}
+        tables = sum(width * ceil(model.max_model_len * factor) for width, factor in distinct) * HALF_BYTES
         totals.append(tables + sum(per_kind[kind] for kind in kinds))
     return tuple(totals)
 
@@ -43,10 +51,10 @@ def absorbed_bytes(layer: DecoderLayer, tensor_parallel_size: int) -> int:
     return heads * (mixer.qk_nope_head_dim + mixer.v_head_dim) * mixer.kv_lora_rank * HALF_BYTES
 
 
-def rotary_width(layer: DecoderLayer) -> int:
-    """Return the elements of a head that may be rotated, 0 where there is no attention."""
+def rotary_shape(layer: DecoderLayer) -> tuple[int, float]:
+    """Return (elements of a head that may be rotated, rows / max_model_len); no elements where there is no attention."""
     if isinstance(layer.mixer, Attention):
-        return layer.mixer.head_dim
+        return layer.mixer.head_dim, layer.mixer.rotary_position_factor
     if isinstance(layer.mixer, LatentAttention):
-        return layer.mixer.qk_rope_head_dim
-    return 0
+        return layer.mixer.qk_rope_head_dim, 1.0
+    return 0, 1.0

@@ -1,6 +1,7 @@
 """Readers of Gemma 2, 3 and 4: sliding and full layers in turn, four or more norms per layer, tied embeddings."""
 
 from vllm_opt.profiles.config_reader import ConfigKeys
+from vllm_opt.profiles.context_limit import rope_parameters
 from vllm_opt.profiles.decoder import (
     Decoder,
     DecoderReader,
@@ -24,7 +25,18 @@ def gemma3(keys: ConfigKeys) -> Decoder:
     """Gemma 3: as Gemma 2 with norms of q and k per head and five sliding layers to a full one."""
     common = gemma_shape(keys)
     windows = layer_windows(keys, common.num_hidden_layers, default_window=4096, default_period=6)
-    return _decoder(keys, common, attention(common, qk_norm="per_head"), windows)
+    # Full layers have a rotary table of their own, lengthened by linear scaling; sliding layers keep the plain one.
+    factor = max((rope.number("factor", 1.0) for rope in rope_parameters(keys)), default=1.0)
+    decoder = _decoder(keys, common, attention(common, qk_norm="per_head"), windows)
+    return decoder._replace(layers=[_lengthened(layer, factor) for layer in decoder.layers])
+
+
+def _lengthened(layer: DecoderLayer, factor: float) -> DecoderLayer:
+    if not isinstance(layer.mixer, Attention) or layer.mixer.kind != "full":
+        return layer
+    return layer.model_copy(
+        update={"mixer": layer.mixer.model_copy(update={"rotary_position_factor": max(1.0, factor)})}
+    )
 
 
 def gemma_shape(keys: ConfigKeys) -> Shape:

@@ -34,6 +34,9 @@ class Attention(Noun):
         description="norm of q and k: none; one weight of head_dim for q and one for k, shared by all heads and kept "
         "whole on every rank; or one weight per element of all heads (heads*head_dim and kv*head_dim)",
     )
+    rotary_position_factor: float = Field(
+        1.0, ge=1, description="rows of the rotary table divided by max_model_len (linear scaling of Gemma 3: 8)"
+    )
     replicated_qk_norm: bool = Field(False, description="norms over all heads are whole on every rank (OLMo)")
     scalar_gate_per_head: bool = Field(False, description="a gate projection of hidden_size x query heads (Step 3.5)")
     output_gate: bool = Field(False, description="the query projection is doubled by an output gate (Qwen3-Next)")
@@ -233,6 +236,9 @@ class ModelProfile(Noun):
     )
     has_lm_head: bool = Field(True, description="the model has an output head over the vocabulary")
     vision: VisionTower | None = None
+    bidirectional_image_tokens: bool = Field(
+        False, description="image tokens attend both ways, which few attention backends can (Gemma 3 and 4 with images)"
+    )
     native_quantization: CheckpointQuantization | None = Field(None, description="None: the checkpoint is 16-bit")
     checkpoints: tuple[Checkpoint, ...] = Field((), description="known checkpoints in other formats")
     assumptions: tuple[str, ...] = Field((), description="config keys that were absent, and what was taken instead")

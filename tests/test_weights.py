@@ -147,6 +147,13 @@ def test_absorbed_matrices_and_rotary_tables_are_extra() -> None:
     assert weight_extra_bytes(model(DENSE), BF16, layout(), gpu) == (16 * 2 * 2,)
 
 
+def test_linearly_scaled_layers_have_a_longer_rotary_table_of_their_own() -> None:
+    gpu = CATALOG.gpu("h100-sxm")
+    gemma = CATALOG.model("google/gemma-3-4b-it")
+    # 131072 positions x 256 elements x 2 bytes for sliding layers, and eight times as many for full ones
+    assert weight_extra_bytes(gemma, BF16, layout(), gpu) == (9 * 64 * 2**20,)
+
+
 def test_mamba2_replicates_its_only_group() -> None:
     mixer = StateSpace(kind="mamba2", num_heads=4, head_dim=2, state_size=3, num_groups=1, conv_kernel=4)
     table = WeightTable(model(DecoderLayer(mixer=mixer)), BF16)

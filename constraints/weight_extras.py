@@ -9,7 +9,6 @@ from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.model import Attention, DecoderLayer, LatentAttention, ModelProfile
 from vllm_opt.profiles.quantization import Quantization
 
-
 WITHOUT_ROTARY = frozenset(("JambaForCausalLM", "NemotronHForCausalLM"))
 """Classes whose attention has no rotary positions."""
 
@@ -52,7 +51,7 @@ def absorbed_bytes(layer: DecoderLayer, tensor_parallel_size: int) -> int:
 
 
 def rotary_shape(layer: DecoderLayer) -> tuple[int, float]:
-    """Return (elements of a head that may be rotated, rows / max_model_len); no elements where there is no attention."""
+    """Return (rotated elements of a head at most, table rows / max_model_len); no elements without attention."""
     if isinstance(layer.mixer, Attention):
         return layer.mixer.head_dim, layer.mixer.rotary_position_factor
     if isinstance(layer.mixer, LatentAttention):

@@ -21,6 +21,7 @@ from vllm_opt.constraints.attention_backends import (
     FLASHMLA_SPARSE,
     FP8_DTYPES,
     TRITON_ATTN,
+    TRITON_FLASHINFER,
     TRITON_MLA,
     TURBOQUANT,
     UNEQUAL_HEADS,
@@ -49,6 +50,7 @@ class AttentionNeed:
     qk_nope_head_dim: int = 128
     index_topk: int = 0
     unequal_value_heads: bool = False
+    bidirectional_images: bool = False
 
 
 def _major(need: AttentionNeed) -> int:
@@ -113,8 +115,21 @@ def _dense_candidates(need: AttentionNeed, kv_heads: int) -> list[tuple[str, Att
         return [(UNEQUAL_HEADS.name, UNEQUAL_HEADS if accepted else "kv_cache_dtype not supported")]
     flash = ("FLASH_ATTN", _flash_attention(need))
     flashinfer = ("FLASHINFER", _flashinfer(need, kv_heads))
+    if need.bidirectional_images and _major(need) != 9:
+        return _image_candidates(need)
     first = [flashinfer, flash] if _major(need) == 10 else [flash, flashinfer]
     return [*first, ("TRITON_ATTN", _triton(need)), ("TURBOQUANT", _turboquant(need))]
+
+
+def _image_candidates(need: AttentionNeed) -> list[tuple[str, AttentionBackend | str]]:
+    """Return the backends that let image tokens attend both ways, off Hopper (where FlashAttention serves the rest)."""
+    candidates: list[tuple[str, AttentionBackend | str]] = []
+    if _major(need) == 10:
+        accepted = need.head_size in (256, 512) and need.kv_cache_dtype in TRITON_FLASHINFER.kv_cache_dtypes
+        candidates.append((TRITON_FLASHINFER.name, TRITON_FLASHINFER if accepted else "head_size not supported"))
+        if need.head_size <= 128:
+            candidates.append((FLASH_ATTN.name, _flash_attention(need)))
+    return [*candidates, (TRITON_ATTN.name, _triton(need))]
 
 
 def _latent_candidates(need: AttentionNeed) -> list[tuple[str, AttentionBackend | str]]:
@@ -178,6 +193,7 @@ def choose_backend(need: AttentionNeed, kv_heads: int = 0) -> AttentionBackend:
         elif need.context_parallel and not backend.context_parallel:
             reasons.append(f"{name}: [DCP not supported]")
         else:
+            _check_sparse_context_parallel(backend, need)
             return backend
     raise LayoutRefused(
         Violation(
@@ -189,6 +205,14 @@ def choose_backend(need: AttentionNeed, kv_heads: int = 0) -> AttentionBackend:
             ),
         )
     )
+
+
+def _check_sparse_context_parallel(backend: AttentionBackend, need: AttentionNeed) -> None:
+    if backend is FLASHMLA_SPARSE and need.context_parallel and not is_quantized(need.kv_cache_dtype):
+        message = (
+            "DCP for FlashMLA sparse requires an fp8_ds_mla kv-cache; the bf16 sparse path is not supported under DCP."
+        )
+        raise LayoutRefused(Violation(rule="compatibility", message=message))
 
 
 def preferred_block_size(backends: tuple[AttentionBackend, ...], default: int) -> int:
@@ -208,6 +232,11 @@ def preferred_block_size(backends: tuple[AttentionBackend, ...], default: int) -
     names = ", ".join(backend.name for backend in backends)
     message = f"The attention backends share no supported KV cache block size ({names})."
     raise LayoutRefused(Violation(rule="compatibility", message=message))
+
+
+def any_backend(*, latent: bool) -> AttentionBackend:
+    """Return the backend that stands for engines whose choice restricts neither block size nor KV dtype (V0)."""
+    return TRITON_MLA if latent else TRITON_ATTN
 
 
 def check_mixed_layouts(backends: tuple[AttentionBackend, ...]) -> None:

@@ -49,6 +49,7 @@ TRITON_ATTN = AttentionBackend(
     any_multiple=True,
     context_parallel=False,
 )
+TRITON_FLASHINFER = AttentionBackend("TRITON_FLASHINFER", HALF_DTYPES | FP8_DTYPES | {"fp8_e5m2"}, (64,))
 TURBOQUANT = AttentionBackend("TURBOQUANT", frozenset(TURBOQUANT_BITS), (16, 32, 64, 128), context_parallel=False)
 UNEQUAL_HEADS = AttentionBackend("FLASH_ATTN_DIFFKV", HALF_DTYPES | FP8_DTYPES, (16,), any_multiple=True)
 """Chosen by the model itself where value heads differ from key heads (`models/mimo_v2.py`)."""

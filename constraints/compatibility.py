@@ -5,18 +5,26 @@ validate_nvfp4_kv_cache_with_mla`, and the backend choice of `attention_backend.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_cache import plan_kv_cache
 from vllm_opt.constraints.kv_dtype import runtime_dtype
+from vllm_opt.constraints.pipeline_stages import stage_layers
 from vllm_opt.constraints.violation import LayoutRefused, Violation
 from vllm_opt.profiles.engine import EngineProfile
 from vllm_opt.profiles.gpu import GpuProfile
-from vllm_opt.profiles.model import LatentAttention, ModelProfile
+from vllm_opt.profiles.model import Attention, LatentAttention, Mixer, ModelProfile
 from vllm_opt.profiles.quantization import Quantization
+
+AttentionKind = Literal["full", "sliding_window", "chunked_local"]
 
 METHOD_NAMES = {"mxfp4": "gpt_oss_mxfp4", "awq": "auto_awq", "gptq": "auto_gptq", "gptq_int8": "auto_gptq"}
 """What vLLM calls a format in its messages, where that is not our id."""
+
+
+FP8_LOADED_BY_FP8_CONFIG = frozenset({"fp8_block", "fp8_per_tensor"})
+"""Formats whose loader creates KV scales (`layers/quantization/fp8.py:Fp8KVCacheMethod`)."""
 
 
 def violations(
@@ -42,6 +50,7 @@ def choice_violations(
         *_release(quantization, engine),
         *_kv_cache_dtype(model, layout, engine, gpu),
         *_block_size(layout, engine),
+        *_shared_caches(model, layout),
     )
 
 
@@ -104,6 +113,9 @@ def _kv_cache_dtype(model: ModelProfile, layout: Layout, engine: EngineProfile, 
             f'kv_cache_dtype="{asked}" is incompatible with dtype="{dtype}". '
             f"Please set `--kv-cache-dtype` to {allowed}."
         )
+    native = model.native_quantization
+    if asked == "fp8_e5m2" and native is not None and native.quantization in FP8_LOADED_BY_FP8_CONFIG:
+        yield _violation("fp8_e5m2 kv-cache is not supported with fp8 checkpoints.")
     latent = any(isinstance(kind.mixer, LatentAttention) for kind in model.layer_kinds)
     if latent and asked.startswith("nvfp4") and not asked.endswith("_ds_mla"):
         yield _violation(
@@ -118,3 +130,29 @@ def _block_size(layout: Layout, engine: EngineProfile) -> Iterator[Violation]:
     if asked is not None and choices is not None and asked not in choices:
         shown = ", ".join(str(choice) for choice in choices)
         yield _violation(f"--block-size: invalid choice: {asked} (choose from {shown}).", asked)
+
+
+def _shared_caches(model: ModelProfile, layout: Layout) -> Iterator[Violation]:
+    """A layer that reads another layer's cache must be on that layer's pipeline stage."""
+    shares = [_shared_kind(model.layer_kinds[kind].mixer) for kind in model.layer_pattern]
+    if layout.pipeline_parallel_size == 1 or not any(shares):
+        return
+    first_shared = next(index for index, kind in enumerate(shares) if kind)
+    owners = {
+        mixer.kind: index
+        for index, kind in enumerate(model.layer_pattern[:first_shared])
+        if isinstance(mixer := model.layer_kinds[kind].mixer, Attention)
+    }
+    stages = stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size)
+    for index, kind in enumerate(shares):
+        if kind and not any(index in stage and owners.get(kind) in stage for stage in stages):
+            yield _violation(
+                f"Specified KV sharing target layer for model.layers.{index}.self_attn.attn is not valid: target layer "
+                f"model.layers.{owners.get(kind)}.self_attn.attn is not a valid Attention layer in the model: "
+                f"it is on another of the {layout.pipeline_parallel_size} pipeline stages."
+            )
+            return
+
+
+def _shared_kind(mixer: Mixer | None) -> AttentionKind | None:
+    return mixer.kind if isinstance(mixer, Attention) and mixer.shares_kv_cache else None

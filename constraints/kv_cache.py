@@ -50,7 +50,8 @@ class KvPlan:
     def startup_blocks(self, max_model_len: int, max_num_batched_tokens: int) -> int:
         """Return the fewest blocks with which this release starts at `max_model_len`, the null block included."""
         if self.engine.kv_fit_check == "pool_tokens":
-            return ceil_div(max_model_len, self.block_size)
+            # V0 divides the pool by the pipeline stages before it compares.
+            return ceil_div(max_model_len, self.block_size) * len(self.block_bytes)
         if self.engine.kv_fit_check == "layers":
             return self._blocks_of_layers(max_model_len, max_num_batched_tokens)
         null_block = 1 if self.engine.null_block_in_fit_check else 0
@@ -95,6 +96,16 @@ class KvPlan:
         """
         return _largest(limit, lambda length: self.startup_blocks(length, max_num_batched_tokens) <= num_gpu_blocks)
 
+    def estimated_model_len(
+        self, available_bytes: tuple[int, ...], max_model_len: int, max_num_batched_tokens: int
+    ) -> int:
+        """Return the length that vLLM's refusal of `max_model_len` names: what fits on the first stage that refuses."""
+        needed = self.startup_blocks(max_model_len, max_num_batched_tokens)
+        for available, block in zip(available_bytes, self.block_bytes, strict=True):
+            if block and available // block < needed:
+                return self.max_supported_model_len(available // block, max_num_batched_tokens, max_model_len)
+        return max_model_len
+
     @property
     def bytes_per_token(self) -> tuple[int, ...]:
         """Pool bytes on each stage that one more token takes once every window is full (rounded up)."""
@@ -125,7 +136,7 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
     """
     cached = cache_layers(model, layout, engine, gpu)
     layers, stages, per_stage = _in_order(model, layout, cached)
-    if layout.disable_hybrid_kv_cache_manager or not engine.hybrid_kv_cache or _has_chunks(layers):
+    if layout.disable_hybrid_kv_cache_manager or not engine.hybrid_kv_cache or _chunks_disable_groups(layers, engine):
         layers = promote_windows(layers)
     groups = group_layers(layers, stages)
     return KvPlan(
@@ -148,9 +159,8 @@ def _in_flight_batches(layout: Layout, engine: EngineProfile) -> int:
     return layout.pipeline_parallel_size + (1 if layout.async_scheduling else 0)
 
 
-def _has_chunks(layers: list[CacheLayer]) -> bool:
-    """Tell whether chunked local attention is present: vLLM then turns the hybrid manager off by default."""
-    return any(layer.kind == "chunked_local" for layer in layers)
+def _chunks_disable_groups(layers: list[CacheLayer], engine: EngineProfile) -> bool:
+    return not engine.hybrid_chunked_local and any(layer.kind == "chunked_local" for layer in layers)
 
 
 def _in_order(

@@ -18,6 +18,9 @@ BOUNDARY_LAYERS = 2
 FP8_BY_DEFAULT_ON_CAPABILITY_10 = frozenset({"GlmMoeDsaForCausalLM"})
 """vLLM classes whose KV dtype 'auto' means fp8 on compute capability 10.x."""
 
+IGNORES_KV_CACHE_DTYPE = frozenset({"FalconForCausalLM"})
+"""vLLM classes that build their attention without the cache configuration (`models/falcon.py`)."""
+
 NATIVE_FP8_CAPABILITY = (8, 9)
 BFLOAT16_CAPABILITY = (8, 0)
 
@@ -40,6 +43,8 @@ def runtime_element_bytes(model: ModelProfile, gpu: GpuProfile) -> int:
 
 def resolved_kv_cache_dtype(model: ModelProfile, layout: Layout, gpu: GpuProfile) -> str:
     """Return the KV dtype that 'auto' stands for: what the checkpoint asks for, else the model's 16 bits."""
+    if model.architecture in IGNORES_KV_CACHE_DTYPE:
+        return "auto"
     if layout.kv_cache_dtype != "auto":
         return layout.kv_cache_dtype
     native = model.native_quantization

@@ -67,6 +67,7 @@ def promote_windows(layers: Sequence[CacheLayer]) -> list[CacheLayer]:
 
 
 def _promote(layers: Sequence[CacheLayer]) -> list[CacheLayer]:
+    # As in vLLM, only what stands beside layers that keep every token is promoted.
     full = [layer for layer in layers if layer.kind in _FULL_LENGTH]
     if not full:
         return list(layers)

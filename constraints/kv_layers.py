@@ -6,7 +6,7 @@ Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/at
 
 from dataclasses import dataclass
 
-from vllm_opt.constraints.attention_backend import AttentionNeed, check_mixed_layouts, choose_backend
+from vllm_opt.constraints.attention_backend import AttentionNeed, any_backend, check_mixed_layouts, choose_backend
 from vllm_opt.constraints.attention_backends import AttentionBackend
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_block_size import (
@@ -25,6 +25,7 @@ from vllm_opt.constraints.kv_dtype import (
 )
 from vllm_opt.constraints.kv_groups import CacheLayer
 from vllm_opt.constraints.kv_pages import (
+    ceil_div,
     indexer_token_bytes,
     is_quantized,
     kv_heads_per_rank,
@@ -69,6 +70,8 @@ def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu
 
 
 def _backend(context: CacheContext, mixer: TokenMixer, kv_cache_dtype: str) -> AttentionBackend:
+    if context.engine.engine == "v0":
+        return any_backend(latent=isinstance(mixer, LatentAttention))
     need = _need(context, mixer, kv_cache_dtype)
     kv_heads = kv_heads_per_rank(mixer.num_key_value_heads, context.tp) if isinstance(mixer, Attention) else 1
     backend = choose_backend(need, kv_heads)
@@ -92,6 +95,7 @@ def _need(context: CacheContext, mixer: TokenMixer, kv_cache_dtype: str) -> Atte
         context_parallel=layout.decode_context_parallel_size > 1,
         query_heads=mixer.num_attention_heads // context.tp,
         qk_nope_head_dim=mixer.qk_nope_head_dim if isinstance(mixer, LatentAttention) else 0,
+        bidirectional_images=context.model.bidirectional_image_tokens,
         unequal_value_heads=isinstance(mixer, Attention) and mixer.v_head_dim != mixer.head_dim,
     )
 
@@ -142,7 +146,8 @@ def _latent_row(context: CacheContext, mixer: LatentAttention, backend: Attentio
     if expanded is not None:
         return mixer.num_attention_heads // context.tp * 2 * expanded * element_bytes
     row = context.token_bytes(mixer, stored_latent_dtype(backend, context.kv_cache_dtype))
-    return max(row, context.engine.latent_row_elements * element_bytes)
+    alignment = context.engine.latent_row_alignment_elements * element_bytes
+    return ceil_div(row, alignment) * alignment
 
 
 def _attention_layer(context: CacheContext, mixer: Attention, block_size: int, backend: AttentionBackend) -> CacheLayer:

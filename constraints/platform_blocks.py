@@ -11,14 +11,11 @@ from vllm_opt.profiles.engine import EngineProfile
 from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.model import Attention, LatentAttention
 
-FLASHMLA_BLOCK_TOKENS = 64
-CUTLASS_MLA_BLOCK_TOKENS = 128
-
 
 def platform_block_size(
     mixers: Sequence[Attention | LatentAttention], layout: Layout, engine: EngineProfile, gpu: GpuProfile
 ) -> int:
-    """Return the block size: 64 for MLA on Hopper (FlashMLA), 128 on Blackwell (CUTLASS), else the flag or default.
+    """Return the block size: what the release forces on MLA (FlashMLA 64, CUTLASS 128), else the flag or the default.
 
     Raises:
         LayoutRefused: the flag's value is not among the release's choices.
@@ -34,9 +31,8 @@ def platform_block_size(
             )
         )
     capability = gpu.compute_capability
-    if engine.latent_blocks_by_platform and capability and any(isinstance(m, LatentAttention) for m in mixers):
-        if capability[0] == 9:
-            return FLASHMLA_BLOCK_TOKENS
-        if capability[0] == 10:
-            return CUTLASS_MLA_BLOCK_TOKENS
+    if capability is not None and any(isinstance(mixer, LatentAttention) for mixer in mixers):
+        forced = engine.latent_block_sizes.get(capability[0])
+        if forced is not None:
+            return forced
     return asked or engine.default_block_size

@@ -90,7 +90,7 @@ def _grouped_experts(tensor: WeightTensor, storage: StorageFormat, layout: Layou
 
 
 def _blocked(tensor: WeightTensor, block: int, ranks: int) -> Iterator[Violation]:
-    """128 x 128 blocks: row-parallel inputs, and every output shard that is divided or followed by a fused one."""
+    """128 x 128 blocks: inputs of row-parallel matrices, outputs of divided ones; fused outputs may straddle blocks."""
     columns = tensor.columns // ranks
     if ranks > 1 and tensor.columns_sharded and columns % block:
         message = (
@@ -98,11 +98,8 @@ def _blocked(tensor: WeightTensor, block: int, ranks: int) -> Iterator[Violation
             f"block_k = {block}. ({tensor.name})"
         )
         yield _violation(message, columns, block)
-    divided = ranks > 1 and any(rows.pieces > 1 for rows in tensor.rows)
-    if not divided and len(tensor.rows) == 1:
-        return
-    for rows in tensor.rows if divided else tensor.rows[:-1]:
-        size = rows.on_rank(ranks)
+    if ranks > 1 and len(tensor.rows) == 1 and tensor.rows[0].pieces > 1:
+        size = tensor.rows[0].on_rank(ranks)
         if size % block:
             message = (
                 f"Weight output_partition_size = {size} is not divisible by weight quantization "

@@ -195,7 +195,8 @@ def _nemotron_mamba(keys: ConfigKeys) -> StateSpace:
         conv_kernel=keys.integer("conv_kernel"),
         conv_bias=keys.flag("use_conv_bias", default=True),
         projection_bias=bias,
-        ssm_dtype=keys.text("mamba_ssm_cache_dtype"),
+        # vLLM takes float32 where a Nemotron-H config names none (`models/config.py:NemotronHForCausalLMConfig`).
+        ssm_dtype=keys.text("mamba_ssm_cache_dtype") or "float32",
     )
 
 

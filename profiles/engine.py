@@ -105,11 +105,17 @@ class EngineProfile(Noun):
     state_checkpoint_page: bool = Field(
         True, description="prefix caching takes one more state page per request where the mixer can export it"
     )
-    latent_blocks_by_platform: bool = Field(
-        False, description="with platform blocks: latent attention is forced to 64 tokens on 9.x and 128 on 10.x"
+    latent_block_sizes: dict[int, int] = Field(
+        default_factory=dict, description="with platform blocks: major CUDA capability -> block forced on MLA models"
     )
-    latent_row_elements: int = Field(
-        0, ge=0, description="least elements of one latent cache row (640 in releases that pad 576); 0: no padding"
+    latent_row_alignment_elements: int = Field(
+        1, gt=0, description="one MLA cache row is padded to a multiple of so many elements (128 in 0.7.x)"
+    )
+    hybrid_chunked_local: bool = Field(
+        True, description="chunked local attention has its own KV groups; otherwise it turns the hybrid manager off"
+    )
+    startup_texts: Literal["v0", "0.8.5", "0.11", "0.19", "0.33"] = Field(
+        "0.33", description="the wording of refusals at start-up, by the first release read that has it"
     )
     latent_expanded_head_dim: int | None = Field(
         None, gt=0, description="MLA models cache keys and values per head at this width; None: they cache the latent"

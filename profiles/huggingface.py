@@ -118,6 +118,7 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
         "extra_parameters": decoder.extra_parameters,
         "per_layer_embedding_width": decoder.per_layer_embedding_width,
         "vision": vision_tower(outer, architecture),
+        "bidirectional_image_tokens": _images_attend_both_ways(outer, text),
         "native_quantization": _quantization(outer, text, decoder),
         "source": source,
     }
@@ -127,6 +128,13 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
     except ValidationError as error:
         first = error.errors()[0]
         outer.refuse(f"gives {'.'.join(str(part) for part in first['loc'])} a value that cannot be: {first['msg']}")
+
+
+def _images_attend_both_ways(outer: ConfigKeys, text: ConfigKeys) -> bool:
+    """Return what vLLM calls a prefix LM: Gemma 3 with images, and Gemma 4 where its config says so."""
+    if outer.text("model_type") in ("gemma3", "paligemma"):
+        return True
+    return text.text("use_bidirectional_attention") == "vision"
 
 
 def _architecture(keys: ConfigKeys) -> str:

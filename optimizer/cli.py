@@ -8,9 +8,11 @@ answer; 70 a fault of this program; 130 interrupted.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -32,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prices": ("vllm_opt.optimizer.cli_catalogue:prices_command", "List the price of each GPU-hour."),
 }
 """Name -> (where the command is, what it does in one line)."""
+
+
+class Interrupted(Exception):  # noqa: N818 - what a person does is no error
+    """Somebody pressed Ctrl-C."""
 
 
 class LazyGroup(click.Group):
@@ -59,6 +65,13 @@ class LazyGroup(click.Group):
             hint = did_you_mean(args[0], COMMANDS) or f"; commands are {', '.join(COMMANDS)}"
             raise click.UsageError(f"no command '{args[0]}'{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would print an empty line for an interruption."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
@@ -125,23 +138,56 @@ def _bad_input(error: Exception) -> int:
     return BAD_INPUT
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; nothing but an exit code leaves this function."""
+class InterruptWatch:
+    """Remembers Ctrl-C: a library that is being imported may turn the interruption into some other exception."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def __call__(self, _signal: int, _frame: object) -> None:
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+
+def _exit_code(arguments: Sequence[str] | None, watch: InterruptWatch) -> int:
     try:
         return _run(arguments)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo(f"{PROGRAM}: interrupted", err=True)
-        return INTERRUPTED
+    except (Interrupted, KeyboardInterrupt, click.Abort):
+        return _interrupted()
     except BrokenPipeError:
         _silence_standard_output()
         return 0
     except (click.ClickException, VllmOptError, OSError) as error:
         return _bad_input(error)
     except Exception as error:
+        if watch.interrupted:
+            return _interrupted()
         if os.environ.get("VLLM_OPT_DEBUG"):
             raise
         _complain(f"sorry, this is a fault of vllm-opt ({type(error).__name__}); {ISSUE_HINT}")
         return PROGRAM_FAULT
+
+
+def _interrupted() -> int:
+    click.echo(f"{PROGRAM}: interrupted", err=True)
+    return INTERRUPTED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; nothing but an exit code leaves this function.
+
+    Without `arguments` this is the program itself. Once its answer is out a late Ctrl-C no longer counts, and an
+    interrupted interpreter leaves at once, because its own shutdown would turn 130 into a death by signal.
+    """
+    watch = InterruptWatch()
+    if arguments is not None:
+        return _exit_code(arguments, watch)
+    signal.signal(signal.SIGINT, watch)
+    code = _exit_code(arguments, watch)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if code == INTERRUPTED:
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

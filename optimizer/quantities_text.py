@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from vllm_opt.profiles.printable import printable
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 UNKNOWN = "-"
-LONGEST_UNBROKEN_NAME, LONGEST_UNBROKEN_CELL = 40, 18
+LONGEST_UNBROKEN_NAME, LONGEST_UNBROKEN_CELL, NARROWEST_SHARED = 40, 18, 10
 
 
 def optional(value: Value | None, shown: Callable[[Value], str]) -> str:
@@ -83,17 +83,30 @@ def table_of(
 
     frame = box.SIMPLE_HEAD if screen.unicode else box.ASCII2
     table = Table(box=frame, title=title, title_justify="left", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    longest = [
+        max((len(cell) for cell in (*heading.split(), *(row[index] for row in rows))), default=0)
+        for index, (heading, _) in enumerate(headings)
+    ]
+    whole = whole_columns(longest, screen.width)
     for index, (heading, side) in enumerate(headings):
-        longest = max((len(row[index]) for row in rows), default=0)
-        short = longest <= (LONGEST_UNBROKEN_NAME if index == 0 else LONGEST_UNBROKEN_CELL)
-        words = broken(heading, longest) if short else heading
-        table.add_column(Text(words), justify="right" if side == "right" else "left", overflow="fold", no_wrap=short)
+        words = broken(heading, longest[index]) if index in whole else heading
+        justify: Literal["left", "right"] = "right" if side == "right" else "left"
+        table.add_column(Text(words), justify=justify, overflow="fold", no_wrap=index in whole)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 
+def whole_columns(longest: Sequence[int], width: int) -> set[int]:
+    """Choose the columns whose cells stay on one line: the short ones, as many as leave the others some room."""
+    limits = [LONGEST_UNBROKEN_NAME, *[LONGEST_UNBROKEN_CELL] * len(longest)]
+    whole = {index for index, length in enumerate(longest) if length <= limits[index]}
+    room = width - 2 * (len(longest) - 1)
+    while whole and sum(longest[index] for index in whole) + NARROWEST_SHARED * (len(longest) - len(whole)) > room:
+        whole.remove(max(whole, key=longest.__getitem__))
+    return whole
+
+
 def broken(heading: str, width: int) -> str:
-    """Break a heading between words so that it is no wider than its column has to be."""
-    longest_word = max((len(word) for word in heading.split()), default=1)
-    return "\n".join(wrap(heading, max(width, longest_word), break_on_hyphens=False))
+    """Break a heading between words so that it is no wider than its column."""
+    return "\n".join(wrap(heading, max(width, 1), break_on_hyphens=False))

@@ -2,6 +2,8 @@
 
 import io
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,3 +87,21 @@ def test_requests_from_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: C
     monkeypatch.setattr(sys, "stdin", stdin)
     assert main(["estimate", "--requests", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["request"]["gpu"] == "l4"
+
+
+def test_an_interruption_while_waiting_is_one_line_and_130() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "vllm_opt.optimizer.cli", "estimate", "--requests", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b'{"gpu": "l4", "max_model_len": 4096}\n')
+        process.stdin.flush()
+        answered = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate()
+    assert answered["request"]["gpu"] == "l4"
+    assert (process.returncode, complaint) == (130, b"vllm-opt: interrupted\n")

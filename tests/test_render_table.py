@@ -145,6 +145,15 @@ def test_a_screen_without_unicode_gets_ascii() -> None:
     assert render_answer(read_answer("optimal"), "table", Screen(80, unicode=False)).isascii()
 
 
+def test_a_table_never_cuts_a_cell_off() -> None:
+    variants = [({"target_context": "40960", "gpu": ["l4", "l40s"], "max_ttft_ms": "400"}, read_answer("optimal"))] * 2
+    text = render_explanation(read_answer("infeasible"), variants, "table", Screen(80))
+    rows = text[text.index("What if") :].split("Notes")[0]
+    assert "".join(rows.split()).count("h100") == 0
+    for cell in ("auto", "bf16", "$3.16", "1,278", "24.2 ms", "812 ms"):
+        assert rows.count(cell) == 2
+
+
 # --- the memory bar -------------------------------------------------------------------------------------------------
 
 

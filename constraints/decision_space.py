@@ -58,6 +58,8 @@ class Mode:
     startup_blocks: int
     blocks_per_request: int
     points: tuple[SequencePoint, ...]
+    parked_sequences: int = 0
+    """Sequences that the CPU tier of one engine holds besides those that run."""
 
 
 @dataclass

@@ -106,7 +106,7 @@ def _performance(
         max_num_batched_tokens=tokens,
         lengths=lengths,
         chunked_prefill=setting.layout.enable_chunked_prefill,
-        prefix_hit_share=request.prefix_hit_share,
+        prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )
     return performance, bound_at(coefficients, performance, request.confidence)
 

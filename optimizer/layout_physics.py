@@ -19,7 +19,7 @@ from vllm_opt.constraints.overheads import context_and_communication, cuda_graph
 from vllm_opt.constraints.step_time import LatencyCoefficients
 from vllm_opt.constraints.violation import LayoutRefused, Violation
 from vllm_opt.constraints.weights import WeightTable, weight_extra_bytes
-from vllm_opt.optimizer.layouts import Shape, layout_of
+from vllm_opt.optimizer.layouts import Shape, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting, WeightFormat
 from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.latency_constants import LatencyConstants, default_latency_constants
@@ -93,6 +93,7 @@ class LayoutPhysics:
         self._tables: dict[str, WeightTable] = {}
         self._weights: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._plans: dict[tuple[object, ...], KvPlan | Violation] = {}
+        self._block_sizes: dict[tuple[object, ...], int | None] = {}
         self._choices: dict[tuple[object, ...], tuple[Violation, ...]] = {}
         self._divisions: dict[tuple[object, ...], tuple[Violation, ...]] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
@@ -120,7 +121,7 @@ class LayoutPhysics:
     def plan(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> KvPlan | Violation:
         """The KV plan, or why the attention backends refuse it."""
         key = (
-            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching,
+            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching, shape.block_size,
             gpu.compute_capability, gpu.vendor, gpu.architecture,
         )  # fmt: skip
         if key not in self._plans:
@@ -130,6 +131,38 @@ class LayoutPhysics:
             except LayoutRefused as refusal:
                 self._plans[key] = refusal.violation
         return self._plans[key]
+
+    def with_best_block(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> Shape:
+        """The shape with the block size that wastes least: the default unless a smaller one takes fewer bytes.
+
+        Latency does not depend on it, so fewer bytes per request at every width of a step win outright.
+        """
+        key = (
+            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching,
+            gpu.compute_capability, gpu.vendor, gpu.architecture,
+        )  # fmt: skip
+        if key not in self._block_sizes:
+            default = self.plan(gpu, weights, shape)
+            best, fewest = None, None if isinstance(default, Violation) else self._request_bytes(default)
+            for size in () if isinstance(default, Violation) else smaller_block_sizes(self.setting, default.block_size):
+                plan = self.plan(gpu, weights, replace(shape, block_size=size))
+                if isinstance(plan, Violation):
+                    continue
+                needed = self._request_bytes(plan)
+                if fewest is not None and needed != fewest and all(a <= b for a, b in zip(needed, fewest, strict=True)):
+                    best, fewest = size, needed
+            self._block_sizes[key] = best
+        best = self._block_sizes[key]
+        return shape if best is None else replace(shape, block_size=best)
+
+    def _request_bytes(self, plan: KvPlan) -> tuple[int, ...]:
+        """Bytes that one request takes at the full and the mean context, in narrow and wide steps."""
+        targets, block = self.setting.targets, max(plan.block_bytes, default=0)
+        return tuple(
+            plan.blocks_per_request(context, tokens) * block
+            for context in {targets.target_context, targets.mean_context}
+            for tokens in (512, 8192)
+        )
 
     def weight_bytes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
         """Parameter bytes per stage."""

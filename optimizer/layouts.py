@@ -3,7 +3,7 @@
 A shape that cannot help is not enumerated, with the reason stated here: data parallelism inside the engine differs
 from separate servers only for experts; expert parallelism needs experts and more than one rank; context parallelism
 of the decode needs latent attention or more ranks than KV heads; prefix caching off frees memory only for recurrent
-layers. Whether CUDA graphs are captured is decided per shape, because eager mode trades speed for memory.
+layers; prompts are never cut in V1 when they fit a step, so there chunked prefill off only forbids. Whether CUDA graphs are captured is decided per shape, because eager mode trades speed for memory.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.model import Attention, Experts, LatentAttention, ModelProfile, StateSpace
 
 MAX_PIPELINE_STAGES = 16
+BLOCK_SIZES = (16, 32, 64, 128)
 DECODE_CONTEXT_SIZES = (1, 2, 4, 8, 16)
 
 
@@ -30,6 +31,8 @@ class Shape:
     experts: bool
     kv_cache_dtype: str
     prefix_caching: bool
+    chunked_prefill: bool
+    block_size: int | None = None
 
     @property
     def gpus(self) -> int:
@@ -98,13 +101,21 @@ def shapes(setting: SolveSetting, gpus_per_node: int, most: int) -> tuple[Shape,
     """Every shape of a server with nodes of this size and at most so many GPUs."""
     default = prefix_caching_default(setting.engine, setting.model)
     caching = (default, not default) if has_state(setting.model) else (default,)
+    chunked = (True, False) if setting.engine.engine == "v0" else (True,)
     return tuple(
-        Shape(tensor, pipeline, data, context, experts, kv_dtype, prefix_caching)
+        Shape(tensor, pipeline, data, context, experts, kv_dtype, prefix_caching, chunked_prefill)
         for tensor, pipeline, data, experts in parallel_sizes(setting, gpus_per_node, most)
         for context in decode_context_sizes(setting.model, tensor)
         for kv_dtype in kv_cache_dtypes(setting)
         for prefix_caching in caching
+        for chunked_prefill in chunked
     )
+
+
+def smaller_block_sizes(setting: SolveSetting, resolved: int) -> tuple[int, ...]:
+    """Block sizes below the resolved one that the release may accept."""
+    choices = setting.engine.block_size_choices or BLOCK_SIZES
+    return tuple(size for size in sorted(choices, reverse=True) if size < resolved)
 
 
 def layout_of(
@@ -121,9 +132,10 @@ def layout_of(
         quantization=weights.quantization.id,
         checkpoint=weights.checkpoint,
         kv_cache_dtype=shape.kv_cache_dtype,
+        block_size=shape.block_size,
         enforce_eager=enforce_eager,
         enable_prefix_caching=shape.prefix_caching,
-        enable_chunked_prefill=setting.engine.chunked_prefill_default != "off",
+        enable_chunked_prefill=shape.chunked_prefill,
         async_scheduling=setting.engine.async_scheduling_default,
         nodes=-(-shape.tensor * shape.pipeline // gpu.gpus_per_node),
     )

@@ -37,6 +37,7 @@ def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]
         layout.block_size is not None,
         layout.enable_prefix_caching != prefix_caching_default(setting.engine, setting.model),
         layout.nodes > 1,
+        candidate.unit.host_tier_gib > 0,
     )
     tokens = candidate.max_num_batched_tokens
     return (
@@ -94,4 +95,5 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
         blocks_per_request=terms.kv.blocks_per_request(setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),
+        parked_sequences=unit.host_tier.parked,
     )

@@ -43,22 +43,26 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
         max_model_len=setting.targets.target_context,
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
-        swap_space_gib=setting.engine.default_swap_space_gib,
+        swap_space_gib=choice.unit.host_tier.swap_space_gib,
+        kv_offloading_size_gib=choice.unit.host_tier.kv_offloading_size_gib,
     )
 
 
 def predicted(setting: SolveSetting, choice: Choice) -> Performance:
     """Speed at full admitted load: max_num_seqs users in every engine."""
-    facts = choice.unit.facts
+    facts, engines = choice.unit.facts, choice.unit.engines
+    users = choice.max_num_seqs * engines
+    if choice.unit.host_tier.parked:
+        users = max(users, setting.targets.concurrency)
     return predict(
         facts.coefficients,
-        engines=choice.unit.engines,
-        users=choice.max_num_seqs * choice.unit.engines,
+        engines=engines,
+        users=users,
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
         lengths=setting.lengths,
         chunked_prefill=facts.layout.enable_chunked_prefill,
-        prefix_hit_share=setting.request.prefix_hit_share,
+        prefix_hit_share=setting.request.prefix_hit_share if facts.layout.enable_prefix_caching else 0.0,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.constraints.violation import Violation
 from vllm_opt.optimizer.feasibility import feasible_part, latency_rules, refined_pieces
+from vllm_opt.optimizer.host_tier import host_tier_sizes
 from vllm_opt.optimizer.layout_physics import LayoutPhysics
 from vllm_opt.optimizer.layouts import Shape, shapes
 from vllm_opt.optimizer.objective import objective_values
@@ -104,12 +105,18 @@ class Search:
                 if rule is not None:
                     self.drop(sku.gpu.id, rule)
                     continue
-                least, most, rule = self._replicas(server)
-                if rule is not None:
-                    self.drop(sku.gpu.id, rule)
-                    continue
-                queue.push(server, least, most)
+                best = self.physics.with_best_block(sku.gpu, weights, shape)
+                for tier in host_tier_sizes(self.setting, sku.gpu, shape.gpus):
+                    self._push(queue, Server(sku, weights, best, host_tier_gib=tier))
         return queue
+
+    def _push(self, queue: ServerQueue, server: Server) -> None:
+        """Queue a server between the fewest and the most replicas, or count the rule that leaves none."""
+        least, most, rule = self._replicas(server)
+        if rule is not None:
+            self.drop(server.sku.gpu.id, rule)
+        else:
+            queue.push(server, least, most)
 
     def _refusal(self, server: Server) -> str | None:
         """The rule by which vLLM refuses a server, or None."""
@@ -206,7 +213,14 @@ class Search:
         if exact is not None:
             return
         again = [
-            Server(unit.facts.sku, unit.facts.weights, unit.shape, replicas=replicas, most=unit.replicas)
+            Server(
+                unit.facts.sku,
+                unit.facts.weights,
+                unit.shape,
+                replicas=replicas,
+                most=unit.replicas,
+                host_tier_gib=unit.host_tier_gib,
+            )
             for unit in tied.values()
             for replicas in range(1, unit.replicas)
         ]

@@ -10,7 +10,10 @@ from vllm_opt.optimizer.solve_setting import PricedGpu, WeightFormat
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """One (SKU, weight format, shape) with a number of replicas, of at most `most`."""
+    """One (SKU, weight format, shape) with a number of replicas, of at most `most`.
+
+    `host_tier_gib` is the CPU memory that parks sequences: per GPU as swap space, per engine as KV offload.
+    """
 
     sku: PricedGpu
     weights: WeightFormat
@@ -18,11 +21,12 @@ class Server:
     replicas: int = 1
     most: int = 1
     screened: bool = False
+    host_tier_gib: float = 0.0
 
     @property
-    def identity(self) -> tuple[str, str, Shape, int]:
+    def identity(self) -> tuple[str, str, Shape, int, float]:
         """What makes two servers the same."""
-        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas
+        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas, self.host_tier_gib
 
     def screened_copy(self) -> "Server":
         """The same server, known to be feasible with the most replicas."""

@@ -40,6 +40,8 @@ def fewest_replicas(
             most = min(most, (budget - weights) // block // per_sequence)
     if most < 1:
         return None
+    if server.host_tier_gib:
+        return 1
     concurrency = targets.concurrency if "concurrency" in active else 1
     engines = -(-concurrency // most)
     return -(-engines // server.shape.data)
@@ -50,10 +52,10 @@ def pieces_of_server(
 ) -> Pieces:
     """What memory admits with CUDA graphs and in eager mode, which never admits less."""
     captured = physics.facts(server.sku, server.weights, server.shape)
-    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas), active)
-    eager = Unit(physics.eager_facts(captured), server.shape, replicas)
+    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas, server.host_tier_gib), active)
+    eager = Unit(physics.eager_facts(captured), server.shape, replicas, server.host_tier_gib)
     admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
-    ceilings = {tokens: most_admitted(setting, server, replicas, tokens, active) for tokens in tokens_of(captured)}
+    ceilings = {tokens: most_admitted(setting, eager, tokens, active) for tokens in tokens_of(captured)}
     if all(tokens in admitted and admitted[tokens][-1] == most for tokens, most in ceilings.items()):
         return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
     return with_graphs + pieces_of(setting, eager, active)
@@ -69,15 +71,17 @@ def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
     return token_grid(setting, default, chunked_prefill=chunked)
 
 
-def fewest_sequences(setting: SolveSetting, engines: int, active: frozenset[str]) -> int:
-    """Sequences that every engine must hold for the concurrency asked."""
-    return -(-setting.targets.concurrency // engines) if "concurrency" in active else 1
+def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> int:
+    """Sequences that every engine must run for the concurrency asked, those parked on the host taken off."""
+    if "concurrency" not in active:
+        return 1
+    return max(1, -(-setting.targets.concurrency // unit.engines) - unit.host_tier.parked)
 
 
-def most_admitted(setting: SolveSetting, server: Server, replicas: int, tokens: int, active: frozenset[str]) -> int:
+def most_admitted(setting: SolveSetting, unit: Unit, tokens: int, active: frozenset[str]) -> int:
     """The largest max_num_seqs that is tried, memory aside."""
-    least = fewest_sequences(setting, replicas * server.shape.data, active)
-    return min(tokens, max(LARGEST_BATCH, least))
+    asked = setting.request.max_num_seqs or LARGEST_BATCH
+    return min(tokens, max(asked, fewest_sequences(setting, unit, active)))
 
 
 def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Pieces:
@@ -86,10 +90,10 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
     Memory in use never falls when a step grows, so the first width that does not fit ends the list.
     """
     facts, targets = unit.facts, setting.targets
-    least = fewest_sequences(setting, unit.engines, active)
+    least = fewest_sequences(setting, unit, active)
     found: Pieces = []
     for tokens in tokens_of(facts):
-        most = min(tokens, max(LARGEST_BATCH, least))
+        most = most_admitted(setting, unit, tokens, active)
         if most < least:
             continue
         if "memory_budget" in active:

@@ -117,7 +117,8 @@ def captured_width_bytes(model: ModelProfile, layout: Layout) -> int:
     return residual_bytes(model, layout) + max(layer_bytes(kind, model, layout) for kind in kinds)
 
 
-def _by_topology(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfile) -> FittedBytes:
+def topology_row(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfile) -> TopologyBytes:
+    """Return the first row that fits the layout and the link between its GPUs; the last one when none does."""
     joined = gpu.interconnect.gpus_joined
     fast = gpu.interconnect.kind in FAST_LINKS and (joined is None or joined > BRIDGED_GPUS)
     for row in rows:
@@ -125,8 +126,11 @@ def _by_topology(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfil
             continue
         if row.pipelined is not None and row.pipelined != (layout.pipeline_parallel_size > 1):
             continue
-        if row.link != "any" and (row.link == "nvlink") != fast:
-            continue
-        return FittedBytes(math.ceil(row.bytes.value), math.ceil(row.bytes.spread))
-    last = rows[-1].bytes
-    return FittedBytes(math.ceil(last.value), math.ceil(last.spread))
+        if row.link == "any" or (row.link == "nvlink") == fast:
+            return row
+    return rows[-1]
+
+
+def _by_topology(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfile) -> FittedBytes:
+    fitted = topology_row(rows, layout, gpu).bytes
+    return FittedBytes(math.ceil(fitted.value), math.ceil(fitted.spread))

@@ -33,7 +33,7 @@ _FREE = re.compile(r"(?:snapshot free|free on startup) (\d+\.\d+)")
 _TOTAL_TOLERANCE = 0.015
 _SUFFIXES = re.compile(
     r"[-_.](?:awq|gptq|gguf|fp8|nvfp4|bf16|int4|int8|w4a16|w8a8|4bit|8bit|bnb|unsloth|marlin|dynamic|quantized|"
-    r"quantized\.w8a8|q\d_[a-z0-9_]+)$",
+    r"quantized\.w8a8|q\d_[a-z0-9_]+|instruct|chat|base|hf|it|thinking|\d{4})$",
     re.IGNORECASE,
 )
 _COMPRESSED = (
@@ -247,7 +247,7 @@ def find_model(name: str, catalog: Catalog) -> ModelProfile | None:
     candidates = [base]
     while (shorter := _SUFFIXES.sub("", candidates[-1])) != candidates[-1]:
         candidates.append(shorter)
-    candidates += [candidate.replace("meta-llama-3.1", "llama-3.1") for candidate in candidates]
+    candidates += [re.sub(r"^meta-llama-3(\.1)?-", "llama-3.1-", candidate) for candidate in candidates]
     for candidate in (shown, *(by_name[item] for item in candidates if item in by_name), *candidates):
         try:
             return catalog.model(candidate)

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from vllm_opt.profiles.noun import Noun
-from vllm_opt.profiles.startup_constants import StartupConstants, load_startup_constants
+from vllm_opt.profiles.startup_constants import StartupConstants, load_startup_memory
 
 
 class FlagSpec(Noun):
@@ -128,4 +128,4 @@ class EngineProfile(Noun):
     @cached_property
     def startup(self) -> StartupConstants:
         """The fitted start-up memory of this release, read once per profile."""
-        return load_startup_constants(self.engine, self.version)
+        return load_startup_memory().of(self.engine, self.version)

@@ -4,7 +4,6 @@
 `constraints/overheads.py` hold the formulas.
 """
 
-import json
 from importlib.resources import files
 from typing import Literal
 
@@ -72,15 +71,41 @@ def release_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def load_startup_constants(engine: str, version: str) -> StartupConstants:
-    """Return the newest constants not above a release.
+class StartupMemory(Noun):
+    """The whole data file: one set of constants per engine and era."""
 
-    Raises:
-        ValueError: the engine has no constants at or before that release.
-    """
+    about: str = Field(description="what the file is and how to make it again")
+    eras: tuple[StartupConstants, ...]
+
+    def of(self, engine: str, version: str) -> StartupConstants:
+        """Return the newest constants not above a release.
+
+        Raises:
+            ValueError: the engine has no constants at or before that release.
+        """
+        known = [era for era in self.eras if era.applies_to(engine, version)]
+        if not known:
+            raise ValueError(f"no start-up constants for the {engine} engine of vLLM {version}")
+        return max(known, key=lambda era: release_key(era.from_release))
+
+
+def load_startup_memory() -> StartupMemory:
+    """Read the data file."""
     text = files("vllm_opt.profiles").joinpath("data/startup_memory.json").read_text(encoding="utf-8")
-    eras = [StartupConstants.model_validate(row) for row in json.loads(text)["eras"] if row["engine"] == engine]
-    known = [era for era in eras if era.applies_to(engine, version)]
-    if not known:
-        raise ValueError(f"no start-up constants for the {engine} engine of vLLM {version}")
-    return max(known, key=lambda era: release_key(era.from_release))
+    return StartupMemory.model_validate_json(text)
+
+
+def scaled_spreads(era: StartupConstants, factor: float) -> StartupConstants:
+    """Return the era with every spread multiplied, central estimates unchanged."""
+    return era.model_copy(
+        update={
+            "activation_relative_spread": era.activation_relative_spread * factor,
+            "non_torch": tuple(_scaled(row, factor) for row in era.non_torch),
+            "context": tuple(_scaled(row, factor) for row in era.context),
+            "graphs": era.graphs.model_copy(update={"relative_spread": era.graphs.relative_spread * factor}),
+        }
+    )
+
+
+def _scaled(row: TopologyBytes, factor: float) -> TopologyBytes:
+    return row.model_copy(update={"bytes": row.bytes.model_copy(update={"spread": row.bytes.spread * factor})})

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from vllm_opt.constraints import compatibility, divisibility
-from vllm_opt.constraints.activations import activation_peak
+from vllm_opt.constraints.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_cache import KvPlan, plan_kv_cache
 from vllm_opt.constraints.latency_coefficients import latency_coefficients
 from vllm_opt.constraints.memory_ledger import MemoryTerms
-from vllm_opt.constraints.overheads import context_and_communication, cuda_graphs, non_torch
+from vllm_opt.constraints.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
 from vllm_opt.constraints.step_time import LatencyCoefficients
 from vllm_opt.constraints.violation import LayoutRefused, Violation
 from vllm_opt.constraints.weights import WeightTable, weight_extra_bytes
@@ -96,6 +96,8 @@ class LayoutPhysics:
         self._block_sizes: dict[tuple[object, ...], int | None] = {}
         self._choices: dict[tuple[object, ...], tuple[Violation, ...]] = {}
         self._divisions: dict[tuple[object, ...], tuple[Violation, ...]] = {}
+        self._layers: dict[tuple[object, ...], tuple[tuple[int, ...], ActivationPeak]] = {}
+        self._captures: dict[tuple[object, ...], GraphMemory] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
@@ -194,21 +196,43 @@ class LayoutPhysics:
         if isinstance(plan, Violation):
             raise LayoutRefused(plan)
         layout = layout_of(setting, gpu, weights, shape)
+        extra, activation = self._layer_terms(gpu, weights, shape, layout)
+        graphs = self._graphs(gpu, shape, layout)
         terms = MemoryTerms(
             layout=layout,
             engine=setting.engine,
             total_bytes=gpu.memory_bytes,
             weights=self.weight_bytes(gpu, weights, shape),
-            weights_extra=weight_extra_bytes(setting.model, weights.quantization, layout, gpu),
-            activation=activation_peak(setting.model, weights.quantization, layout, setting.engine, gpu),
+            weights_extra=extra,
+            activation=activation,
             non_torch=non_torch(layout, setting.engine, gpu),
-            graphs=cuda_graphs(setting.model, layout, setting.engine, gpu),
+            graphs=graphs,
             context=context_and_communication(layout, setting.engine, gpu),
             kv=plan,
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants
         )  # fmt: skip
+
+    def _layer_terms(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout
+    ) -> tuple[tuple[int, ...], ActivationPeak]:
+        """Weight extras and activation peak: functions of the layers, the same on every SKU."""
+        key = self._parallel_key(weights, shape)
+        if key not in self._layers:
+            arguments = (self.setting.model, weights.quantization, layout)
+            self._layers[key] = (
+                weight_extra_bytes(*arguments, gpu),
+                activation_peak(*arguments, self.setting.engine, gpu),
+            )
+        return self._layers[key]
+
+    def _graphs(self, gpu: GpuProfile, shape: Shape, layout: Layout) -> GraphMemory:
+        """Graph memory: the same on every SKU of one generation."""
+        key = (shape.tensor, shape.pipeline, shape.data, shape.experts, gpu.compute_capability)
+        if key not in self._captures:
+            self._captures[key] = cuda_graphs(self.setting.model, layout, self.setting.engine, gpu)
+        return self._captures[key]
 
     def eager_facts(self, captured: LayoutFacts) -> LayoutFacts:
         """The same layout without CUDA graphs: only their memory and their speed differ."""

@@ -23,8 +23,8 @@ METHOD_NAMES = {"mxfp4": "gpt_oss_mxfp4", "awq": "auto_awq", "gptq": "auto_gptq"
 """What vLLM calls a format in its messages, where that is not our id."""
 
 
-FP8_LOADED_BY_FP8_CONFIG = frozenset({"fp8_block", "fp8_per_tensor"})
-"""Formats whose loader creates KV scales (`layers/quantization/fp8.py:Fp8KVCacheMethod`)."""
+FORMATS_WITH_KV_SCALES = frozenset({"fp8_block", "fp8_per_tensor", "nvfp4"})
+"""Formats whose loader creates KV scales (`quantization/fp8.py:Fp8KVCacheMethod`, `modelopt.py`)."""
 
 
 def violations(
@@ -114,7 +114,7 @@ def _kv_cache_dtype(model: ModelProfile, layout: Layout, engine: EngineProfile, 
             f"Please set `--kv-cache-dtype` to {allowed}."
         )
     native = model.native_quantization
-    if asked == "fp8_e5m2" and native is not None and native.quantization in FP8_LOADED_BY_FP8_CONFIG:
+    if asked == "fp8_e5m2" and native is not None and native.quantization in FORMATS_WITH_KV_SCALES:
         yield _violation("fp8_e5m2 kv-cache is not supported with fp8 checkpoints.")
     latent = any(isinstance(kind.mixer, LatentAttention) for kind in model.layer_kinds)
     if latent and asked.startswith("nvfp4") and not asked.endswith("_ds_mla"):

@@ -58,15 +58,24 @@ class KvPlan:
         return null_block + self.blocks_per_request(max_model_len, max_num_batched_tokens)
 
     def _blocks_of_layers(self, max_model_len: int, max_num_batched_tokens: int) -> int:
+        needed = self.needed_bytes(max_model_len, max_num_batched_tokens)
+        return max(
+            ceil_div(stage, block) if block else 0 for stage, block in zip(needed, self.block_bytes, strict=True)
+        )
+
+    def needed_bytes(self, max_model_len: int, max_num_batched_tokens: int) -> tuple[int, ...]:
+        """Return the bytes per stage that one request of `max_model_len` tokens needs, as start-up sums them."""
+        if self.engine.kv_fit_check != "layers":
+            blocks = self.blocks_per_request(max_model_len, max_num_batched_tokens)
+            return tuple(blocks * block for block in self.block_bytes)
         in_flight = self.in_flight_batches * max_num_batched_tokens
-        needed = 0
-        for layers, block_bytes in zip(self.stage_layers, self.block_bytes, strict=True):
-            stage = sum(
+        return tuple(
+            sum(
                 count * layer.page_bytes * layer.pages_per_request(max_model_len, in_flight, self.context_parallel)
                 for layer, count in layers
             )
-            needed = max(needed, ceil_div(stage, block_bytes) if block_bytes else 0)
-        return needed
+            for layers in self.stage_layers
+        )
 
     def num_gpu_blocks(self, available_bytes: tuple[int, ...] | int) -> int:
         """Return floor(available / block bytes), the least over the stages; a stage without cache does not limit."""
@@ -95,16 +104,6 @@ class KvPlan:
         This is what `--max-model-len auto` takes and what vLLM's refusal estimates.
         """
         return _largest(limit, lambda length: self.startup_blocks(length, max_num_batched_tokens) <= num_gpu_blocks)
-
-    def estimated_model_len(
-        self, available_bytes: tuple[int, ...], max_model_len: int, max_num_batched_tokens: int
-    ) -> int:
-        """Return the length that vLLM's refusal of `max_model_len` names: what fits on the first stage that refuses."""
-        needed = self.startup_blocks(max_model_len, max_num_batched_tokens)
-        for available, block in zip(available_bytes, self.block_bytes, strict=True):
-            if block and available // block < needed:
-                return self.max_supported_model_len(available // block, max_num_batched_tokens, max_model_len)
-        return max_model_len
 
     @property
     def bytes_per_token(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ Sources: vLLM 0.33 `v1/worker/utils.py:request_memory`, `v1/core/kv_cache_planni
 `v1/core/kv_cache_utils.py`, `v1/worker/gpu_worker.py`; 0.8.5 `v1/core/kv_cache_utils.py`, `worker/worker.py` (V0).
 """
 
+from vllm_opt.constraints.kv_cache import KvPlan
 from vllm_opt.profiles.engine import EngineProfile
 
 GIB = 1 << 30
@@ -69,6 +70,31 @@ def context_does_not_fit(
         return f"{text}Try increasing `gpu_memory_utilization` {remedy} the engine. {_DOCUMENTATION}"
     text += "Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine."
     return f"{text} {_DOCUMENTATION}" if engine.startup_texts == "0.19" else text
+
+
+def kv_cache_refusal(
+    plan: KvPlan, available_bytes: tuple[int, ...], max_model_len: int, max_num_batched_tokens: int
+) -> str | None:
+    """Return what vLLM raises when one request does not fit in `available_bytes` per stage; None when it starts.
+
+    The stages are checked in order and the first that is short speaks, with its own estimate.
+    """
+    engine = plan.engine
+    if engine.startup_texts == "v0":
+        blocks = plan.num_gpu_blocks(available_bytes)
+        held = blocks // len(plan.block_bytes) * plan.block_size
+        if blocks <= 0:
+            return no_cache_memory(engine)
+        return None if held >= max_model_len else context_does_not_fit(max_model_len, 0, 0, held, engine)
+    needed = plan.needed_bytes(max_model_len, max_num_batched_tokens)
+    for available, block, need in zip(available_bytes, plan.block_bytes, needed, strict=True):
+        usable = available - block if engine.null_block_in_fit_check else available
+        if block and usable <= 0:
+            return no_cache_memory(engine)
+        if need > usable:
+            estimate = plan.max_supported_model_len(available // block, max_num_batched_tokens, max_model_len)
+            return context_does_not_fit(max_model_len, need, usable, estimate, engine)
+    return None
 
 
 def auto_fit_failed() -> str:

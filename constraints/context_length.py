@@ -6,6 +6,7 @@ unless VLLM_ALLOW_LONG_MAX_MODEL_LEN=1, which this tool does not assume.
 
 from vllm_opt.constraints.decision_space import DecisionSpace
 from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.startup_errors import length_above_derived
 from vllm_opt.constraints.violation import Violation
 
 
@@ -22,10 +23,7 @@ class ContextLength:
             found.append(
                 Violation(
                     rule=self.name,
-                    message=(
-                        f"User-specified max_model_len ({flags.max_model_len}) is greater than the derived "
-                        f"max_model_len ({limit}) of {deployment.model.id}"
-                    ),
+                    message=length_above_derived(flags.max_model_len, limit, deployment.engine),
                     needed=flags.max_model_len,
                     available=limit,
                     unit="tokens",

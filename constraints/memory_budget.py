@@ -8,6 +8,7 @@ per pipeline stage (vLLM 0.33 `v1/core/kv_cache_planning.py:_check_enough_kv_cac
 
 from vllm_opt.constraints.decision_space import KIB, DecisionSpace
 from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.startup_errors import format_gib, kv_cache_refusal
 from vllm_opt.constraints.violation import Violation
 
 
@@ -23,20 +24,28 @@ class MemoryBudget:
         for stage, available in enumerate(terms.available_kv_bytes(flags, deployment.confidence)):
             needed = blocks * terms.kv.block_bytes[stage]
             if available < needed or available <= 0:
-                where = f" on pipeline stage {stage}" if terms.stages > 1 else ""
                 return (
                     Violation(
                         rule=self.name,
-                        message=(
-                            f"one request of {flags.max_model_len} tokens needs {needed} bytes of KV cache{where}, "
-                            f"and {max(0, available)} bytes are left in the budget"
-                        ),
+                        message=self._message(deployment, stage, needed, available),
                         needed=needed,
                         available=max(0, available),
                         unit="bytes",
                     ),
                 )
         return ()
+
+    @staticmethod
+    def _message(deployment: Deployment, stage: int, needed: int, available: int) -> str:
+        """vLLM's own words where it would say them, else the two numbers."""
+        flags, terms = deployment.flags, deployment.terms
+        left = terms.available_kv_bytes(flags, deployment.confidence)
+        refusal = kv_cache_refusal(terms.kv, left, flags.max_model_len, flags.max_num_batched_tokens)
+        where = f" on pipeline stage {stage}" if terms.stages > 1 else ""
+        return refusal or (
+            f"one request of {flags.max_model_len} tokens needs {format_gib(needed)} GiB of KV cache{where}, and "
+            f"{format_gib(max(0, available))} GiB are left in the budget"
+        )
 
     def add(self, space: DecisionSpace) -> None:
         """Add the sum per mode and stage, with the budget as a table over the utilisation steps."""

@@ -9,6 +9,7 @@ graph estimate was part of the budget, graphs were captured after the activation
 
 from vllm_opt.constraints.decision_space import KIB, DecisionSpace
 from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.startup_errors import format_gib
 from vllm_opt.constraints.violation import Violation
 
 
@@ -28,9 +29,9 @@ class StartupHeadroom:
             Violation(
                 rule=self.name,
                 message=(
-                    f"gpu_memory_utilization {flags.gpu_memory_utilization:g} leaves {available} bytes for the CUDA "
-                    f"context, communication buffers and whatever is captured after profiling, which need {needed}; "
-                    "lower gpu_memory_utilization"
+                    f"gpu_memory_utilization {flags.gpu_memory_utilization:g} leaves {format_gib(available)} GiB for "
+                    "the CUDA context, communication buffers and whatever is captured after profiling, which need "
+                    f"{format_gib(needed)} GiB; lower gpu_memory_utilization"
                 ),
                 needed=needed,
                 available=available,

@@ -37,7 +37,7 @@ def _count(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return parse_count(value, "it", minimum=0)
+        return parse_count(value, "it", minimum=-LARGEST_COUNT)
     except InvalidRequest as fault:
         raise ValueError(str(fault).removeprefix("it ")) from None
 

@@ -47,7 +47,7 @@ def choice_violations(
     """Return what is refused before any attention backend is chosen; parallel sizes do not matter here."""
     return (
         *_weight_format(model, quantization, gpu),
-        *_release(quantization, engine),
+        *_release(model, quantization, engine),
         *_kv_cache_dtype(model, layout, engine, gpu),
         *_block_size(layout, engine),
         *_shared_caches(model, layout),
@@ -85,8 +85,13 @@ def _as_integer(capability: tuple[int, int]) -> int:
     return capability[0] * 10 + capability[1]
 
 
-def _release(quantization: Quantization, engine: EngineProfile) -> Iterator[Violation]:
+def _release(model: ModelProfile, quantization: Quantization, engine: EngineProfile) -> Iterator[Violation]:
     release = _parts(engine.version)
+    if model.vllm_until is not None and release > _parts(model.vllm_until)[: len(release)]:
+        yield _violation(
+            f"vLLM {engine.version} no longer loads {model.architecture}; the last release that did is "
+            f"{model.vllm_until}."
+        )
     if quantization.vllm_since is not None and release < _parts(quantization.vllm_since)[: len(release)]:
         yield _violation(f"vLLM {engine.version} does not load {quantization.id}; {quantization.vllm_since} does.")
     if quantization.vllm_until is not None and release > _parts(quantization.vllm_until)[: len(release)]:

@@ -63,6 +63,9 @@ NO_RULE_YET: dict[str, str] = {
 ARCHITECTURES: tuple[str, ...] = tuple(sorted([*TEXT_READERS, *VISION_LANGUAGE]))
 """Every architecture that can be sized."""
 
+LAST_RELEASE: dict[str, str] = {"BaichuanForCausalLM": "0.23.0", "MiniMaxM1ForCausalLM": "0.23.0"}
+"""Architectures that vLLM dropped, with the last release that loads them (`models/registry.py`, vLLM 0.33)."""
+
 CLASS_MAX_POSITION_EMBEDDINGS: dict[str, int] = {"gemma3_text": 131_072, "gemma4_text": 131_072}
 """Length of the Hugging Face class where published configs omit the key (`transformers` 5.16)."""
 
@@ -106,6 +109,7 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
         "id": model_id,
         "model_type": outer.text("model_type") or text.text("model_type") or architecture,
         "architecture": architecture,
+        "vllm_until": LAST_RELEASE.get(architecture),
         "hidden_size": text.integer("hidden_size", "n_embed", "n_embd"),
         "vocab_size": vocab_size,
         "max_model_len": limit.largest,

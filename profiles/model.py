@@ -214,6 +214,7 @@ class ModelProfile(Noun):
     id: str = Field(description="Hugging Face id")
     model_type: str = Field(description="`model_type` of the config")
     architecture: str = Field(description="first entry of `architectures`: the vLLM class")
+    vllm_until: str | None = Field(None, description="newest release that loads the architecture; None: still does")
     hidden_size: int = Field(gt=0, description="width of the residual stream")
     vocab_size: int = Field(gt=0, description="rows of the embedding")
     max_model_len: int = Field(gt=0, description="largest context vLLM derives from the config, in tokens")

@@ -176,3 +176,8 @@ def test_a_damaged_catalogue_is_one_sentence(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(data_files, "DATA", tmp_path)
     with pytest.raises(InvalidRequest, match="damaged"):
         load_model("llama-3.1-8b")
+
+
+def test_an_architecture_that_vllm_dropped_says_so() -> None:
+    assert load_model("baichuan2-7b").vllm_until == "0.23.0"
+    assert load_model("llama-3.1-8b").vllm_until is None

@@ -1,13 +1,19 @@
 """ModelProfile + GpuProfile + Quantization + Layout -> the seconds that `step_time` multiplies."""
 
 import math
-from functools import lru_cache
 
+from vllm_opt.constraints.communication_time import communication
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.model_work import AttentionGroup, ModelWork, model_work
 from vllm_opt.constraints.step_time import LatencyCoefficients
 from vllm_opt.profiles.gpu import GpuProfile
-from vllm_opt.profiles.latency_constants import Collective, GpuConstants, KernelPath, LatencyConstants, Spread
+from vllm_opt.profiles.latency_constants import (
+    CalibrationCell,
+    GpuConstants,
+    KernelPath,
+    LatencyConstants,
+    Spread,
+)
 from vllm_opt.profiles.model import ModelProfile
 from vllm_opt.profiles.quantization import Quantization
 
@@ -57,14 +63,6 @@ def path_peak(quantization: Quantization, gpu: GpuProfile) -> float:
     return peak_of(quantization.compute, gpu) or gpu.half_flops_per_s
 
 
-@lru_cache(maxsize=1024)
-def collective_of(constants_link: Collective, ranks: int) -> tuple[float, float]:
-    """All-reduce start-up seconds and bytes/s over `ranks` GPUs; past 8 the start-up time grows in proportion."""
-    column = 0 if ranks <= 2 else 1 if ranks <= 4 else 2
-    growth = max(1.0, ranks / 8)
-    return constants_link.alpha_us[column] * 1e-6 * growth, constants_link.gb_per_s[column] * 1e9
-
-
 def path_on(constants: LatencyConstants, own: GpuConstants, name: str) -> KernelPath:
     """A kernel path with what is known of it on one SKU."""
     path, here = constants.kernel_paths[name], own.paths.get(name)
@@ -93,36 +91,6 @@ def decode_seconds(
     compute = group.layers * group.decode_flop * max(1.0, group.query_heads / ranks)
     memory_s, compute_s = read / bytes_per_s, compute / flops
     return max(memory_s, compute_s) + serial_share * min(memory_s, compute_s)
-
-
-def communication(work: ModelWork, layout: Layout, gpu: GpuProfile, constants: LatencyConstants) -> tuple[float, float]:
-    """Seconds per step and per token of all-reduces, expert exchange and pipeline hops.
-
-    Two all-reduces of the 16-bit residual stream per layer; with data-parallel attention the experts' inputs are
-    gathered and their outputs scattered over all ranks; each stage boundary passes the stream once.
-    """
-    shared, ranks = constants.shared, layout.tensor_parallel_size
-    link = constants.collective(gpu)
-    if layout.nodes > 1 and layout.pipeline_parallel_size < layout.nodes:
-        link = constants.collectives["ethernet"]
-    token_bytes, fixed_s, token_s = 2.0 * work.hidden_size, 0.0, 0.0
-    slowdown = 1.0 if constants.has_switch(gpu) else shared.pcie_collective_factor
-    if ranks > 1:
-        alpha, bytes_per_s = collective_of(link, ranks)
-        fixed_s += 2 * work.layers * alpha * shared.collective_latency_factor
-        token_s += 2 * work.layers * token_bytes / (bytes_per_s * shared.collective_bandwidth_factor)
-    if layout.data_parallel_size > 1 and work.moe_layers:
-        alpha, bytes_per_s = collective_of(link, ranks * layout.data_parallel_size)
-        fixed_s += 2 * work.moe_layers * alpha * shared.collective_latency_factor
-        gathered = token_bytes * layout.data_parallel_size
-        token_s += 2 * work.moe_layers * gathered / (bytes_per_s * shared.collective_bandwidth_factor)
-    fixed_s, token_s = fixed_s * slowdown, token_s * slowdown
-    hops = layout.pipeline_parallel_size - 1
-    if hops:
-        hop_link = constants.collectives["ethernet"] if layout.nodes > 1 else link
-        fixed_s += hops * shared.pipeline_hop_s
-        token_s += hops * token_bytes / (hop_link.gb_per_s[0] * 1e9)
-    return fixed_s, token_s
 
 
 def matrix_seconds(
@@ -184,7 +152,8 @@ def latency_coefficients(
     path = path_on(constants, own, name)
     cell = constants.cell(model.id, gpu.id, name) if calibrated else None
     unseen = name not in own.paths
-    factor = cell.step_factor if cell else constants.unseen_path_slowdown if unseen else 1.0
+    factor = constants.unseen_path_slowdown if unseen else own.paths[name].step
+    factor *= cell.step_factor if cell else 1.0
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     kv_bytes_per_s = bytes_per_s * shared.kv_read_efficiency
     attention_flops = gpu.half_flops_per_s * shared.attention_efficiency
@@ -202,7 +171,7 @@ def latency_coefficients(
     stream_s = shared.activation_passes * work.layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
     layers_s = work.layers * shared.layer_s + work.moe_layers * shared.moe_layer_s
     launch_s = work.layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
-    spread = spread_of(constants, own, path, calibrated_cell=cell is not None, unseen_path=unseen)
+    spread = spread_of(constants, own, path, cell, unseen_path=unseen)
     basis = "measured" if cell else "datasheet" if unseen else own.basis
     return LatencyCoefficients(
         dense_memory_s=factor * dense_memory_s,
@@ -229,6 +198,7 @@ def latency_coefficients(
         serial_share=shared.serial_share,
         frontend_s=shared.frontend_s,
         crowding=shared.crowding,
+        crowding_exponent=shared.crowding_exponent,
         prefill_factor=cell.prefill_factor if cell else 1.0,
         pipeline_stages=float(layout.pipeline_parallel_size),
         tpot_spread=spread.tpot,
@@ -239,11 +209,11 @@ def latency_coefficients(
 
 
 def spread_of(
-    constants: LatencyConstants, own: GpuConstants, path: KernelPath, *, calibrated_cell: bool, unseen_path: bool
+    constants: LatencyConstants, own: GpuConstants, path: KernelPath, cell: CalibrationCell | None, *, unseen_path: bool
 ) -> Spread:
     """How far off a prediction may be: inside a calibration cell, on a known SKU and path, or on neither."""
-    if calibrated_cell:
-        return constants.calibrated_spread
+    if cell is not None:
+        return cell.spread
     if unseen_path:
         return combined_spread(own.spread, path.spread, constants.unseen_path_spread)
     return combined_spread(own.spread, path.spread)

@@ -34,18 +34,23 @@ def spread_for(c: LatencyCoefficients, metric: Metric) -> Numbers:
     return np.asarray(by_metric[metric], dtype=np.float64)
 
 
+def quantile_of(probability: float) -> float:
+    """Standard deviations at which errors stay below, with this probability."""
+    return NormalDist().inv_cdf(probability)
+
+
 def quantile_factor(c: LatencyCoefficients, metric: Metric, confidence: float) -> Numbers:
     """What to multiply a prediction by so that reality is no worse with probability `confidence` (0.5 to 0.99).
 
     At least 1 for TTFT and TPOT, at most 1 for throughput: exp(+-z sigma) with the normal quantile z.
     """
-    z = NormalDist().inv_cdf(max(confidence, 0.5))
+    z = quantile_of(max(confidence, 0.5))
     sign = -1.0 if metric == "throughput" else 1.0
     return np.asarray(np.exp(sign * z * spread_for(c, metric)))
 
 
 def interval_factors(c: LatencyCoefficients, metric: Metric, confidence: float) -> tuple[Numbers, Numbers]:
     """(low, high) factors of the two-sided interval that holds `confidence` of reality."""
-    z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+    z = quantile_of((1.0 + confidence) / 2.0)
     sigma = spread_for(c, metric)
     return np.asarray(np.exp(-z * sigma)), np.asarray(np.exp(z * sigma))

@@ -6,7 +6,7 @@ r = D I / (O - 1) prompt tokens ride along (I = prompt tokens to compute, O = ou
     f    = max(1 - exp(-x), r / (M - D)),  x = D max(1, I/M) / (O - 1)       share of steps that carry prefill
     TPOT = (1 - f) T(D, c, 0) + f T(D, c, r / f),       c = input + O / 2
     S    = the prompt's own chunks, riding with the other decoders
-    TTFT = frontend + TPOT / 2 + S (1 + crowding (users - 1)) + wait
+    TTFT = frontend + TPOT / 2 + S (1 + crowding (users - 1)^e) + wait
     X    = D / ((O - 1) TPOT),       users(D) = D + X TTFT                   Little's law, solved for D
 
 D is found by bisection on a grid that does not depend on the number of users, so D, TPOT and TTFT never fall when users
@@ -90,6 +90,11 @@ def pipeline_fill(c: LatencyCoefficients, chunks: Numbers) -> Numbers:
     return np.asarray((chunks + c.pipeline_stages - 1.0) / (chunks * c.pipeline_stages))
 
 
+def crowding_factor(c: LatencyCoefficients, users: Numbers) -> Numbers:
+    """How much longer a prompt takes because others arrive at the same time; 1 for a single user."""
+    return np.asarray(1.0 + c.crowding * np.maximum(users - 1.0, 0.0) ** c.crowding_exponent)
+
+
 def bisect_decoders(load: Callable[[Numbers], Numbers], wanted: Numbers, most: Numbers) -> tuple[Numbers, Numbers]:
     """(D with load(D) = wanted, load(most)): geometric bisection, then linear interpolation inside the last cell.
 
@@ -114,16 +119,16 @@ def closed_loop_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, 
     def users_at(decoders: Numbers) -> Numbers:
         tpot, prefill = step_mix(c, traffic, decoders)
         rate = decoders / (traffic.decode_steps * tpot)
-        first = c.frontend_s + tpot / 2 + prefill * (1.0 - c.crowding)
-        return np.asarray((decoders + rate * first) / np.maximum(1.0 - rate * prefill * c.crowding, 1e-3))
+        first = c.frontend_s + tpot / 2
+        uncrowded = decoders + rate * (first + prefill)
+        return decoders + rate * (first + prefill * crowding_factor(c, uncrowded))
 
     admitted = np.minimum(users, slots)
     decoders, most_users = bisect_decoders(users_at, admitted, traffic.most_decoders)
     tpot, prefill = step_mix(c, traffic, decoders)
     resident = np.minimum(admitted, most_users)
     rate = decoders / (traffic.decode_steps * tpot)
-    crowd = 1.0 + c.crowding * np.maximum(resident - 1.0, 0.0)
-    ttft = c.frontend_s + tpot / 2 + prefill * crowd + (users - resident) / rate
+    ttft = c.frontend_s + tpot / 2 + prefill * crowding_factor(c, resident) + (users - resident) / rate
     return ttft, tpot, rate, (users > resident * (1.0 + 1e-9)).astype(np.float64)
 
 
@@ -134,7 +139,7 @@ def prefill_only_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers,
     one = step_time(c, zero, zero, alone, traffic.span_tokens) * traffic.computed_tokens / alone * c.prefill_factor
     full = step_time(c, zero, zero, traffic.budget_tokens, traffic.span_tokens) * c.prefill_factor
     least = full * traffic.computed_tokens / traffic.budget_tokens
-    crowd = 1.0 + c.crowding * np.maximum(np.minimum(users, slots) - 1.0, 0.0)
+    crowd = crowding_factor(c, np.minimum(users, slots))
     engine = one * pipeline_fill(c, traffic.computed_tokens / alone) * crowd
     ttft = c.frontend_s + np.maximum(engine, users * least)
     return ttft, np.full_like(ttft, np.nan), users / ttft, (users > slots).astype(np.float64)

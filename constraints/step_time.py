@@ -65,6 +65,7 @@ class LatencyCoefficients:
     serial_share: Scalars
     frontend_s: Scalars
     crowding: Scalars
+    crowding_exponent: Scalars
     prefill_factor: Scalars
     pipeline_stages: Scalars
     tpot_spread: Scalars

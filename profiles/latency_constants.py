@@ -29,6 +29,7 @@ class SharedConstants(Noun):
     sequence_s: float = Field(ge=0, description="per decoding sequence and step: sampling, detokenising")
     frontend_s: float = Field(ge=0, description="HTTP, tokeniser and queue before the first step")
     crowding: float = Field(ge=0, description="growth of TTFT per further user, in single-request prefill times")
+    crowding_exponent: float = Field(1.0, gt=0, le=1, description="below 1 the growth slows down with the users")
     attention_efficiency: float = Field(gt=0, description="prefill attention, share of the 16-bit peak")
     kv_read_efficiency: float = Field(gt=0, description="KV reads relative to weight reads")
     expert_read_efficiency: float = Field(gt=0, description="expert weight reads relative to dense weight reads")
@@ -58,6 +59,9 @@ class PathFactor(Noun):
 
     compute: float = Field(1.0, gt=0, description="multiplies the path's compute_factor")
     memory: float = Field(1.0, gt=0, description="multiplies the path's memory_factor")
+    step: float = Field(
+        1.0, gt=0, description="multiplies the whole step: an older software stack than the other paths'"
+    )
 
 
 class GpuConstants(Noun):
@@ -100,6 +104,7 @@ class CalibrationCell(Noun):
     step_factor: float = Field(gt=0, description="multiplies step time")
     prefill_factor: float = Field(1.0, gt=0, description="multiplies TTFT's prefill time on top of step_factor")
     points: int = Field(gt=0, description="measured points behind the factor")
+    spread: Spread = Field(description="spread of unseen points inside the cell")
 
 
 class LatencyConstants(Noun):
@@ -113,13 +118,9 @@ class LatencyConstants(Noun):
     kernel_paths: dict[str, KernelPath]
     collectives: dict[str, Collective] = Field(description="by SKU id, else by link kind")
     cells: tuple[CalibrationCell, ...] = ()
-    calibrated_spread: Spread = Field(description="spread inside a calibration cell")
     unseen_path_spread: Spread = Field(description="added in quadrature for a path never measured on this SKU")
     unseen_path_slowdown: float = Field(
         ge=1, description="step time is multiplied by it there: biased to the slow side"
-    )
-    residual_quantiles: dict[str, dict[str, float]] = Field(
-        default={}, description="per metric: quantile of standardised residuals by probability"
     )
     source: str
 

@@ -1,0 +1,47 @@
+"""One published serving measurement in the product's vocabulary."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["closed", "burst", "offline", "open"]
+CONTROLLED_SOURCES = ("inferencex", "nvidia-aic-silicon")
+"""Sources whose load generator, image and flags are published: the accuracy targets are stated on them."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One measurement, in the product's vocabulary; times in milliseconds, rates per second and engine."""
+
+    model: str
+    gpu: str
+    quantization: str
+    kv_cache_dtype: str
+    tensor_parallel_size: int
+    data_parallel_size: int
+    expert_parallel: bool
+    enforce_eager: bool
+    kind: Kind
+    load: float
+    """Users, prompts, or requests/s of one engine."""
+    max_num_seqs: float
+    max_num_batched_tokens: float
+    input_tokens: float
+    output_tokens: float
+    source: str
+    memory_bound_load: bool
+    """The number of users was not stated or exceeds the pool: the KV cache limits how many run."""
+    measured: dict[str, float] = field(hash=False)
+    """ttft, tpot, e2e in ms; throughput in output tokens/s of one engine."""
+
+    @property
+    def configuration(self) -> str:
+        """What repeats of one measurement share; the split into halves hashes it."""
+        sizes = f"{self.tensor_parallel_size}/{self.data_parallel_size}/{self.expert_parallel}"
+        lengths = f"{self.input_tokens:.0f}/{self.output_tokens:.0f}/{self.load:g}/{self.kind}"
+        return f"{self.model}|{self.gpu}|{self.quantization}|{sizes}|{lengths}"
+
+    @property
+    def held_out(self) -> bool:
+        """A third of the configurations, chosen by hash, is never fitted while accuracy is measured."""
+        return int(hashlib.sha256(self.configuration.encode()).hexdigest()[:8], 16) % 3 == 0

@@ -118,7 +118,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
         env={},
-        command=command_of(weights.checkpoint or setting.model.id, shown),
+        command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown),
         vllm_version=setting.engine.version,
         memory=memory_report(setting.model, deployment.terms, flags, setting.request.confidence),
         performance=performance,
@@ -126,6 +126,11 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         binding=binding_rules(deployment),
         notes=plan_notes(setting, choice),
     )
+
+
+def folder_to_make(setting: SolveSetting, quantization: str) -> str:
+    """Where the command expects a checkpoint that nobody has published: the notes say how to make it."""
+    return f"./{setting.model.id.split('/')[-1]}-{quantization}"
 
 
 def cost_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Cost | None:
@@ -150,7 +155,10 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
     notes = list(setting.notes)
     if weights.origin == HYPOTHETICAL:
         how = weights.quantization.checkpoint_note or "quantise the 16-bit checkpoint"
-        notes.append(f"no {weights.quantization.id} checkpoint of {setting.model.id} is known; to make one: {how}")
+        folder = folder_to_make(setting, weights.quantization.id)
+        notes.append(
+            f"no {weights.quantization.id} checkpoint of {setting.model.id} is known; make one in {folder}: {how}"
+        )
     if targets.mean_context < targets.target_context:
         notes.append(
             f"sequences are counted at {targets.mean_context} tokens on average; preemption is possible when many "

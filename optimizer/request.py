@@ -137,7 +137,7 @@ class SolveRequest(Request):
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] = 0.98
     kv_cache_dtype: Text = "any"
     max_num_seqs: Count | None = Field(None, description="largest batch to try; default 1024, or what is needed")
-    max_gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 0.98
+    max_gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 0.95
     provider: Texts = ()
     price: Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)] = ()
     prices: Text | None = Field(None, description="path of another price list")

@@ -126,6 +126,8 @@ def topology_row(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfil
             continue
         if row.pipelined is not None and row.pipelined != (layout.pipeline_parallel_size > 1):
             continue
+        if row.unified_memory is not None and row.unified_memory != gpu.unified_memory:
+            continue
         if row.link == "any" or (row.link == "nvlink") == fast:
             return row
     return rows[-1]

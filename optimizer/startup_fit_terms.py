@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from math import log, sqrt
 
 import numpy as np
-from scipy.optimize import least_squares, nnls
+from scipy.optimize import least_squares
 
 from vllm_opt.constraints.activation_widths import StageTerms, stage_terms
 from vllm_opt.constraints.activations import runs_on_v2
@@ -28,6 +28,9 @@ KERNEL_SAMPLER_FROM = "0.17"
 (`v1/sample/ops/topk_topp_sampler.py`)."""
 SMALLEST_SPREAD = 0.02
 FEW = 3
+SMALLEST_GRAPHS_GIB = 0.05
+MOST_LEFT_UNIFIED_GIB = 4.0
+"""More than this left over points to a flag that the log does not print, not to non-torch memory."""
 
 
 def fit_activation(logs: Sequence[StartupLog], memory: StartupMemory) -> StartupMemory:
@@ -129,7 +132,7 @@ def _non_torch_gib(item: StartupLog, era: StartupConstants) -> float | None:
     printed = item.measured.get("non_torch_gib")
     if printed is not None:
         return printed
-    if not era.sampler_v2_bytes_per_logit or not item.layout.enforce_eager:
+    if item.engine.graphs_in_budget and not item.layout.enforce_eager:
         return None
     weights, pool = item.measured.get("weights_gib"), item.measured.get("available_kv_gib")
     if not weights or not pool:
@@ -141,7 +144,8 @@ def _non_torch_gib(item: StartupLog, era: StartupConstants) -> float | None:
     flags = item.flags
     peak = terms.activation_bytes(flags.max_num_batched_tokens, flags.max_num_seqs)[0] / GIB
     left = terms.budget_bytes(flags.gpu_memory_utilization) / GIB - weights - pool - peak
-    return left if 0.0 <= left <= 1.0 + 0.25 * item.layout.tensor_parallel_size else None
+    most = MOST_LEFT_UNIFIED_GIB if item.gpu.unified_memory else 1.0 + 0.25 * item.layout.tensor_parallel_size
+    return left if 0.0 <= left <= most else None
 
 
 def _medians(rows: tuple[TopologyBytes, ...], logs: Iterable[StartupLog], value_of) -> tuple[TopologyBytes, ...]:  # type: ignore[no-untyped-def]
@@ -166,36 +170,41 @@ def _median_row(row: TopologyBytes, pairs: list[tuple[float, float]]) -> Topolog
 
 
 def fit_graphs(logs: Sequence[StartupLog], memory: StartupMemory) -> StartupMemory:
-    """Fit the graph law per engine to printed graph memory, relative residuals, all three constants non-negative."""
+    """Fit the graph law per engine to printed graph memory: robust, relative residuals, non-negative constants.
+
+    Before 0.16 the printed figure is a difference of free memory, and is used for V0 alone.
+    """
     eras = []
     for era in memory.eras:
-        used = [item for item in logs if item.engine.engine == era.engine and item.measured.get("cudagraph_gib", 0) > 0.05
-                and not item.layout.enforce_eager and item.gpu.vendor == "nvidia"]  # fmt: skip
+        used = [item for item in logs if item.engine.engine == era.engine and _prints_graphs(item)]
         eras.append(era.model_copy(update={"graphs": _graph_constants(used)}) if len(used) > FEW else era)
     return StartupMemory(about=memory.about, eras=tuple(eras))
 
 
+def _prints_graphs(item: StartupLog) -> bool:
+    recent = item.engine.engine == "v0" or release_key(item.engine.version) >= release_key("0.12")
+    large = item.measured.get("cudagraph_gib", 0.0) > SMALLEST_GRAPHS_GIB
+    return recent and large and not item.layout.enforce_eager and item.gpu.vendor == "nvidia"
+
+
 def _graph_constants(used: Sequence[StartupLog]) -> GraphConstants:
-    rows, targets = [], []
-    for item in used:
-        printed = item.measured["cudagraph_gib"] * GIB
-        scale = sqrt(item.weight) / printed
-        rows.append([scale * feature for feature in _graph_features(item)])
-        targets.append(scale * printed)
-    x, _ = nnls(np.array(rows), np.array(targets))
-    errors = [
-        (
-            abs(
-                sum(c * f for c, f in zip(x, _graph_features(item), strict=True)) / GIB / item.measured["cudagraph_gib"]
-                - 1.0
-            ),
-            item.weight,
-        )
-        for item in used
-    ]
+    features = [_graph_features(item) for item in used]
+
+    def ratios(x: np.ndarray) -> list[float]:
+        return [
+            max(1e-3, sum(c * f for c, f in zip(x, row, strict=True)) / item.measured["cudagraph_gib"])
+            for row, item in zip(features, used, strict=True)
+        ]
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        return np.array([sqrt(item.weight) * log(r) for item, r in zip(used, ratios(x), strict=True)])
+
+    start = np.array([0.05, 0.1, 3.0])
+    x = least_squares(residuals, start, bounds=(0.0, [1.0, 5.0, 60.0]), loss="soft_l1", f_scale=0.1).x
+    errors = [(abs(ratio - 1.0), item.weight) for item, ratio in zip(used, ratios(x), strict=True)]
     return GraphConstants(
-        base_bytes=round(float(x[0])),
-        bytes_per_graph_layer=round(float(x[1])),
+        base_bytes=round(float(x[0]) * GIB),
+        bytes_per_graph_layer=round(float(x[1]) * 1e6),
         bytes_per_captured_byte=round(float(x[2]), 3),
         relative_spread=round(max(0.05, 1.4826 * weighted_median(errors)), 3),
         basis="fitted",
@@ -204,8 +213,10 @@ def _graph_constants(used: Sequence[StartupLog]) -> GraphConstants:
 
 
 def _graph_features(item: StartupLog) -> tuple[float, float, float]:
+    """Base in GiB, MB per graph and layer, and bytes per captured byte: what multiplies each constant, in GiB."""
     capture, sequences = item.engine.graph_capture, item.flags.max_num_seqs
     sizes = capture_sizes(capture, capture.max_size, sequences, item.flags.max_num_batched_tokens)
     graphs = len(sizes) + (sum(size <= sequences for size in sizes) if capture.full_graphs else 0)
     layers = len(stage_layers(item.model.num_hidden_layers, item.layout.pipeline_parallel_size)[0])
-    return 1.0, float(graphs * layers), float(sizes[-1] * captured_width_bytes(item.model, item.layout))
+    captured = sizes[-1] * captured_width_bytes(item.model, item.layout)
+    return 1.0, graphs * layers * 1e6 / GIB, captured / GIB

@@ -24,12 +24,13 @@ from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.engine import EngineProfile
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
 from vllm_opt.profiles.gpu import GpuProfile
-from vllm_opt.profiles.model import ModelProfile
+from vllm_opt.profiles.model import LatentAttention, ModelProfile
 from vllm_opt.profiles.quantization import Quantization
 
 GIB = 1 << 30
 _VERSION = re.compile(r"(?<![\d.])v?(0\.\d+(?:\.\d+)?)")
 _FREE = re.compile(r"(?:snapshot free|free on startup) (\d+\.\d+)")
+_NOT_MODELLED = r"dflash|drafter|\bmtp\b|speculative|eagle|cpu-offload|instanttensor|kv-cache-memory"
 _TOTAL_TOLERANCE = 0.015
 _SUFFIXES = re.compile(
     r"[-_.](?:awq|gptq|gguf|fp8|nvfp4|bf16|int4|int8|w4a16|w8a8|4bit|8bit|bnb|unsloth|marlin|dynamic|quantized|"
@@ -139,6 +140,9 @@ def _resolve(row: dict[str, Any], catalog: Catalog) -> StartupLog | str:
         "parallel sizes not printed": row.get("tp"),
         "release older than every profile": engine,
     }
+    words = f"{row.get('model')} {row.get('extra_flags')} {row.get('notes')}".lower()
+    if re.search(_NOT_MODELLED, words):
+        return "speculative decoding, CPU offload or another loader"
     if release and gpu and model and quantization and engine and row.get("tp"):
         return _assemble(row, model, quantization, engine, gpu, release.group(1))
     return next(reason for reason, found in missing.items() if not found)
@@ -187,7 +191,7 @@ def _assemble(
     if re.search(r"language.model.only|'image': 0", extra):
         model = model.model_copy(update={"vision": None})
     length = int(row.get("max_model_len") or model.max_model_len)
-    chunked = _chunked(row, engine, length)
+    chunked = _chunked(row, engine, model, length)
     sequences = row.get("max_num_seqs")
     tokens = row.get("max_num_batched_tokens") or default_max_num_batched_tokens(
         engine, gpu, chunked_prefill=chunked, max_model_len=length, max_num_seqs=sequences
@@ -223,14 +227,15 @@ def _assemble(
     )  # fmt: skip
 
 
-def _chunked(row: dict[str, Any], engine: EngineProfile, length: int) -> bool:
-    """Whether prompts were cut: as the flags or the remarks say, else the release's default."""
+def _chunked(row: dict[str, Any], engine: EngineProfile, model: ModelProfile, length: int) -> bool:
+    """Whether prompts were cut: as the flags or the remarks say, else the release's default; V0 never cut for MLA."""
     words = f"{row.get('extra_flags') or ''} {row.get('notes') or ''}".lower()
     if re.search(r"chunked prefill off|no chunked prefill|no-enable-chunked-prefill", words):
         return False
     if re.search(r"chunked prefill (?:auto-)?on|enable-chunked-prefill|enable_chunked_prefill': true", words):
         return True
-    return chunked_prefill_default(engine, length)
+    latent = any(isinstance(kind.mixer, LatentAttention) for kind in model.layer_kinds)
+    return chunked_prefill_default(engine, length) and not (latent and engine.engine == "v0")
 
 
 def _sequences_of_tier(engine: EngineProfile, tokens: int) -> int:

@@ -28,6 +28,7 @@ class TopologyBytes(Noun):
     tensor_parallel_size: int = Field(1, gt=0, description="applies from this TP on")
     pipelined: bool | None = Field(None, description="None: with and without pipeline stages")
     link: Literal["nvlink", "other", "any"] = Field("any", description="NVLink or Infinity Fabric, or anything slower")
+    unified_memory: bool | None = Field(None, description="CPU and GPU share the memory (GB10); None: either")
     bytes: Fitted
 
 

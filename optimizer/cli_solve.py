@@ -48,6 +48,7 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     number("--min-quality", help="Lowest accepted recovery against 16-bit. Default 0.98."),
     text("--kv-cache-dtype", help="One format, or 'any' (default): auto or fp8."),
     number("--max-gpu-memory-utilization", help="Highest gpu-memory-utilization to consider. Default 0.98."),
+    count("--max-num-seqs", help="Largest batch per engine to try. Default 1024, or what is needed."),
     *PRICES,
     GPU_FILE,
     number("--host-memory-gib", help="Host memory per node for KV offload. Unset: no offload."),

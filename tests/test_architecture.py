@@ -15,17 +15,7 @@ MAY_IMPORT = {
     "constraints": {"profiles", "constraints"},
     "optimizer": {"profiles", "constraints", "optimizer"},
 }
-SOLVER_TOPICS = (
-    "model",
-    "objective",
-    "solver",
-    "search",
-    "explanation",
-    "procurement",
-    "pareto",
-    "fleet",
-    "relaxation",
-)
+SOLVER_TOPICS = ("model", "lexicographic", "objective", "solver", "explanation", "procurement", "pareto", "fleet")
 PRESENTATION_LIBRARIES = {"click", "rich"}
 LONGEST_FILE_LINES = 300
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "stuff"}

@@ -8,6 +8,7 @@ per pipeline stage (vLLM 0.33 `v1/core/kv_cache_planning.py:_check_enough_kv_cac
 
 from vllm_opt.constraints.decision_space import KIB, DecisionSpace
 from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.memory_ledger import GIB
 from vllm_opt.constraints.startup_errors import format_gib, kv_cache_refusal
 from vllm_opt.constraints.violation import Violation
 
@@ -33,7 +34,32 @@ class MemoryBudget:
                         unit="bytes",
                     ),
                 )
-        return ()
+        return self._beyond_the_gpu(deployment)
+
+    def _beyond_the_gpu(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """A pool given in bytes or blocks is not bounded by the budget, but by the GPU: vLLM runs out of memory."""
+        flags, terms = deployment.flags, deployment.terms
+        if flags.kv_cache_memory_bytes is None and flags.num_gpu_blocks_override is None:
+            return ()
+        tokens, sequences = flags.max_num_batched_tokens, flags.max_num_seqs
+        outside = terms.outside_kv_bytes(tokens, sequences, deployment.confidence)
+        pools = [count * block for count, block in zip(terms.blocks_by_stage(flags), terms.kv.block_bytes, strict=True)]
+        offloaded = int(flags.cpu_offload_gib * GIB)
+        needed = max(rest + pool for rest, pool in zip(outside, pools, strict=True)) - offloaded + terms.context.bytes
+        if needed <= terms.total_bytes:
+            return ()
+        return (
+            Violation(
+                rule=self.name,
+                message=(
+                    f"CUDA out of memory: weights, activations and the KV cache asked for take {format_gib(needed)} GiB "
+                    f"of {format_gib(terms.total_bytes)} GiB; ask for a smaller pool"
+                ),
+                needed=needed,
+                available=terms.total_bytes,
+                unit="bytes",
+            ),
+        )
 
     @staticmethod
     def _message(deployment: Deployment, stage: int, needed: int, available: int) -> str:

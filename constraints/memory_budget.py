@@ -52,7 +52,7 @@ class MemoryBudget:
             Violation(
                 rule=self.name,
                 message=(
-                    f"CUDA out of memory: weights, activations and the KV cache asked for take {format_gib(needed)} GiB "
+                    f"CUDA out of memory: weights, activations and the KV cache asked for take {format_gib(needed)} "
                     f"of {format_gib(terms.total_bytes)} GiB; ask for a smaller pool"
                 ),
                 needed=needed,

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from vllm_opt.constraints.compatibility import violations
+from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.weight_breakdown import parameter_count
 from vllm_opt.profiles import data_files, model_catalog
 from vllm_opt.profiles.catalog import Catalog
@@ -181,3 +183,12 @@ def test_a_damaged_catalogue_is_one_sentence(tmp_path: Path, monkeypatch: pytest
 def test_an_architecture_that_vllm_dropped_says_so() -> None:
     assert load_model("baichuan2-7b").vllm_until == "0.23.0"
     assert load_model("llama-3.1-8b").vllm_until is None
+
+
+def test_a_dropped_architecture_is_refused_by_later_releases_only() -> None:
+    catalog = Catalog()
+    model, gpu, bf16 = catalog.model("baichuan2-7b"), catalog.gpu("h100"), catalog.quantization("bf16")
+    for version, loads in (("0.8.5", True), ("0.33.0", False)):
+        engine, _ = catalog.engine(version)
+        found = violations(model, bf16, Layout(gpu=gpu.id), engine, gpu)
+        assert any("no longer loads BaichuanForCausalLM" in violation.message for violation in found) is not loads

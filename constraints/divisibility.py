@@ -18,6 +18,9 @@ from vllm_opt.profiles.quantization import Quantization
 
 VOCABULARY_PADDING = 64
 
+NO_KV_HEAD_REPLICATION = frozenset({"GptOssForCausalLM"})
+"""vLLM classes that cannot spread over more ranks than they have KV heads (`models/gpt_oss.py`)."""
+
 
 def violations(
     model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile, gpu: GpuProfile
@@ -58,14 +61,18 @@ def _attention_heads(model: ModelProfile, layout: Layout) -> Iterator[Violation]
             message = f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({ranks})."
             yield _violation(message, heads, ranks, "attention heads")
         if isinstance(mixer, Attention):
-            yield from _key_value_heads(mixer.num_key_value_heads, ranks)
+            replicates = model.architecture not in NO_KV_HEAD_REPLICATION
+            yield from _key_value_heads(mixer.num_key_value_heads, ranks, replicates=replicates)
 
 
-def _key_value_heads(kv_heads: int, ranks: int) -> Iterator[Violation]:
+def _key_value_heads(kv_heads: int, ranks: int, *, replicates: bool) -> Iterator[Violation]:
     """TP must divide the KV heads, or be a multiple of them so that heads are replicated evenly."""
     if kv_heads >= ranks and kv_heads % ranks:
         message = f"{kv_heads} KV heads are not divisible by tensor parallel size {ranks}."
         yield _violation(message, kv_heads, ranks, "KV heads")
+    elif kv_heads < ranks and not replicates:
+        message = f"Tensor parallel size {ranks} leaves ranks without one of the {kv_heads} KV heads (modulo by zero)."
+        yield _violation(message, ranks, kv_heads, "KV heads")
     elif kv_heads < ranks and ranks % kv_heads:
         message = f"Tensor parallel size {ranks} is not a multiple of the {kv_heads} KV heads that it would replicate."
         yield _violation(message, kv_heads, ranks, "KV heads")

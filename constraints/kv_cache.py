@@ -9,6 +9,7 @@ Source: vLLM 0.33 `v1/core/kv_cache_planning.py`, `v1/core/kv_cache_utils.py:get
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import lcm
 
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_groups import CacheGroup, CacheLayer, group_layers, promote_windows
@@ -108,12 +109,14 @@ class KvPlan:
     @property
     def bytes_per_token(self) -> tuple[int, ...]:
         """Pool bytes on each stage that one more token takes once every window is full (rounded up)."""
-        growing = sum(
-            count / (layer.block_size * self.context_parallel)
+        growing = [
+            (layer.block_size * self.context_parallel, count)
             for layer, count in self.requests
             if layer.window_tokens is None and layer.kind != "state"
-        )
-        return tuple(-int(-block * growing // 1) for block in self.block_bytes)
+        ]
+        tokens = lcm(*(block_tokens for block_tokens, _ in growing))
+        blocks = sum(count * tokens // block_tokens for block_tokens, count in growing)
+        return tuple(ceil_div(block * blocks, tokens) for block in self.block_bytes)
 
 
 def _largest(limit: int, fits: Callable[[int], bool]) -> int:

@@ -133,7 +133,7 @@ def step_time(
     """Seconds of one step: `sequences` decode at mean context `context_tokens`, with `prefill_tokens` beside them."""
     decoding = np.asarray(sequences, dtype=np.float64)
     tokens = decoding + prefill_tokens
-    batch = np.where(c.eager, tokens, padded_batch(tokens)) if padding else tokens
+    batch = padded_batch(tokens) if padding else tokens
     time = token_time(c, batch, decoding)
     time = time + decoding * decode_attention(c, context_tokens)
     time = time + prefill_tokens * prefill_attention(c, span_tokens)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from vllm_opt.profiles.checkpoint import Checkpoint
 from vllm_opt.profiles.data_files import read_data_file
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean
 from vllm_opt.profiles.huggingface import model_from_config, model_from_path
@@ -61,14 +62,17 @@ def _from_catalogue(name: str) -> ModelProfile | None:
     twins = {model_id.lower(): model_id for model_id in index["same_weight_shapes"]}
     wanted = by_name.get(wanted, wanted).lower()
     if wanted in by_lower:
-        return _read(index["models"][by_lower[wanted]])
+        return _model(_entry(index["models"][by_lower[wanted]]))
     if wanted in twins:
-        return _twin(twins[wanted], _read(index["models"][index["same_weight_shapes"][twins[wanted]]]))
+        return _twin(twins[wanted], index["models"][index["same_weight_shapes"][twins[wanted]]])
     return None
 
 
-def _read(file: str) -> ModelProfile:
-    entry = read_data_file(f"models/{file}")
+def _entry(file: str) -> dict[str, Any]:
+    return read_data_file(f"models/{file}")
+
+
+def _model(entry: dict[str, Any]) -> ModelProfile:
     model = model_from_config(
         entry["config"],
         entry["id"],
@@ -84,10 +88,26 @@ def _read(file: str) -> ModelProfile:
     return model.model_copy(update=changes)
 
 
-def _twin(model_id: str, base: ModelProfile) -> ModelProfile:
-    """The profile of a checkpoint whose weights have the shapes of `base`; its own checkpoints are not known."""
-    note = f"config of {base.id}, which has the same weight shapes; the context limit may differ"
-    return base.model_copy(update={"id": model_id, "checkpoints": (), "assumptions": (note, *base.assumptions)})
+def _twin(model_id: str, file: str) -> ModelProfile:
+    """The profile of a checkpoint whose weights have the shapes of the model in `file`."""
+    entry = _entry(file)
+    base = _model(entry)
+    context = entry.get("same_weight_shapes_context", {}).get(model_id)
+    length = base.max_model_len if context is None else context["max_model_len"]
+    known = "may differ" if context is None else f"is its own ({context['source']})"
+    checkpoints = entry.get("same_weight_shapes_checkpoints", {}).get(model_id, [])
+    return base.model_copy(
+        update={
+            "id": model_id,
+            "max_model_len": length,
+            "default_max_model_len": base.default_max_model_len if context is None else None,
+            "checkpoints": tuple(Checkpoint.model_validate(row) for row in checkpoints),
+            "assumptions": (
+                f"config of {base.id}, which has the same weight shapes; the context limit {known}",
+                *base.assumptions,
+            ),
+        }
+    )
 
 
 def _from_hub(name: str) -> ModelProfile:

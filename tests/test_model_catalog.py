@@ -112,8 +112,23 @@ def test_a_checkpoint_with_the_same_shapes_takes_the_sizes_and_says_so() -> None
     twin, base = load_model("meta-llama/Llama-3.3-70B-Instruct"), load_model("meta-llama/Llama-3.1-70B-Instruct")
     assert twin.id == "meta-llama/Llama-3.3-70B-Instruct"
     assert twin.layer_kinds == base.layer_kinds
-    assert twin.checkpoints == ()
+    assert twin.max_model_len == base.max_model_len
     assert "context limit may differ" in twin.assumptions[0]
+    assert not {checkpoint.id for checkpoint in twin.checkpoints} & {checkpoint.id for checkpoint in base.checkpoints}
+
+
+def test_a_checkpoint_with_the_same_shapes_keeps_its_own_context_and_checkpoints() -> None:
+    twin = load_model("qwen2.5-72b")
+    assert twin.id == "Qwen/Qwen2.5-72B-Instruct"
+    assert (load_model("Qwen/Qwen2.5-72B").max_model_len, twin.max_model_len) == (131072, 32768)
+    assert ("Qwen/Qwen2.5-72B-Instruct-AWQ", "awq") in {(row.id, row.quantization) for row in twin.checkpoints}
+    assert load_model("meta-llama/Meta-Llama-3-8B-Instruct").max_model_len == 8192
+
+
+def test_checkpoints_are_of_this_model_not_of_its_relatives() -> None:
+    base = {row.id for row in load_model("meta-llama/Meta-Llama-3.1-8B").checkpoints}
+    assert "RedHatAI/Meta-Llama-3.1-8B-FP8" in base
+    assert not any("Instruct" in checkpoint for checkpoint in base)
 
 
 def test_loading_one_model_reads_only_its_file(monkeypatch: pytest.MonkeyPatch) -> None:

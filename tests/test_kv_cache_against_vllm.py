@@ -24,6 +24,9 @@ from vllm_opt.profiles.model import ModelProfile
 
 DATA = Path(__file__).parent / "data"
 CATALOGUE = Path(vllm_opt.profiles.__path__[0]) / "data" / "models"
+NOT_DIVISIBLE = re.compile(
+    "not divisible|modulo by zero|must be divisible|must divide|not aligned|WNA16|AssertionError: *$|parallel"
+)
 SKUS = {"H100": "h100-sxm", "A100": "a100-sxm-80gb", "B200": "b200", "L40S": "l40s", "T4": "t4"}
 CATALOG = Catalog()
 ENGINE, _ = CATALOG.engine("0.33")

@@ -1,11 +1,13 @@
 """From latency coefficients to the `Performance` of an answer, and to the bounds that the latency rules compare."""
 
 import math
-from typing import Any
+
+import numpy as np
 
 from vllm_opt.constraints.deployment import PerformanceBound
-from vllm_opt.constraints.latency import LoadPrediction, closed_loop, quantile_factor
-from vllm_opt.constraints.latency_coefficients import LatencyCoefficients
+from vllm_opt.constraints.latency import closed_loop
+from vllm_opt.constraints.latency_spread import Metric, quantile_factor
+from vllm_opt.constraints.step_time import LatencyCoefficients
 from vllm_opt.optimizer.answer import Performance
 
 INTERVAL_CONFIDENCE = 0.95
@@ -24,11 +26,12 @@ def predict(
 ) -> Performance:
     """Predict a closed loop of `users` in all engines together; each engine runs at most `max_num_seqs` at once.
 
-    The interval is two-sided at 90 %: its ends are the 5 % and 95 % quantiles.
+    Users spread evenly: times are those of the fullest engine, rates those of the average one. The interval is
+    two-sided at 90 %: its ends are the 5 % and 95 % quantiles.
     """
     load = closed_loop(
         coefficients,
-        users=math.ceil(users / engines),
+        users=np.array([math.ceil(users / engines), users / engines]),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         input_tokens=lengths[0],
@@ -36,9 +39,9 @@ def predict(
         chunked_prefill=chunked_prefill,
         prefix_hit_share=prefix_hit_share,
     )
-    ttft, e2e = _scalar(load.ttft_ms), _scalar(load.e2e_ms)
-    tpot = _scalar(load.tpot_ms) if lengths[1] > 1 else None
-    output = _scalar(load.output_tokens_per_s) * engines
+    ttft, e2e = float(load.ttft_ms[0]), float(load.e2e_ms[0])
+    tpot = float(load.tpot_ms[0]) if lengths[1] > 1 else None
+    output = float(load.output_tokens_per_s[1]) * engines
     interval = {
         "ttft_ms": _around(coefficients, "ttft", ttft),
         "output_tokens_per_s": _around(coefficients, "throughput", output),
@@ -50,9 +53,9 @@ def predict(
         tpot_ms=tpot,
         e2e_ms=e2e,
         output_tokens_per_s=output,
-        total_tokens_per_s=_scalar(load.total_tokens_per_s) * engines,
-        requests_per_s=_scalar(load.requests_per_s) * engines,
-        saturated=bool(_scalar(load.saturated)),
+        total_tokens_per_s=float(load.total_tokens_per_s[1]) * engines,
+        requests_per_s=float(load.requests_per_s[1]) * engines,
+        saturated=bool(load.saturated[0]),
         concurrency=users,
         basis=coefficients.basis,
         basis_note=coefficients.basis_note,
@@ -63,7 +66,7 @@ def predict(
 def bound_at(coefficients: LatencyCoefficients, performance: Performance, confidence: float | None) -> PerformanceBound:
     """The values that hold at `confidence` (one-sided); None keeps the central prediction."""
 
-    def factor(metric: str) -> float:
+    def factor(metric: Metric) -> float:
         return 1.0 if confidence is None else float(quantile_factor(coefficients, metric, confidence))
 
     return PerformanceBound(
@@ -73,15 +76,8 @@ def bound_at(coefficients: LatencyCoefficients, performance: Performance, confid
     )
 
 
-def _around(coefficients: LatencyCoefficients, metric: str, value: float) -> tuple[float, float]:
+def _around(coefficients: LatencyCoefficients, metric: Metric, value: float) -> tuple[float, float]:
     """The two-sided interval: slow side by the slow quantile, fast side by its inverse."""
     slow = float(quantile_factor(coefficients, metric, INTERVAL_CONFIDENCE))
     ends = sorted((value * slow, value / slow))
     return ends[0], ends[1]
-
-
-def _scalar(value: Any) -> float:
-    return float(value.item()) if hasattr(value, "item") else float(value)
-
-
-__all__ = ["LoadPrediction", "bound_at", "predict"]

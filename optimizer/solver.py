@@ -124,7 +124,7 @@ def _answer(
         engine=setting.engine.engine,
     )
     return Answer(
-        status=status,  # type: ignore[arg-type]
+        status=status,
         request=resolved,
         objectives=objectives,
         plan=plan,

@@ -63,7 +63,8 @@ def query_heads(model: ModelProfile) -> int:
 def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iterator[tuple[int, int, int, bool]]:
     """Yield (TP, PP, DP, expert parallel) that one server can have within the GPUs allowed and the node.
 
-    Servers over several nodes exist only when the request states the link between nodes; they fill whole nodes.
+    Servers over several nodes exist only when the request states the link between nodes; they fill whole nodes. A
+    group of experts over data-parallel ranks takes a whole part of a node (1/8, 1/4, 1/2 or all of eight GPUs).
     """
     model = setting.model
     reach = most if setting.request.internode_gbps else min(most, gpus_per_node)
@@ -80,7 +81,8 @@ def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iter
                 yield tensor, pipeline, 1, True
             if experts and pipeline == 1:
                 for data in range(2, min(reach, gpus_per_node) // tensor + 1):
-                    yield tensor, pipeline, data, True
+                    if gpus_per_node % (tensor * data) == 0:
+                        yield tensor, pipeline, data, True
 
 
 def decode_context_sizes(model: ModelProfile, tensor: int) -> tuple[int, ...]:

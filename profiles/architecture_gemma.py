@@ -44,7 +44,7 @@ def gemma_shape(keys: ConfigKeys) -> Shape:
     stated = keys.integer("head_dim", default=256)
     heads = keys.integer("num_attention_heads")
     kv_heads = keys.optional_integer("num_key_value_heads") or heads
-    return Shape(keys.integer("hidden_size"), keys.integer("num_hidden_layers"), heads, kv_heads, stated)
+    return Shape(keys.integer("hidden_size"), keys.layer_count(), heads, kv_heads, stated)
 
 
 def _decoder(keys: ConfigKeys, common: Shape, mixer: Attention, windows: list[int | None]) -> Decoder:

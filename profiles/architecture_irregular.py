@@ -14,7 +14,7 @@ def nemotron_nas(keys: ConfigKeys) -> Decoder:
     blocks = keys.objects("block_configs")
     if not blocks:
         keys.refuse("lacks block_configs, which describe its layers")
-    check_length(keys, "block_configs", len(blocks), keys.integer("num_hidden_layers"))
+    check_length(keys, "block_configs", len(blocks), keys.layer_count())
     hidden, heads = keys.integer("hidden_size"), keys.integer("num_attention_heads")
     bias = keys.flag("attention_bias")
     layers = []

@@ -24,7 +24,7 @@ def latent_attention(keys: ConfigKeys) -> LatentAttention:
 def deepseek(keys: ConfigKeys) -> Decoder:
     """DeepSeek V2, V3, R1 and Kimi K2."""
     mixer = latent_attention(keys)
-    return _decoder(keys, [mixer] * keys.integer("num_hidden_layers"))
+    return _decoder(keys, [mixer] * keys.layer_count())
 
 
 def deepseek_sparse(keys: ConfigKeys) -> Decoder:
@@ -32,7 +32,7 @@ def deepseek_sparse(keys: ConfigKeys) -> Decoder:
 
     GLM 5.2 names in `indexer_types` the layers that have an indexer of their own ("full"); the others use its choice.
     """
-    count = keys.integer("num_hidden_layers")
+    count = keys.layer_count()
     plain = latent_attention(keys)
     if plain.q_lora_rank is None:
         keys.refuse("has an indexer but no q_lora_rank, which its query projection starts from")

@@ -30,7 +30,7 @@ def falcon(keys: ConfigKeys) -> Decoder:
         kv_heads = keys.integer("num_kv_heads", "n_head_kv")
     elif keys.flag("multi_query", default=True):
         kv_heads = 1
-    common = Shape(hidden, keys.integer("num_hidden_layers", "n_layer"), heads, kv_heads, hidden // heads)
+    common = Shape(hidden, keys.layer_count(), heads, kv_heads, hidden // heads)
     bias = keys.flag("bias")
     layer = DecoderLayer(
         mixer=attention(common, qkv_bias=bias, output_bias=bias),

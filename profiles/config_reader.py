@@ -11,6 +11,7 @@ from vllm_opt.profiles.errors import InvalidRequest
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_NESTING = 64
 MAX_DIMENSION = 2_000_000_000
+MAX_LAYERS = 10_000
 
 Json = dict[str, Any]
 
@@ -111,6 +112,13 @@ class ConfigKeys:
             self.refuse(f"lacks {' / '.join(self._name(key) for key in keys)}, without which it cannot be sized")
         self.take(keys[0], default, "the default of its Hugging Face class")
         return default
+
+    def layer_count(self) -> int:
+        """Return the number of decoder layers; more than 10,000 are refused, as they would be built one by one."""
+        count = self.integer("num_hidden_layers", "n_layer")
+        if count > MAX_LAYERS:
+            self.refuse(f"has {count} layers, more than {MAX_LAYERS}, which no model has")
+        return count
 
     def optional_integer(self, *keys: str, minimum: int = 1) -> int | None:
         """Return the first present key as an integer, or None when all are absent or null."""

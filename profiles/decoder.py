@@ -36,9 +36,7 @@ def shape(keys: ConfigKeys) -> Shape:
     hidden_size = keys.integer("hidden_size", "n_embed", "n_embd")
     heads = keys.integer("num_attention_heads", "n_head")
     kv_heads = keys.optional_integer("num_key_value_heads", "num_kv_heads") or heads
-    return Shape(
-        hidden_size, keys.integer("num_hidden_layers", "n_layer"), heads, kv_heads, head_dim(keys, hidden_size, heads)
-    )
+    return Shape(hidden_size, keys.layer_count(), heads, kv_heads, head_dim(keys, hidden_size, heads))
 
 
 def head_dim(keys: ConfigKeys, hidden_size: int, heads: int) -> int:

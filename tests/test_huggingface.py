@@ -295,6 +295,7 @@ def test_a_wrong_dimension_is_refused_by_name(value: object) -> None:
         ({"quantization_config": {"quant_method": "secret"}}, "secret"),
         ({"quantization_config": "fp8"}, "quantization_config"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "3 bits"),
+        ({"num_hidden_layers": 1_000_000_000}, "layers"),
         ({"architectures": []}, "architectures"),
         ({"architectures": "LlamaForCausalLM"}, "architectures"),
         ({"architectures": [None]}, "architectures"),

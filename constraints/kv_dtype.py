@@ -9,6 +9,7 @@ from vllm_opt.constraints.attention_backends import FLASHMLA_SPARSE, TRITON_ATTN
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_pages import TURBOQUANT_BITS, is_quantized
 from vllm_opt.constraints.violation import LayoutRefused, Violation
+from vllm_opt.profiles.engine import EngineProfile
 from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.model import ModelProfile, StateSpace
 
@@ -41,13 +42,13 @@ def runtime_element_bytes(model: ModelProfile, gpu: GpuProfile) -> int:
     return 4 if runtime_dtype(model, gpu) == "float32" else 2
 
 
-def resolved_kv_cache_dtype(model: ModelProfile, layout: Layout, gpu: GpuProfile) -> str:
+def resolved_kv_cache_dtype(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> str:
     """Return the KV dtype that 'auto' stands for: what the checkpoint asks for, else the model's 16 bits."""
     if model.architecture in IGNORES_KV_CACHE_DTYPE:
         return "auto"
     if layout.kv_cache_dtype != "auto":
         return layout.kv_cache_dtype
-    native = model.native_quantization
+    native = model.native_quantization if engine.checkpoint_kv_cache_dtype else None
     if native is not None and native.kv_cache_dtype and native.quantization == layout.quantization:
         return native.kv_cache_dtype
     capability = gpu.compute_capability

@@ -114,6 +114,9 @@ class EngineProfile(Noun):
     hybrid_chunked_local: bool = Field(
         True, description="chunked local attention has its own KV groups; otherwise it turns the hybrid manager off"
     )
+    checkpoint_kv_cache_dtype: bool = Field(
+        True, description="--kv-cache-dtype auto follows a ModelOpt checkpoint that asks for quantised keys and values"
+    )
     startup_texts: Literal["v0", "0.8.5", "0.11", "0.19", "0.33"] = Field(
         "0.33", description="the wording of refusals at start-up, by the first release read that has it"
     )

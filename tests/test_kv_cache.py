@@ -283,6 +283,8 @@ def test_checkpoint_that_asks_for_fp8_keys_gets_them() -> None:
     plan = _plan(model, quantization=native.quantization, tensor_parallel_size=8)
     assert plan.bytes_per_token == (80 * 256,)
     assert _plan(model, quantization="bf16", tensor_parallel_size=8).bytes_per_token == (80 * 512,)
+    old = _plan(model, _engine("0.11.0"), quantization=native.quantization, tensor_parallel_size=8)
+    assert old.bytes_per_token == (80 * 512,)
 
 
 @given(

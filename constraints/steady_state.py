@@ -82,11 +82,15 @@ def step_mix(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tup
     prefill = times[2] * traffic.computed_tokens / chunk * c.prefill_factor
     mixed = times[0] + share * (times[1] - times[0])
     halted = times[0] + others / traffic.decode_steps * prefill
-    return np.where(traffic.chunked, mixed, halted), prefill * pipeline_fill(c, traffic.computed_tokens / chunk)
+    least_chunks = np.where(traffic.chunked, traffic.computed_tokens / whole, 1.0)
+    return np.where(traffic.chunked, mixed, halted), prefill * pipeline_fill(c, least_chunks)
 
 
 def pipeline_fill(c: LatencyCoefficients, chunks: Numbers) -> Numbers:
-    """A prompt of n chunks passes q stages in (n + q - 1) / (n q) of the time of n undivided steps."""
+    """A prompt of n chunks passes q stages in (n + q - 1) / (n q) of the time of n undivided steps.
+
+    Callers give the fewest chunks possible, so that the time does not fall when decoders make chunks smaller.
+    """
     return np.asarray((chunks + c.pipeline_stages - 1.0) / (chunks * c.pipeline_stages))
 
 

@@ -17,6 +17,8 @@ from vllm_opt.profiles.model import ModelProfile
 from vllm_opt.profiles.quantization import Quantization
 
 GIB = 1 << 30
+FP8_FAMILY = ("fp8", "fp8_per_tensor", "fp8_block")
+"""Layouts of 8-bit floating-point weights that differ in their scales only."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,21 @@ def native_quantization_id(model: ModelProfile) -> str:
     return model.native_quantization.quantization if model.native_quantization else "bf16"
 
 
+def default_length(model: ModelProfile, *, auto: bool) -> int:
+    """The context when --max-model-len is not given; 'auto' starts from the largest that the model allows."""
+    return model.max_model_len if auto else model.default_max_model_len or model.max_model_len
+
+
 def resolve_quantization(catalog: Catalog, model: ModelProfile, name: str | None) -> Quantization:
-    """Look a weight format up; None and 'native' mean the checkpoint's own."""
+    """Look a weight format up; None and 'native' mean the checkpoint's own.
+
+    'fp8' names the family to most people: a checkpoint that is published in another fp8 layout is meant.
+    """
+    native = native_quantization_id(model)
     if name is None or name.lower() == "native":
-        return catalog.quantization(native_quantization_id(model))
-    return catalog.quantization(name)
+        return catalog.quantization(native)
+    found = catalog.quantization(name)
+    return catalog.quantization(native) if found.id == "fp8" and native in FP8_FAMILY else found
 
 
 def checkpoint_of(model: ModelProfile, quantization: Quantization) -> str | None:
@@ -75,7 +87,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     engine, note = catalog.engine(request.vllm_version, request.engine)
     quantization = resolve_quantization(catalog, model, request.quantization)
     auto = request.max_model_len == "auto"
-    length = request.max_model_len if isinstance(request.max_model_len, int) else model.max_model_len
+    length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
     flags = _flags(request, engine, gpu, length)
     layout = Layout(
         gpu=gpu.id,

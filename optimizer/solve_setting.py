@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from vllm_opt.optimizer.request import SolveRequest
-from vllm_opt.optimizer.resolution import checkpoint_of, native_quantization_id, resolve_quantization
+from vllm_opt.optimizer.resolution import FP8_FAMILY, checkpoint_of, native_quantization_id, resolve_quantization
 from vllm_opt.optimizer.vllm_command import load_flag_value
 from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.engine import EngineProfile
@@ -137,6 +137,8 @@ def weight_formats(
     """
     native = native_quantization_id(model)
     named = {resolve_quantization(catalog, model, name).id for name in request.quantization}
+    if "fp8" in named:
+        named |= {known.quantization for known in model.checkpoints if known.quantization in FP8_FAMILY}
     floor_is_explicit = "min_quality" in request.model_fields_set
     formats = []
     for quantization in catalog.quantizations:

@@ -234,11 +234,6 @@ def preferred_block_size(backends: tuple[AttentionBackend, ...], default: int) -
     raise LayoutRefused(Violation(rule="compatibility", message=message))
 
 
-def any_backend(*, latent: bool) -> AttentionBackend:
-    """Return the backend that stands for engines whose choice restricts neither block size nor KV dtype (V0)."""
-    return TRITON_MLA if latent else TRITON_ATTN
-
-
 def check_mixed_layouts(backends: tuple[AttentionBackend, ...]) -> None:
     """Refuse backends of one model that share no memory layout: FlashInfer on 10.x (LBHNC) beside TurboQuant (LBNHC).
 

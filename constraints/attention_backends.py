@@ -71,3 +71,8 @@ FLASHINFER_MLA_SPARSE = AttentionBackend(
     "FLASHINFER_MLA_SPARSE", HALF_DTYPES | FP8_DTYPES, (32,), any_multiple=True, latent=True, sparse=True
 )
 INDEXER = AttentionBackend("DEEPSEEK_V32_INDEXER", frozenset({"auto"}), (64,), latent=True, sparse=True)
+
+
+def any_backend(*, latent: bool) -> AttentionBackend:
+    """Return the backend that stands for engines whose choice restricts neither block size nor KV dtype (V0)."""
+    return TRITON_MLA if latent else TRITON_ATTN

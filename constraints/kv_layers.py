@@ -6,8 +6,8 @@ Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/at
 
 from dataclasses import dataclass
 
-from vllm_opt.constraints.attention_backend import AttentionNeed, any_backend, check_mixed_layouts, choose_backend
-from vllm_opt.constraints.attention_backends import AttentionBackend
+from vllm_opt.constraints.attention_backend import AttentionNeed, check_mixed_layouts, choose_backend
+from vllm_opt.constraints.attention_backends import AttentionBackend, any_backend
 from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.kv_block_size import (
     Backends,
@@ -56,8 +56,8 @@ def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu
     context = CacheContext(
         model, layout, engine, gpu, resolved_kv_cache_dtype(model, layout, engine, gpu), element_bytes
     )
-    native_layers = boundary_layers(model, context.kv_cache_dtype)
-    backends = {mixer: _backend(context, mixer, context.kv_cache_dtype) for mixer in context.mixers}
+    native_layers = boundary_layers(model, kv_cache_dtype)
+    backends = {mixer: _backend(context, mixer, kv_cache_dtype) for mixer in context.mixers}
     block_size = resolve_block_size(context, backends, bool(native_layers))
     kinds = tuple(_kind_layers(context, kind, block_size, backends) for kind in range(len(model.layer_kinds)))
     if not native_layers:

@@ -53,9 +53,8 @@ def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu
         LayoutRefused: no backend serves the KV dtype or block size on this GPU.
     """
     element_bytes = runtime_element_bytes(model, gpu)
-    context = CacheContext(
-        model, layout, engine, gpu, resolved_kv_cache_dtype(model, layout, engine, gpu), element_bytes
-    )
+    kv_cache_dtype = resolved_kv_cache_dtype(model, layout, engine, gpu)
+    context = CacheContext(model, layout, engine, gpu, kv_cache_dtype, element_bytes)
     native_layers = boundary_layers(model, kv_cache_dtype)
     backends = {mixer: _backend(context, mixer, kv_cache_dtype) for mixer in context.mixers}
     block_size = resolve_block_size(context, backends, bool(native_layers))

@@ -79,6 +79,16 @@ def _flash_attention_fp8(need: AttentionNeed) -> AttentionBackend | str:
     return "FP8 KV cache requires FA3 on SM90, FA4 with head_size=512 on SM90, or FA4 on SM100"
 
 
+def _only_flashinfer_reads_fp8(need: AttentionNeed) -> bool:
+    """Tell whether the card is Ampere with an fp8 cache: FlashAttention and Triton refuse it below 8.9.
+
+    Source: vLLM 0.33 `v1/attention/backends/flashinfer.py:supports_compute_capability` (8.0 to 12.1); a real
+    installation has FlashInfer, which is tried before Triton.
+    """
+    below = need.capability is not None and (8, 0) <= need.capability < (8, 9)
+    return below and is_quantized(need.kv_cache_dtype)
+
+
 def _flashinfer(need: AttentionNeed, kv_heads: int) -> AttentionBackend | str:
     major = _major(need)
     if need.head_size not in (64, 128, 256, 512):
@@ -87,7 +97,9 @@ def _flashinfer(need: AttentionNeed, kv_heads: int) -> AttentionBackend | str:
         return "kv_cache_dtype not supported"
     if need.kv_cache_dtype.startswith("nvfp4") and major != 10:
         return "kv_cache_dtype not supported"
-    if major != 10:
+    if need.sinks and major < 9:
+        return "sink not supported on compute capability < 9.0"
+    if major != 10 and not _only_flashinfer_reads_fp8(need):
         return "preferred only on compute capability 10.x"
     large_pages = kv_heads > 0 and need.query_heads // kv_heads > 1
     return FLASHINFER_LARGE_PAGES if large_pages else FLASHINFER

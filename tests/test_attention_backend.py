@@ -145,10 +145,15 @@ def test_backends_without_a_common_block_are_refused() -> None:
         check_mixed_layouts((TURBOQUANT, FLASHINFER))
 
 
-def test_fp8_on_ampere_is_refused_in_triton_words() -> None:
+def test_fp8_on_ampere_is_served_by_flashinfer() -> None:
+    assert choose_backend(AttentionNeed(head_size=128, kv_cache_dtype="fp8", capability=(8, 0))) is FLASHINFER
+    assert choose_backend(AttentionNeed(head_size=128, kv_cache_dtype="auto", capability=(8, 0))) is FLASH_ATTN
+
+
+def test_fp8_on_volta_is_refused_in_triton_words() -> None:
     catalog = Catalog()
-    gpu = catalog.gpu("a100-sxm-80gb")
+    gpu = catalog.gpu("v100")
     engine, _ = catalog.engine("0.33")
     model = catalog.model("meta-llama/Llama-3.1-8B-Instruct")
-    with pytest.raises(LayoutRefused, match=r"\(compute capability 8\.0\); native FP8 \(fp8e4nv\) requires SM89\+"):
+    with pytest.raises(LayoutRefused, match=r"\(compute capability 7\.0\); native FP8 \(fp8e4nv\) requires SM89\+"):
         plan_kv_cache(model, Layout(gpu=gpu.id, kv_cache_dtype="fp8"), engine, gpu)

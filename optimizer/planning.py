@@ -7,7 +7,7 @@ from vllm_opt.constraints.configuration import EngineFlags
 from vllm_opt.constraints.deployment import Deployment
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.violation import Violation
-from vllm_opt.optimizer.answer import Cost, Performance, Plan
+from vllm_opt.optimizer.answer import Cost, Equation, Memory, Performance, Plan
 from vllm_opt.optimizer.binding import binding_rules
 from vllm_opt.optimizer.memory_report import memory_report
 from vllm_opt.optimizer.operating_points import Unit
@@ -101,6 +101,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(setting.model, weights.quantization, layout, flags, setting.engine)
     cost = cost_of(setting, choice, performance)
+    memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
     return Plan(
         model=setting.model.id,
         checkpoint=weights.checkpoint,
@@ -120,12 +121,24 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         env={},
         command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown),
         vllm_version=setting.engine.version,
-        memory=memory_report(setting.model, deployment.terms, flags, setting.request.confidence),
+        memory=memory,
         performance=performance,
         cost=cost,
         binding=binding_rules(deployment),
         notes=plan_notes(setting, choice),
+        equations=_equations(setting, deployment, memory, performance),
     )
+
+
+def _equations(
+    setting: SolveSetting, deployment: Deployment, memory: Memory, performance: Performance
+) -> tuple[Equation, ...]:
+    """The formulas with their numbers in, when they are asked for."""
+    if not setting.request.equations:
+        return ()
+    from vllm_opt.optimizer.equations import equations_of
+
+    return equations_of(deployment, deployment.flags, deployment.terms, memory, performance)
 
 
 def folder_to_make(setting: SolveSetting, quantization: str) -> str:

@@ -26,6 +26,14 @@ def gib(size_bytes: float, unit: str = " GiB") -> str:
     return f"{size_bytes / 2**30:,.2f}{unit}"
 
 
+def size(size_bytes: float) -> str:
+    """Return bytes in the largest unit of which there are at least a tenth: GiB, MiB or KiB."""
+    for factor, unit in ((2**30, "GiB"), (2**20, "MiB")):
+        if abs(size_bytes) >= factor / 10:
+            return f"{size_bytes / factor:,.2f} {unit}"
+    return f"{size_bytes / 2**10:,.2f} KiB"
+
+
 def count(number: float) -> str:
     """Return a whole number with thousands separators."""
     return f"{int(number):,}"
@@ -59,14 +67,14 @@ def percent(share: float) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a number with its unit, bytes as GiB."""
+    """Return a number with its unit, bytes in GiB, MiB or KiB."""
     if unit == "bytes":
-        return gib(value)
+        return size(value)
     if unit == "ms":
         return milliseconds(value)
     if unit.lower().startswith("usd"):
         return f"{dollars(value)}{unit[3:]}"
-    shown = count(value) if float(value).is_integer() else f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    shown = count(value) if float(value).is_integer() else f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{shown} {unit}".rstrip()
 
 

@@ -206,5 +206,6 @@ def test_numbers_read_well() -> None:
     assert (rate(1278.5), rate(0.125)) == ("1,278", "0.12")
     assert percent(0.894) == "89.4 %"
     assert quantity(GIB, "bytes") == "1.00 GiB"
+    assert (quantity(3 * 2**20, "bytes"), quantity(512, "bytes")) == ("3.00 MiB", "0.50 KiB")
     assert quantity(3.16, "USD/h") == "$3.16/h"
-    assert (quantity(2, "sequences"), quantity(0.5, "")) == ("2 sequences", "0.5")
+    assert (quantity(2, "sequences"), quantity(0.5, "")) == ("2 sequences", "0.50")

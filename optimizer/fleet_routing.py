@@ -51,9 +51,7 @@ class Routed:
 class Routing:
     """The routing of one workload over its columns."""
 
-    def __init__(
-        self, demand: FleetDemand, columns: Mapping[int, FleetColumn], prices: Mapping[int, int]
-    ) -> None:
+    def __init__(self, demand: FleetDemand, columns: Mapping[int, FleetColumn], prices: Mapping[int, int]) -> None:
         from ortools.linear_solver import pywraplp
 
         self.demand = demand

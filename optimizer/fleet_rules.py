@@ -115,11 +115,12 @@ def _cover(fleet: FleetModel, demand: FleetDemand, spares: int, active: Any) -> 
 
     The k largest replicas hold the least value over theta of k theta + sum n max(0, capacity - theta), and a capacity
     in use attains it. So one threshold with sum n min(capacity, theta) >= demand + k theta is exactly what is needed.
+    A replica counts for at most the whole demand: more never helps, and the linear relaxation is tighter for it.
     """
     name, needed = demand.workload, demand.units[0]
     scale = SERVED_SCALE if fleet.served else 1
     target = needed * fleet.served[name] if fleet.served else needed
-    capacity = {c: fleet.problem.columns[c].capacity[0] for c in fleet.columns_of[name]}
+    capacity = {c: min(needed, fleet.problem.columns[c].capacity[0]) for c in fleet.columns_of[name]}
 
     def within(most: int) -> Any:
         return fleet.weighted(
@@ -130,12 +131,24 @@ def _cover(fleet: FleetModel, demand: FleetDemand, spares: int, active: Any) -> 
     fleet.cp.add(within(max(capacity.values())) >= target + lost * active)
     if not spares:
         return
+    if not fleet.served:
+        _cover_evenly(fleet, needed, spares, capacity)
     chosen = []
     for threshold in sorted(set(capacity.values())):
         this = fleet.cp.new_bool_var("")
         chosen.append(this)
         fleet.cp.add(within(threshold) >= target + scale * spares * threshold).only_enforce_if(this)
     fleet.cp.add(fleet.sum(chosen) == active)
+
+
+def _cover_evenly(fleet: FleetModel, needed: int, spares: int, capacity: dict[int, int]) -> None:
+    """Add the row sum n c / (D + k c) >= 1, which is implied and makes the linear relaxation tight.
+
+    With M the largest capacity in use, sum n c >= D + k M, and c / (D + k c) >= c / (D + k M) because c <= M.
+    """
+    whole = 10**6
+    share = {c: -(-cap * whole // (needed + spares * cap)) for c, cap in capacity.items()}
+    fleet.cp.add(fleet.weighted((var, weight) for c, weight in share.items() for var in fleet.of_column[c]) >= whole)
 
 
 def _keep_idle(fleet: FleetModel, columns: tuple[int, ...], spares: int) -> None:

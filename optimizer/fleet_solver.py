@@ -8,6 +8,7 @@ from typing import Any
 
 from vllm_opt.optimizer.fleet_check import Parts, fleet_violations
 from vllm_opt.optimizer.fleet_model import FleetModel
+from vllm_opt.optimizer.fleet_neighbourhood import FIRST_COLUMNS, Restricted, neighbourhoods, promising, reduced_costs
 from vllm_opt.optimizer.fleet_outcome import (
     Bound,
     FleetOptions,
@@ -20,6 +21,11 @@ from vllm_opt.optimizer.fleet_outcome import (
 from vllm_opt.optimizer.fleet_problem import SERVED_SCALE, FleetProblem, FleetSolution
 from vllm_opt.optimizer.fleet_routing import Routing, RoutingCut, exact_parts, served_parts
 
+LARGE = 300
+"""(column, offer) pairs from which on good fleets are looked for before the proof"""
+FULL_SHARE = 0.45
+"""share of the time that a large full model gets before its best fleet is polished"""
+MOST_ROUNDS = 1000
 COARSE_GAP = 0.001
 """gap of the searches between routing cuts"""
 
@@ -108,7 +114,8 @@ class FleetSolver:
         parameters.interleave_search = self.options.workers > 1  # the same answer whatever the threads' timing
         parameters.random_seed = self.options.seed
         parameters.relative_gap_limit = gap
-        parameters.cp_model_probing_level = 0
+        parameters.cp_model_probing_level = 0  # nearly all of its time would go there
+        parameters.linearization_level = 2
         names: dict[Any, Status] = {
             cp_model.OPTIMAL: "optimal", cp_model.FEASIBLE: "feasible", cp_model.INFEASIBLE: "infeasible",
         }  # fmt: skip
@@ -117,17 +124,20 @@ class FleetSolver:
     def _one(self, name: str, seconds: float) -> tuple[Status, Bound | None]:
         """Solve one objective to its optimum or the asked gap, or until time is up.
 
-        Inside, every objective is counted so that smaller is better. The master's bound holds for the whole problem,
-        because cuts only ever remove fleets that cannot route their traffic.
+        Inside, every objective is counted so that smaller is better. The bound of the full model holds for the whole
+        problem, because cuts only ever remove fleets that cannot route their traffic.
         """
         maximise = self.model.minimise_or_maximise(name)
         sign, limit, end = -1 if maximise else 1, -math.inf, time.monotonic() + seconds
         gap = max(self.options.relative_gap, COARSE_GAP if self.routings else 0.0)
-        best = self.best
+        large = len(self.problem.pairs) > LARGE and not maximise
+        prices = reduced_costs(self.model) if large else {}
+        best = self._early(name, prices, seconds) if large else self.best
+        share = FULL_SHARE if large else 1.0
         while True:
             if best is not None:
                 self.model.hint(best.fleet)
-            status, solver = self._search(self.model, end - time.monotonic(), gap)
+            status, solver = self._search(self.model, min(end - time.monotonic(), share * seconds), gap)
             if status == "infeasible" and best is None:
                 return status, None
             if status in ("infeasible", "unknown"):
@@ -135,11 +145,13 @@ class FleetSolver:
             limit = max(limit, sign * solver.best_objective_bound)
             fleet = self.model.solution(solver)
             lacking = self._lacking(fleet)
-            best = self._best_of(
-                best, self._repaired(name, fleet, lacking) if lacking else self._found(fleet), name, sign
-            )
+            other = self._repaired(name, fleet, lacking) if lacking else self._found(fleet)
+            best = self._best_of(best, other, name, sign)
             value = math.inf if best is None else sign * self._value(name, best.fleet)
             if value - limit <= self.options.relative_gap * abs(value) + 0.5 or time.monotonic() > end:
+                break
+            if large and best is not None and not lacking:
+                best = self._polished(name, prices, best, limit, end)
                 break
             if not lacking and gap <= self.options.relative_gap:
                 break
@@ -148,9 +160,54 @@ class FleetSolver:
             return "unknown", None
         self.best, value = best, self._value(name, best.fleet)
         proven = sign * value - limit < 0.5
-        bound = Bound(name, value, value if proven else sign * limit, proven)
         self.fixed.append((name, value))
-        return ("optimal" if proven else "feasible"), bound
+        return ("optimal" if proven else "feasible"), Bound(name, value, value if proven else sign * limit, proven)
+
+    def _early(self, name: str, prices: dict[int, float], seconds: float) -> Found | None:
+        """Solve the fleet over its most promising columns."""
+        best = self.best
+        for count in FIRST_COLUMNS:
+            columns = promising(self.problem, prices, count, self._always(best))
+            best = self._restricted(name, columns, best, min(self._left(), seconds / 10), COARSE_GAP)
+        return best
+
+    def _polished(self, name: str, prices: dict[int, float], best: Found, limit: float, end: float) -> Found:
+        """Search neighbourhoods of the best fleet until it is close enough to the bound, or time is up."""
+        rounds = 0
+        while time.monotonic() < end and rounds < MOST_ROUNDS:
+            rounds += 1
+            columns = next(neighbourhoods(self.problem, prices, best.fleet, self._always(None), self._seed(rounds)))
+            best = self._restricted(name, columns, best, min(end - time.monotonic(), 1.0), COARSE_GAP / 2) or best
+            value = self._value(name, best.fleet)
+            if value - limit <= self.options.relative_gap * abs(value) + 0.5:
+                break
+        return best
+
+    def _seed(self, rounds: int) -> int:
+        return self.options.seed * MOST_ROUNDS + rounds
+
+    def _always(self, best: Found | None) -> set[int]:
+        routed = {c for name in self.routings for c in self.model.columns_of[name]}
+        return routed | ({c for c, _, _ in best.fleet.replicas} if best else set())
+
+    def _restricted(
+        self, name: str, columns: list[int], best: Found | None, seconds: float, gap: float
+    ) -> Found | None:
+        restricted = Restricted(self.problem, columns, self.dropped)
+        for cut in self.cuts:
+            restricted.add_cut(cut)
+        for was, value in self.fixed:
+            restricted.model.keep(was, value)
+        restricted.model.minimise_or_maximise(name)
+        if best is not None:
+            restricted.hint(best.fleet)
+        status, solver = self._search(restricted.model, seconds, gap)
+        if status not in ("optimal", "feasible"):
+            return best
+        fleet = restricted.solution(solver)
+        lacking = self._lacking(fleet)
+        other = self._repaired(name, fleet, lacking) if lacking else self._found(fleet)
+        return self._best_of(best, other, name, 1)
 
     def _value(self, name: str, fleet: FleetSolution) -> int:
         return objective_value(self.problem, fleet, name)

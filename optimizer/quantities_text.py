@@ -8,6 +8,7 @@ from vllm_opt.profiles.printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from vllm_opt.optimizer.screen import Screen
 
@@ -74,14 +75,12 @@ def quantity(value: float, unit: str) -> str:
         return milliseconds(value)
     if unit.lower().startswith("usd"):
         return f"{dollars(value)}{unit[3:]}"
-    shown = count(value) if float(value).is_integer() else f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+    shown = count(value) if float(value).is_integer() else f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{shown} {unit}".rstrip()
 
 
-def table_of(
-    headings: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], screen: "Screen", title: str | None = None
-) -> "Table":
-    """Build a table with a line under its head; every cell is plain text, whatever it holds.
+def table_of(headings: Sequence[tuple[str, str]], rows: Sequence[Sequence["str | Text"]], screen: "Screen") -> "Table":
+    """Build a table with a line under its head; every string is plain text, whatever it holds.
 
     A column of short cells keeps its width and breaks its heading instead; columns of sentences share what is left.
     """
@@ -90,9 +89,10 @@ def table_of(
     from rich.text import Text
 
     frame = box.SIMPLE_HEAD if screen.unicode else box.ASCII2
-    table = Table(box=frame, title=title, title_justify="left", pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=frame, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    lines = [[Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
     longest = [
-        max((len(cell) for cell in (*heading.split(), *(row[index] for row in rows))), default=0)
+        max((len(cell) for cell in (*heading.split(), *(line[index] for line in lines))), default=0)
         for index, (heading, _) in enumerate(headings)
     ]
     whole = whole_columns(longest, screen.width)
@@ -100,8 +100,8 @@ def table_of(
         words = broken(heading, longest[index]) if index in whole else heading
         justify: Literal["left", "right"] = "right" if side == "right" else "left"
         table.add_column(Text(words), justify=justify, overflow="fold", no_wrap=index in whole)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+    for line in lines:
+        table.add_row(*line)
     return table
 
 

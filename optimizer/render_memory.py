@@ -34,9 +34,14 @@ def memory_section(memory: Memory, screen: Screen) -> list["RenderableType"]:
         bar.append(marks[part.key] * width, style=STYLES[part.key])
     bar.append("]")
     legend = table_of(
-        [("", "left"), ("part", "left"), ("GiB", "right"), ("of the GPU", "right")],
+        [("", "left"), ("part", "left"), ("GiB", "right"), ("share", "right")],
         [
-            [marks[part.key], part.words, gib(part.size_bytes, ""), percent(part.size_bytes / memory.gpu_total_bytes)]
+            [
+                Text(marks[part.key], style=STYLES[part.key]),
+                part.words,
+                gib(part.size_bytes, ""),
+                percent(part.size_bytes / memory.gpu_total_bytes),
+            ]
             for part in parts
             if part.size_bytes
         ],

@@ -27,7 +27,8 @@ def communication(work: ModelWork, layout: Layout, gpu: GpuProfile, constants: L
     if layout.nodes > 1 and layout.pipeline_parallel_size < layout.nodes:
         link = constants.collectives["ethernet"]
     token_bytes, fixed_s, token_s = 2.0 * work.hidden_size, 0.0, 0.0
-    slowdown = 1.0 if constants.has_switch(gpu) else shared.pcie_collective_factor
+    slowdown = constants.gpu_constants(gpu).collective_factor
+    slowdown *= 1.0 if constants.has_switch(gpu) else shared.pcie_collective_factor
     if ranks > 1:
         alpha, bytes_per_s = collective_of(link, ranks)
         fixed_s += 2 * work.layers * alpha * shared.collective_latency_factor

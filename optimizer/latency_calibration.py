@@ -2,9 +2,10 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vllm_opt.constraints.latency_coefficients import effective_path
 from vllm_opt.constraints.step_time import Numbers
@@ -13,16 +14,22 @@ from vllm_opt.optimizer.latency_parameters import controlled_gpus
 from vllm_opt.optimizer.latency_replay import Replay, log_errors
 from vllm_opt.profiles.latency_constants import CalibrationCell, GpuConstants, LatencyConstants, PathFactor, Spread
 
-LEAST_CELL_POINTS = 3
-SHRINKAGE_POINTS = 4.0
-"""A cell of n points moves n / (n + 4) of the way from 1 to its median residual."""
+LEAST_CELL_POINTS = 2
+SHRINKAGE_POINTS = 1.5
+"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual: cells differ by about as much as the
+points inside one."""
 NORMAL_90 = 1.6449
 """Two-sided 90 % of a normal distribution, in standard deviations."""
 SPREAD_POINTS = 10.0
 """A SKU's own spread counts n / (n + 10), the spread of all SKUs the rest."""
 LEAST_SPREAD = 0.04
+UNKNOWN_CELL_SPREAD = Spread(tpot=0.15, ttft=0.3, throughput=0.15)
+"""Inside a cell of a SKU without held-back points."""
 TRUSTED_IN_CELLS = (*CONTROLLED_SOURCES, "cloudrift", "millstone-mi300x")
 """Sources that may form cells on SKUs with controlled points; the others ran 2024 stacks there."""
+
+
+Rows = Numbers | NDArray[np.bool_] | slice
 
 
 def step_errors(errors: dict[str, Numbers]) -> Numbers:
@@ -31,8 +38,8 @@ def step_errors(errors: dict[str, Numbers]) -> Numbers:
     return np.where(np.isfinite(best), best, -errors["throughput"])
 
 
-def cells_of(replay: Replay, constants: LatencyConstants, common: Spread) -> tuple[CalibrationCell, ...]:
-    """One cell per (model, SKU, path) with enough points, shrunk towards 1; `common` is the spread of all cells."""
+def cells_of(replay: Replay, constants: LatencyConstants, spreads: dict[str, Spread]) -> tuple[CalibrationCell, ...]:
+    """One cell per (model, SKU, path) with enough points, shrunk towards 1; `spreads` holds each SKU's."""
     errors = log_errors(replay, replay.predict(constants))
     step, groups = step_errors(errors), defaultdict(list)
     controlled = controlled_gpus(replay.observations)
@@ -50,8 +57,6 @@ def cells_of(replay: Replay, constants: LatencyConstants, common: Spread) -> tup
         prefill = errors["ttft"][rows] - moved
         prefill = prefill[np.isfinite(prefill)]
         extra = shrunk_median(prefill) if prefill.size >= LEAST_CELL_POINTS else 0.0
-        left = {"tpot": errors["tpot"] - moved, "ttft": errors["ttft"] - moved - extra}
-        left |= {"throughput": errors["throughput"] + moved, "e2e": errors["e2e"] - moved}
         found.append(
             CalibrationCell(
                 model=model,
@@ -60,7 +65,7 @@ def cells_of(replay: Replay, constants: LatencyConstants, common: Spread) -> tup
                 step_factor=round(math.exp(moved), 4),
                 prefill_factor=round(math.exp(extra), 4),
                 points=len(rows),
-                spread=blended(spread_from(left, rows), common, len(rows)),
+                spread=spreads.get(gpu, UNKNOWN_CELL_SPREAD),
             )
         )
     return tuple(found)
@@ -77,7 +82,7 @@ def robust_sigma(errors: Numbers) -> float:
     return float(np.quantile(finite, 0.9)) / NORMAL_90 if finite.size else math.nan
 
 
-def spread_from(errors: dict[str, Numbers], rows: Numbers | Sequence[int] | slice) -> Spread:
+def spread_from(errors: dict[str, Numbers], rows: Rows) -> Spread:
     """Spread of each metric over some rows; a metric without points takes that of step time."""
     step = robust_sigma(step_errors(errors)[rows])
     by_metric = [robust_sigma(errors[metric][rows]) for metric in ("tpot", "ttft", "throughput")]
@@ -101,6 +106,29 @@ def blended(own: Spread, common: Spread, points: int) -> Spread:
     )
 
 
+def spreads_by_gpu(replay: Replay, errors: dict[str, Numbers]) -> dict[str, Spread]:
+    """Each SKU's spread, pulled towards that of all SKUs with, or without, controlled points."""
+    names = np.array([one.gpu for one in replay.observations])
+    modern = np.isin(names, sorted(controlled_gpus(replay.observations)))
+    found = {}
+    for group in (modern, ~modern):
+        if not group.any():
+            continue
+        common = spread_from(errors, group)
+        for gpu in dict.fromkeys(names[group].tolist()):
+            rows = names == gpu
+            found[gpu] = blended(spread_from(errors, rows), common, int(rows.sum()))
+    return found
+
+
+def with_cell_spreads(constants: LatencyConstants, spreads: dict[str, Spread]) -> LatencyConstants:
+    """The constants with each cell's spread replaced by its SKU's."""
+    cells = tuple(
+        cell.model_copy(update={"spread": spreads.get(cell.gpu, UNKNOWN_CELL_SPREAD)}) for cell in constants.cells
+    )
+    return constants.model_copy(update={"cells": cells})
+
+
 def class_of(replay: Replay, gpu: str) -> str:
     """Fallback class of a SKU."""
     profile = replay.catalog.gpu(gpu)
@@ -114,12 +142,17 @@ def fallback_gpus(
 ) -> dict[str, GpuConstants]:
     """Constants for SKUs that were never measured: the class's mean, `slow` standard deviations to the slow side.
 
-    A class with fewer than three measured SKUs takes its few and all others together.
+    SKUs with controlled points go before those known from 2024 stacks alone. A class with fewer than three measured
+    SKUs takes its few and all others together.
     """
+    controlled = controlled_gpus(replay.observations)
     measured = list(dict.fromkeys(one.gpu for one in replay.observations))
+    paths = sorted({path for own in constants.gpus.values() for path in own.paths})
     result = {}
     for name in ("nvidia", "nvidia_pcie", "amd", "intel"):
         members = [gpu for gpu in measured if class_of(replay, gpu) == name]
+        modern = [gpu for gpu in members if gpu in controlled]
+        members = modern if len(modern) >= 3 else members
         chosen = members if len(members) >= 3 else [*members, *measured] if name != "nvidia" else measured
         em, ec, overhead = (
             slow_side([getattr(constants.gpus[gpu], field) for gpu in chosen], sign * slow)
@@ -131,7 +164,7 @@ def fallback_gpus(
             overhead_factor=overhead,
             basis="datasheet",
             spread=spread,
-            paths={path: PathFactor() for path in ("bf16",)},
+            paths=dict.fromkeys(paths, PathFactor()),
             source=f"{len(members)} measured SKUs of the class, {slow:g} standard deviations to the slow side",
         )
     return result

@@ -19,10 +19,10 @@ from vllm_opt.optimizer.latency_calibration import (
     fallback_gpus,
     robust_sigma,
     spread_from,
+    spreads_by_gpu,
     step_errors,
 )
 from vllm_opt.optimizer.latency_measurements import observations, read_rows
-from vllm_opt.optimizer.latency_observation import CONTROLLED_SOURCES
 from vllm_opt.optimizer.latency_regression import Fit, fit
 from vllm_opt.optimizer.latency_replay import METRICS, Nouns, Replay, log_errors, usable
 from vllm_opt.optimizer.latency_report import INTRODUCTION, closing, left_out_tables, unseen_tables
@@ -72,12 +72,11 @@ def finished(replay: Replay, fitted: Fit, unseen: Held, models: list[Held], gpus
         here = spread_from(errors, rows)
         grown = Spread(tpot=here.tpot * growth, ttft=here.ttft * growth, throughput=here.throughput * growth)
         table[gpu] = own.model_copy(update={"spread": blended(grown, left_out, int(rows.sum()))})
-    controlled = np.array([one.source in CONTROLLED_SOURCES for one in unseen.replay.observations])
     slowdown = min(MOST_SLOWDOWN, float(np.exp(robust_sigma(step_errors(joined(gpus))))))
     return constants.model_copy(
         update={
             "gpus": table,
-            "cells": cells_of(replay, constants, spread_from(unseen.errors, controlled)),
+            "cells": cells_of(replay, constants, spreads_by_gpu(unseen.replay, unseen.errors)),
             "fallback_gpus": fallback_gpus(replay, constants, unknown, slow=SLOW_DEVIATIONS),
             "unseen_path_slowdown": round(slowdown, 3),
             "source": "fitted by vllm_opt.optimizer.latency_fit on published measurements; docs/latency-accuracy.md",

@@ -96,8 +96,8 @@ def parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
         few = int(here.sum()) < 20
         found.append(own("memory_efficiency", gpu, entry, 0.35 if few else 0.2, here))
         found.append(own("compute_efficiency", gpu, entry, 0.35, here))
-        if gpu not in controlled:
-            found.append(own("overhead_factor", gpu, entry, 0.5, here))
+        found.append(own("overhead_factor", gpu, entry, 0.15 if gpu in controlled else 0.5, here))
+        found.append(own("collective_factor", gpu, entry, 0.3, here))
         found.extend(path_parameters(gpu, entry, here, paths))
     for path in sorted(set(paths) - {"bf16"}):
         for name, spread in (("compute_factor", 0.4), ("memory_factor", 0.25), ("expert_compute_factor", 0.5)):

@@ -7,16 +7,20 @@ import numpy as np
 
 from vllm_opt.constraints.latency_spread import Metric, quantile_of, spread_for
 from vllm_opt.constraints.step_time import Numbers
-from vllm_opt.optimizer.latency_calibration import cells_of, fallback_gpus
+from vllm_opt.optimizer.latency_calibration import (
+    UNKNOWN_CELL_SPREAD,
+    cells_of,
+    fallback_gpus,
+    spreads_by_gpu,
+    with_cell_spreads,
+)
 from vllm_opt.optimizer.latency_observation import CONTROLLED_SOURCES, Observation
 from vllm_opt.optimizer.latency_regression import Fit, fit
-from vllm_opt.optimizer.latency_replay import Replay, log_errors, share_of
-from vllm_opt.profiles.latency_constants import LatencyConstants, PathFactor, Spread
+from vllm_opt.optimizer.latency_replay import METRICS, Replay, log_errors, share_of
+from vllm_opt.profiles.latency_constants import LatencyConstants, PathFactor
 
 REFIT_ROUNDS = 5
 LEAST_POINTS = 15
-CELL_SPREAD = Spread(tpot=0.1, ttft=0.2, throughput=0.1)
-"""First guess of the spread inside cells; the report's own figure replaces it."""
 LIMITS_MS = (8.0, 12.0, 20.0, 30.0, 50.0, 80.0)
 
 
@@ -44,7 +48,7 @@ def unseen_configurations(base: LatencyConstants, replay: Replay, start: Fit) ->
     hidden = np.array([one.held_out for one in replay.observations])
     train, test = share_of(replay, ~hidden), share_of(replay, hidden)
     constants = fit(base, train, start=start, rounds=10).constants
-    with_cells = constants.model_copy(update={"cells": cells_of(train, constants, CELL_SPREAD)})
+    with_cells = constants.model_copy(update={"cells": cells_of(train, constants, {})})
     plain = log_errors(test, test.predict(with_cells, calibrated=False))
     calibrated = log_errors(test, test.predict(with_cells, calibrated=True))
     label = "unseen configurations"
@@ -79,7 +83,7 @@ def left_out_gpus(base: LatencyConstants, replay: Replay, start: Fit, slow: floa
         constants = fit(base.model_copy(update={"gpus": rest}), others, start=start, rounds=REFIT_ROUNDS).constants
         paths = {"paths": {name: PathFactor() for name in start.constants.gpus[gpu].paths}}
         for deviations, results in ((0.0, central), (slow, biased)):
-            fallback = fallback_gpus(others, constants, CELL_SPREAD, slow=deviations)
+            fallback = fallback_gpus(others, constants, UNKNOWN_CELL_SPREAD, slow=deviations)
             known = {name: value.model_copy(update=paths) for name, value in fallback.items()}
             predicted = test.predict(constants.model_copy(update={"fallback_gpus": known}))
             results.append(Held(gpu, test, log_errors(test, predicted)))
@@ -87,19 +91,27 @@ def left_out_gpus(base: LatencyConstants, replay: Replay, start: Fit, slow: floa
 
 
 def coverage_by_point(held: Held, constants: LatencyConstants, confidence: float = 0.9) -> dict[str, dict[str, float]]:
-    """Share of unseen points inside the interval that the product would show for each."""
-    c = held.replay.coefficients(constants, calibrated=True)
-    controlled = np.array([one.source in CONTROLLED_SOURCES for one in held.replay.observations])
-    found: dict[str, dict[str, float]] = {}
-    for name, rows in (("controlled sources", controlled), ("other sources", ~controlled)):
-        found[name] = {}
-        metrics: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
+    """Share of unseen points inside the interval that the product shows for each; 2-fold.
+
+    The spread inside cells comes from one half of the unseen configurations, the count from the other.
+    """
+    inside: dict[tuple[str, str], list[Numbers]] = defaultdict(list)
+    first = np.array([sum(one.configuration.encode()) % 2 == 0 for one in held.replay.observations])
+    metrics: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
+    for mask in (first, ~first):
+        learned = spreads_by_gpu(share_of(held.replay, mask), {name: held.errors[name][mask] for name in METRICS})
+        test = share_of(held.replay, ~mask)
+        c = test.coefficients(with_cell_spreads(constants, learned), calibrated=True)
+        controlled = np.array([one.source in CONTROLLED_SOURCES for one in test.observations])
         for metric in metrics:
-            width = quantile_of((1 + confidence) / 2) * spread_for(c, metric)[rows]
-            errors = held.errors[metric][rows]
-            known = np.isfinite(errors)
-            found[name][metric] = float(np.mean(np.abs(errors[known]) <= width[known]))
-    return found
+            errors = held.errors[metric][~mask]
+            hit = np.abs(errors) <= quantile_of((1 + confidence) / 2) * spread_for(c, metric)
+            for name, rows in (("controlled sources", controlled), ("other sources", ~controlled)):
+                inside[name, metric].append(hit[rows & np.isfinite(errors)])
+    return {
+        name: {metric: float(np.mean(np.concatenate(inside[name, metric]))) for metric in metrics}
+        for name in ("controlled sources", "other sources")
+    }
 
 
 @dataclass(frozen=True)
@@ -132,12 +144,23 @@ def choices(replay: Replay, constants: LatencyConstants) -> Choices:
 def one_choice(
     points: list[Observation], predicted: dict[str, Numbers], rows: list[int], limit: float
 ) -> tuple[float, bool] | None:
-    """(regret, limit broken by more than 10 %), or None when there is nothing to choose."""
-    gpus = np.array([one.tensor_parallel_size for one in points])
-    tpot = np.array([one.measured["tpot"] for one in points])
-    rate = np.array([one.measured["throughput"] for one in points]) / gpus
-    allowed, believed = tpot <= limit, predicted["tpot"][rows] <= limit
-    if len(points) < 3 or not allowed.any() or not believed.any():
+    """(regret, limit broken by more than 10 %), or None when there is nothing to choose.
+
+    Repeats of one configuration count once, by their medians.
+    """
+    repeats: dict[str, list[int]] = defaultdict(list)
+    for position, one in enumerate(points):
+        repeats[one.configuration].append(position)
+    kept = [positions[0] for positions in repeats.values()]
+    gpus = np.array([points[position].tensor_parallel_size for position in kept])
+    tpot, rate = (
+        np.array([np.median([points[position].measured[name] for position in same]) for same in repeats.values()])
+        for name in ("tpot", "throughput")
+    )
+    order = np.array(rows)[kept]
+    allowed, believed = tpot <= limit, predicted["tpot"][order] <= limit
+    if len(kept) < 3 or not allowed.any() or not believed.any():
         return None
-    picked = int(np.argmax(np.where(believed, predicted["throughput"][rows] / gpus, -np.inf)))
-    return max(0.0, 1 - rate[picked] / rate[allowed].max()), bool(tpot[picked] > 1.1 * limit)
+    picked = int(np.argmax(np.where(believed, predicted["throughput"][order] / gpus, -np.inf)))
+    best = (rate / gpus)[allowed].max()
+    return max(0.0, 1 - rate[picked] / gpus[picked] / best), bool(tpot[picked] > 1.1 * limit)

@@ -70,6 +70,7 @@ class GpuConstants(Noun):
     memory_efficiency: float = Field(gt=0, description="em: share of the memory bandwidth that weight reads reach")
     compute_efficiency: float = Field(gt=0, description="ec: share of the dense 16-bit peak that matrix products reach")
     overhead_factor: float = Field(1.0, gt=0, description="multiplies fixed layer and step time")
+    collective_factor: float = Field(1.0, gt=0, description="multiplies the time of all-reduces")
     basis: LatencyBasis
     spread: Spread
     paths: dict[str, PathFactor] = Field({}, description="kernel paths that this SKU was measured with")

@@ -90,9 +90,11 @@ def table_of(headings: Sequence[tuple[str, str]], rows: Sequence[Sequence["str |
 
     frame = box.SIMPLE_HEAD if screen.unicode else box.ASCII2
     table = Table(box=frame, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    lines = [[Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    lines: list[list[Text]] = [
+        [Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows
+    ]
     longest = [
-        max((len(cell) for cell in (*heading.split(), *(line[index] for line in lines))), default=0)
+        max([*map(len, heading.split()), *(len(line[index]) for line in lines)], default=0)
         for index, (heading, _) in enumerate(headings)
     ]
     whole = whole_columns(longest, screen.width)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from vllm_opt.optimizer.render_yaml import as_yaml
-from vllm_opt.optimizer.server_spec import PORT, ServerSpec
+from vllm_opt.optimizer.server_spec import MODEL_FOLDER, PORT, ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
 
@@ -32,6 +32,8 @@ def _header(spec: ServerSpec, here: int, hosts: int) -> list[str]:
     if hosts > 1:
         lines.append(f"{spec.replicas} servers need {hosts} hosts: start this file, {here} servers, on each of them;")
         lines.append(f"on the last one only {spec.replicas - here * (hosts - 1)}.")
+    if spec.local_model is not None:
+        lines.append(f"The model is the folder {spec.local_model} beside this file.")
     if spec.gpu.vendor == "amd":
         lines.append("Where this release has no such image, use a rocm/vllm image of the same vLLM version.")
     return lines
@@ -47,11 +49,11 @@ def _service(spec: ServerSpec, index: int) -> dict[str, Any]:
     environment = {"HF_TOKEN": "${HF_TOKEN:-}", **{name: _literal(value) for name, value in spec.env.items()}}
     service: dict[str, Any] = {
         "image": spec.image,
-        "entrypoint": [_literal(word) for word in spec.command[:2]],
-        "command": [_literal(word) for word in spec.command[2:]],
+        "entrypoint": [_literal(word) for word in spec.container_command[:2]],
+        "command": [_literal(word) for word in spec.container_command[2:]],
         "environment": environment,
         "ports": [f"{PORT + index}:{PORT}"],
-        "volumes": ["huggingface:/root/.cache/huggingface"],
+        "volumes": ["huggingface:/root/.cache/huggingface", *_model_volume(spec)],
         "shm_size": f"{spec.shared_memory_gib}gb",
         "restart": "unless-stopped",
     }
@@ -63,6 +65,10 @@ def _service(spec: ServerSpec, index: int) -> dict[str, Any]:
         device = {"driver": "nvidia", "device_ids": ids, "capabilities": ["gpu"]}
         service["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
     return service
+
+
+def _model_volume(spec: ServerSpec) -> list[str]:
+    return [] if spec.local_model is None else [f"{_literal(spec.local_model)}:{MODEL_FOLDER}:ro"]
 
 
 def _literal(word: str) -> str:

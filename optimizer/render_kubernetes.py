@@ -3,7 +3,7 @@
 from typing import Any
 
 from vllm_opt.optimizer.render_yaml import as_yaml
-from vllm_opt.optimizer.server_spec import PORT, ServerSpec
+from vllm_opt.optimizer.server_spec import MODEL_FOLDER, PORT, ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
 
@@ -24,6 +24,8 @@ def kubernetes_manifests(spec: ServerSpec) -> str:
         )
     body = as_yaml(_deployment(spec), _service(spec))
     head = [spec.summary, f"Put each pod on a node with {spec.gpu.name}; a gated model needs the secret 'hf-token'."]
+    if spec.local_model is not None:
+        head.append(f"The volume claim '{spec.name}-model' has to hold the folder {spec.local_model}.")
     return "\n".join([*(f"# {printable(line)}" for line in head), body])
 
 
@@ -43,12 +45,14 @@ def _deployment(spec: ServerSpec) -> dict[str, Any]:
 
 
 def _pod(spec: ServerSpec) -> dict[str, Any]:
+    claim = {"claimName": f"{spec.name}-model", "readOnly": True}
     shared_memory = {"medium": "Memory", "sizeLimit": f"{spec.shared_memory_gib}Gi"}
     return {
         "containers": [_container(spec)],
         "volumes": [
             {"name": "shared-memory", "emptyDir": shared_memory},
             {"name": "huggingface", "emptyDir": {}},
+            *([] if spec.local_model is None else [{"name": "model", "persistentVolumeClaim": claim}]),
         ],
     }
 
@@ -60,8 +64,8 @@ def _container(spec: ServerSpec) -> dict[str, Any]:
     return {
         "name": "vllm",
         "image": spec.image,
-        "command": list(spec.command[:2]),
-        "args": [word.replace("$(", "$$(") for word in spec.command[2:]],
+        "command": list(spec.container_command[:2]),
+        "args": [word.replace("$(", "$$(") for word in spec.container_command[2:]],
         "env": [
             {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": token}},
             *({"name": name, "value": value} for name, value in spec.env.items()),
@@ -74,6 +78,7 @@ def _container(spec: ServerSpec) -> dict[str, Any]:
         "volumeMounts": [
             {"name": "shared-memory", "mountPath": "/dev/shm"},
             {"name": "huggingface", "mountPath": "/root/.cache/huggingface"},
+            *([] if spec.local_model is None else [{"name": "model", "mountPath": MODEL_FOLDER, "readOnly": True}]),
         ],
     }
 

@@ -9,6 +9,8 @@ from vllm_opt.profiles.gpu import GpuProfile
 
 CUDA_IMAGE, ROCM_IMAGE = "vllm/vllm-openai", "vllm/vllm-openai-rocm"
 PORT = 8000
+MODEL_FOLDER = "/model"
+"""Where a container finds a model that is a folder of the host."""
 SHARED_MEMORY_GIB_PER_GPU = 2
 """Tensor-parallel workers exchange data in /dev/shm, which containers limit to 64 MiB."""
 
@@ -31,6 +33,19 @@ class ServerSpec:
         model = self.command[2].rstrip("/").rsplit("/", 1)[-1]
         plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:45].strip("-")
         return f"vllm-{plain}" if plain else "vllm"
+
+    @property
+    def local_model(self) -> str | None:
+        """The folder that holds the model, when it is a path and not an id of the Hugging Face hub."""
+        model = self.command[2]
+        return model if model.startswith((".", "/", "~")) else None
+
+    @property
+    def container_command(self) -> tuple[str, ...]:
+        """The command as a container runs it: a folder of the host is mounted elsewhere."""
+        if self.local_model is None:
+            return self.command
+        return (*self.command[:2], MODEL_FOLDER, *self.command[3:])
 
     @property
     def image(self) -> str:

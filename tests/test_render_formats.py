@@ -138,6 +138,20 @@ def test_kubernetes_has_one_pod_per_replica_and_a_service() -> None:
     assert "&id" not in text
 
 
+def test_a_model_that_is_a_folder_is_mounted() -> None:
+    local = spec(command="vllm serve ./Llama-w4a16 --max-model-len 8192", replicas=1, gpu_count=1)
+    service = yaml.safe_load(compose_file(local))["services"]["vllm-llama-w4a16"]
+    assert service["command"] == ["/model", "--max-model-len", "8192"]
+    assert "./Llama-w4a16:/model:ro" in service["volumes"]
+    pod = next(yaml.safe_load_all(kubernetes_manifests(local)))["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"][0] == "/model"
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts["model"] == "/model"
+    claims = [volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if volume["name"] == "model"]
+    assert claims == ["vllm-llama-w4a16-model"]
+    assert dict(word.split("=", 1) for word in shlex.split(env_file(local)))["MODEL"] == "./Llama-w4a16"
+
+
 @pytest.mark.parametrize("write", [compose_file, kubernetes_manifests])
 def test_a_server_that_spans_nodes_cannot_be_one_pod(write: object) -> None:
     with pytest.raises(InvalidRequest, match="spans 2 nodes"):

@@ -28,6 +28,7 @@ from vllm_opt.optimizer.cli_options import (
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.answer import Estimate
+    from vllm_opt.profiles.catalog import Catalog
 
 
 def toggle(name: str, help: str) -> Callable[[Any], Any]:
@@ -91,10 +92,10 @@ def estimate_command(context: click.Context, /, **options: Any) -> int:
     return 0 if estimate.fits else 1
 
 
-def _estimate(request: Any) -> "Estimate":
+def _estimate(request: Any, catalog: "Catalog | None" = None) -> "Estimate":
     from vllm_opt.optimizer.estimation import estimate
 
-    return estimate(request)
+    return estimate(request, catalog)
 
 
 def _show(estimate: "Estimate", format_name: str, output: str | None) -> None:

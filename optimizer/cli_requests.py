@@ -13,13 +13,16 @@ from click.core import ParameterSource
 from vllm_opt.optimizer.cli_options import typed
 from vllm_opt.optimizer.cli_output import write_answer, write_standard_output
 from vllm_opt.optimizer.render_json import as_json_line
+from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
 
 LONGEST_LINE_BYTES = 2**20
 PROGRAM_FAULT = 70
+Answering = Callable[[Any, Catalog], Any]
+"""`solve` or `estimate`: a request and the catalogue that all requests with the same files share."""
 
 
-def answer_file(context: click.Context, request_type: Any, answer: Callable[[Any], Any]) -> int:
+def answer_file(context: click.Context, request_type: Any, answer: Answering) -> int:
     """Answer every line of the file named by `--requests`; options on the command line are defaults for each.
 
     Returns 2 when any line was bad input, else 0: a line whose request is infeasible or does not fit was answered.
@@ -31,9 +34,16 @@ def answer_file(context: click.Context, request_type: Any, answer: Callable[[Any
     defaults = typed(context, request_type.model_fields)
     output = context.params["output"]
     answered, code = [], 0
+    catalogs: dict[tuple[str | None, str | None], Catalog] = {}
+
+    def answer_with_catalog(request: Any) -> Any:
+        files = request.gpu_file, request.prices
+        catalog = catalogs.setdefault(files, Catalog(gpu_file=files[0], prices_file=files[1]))
+        return answer(request, catalog)
+
     with _opened(context.params["requests"]) as stream:
         for line_number, line in _lines(stream):
-            document, line_code = _answer_line(line, line_number, defaults, request_type, answer)
+            document, line_code = _answer_line(line, line_number, defaults, request_type, answer_with_catalog)
             code = max(code, line_code)
             if output is None or output == "-":
                 write_standard_output(as_json_line(document) + "\n")

@@ -29,6 +29,7 @@ from vllm_opt.optimizer.cli_options import (
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.answer import Answer
+    from vllm_opt.profiles.catalog import Catalog
 
 EXIT_CODES = {"optimal": 0, "feasible": 0, "infeasible": 1, "unknown": 3}
 """Status of an answer -> exit code."""
@@ -88,10 +89,10 @@ def solve_command(context: click.Context, /, **options: Any) -> int:
     return EXIT_CODES[answer.status]
 
 
-def _solve(request: Any) -> "Answer":
+def _solve(request: Any, catalog: "Catalog | None" = None) -> "Answer":
     from vllm_opt.optimizer.solver import solve
 
-    return solve(request)
+    return solve(request, catalog)
 
 
 def show_answer(answer: "Answer", format_name: str, output: str | None) -> None:

@@ -119,18 +119,19 @@ def captured_width_bytes(model: ModelProfile, layout: Layout) -> int:
 
 def topology_row(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfile) -> TopologyBytes:
     """Return the first row that fits the layout and the link between its GPUs; the last one when none does."""
+    return next((row for row in rows if _fits(row, layout, gpu)), rows[-1])
+
+
+def _fits(row: TopologyBytes, layout: Layout, gpu: GpuProfile) -> bool:
     joined = gpu.interconnect.gpus_joined
     fast = gpu.interconnect.kind in FAST_LINKS and (joined is None or joined > BRIDGED_GPUS)
-    for row in rows:
-        if layout.tensor_parallel_size < row.tensor_parallel_size:
-            continue
-        if row.pipelined is not None and row.pipelined != (layout.pipeline_parallel_size > 1):
-            continue
-        if row.unified_memory is not None and row.unified_memory != gpu.unified_memory:
-            continue
-        if row.link == "any" or (row.link == "nvlink") == fast:
-            return row
-    return rows[-1]
+    return (
+        layout.tensor_parallel_size >= row.tensor_parallel_size
+        and row.pipelined in (None, layout.pipeline_parallel_size > 1)
+        and row.unified_memory in (None, gpu.unified_memory)
+        and row.enforce_eager in (None, layout.enforce_eager)
+        and (row.link == "any" or (row.link == "nvlink") == fast)
+    )
 
 
 def _by_topology(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfile) -> FittedBytes:

@@ -24,7 +24,7 @@ from vllm_opt.profiles.errors import VllmOptError
 from vllm_opt.profiles.startup_constants import StartupConstants, StartupMemory, load_startup_memory, scaled_spreads
 
 OVERFULL_GOAL = 0.10
-SPREAD_SCALES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+SPREAD_SCALES = (1.0, 1.4, 2.0, 2.8, 4.0)
 
 
 def fit(logs: Sequence[StartupLog], start: StartupMemory) -> StartupMemory:
@@ -33,14 +33,24 @@ def fit(logs: Sequence[StartupLog], start: StartupMemory) -> StartupMemory:
 
 
 def calibrate(logs: Sequence[StartupLog], memory: StartupMemory) -> StartupMemory:
-    """Scale all spreads by the smallest factor at which plans at confidence 0.9 start in nine logs of ten."""
-    known = [log for log in logs if log.measured.get("available_kv_gib")]
-    scaled = memory
-    for scale in SPREAD_SCALES:
-        scaled = StartupMemory(about=memory.about, eras=tuple(scaled_spreads(era, scale) for era in memory.eras))
-        if overfull_share(score_all(known, constants_of(scaled))) <= OVERFULL_GOAL:
-            break
-    return scaled
+    """Scale each engine's spreads until plans at confidence 0.9 start in nine logs of ten, or more does not help."""
+    eras: list[StartupConstants] = []
+    for engine in ("v0", "v1"):
+        known = [log for log in logs if log.engine.engine == engine and log.measured.get("available_kv_gib")]
+        mine = [era for era in memory.eras if era.engine == engine]
+        shares = {scale: _overfull(known, _scaled_memory(memory, scale)) for scale in SPREAD_SCALES}
+        goal = max(OVERFULL_GOAL, min(shares.values()))
+        chosen = next(scale for scale in SPREAD_SCALES if shares[scale] <= goal)
+        eras += [scaled_spreads(era, chosen) for era in mine]
+    return StartupMemory(about=memory.about, eras=tuple(eras))
+
+
+def _scaled_memory(memory: StartupMemory, scale: float) -> StartupMemory:
+    return StartupMemory(about=memory.about, eras=tuple(scaled_spreads(era, scale) for era in memory.eras))
+
+
+def _overfull(logs: Sequence[StartupLog], memory: StartupMemory) -> float:
+    return overfull_share(score_all(logs, constants_of(memory)))
 
 
 def constants_of(memory: StartupMemory) -> Callable[[StartupLog], StartupConstants]:

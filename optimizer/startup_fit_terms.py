@@ -1,10 +1,9 @@
-"""The fits behind `startup_fit`, one per term of the start-up memory. Imports scipy: development only."""
+"""The fits behind `startup_fit`, one per term of the start-up memory. The two that need scipy import it when called."""
 
 from collections.abc import Iterable, Sequence
 from math import log, sqrt
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from vllm_opt.constraints.activation_widths import StageTerms, stage_terms
 from vllm_opt.constraints.activations import runs_on_v2
@@ -12,7 +11,8 @@ from vllm_opt.constraints.memory_ledger import memory_terms
 from vllm_opt.constraints.overheads import capture_sizes, captured_width_bytes, topology_row
 from vllm_opt.constraints.pipeline_stages import stage_layers
 from vllm_opt.constraints.violation import LayoutRefused
-from vllm_opt.optimizer.startup_logs import GIB, StartupLog
+from vllm_opt.optimizer.startup_log_names import GIB
+from vllm_opt.optimizer.startup_logs import StartupLog
 from vllm_opt.optimizer.startup_scoring import weighted_median, with_startup
 from vllm_opt.profiles.startup_constants import (
     Fitted,
@@ -26,7 +26,9 @@ from vllm_opt.profiles.startup_constants import (
 KERNEL_SAMPLER_FROM = "0.17"
 """From this release top-k and top-p run in one kernel instead of sorting the vocabulary
 (`v1/sample/ops/topk_topp_sampler.py`)."""
-SMALLEST_SPREAD = 0.02
+SMALLEST_SPREAD = 0.03
+SMALLEST_SPREAD_GIB = 0.10
+"""Two hosts with the same card differ by this much: drivers, loaders, a cold compile cache."""
 FEW = 3
 SMALLEST_GRAPHS_GIB = 0.05
 MOST_LEFT_UNIFIED_GIB = 4.0
@@ -48,6 +50,8 @@ def fit_activation(logs: Sequence[StartupLog], memory: StartupMemory) -> Startup
             sqrt(item.weight) * log(max(1e-3, predicted(item, x)) / item.measured["activation_peak_gib"])
             for item in used
         ])  # fmt: skip
+
+    from scipy.optimize import least_squares
 
     solution = least_squares(residuals, start, bounds=(0.0, [80.0, 40.0, 0.5, 60.0, 3.0, 0.5, 60.0, 3.0]),
                              loss="soft_l1", f_scale=0.05, x_scale=np.maximum(start, 0.1))  # fmt: skip
@@ -163,7 +167,7 @@ def _median_row(row: TopologyBytes, pairs: list[tuple[float, float]]) -> Topolog
         return row
     middle = weighted_median(pairs)
     spread = 1.4826 * weighted_median([(abs(value - middle), weight) for value, weight in pairs])
-    floor = max(SMALLEST_SPREAD, 0.05 * abs(middle), 0.3 * abs(middle) if len(pairs) < FEW else 0.0)
+    floor = max(SMALLEST_SPREAD_GIB, 0.05 * abs(middle), 0.3 * abs(middle) if len(pairs) < FEW else 0.0)
     value = max(0.0, middle) * GIB
     fitted = Fitted(value=round(value), spread=round(max(spread, floor) * GIB), basis="measured", samples=len(pairs))
     return row.model_copy(update={"bytes": fitted})
@@ -198,6 +202,8 @@ def _graph_constants(used: Sequence[StartupLog]) -> GraphConstants:
 
     def residuals(x: np.ndarray) -> np.ndarray:
         return np.array([sqrt(item.weight) * log(r) for item, r in zip(used, ratios(x), strict=True)])
+
+    from scipy.optimize import least_squares
 
     start = np.array([0.05, 0.1, 3.0])
     x = least_squares(residuals, start, bounds=(0.0, [1.0, 5.0, 60.0]), loss="soft_l1", f_scale=0.1).x

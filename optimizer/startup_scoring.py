@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.memory_ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.violation import LayoutRefused
-from vllm_opt.optimizer.startup_logs import GIB, StartupLog
+from vllm_opt.optimizer.startup_log_names import GIB
+from vllm_opt.optimizer.startup_logs import StartupLog
 from vllm_opt.profiles.engine import EngineProfile
 from vllm_opt.profiles.startup_constants import StartupConstants
 

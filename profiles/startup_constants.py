@@ -29,6 +29,7 @@ class TopologyBytes(Noun):
     pipelined: bool | None = Field(None, description="None: with and without pipeline stages")
     link: Literal["nvlink", "other", "any"] = Field("any", description="NVLink or Infinity Fabric, or anything slower")
     unified_memory: bool | None = Field(None, description="CPU and GPU share the memory (GB10); None: either")
+    enforce_eager: bool | None = Field(None, description="compiled runs add fused all-reduce buffers; None: either")
     bytes: Fitted
 
 
@@ -97,16 +98,17 @@ def load_startup_memory() -> StartupMemory:
 
 
 def scaled_spreads(era: StartupConstants, factor: float) -> StartupConstants:
-    """Return the era with every spread multiplied, central estimates unchanged."""
+    """Return the era with the spreads inside the budget multiplied: activation and non-torch; estimates unchanged."""
     return era.model_copy(
         update={
-            "activation_relative_spread": era.activation_relative_spread * factor,
+            "activation_relative_spread": round(era.activation_relative_spread * factor, 4),
             "non_torch": tuple(_scaled(row, factor) for row in era.non_torch),
-            "context": tuple(_scaled(row, factor) for row in era.context),
-            "graphs": era.graphs.model_copy(update={"relative_spread": era.graphs.relative_spread * factor}),
         }
     )
 
 
 def _scaled(row: TopologyBytes, factor: float) -> TopologyBytes:
-    return row.model_copy(update={"bytes": row.bytes.model_copy(update={"spread": row.bytes.spread * factor})})
+    """A row that no log stands behind keeps its wide spread, or every re-fit would widen it again."""
+    if row.bytes.samples == 0:
+        return row
+    return row.model_copy(update={"bytes": row.bytes.model_copy(update={"spread": round(row.bytes.spread * factor)})})

@@ -1,0 +1,154 @@
+"""Answers to questions: the feasible points, found with as few predictions as the limits allow."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.optimizer.landscape_memory import Integers
+from vllm_opt.optimizer.operating_points import CAPTURED
+from vllm_opt.optimizer.questions import (
+    Atlas,
+    Points,
+    Question,
+    admitted,
+    eligible_rows,
+    fewest_points,
+    joined,
+    most_sequences_tried,
+    total_rate,
+    within_limits,
+)
+from vllm_opt.optimizer.speed_table import Numbers
+
+CHUNK = 4096
+PAIRS_PER_CHUNK = 128
+RATE_SLACK = 1.25
+"""How much faster a smaller batch may be than the largest that memory admits, at the very most (padding to captured
+sizes); beyond it a pair is dropped without being evaluated."""
+
+
+def is_feasible(atlas: Atlas, question: Question) -> bool:
+    """Whether any point satisfies the question."""
+    return any(len(points) for points in feasible_points(atlas, question))
+
+
+def feasible_points(
+    atlas: Atlas, question: Question, *, batches: bool | None = None, within: dict[int, Integers] | None = None
+) -> Iterator[Points]:
+    """Yield feasible points in pieces; speeds are filled in where a latency rule is asked, or with `batches`.
+
+    `batches`: also larger batches than the fewest needed (default: only where a throughput floor holds).
+    `within`: rows to look at, per landscape (by its id).
+    """
+    if batches is None:
+        batches = question.limit("throughput") is not None
+    timed = batches or any(question.limit(rule) is not None for rule in ("ttft", "tpot"))
+    for landscape in atlas.landscapes(question):
+        rows = eligible_rows(question, landscape)
+        if within is not None:
+            rows = np.intersect1d(rows, within.get(id(landscape), rows[:0]), assume_unique=True)
+        points = atlas.promising(question, fewest_points(question, landscape, rows))
+        if not timed:
+            yield points
+            continue
+        for start in range(0, len(points), CHUNK):
+            piece = points.take(np.arange(start, min(start + CHUNK, len(points))))
+            if batches:
+                yield from with_batches(atlas, question, piece)
+            else:
+                yield timely(atlas, question, piece)
+
+
+def timely(atlas: Atlas, question: Question, points: Points) -> Points:
+    """The points that meet the latency limits, with their speeds."""
+    keep = within_limits(question, points, atlas.speeds(question, points))
+    kept = points.take(np.flatnonzero(keep))
+    return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, atlas.speeds(question, kept))
+
+
+def with_batches(atlas: Atlas, question: Question, points: Points) -> Iterator[Points]:
+    """Feasible points over the whole grid of batches, the most promising layouts first."""
+    points = timely(atlas, question.without("throughput"), points)
+    if not len(points):
+        return
+    most = most_admitted(question, points)
+    top = Points(points.landscape, points.rows, points.tokens, most, points.replicas)
+    potential = total_rate(top, atlas.speeds(question, top)) * RATE_SLACK
+    floor = question.limit("throughput") or 0.0
+    order = np.argsort(-potential, kind="stable")
+    order = order[potential[order] >= floor]
+    for start in range(0, len(order), PAIRS_PER_CHUNK):
+        index = order[start : start + PAIRS_PER_CHUNK]
+        pairs = points.take(index)
+        grid, owner = batch_grid(pairs, most[index])
+        refined = refined_batches(atlas, question, pairs, grid, owner)
+        yield timely(atlas, question, joined([grid, refined]))
+
+
+def most_admitted(question: Question, points: Points) -> Integers:
+    """The largest max_num_seqs of each point that memory admits; each point itself is admitted."""
+    low, high = points.sequences.copy(), most_sequences_tried(question, points)
+    while (open_ := low < high).any():
+        index = np.flatnonzero(open_)
+        middle = (low[index] + high[index] + 1) // 2
+        probe = Points(points.landscape, points.rows[index], points.tokens[index], middle, points.replicas[index])
+        fits = np.zeros(len(index), dtype=bool)
+        for width in np.unique(probe.tokens).tolist():
+            mine = np.flatnonzero(probe.tokens == width)
+            fits[mine] = admitted(question, probe.take(mine))
+        low[index] = np.where(fits, middle, low[index])
+        high[index] = np.where(fits, high[index], middle - 1)
+    return low
+
+
+def batch_grid(pairs: Points, most: Integers) -> tuple[Points, Integers]:
+    """Every batch that is tried between the fewest sequences and the most, and which pair each belongs to."""
+    captured = np.array(CAPTURED, dtype=np.int64)
+    sizes = [
+        np.unique(np.concatenate([[least], captured[(captured > least) & (captured < largest)], [largest]]))
+        for least, largest in zip(pairs.sequences.tolist(), most.tolist(), strict=True)
+    ]
+    owner = np.repeat(np.arange(len(pairs)), [len(values) for values in sizes])
+    taken = pairs.take(owner)
+    sequences = np.concatenate(sizes).astype(np.int64)
+    return Points(taken.landscape, taken.rows, taken.tokens, sequences, taken.replicas), owner
+
+
+def refined_batches(atlas: Atlas, question: Question, pairs: Points, grid: Points, owner: Integers) -> Points:
+    """The largest batch of each pair under the TTFT and TPOT limits, where it lies between two points of the grid."""
+    upper = question.without("throughput")
+    holds = within_limits(upper, grid, atlas.speeds(question, grid))
+    low, high = _last_and_next(grid.sequences, holds, owner, len(pairs))
+    while (open_ := (high - low) > 1).any():
+        index = np.flatnonzero(open_)
+        middle = (low[index] + high[index]) // 2
+        probe = Points(pairs.landscape, pairs.rows[index], pairs.tokens[index], middle, pairs.replicas[index])
+        ok = within_limits(upper, probe, atlas.speeds(question, probe))
+        low[index] = np.where(ok, middle, low[index])
+        high[index] = np.where(ok, high[index], middle)
+    return Points(pairs.landscape, pairs.rows, pairs.tokens, low, pairs.replicas)
+
+
+def _last_and_next(
+    sequences: Integers, holds: NDArray[np.bool_], owner: Integers, pairs: int
+) -> tuple[Integers, Integers]:
+    """Per pair, the last batch of its grid that holds and the one after it (itself when all hold)."""
+    low, high = np.zeros(pairs, dtype=np.int64), np.zeros(pairs, dtype=np.int64)
+    for pair in range(pairs):
+        mine, held = sequences[owner == pair], holds[owner == pair]
+        last = int(np.flatnonzero(held)[-1])
+        low[pair], high[pair] = mine[last], mine[min(last + 1, len(mine) - 1)]
+    return low, high
+
+
+def best_rate(atlas: Atlas, question: Question) -> tuple[float, Points | None]:
+    """The highest throughput of all feasible points (the floor is not asked), and the point that reaches it."""
+    best, at = 0.0, None
+    for points in feasible_points(atlas, question.without("throughput"), batches=True):
+        if not len(points) or points.speed is None:
+            continue
+        rates: Numbers = total_rate(points, points.speed)
+        if rates.max() > best:
+            best, at = float(rates.max()), points.take(np.array([int(rates.argmax())]))
+    return best, at

@@ -1,0 +1,249 @@
+"""Questions about feasibility: is there any point when these rules hold with these numbers, and which?
+
+The points are those of `Search`: the same widths of a step, the fewest sequences that the replicas need, and, where a
+throughput floor makes larger batches matter, the same grid of batches. More replicas never hurt, so each layout is
+asked with the most that the limits allow.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.constraints.budget import microusd
+from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens
+from vllm_opt.constraints.rules import RULE_NAMES
+from vllm_opt.optimizer.landscape import Landscape, Part
+from vllm_opt.optimizer.landscape_memory import Integers
+from vllm_opt.optimizer.layout_physics import LayoutPhysics
+from vllm_opt.optimizer.layouts import kv_cache_dtypes
+from vllm_opt.optimizer.operating_points import LARGEST_BATCH, token_grid
+from vllm_opt.optimizer.solve_setting import SolveSetting
+from vllm_opt.optimizer.speed_table import Numbers, Speed, SpeedTable
+
+ALL_RULES = frozenset(RULE_NAMES)
+UNLIMITED = 2**31 - 1
+"""Replicas when neither the number of GPUs nor money is limited."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A (changed) setting and the rules that hold."""
+
+    setting: SolveSetting
+    active: frozenset[str] = ALL_RULES
+    skus: frozenset[str] | None = None
+
+    def without(self, *rules: str) -> "Question":
+        """The same question with some rules dropped."""
+        return Question(self.setting, self.active - set(rules), self.skus)
+
+    def limit(self, rule: str) -> float | None:
+        """The limit of a latency rule, None when there is none or the rule is dropped."""
+        targets = self.setting.targets
+        limits = {
+            "ttft": targets.max_ttft_ms,
+            "tpot": targets.max_tpot_ms if self.setting.lengths[1] > 1 else None,
+            "throughput": targets.min_output_tokens_per_s,
+        }
+        return limits[rule] if rule in self.active else None
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Points of one landscape: parallel arrays. Speeds are None where no rule asked for them."""
+
+    landscape: Landscape
+    rows: Integers
+    tokens: Integers
+    sequences: Integers
+    replicas: Integers
+    speed: Speed | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, index: NDArray[np.generic]) -> "Points":
+        """Some of the points, without speeds."""
+        arrays = (self.rows, self.tokens, self.sequences, self.replicas)
+        return Points(self.landscape, *(array[index] for array in arrays))
+
+    @property
+    def engines(self) -> Integers:
+        """Engines that share the concurrency."""
+        engines: Integers = self.replicas * self.landscape.data[self.rows]
+        return engines
+
+
+class Atlas:
+    """The landscapes of one setting, built as they are needed, and the points that answer questions."""
+
+    def __init__(self, setting: SolveSetting, physics: LayoutPhysics | None = None) -> None:
+        self._setting = setting
+        self._physics = physics or LayoutPhysics(setting)
+        self._landscapes: dict[Part, Landscape] = {}
+        self._speeds: dict[tuple[int, tuple[int, int]], SpeedTable] = {}
+        self._accepted = frozenset(item.quantization.id for item in setting.formats if item.accepted)
+
+    def landscapes(self, question: Question) -> Iterator[Landscape]:
+        """The parts that a question reaches, the cheapest first."""
+        parts: list[Part] = ["candidates"]
+        accepted = {item.quantization.id for item in question.setting.formats if item.accepted}
+        if "quality" not in question.active or not accepted <= self._accepted:
+            parts.append("rejected")
+        if not {"compatibility", "divisibility"} <= question.active:
+            parts.append("refused")
+        if "memory_budget" not in question.active:
+            parts.append("oversized")
+        for part in parts:
+            if part not in self._landscapes:
+                self._landscapes[part] = Landscape(self._setting, self._physics, part)
+            yield self._landscapes[part]
+
+    def promising(self, question: Question, points: Points) -> Points:
+        """The points that may meet the latency limits, by cheap bounds."""
+        limits = {rule: question.limit(rule) for rule in ("ttft", "tpot", "throughput")}
+        if not len(points) or all(limit is None for limit in limits.values()):
+            return points
+        bounds = self._table(question, points.landscape).bounds(points.rows, points.tokens)
+        keep = np.ones(len(points), dtype=bool)
+        if limits["ttft"] is not None:
+            keep &= bounds.ttft_ms <= limits["ttft"]
+        if limits["tpot"] is not None:
+            keep &= bounds.tpot_ms <= limits["tpot"]
+        if limits["throughput"] is not None:
+            keep &= bounds.rate * points.engines >= limits["throughput"]
+        return points.take(np.flatnonzero(keep))
+
+    def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
+        key = (id(landscape), question.setting.lengths)
+        if key not in self._speeds:
+            self._speeds[key] = SpeedTable(landscape, question.setting)
+        return self._speeds[key]
+
+    def speeds(self, question: Question, points: Points) -> Speed:
+        """Predicted speeds of points."""
+        setting, landscape = question.setting, points.landscape
+        users = points.sequences
+        if landscape.tier.any():
+            share = -(-setting.targets.concurrency // points.engines)
+            users = np.where(landscape.tier[points.rows], np.maximum(users, share), users)
+        return self._table(question, landscape).at(points.rows, points.tokens, points.sequences, users)
+
+
+def eligible_rows(question: Question, landscape: Landscape) -> Integers:
+    """Rows whose SKU, formats and refusals the question allows."""
+    setting, rows = question.setting, landscape.rows
+    if not len(rows):
+        return rows
+    skus = question.skus or {item.gpu.id for item in setting.gpus}
+    formats = [item.quantization.id for item in setting.formats if item.accepted or "quality" not in question.active]
+    keep = np.isin(landscape.sku, list(skus)) & np.isin(landscape.quantization, formats)
+    keep &= np.isin(landscape.kv_dtype, kv_cache_dtypes(setting))
+    for rule, refused in landscape.refused.items():
+        if rule in question.active:
+            keep &= ~refused
+    return rows[keep]
+
+
+def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -> Integers:
+    """The most replicas of each row; 0 where not even one is allowed."""
+    targets, gpus = question.setting.targets, landscape.gpus[rows]
+    most = np.full(len(rows), UNLIMITED, dtype=np.int64)
+    exact = targets.gpus if "gpu_count" in question.active else None
+    if "gpu_count" in question.active:
+        most = (targets.gpus or targets.max_gpus) // gpus
+    if exact is not None:
+        most = np.where(exact % gpus == 0, exact // gpus, 0)
+    limit = targets.max_hourly_cost
+    if limit is not None and "budget" in question.active:
+        price = landscape.microusd[rows]
+        affordable = np.where(price < 0, 0, microusd(limit) // np.maximum(1, price * gpus))
+        most = np.where(affordable >= most, most, 0 if exact is not None else affordable)
+    return most
+
+
+def widths(question: Question, landscape: Landscape) -> dict[int, NDArray[np.bool_]]:
+    """Every max_num_batched_tokens that is tried, with the kinds of rows that try it."""
+    setting = question.setting
+    found: dict[int, NDArray[np.bool_]] = {}
+    for index, (gpu, chunked) in enumerate(landscape.kinds):
+        default = default_max_num_batched_tokens(
+            setting.engine, gpu, chunked_prefill=chunked, max_model_len=setting.targets.target_context,
+            max_num_seqs=None,
+        )  # fmt: skip
+        for tokens in token_grid(setting, default, chunked_prefill=chunked):
+            found.setdefault(tokens, np.zeros(len(landscape.kinds), dtype=bool))[index] = True
+    return dict(sorted(found.items()))
+
+
+def fewest_points(question: Question, landscape: Landscape, rows: Integers) -> Points:
+    """Per row and step width, the fewest sequences that the concurrency needs, where memory admits them."""
+    setting, active = question.setting, question.active
+    empty = np.empty(0, dtype=np.int64)
+    if "context_length" in active and setting.targets.target_context > setting.model.max_model_len:
+        rows = empty
+    replicas = replicas_allowed(question, landscape, rows)
+    rows, replicas = rows[replicas > 0], replicas[replicas > 0]
+    least = np.ones(len(rows), dtype=np.int64)
+    if "concurrency" in active:
+        share = -(-setting.targets.concurrency // (replicas * landscape.data[rows]))
+        least = np.maximum(1, share - landscape.parked(setting)[rows])
+    found = [Points(landscape, empty, empty, empty, empty)]
+    for tokens, kinds in widths(question, landscape).items():
+        mine = kinds[landscape.kind[rows]] & (least <= tokens)
+        if not mine.any():
+            continue
+        points = Points(landscape, rows[mine], np.full(int(mine.sum()), tokens), least[mine], replicas[mine])
+        found.append(points.take(admitted(question, points)))
+    return joined(found)
+
+
+def admitted(question: Question, points: Points) -> NDArray[np.bool_]:
+    """Which points (all of one step width) memory admits under the active rules."""
+    if not {"memory_budget", "startup_headroom"} & question.active or not len(points):
+        return np.ones(len(points), dtype=bool)
+    setting, tokens = question.setting, int(points.tokens[0])
+    targets = setting.targets
+    mean = targets.mean_context if "concurrency" in question.active else 1
+    demand = points.landscape.memory.demand(
+        points.rows, tokens, points.sequences, (targets.target_context, mean),
+        setting.request.max_gpu_memory_utilization, headroom="startup_headroom" in question.active,
+    )  # fmt: skip
+    return demand.fits if "memory_budget" in question.active else demand.available >= 0
+
+
+def joined(parts: list[Points]) -> Points:
+    """Points of one landscape in one piece."""
+    return Points(
+        parts[0].landscape,
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([part.sequences for part in parts]),
+        np.concatenate([part.replicas for part in parts]),
+    )
+
+
+def most_sequences_tried(question: Question, points: Points) -> Integers:
+    """The largest max_num_seqs that is tried, memory aside."""
+    asked = question.setting.request.max_num_seqs or LARGEST_BATCH
+    return np.minimum(points.tokens, np.maximum(asked, points.sequences))
+
+
+def within_limits(question: Question, points: Points, speed: Speed) -> NDArray[np.bool_]:
+    """Which points meet the latency limits, compared as the rules and the model do."""
+    keep = np.ones(len(points), dtype=bool)
+    for rule, value in (("ttft", speed.ttft_ms), ("tpot", speed.tpot_ms)):
+        limit = question.limit(rule)
+        if limit is not None:
+            keep &= np.ceil(value * 1000) <= np.floor(limit * 1000)
+    floor = question.limit("throughput")
+    if floor is not None:
+        keep &= np.floor(total_rate(points, speed) * 1000) >= np.ceil(floor * 1000)
+    return keep
+
+
+def total_rate(points: Points, speed: Speed) -> Numbers:
+    """Output tokens per second of all replicas at the confidence asked."""
+    return speed.rate * points.engines * speed.rate_factor

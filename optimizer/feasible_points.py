@@ -9,6 +9,7 @@ from vllm_opt.optimizer.landscape_memory import Integers
 from vllm_opt.optimizer.operating_points import CAPTURED
 from vllm_opt.optimizer.questions import (
     Atlas,
+    LatencyRule,
     Points,
     Question,
     admitted,
@@ -22,6 +23,7 @@ from vllm_opt.optimizer.questions import (
 from vllm_opt.optimizer.speed_table import Numbers
 
 CHUNK = 4096
+POINTS_PER_STEP = 256
 PAIRS_PER_CHUNK = 128
 RATE_SLACK = 1.25
 """How much faster a smaller batch may be than the largest that memory admits, at the very most (padding to captured
@@ -34,15 +36,14 @@ def is_feasible(atlas: Atlas, question: Question) -> bool:
 
 
 def feasible_points(
-    atlas: Atlas, question: Question, *, batches: bool | None = None, within: dict[int, Integers] | None = None
+    atlas: Atlas, question: Question, *, within: dict[int, Integers] | None = None
 ) -> Iterator[Points]:
-    """Yield feasible points in pieces; speeds are filled in where a latency rule is asked, or with `batches`.
+    """Yield feasible points in pieces; speeds are filled in where a latency rule is asked.
 
-    `batches`: also larger batches than the fewest needed (default: only where a throughput floor holds).
+    Larger batches than the fewest needed are looked at only where a throughput floor holds.
     `within`: rows to look at, per landscape (by its id).
     """
-    if batches is None:
-        batches = question.limit("throughput") is not None
+    batches = question.limit("throughput") is not None
     timed = batches or any(question.limit(rule) is not None for rule in ("ttft", "tpot"))
     for landscape in atlas.landscapes(question):
         rows = eligible_rows(question, landscape)
@@ -67,15 +68,18 @@ def timely(atlas: Atlas, question: Question, points: Points) -> Points:
     return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, atlas.speeds(question, kept))
 
 
-def with_batches(atlas: Atlas, question: Question, points: Points) -> Iterator[Points]:
-    """Feasible points over the whole grid of batches, the most promising layouts first."""
+def with_batches(atlas: Atlas, question: Question, points: Points, least_rate: float = 0.0) -> Iterator[Points]:
+    """Feasible points over the whole grid of batches, the most promising layouts first.
+
+    Layouts that cannot reach `least_rate` output tokens per second are left out.
+    """
     points = timely(atlas, question.without("throughput"), points)
     if not len(points):
         return
     most = most_admitted(question, points)
     top = Points(points.landscape, points.rows, points.tokens, most, points.replicas)
     potential = total_rate(top, atlas.speeds(question, top)) * RATE_SLACK
-    floor = question.limit("throughput") or 0.0
+    floor = max(least_rate, question.limit("throughput") or 0.0)
     order = np.argsort(-potential, kind="stable")
     order = order[potential[order] >= floor]
     for start in range(0, len(order), PAIRS_PER_CHUNK):
@@ -142,13 +146,46 @@ def _last_and_next(
     return low, high
 
 
-def best_rate(atlas: Atlas, question: Question) -> tuple[float, Points | None]:
-    """The highest throughput of all feasible points (the floor is not asked), and the point that reaches it."""
-    best, at = 0.0, None
-    for points in feasible_points(atlas, question.without("throughput"), batches=True):
-        if not len(points) or points.speed is None:
+def extreme(atlas: Atlas, question: Question, rule: LatencyRule) -> tuple[float, Points] | None:
+    """The best value that any feasible point reaches when `rule` is not asked, and that point; None without a point.
+
+    Lowest TTFT or TPOT in ms, highest output rate in tokens per second, at the confidence asked. Layouts are visited
+    in the order of their bounds, until no bound beats what was found.
+    """
+    question = question.without(rule)
+    sign = -1.0 if rule == "throughput" else 1.0
+    best, at = np.inf, None
+    for landscape in atlas.landscapes(question):
+        points = atlas.promising(question, fewest_points(question, landscape, eligible_rows(question, landscape)))
+        if not len(points):
             continue
-        rates: Numbers = total_rate(points, points.speed)
-        if rates.max() > best:
-            best, at = float(rates.max()), points.take(np.array([int(rates.argmax())]))
-    return best, at
+        bounds = sign * atlas.bounds(question, points, rule)
+        order = np.argsort(bounds, kind="stable")
+        for start in range(0, len(order), POINTS_PER_STEP):
+            index = order[start : start + POINTS_PER_STEP]
+            if bounds[index[0]] >= best:
+                break
+            for piece in _pieces(atlas, question, points.take(index), rule, best):
+                if not len(piece):
+                    continue
+                values = sign * value_of(piece, rule)
+                if values.min() < best:
+                    best, at = float(values.min()), piece.take(np.array([int(values.argmin())]))
+    return None if at is None else (sign * best, at)
+
+
+def _pieces(atlas: Atlas, question: Question, points: Points, rule: LatencyRule, best: float) -> Iterator[Points]:
+    if rule == "throughput":
+        return with_batches(atlas, question, points, least_rate=max(0.0, -best) if np.isfinite(best) else 0.0)
+    if question.limit("throughput") is not None:
+        return with_batches(atlas, question, points)
+    return iter((timely(atlas, question, points),))
+
+
+def value_of(points: Points, rule: LatencyRule) -> Numbers:
+    """What a latency rule compares, for points that carry speeds."""
+    if points.speed is None:
+        raise ValueError("the points carry no speeds")
+    if rule == "throughput":
+        return total_rate(points, points.speed)
+    return points.speed.ttft_ms if rule == "ttft" else points.speed.tpot_ms

@@ -7,6 +7,7 @@ asked with the most that the limits allow.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from vllm_opt.optimizer.solve_setting import SolveSetting
 from vllm_opt.optimizer.speed_table import Numbers, Speed, SpeedTable
 
 ALL_RULES = frozenset(RULE_NAMES)
+LatencyRule = Literal["ttft", "tpot", "throughput"]
 UNLIMITED = 2**31 - 1
 """Replicas when neither the number of GPUs nor money is limited."""
 
@@ -39,7 +41,7 @@ class Question:
         """The same question with some rules dropped."""
         return Question(self.setting, self.active - set(rules), self.skus)
 
-    def limit(self, rule: str) -> float | None:
+    def limit(self, rule: LatencyRule) -> float | None:
         """The limit of a latency rule, None when there is none or the rule is dropped."""
         targets = self.setting.targets
         limits = {
@@ -100,6 +102,13 @@ class Atlas:
             if part not in self._landscapes:
                 self._landscapes[part] = Landscape(self._setting, self._physics, part)
             yield self._landscapes[part]
+
+    def bounds(self, question: Question, points: Points, rule: LatencyRule) -> Numbers:
+        """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas."""
+        bounds = self._table(question, points.landscape).bounds(points.rows, points.tokens)
+        if rule == "throughput":
+            return bounds.rate * points.engines
+        return bounds.ttft_ms if rule == "ttft" else bounds.tpot_ms
 
     def promising(self, question: Question, points: Points) -> Points:
         """The points that may meet the latency limits, by cheap bounds."""

@@ -17,7 +17,7 @@ from vllm_opt.constraints.configuration import Layout
 from vllm_opt.constraints.pipeline_stages import stage_layers
 from vllm_opt.profiles.engine import EngineProfile, GraphCapture
 from vllm_opt.profiles.gpu import GpuProfile
-from vllm_opt.profiles.model import ModelProfile
+from vllm_opt.profiles.model import ModelProfile, StateSpace
 from vllm_opt.profiles.startup_constants import TopologyBytes
 
 FAST_LINKS = ("nvlink", "infinity_fabric")
@@ -100,6 +100,7 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
     constants = engine.startup.graphs
     layers = max(len(stage) for stage in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size))
     blackwell = gpu.compute_capability is not None and gpu.compute_capability[0] == 10
+    hybrid = any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)
     capture = engine.graph_capture
     return GraphMemory(
         base_bytes=math.ceil(constants.base_bytes),
@@ -107,7 +108,7 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
         bytes_per_captured_token=math.ceil(constants.bytes_per_captured_byte * captured_width_bytes(model, layout)),
         capture=capture,
         max_size=capture.max_size_capability_10 if blackwell else capture.max_size,
-        relative_spread=constants.relative_spread,
+        relative_spread=constants.hybrid_relative_spread if hybrid else constants.relative_spread,
     )
 
 

@@ -105,4 +105,10 @@ def test_context_lies_outside_the_budget() -> None:
     assert overhead("0.19.0", "h100-sxm", tp=2)[1].bytes / GIB == pytest.approx(1.55, abs=0.1)
 
 
+def test_graphs_of_hybrids_are_less_certain() -> None:
+    gpu, (engine, _) = CATALOG.gpu("h100-sxm"), CATALOG.engine("0.33.0")
+    hybrid = cuda_graphs(CATALOG.model("Qwen/Qwen3.5-9B"), Layout(gpu=gpu.id), engine, gpu)
+    assert hybrid.relative_spread > 2 * GRAPHS.relative_spread
+
+
 GRAPHS = graphs("0.33.0")

@@ -134,10 +134,15 @@ def fit_topology(logs: Sequence[StartupLog], memory: StartupMemory) -> StartupMe
 
 
 def _non_torch_gib(item: StartupLog, era: StartupConstants) -> float | None:
-    """Printed, else what the budget, the printed weights and pool and the modelled peak leave over."""
+    """Printed, else what the budget, the printed weights and pool and the modelled peak leave over.
+
+    A V0 engine up to 0.6.4 charged other processes, too: what is too large there is not used.
+    """
+    most = MOST_LEFT_UNIFIED_GIB if item.gpu.unified_memory else 1.0 + 0.25 * item.layout.tensor_parallel_size
     printed = item.measured.get("non_torch_gib")
     if printed is not None:
-        return printed
+        charges_others = era.engine == "v0" and printed > most
+        return None if charges_others else printed
     if item.engine.graphs_in_budget and not item.layout.enforce_eager:
         return None
     weights, pool = item.measured.get("weights_gib"), item.measured.get("available_kv_gib")
@@ -150,7 +155,6 @@ def _non_torch_gib(item: StartupLog, era: StartupConstants) -> float | None:
     flags = item.flags
     peak = terms.activation_bytes(flags.max_num_batched_tokens, flags.max_num_seqs)[0] / GIB
     left = terms.budget_bytes(flags.gpu_memory_utilization) / GIB - weights - pool - peak
-    most = MOST_LEFT_UNIFIED_GIB if item.gpu.unified_memory else 1.0 + 0.25 * item.layout.tensor_parallel_size
     return left if 0.0 <= left <= most else None
 
 

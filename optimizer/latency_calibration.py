@@ -20,8 +20,8 @@ SHRINKAGE_POINTS = 1.5
 points inside one."""
 NORMAL_90 = 1.6449
 """Two-sided 90 % of a normal distribution, in standard deviations."""
-SPREAD_POINTS = 10.0
-"""A SKU's own spread counts n / (n + 10), the spread of all SKUs the rest."""
+SPREAD_POINTS = 5.0
+"""A SKU's own spread counts n / (n + 5), the spread of all SKUs the rest."""
 LEAST_SPREAD = 0.04
 UNKNOWN_CELL_SPREAD = Spread(tpot=0.15, ttft=0.3, throughput=0.15)
 """Inside a cell of a SKU without held-back points."""
@@ -106,17 +106,27 @@ def blended(own: Spread, common: Spread, points: int) -> Spread:
     )
 
 
+def trusted_rows(replay: Replay) -> NDArray[np.bool_]:
+    """Every row but those of 2024 stacks on SKUs that have controlled points."""
+    modern = controlled_gpus(replay.observations)
+    return np.array([one.gpu not in modern or one.source in TRUSTED_IN_CELLS for one in replay.observations])
+
+
 def spreads_by_gpu(replay: Replay, errors: dict[str, Numbers]) -> dict[str, Spread]:
-    """Each SKU's spread, pulled towards that of all SKUs with, or without, controlled points."""
+    """Each SKU's spread, pulled towards that of all SKUs with, or without, controlled points.
+
+    On SKUs with controlled points the 2024 stacks of other sources do not count.
+    """
     names = np.array([one.gpu for one in replay.observations])
+    counted = trusted_rows(replay)
     modern = np.isin(names, sorted(controlled_gpus(replay.observations)))
     found = {}
-    for group in (modern, ~modern):
+    for group in (modern & counted, ~modern):
         if not group.any():
             continue
         common = spread_from(errors, group)
         for gpu in dict.fromkeys(names[group].tolist()):
-            rows = names == gpu
+            rows = group & (names == gpu)
             found[gpu] = blended(spread_from(errors, rows), common, int(rows.sum()))
     return found
 

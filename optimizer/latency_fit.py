@@ -21,6 +21,7 @@ from vllm_opt.optimizer.latency_calibration import (
     spread_from,
     spreads_by_gpu,
     step_errors,
+    trusted_rows,
 )
 from vllm_opt.optimizer.latency_measurements import observations, read_rows
 from vllm_opt.optimizer.latency_regression import Fit, fit
@@ -63,9 +64,9 @@ def finished(replay: Replay, fitted: Fit, unseen: Held, models: list[Held], gpus
     growth = max(1.0, left_out.tpot / seen.tpot)
     unknown = spread_from(joined(gpus), everything)
     names = np.array([one.gpu for one in replay.observations])
-    constants, table = fitted.constants, {}
+    constants, table, counted = fitted.constants, {}, trusted_rows(replay)
     for gpu, own in constants.gpus.items():
-        rows = names == gpu
+        rows = (names == gpu) & counted
         if not rows.any():
             table[gpu] = own.model_copy(update={"spread": unknown})
             continue

@@ -40,7 +40,9 @@ class SharedConstants(Noun):
     collective_latency_factor: float = Field(gt=0, description="all-reduce start-up time in serving over the benchmark")
     collective_bandwidth_factor: float = Field(gt=0, description="all-reduce bandwidth in serving over the benchmark")
     pcie_collective_factor: float = Field(1.0, gt=0, description="time of all-reduces over PCIe, on top of the above")
-    eager_layer_s: float = Field(gt=0, description="CPU time to launch one layer's kernels without a CUDA graph")
+    eager_layer_s: float = Field(
+        gt=0, description="CPU time to launch one layer's kernels without a CUDA graph; assumed"
+    )
     eager_moe_layer_s: float = Field(ge=0, description="more launch time of a layer with experts")
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
     expert_imbalance: float = Field(ge=1, description="slowest over mean rank with expert parallelism")

@@ -222,7 +222,7 @@ def test_eager_costs_most_at_small_batches(model: str) -> None:
         closed_loop(real(model, "h100-sxm", enforce_eager=flag), users, 256, 8192, 512, 256).tpot_ms
         for flag in (True, False)
     )
-    assert eager[0] / graphs[0] > 1.3
+    assert eager[0] / graphs[0] > 1.2
     assert eager[0] / graphs[0] > eager[1] / graphs[1] >= 1.0
 
 

@@ -13,8 +13,8 @@ from vllm_opt.profiles.startup_constants import StartupConstants
 
 TERMS = ("weights", "activation", "kv_pool", "concurrency")
 PEER = {"weights": 0.84, "activation": 213.0, "kv_pool": 7.8, "concurrency": 16.7}
-"""Mean absolute error in percent of the best published peer: llm-d-planner against 49 logs of 0.19.0 on H100
-(https://github.com/llm-d-incubation/llm-d-planner, accuracy results of its start-up logs)."""
+"""Mean absolute error in percent of the best published peer: llm-d-planner on 49 runs on H100
+(https://github.com/llm-d-incubation/llm-d-planner/pull/205)."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ def _peer(complete: Sequence[Scored]) -> str:
         )
     return (
         "\n".join(lines)
-        + "\n\nPeer: llm-d-planner (https://github.com/llm-d-incubation/llm-d-planner/pull/205), mean errors over 49 runs on H100.\n"
+        + "\n\nPeer: llm-d-planner (https://github.com/llm-d-incubation/llm-d-planner/pull/205), mean errors over 49 runs on H100."
+    return "\n".join(lines) + f"\n\n{peer}\n"
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,6 +35,44 @@ def read_user_file(path: str | Path) -> object:
     content = _parse_json(text, file) if file.suffix.lower() == ".json" else _parse_yaml(text, file)
     _check_values(content, file)
     return content
+
+
+def line_of(path: str | Path, keys: Sequence[str | int]) -> int | None:
+    """Return the line (from 1) on which a key or list entry of a YAML or JSON file stands, None when it is not there.
+
+    `keys` leads from the top to the value: ('workloads', 1, 'concurrency').
+
+    Raises:
+        InvalidRequest: `read_user_file` would refuse the file.
+    """
+    import yaml
+
+    file = Path(path)
+    text = _read_text(file)
+    read_user_file(file)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return None
+    line = None
+    for key in keys:
+        step = _step_into(node, key)
+        if step is None:
+            return None
+        line, node = step
+    return line
+
+
+def _step_into(node: Any, key: str | int) -> tuple[int, Any] | None:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value in node.value:
+            if str(key_node.value) == str(key):
+                return key_node.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key].start_mark.line + 1, node.value[key]
+    return None
 
 
 def shown_name(file: Path) -> str:

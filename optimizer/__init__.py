@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.answer import Answer, Estimate, Plan
+    from vllm_opt.optimizer.batch_request import BatchRequest
+    from vllm_opt.optimizer.batches import batch
     from vllm_opt.optimizer.estimation import estimate
     from vllm_opt.optimizer.request import EstimateRequest, SolveRequest
     from vllm_opt.optimizer.solver import solve
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "solve": "solver",
     "estimate": "estimation",
+    "batch": "batches",
+    "BatchRequest": "batch_request",
     "SolveRequest": "request",
     "EstimateRequest": "request",
     "Answer": "answer",
@@ -22,7 +26,17 @@ _HOMES = {
     "Estimate": "answer",
 }
 
-__all__ = ["Answer", "Estimate", "EstimateRequest", "Plan", "SolveRequest", "estimate", "solve"]
+__all__ = [
+    "Answer",
+    "BatchRequest",
+    "Estimate",
+    "EstimateRequest",
+    "Plan",
+    "SolveRequest",
+    "batch",
+    "estimate",
+    "solve",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "solve": ("vllm_opt.optimizer.cli_solve:solve_command", "The best deployment for a model and a load, with proof."),
     "explain": ("vllm_opt.optimizer.cli_explain:explain_command", "Why nothing fits and what would, or what binds."),
     "estimate": ("vllm_opt.optimizer.cli_estimate:estimate_command", "What one given vLLM configuration would do."),
+    "batch": ("vllm_opt.optimizer.cli_batch:batch_command", "Recommended configurations for many models."),
     "models": ("vllm_opt.optimizer.cli_catalogue:models_command", "List the models of the catalogue."),
     "gpus": ("vllm_opt.optimizer.cli_catalogue:gpus_command", "List the GPU SKUs of the catalogue."),
     "quantizations": ("vllm_opt.optimizer.cli_catalogue:quantizations_command", "List the weight formats."),

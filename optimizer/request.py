@@ -134,6 +134,7 @@ class SolveRequest(Request):
     min_output_tokens_per_s: PositiveNumber | None = None
     max_hourly_cost: PositiveNumber | None = None
     quantization: Texts = ()
+    hypothetical_checkpoints: Switch = Field(True, description="also plan with weights that nobody has published")
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] = 0.98
     kv_cache_dtype: Text = "any"
     max_num_seqs: Count | None = Field(None, description="largest batch to try; default 1024, or what is needed")
@@ -150,6 +151,7 @@ class SolveRequest(Request):
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     calibration: Switch = Field(True, description="use learned factors per model family, SKU and precision")
     top: Count | None = None
+    explain: Switch = Field(True, description="when nothing fits, look for the smallest changes that would help")
     pareto: Switch = False
     time_limit: PositiveNumber = Field(30.0, description="seconds")
     workers: Count = 1

@@ -155,6 +155,8 @@ def weight_formats(
         origin = CHECKPOINT_KNOWN if checkpoint else HYPOTHETICAL
         if checkpoint is None and native == "bf16" and load_flag_value(quantization, engine):
             origin, checkpoint = QUANTISED_AT_LOAD, model.id
+        if origin == HYPOTHETICAL and not request.hypothetical_checkpoints:
+            continue
         formats.append(
             WeightFormat(
                 quantization, checkpoint, origin, quality, evidence, quantization.id == native or above or by_name

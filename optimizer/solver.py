@@ -93,9 +93,14 @@ def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -
     """No point was found: infeasible when every layout was visited, unknown when time ran out."""
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
-    from vllm_opt.optimizer.explanation import explain_infeasible
+    if setting.request.explain:
+        from vllm_opt.optimizer.explanation import explain_infeasible
 
-    explanation = explain_infeasible(setting, result)
+        explanation = explain_infeasible(setting, result)
+    else:
+        from vllm_opt.optimizer.brief_explanation import explain_briefly
+
+        explanation = explain_briefly(setting, result)
     return _answer(setting, result, started, status="infeasible", explanation=explanation)
 
 

@@ -46,9 +46,14 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     *LATENCY_LIMITS,
     number("--max-hourly-cost", help="Limit on the cost in USD per hour."),
     text("--quantization", many=True, help="Restrict the weight formats, or 'native'. Repeatable."),
+    click.option(
+        "--hypothetical-checkpoints/--no-hypothetical-checkpoints",
+        default=None,
+        help="Also plan with weights that nobody has published. Default: yes, marked as such.",
+    ),
     number("--min-quality", help="Lowest accepted recovery against 16-bit. Default 0.98."),
     text("--kv-cache-dtype", help="One format, or 'any' (default): auto or fp8."),
-    number("--max-gpu-memory-utilization", help="Highest gpu-memory-utilization to consider. Default 0.98."),
+    number("--max-gpu-memory-utilization", help="Highest gpu-memory-utilization to consider. Default 0.95."),
     count("--max-num-seqs", help="Largest batch per engine to try. Default 1024, or what is needed."),
     *PRICES,
     GPU_FILE,
@@ -69,6 +74,11 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     number("--time-limit", help="Seconds for the solver. Default 30."),
     count("--workers", help="Threads of the solver. Default 1."),
     text("--seed", metavar="N", help="The same input and seed give the same plan. Default 0."),
+    click.option(
+        "--explain/--no-explain",
+        default=None,
+        help="When nothing fits, look for the smallest changes that would help. Default: yes.",
+    ),
     EQUATIONS,
 )
 

@@ -31,7 +31,25 @@ def read_user_file(path: str | Path) -> object:
             of more than 40 digits. The sentence names the file and, where known, the line.
     """
     file = Path(path)
-    text = _read_text(file)
+    return parse_user_text(_read_text(file), file)
+
+
+def read_user_text(path: str | Path) -> str:
+    """Return the text of a file that a user names, for formats that are neither YAML nor JSON.
+
+    Raises:
+        InvalidRequest: the file cannot be read, is larger than 2 MiB, or is not UTF-8.
+    """
+    return _read_text(Path(path))
+
+
+def parse_user_text(text: str, name: str | Path) -> object:
+    """Return the content of YAML or JSON text under the same limits; `name` decides which, and is shown in errors.
+
+    Raises:
+        InvalidRequest: as `read_user_file`.
+    """
+    file = Path(name)
     content = _parse_json(text, file) if file.suffix.lower() == ".json" else _parse_yaml(text, file)
     _check_values(content, file)
     return content

@@ -4,7 +4,7 @@ import math
 
 from vllm_opt.constraints.communication_time import communication
 from vllm_opt.constraints.configuration import Layout
-from vllm_opt.constraints.model_work import AttentionGroup, ModelWork, model_work
+from vllm_opt.constraints.model_work import AttentionGroup, ModelWork, model_shape, model_work
 from vllm_opt.constraints.step_time import LatencyCoefficients
 from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.latency_constants import (
@@ -150,7 +150,7 @@ def latency_coefficients(
     work, shared, own = model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
     name = effective_path(quantization, gpu)
     path = path_on(constants, own, name)
-    cell = constants.cell(model.id, gpu.id, name) if calibrated else None
+    cell = constants.cell(model_shape(model), gpu.id, name) if calibrated else None
     unseen = name not in own.paths
     factor = constants.unseen_path_slowdown if unseen else own.paths[name].step
     factor *= cell.step_factor if cell else 1.0

@@ -62,6 +62,11 @@ class ModelWork:
         return self.bytes_per_quantized_weight if self.experts_quantized else 2.0
 
 
+def model_shape(model: ModelProfile) -> str:
+    """What fine-tunes share with their base model: one shape, one speed."""
+    return f"{model.hidden_size} wide, {model.num_hidden_layers} layers, {model.vocab_size} words"
+
+
 def stored_bytes_per_weight(quantization: Quantization) -> float:
     """Bytes of one quantised weight with its share of scales and zero points; a block scale covers group_size^2."""
     covered = float("inf")

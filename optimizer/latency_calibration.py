@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.latency_coefficients import effective_path
+from vllm_opt.constraints.model_work import model_shape
 from vllm_opt.constraints.step_time import Numbers
 from vllm_opt.optimizer.latency_observation import CONTROLLED_SOURCES
 from vllm_opt.optimizer.latency_parameters import controlled_gpus
@@ -39,7 +40,7 @@ def step_errors(errors: dict[str, Numbers]) -> Numbers:
 
 
 def cells_of(replay: Replay, constants: LatencyConstants, spreads: dict[str, Spread]) -> tuple[CalibrationCell, ...]:
-    """One cell per (model, SKU, path) with enough points, shrunk towards 1; `spreads` holds each SKU's."""
+    """One cell per (model shape, SKU, path) with enough points, shrunk towards 1; `spreads` holds each SKU's."""
     errors = log_errors(replay, replay.predict(constants))
     step, groups = step_errors(errors), defaultdict(list)
     controlled = controlled_gpus(replay.observations)
@@ -48,9 +49,9 @@ def cells_of(replay: Replay, constants: LatencyConstants, spreads: dict[str, Spr
             continue
         path = effective_path(replay.catalog.quantization(one.quantization), replay.catalog.gpu(one.gpu))
         if np.isfinite(step[index]):
-            groups[one.model, one.gpu, path].append(index)
+            groups[model_shape(replay.catalog.model(one.model)), one.gpu, path].append(index)
     found = []
-    for (model, gpu, path), rows in sorted(groups.items()):
+    for (shape, gpu, path), rows in sorted(groups.items()):
         if len(rows) < LEAST_CELL_POINTS:
             continue
         moved = shrunk_median(step[rows])
@@ -59,7 +60,8 @@ def cells_of(replay: Replay, constants: LatencyConstants, spreads: dict[str, Spr
         extra = shrunk_median(prefill) if prefill.size >= LEAST_CELL_POINTS else 0.0
         found.append(
             CalibrationCell(
-                model=model,
+                model=min(replay.observations[row].model for row in rows),
+                shape=shape,
                 gpu=gpu,
                 path=path,
                 step_factor=round(math.exp(moved), 4),

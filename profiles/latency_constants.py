@@ -101,7 +101,8 @@ class Collective(Noun):
 class CalibrationCell(Noun):
     """What measurements of one (model, SKU, kernel path) say against the formula, shrunk towards 1."""
 
-    model: str = Field(description="model id in the catalogue")
+    model: str = Field(description="catalogue id of a model that was measured")
+    shape: str = Field(description="width, layers and vocabulary: fine-tunes of one shape share the cell")
     gpu: str
     path: str
     step_factor: float = Field(gt=0, description="multiplies step time")
@@ -148,10 +149,10 @@ class LatencyConstants(Noun):
         """Whether a fast link joins the whole node; PCIe cards and optional bridges over two cards do not count."""
         return gpu.interconnect.kind != "pcie" and gpu.interconnect.gpus_joined is None
 
-    def cell(self, model_id: str, gpu_id: str, path: str) -> CalibrationCell | None:
-        """The calibration cell of exactly this model, SKU and path."""
+    def cell(self, shape: str, gpu_id: str, path: str) -> CalibrationCell | None:
+        """The calibration cell of exactly this model shape, SKU and path."""
         for cell in self.cells:
-            if (cell.model, cell.gpu, cell.path) == (model_id, gpu_id, path):
+            if (cell.shape, cell.gpu, cell.path) == (shape, gpu_id, path):
                 return cell
         return None
 

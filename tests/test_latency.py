@@ -18,7 +18,7 @@ from vllm_opt.constraints.latency import (
     relative_spread,
 )
 from vllm_opt.constraints.latency_coefficients import effective_path, latency_coefficients
-from vllm_opt.constraints.model_work import model_work
+from vllm_opt.constraints.model_work import model_shape, model_work
 from vllm_opt.constraints.step_time import LatencyCoefficients, padded_batch, stack, step_time
 from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
@@ -370,7 +370,7 @@ def test_many_layouts_at_once_equal_one_at_a_time() -> None:
     np.testing.assert_allclose(together.ttft_ms, [*alone, *alone], rtol=1e-12)
     grid = closed_loop(
         LatencyCoefficients(*(np.asarray(getattr(c, f.name))[:, None] for f in fields(c))),
-        np.arange(1, 9),
+        np.arange(1.0, 9.0),
         64,
         8192,
         1000,
@@ -400,7 +400,14 @@ def test_quantiles_make_limits_stricter() -> None:
 
 def test_calibration_cell_scales_step_time_and_can_be_turned_off() -> None:
     cell = CalibrationCell(
-        model="toy/model", gpu="toy", path="bf16", step_factor=1.5, prefill_factor=2.0, points=9, spread=SPREAD
+        model="toy/model",
+        shape=model_shape(toy_model()),
+        gpu="toy",
+        path="bf16",
+        step_factor=1.5,
+        prefill_factor=2.0,
+        points=9,
+        spread=SPREAD,
     )
     constants = toy_constants().model_copy(update={"cells": (cell,)})
     layout = Layout(gpu="toy")

@@ -40,7 +40,8 @@ def controlled() -> np.ndarray:
 
 def finite(values: np.ndarray) -> np.ndarray:
     """Measured points only."""
-    return values[np.isfinite(values)]
+    kept: np.ndarray = values[np.isfinite(values)]
+    return kept
 
 
 def test_the_sample_is_large_enough_to_mean_something() -> None:

@@ -128,7 +128,9 @@ def test_a_step_of_the_fit_finds_a_known_slowdown() -> None:
     start = np.zeros(len(problem.chosen))
     assert np.median(np.abs(problem.data_residuals(start))) > 0.05
     # One Gauss-Newton step by numpy: what scipy repeats.
-    step = np.linalg.lstsq(problem.jacobian(start), -problem.residuals(start), rcond=None)[0]
+    step = np.asarray(
+        np.linalg.lstsq(problem.jacobian(start), -problem.residuals(start), rcond=None)[0], dtype=np.float64
+    )
     before, after = (np.sum(problem.residuals(values) ** 2) for values in (start, step))
     assert after < 0.3 * before
 

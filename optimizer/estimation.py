@@ -39,13 +39,13 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
 def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
     """Predict for a configuration that is already resolved."""
     refused = _refusals(setting)
-    terms: MemoryTerms | None = None
+    if setting.layout.pipeline_parallel_size > setting.model.num_hidden_layers:
+        return _refused_estimate(setting, request, refused)
     try:
         terms = memory_terms(setting.model, setting.quantization, setting.layout, setting.engine, setting.gpu)
     except LayoutRefused as refusal:
         if refusal.violation.rule not in {violation.rule for violation in refused}:
             refused = (*refused, refusal.violation)
-    if terms is None:
         return _refused_estimate(setting, request, refused)
     flags = _with_fitted_length(setting, terms) if setting.auto_model_len else setting.flags
     memory = memory_report(setting.model, terms, flags, request.confidence)
@@ -87,13 +87,17 @@ def _users(setting: Setting, request: EstimateRequest, flags: EngineFlags, memor
 def _performance(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, terms: MemoryTerms, memory: Memory
 ) -> tuple[Performance | None, PerformanceBound | None]:
-    """Speed at the load asked; None when the pool holds not even one typical request."""
+    """Speed at the load asked; None when the pool holds not even one typical request.
+
+    The engine runs as many sequences as the pool holds at their mean length, prompt + half of the answer: in a steady
+    state they are spread evenly over their lives.
+    """
     lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
     tokens = flags.max_num_batched_tokens
-    per_request = terms.kv.blocks_per_request(sum(lengths), tokens)
-    pooled = (memory.num_gpu_blocks - terms.null_blocks) // max(1, per_request)
-    if pooled < 1:
+    room = memory.num_gpu_blocks - terms.null_blocks
+    if room < terms.kv.blocks_per_request(sum(lengths), tokens):
         return None, None
+    pooled = room // max(1, terms.kv.blocks_per_request(lengths[0] + -(-lengths[1] // 2), tokens))
     coefficients = latency_coefficients(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
         calibrated=request.calibration,

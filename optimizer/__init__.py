@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.answer import Answer, Estimate, Plan
     from vllm_opt.optimizer.batch_request import BatchRequest
     from vllm_opt.optimizer.batches import batch
+    from vllm_opt.optimizer.demand_request import FleetRequest
     from vllm_opt.optimizer.estimation import estimate
+    from vllm_opt.optimizer.fleet_answer import FleetAnswer
+    from vllm_opt.optimizer.procurement import procure
     from vllm_opt.optimizer.request import EstimateRequest, SolveRequest
     from vllm_opt.optimizer.solver import solve
 
@@ -19,7 +22,10 @@ _HOMES = {
     "estimate": "estimation",
     "batch": "batches",
     "BatchRequest": "batch_request",
+    "procure": "procurement",
     "SolveRequest": "request",
+    "FleetRequest": "demand_request",
+    "FleetAnswer": "fleet_answer",
     "EstimateRequest": "request",
     "Answer": "answer",
     "Plan": "answer",
@@ -31,10 +37,13 @@ __all__ = [
     "BatchRequest",
     "Estimate",
     "EstimateRequest",
+    "FleetAnswer",
+    "FleetRequest",
     "Plan",
     "SolveRequest",
     "batch",
     "estimate",
+    "procure",
     "solve",
 ]
 

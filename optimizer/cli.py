@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("vllm_opt.optimizer.cli_explain:explain_command", "Why nothing fits and what would, or what binds."),
     "estimate": ("vllm_opt.optimizer.cli_estimate:estimate_command", "What one given vLLM configuration would do."),
     "batch": ("vllm_opt.optimizer.cli_batch:batch_command", "Recommended configurations for many models."),
+    "procure": ("vllm_opt.optimizer.cli_procure:procure_command", "Which GPUs to buy or rent for all that is served."),
     "models": ("vllm_opt.optimizer.cli_catalogue:models_command", "List the models of the catalogue."),
     "gpus": ("vllm_opt.optimizer.cli_catalogue:gpus_command", "List the GPU SKUs of the catalogue."),
     "quantizations": ("vllm_opt.optimizer.cli_catalogue:quantizations_command", "List the weight formats."),

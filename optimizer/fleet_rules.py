@@ -6,13 +6,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.fleet_packing import chain_rows, is_chain, maximal_patterns, rounded_up
 from vllm_opt.optimizer.fleet_problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem
+from vllm_opt.optimizer.fleet_routing import MARGIN_PPM
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.fleet_model import FleetModel
+
+MOST_ROUTES = 400
+"""buckets x columns up to which routes are variables of the model"""
+ROUTE_LOAD = 1_000_000
+"""one replica's time, in parts"""
 
 Terms = dict[int, list[tuple[Any, int]]]
 """piece size in slots -> (replica variable, pieces per replica)"""
@@ -43,6 +50,7 @@ def add_all(fleet: FleetModel) -> None:
     for demand in fleet.problem.demands:
         if f"demand:{demand.workload}" not in fleet.dropped:
             _demand(fleet, demand)
+    _order_zones(fleet)
     _stock(fleet)
     _limits(fleet)
     _gpu_kinds(fleet)
@@ -96,7 +104,9 @@ def _demand(fleet: FleetModel, demand: FleetDemand) -> None:
     if not columns:
         _nobody(fleet, name)
     elif len(demand.units) > 1:
-        _keep_idle(fleet, columns, spares)  # its demand is kept by routing cuts
+        _keep_idle(fleet, columns, spares)
+        if len(demand.units) * len(columns) <= MOST_ROUTES:
+            _route(fleet, demand)  # a longer histogram is kept by routing cuts alone
     else:
         _cover(fleet, demand, spares, active)
     if zoned and columns:
@@ -161,6 +171,28 @@ def _keep_idle(fleet: FleetModel, columns: tuple[int, ...], spares: int) -> None
         fleet.idle[c] = used, spares
 
 
+def _route(fleet: FleetModel, demand: FleetDemand) -> None:
+    """Route every length bucket in thousandths to columns whose working replicas carry it."""
+    problem, columns = fleet.problem, fleet.columns_of[demand.workload]
+    whole: Any = fleet.served[demand.workload] if fleet.served else SERVED_SCALE
+    load: dict[int, list[tuple[Any, int]]] = {c: [] for c in columns}
+    for bucket, units in enumerate(demand.units):
+        shares = []
+        for c in columns:
+            if capacity := problem.columns[c].capacity[bucket]:
+                share = fleet.cp.new_int_var(0, SERVED_SCALE, "")
+                raised = units * (1_000_000 + MARGIN_PPM) * ROUTE_LOAD
+                load[c].append((share, -(-raised // (capacity * SERVED_SCALE * 1_000_000))))
+                shares.append(share)
+        fleet.cp.add(fleet.sum(shares) == whole)
+    for c in columns:
+        working = [(var, ROUTE_LOAD) for var in fleet.of_column[c]]
+        if c in fleet.idle:
+            used, spares = fleet.idle[c]
+            working.append((used, -ROUTE_LOAD * spares))
+        fleet.cp.add(fleet.weighted(load[c]) <= fleet.weighted(working))
+
+
 def _two_zones(fleet: FleetModel, columns: tuple[int, ...], active: Any) -> None:
     """No zone holds all replicas of a workload."""
     mine = set(columns)
@@ -168,6 +200,14 @@ def _two_zones(fleet: FleetModel, columns: tuple[int, ...], active: Any) -> None
     for zone in fleet.zones:
         here = fleet.sum(var for (c, _, z), var in fleet.replicas.items() if z == zone and c in mine)
         fleet.cp.add(here <= everywhere - active)
+
+
+def _order_zones(fleet: FleetModel) -> None:
+    """Zones are alike: the first holds the most GPUs."""
+    offers = fleet.problem.offers
+    size = [fleet.weighted((fleet.units[o, z], offer.unit_gpus) for o, offer in enumerate(offers)) for z in fleet.zones]
+    for larger, smaller in pairwise(size):
+        fleet.cp.add(larger >= smaller)
 
 
 def _stock(fleet: FleetModel) -> None:

@@ -68,7 +68,7 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
     known: dict[str, tuple[list[ReplicaPlan], dict[str, Counter[str]]]] = {}
     for workload in request.workloads:
         key = workload.model_dump_json(exclude={"name", "requests_per_s", "concurrency", "peak_factor", "priority",
-                                                "spare_replicas"}) + str(workload.concurrency is None)  # fmt: skip
+                                                }) + str(workload.concurrency is None)  # fmt: skip
         if key not in known:
             known[key] = workload_plans(request, workload, gpus, catalog)
         plans, dropped[workload.name] = known[key]
@@ -130,7 +130,8 @@ def workload_plans(
     plans: list[ReplicaPlan] = []
     dropped: dict[str, Counter[str]] = {}
     limits = workload.max_ttft_ms, workload.max_tpot_ms
-    sharing = request.inventory.gpu_sharing and not workload.lengths
+    spares = request.resilience.spare_replicas if workload.spare_replicas is None else workload.spare_replicas
+    sharing = request.inventory.gpu_sharing and not workload.lengths and not spares
     for context, bucket in server_kinds(workload):
         setting = replace(
             resolve_solve(solve_request(request, workload, context, bucket, gpus[0].gpu.id), catalog), gpus=gpus

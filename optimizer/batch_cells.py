@@ -18,6 +18,8 @@ from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.workload_preset import WorkloadPreset, find_workload_preset, load_workload_presets
 
 MOST_CELLS = 1_000_000
+SEEN_IN_THEIR_EFFECT = ("price", "prices", "provider", "gpu_file")
+"""Options that reach an answer through the price and the GPU alone, which have fingerprints of their own."""
 _GLOB = re.compile(r"[*?\[]")
 _PATH_START = ("/", "./", "../", "~")
 
@@ -153,7 +155,7 @@ class _Planner:
         shared = {
             **common_fingerprints(),
             "model": fingerprint(model.model_dump(mode="json") if model else refusal),
-            "options": fingerprint(self.request.passed_on),
+            "options": fingerprint({k: v for k, v in self.request.passed_on.items() if k not in SEEN_IN_THEIR_EFFECT}),
         }
         for preset in self.presets:
             for objective in self.objectives or (preset.objective,):

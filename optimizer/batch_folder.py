@@ -60,7 +60,7 @@ class BatchFolder:
         """Store the record of a finished cell."""
         if record["status"] not in NOT_KEPT:
             content = {"schema": RECORD_SCHEMA, "key": cell.key, "record": record}
-            self.write(f"cells/{cell.key}.json", json.dumps(content, sort_keys=True, allow_nan=False) + "\n")
+            self.write(f"cells/{cell.key}.json", json.dumps(content, allow_nan=False) + "\n")
 
     def write(self, name: str, content: str) -> None:
         """Write one file whole; one that already holds this content is left alone.

@@ -12,11 +12,10 @@ from vllm_opt.optimizer.questions import (
     LatencyRule,
     Points,
     Question,
-    admitted,
     eligible_rows,
     fewest_points,
     joined,
-    most_sequences_tried,
+    most_admitted,
     total_rate,
     within_limits,
 )
@@ -25,9 +24,9 @@ from vllm_opt.optimizer.speed_table import Numbers
 CHUNK = 4096
 POINTS_PER_STEP = 256
 PAIRS_PER_CHUNK = 128
-RATE_SLACK = 1.25
-"""How much faster a smaller batch may be than the largest that memory admits, at the very most (padding to captured
-sizes); beyond it a pair is dropped without being evaluated."""
+COARSE = 4
+RATE_SLACK = 1.1
+"""How much more a batch may deliver than its coarse neighbours: throughput rises, then stays or falls slowly."""
 
 
 def is_feasible(atlas: Atlas, question: Question) -> bool:
@@ -35,9 +34,7 @@ def is_feasible(atlas: Atlas, question: Question) -> bool:
     return any(len(points) for points in feasible_points(atlas, question))
 
 
-def feasible_points(
-    atlas: Atlas, question: Question, *, within: dict[int, Integers] | None = None
-) -> Iterator[Points]:
+def feasible_points(atlas: Atlas, question: Question, *, within: dict[int, Integers] | None = None) -> Iterator[Points]:
     """Yield feasible points in pieces; speeds are filled in where a latency rule is asked.
 
     Larger batches than the fewest needed are looked at only where a throughput floor holds.
@@ -76,10 +73,9 @@ def with_batches(atlas: Atlas, question: Question, points: Points, least_rate: f
     points = timely(atlas, question.without("throughput"), points)
     if not len(points):
         return
-    most = most_admitted(question, points)
-    top = Points(points.landscape, points.rows, points.tokens, most, points.replicas)
-    potential = total_rate(top, atlas.speeds(question, top)) * RATE_SLACK
     floor = max(least_rate, question.limit("throughput") or 0.0)
+    most = most_admitted(question, points)
+    potential = RATE_SLACK * _coarse_rates(atlas, question, points, most)
     order = np.argsort(-potential, kind="stable")
     order = order[potential[order] >= floor]
     for start in range(0, len(order), PAIRS_PER_CHUNK):
@@ -90,20 +86,16 @@ def with_batches(atlas: Atlas, question: Question, points: Points, least_rate: f
         yield timely(atlas, question, joined([grid, refined]))
 
 
-def most_admitted(question: Question, points: Points) -> Integers:
-    """The largest max_num_seqs of each point that memory admits; each point itself is admitted."""
-    low, high = points.sequences.copy(), most_sequences_tried(question, points)
-    while (open_ := low < high).any():
-        index = np.flatnonzero(open_)
-        middle = (low[index] + high[index] + 1) // 2
-        probe = Points(points.landscape, points.rows[index], points.tokens[index], middle, points.replicas[index])
-        fits = np.zeros(len(index), dtype=bool)
-        for width in np.unique(probe.tokens).tolist():
-            mine = np.flatnonzero(probe.tokens == width)
-            fits[mine] = admitted(question, probe.take(mine))
-        low[index] = np.where(fits, middle, low[index])
-        high[index] = np.where(fits, high[index], middle - 1)
-    return low
+def _coarse_rates(atlas: Atlas, question: Question, points: Points, most: Integers) -> Numbers:
+    """The highest rate of each point at its largest batch and at halves, quarters … of it, latency aside."""
+    best = np.zeros(len(points))
+    sizes = most.copy()
+    while True:
+        probe = Points(points.landscape, points.rows, points.tokens, sizes, points.replicas)
+        best = np.maximum(best, total_rate(probe, atlas.speeds(question, probe)))
+        if (sizes <= points.sequences).all():
+            return best
+        sizes = np.maximum(points.sequences, sizes // COARSE)
 
 
 def batch_grid(pairs: Points, most: Integers) -> tuple[Points, Integers]:

@@ -4,7 +4,7 @@
 that vLLM refuses, formats below the quality floor and weights that no budget holds, each part built when it is asked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -39,6 +39,20 @@ class Place:
     refused: tuple[Violation, ...]
 
 
+class Labels:
+    """One name per place, asked for by set."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = sorted(set(names))
+        position = {name: index for index, name in enumerate(self._names)}
+        self._codes = _per_row([position[name] for name in names], np.int64)
+
+    def within(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """Which rows carry one of these names."""
+        allowed: NDArray[np.bool_] = np.array([name in names for name in self._names], dtype=bool)
+        return allowed[self._codes] if len(allowed) else np.zeros(0, dtype=bool)
+
+
 class Landscape:
     """The layouts of one part and their arrays.
 
@@ -51,9 +65,9 @@ class Landscape:
         layouts = [place.facts.layout for place in self.places]
         self.gpus = _per_row([layout.gpus_per_server for layout in layouts], np.int64)
         self.data = _per_row([layout.data_parallel_size for layout in layouts], np.int64)
-        self.sku = _per_row([layout.gpu for layout in layouts], object)
-        self.quantization = _per_row([layout.quantization for layout in layouts], object)
-        self.kv_dtype = _per_row([place.shape.kv_cache_dtype for place in self.places], object)
+        self.sku = Labels([layout.gpu for layout in layouts])
+        self.quantization = Labels([layout.quantization for layout in layouts])
+        self.kv_dtype = Labels([place.shape.kv_cache_dtype for place in self.places])
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
@@ -139,10 +153,11 @@ def _places_of(
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
         return
-    best = physics.with_best_block(gpu, weights, shape)
-    facts = physics.facts(PricedGpu(gpu, sku.price), weights, best)
-    for tier in host_tier_sizes(setting, gpu, shape.gpus):
-        yield Place(facts, best, tier, refused)
+    for size in physics.block_sizes(gpu, weights, shape):
+        sized = shape if size is None else replace(shape, block_size=size)
+        facts = physics.facts(PricedGpu(gpu, sku.price), weights, sized)
+        for tier in host_tier_sizes(setting, gpu, shape.gpus):
+            yield Place(facts, sized, tier, refused)
 
 
 def plain(shape: Shape) -> bool:

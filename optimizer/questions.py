@@ -25,6 +25,7 @@ from vllm_opt.optimizer.speed_table import Numbers, Speed, SpeedTable
 
 ALL_RULES = frozenset(RULE_NAMES)
 LatencyRule = Literal["ttft", "tpot", "throughput"]
+LATENCY_RULES: tuple[LatencyRule, ...] = ("ttft", "tpot", "throughput")
 UNLIMITED = 2**31 - 1
 """Replicas when neither the number of GPUs nor money is limited."""
 
@@ -105,25 +106,21 @@ class Atlas:
 
     def bounds(self, question: Question, points: Points, rule: LatencyRule) -> Numbers:
         """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas."""
-        bounds = self._table(question, points.landscape).bounds(points.rows, points.tokens)
+        most = most_admitted(question, points) if rule == "throughput" else points.tokens
+        bounds = self._table(question, points.landscape).bounds(points.rows, points.tokens, most)
         if rule == "throughput":
             return bounds.rate * points.engines
         return bounds.ttft_ms if rule == "ttft" else bounds.tpot_ms
 
     def promising(self, question: Question, points: Points) -> Points:
         """The points that may meet the latency limits, by cheap bounds."""
-        limits = {rule: question.limit(rule) for rule in ("ttft", "tpot", "throughput")}
-        if not len(points) or all(limit is None for limit in limits.values()):
-            return points
-        bounds = self._table(question, points.landscape).bounds(points.rows, points.tokens)
-        keep = np.ones(len(points), dtype=bool)
-        if limits["ttft"] is not None:
-            keep &= bounds.ttft_ms <= limits["ttft"]
-        if limits["tpot"] is not None:
-            keep &= bounds.tpot_ms <= limits["tpot"]
-        if limits["throughput"] is not None:
-            keep &= bounds.rate * points.engines >= limits["throughput"]
-        return points.take(np.flatnonzero(keep))
+        for rule in LATENCY_RULES:
+            limit = question.limit(rule)
+            if limit is not None and len(points):
+                sign = -1.0 if rule == "throughput" else 1.0
+                bounds = sign * self.bounds(question, points, rule)
+                points = points.take(np.flatnonzero(bounds <= sign * limit))
+        return points
 
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
         key = (id(landscape), question.setting.lengths)
@@ -147,9 +144,9 @@ def eligible_rows(question: Question, landscape: Landscape) -> Integers:
     if not len(rows):
         return rows
     skus = question.skus or {item.gpu.id for item in setting.gpus}
-    formats = [item.quantization.id for item in setting.formats if item.accepted or "quality" not in question.active]
-    keep = np.isin(landscape.sku, list(skus)) & np.isin(landscape.quantization, formats)
-    keep &= np.isin(landscape.kv_dtype, kv_cache_dtypes(setting))
+    formats = {item.quantization.id for item in setting.formats if item.accepted or "quality" not in question.active}
+    keep = landscape.sku.within(skus) & landscape.quantization.within(formats)
+    keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting))
     for rule, refused in landscape.refused.items():
         if rule in question.active:
             keep &= ~refused
@@ -240,16 +237,31 @@ def most_sequences_tried(question: Question, points: Points) -> Integers:
     return np.minimum(points.tokens, np.maximum(asked, points.sequences))
 
 
+def most_admitted(question: Question, points: Points) -> Integers:
+    """The largest max_num_seqs of each point that memory admits; each point itself is admitted."""
+    low, high = points.sequences.copy(), most_sequences_tried(question, points)
+    while (open_ := low < high).any():
+        index = np.flatnonzero(open_)
+        middle = (low[index] + high[index] + 1) // 2
+        probe = Points(points.landscape, points.rows[index], points.tokens[index], middle, points.replicas[index])
+        fits = np.zeros(len(index), dtype=bool)
+        for width in np.unique(probe.tokens).tolist():
+            mine = np.flatnonzero(probe.tokens == width)
+            fits[mine] = admitted(question, probe.take(mine))
+        low[index] = np.where(fits, middle, low[index])
+        high[index] = np.where(fits, high[index], middle - 1)
+    return low
+
+
 def within_limits(question: Question, points: Points, speed: Speed) -> NDArray[np.bool_]:
-    """Which points meet the latency limits, compared as the rules and the model do."""
+    """Which points meet the latency limits, compared as the rules do."""
     keep = np.ones(len(points), dtype=bool)
-    for rule, value in (("ttft", speed.ttft_ms), ("tpot", speed.tpot_ms)):
-        limit = question.limit(rule)
+    for limit, value in ((question.limit("ttft"), speed.ttft_ms), (question.limit("tpot"), speed.tpot_ms)):
         if limit is not None:
-            keep &= np.ceil(value * 1000) <= np.floor(limit * 1000)
+            keep &= value <= limit
     floor = question.limit("throughput")
     if floor is not None:
-        keep &= np.floor(total_rate(points, speed) * 1000) >= np.ceil(floor * 1000)
+        keep &= total_rate(points, speed) >= floor
     return keep
 
 

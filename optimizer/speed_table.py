@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.latency import closed_loop
-from vllm_opt.constraints.latency_spread import quantile_factor
-from vllm_opt.constraints.step_time import prefill_attention, step_time
+from vllm_opt.constraints.latency_spread import Metric, quantile_factor
+from vllm_opt.constraints.step_time import decode_attention, prefill_attention, step_time
 from vllm_opt.optimizer.landscape import Landscape
 from vllm_opt.optimizer.landscape_memory import Integers
 from vllm_opt.optimizer.solve_setting import SolveSetting
 
 Numbers = NDArray[np.float64]
 COLUMNS = 4
+METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 SEQUENCE_BITS, WIDTH_BITS = 21, 12
 SAFETY = 0.98
 """Room for rounding in lower bounds, so that a bound never drops what the exact prediction admits."""
@@ -45,27 +46,35 @@ class SpeedTable:
         self._landscape = landscape
         self._setting = setting
         self._widths: dict[int, int] = {}
-        self._keys = np.empty(0, dtype=np.int64)
+        self._known: dict[int, int] = {}
         self._values = np.empty((0, COLUMNS))
+        self._count = 0
 
     def at(self, rows: Integers, tokens: Integers, sequences: Integers, users: Integers) -> Speed:
         """Speeds of these points; those with users that wait outside the batch are never remembered."""
-        values = np.empty((len(rows), COLUMNS))
         plain = users <= sequences
+        keys = self._keys_of(rows, tokens, sequences)
+        index = np.array([self._known.get(key, -1) for key in keys.tolist()], dtype=np.int64)
+        missing = np.flatnonzero((index < 0) & plain)
+        if len(missing):
+            _, first = np.unique(keys[missing], return_index=True)
+            self._learn(keys, missing[first], rows, tokens, sequences)
+            index[missing] = [self._known[key] for key in keys[missing].tolist()]
+        values = self._values[index] if len(self._values) else np.empty((len(rows), COLUMNS))
         waiting = np.flatnonzero(~plain)
         if len(waiting):
             values[waiting] = self._evaluate(rows[waiting], tokens[waiting], sequences[waiting], users[waiting])
-        keys = self._keys_of(rows, tokens, sequences)
-        self._learn(keys[plain], rows[plain], tokens[plain], sequences[plain])
-        if plain.any():
-            values[plain] = self._values[np.searchsorted(self._keys, keys[plain])]
         return Speed(*values.T)
 
-    def bounds(self, rows: Integers, tokens: Integers) -> Bounds:
-        """Bounds at the confidence asked that no batch can beat: one step each, where a prediction takes forty.
+    def bounds(self, rows: Integers, tokens: Integers, most: Integers) -> Bounds:
+        """Bounds at the confidence asked that no batch of up to `most` can beat: one step, where a prediction takes 40.
 
-        TPOT >= T(1, context, 0);  TTFT >= frontend + TPOT / 2 + one pass over the prompt, nobody else running;
-        rate <= what the arithmetic of one request allows, or two sequences alone (`steady_state.step_mix`).
+            TPOT(D) >= a = T(1, context, 0)    and    TPOT(D) >= D b + (D - 1) c
+            TTFT    >= frontend + a / 2 + one pass over the prompt, nobody else running
+            rate    <= min(most, (a + c) / (b + c)) / ((O - 1) a)
+
+        b: arithmetic and cache reads per decoded token, c: arithmetic of the prompt tokens that ride along with each
+        (`steady_state.step_mix`); the two bounds on TPOT cross at D = (a + c) / (b + c).
         """
         request, (inputs, outputs) = self._setting.request, self._setting.lengths
         c = self._landscape.coefficients(rows)
@@ -77,12 +86,13 @@ class SpeedTable:
         prompt = step_time(c, none, context, whole, span, padding=False) * computed / whole
         ttft = c.frontend_s + tpot / 2 + prompt * c.prefill_factor / c.pipeline_stages
         each = c.dense_compute_s_per_token + c.expert_compute_s_per_token + c.token_s
-        work = (outputs - 1.0) * each + computed * (each + prefill_attention(c, span)) / 2.0
         steps = max(1.0, outputs - 1.0)
-        rate = c.pipeline_stages * outputs * np.maximum(2.0 / (steps * tpot), 1.0 / work)
+        riding = computed / steps * (each + prefill_attention(c, span))
+        crossing = np.maximum(1.0, (tpot + riding) / (each + decode_attention(c, context) + riding))
+        rate = np.minimum(most, c.pipeline_stages * crossing) * outputs / (steps * tpot)
         if outputs <= 1:
             ttft, tpot, rate = np.asarray(c.frontend_s), none, none + np.inf
-        factors = [quantile_factor(c, metric, request.confidence) for metric in ("ttft", "tpot", "throughput")]
+        factors = [quantile_factor(c, metric, request.confidence) for metric in METRICS]
         return Bounds(
             SAFETY * ttft * 1e3 * factors[0], SAFETY * tpot * 1e3 * factors[1], rate / SAFETY * factors[2]
         )  # fmt: skip
@@ -93,15 +103,16 @@ class SpeedTable:
         index = np.array(numbers, dtype=np.int64)[position] if numbers else np.empty(0, dtype=np.int64)
         return (((rows << WIDTH_BITS) | index) << SEQUENCE_BITS) | sequences
 
-    def _learn(self, keys: Integers, rows: Integers, tokens: Integers, sequences: Integers) -> None:
-        _, first = np.unique(keys, return_index=True)
-        unknown = first[~np.isin(keys[first], self._keys, assume_unique=True)]
-        if not len(unknown):
-            return
-        found = self._evaluate(rows[unknown], tokens[unknown], sequences[unknown], sequences[unknown])
-        known = np.concatenate([self._keys, keys[unknown]])
-        order = np.argsort(known)
-        self._keys, self._values = known[order], np.concatenate([self._values, found])[order]
+    def _learn(self, keys: Integers, chosen: Integers, rows: Integers, tokens: Integers, sequences: Integers) -> None:
+        found = self._evaluate(rows[chosen], tokens[chosen], sequences[chosen], sequences[chosen])
+        end = self._count + len(chosen)
+        if end > len(self._values):
+            room = np.empty((max(end, 2 * len(self._values)), COLUMNS))
+            room[: self._count] = self._values[: self._count]
+            self._values = room
+        self._values[self._count : end] = found
+        self._known.update(zip(keys[chosen].tolist(), range(self._count, end), strict=True))
+        self._count = end
 
     def _evaluate(self, rows: Integers, tokens: Integers, sequences: Integers, users: Integers) -> Numbers:
         request, lengths = self._setting.request, self._setting.lengths

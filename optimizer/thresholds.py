@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vllm_opt.optimizer.feasible_points import feasible_points
+from vllm_opt.optimizer.feasible_points import feasible_points, is_feasible
 from vllm_opt.optimizer.landscape_memory import Integers
 from vllm_opt.optimizer.questions import Atlas, Question
 from vllm_opt.optimizer.solve_setting import SolveSetting, targets_of
@@ -20,6 +20,8 @@ MOST_GPUS = 1024
 CONTEXT_STEP = 16
 CENTS = 100
 MOST_CENTS = 10**9
+NEAREST_EXACT = 64
+"""How far from an exact number of GPUs others are tried."""
 
 
 def with_numbers(setting: SolveSetting, **changes: Any) -> SolveSetting:
@@ -58,7 +60,7 @@ def first_feasible(atlas: Atlas, ask: Callable[[int], Question], asked: int, lea
     value = asked
     while value > least:
         value = max(least, value // 2)
-        if _is_feasible(atlas, ask(value)):
+        if is_feasible(atlas, ask(value)):
             return value
     return None
 
@@ -68,7 +70,7 @@ def first_feasible_above(atlas: Atlas, ask: Callable[[int], Question], asked: in
     value = max(1, asked)
     while value < most:
         value = min(most, value * 2)
-        if _is_feasible(atlas, ask(value)):
+        if is_feasible(atlas, ask(value)):
             return value
     return None
 
@@ -116,12 +118,14 @@ def largest_context(atlas: Atlas, question: Question, field: str = "target_conte
 def fewest_gpus(atlas: Atlas, question: Question) -> int | None:
     """GPUs that suffice when everything else holds, an exact number asked for taken as a ceiling."""
     targets = question.setting.targets
-    return smallest_above(
-        atlas,
-        lambda value: changed(question, gpus=None, max_gpus=value),
-        targets.gpus or targets.max_gpus,
-        MOST_GPUS,
-    )
+    asked = targets.gpus or targets.max_gpus
+
+    def ask(value: int) -> Question:
+        return changed(question, gpus=None, max_gpus=value)
+
+    if targets.gpus is not None and is_feasible(atlas, ask(asked)):
+        return asked
+    return smallest_above(atlas, ask, asked, MOST_GPUS)
 
 
 def nearest_exact_gpus(atlas: Atlas, question: Question) -> int | None:
@@ -131,13 +135,9 @@ def nearest_exact_gpus(atlas: Atlas, question: Question) -> int | None:
         return None
     for distance in range(1, max(asked, NEAREST_EXACT) + 1):
         for value in (asked + distance, asked - distance):
-            if value >= 1 and _is_feasible(atlas, changed(question, gpus=value, max_gpus=None)):
+            if value >= 1 and is_feasible(atlas, changed(question, gpus=value, max_gpus=None)):
                 return value
     return None
-
-
-NEAREST_EXACT = 64
-"""How far from an exact number of GPUs others are tried."""
 
 
 def lowest_cost(atlas: Atlas, question: Question) -> float | None:
@@ -154,13 +154,7 @@ def lowest_cost(atlas: Atlas, question: Question) -> float | None:
     return None if cents is None else cents / CENTS
 
 
-def _is_feasible(atlas: Atlas, question: Question) -> bool:
-    return any(len(points) for points in feasible_points(atlas, question))
-
-
-def _feasible_rows(
-    atlas: Atlas, question: Question, within: dict[int, Integers] | None
-) -> dict[int, Integers]:
+def _feasible_rows(atlas: Atlas, question: Question, within: dict[int, Integers] | None) -> dict[int, Integers]:
     """The rows with any feasible point, per landscape; empty when there is none."""
     found: dict[int, list[Integers]] = {}
     for points in feasible_points(atlas, question, within=within):

@@ -1,0 +1,169 @@
+"""The smallest change of one number (or one choice) that alone makes a request feasible; pairs when none does.
+
+Each is exact up to the rounding that keeps it feasible, and each is made into a plan that every rule accepts before it
+is returned.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_opt.optimizer.answer import Relaxation
+from vllm_opt.optimizer.feasible_points import extreme, is_feasible
+from vllm_opt.optimizer.questions import Atlas, Question
+from vllm_opt.optimizer.relaxation_choices import choices
+from vllm_opt.optimizer.relaxation_words import relaxation_words
+from vllm_opt.optimizer.thresholds import (
+    changed,
+    fewest_gpus,
+    largest_concurrency,
+    largest_context,
+    lowest_cost,
+    nearest_exact_gpus,
+)
+from vllm_opt.optimizer.utilization_threshold import lowest_utilization
+from vllm_opt.optimizer.witness import witness
+from vllm_opt.profiles.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Change:
+    """New values of request fields, and how much is asked: the sum of |ln(to / from)|, or a fixed amount."""
+
+    fields: dict[str, Any]
+    asks: float
+
+
+Threshold = Callable[[Atlas, Question], float | int | None]
+
+
+def _upper(rule: str, places: float) -> Threshold:
+    """The lowest limit on TTFT or TPOT that can be met, rounded up."""
+
+    def threshold(atlas: Atlas, question: Question) -> float | None:
+        reached = extreme(atlas, question, rule)  # type: ignore[arg-type]
+        return None if reached is None else round(math.ceil(reached[0] / places) * places, 3)
+
+    return threshold
+
+
+def _throughput(atlas: Atlas, question: Question) -> float | None:
+    """The highest throughput that can be reached, rounded down to three digits at least."""
+    reached = extreme(atlas, question, "throughput")
+    if reached is None or reached[0] <= 0:
+        return None
+    step = 10.0 ** (math.floor(math.log10(reached[0])) - 3)
+    return round(math.floor(reached[0] / step) * step, 6)
+
+
+NUMBERS: dict[str, tuple[str | None, Threshold]] = {
+    "target_context": (None, largest_context),
+    "mean_context": (None, lambda atlas, question: largest_context(atlas, question, "mean_context")),
+    "concurrency": (None, largest_concurrency),
+    "max_ttft_ms": ("ttft", _upper("ttft", 0.1)),
+    "max_tpot_ms": ("tpot", _upper("tpot", 0.1)),
+    "min_output_tokens_per_s": ("throughput", _throughput),
+    "max_gpus": ("gpu_count", fewest_gpus),
+    "gpus": ("gpu_count", nearest_exact_gpus),
+    "max_hourly_cost": ("budget", lowest_cost),
+    "max_gpu_memory_utilization": (None, lowest_utilization),
+}
+"""Per field, the rule that it alone can satisfy (None: several), and its threshold."""
+
+
+def fields_of(question: Question) -> tuple[str, ...]:
+    """The numbers that this request has and that a change could relax."""
+    targets = question.setting.targets
+    absent = {
+        "max_ttft_ms": targets.max_ttft_ms,
+        "max_tpot_ms": targets.max_tpot_ms,
+        "min_output_tokens_per_s": targets.min_output_tokens_per_s,
+        "max_hourly_cost": targets.max_hourly_cost,
+        "gpus": targets.gpus,
+        "max_gpus": None if targets.gpus is not None else targets.max_gpus,
+    }
+    return tuple(name for name in NUMBERS if absent.get(name, 0) is not None)
+
+
+def relaxations(atlas: Atlas, question: Question, catalog: Catalog) -> tuple[Relaxation, ...]:
+    """Every single change that suffices, the least first; else the best pair."""
+    found = [
+        *_numbers(atlas, question),
+        *(Change(dict(fields), asks) for fields, asks in choices(atlas, question, catalog)),
+    ]
+    if not found:
+        found = _best_pair(atlas, question)
+    ordered = sorted(found, key=lambda change: (change.asks, sorted(change.fields)))
+    return tuple(_told(question, change) for change in ordered)
+
+
+def _numbers(atlas: Atlas, question: Question) -> Iterator[Change]:
+    for field in fields_of(question):
+        change = _change(atlas, question, field)
+        if change is not None and witness(atlas, changed(question, **change.fields)) is not None:
+            yield change
+
+
+def _change(atlas: Atlas, question: Question, field: str) -> Change | None:
+    rule, threshold = NUMBERS[field]
+    if rule is not None and not is_feasible(atlas, question.without(rule)):
+        return None
+    to = threshold(atlas, question)
+    start = _from(question, field)
+    if to is None or to == start:
+        return None
+    return Change({field: to}, abs(math.log(to / start)))
+
+
+def _from(question: Question, field: str) -> Any:
+    if field == "max_gpu_memory_utilization":
+        return question.setting.request.max_gpu_memory_utilization
+    return getattr(question.setting.targets, field)
+
+
+def _best_pair(atlas: Atlas, question: Question) -> list[Change]:
+    """The pair of numbers that asks least: one taken as far as it must go, the other as little as then suffices."""
+    best: Change | None = None
+    names = fields_of(question)
+    for first in names:
+        for eased in _eased(question, first):
+            for second in names:
+                if second == first or {first, second} == {"target_context", "mean_context"}:
+                    continue
+                change = _change(atlas, changed(question, **eased.fields), second)
+                if change is None:
+                    continue
+                both = Change({**eased.fields, **change.fields}, eased.asks + change.asks)
+                if (best is None or both.asks < best.asks) and witness(atlas, changed(question, **both.fields)):
+                    best = both
+    return [] if best is None else [best]
+
+
+def _eased(question: Question, field: str) -> Iterator[Change]:
+    """Steps by which the first number of a pair is eased: to about 3/4, 1/2 and 1/4, or the reverse for a ceiling."""
+    start, ceiling = _from(question, field), field in ("max_ttft_ms", "max_tpot_ms", "max_gpus", "max_hourly_cost")
+    if field in ("gpus", "max_gpu_memory_utilization"):
+        return
+    for factor in (2, 4) if ceiling else (0.5, 0.25):
+        value: float | int = start * factor
+        if field in ("target_context", "mean_context", "concurrency", "max_gpus"):
+            value = max(1, int(value))
+        if field in ("target_context", "mean_context"):
+            value = max(16, value // 16 * 16)
+        if value != start:
+            yield Change({field: value}, abs(math.log(value / start)))
+
+
+def _told(question: Question, change: Change) -> Relaxation:
+    """A change as it is answered; the first field leads, others are `also`."""
+    (field, to), *others = change.fields.items()
+    request = question.setting.request
+    start = getattr(request, field)
+    return Relaxation(
+        change=field,
+        from_value=_from(question, field) if start is None else list(start) if isinstance(start, tuple) else start,
+        to=to,
+        message=relaxation_words(question, change.fields),
+        also=dict(others),
+    )

@@ -6,13 +6,12 @@ from vllm_opt.optimizer.conflict_numbers import measures
 from vllm_opt.optimizer.conflict_per_gpu import sentences_per_gpu
 from vllm_opt.optimizer.questions import Atlas, Question
 from vllm_opt.optimizer.relaxation import relaxations
-from vllm_opt.optimizer.search import SearchResult
 from vllm_opt.optimizer.solve_setting import SolveSetting
 from vllm_opt.profiles.catalog import Catalog
 
 
 def explain_infeasible(
-    setting: SolveSetting, result: SearchResult | None = None, catalog: Catalog | None = None
+    setting: SolveSetting, atlas: Atlas | None = None, catalog: Catalog | None = None
 ) -> Explanation:
     """Explain a request for which no plan exists.
 
@@ -22,10 +21,9 @@ def explain_infeasible(
     Raises:
         ValueError: a plan exists.
     """
-    del result
     request = setting.request
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
-    atlas, question = Atlas(setting), Question(setting)
+    atlas, question = atlas or Atlas(setting), Question(setting)
     rules = minimal_conflict(atlas, question)
     return Explanation(
         conflict=tuple(measure.conflict for measure in measures(atlas, question, rules)),

@@ -89,6 +89,11 @@ class Atlas:
         self._speeds: dict[tuple[int, tuple[int, int]], SpeedTable] = {}
         self._accepted = frozenset(item.quantization.id for item in setting.formats if item.accepted)
 
+    @property
+    def layouts(self) -> int:
+        """Layouts looked at so far, with CUDA graphs and without."""
+        return sum(len(landscape.rows) for landscape in self._landscapes.values())
+
     def landscapes(self, question: Question) -> Iterator[Landscape]:
         """The parts that a question reaches, the cheapest first."""
         parts: list[Part] = ["candidates"]

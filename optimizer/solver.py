@@ -3,11 +3,14 @@
 import time
 
 from vllm_opt.optimizer.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
+from vllm_opt.optimizer.feasibility import latency_rules
+from vllm_opt.optimizer.feasible_points import is_feasible
 from vllm_opt.optimizer.lexicographic import ProvenPoint, solve_lexicographically
 from vllm_opt.optimizer.modes import mode_of
 from vllm_opt.optimizer.objective import OBJECTIVES
 from vllm_opt.optimizer.operating_points import Candidate
 from vllm_opt.optimizer.planning import Choice, make_plan
+from vllm_opt.optimizer.questions import ALL_RULES, Atlas, Question
 from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.optimizer.search import Search, SearchResult
 from vllm_opt.optimizer.selection import Scores, best_choice, contenders
@@ -26,9 +29,12 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     setting = resolve_solve(request, catalog)
     search = Search(setting)
+    atlas = _atlas(setting)
+    if atlas is not None and not is_feasible(atlas, Question(setting)):
+        return _without_plan(setting, SearchResult(layouts_considered=atlas.layouts), started, atlas)
     result = search.run()
     if not result.candidates:
-        return _without_plan(setting, result, started)
+        return _without_plan(setting, result, started, atlas)
     scores = Scores(setting)
     kept = contenders(setting, result.candidates, scores)
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
@@ -89,14 +95,22 @@ def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, m
     return tuple(make_plan(setting, item.choice) for item in scored[:top])
 
 
-def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -> Answer:
+def _atlas(setting: SolveSetting) -> Atlas | None:
+    """What explanations look at, built beforehand where it recognises hopeless latency limits by bounds alone.
+
+    `Search` would size every layout at every batch before it gave up.
+    """
+    return Atlas(setting) if setting.request.explain and latency_rules(setting, ALL_RULES) else None
+
+
+def _without_plan(setting: SolveSetting, result: SearchResult, started: float, atlas: Atlas | None = None) -> Answer:
     """No point was found: infeasible when every layout was visited, unknown when time ran out."""
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
     if setting.request.explain:
         from vllm_opt.optimizer.explanation import explain_infeasible
 
-        explanation = explain_infeasible(setting, result)
+        explanation = explain_infeasible(setting, atlas)
     else:
         from vllm_opt.optimizer.brief_explanation import explain_briefly
 

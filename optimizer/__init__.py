@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.demand_request import FleetRequest
     from vllm_opt.optimizer.estimation import estimate
     from vllm_opt.optimizer.fleet_answer import FleetAnswer
+    from vllm_opt.optimizer.lint_report import LintReport
+    from vllm_opt.optimizer.lint_request import LintRequest
+    from vllm_opt.optimizer.linter import lint
     from vllm_opt.optimizer.procurement import procure
     from vllm_opt.optimizer.request import EstimateRequest, SolveRequest
     from vllm_opt.optimizer.solver import solve
@@ -22,6 +25,9 @@ _HOMES = {
     "estimate": "estimation",
     "batch": "batches",
     "BatchRequest": "batch_request",
+    "lint": "linter",
+    "LintReport": "lint_report",
+    "LintRequest": "lint_request",
     "procure": "procurement",
     "SolveRequest": "request",
     "FleetRequest": "demand_request",
@@ -39,10 +45,13 @@ __all__ = [
     "EstimateRequest",
     "FleetAnswer",
     "FleetRequest",
+    "LintReport",
+    "LintRequest",
     "Plan",
     "SolveRequest",
     "batch",
     "estimate",
+    "lint",
     "procure",
     "solve",
 ]

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("vllm_opt.optimizer.cli_estimate:estimate_command", "What one given vLLM configuration would do."),
     "batch": ("vllm_opt.optimizer.cli_batch:batch_command", "Recommended configurations for many models."),
     "procure": ("vllm_opt.optimizer.cli_procure:procure_command", "Which GPUs to buy or rent for all that is served."),
+    "lint": ("vllm_opt.optimizer.cli_lint:lint_command", "Check a vllm serve command, script, compose or Kubernetes file."),
     "models": ("vllm_opt.optimizer.cli_catalogue:models_command", "List the models of the catalogue."),
     "gpus": ("vllm_opt.optimizer.cli_catalogue:gpus_command", "List the GPU SKUs of the catalogue."),
     "quantizations": ("vllm_opt.optimizer.cli_catalogue:quantizations_command", "List the weight formats."),

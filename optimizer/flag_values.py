@@ -19,22 +19,26 @@ AUTO_LENGTH_FLAG = "max-model-len"
 LONGEST_JSON = 100_000
 
 
-def read_value(flag: FlagSpec, spelling: str, texts: list[str]) -> tuple[FlagValue, None] | tuple[None, Problem]:
-    """Return the value, or what is wrong with it."""
+def read_value(
+    flag: FlagSpec, spelling: str, texts: list[str], *, strict_json: bool = True
+) -> tuple[FlagValue, None] | tuple[None, Problem]:
+    """Return the value, or what is wrong with it; before 0.10 some JSON flags also took `key=value,key=value`."""
     if flag.values == "many":
         return tuple(texts), None
     text = texts[0]
     if flag.choices is not None and text not in flag.choices:
         return None, _wrong_choice(flag, spelling, text)
-    if flag.kind == "int":
-        return _whole_number(spelling, text)
     if flag.kind == "human_int":
         return _human_count(flag, spelling, text)
-    if flag.kind == "float":
-        return _number(spelling, text)
     if flag.kind == "json":
-        return _json(spelling, text)
-    return text, None
+        return _json(spelling, text, strict=strict_json)
+    return _plain(flag, spelling, text)
+
+
+def _plain(flag: FlagSpec, spelling: str, text: str) -> tuple[FlagValue, None] | tuple[None, Problem]:
+    if flag.kind == "int":
+        return _whole_number(spelling, text)
+    return _number(spelling, text) if flag.kind == "float" else (text, None)
 
 
 def _wrong_choice(flag: FlagSpec, spelling: str, text: str) -> Problem:
@@ -99,14 +103,14 @@ def _number(spelling: str, text: str) -> tuple[float, None] | tuple[None, Proble
     return value, None
 
 
-def _json(spelling: str, text: str) -> tuple[str, None] | tuple[None, Problem]:
-    """vLLM reads an object; some of these flags also take a bare word, which is left alone."""
-    if not text.lstrip().startswith(("{", "[")) or len(text) > LONGEST_JSON:
+def _json(spelling: str, text: str, *, strict: bool) -> tuple[str, None] | tuple[None, Problem]:
+    if len(text) > LONGEST_JSON or (not strict and not text.lstrip().startswith(("{", "["))):
         return text, None
     try:
         json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = str(error)[:100] if isinstance(error, ValueError) else "nested too deeply"
-        hint = "; JSON needs double quotes around names and texts" if "'" in text else ""
-        return None, ("wrong_type", f"argument {spelling}: cannot be read as JSON ({reason}){hint}", None)
+        shell_ate_quotes = re.search(r"[{,]\s*'?[A-Za-z_]", text) is not None
+        hint = "; put the JSON in single quotes, names and texts in double quotes" if shell_ate_quotes else ""
+        return None, ("wrong_type", f"argument {spelling}: '{text[:80]}' is not JSON ({reason}){hint}", None)
     return text, None

@@ -23,7 +23,7 @@ class ServeCommand:
 
     arguments: tuple[Word, ...]
     entry: str
-    """How it starts: 'serve', 'api_server' or 'image'."""
+    """How it starts: 'serve', 'api_server', 'image', or 'config' for a file of flags."""
     environment: dict[str, str] = field(default_factory=dict)
     text: str = ""
     """The shell text that the words' positions count in."""
@@ -39,12 +39,10 @@ class ServeCommand:
     """Whether a container has enough shared memory for several ranks; None: not a container, or not known."""
     arguments_end: int = 0
     """Where a new argument goes in `text`."""
-    node: tuple[int, int] | None = None
-    """For commands in YAML: span of the value that holds the arguments."""
     in_list: bool = False
-    """The YAML value is a list of words, not a line of shell text."""
+    """The words are the items of a YAML list, not shell text."""
     leading: tuple[str, ...] = ()
-    """Words of that value that come before the arguments."""
+    """The words before the arguments."""
 
 
 def serve_commands(text: str) -> list[ServeCommand]:
@@ -56,10 +54,9 @@ def serve_commands(text: str) -> list[ServeCommand]:
     return _commands_in(shell_tokens(text), text, {}, 0)
 
 
-def commands_of_words(words: Sequence[str]) -> list[ServeCommand]:
+def commands_of_tokens(words: Sequence[Word], text: str) -> list[ServeCommand]:
     """Return the servers that a list of ready-made words (an exec-form command) starts."""
-    tokens: list[Token] = [Word(word, -1, -1, 1) for word in words]
-    return _commands_in(tokens, "", {}, 0)
+    return _commands_in(list(words), text, {}, 0)
 
 
 def image_version(image: str) -> str | None:
@@ -167,11 +164,12 @@ def _inside_shell(inner: Word, text: str, environment: dict[str, str], depth: in
     return _commands_in(moved, text, environment, depth + 1)
 
 
-_VALUE_OPTIONS = frozenset(
-    "-e --env -v --volume -p --publish --name --gpus --shm-size --network --net --ipc --runtime --restart --mount "
-    "--env-file --entrypoint -w --workdir -u --user -h --hostname --ulimit --device --cpus -m --memory --label -l "
-    "--platform --pull --add-host --cap-add --security-opt --log-opt --log-driver --cpuset-cpus --pid".split()
+_VALUE_OPTIONS = re.compile(
+    r"-[evpwuhml]|--(?:env|volume|publish|name|gpus|shm-size|network|net|ipc|runtime|restart|mount|env-file|entrypoint|"
+    r"workdir|user|hostname|ulimit|device|cpus|memory|label|platform|pull|add-host|cap-add|security-opt|log-opt|"
+    r"log-driver|cpuset-cpus|pid)"
 )
+"""Options of `docker run` whose value is the next word."""
 
 
 def _container(words: list[Word], text: str, environment: dict[str, str], depth: int) -> list[ServeCommand]:
@@ -186,7 +184,7 @@ def _container(words: list[Word], text: str, environment: dict[str, str], depth:
     gpus: int | None = None
     while index < len(texts) and texts[index].startswith("-"):
         name, separator, value = texts[index].partition("=")
-        if not separator and name in _VALUE_OPTIONS and index + 1 < len(texts):
+        if not separator and _VALUE_OPTIONS.fullmatch(name) and index + 1 < len(texts):
             index += 1
             value = texts[index]
         if name in ("-e", "--env"):

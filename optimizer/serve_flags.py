@@ -6,86 +6,16 @@ dashes, `--flag=value`, unambiguous abbreviations, `-O3`, `--json-flag.key value
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from vllm_opt.optimizer.flag_values import FlagValue, read_value
+from vllm_opt.optimizer.flag_values import read_value
+from vllm_opt.optimizer.parsed_command import FlagProblem, FlagTable, FlagUse, ParsedCommand
 from vllm_opt.optimizer.shell_words import Word
 from vllm_opt.profiles.engine import EngineProfile, FlagSpec
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 _TRUTH_WORDS = ("true", "false", "yes", "no", "on", "off", "0", "1")
 _LONG_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
-
-
-@dataclass(frozen=True)
-class FlagUse:
-    """One flag as it was given."""
-
-    name: str
-    """The release's own name, without dashes."""
-    spelling: str
-    value: FlagValue
-    words: tuple[Word, ...]
-    """The flag and its values, in the order of the command."""
-    joined: bool = False
-    """Given as --flag=value."""
-
-
-@dataclass(frozen=True)
-class FlagProblem:
-    """Something that the release's parser would complain about, or read differently than it looks."""
-
-    rule: str
-    message: str
-    flag: str
-    words: tuple[Word, ...]
-    level: str = "error"
-    value: str | None = None
-    suggestion: str | None = None
-    """What to write instead of the flag's spelling or value, where that is certain."""
-
-
-@dataclass(frozen=True)
-class ParsedCommand:
-    """Model, flags in order, and problems."""
-
-    model: str | None
-    model_word: Word | None
-    uses: tuple[FlagUse, ...]
-    problems: tuple[FlagProblem, ...]
-
-    def value(self, name: str) -> FlagValue | None:
-        """The value that counts: the last one given; None when the flag is absent."""
-        return next((use.value for use in reversed(self.uses) if use.name == name), None)
-
-    def given(self, name: str) -> bool:
-        """Whether the flag is there."""
-        return any(use.name == name for use in self.uses)
-
-
-@dataclass
-class FlagTable:
-    """Every spelling of a release's flags."""
-
-    engine: EngineProfile
-    spellings: dict[str, tuple[FlagSpec, bool]] = field(default_factory=dict)
-    """Spelling -> flag, and whether this spelling switches it off."""
-
-    def __post_init__(self) -> None:
-        for flag in self.engine.flags:
-            for spelling in (f"--{flag.name}", *flag.short):
-                self.spellings[spelling] = (flag, False)
-            negatives = flag.negative or ((f"--no-{flag.name}",) if flag.negatable else ())
-            for spelling in negatives:
-                self.spellings[spelling] = (flag, True)
-
-    def find(self, spelling: str) -> list[str]:
-        """The spellings that an argument means: itself, or every one that it abbreviates."""
-        if spelling in self.spellings:
-            return [spelling]
-        if not spelling.startswith("--") or len(spelling) < 4:
-            return []
-        return [known for known in self.spellings if known.startswith(spelling)]
 
 
 def parse_flags(arguments: Sequence[Word], engine: EngineProfile, *, positional_model: bool = True) -> ParsedCommand:
@@ -96,6 +26,7 @@ def parse_flags(arguments: Sequence[Word], engine: EngineProfile, *, positional_
 class _Parser:
     def __init__(self, words: list[Word], table: FlagTable, *, positional_model: bool) -> None:
         self.words, self.table, self.positional_model = words, table, positional_model
+        self.strict_json = table.engine.version.split(".")[:2] not in (["0", str(minor)] for minor in range(10))
         self.index = 0
         self.model_word: Word | None = None
         self.uses: list[FlagUse] = []
@@ -120,21 +51,29 @@ class _Parser:
     def _positional(self, word: Word) -> None:
         if word.text[:1] in _LONG_DASHES and word.text:
             spelled = "--" + word.text.lstrip(_LONG_DASHES + "-")
-            self._problem(
-                "typographic_dash", f"'{word.text}' begins with a typographic dash; write {spelled}", spelled, [word],
-                suggestion=spelled,
-            )  # fmt: skip
-            self._skip_values()
+            mended = replace(word, text=spelled)
+            self.words[self.index - 1] = mended
+            message = f"'{word.text}' begins with a typographic dash; write {spelled}"
+            self._problem("typographic_dash", message, spelled, [mended], suggestion=spelled)
+            self._option(mended)
             return
         if self.model_word is None and self.positional_model:
             self.model_word = word
             return
+        if word.text.startswith("--") and " " in word.text:
+            message = f"'{word.text}' is one word, so vLLM takes it for no flag; write flag and value as two words"
+            self._problem("stray_word", message, word.text.partition(" ")[0], [word])
+            return
         previous = self.uses[-1] if self.uses else None
         text = word.text.lower()
         if previous is not None and isinstance(previous.value, bool) and text in _TRUTH_WORDS:
-            off = "" if text in ("true", "yes", "on", "1") else f"; --no-{previous.name} switches it off"
-            message = f"{previous.spelling} takes no value: vLLM stops at '{word.text}'; leave it out{off}"
-            self._problem("flag_takes_no_value", message, previous.name, [word])
+            wants = text in ("true", "yes", "on", "1")
+            advice = "leave it out" if wants else f"--no-{previous.name} switches it off"
+            message = f"{previous.spelling} takes no value: vLLM stops at '{word.text}'; {advice}"
+            instead = None if wants or f"--no-{previous.name}" not in self.table.spellings else f"--no-{previous.name}"
+            self._problem(
+                "flag_takes_no_value", message, previous.name, [word], value=word.text, suggestion=instead
+            )  # fmt: skip
             return
         self._problem("stray_word", f"'{word.text}' belongs to no flag: vLLM stops at it; leave it out", "", [word])
 
@@ -203,9 +142,9 @@ class _Parser:
             message = f"{spelling} takes {missing}, which only the shell knows: the release's default is assumed here"
             self._problem("unresolved_variable", message, flag.name, given, level="note", value=texts[0])
             return
-        read, problem = read_value(flag, spelling, texts)
-        if problem is not None:
-            rule, message, suggestion = problem
+        read, problem = read_value(flag, spelling, texts, strict_json=self.strict_json)
+        if problem is not None or read is None:
+            rule, message, suggestion = problem or ("wrong_type", f"argument {spelling}: cannot be read", None)
             self._problem(rule, message, flag.name, given, value=texts[0], suggestion=suggestion)
             return
         self.uses.append(FlagUse(flag.name, spelling, read, tuple(given), joined))
@@ -218,8 +157,9 @@ class _Parser:
         return taken
 
     def _skip_values(self) -> list[Word]:
-        """What follows an unreadable flag is probably its value; the model always comes first."""
-        return self._take(1) if self.model_word is not None or not self.positional_model else []
+        """What follows an unreadable flag is probably its value, unless it can only be the model."""
+        named = self.model_word is not None or not self.positional_model
+        return self._take(1) if named or any(word.text.split("=")[0] == "--model" for word in self.words) else []
 
     def _unknown(self, word: Word, spelling: str) -> None:
         words = [word] if "=" in word.text else [word, *self._skip_values()]

@@ -6,7 +6,7 @@
 per pipeline stage (vLLM 0.33 `v1/core/kv_cache_planning.py:_check_enough_kv_cache_memory`).
 """
 
-from vllm_opt.constraints.decision_space import KIB, DecisionSpace
+from vllm_opt.constraints.decision_space import DecisionSpace
 from vllm_opt.constraints.deployment import Deployment
 from vllm_opt.constraints.memory_ledger import GIB
 from vllm_opt.constraints.startup_errors import format_gib, kv_cache_refusal
@@ -24,7 +24,7 @@ class MemoryBudget:
         blocks = terms.kv.startup_blocks(flags.max_model_len, flags.max_num_batched_tokens)
         for stage, available in enumerate(terms.available_kv_bytes(flags, deployment.confidence)):
             needed = blocks * terms.kv.block_bytes[stage]
-            if available < needed or available <= 0:
+            if available < needed or (needed and available <= 0):
                 return (
                     Violation(
                         rule=self.name,
@@ -77,10 +77,10 @@ class MemoryBudget:
         """Add the sum per mode and stage, with the budget as a table over the utilisation steps."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             terms = mode.terms
-            budget = space.utilization_table(lambda u, terms=terms: terms.budget_bytes(u) // KIB)  # type: ignore[misc]
-            for stage, block_kib in enumerate(mode.block_kib):
+            budget = space.utilization_table(lambda u, terms=terms: terms.budget_bytes(u))  # type: ignore[misc]
+            for stage, block in enumerate(mode.block_bytes):
                 outside = sum(
-                    point.outside_kv_kib[stage] * space.sequence_choices[point.max_num_seqs] for point in mode.points
+                    point.outside_kv_bytes[stage] * space.sequence_choices[point.max_num_seqs] for point in mode.points
                 )
-                space.model.add(outside + block_kib * space.num_gpu_blocks <= budget).only_enforce_if(chosen)
+                space.model.add(outside + block * space.num_gpu_blocks <= budget).only_enforce_if(chosen)
             space.model.add(space.num_gpu_blocks >= mode.startup_blocks).only_enforce_if(chosen)

@@ -91,7 +91,7 @@ def kv_cache_refusal(
         usable = available - block if engine.null_block_in_fit_check else available
         if block and usable <= 0:
             return no_cache_memory(engine)
-        if need > usable:
+        if block and need > usable:
             estimate = plan.max_supported_model_len(available // block, max_num_batched_tokens, max_model_len)
             return context_does_not_fit(max_model_len, need, usable, estimate, engine)
     return None

@@ -7,7 +7,7 @@ vLLM 0.33 refuses at start-up when free memory is below the budget (`v1/worker/u
 graph estimate was part of the budget, graphs were captured after the activation peak had been freed.
 """
 
-from vllm_opt.constraints.decision_space import KIB, DecisionSpace
+from vllm_opt.constraints.decision_space import DecisionSpace
 from vllm_opt.constraints.deployment import Deployment
 from vllm_opt.constraints.startup_errors import format_gib
 from vllm_opt.constraints.violation import Violation
@@ -43,5 +43,5 @@ class StartupHeadroom:
         """Compare two tables: headroom over the utilisation steps, need over max_num_seqs."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             terms = mode.terms
-            headroom = space.utilization_table(lambda u, terms=terms: terms.headroom_bytes(u) // KIB)  # type: ignore[misc]
-            space.model.add(space.table(mode, "headroom_needed_kib") <= headroom).only_enforce_if(chosen)
+            headroom = space.utilization_table(lambda u, terms=terms: terms.headroom_bytes(u))  # type: ignore[misc]
+            space.model.add(space.table(mode, "headroom_needed_bytes") <= headroom).only_enforce_if(chosen)

@@ -1,7 +1,5 @@
 """throughput: output tokens per second of all replicas, at the confidence asked, reach the floor."""
 
-import math
-
 from vllm_opt.constraints.decision_space import DecisionSpace
 from vllm_opt.constraints.deployment import Deployment
 from vllm_opt.constraints.violation import Violation
@@ -31,10 +29,9 @@ class Throughput:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """A table over max_num_seqs per mode, in thousandths of a token per second rounded down."""
+        """Forbid, per mode, every max_num_seqs whose lower quantile is below the floor."""
         floor = space.targets.min_output_tokens_per_s
         if floor is None:
             return
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            total = space.table(mode, "bound_millitokens_per_s")
-            space.model.add(total >= math.ceil(floor * 1000)).only_enforce_if(chosen)
+            space.forbid(mode, chosen, lambda point: point.bound_tokens_per_s < floor)

@@ -1,7 +1,5 @@
 """ttft: the time to the first token at full admitted load, at the confidence asked, stays under its limit."""
 
-import math
-
 from vllm_opt.constraints.decision_space import DecisionSpace
 from vllm_opt.constraints.deployment import Deployment
 from vllm_opt.constraints.violation import Violation
@@ -28,9 +26,9 @@ class TimeToFirstToken:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """A table over max_num_seqs per mode, in whole microseconds rounded up."""
+        """Forbid, per mode, every max_num_seqs whose upper quantile exceeds the limit."""
         limit = space.targets.max_ttft_ms
         if limit is None:
             return
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            space.model.add(space.table(mode, "ttft_bound_us") <= math.floor(limit * 1000)).only_enforce_if(chosen)
+            space.forbid(mode, chosen, lambda point: point.ttft_bound_ms > limit)

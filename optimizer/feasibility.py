@@ -10,7 +10,7 @@ from vllm_opt.optimizer.solve_setting import SolveSetting
 
 Piece = tuple[Unit, int, list[int]]
 COLUMNS = (
-    "sequences", "ttft_ms", "tpot_ms", "e2e_ms", "output_tokens_per_s", "ttft_bound_ms", "tpot_bound_ms",
+    "sequences", "ttft_ms", "tpot_ms", "e2e_ms", "engine_tokens_per_s", "ttft_bound_ms", "tpot_bound_ms",
     "bound_tokens_per_s",
 )  # fmt: skip
 
@@ -25,17 +25,15 @@ def latency_rules(setting: SolveSetting, active: frozenset[str]) -> bool:
 
 
 def masks(setting: SolveSetting, candidate: Candidate, active: frozenset[str]) -> dict[str, NDArray[np.bool_]]:
-    """Per active latency rule with a limit: which points satisfy it, compared as the model does."""
+    """Per active latency rule with a limit: which points satisfy it, compared as `check` does."""
     targets = setting.targets
     found: dict[str, NDArray[np.bool_]] = {}
     if targets.max_ttft_ms is not None and "ttft" in active:
-        found["ttft"] = np.ceil(candidate.ttft_bound_ms * 1000) <= np.floor(targets.max_ttft_ms * 1000)
+        found["ttft"] = candidate.ttft_bound_ms <= targets.max_ttft_ms
     if targets.max_tpot_ms is not None and "tpot" in active and setting.lengths[1] > 1:
-        found["tpot"] = np.ceil(candidate.tpot_bound_ms * 1000) <= np.floor(targets.max_tpot_ms * 1000)
+        found["tpot"] = candidate.tpot_bound_ms <= targets.max_tpot_ms
     if targets.min_output_tokens_per_s is not None and "throughput" in active:
-        found["throughput"] = np.floor(candidate.bound_tokens_per_s * 1000) >= np.ceil(
-            targets.min_output_tokens_per_s * 1000
-        )
+        found["throughput"] = candidate.bound_tokens_per_s >= targets.min_output_tokens_per_s
     return found
 
 

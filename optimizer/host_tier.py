@@ -56,4 +56,6 @@ def host_tier_sizes(setting: SolveSetting, gpu: GpuProfile, gpus_of_server: int)
         return (0.0,)
     share = int(host * min(gpus_of_server, gpu.gpus_per_node) / gpu.gpus_per_node)
     per_unit = share // gpus_of_server if swaps else share
+    if swaps and per_unit == engine.default_swap_space_gib:
+        per_unit -= 1  # the release's own default says nothing about what the host can spare
     return (0.0, float(per_unit)) if per_unit > 0 else (0.0,)

@@ -24,6 +24,8 @@ from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting, WeightForm
 from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.latency_constants import LatencyConstants, default_latency_constants
 
+TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
+"""The usual values of max_num_batched_tokens."""
 UTILIZATION_STEP = 0.005
 LOWEST_UTILIZATION = 0.5
 
@@ -62,6 +64,15 @@ class LayoutFacts:
             calibrated=self.setting.request.calibration,
         )  # fmt: skip
 
+    @property
+    def monotone(self) -> bool:
+        """Whether the pool that is left never grows with max_num_seqs or max_num_batched_tokens.
+
+        Where graphs are captured outside the budget, into what the activation peak leaves free, a higher peak can
+        lower the headroom that is needed, and with it raise the highest utilisation.
+        """
+        return self.terms.engine.graphs_in_budget or self.terms.graphs is None
+
     def highest_budget(self, headroom_needed: int) -> int:
         """The largest budget that leaves the headroom; -1 when even the lowest step does not."""
         index = bisect_right(self.budgets, self.terms.total_bytes - headroom_needed)
@@ -83,6 +94,10 @@ class LayoutFacts:
         return max(-1, min(room))
 
 
+def _less_somewhere(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return any(a < b for a, b in zip(one, other, strict=True))
+
+
 class LayoutPhysics:
     """Computes `LayoutFacts`; remembers shared parts for one search."""
 
@@ -93,7 +108,7 @@ class LayoutPhysics:
         self._tables: dict[str, WeightTable] = {}
         self._weights: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._plans: dict[tuple[object, ...], KvPlan | Violation] = {}
-        self._block_sizes: dict[tuple[object, ...], int | None] = {}
+        self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._choices: dict[tuple[object, ...], tuple[Violation, ...]] = {}
         self._divisions: dict[tuple[object, ...], tuple[Violation, ...]] = {}
         self._layers: dict[tuple[object, ...], tuple[tuple[int, ...], ActivationPeak]] = {}
@@ -134,37 +149,54 @@ class LayoutPhysics:
                 self._plans[key] = refusal.violation
         return self._plans[key]
 
-    def with_best_block(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> Shape:
-        """The shape with the block size that wastes least: the default unless a smaller one takes fewer bytes.
+    def block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
+        """The block sizes worth trying: the default, and smaller ones by which a request takes fewer bytes.
 
-        Latency does not depend on it, so fewer bytes per request at every width of a step win outright.
+        Latency does not depend on it, so a size that takes no fewer bytes than another at any width of a step is
+        left out; what the null block alone would save does not count.
         """
         key = (
             shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching,
             gpu.compute_capability, gpu.vendor, gpu.architecture,
         )  # fmt: skip
         if key not in self._block_sizes:
-            default = self.plan(gpu, weights, shape)
-            best, fewest = None, None if isinstance(default, Violation) else self._request_bytes(default)
-            for size in () if isinstance(default, Violation) else smaller_block_sizes(self.setting, default.block_size):
-                plan = self.plan(gpu, weights, replace(shape, block_size=size))
-                if isinstance(plan, Violation):
-                    continue
-                needed = self._request_bytes(plan)
-                if fewest is not None and needed != fewest and all(a <= b for a, b in zip(needed, fewest, strict=True)):
-                    best, fewest = size, needed
-            self._block_sizes[key] = best
-        best = self._block_sizes[key]
-        return shape if best is None else replace(shape, block_size=best)
+            self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape)
+        return self._block_sizes[key]
 
-    def _request_bytes(self, plan: KvPlan) -> tuple[int, ...]:
-        """Bytes that one request takes at the full and the mean context, in narrow and wide steps."""
-        targets, block = self.setting.targets, max(plan.block_bytes, default=0)
+    def _frugal_block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
+        default = self.plan(gpu, weights, shape)
+        if isinstance(default, Violation):
+            return (None,)
+        usual = self.request_bytes(default)
+        kept: dict[int | None, tuple[float, ...]] = {None: self._appetite(default)}
+        for size in smaller_block_sizes(self.setting, default.block_size):
+            plan = self.plan(gpu, weights, replace(shape, block_size=size))
+            if isinstance(plan, Violation) or not _less_somewhere(self.request_bytes(plan), usual):
+                continue
+            appetite = self._appetite(plan)
+            if any(not _less_somewhere(appetite, other) for other in kept.values()):
+                continue
+            kept = {name: other for name, other in kept.items() if _less_somewhere(other, appetite)} | {size: appetite}
+        return tuple(kept)
+
+    def request_bytes(self, plan: KvPlan) -> tuple[int, ...]:
+        """Bytes that one request takes per stage, at the full and the mean context, at every usual width of a step."""
+        targets = self.setting.targets
         return tuple(
             plan.blocks_per_request(context, tokens) * block
-            for context in {targets.target_context, targets.mean_context}
-            for tokens in (512, 8192)
+            for context in (targets.target_context, targets.mean_context)
+            for tokens in TOKEN_STEPS
+            for block in plan.block_bytes
         )
+
+    def _appetite(self, plan: KvPlan) -> tuple[float, ...]:
+        """All that memory sees of a block size: bytes per request, at start-up, and per token of the printed pool."""
+        startup = (
+            plan.startup_blocks(self.setting.targets.target_context, tokens) * block
+            for tokens in TOKEN_STEPS
+            for block in plan.block_bytes
+        )
+        return (*self.request_bytes(plan), *startup, *(block / plan.block_size for block in plan.block_bytes))
 
     def weight_bytes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
         """Parameter bytes per stage."""
@@ -218,7 +250,7 @@ class LayoutPhysics:
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout
     ) -> tuple[tuple[int, ...], ActivationPeak]:
         """Weight extras and activation peak: functions of the layers, the same on every SKU."""
-        key = self._parallel_key(weights, shape)
+        key = (*self._parallel_key(weights, shape), shape.chunked_prefill)
         if key not in self._layers:
             arguments = (self.setting.model, weights.quantization, layout)
             self._layers[key] = (
@@ -235,9 +267,17 @@ class LayoutPhysics:
         return self._captures[key]
 
     def eager_facts(self, captured: LayoutFacts) -> LayoutFacts:
-        """The same layout without CUDA graphs: only their memory and their speed differ."""
+        """The same layout without CUDA graphs: their memory, what was fitted apart for them, and the speed differ."""
+        engine, gpu = self.setting.engine, captured.sku.gpu
         layout = captured.layout.model_copy(update={"enforce_eager": True})
-        return replace(captured, layout=layout, terms=replace(captured.terms, layout=layout, graphs=None))
+        terms = replace(
+            captured.terms,
+            layout=layout,
+            graphs=None,
+            non_torch=non_torch(layout, engine, gpu),
+            context=context_and_communication(layout, engine, gpu),
+        )
+        return replace(captured, layout=layout, terms=terms)
 
     @staticmethod
     def _parallel_key(weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

@@ -82,6 +82,7 @@ def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iter
             if experts and pipeline == 1:
                 for data in range(2, min(reach, gpus_per_node) // tensor + 1):
                     if gpus_per_node % (tensor * data) == 0:
+                        yield tensor, pipeline, data, False
                         yield tensor, pipeline, data, True
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ortools.sat.python import cp_model
 
 from vllm_opt.constraints.budget import MICRO
-from vllm_opt.constraints.decision_space import KIB, DecisionSpace, Mode
+from vllm_opt.constraints.decision_space import DecisionSpace, Mode
 from vllm_opt.constraints.rules import RULES
 from vllm_opt.optimizer.objective import SECONDS_PER_HOUR
 from vllm_opt.profiles.workload import Targets
@@ -55,7 +55,7 @@ def build_model(
         sequence_choices=sequence_choices,
         utilization_choices=utilization_choices,
         max_num_seqs=max_num_seqs,
-        num_gpu_blocks=model.new_int_var(0, largest_pool(modes, utilizations[-1]), "num_gpu_blocks"),
+        num_gpu_blocks=model.new_int_var(0, largest_need(modes), "num_gpu_blocks"),
         max_num_batched_tokens=model.new_int_var(min(tokens), max(tokens), "max_num_batched_tokens"),
         max_model_len=model.new_int_var(1, max(limit_tokens, targets.target_context), "max_model_len"),
         gpu_count=model.new_int_var(min(counts), max(counts), "gpu_count"),
@@ -71,14 +71,18 @@ def build_model(
     return PlanningModel(space, default_utilization)
 
 
+def largest_need(modes: list[Mode]) -> int:
+    """The most KV blocks that any point needs: nothing gains from a pool variable above it."""
+    return max(max(mode.startup_blocks, *(point.blocks_needed for point in mode.points)) for mode in modes)
+
+
 def largest_pool(modes: list[Mode], utilization: float) -> int:
     """More KV blocks than any mode can hold: the whole budget divided by its smallest block."""
     most = 0
     for mode in modes:
-        blocks = [block for block in mode.block_kib if block]
+        blocks = [block for block in mode.block_bytes if block]
         if blocks:
-            most = max(most, mode.terms.budget_bytes(utilization) // KIB // min(blocks))
-        most = max(most, mode.startup_blocks, *(point.blocks_needed for point in mode.points))
+            most = max(most, mode.terms.budget_bytes(utilization) // min(blocks))
     return min(most, LARGEST_POOL_BLOCKS)
 
 
@@ -113,23 +117,28 @@ def _values(mode: Mode, name: str) -> list[int]:
 
 
 def _concurrency(planning: PlanningModel) -> Any:
-    """- engines x floor(N / blocks per request), with N as the central estimate will report it."""
+    """- engines x floor(max_concurrency), with N as the central estimate will report it."""
     space, model = planning.space, planning.space.model
     most = largest_pool(list(space.modes), max(space.utilization_choices))
     reported = model.new_int_var(0, most, "reported blocks")
     engines = max(mode.engines for mode in space.modes)
-    value = model.new_int_var(-most * engines, 0, "concurrency")
-    whole = model.new_int_var(0, most, "requests per engine")
+    many = max(most * mode.requests_per_block[0] // mode.requests_per_block[1] for mode in space.modes)
+    value = model.new_int_var(-many * engines, 0, "concurrency")
+    whole = model.new_int_var(0, many, "requests per engine")
     for mode, literal in zip(space.modes, space.chosen, strict=True):
         terms = mode.terms
-        budget = space.utilization_table(lambda u, terms=terms: terms.budget_bytes(u) // KIB)  # type: ignore[misc]
-        for stage, block_kib in enumerate(mode.block_kib):
+        budget = space.utilization_table(lambda u, terms=terms: terms.budget_bytes(u))  # type: ignore[misc]
+        for stage, block in enumerate(mode.block_bytes):
             outside = sum(
-                point.central_outside_kv_kib[stage] * space.sequence_choices[point.max_num_seqs]
+                point.central_outside_kv_bytes[stage] * space.sequence_choices[point.max_num_seqs]
                 for point in mode.points
             )
-            model.add(outside + block_kib * reported <= budget).only_enforce_if(literal)
-        model.add(whole * max(1, mode.blocks_per_request) <= reported).only_enforce_if(literal)
+            if block:
+                model.add(outside + block * reported <= budget).only_enforce_if(literal)
+        if not any(mode.block_bytes):
+            model.add(reported == 0).only_enforce_if(literal)
+        numerator, denominator = mode.requests_per_block
+        model.add(whole * denominator <= reported * numerator).only_enforce_if(literal)
         model.add(value == -mode.engines * whole).only_enforce_if(literal)
     return value
 

@@ -2,16 +2,11 @@
 
 import math
 
-from vllm_opt.constraints.decision_space import KIB, Mode, SequencePoint
+from vllm_opt.constraints.decision_space import Mode, SequencePoint
 from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
-from vllm_opt.optimizer.objective import unit_cost_microusd
+from vllm_opt.optimizer.objective import millitokens_per_s, requests_per_block, unit_cost_microusd
 from vllm_opt.optimizer.operating_points import Candidate
 from vllm_opt.optimizer.solve_setting import SolveSetting
-
-
-def kib_up(number: int) -> int:
-    """Bytes to KiB, rounded up: demand."""
-    return -(-number // KIB)
 
 
 def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
@@ -59,19 +54,20 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
     """The exact integers of every max_num_seqs of a candidate, at the confidence asked."""
     facts, tokens = candidate.unit.facts, candidate.max_num_batched_tokens
     terms, confidence = facts.terms, facts.confidence
+    millitokens = millitokens_per_s(candidate)
     context, has_tpot = setting.targets.mean_context, setting.lengths[1] > 1
     return tuple(
         SequencePoint(
             max_num_seqs=sequences,
-            outside_kv_kib=tuple(kib_up(rest) for rest in terms.outside_kv_bytes(tokens, sequences, confidence)),
-            headroom_needed_kib=kib_up(terms.headroom_needed_bytes(tokens, sequences, confidence)),
+            outside_kv_bytes=terms.outside_kv_bytes(tokens, sequences, confidence),
+            headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences, confidence),
             blocks_needed=facts.blocks_needed(sequences, tokens, context),
-            central_outside_kv_kib=tuple(kib_up(rest) for rest in terms.outside_kv_bytes(tokens, sequences)),
-            ttft_bound_us=math.ceil(float(candidate.ttft_bound_ms[at]) * 1000),
-            tpot_bound_us=math.ceil(float(candidate.tpot_bound_ms[at]) * 1000) if has_tpot else 0,
+            central_outside_kv_bytes=terms.outside_kv_bytes(tokens, sequences),
+            ttft_bound_ms=float(candidate.ttft_bound_ms[at]),
+            tpot_bound_ms=float(candidate.tpot_bound_ms[at]) if has_tpot else None,
+            bound_tokens_per_s=float(candidate.bound_tokens_per_s[at]),
             e2e_us=math.ceil(float(candidate.e2e_ms[at]) * 1000),
-            output_millitokens_per_s=math.floor(float(candidate.output_tokens_per_s[at]) * 1000),
-            bound_millitokens_per_s=math.floor(float(candidate.bound_tokens_per_s[at]) * 1000),
+            output_millitokens_per_s=int(millitokens[at]),
         )
         for at, sequences in enumerate(candidate.sequences.tolist())
     )
@@ -91,9 +87,9 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         gpu_count=unit.gpu_count,
         microusd_per_hour=unit_cost_microusd(unit, priced=setting.priced),
         priced=unit.facts.sku.price is not None,
-        block_kib=tuple(kib_up(block) for block in terms.kv.block_bytes),
+        block_bytes=terms.kv.block_bytes,
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
-        blocks_per_request=terms.kv.blocks_per_request(setting.targets.target_context, tokens),
+        requests_per_block=requests_per_block(terms.kv, setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),
         parked_sequences=unit.host_tier.parked,
     )

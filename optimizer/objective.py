@@ -10,13 +10,13 @@
 | efficiency | - thousandths of an output token per USD | tokens/USD |
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.budget import MICRO, microusd
+from vllm_opt.constraints.kv_cache import KvPlan
 from vllm_opt.optimizer.operating_points import Candidate, Unit
 
 SECONDS_PER_HOUR = 3600
@@ -55,21 +55,36 @@ def unit_cost_microusd(unit: Unit, *, priced: bool) -> int:
     return microusd(price.usd_per_gpu_hour) * unit.gpu_count
 
 
-def millitokens_per_s(tokens_per_s: NDArray[np.float64]) -> Integers:
-    """Throughput in whole thousandths of a token per second, rounded down."""
-    return np.floor(np.asarray(tokens_per_s) * 1000).astype(np.int64)
+def millitokens_per_s(candidate: Candidate) -> Integers:
+    """Throughput of all engines in thousandths of a token per second; rounded down per engine.
+
+    Rounded so, twice the engines give exactly twice the tokens, and efficiency does not depend on the replicas.
+    """
+    return np.floor(candidate.engine_tokens_per_s * 1000).astype(np.int64) * candidate.unit.engines
 
 
 def concurrency_of(candidate: Candidate, max_model_len: int) -> Integers:
     """floor(max_concurrency) x engines at the highest utilisation that keeps the headroom, per point."""
     unit, tokens = candidate.unit, candidate.max_num_batched_tokens
     terms = unit.facts.terms
-    per_request = max(1, terms.kv.blocks_per_request(max_model_len, tokens))
     found = []
     for sequences in candidate.sequences.tolist():
         blocks = reported_blocks(unit, tokens, sequences)
-        found.append(math.floor(blocks / per_request) * unit.engines)
+        found.append(whole_requests(terms.kv, blocks, max_model_len, tokens) * unit.engines)
     return np.array(found, dtype=np.int64)
+
+
+def whole_requests(kv: KvPlan, blocks: int, max_model_len: int, tokens: int) -> int:
+    """floor(max_concurrency) as the release prints it, in integers: blocks * numerator // denominator."""
+    numerator, denominator = requests_per_block(kv, max_model_len, tokens)
+    return blocks * numerator // denominator
+
+
+def requests_per_block(kv: KvPlan, max_model_len: int, tokens: int) -> tuple[int, int]:
+    """max_concurrency / blocks as a fraction (`KvPlan.max_concurrency`)."""
+    if kv.engine.printed_tokens == "blocks_times_size":
+        return kv.block_size, max_model_len
+    return 1, max(1, kv.blocks_per_request(max_model_len, tokens))
 
 
 def reported_blocks(unit: Unit, tokens: int, sequences: int) -> int:
@@ -90,10 +105,10 @@ def objective_values(name: str, candidate: Candidate, *, priced: bool, max_model
     if name == "gpus":
         return ones * candidate.unit.gpu_count
     if name == "throughput":
-        return -millitokens_per_s(candidate.output_tokens_per_s)
+        return -millitokens_per_s(candidate)
     if name == "latency":
         return np.ceil(candidate.e2e_ms * 1000).astype(np.int64)
     if name == "concurrency":
         return -concurrency_of(candidate, max_model_len)
     cost = unit_cost_microusd(candidate.unit, priced=priced)
-    return -(millitokens_per_s(candidate.output_tokens_per_s) * SECONDS_PER_HOUR * MICRO // max(1, cost))
+    return -(millitokens_per_s(candidate) * SECONDS_PER_HOUR * MICRO // max(1, cost))

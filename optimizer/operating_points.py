@@ -1,8 +1,8 @@
 """Operating points: for one (layout, max_num_batched_tokens, replicas), every max_num_seqs worth trying, with tables.
 
-max_num_seqs is tried at the batch sizes that CUDA graphs are captured for, at the fewest sequences that the replicas
-need, and at the most that memory or a latency limit admits. Between two captured sizes a step is padded to the upper
-one, so nothing in between is faster for longer.
+max_num_seqs is tried at every size up to 8, at the batch sizes that CUDA graphs are captured for, at the fewest
+sequences that the replicas need, and at the most that memory or a latency limit admits. Between two captured sizes a
+step is padded to the upper one, so nothing in between is faster for longer.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,12 @@ from vllm_opt.constraints.latency import closed_loop
 from vllm_opt.constraints.latency_spread import quantile_factor
 from vllm_opt.constraints.step_time import stack
 from vllm_opt.optimizer.host_tier import HostTier, host_tier
-from vllm_opt.optimizer.layout_physics import LayoutFacts
+from vllm_opt.optimizer.layout_physics import TOKEN_STEPS, LayoutFacts
 from vllm_opt.optimizer.layouts import Shape
 from vllm_opt.optimizer.solve_setting import SolveSetting
 
 LARGEST_BATCH = 1024
-TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
-CAPTURED = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
+CAPTURED = (*range(1, 9), *range(16, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,8 @@ class Candidate:
     ttft_ms: NDArray[np.float64]
     tpot_ms: NDArray[np.float64]
     e2e_ms: NDArray[np.float64]
-    output_tokens_per_s: NDArray[np.float64]
+    engine_tokens_per_s: NDArray[np.float64]
+    """Output tokens per second of one engine."""
     ttft_bound_ms: NDArray[np.float64]
     tpot_bound_ms: NDArray[np.float64]
     bound_tokens_per_s: NDArray[np.float64]
@@ -73,39 +73,6 @@ def token_grid(setting: SolveSetting, default_tokens: int, *, chunked_prefill: b
     if not chunked_prefill:
         return tuple(sorted({value for value in values if value >= length} | {max(length, default_tokens), length}))
     return tuple(sorted(values))
-
-
-def most_sequences(facts: LayoutFacts, tokens: int, least: int, most: int, mean_context: int, startup: int) -> int:
-    """The largest max_num_seqs in [least, most] that memory admits; 0 when `least` already does not fit.
-
-    The capacity that is left at S sequences never grows with S, so capacity(most) is feasible when it is below
-    `most`, and capacity of that is an upper bound: two evaluations enclose the answer, usually in a point.
-    """
-    per_sequence = max(1, facts.terms.kv.blocks_per_request(mean_context, tokens))
-
-    def capacity(sequences: int) -> int:
-        blocks = facts.blocks_at(sequences, tokens)
-        if blocks < startup:
-            return 0
-        return (blocks - facts.terms.null_blocks) // per_sequence
-
-    if least > most:
-        return 0
-    low = capacity(most)
-    if low >= most:
-        return most
-    if low < least:
-        if capacity(least) < least:
-            return 0
-        low = least
-    high = min(most - 1, capacity(low))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if capacity(middle) >= middle:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def sequence_grid(least: int, most: int) -> list[int]:
@@ -146,16 +113,15 @@ def evaluate(
     )
     engines = np.repeat(np.array([unit.engines for unit, _, _ in pieces], dtype=np.float64), sizes)
     confidence = setting.request.confidence
-    throughput = load.output_tokens_per_s * engines
     columns = (
         sequences,
         load.ttft_ms,
         load.tpot_ms,
         load.e2e_ms,
-        throughput,
+        load.output_tokens_per_s,
         load.ttft_ms * quantile_factor(stacked, "ttft", confidence),
         load.tpot_ms * quantile_factor(stacked, "tpot", confidence),
-        throughput * quantile_factor(stacked, "throughput", confidence),
+        load.output_tokens_per_s * engines * quantile_factor(stacked, "throughput", confidence),
     )
     ends = np.cumsum(sizes)[:-1]
     split = [np.split(column, ends) for column in columns]

@@ -9,7 +9,7 @@ most that are allowed, and those that tie are visited again with fewer.
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.constraints.violation import Violation
@@ -105,9 +105,10 @@ class Search:
                 if rule is not None:
                     self.drop(sku.gpu.id, rule)
                     continue
-                best = self.physics.with_best_block(sku.gpu, weights, shape)
-                for tier in host_tier_sizes(self.setting, sku.gpu, shape.gpus):
-                    self._push(queue, Server(sku, weights, best, host_tier_gib=tier))
+                for size in self.physics.block_sizes(sku.gpu, weights, shape):
+                    sized = shape if size is None else replace(shape, block_size=size)
+                    for tier in host_tier_sizes(self.setting, sku.gpu, shape.gpus):
+                        self._push(queue, Server(sku, weights, sized, host_tier_gib=tier))
         return queue
 
     def _push(self, queue: ServerQueue, server: Server) -> None:

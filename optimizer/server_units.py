@@ -2,11 +2,11 @@
 
 from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens
 from vllm_opt.constraints.violation import Violation
+from vllm_opt.optimizer.admission import Admission
 from vllm_opt.optimizer.layout_physics import LayoutFacts, LayoutPhysics
 from vllm_opt.optimizer.operating_points import (
     LARGEST_BATCH,
     Unit,
-    most_sequences,
     sequence_grid,
     token_grid,
 )
@@ -32,7 +32,7 @@ def fewest_replicas(
     context = targets.mean_context if "concurrency" in active else 1
     per_sequence = max(1, plan.blocks_per_request(context, 1))
     budget = physics.budgets(gpu)[-1]
-    most = LARGEST_BATCH
+    most = max(LARGEST_BATCH, targets.concurrency)
     for weights, block in zip(physics.weight_bytes(gpu, server.weights, server.shape), plan.block_bytes, strict=True):
         if budget < weights:
             return None
@@ -50,15 +50,25 @@ def fewest_replicas(
 def pieces_of_server(
     setting: SolveSetting, physics: LayoutPhysics, server: Server, replicas: int, active: frozenset[str]
 ) -> Pieces:
-    """What memory admits with CUDA graphs and in eager mode, which never admits less."""
+    """What memory admits with CUDA graphs and in eager mode."""
     captured = physics.facts(server.sku, server.weights, server.shape)
     with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas, server.host_tier_gib), active)
     eager = Unit(physics.eager_facts(captured), server.shape, replicas, server.host_tier_gib)
-    admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
-    ceilings = {tokens: most_admitted(setting, eager, tokens, active) for tokens in tokens_of(captured)}
-    if all(tokens in admitted and admitted[tokens][-1] == most for tokens, most in ceilings.items()):
-        return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
+    if needs_no_more(eager, captured):
+        admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
+        ceilings = {tokens: most_admitted(setting, eager, tokens, active) for tokens in tokens_of(captured)}
+        if all(tokens in admitted and admitted[tokens][-1] == most for tokens, most in ceilings.items()):
+            return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
     return with_graphs + pieces_of(setting, eager, active)
+
+
+def needs_no_more(eager: Unit, captured: LayoutFacts) -> bool:
+    """Whether eager mode surely takes no more memory than CUDA graphs: where the fitted terms say so."""
+    confidence, pairs = captured.confidence, ("non_torch", "context")
+    return all(
+        getattr(eager.facts.terms, name).at(confidence) <= getattr(captured.terms, name).at(confidence)
+        for name in pairs
+    )
 
 
 def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
@@ -87,20 +97,25 @@ def most_admitted(setting: SolveSetting, unit: Unit, tokens: int, active: frozen
 def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Pieces:
     """One piece per max_num_batched_tokens that admits at least the sequences needed.
 
-    Memory in use never falls when a step grows, so the first width that does not fit ends the list.
+    Where need is monotone, it never falls when a step grows, so the first width that does not fit ends the list.
     """
     facts, targets = unit.facts, setting.targets
     least = fewest_sequences(setting, unit, active)
+    monotone = facts.monotone
     found: Pieces = []
     for tokens in tokens_of(facts):
         most = most_admitted(setting, unit, tokens, active)
         if most < least:
             continue
-        if "memory_budget" in active:
-            startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
-            context = targets.mean_context if "concurrency" in active else 1
-            most = most_sequences(facts, tokens, least, most, context, startup)
-            if most < least:
-                break
-        found.append((unit, tokens, sequence_grid(least, most)))
+        if "memory_budget" not in active:
+            found.append((unit, tokens, sequence_grid(least, most)))
+            continue
+        startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
+        context = targets.mean_context if "concurrency" in active else 1
+        admitted = Admission(facts, tokens, context, startup)
+        sizes = admitted.sizes(least, most) if monotone else admitted.each(least, most)
+        if sizes:
+            found.append((unit, tokens, sizes))
+        elif monotone:
+            break
     return found

@@ -151,9 +151,9 @@ def latency_coefficients(
     name = effective_path(quantization, gpu)
     path = path_on(constants, own, name)
     cell = constants.cell(model_shape(model), gpu.id, name) if calibrated else None
-    unseen = name not in own.paths
-    factor = constants.unseen_path_slowdown if unseen else own.paths[name].step
-    factor *= cell.step_factor if cell else 1.0
+    unmeasured = (name not in own.paths) + unmeasured_features(layout)
+    factor = own.paths[name].step if name in own.paths else 1.0
+    factor *= constants.unseen_path_slowdown**unmeasured * (cell.step_factor if cell else 1.0)
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     kv_bytes_per_s = bytes_per_s * shared.kv_read_efficiency
     attention_flops = gpu.half_flops_per_s * shared.attention_efficiency
@@ -171,8 +171,8 @@ def latency_coefficients(
     stream_s = shared.activation_passes * work.layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
     layers_s = work.layers * shared.layer_s + work.moe_layers * shared.moe_layer_s
     launch_s = work.layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
-    spread = spread_of(constants, own, path, cell, unseen_path=unseen)
-    basis = "measured" if cell else "datasheet" if unseen else own.basis
+    spread = spread_of(constants, own, path, cell, unmeasured=unmeasured)
+    basis = "datasheet" if unmeasured else "measured" if cell else own.basis
     return LatencyCoefficients(
         dense_memory_s=factor * dense_memory_s,
         dense_compute_s_per_token=factor * dense_compute_s,
@@ -208,12 +208,19 @@ def latency_coefficients(
     )
 
 
+def unmeasured_features(layout: Layout) -> int:
+    """How many features of the layout no published measurement covers: their speed is formula only.
+
+    A search picks exactly what is predicted too rosily, so pipeline stages, decode context parallelism and eager mode
+    (which also loses torch.compile's fusion) each take the slow side, as a kernel path does that was never measured.
+    """
+    stages = layout.pipeline_parallel_size > 1
+    return stages + (layout.decode_context_parallel_size > 1) + layout.enforce_eager
+
+
 def spread_of(
-    constants: LatencyConstants, own: GpuConstants, path: KernelPath, cell: CalibrationCell | None, *, unseen_path: bool
+    constants: LatencyConstants, own: GpuConstants, path: KernelPath, cell: CalibrationCell | None, *, unmeasured: int
 ) -> Spread:
-    """How far off a prediction may be: inside a calibration cell, on a known SKU and path, or on neither."""
-    if cell is not None:
-        return cell.spread
-    if unseen_path:
-        return combined_spread(own.spread, path.spread, constants.unseen_path_spread)
-    return combined_spread(own.spread, path.spread)
+    """How far off a prediction may be: of a calibration cell or of SKU and path, wider per unmeasured feature."""
+    known = cell.spread if cell is not None else combined_spread(own.spread, path.spread)
+    return combined_spread(known, *([constants.unseen_path_spread] * unmeasured)) if unmeasured else known

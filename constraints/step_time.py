@@ -26,7 +26,7 @@ BASES: tuple[LatencyBasis, ...] = ("measured", "fitted", "datasheet")
 BASIS_WORDS = {
     "measured": "measured on this model, GPU and precision",
     "fitted": "fitted on this GPU with other models",
-    "datasheet": "from the datasheet: this GPU or kernel path was never measured, biased to the slow side",
+    "datasheet": "from formulas: this GPU, kernel path or layout was never measured, biased to the slow side",
 }
 Numbers = NDArray[np.float64]
 Scalars = float | Numbers

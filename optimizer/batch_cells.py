@@ -55,7 +55,7 @@ def plan_cells(request: BatchRequest, catalog: Catalog) -> tuple[Cell, ...]:
     """
     names = chosen_models(request, catalog)
     gpus = tuple({gpu.id: gpu for gpu in (catalog.gpu(name) for name in request.gpu)}.values())
-    presets = _chosen_workloads(request)
+    presets = chosen_workloads(request)
     objectives = tuple(dict.fromkeys(objectives_of(text) for text in request.objective))
     engines = _chosen_engines(request, catalog)
     count = len(names) * len(gpus) * len(presets) * max(1, len(objectives)) * len(engines)
@@ -109,7 +109,13 @@ def _matches(pattern: str, by_lower: dict[str, str]) -> set[str]:
     return found
 
 
-def _chosen_workloads(request: BatchRequest) -> tuple[WorkloadPreset, ...]:
+def chosen_workloads(request: BatchRequest) -> tuple[WorkloadPreset, ...]:
+    """The presets that take part: those asked for, else all of the catalogue.
+
+    Raises:
+        UnknownProfile: no preset has a name that is asked.
+        InvalidRequest: two different workloads have the same id.
+    """
     presets = load_workload_presets()
     chosen: dict[str, WorkloadPreset] = {}
     for asked in request.workload or presets:

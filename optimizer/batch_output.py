@@ -11,12 +11,13 @@ from typing import Any
 from vllm_opt.optimizer.batch_cells import Cell
 from vllm_opt.optimizer.batch_changes import changes_page
 from vllm_opt.optimizer.batch_folder import INDEX_SCHEMA, BatchFolder
-from vllm_opt.optimizer.batch_page import index_page
+from vllm_opt.optimizer.batch_page import index_page, ordered
 from vllm_opt.optimizer.batch_rows import IndexRow, Result
 from vllm_opt.optimizer.render_json import as_json_line
 from vllm_opt.optimizer.render_vllm_config import vllm_config
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.version import installed_version
+from vllm_opt.profiles.workload_preset import WorkloadPreset
 
 CSV_COLUMNS = tuple(name for name in IndexRow.model_fields if name not in ("inputs", "key", "cell"))
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -30,26 +31,29 @@ def write_config(folder: BatchFolder, cell: Cell, result: Result) -> None:
         folder.write(cell.path, vllm_config(result.plan, cell, result.row.notes))
 
 
-def write_index(folder: BatchFolder, rows: Sequence[IndexRow], *, complete: bool) -> None:
+def write_index(
+    folder: BatchFolder, rows: Sequence[IndexRow], workloads: Sequence[WorkloadPreset], *, complete: bool
+) -> None:
     """Write the index in its three forms and, after a complete run, what changed since the one before."""
     rows = sorted(rows, key=lambda row: row.cell)
-    content = index_document(rows, complete=complete)
+    content = index_document(rows, workloads, complete=complete)
     previous = folder.previous_index()
     if not complete:
         folder.set_previous_index_aside()
     folder.write("index.csv", csv_table(rows))
-    folder.write("index.html", index_page(rows, complete=complete))
+    folder.write("index.html", index_page(rows, workloads, complete=complete))
     if complete and (previous is None or previous != json.loads(content)):
         folder.write("CHANGES.md", changes_page(rows, previous))
     folder.write("index.json", content)
 
 
-def index_document(rows: Sequence[IndexRow], *, complete: bool) -> str:
+def index_document(rows: Sequence[IndexRow], workloads: Sequence[WorkloadPreset], *, complete: bool) -> str:
     """One JSON object with one line per cell, so that a version-control diff shows the cells that changed."""
     head: dict[str, Any] = {
         "schema": INDEX_SCHEMA,
         "tool_version": installed_version(),
         "complete": complete,
+        "workloads": [preset.model_dump(mode="json", exclude_none=True) for preset in ordered(workloads)],
         "counts": dict(sorted(Counter(row.status for row in rows).items())),
     }
     opening = as_json_line(head)[:-1]

@@ -6,17 +6,23 @@ from itertools import groupby
 
 from vllm_opt.optimizer.batch_rows import STATUS_WORDS, IndexRow
 from vllm_opt.optimizer.html_parts import bullets, page, paragraph, safe
-from vllm_opt.optimizer.quantities_text import dollars, milliseconds, rate
+from vllm_opt.optimizer.quantities_text import count, dollars, milliseconds, percent, rate
 from vllm_opt.profiles.version import installed_version
+from vllm_opt.profiles.workload_preset import WorkloadPreset
 
 OWN_STYLE = """<style>
 body { max-width: 90rem; } details { border-top: 1px solid var(--line); padding: .3rem 0; }
-summary { cursor: pointer; } td small, summary small { opacity: .75; } td.none { opacity: .75; max-width: 18rem; }
-td { min-width: 9rem; }
+summary { cursor: pointer; } td { min-width: 9rem; } td.none { opacity: .75; max-width: 18rem; }
+td small, th small, summary small { opacity: .75; font-weight: normal; }
 </style>"""
 
 
-def index_page(rows: Sequence[IndexRow], *, complete: bool) -> str:
+def ordered(workloads: Sequence[WorkloadPreset]) -> list[WorkloadPreset]:
+    """Workloads by name: the order in which they were asked for does not count."""
+    return sorted(workloads, key=lambda preset: preset.id)
+
+
+def index_page(rows: Sequence[IndexRow], workloads: Sequence[WorkloadPreset], *, complete: bool) -> str:
     """Return the page; rows must be in the order of their cells."""
     counts = Counter(row.status for row in rows)
     listed = [f"{STATUS_WORDS[status]}: {number:,}" for status, number in sorted(counts.items())]
@@ -30,9 +36,36 @@ def index_page(rows: Sequence[IndexRow], *, complete: bool) -> str:
             "Each entry links to a file for vllm serve --config. Speed is predicted at full load; the file holds "
             "intervals, memory and the source of the price."
         ),
+        _workloads(workloads),
         *(_model(model, list(group)) for model, group in groupby(rows, key=lambda row: row.model)),
     ]
     return page("Recommended vLLM configurations", [part for part in body if part]) + "\n"
+
+
+def _workloads(workloads: Sequence[WorkloadPreset]) -> str:
+    lines = [
+        f"<dt>{safe(preset.id)}</dt><dd>{safe(_workload(preset))}<ul>"
+        + "".join(f"<li><small>{safe(field)}: {safe(source)}</small></li>" for field, source in preset.sources.items())
+        + "</ul></dd>"
+        for preset in ordered(workloads)
+    ]
+    title = "What the workloads are, and where their numbers come from"
+    return f"<details><summary>{title}</summary><dl>{''.join(lines)}</dl></details>"
+
+
+def _workload(preset: WorkloadPreset) -> str:
+    limits = [f"TTFT within {milliseconds(preset.max_ttft_ms)}"] if preset.max_ttft_ms is not None else []
+    limits += [f"TPOT within {milliseconds(preset.max_tpot_ms)}"] if preset.max_tpot_ms is not None else []
+    cached = [f"{percent(preset.prefix_hit_share)} of the prompt cached"] if preset.prefix_hit_share else []
+    parts = [
+        f"{count(preset.input_tokens)} tokens in",
+        f"{count(preset.output_tokens)} out",
+        f"{count(preset.concurrency)} at once",
+        f"up to {count(preset.target_context)} each",
+        *cached,
+        *limits,
+    ]
+    return f"{preset.description} {', '.join(parts)}.".strip()
 
 
 def _model(model: str, rows: Sequence[IndexRow]) -> str:
@@ -43,7 +76,8 @@ def _model(model: str, rows: Sequence[IndexRow]) -> str:
     for label, group in groupby(rows, key=_label):
         by_sku = {row.gpu: row for row in group}
         cells = "".join(_cell(by_sku.get(sku)) for sku in skus)
-        lines.append(f"<tr><th>{safe(label)}</th>{cells}</tr>")
+        workload, details = label
+        lines.append(f"<tr><th>{safe(workload)}<br><small>{safe(details)}</small></th>{cells}</tr>")
     return (
         f"<details><summary>{safe(model)} <small>{answered} of {len(rows)} have a configuration</small></summary>"
         f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
@@ -51,8 +85,8 @@ def _model(model: str, rows: Sequence[IndexRow]) -> str:
     )
 
 
-def _label(row: IndexRow) -> str:
-    return f"{row.workload}, {row.objective.replace('+', ' then ')}, vLLM {row.vllm_version}"
+def _label(row: IndexRow) -> tuple[str, str]:
+    return row.workload, f"{row.objective.replace('+', ' then ')}, vLLM {row.vllm_version}"
 
 
 def _cell(row: IndexRow | None) -> str:

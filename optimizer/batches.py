@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from vllm_opt.optimizer.answer import Report
-from vllm_opt.optimizer.batch_cells import Cell, plan_cells
+from vllm_opt.optimizer.batch_cells import Cell, chosen_workloads, plan_cells
 from vllm_opt.optimizer.batch_folder import BatchFolder
 from vllm_opt.optimizer.batch_output import write_config, write_index
 from vllm_opt.optimizer.batch_progress import CellProgress, ProgressBar
@@ -16,6 +16,7 @@ from vllm_opt.optimizer.batch_rows import CellStatus, IndexRow, result_of
 from vllm_opt.optimizer.batch_tasks import Backend, tasks_of
 from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.noun import Noun
+from vllm_opt.profiles.workload_preset import WorkloadPreset
 
 
 class FailedCell(Noun):
@@ -59,13 +60,13 @@ def batch(request: BatchRequest, catalog: Catalog | None = None) -> BatchReport:
     backend = backend_of(request)
     folder = BatchFolder(request.output)
     folder.prepare()
-    run = _Run(folder, cells)
+    run = _Run(folder, cells, chosen_workloads(request))
     reused = run.answer_at_once(resume=request.resume)
     try:
         with ProgressBar(len(cells)) as progress:
             run.solve_rest(backend, progress)
     except KeyboardInterrupt:
-        write_index(folder, list(run.rows.values()), complete=False)
+        write_index(folder, list(run.rows.values()), run.workloads, complete=False)
         raise BatchInterrupted(len(run.rows), len(cells), request.output) from None
     return run.finish(request.output, reused)
 
@@ -84,9 +85,10 @@ def backend_of(request: BatchRequest) -> Backend:
 class _Run:
     """The state of one run."""
 
-    def __init__(self, folder: BatchFolder, cells: tuple[Cell, ...]) -> None:
+    def __init__(self, folder: BatchFolder, cells: tuple[Cell, ...], workloads: tuple[WorkloadPreset, ...]) -> None:
         self.folder = folder
         self.cells = cells
+        self.workloads = workloads
         self.rows: dict[str, IndexRow] = {}
 
     def answer_at_once(self, *, resume: bool) -> int:
@@ -125,7 +127,7 @@ class _Run:
         """Write the index, tidy up, and count."""
         rows = list(self.rows.values())
         previous = self.folder.previous_index()
-        write_index(self.folder, rows, complete=True)
+        write_index(self.folder, rows, self.workloads, complete=True)
         self.folder.remove_leftovers(self.cells, [row.file for row in rows if row.file], previous)
         counts: dict[CellStatus, int] = dict(sorted(Counter(row.status for row in rows).items()))
         failed = [row for row in rows if row.status == "failed"]

@@ -115,6 +115,8 @@ def first_dense(keys: ConfigKeys, layers: int) -> list[bool]:
 def shared_width(keys: ConfigKeys, count_key: str = "n_shared_experts") -> int:
     """Inner width of all shared experts together: their number times `moe_intermediate_size`."""
     count = keys.optional_integer(count_key, minimum=0) or 0
+    if count_key not in keys.values:
+        keys.take(count_key, 0, "no shared experts")
     return count * keys.integer("moe_intermediate_size")
 
 

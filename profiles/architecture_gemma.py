@@ -8,6 +8,7 @@ from vllm_opt.profiles.decoder import (
     Shape,
     attention,
     dense_mlp,
+    key_value_heads,
     layer_windows,
     windowed,
 )
@@ -43,7 +44,7 @@ def gemma_shape(keys: ConfigKeys) -> Shape:
     """The common numbers with Gemma's own default for `head_dim`."""
     stated = keys.integer("head_dim", default=256)
     heads = keys.integer("num_attention_heads")
-    kv_heads = keys.optional_integer("num_key_value_heads") or heads
+    kv_heads = key_value_heads(keys, heads, "num_key_value_heads")
     return Shape(keys.integer("hidden_size"), keys.layer_count(), heads, kv_heads, stated)
 
 
@@ -108,6 +109,8 @@ def _gemma4_attention(keys: ConfigKeys, common: Shape, window: int | None, *, sh
 def _gemma4_experts(keys: ConfigKeys) -> Experts | None:
     count = keys.optional_integer("num_experts")
     if count is None:
+        if keys.flag("enable_moe_block"):
+            keys.refuse("sets enable_moe_block and lacks num_experts")
         return None
     return Experts(
         num_experts=count,

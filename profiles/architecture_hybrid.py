@@ -122,8 +122,8 @@ def granite_hybrid(keys: ConfigKeys) -> Decoder:
 
 
 def _granite_feed_forward(keys: ConfigKeys) -> FeedForward:
-    shared = keys.integer("shared_intermediate_size", minimum=0)
     experts = keys.optional_integer("num_local_experts", minimum=0) or 0
+    shared = keys.integer("shared_intermediate_size", minimum=0 if experts else 1)
     if not experts:
         return DenseMlp(intermediate_size=shared)
     return Experts(

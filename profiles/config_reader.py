@@ -117,7 +117,7 @@ class ConfigKeys:
         """Return the number of decoder layers; more than 10,000 are refused, as they would be built one by one."""
         count = self.integer("num_hidden_layers", "n_layer")
         if count > MAX_LAYERS:
-            self.refuse(f"has {count} layers, more than {MAX_LAYERS}, which no model has")
+            self.refuse(f"has num_hidden_layers = {count}, more than {MAX_LAYERS}, which no model has")
         return count
 
     def optional_integer(self, *keys: str, minimum: int = 1) -> int | None:

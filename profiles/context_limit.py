@@ -20,6 +20,12 @@ LENGTH_KEYS = (
 ALREADY_SCALED = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
 """RoPE types whose `factor` is already in `max_position_embeddings` (`config/model.py:_get_and_verify_max_len`)."""
 
+ROPE_TYPES = (
+    "default", "linear", "ntk", "dynamic", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "llama3", "mllama4",
+    "longrope", "su", "mrope", "proportional", "openpangu", "bailing_mrope",
+)  # fmt: skip
+"""What vLLM 0.33 builds (`rotary_embedding/__init__.py:get_rope`), older spellings included; it refuses others."""
+
 FALLBACK_TOKENS = 2048
 """What vLLM assumes when no key states a length."""
 
@@ -48,6 +54,9 @@ def context_limit(keys: ConfigKeys, class_default: int | None) -> ContextLimit:
         keys.take("max_position_embeddings", length, "what vLLM assumes for this class")
     ropes = rope_parameters(keys)
     types = [rope.text("rope_type", "type") or "default" for rope in ropes]
+    for rope_type in types:
+        if rope_type not in ROPE_TYPES:
+            keys.refuse(f"has the rope_type {rope_type[:40]!r}, which vLLM does not know")
     factor = 1.0
     for rope, rope_type in zip(ropes, types, strict=True):
         if rope_type not in ALREADY_SCALED:

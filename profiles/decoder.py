@@ -1,5 +1,6 @@
 """Decoder: what a family's reader returns, and the pieces that most families share."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -35,15 +36,23 @@ def shape(keys: ConfigKeys) -> Shape:
     """Read the common numbers; `head_dim` is hidden_size / num_attention_heads where it is absent."""
     hidden_size = keys.integer("hidden_size", "n_embed", "n_embd")
     heads = keys.integer("num_attention_heads", "n_head")
-    kv_heads = keys.optional_integer("num_key_value_heads", "num_kv_heads") or heads
+    kv_heads = key_value_heads(keys, heads, "num_key_value_heads", "num_kv_heads")
     return Shape(hidden_size, keys.layer_count(), heads, kv_heads, head_dim(keys, hidden_size, heads))
+
+
+def key_value_heads(keys: ConfigKeys, heads: int, *names: str) -> int:
+    """Return the key-value heads; where no key states them there are as many as heads, and the model says so."""
+    stated = keys.optional_integer(*names)
+    if stated is None:
+        keys.take(names[0], heads, "as many as attention heads, the default of its Hugging Face class")
+    return stated or heads
 
 
 def head_dim(keys: ConfigKeys, hidden_size: int, heads: int) -> int:
     """Elements of one head: `head_dim`, else hidden_size / num_attention_heads, which must divide."""
     stated = keys.optional_integer("head_dim", "attention_head_dim")
     if stated is None and hidden_size % heads:
-        keys.refuse(f"has hidden_size {hidden_size}, which {heads} heads do not divide, and lacks head_dim")
+        keys.refuse(f"lacks head_dim, and num_attention_heads {heads} does not divide hidden_size {hidden_size}")
     return stated if stated is not None else hidden_size // heads
 
 
@@ -75,14 +84,23 @@ def layer_windows(
         window = keys.integer("sliding_window", default=default_window)
     kinds = keys.strings("layer_types")
     if kinds is None:
-        pattern = keys.values.get("sliding_window_pattern")
-        period = len(pattern) if isinstance(pattern, str) else keys.optional_integer("sliding_window_pattern")
+        period = _pattern_period(keys)
         if period is None:
             period = default_period
             keys.take("layer_types", f"one full layer in {period}", "the default of its Hugging Face class")
         kinds = ["full_attention" if (i + 1) % period == 0 else "sliding_attention" for i in range(layers)]
     check_length(keys, "layer_types", len(kinds), layers)
     return [window if layer_kind(keys, kind) == "sliding_attention" else None for kind in kinds]
+
+
+def _pattern_period(keys: ConfigKeys) -> int | None:
+    """Layers from one full layer to the next: a number, or the length of letters such as "LLLG"."""
+    pattern = keys.values.get("sliding_window_pattern")
+    if not isinstance(pattern, str):
+        return keys.optional_integer("sliding_window_pattern")
+    if not re.fullmatch("L*G", pattern):
+        keys.refuse(f"has sliding_window_pattern = {pattern[:40]!r} where a number or local layers (L) and a G belong")
+    return len(pattern)
 
 
 def layer_kind(keys: ConfigKeys, kind: str) -> str:

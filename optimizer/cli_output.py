@@ -1,5 +1,6 @@
 """Where an answer goes: standard output, or a file that is written whole or not at all."""
 
+import contextlib
 import os
 import stat
 import sys
@@ -51,8 +52,9 @@ def replace_file(path: Path, content: str) -> None:
             _write_device(path, content)
             return
         _replace_regular_file(path, content)
-    except OSError as error:
-        raise InvalidRequest(f"cannot write '{path}': {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a usable path"
+        raise InvalidRequest(f"cannot write '{str(path)[-200:]}': {reason or error}") from None
 
 
 def _write_device(path: Path, content: str) -> None:
@@ -69,11 +71,20 @@ def _replace_regular_file(path: Path, content: str) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        _keep_owner(target, Path(temporary))
         Path(temporary).chmod(_mode_for(target))
         Path(temporary).replace(target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _keep_owner(target: Path, temporary: Path) -> None:
+    """A file that is replaced keeps its owner and group, where this user may give them."""
+    if target.exists():
+        owner = target.stat()
+        with contextlib.suppress(OSError, AttributeError):
+            os.chown(temporary, owner.st_uid, owner.st_gid)
 
 
 def _mode_for(target: Path) -> int:

@@ -1,6 +1,8 @@
 """`--requests FILE`: one JSON request per line, one JSON answer per line, in the same order."""
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +72,8 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"cannot read --requests '{path}': {getattr(error, 'strerror', None) or error}") from None
     with stream:
+        if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode) and not stream.isatty():
+            raise InvalidRequest(f"cannot read --requests '{path}': a device is no request file")
         yield stream
 
 

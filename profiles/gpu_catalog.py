@@ -56,7 +56,10 @@ def find_gpu(name: str, gpus: Mapping[str, GpuProfile], index: Mapping[str, str]
     Raises:
         UnknownProfile: no SKU has this name.
     """
-    return gpus.get(name) or gpus[resolve(name, index, gpus, "GPU", _LIST_COMMAND)]
+    if name in gpus:
+        return gpus[name]
+    known = [*gpus, *(alias for gpu in gpus.values() for alias in gpu.aliases)]
+    return gpus[resolve(name, index, known, "GPU", _LIST_COMMAND)]
 
 
 def _user_rows(gpu_file: Path, file: str) -> list[object]:

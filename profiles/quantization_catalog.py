@@ -36,7 +36,7 @@ def find_quantization(
             listed = " or ".join(f"'{each}'" for each in formats)
             raise InvalidRequest(f"quantization '{container}' can hold several formats; name the one inside: {listed}")
     index = index_names((row.id, row.names) for row in quantizations)
-    known = [row.id for row in quantizations]
+    known = [spelling for row in quantizations for spelling in (row.id, *row.names)]
     row_id = resolve(name, index, known, "quantization", "`vllm-opt quantizations`")
     return next(row for row in quantizations if row.id == row_id)
 
@@ -58,6 +58,6 @@ def find_kv_cache_dtype(name: str, dtypes: tuple[KvCacheDtype, ...]) -> KvCacheD
         UnknownProfile: no KV-cache dtype has this name.
     """
     index = index_names((row.id, row.names) for row in dtypes)
-    known = [row.id for row in dtypes]
+    known = [spelling for row in dtypes for spelling in (row.id, *row.names)]
     row_id = resolve(name, index, known, "KV-cache dtype", "`vllm-opt quantizations`")
     return next(row for row in dtypes if row.id == row_id)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.budget import microusd
-from vllm_opt.constraints.step_time import LatencyCoefficients, stack
+from vllm_opt.constraints.step_time import COEFFICIENT_NAMES, LatencyCoefficients
 from vllm_opt.constraints.violation import Violation
 from vllm_opt.optimizer.host_tier import host_tier, host_tier_sizes
 from vllm_opt.optimizer.landscape_memory import Integers, MemoryTable
@@ -82,7 +82,8 @@ class Landscape:
             [physics.eager_facts(place.facts).terms for place in self.places],
             setting.request.confidence,
         )
-        self._coefficients: dict[int, LatencyCoefficients] = {}
+        self._coefficients = np.empty((len(self.places), len(COEFFICIENT_NAMES)))
+        self._known = np.zeros(len(self.places), dtype=bool)
 
     @property
     def rows(self) -> Integers:
@@ -103,12 +104,13 @@ class Landscape:
 
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
         """Latency coefficients of these rows, stacked; eager mode changes nothing but its own flag."""
-        places, position = np.unique(rows // 2, return_inverse=True)
-        for place in places.tolist():
-            if place not in self._coefficients:
-                self._coefficients[place] = self.places[place].facts.coefficients
-        stacked = stack([self._coefficients[place] for place in places.tolist()]).take(position)
-        return LatencyCoefficients(**{**stacked.__dict__, "eager": (rows % 2).astype(np.float64)})
+        places = rows // 2
+        for place in np.unique(places[~self._known[places]]).tolist():
+            one = self.places[place].facts.coefficients
+            self._coefficients[place] = [getattr(one, name) for name in COEFFICIENT_NAMES]
+            self._known[place] = True
+        columns = dict(zip(COEFFICIENT_NAMES, self._coefficients[places].T, strict=True))
+        return LatencyCoefficients(**{**columns, "eager": (rows % 2).astype(np.float64)})
 
     def parked(self, setting: SolveSetting) -> Integers:
         """Sequences of the mean context that the CPU tier of each row parks."""

@@ -22,6 +22,7 @@ def flag_findings(command: ServeCommand, parsed: ParsedCommand, engine: EnginePr
         yield from _out_of_range(use)
     yield from _repeated(parsed)
     yield from _config_not_read(parsed)
+    yield from _needs_another(command, parsed, engine)
 
 
 def parser_refusal(command: ServeCommand, parsed: ParsedCommand) -> str | None:
@@ -130,4 +131,25 @@ def _config_not_read(parsed: ParsedCommand) -> Iterator[Finding]:
                 to=use.value,
                 changes=(Change(flag="--config", from_value=use.value, to=use.value),),
                 line=max(1, use.words[0].line),
+            )
+
+
+NEEDED_WITH = {
+    "enable-auto-tool-choice": ("tool-call-parser", "TypeError: Error: {flag} requires {other}"),
+    "enable-log-outputs": ("enable-log-requests", "TypeError: Error: {flag} requires {other}"),
+}
+"""Flag -> the flag without which vLLM stops, and its words (0.33 `cli_args.py:validate_parsed_serve_args`)."""
+
+
+def _needs_another(command: ServeCommand, parsed: ParsedCommand, engine: EngineProfile) -> Iterator[Finding]:
+    known = {flag.name for flag in engine.flags}
+    for name, (other, words) in NEEDED_WITH.items():
+        if parsed.value(name) is True and other in known and not parsed.given(other):
+            message = words.format(flag=f"--{name}", other=f"--{other}")
+            yield Finding(
+                rule="missing_companion",
+                level="error",
+                message=f"{message}; add --{other}, or drop --{name}",
+                flag=f"--{other}",
+                line=command.line,
             )

@@ -52,10 +52,11 @@ def _margin(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
     lower = float(estimate.request["gpu_memory_utilization"]) - memory.confidence_bytes / memory.gpu_total_bytes
     longest = context.estimate({"gpu_memory_utilization": lower}).memory.max_supported_model_len if lower > 0 else 0
     shorter = max(context.request.target_context or 1, 1) <= longest < int(estimate.request["max_model_len"])
+    sure = f"{context.request.confidence:g}"
     yield context.finding(
         "startup_margin", "warning",
         f"vLLM starts with {spare / GIB:.2f} GiB to spare for one longest request, and activations and graphs may "
-        f"take {memory.confidence_bytes / GIB:.2f} GiB more than predicted (confidence {context.request.confidence:g}); "
+        f"take {memory.confidence_bytes / GIB:.2f} GiB more than predicted (confidence {sure}); "
         "read 'Available KV cache memory' in the start-up log",
         {"max_model_len": longest} if shorter else {}, flag="--max-model-len",
         default=estimate.request["max_model_len"],

@@ -31,7 +31,7 @@ def _structural(context: LintContext, violation: Violation) -> Iterator[Fields]:
     """Find the flag that is to blame: the change of one flag that lifts the rule."""
     unlike: dict[str, list[Any]] = {
         "block_size": [None],
-        "kv_cache_dtype": ["fp8", None],
+        "kv_cache_dtype": ["fp8", None] if _is_quantized(context) else [None],
         "enable_expert_parallel": [None],
         "decode_context_parallel_size": [None],
         "disable_hybrid_kv_cache_manager": [None],
@@ -49,6 +49,10 @@ def _structural(context: LintContext, violation: Violation) -> Iterator[Fields]:
         ]
         if lifting:
             yield next((changes for changes in lifting if context.starts(changes)), lifting[0])
+
+
+def _is_quantized(context: LintContext) -> bool:
+    return str(context.fields.get("kv_cache_dtype", "auto")) not in ("auto", "bfloat16", "float16")
 
 
 def _other_ranks(context: LintContext) -> list[int]:

@@ -25,6 +25,7 @@ RULES = {
     "max_num_seqs_above_pool": "max_num_seqs is far above what the KV pool holds.",
     "max_num_seqs_below_pool": "max_num_seqs is below what the KV pool holds.",
     "memory_budget": "Weights, activations, graphs and one longest request must fit in the budget.",
+    "missing_companion": "A flag needs another one beside it.",
     "missing_value": "A flag needs a value.",
     "model_by_name": "The model was recognised by its name.",
     "no_model": "The command names no model.",

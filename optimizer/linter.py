@@ -207,6 +207,18 @@ def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level)))
 
 
+def _stopped_before(findings: Iterable[Finding], log: tuple[str, ...]) -> tuple[str, ...]:
+    """What is printed when a value or the checkpoint is refused before the memory is planned."""
+    for finding in findings:
+        if finding.rule == "quantization_without_checkpoint" and "Cannot find" in finding.message:
+            return (f"ValueError: Cannot find the config file for {finding.from_value}",)
+        if finding.rule in ("quantization_without_checkpoint", "missing_companion"):
+            return (finding.message.partition(";")[0],)
+        if finding.rule == "value_out_of_range":
+            return ()
+    return log
+
+
 def _report(
     read: _Read, context: LintContext, served: ServedModel, findings: tuple[Finding, ...], log: tuple[str, ...],
     estimate: Estimate | None, found: tuple[Optimum, ...],
@@ -225,7 +237,7 @@ def _report(
         gpu_count=_gpus(context.given),
         vllm_version=read.engine.version,
         starts=not errors if served.name is not None else (False if refusal else None),
-        startup_log=(refusal,) if refusal else log,
+        startup_log=(refusal,) if refusal else _stopped_before(findings, log),
         findings=findings,
         optima=found,
         fixed_command=one_line(read.command, correction.words()),

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.demand_request import FleetRequest, InvalidDemand
 from vllm_opt.profiles.errors import InvalidRequest, did_you_mean
 
 MOST_BYTES = 4 << 20
-MOST_NODES = 200_000
+MOST_NODES = 50_000
 Lines = dict[tuple[str | int, ...], int]
 
 
@@ -40,10 +40,11 @@ def parse_demand(text: str, shown: str = "demand") -> FleetRequest:
     Raises:
         InvalidRequest: one sentence with file, line and what is wrong.
     """
-    lines: Lines = {}
+    reader = _Reader()
+    lines = reader.lines
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = _plain(node, (), lines, [0]) if node is not None else None
+        content = reader.plain(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}" if mark else ""
@@ -70,30 +71,42 @@ class _Fault(Exception):  # noqa: N818 - carries a line to the sentence
         self.line = line
 
 
-def _plain(node: yaml.Node, path: tuple[str | int, ...], lines: Lines, seen: list[int]) -> Any:
-    """Turn a YAML node into plain data and remember the line of every path."""
-    seen[0] += 1
-    line = node.start_mark.line + 1
-    if seen[0] > MOST_NODES:
-        raise _Fault(line, f"more than {MOST_NODES} values, counted through aliases")
-    lines[path] = line
-    if isinstance(node, yaml.MappingNode):
+class _Reader:
+    """Turns YAML nodes into plain data and remembers the line of every path."""
+
+    def __init__(self) -> None:
+        self.lines: Lines = {}
+        self._seen = 0
+        self._scalars = yaml.SafeLoader("")
+
+    def plain(self, node: yaml.Node, path: tuple[str | int, ...] = ()) -> Any:
+        """Return the data of a node, aliases written out."""
+        self._seen += 1
+        line = node.start_mark.line + 1
+        if self._seen > MOST_NODES:
+            raise _Fault(line, f"more than {MOST_NODES} values, counted through aliases")
+        self.lines[path] = line
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(item, (*path, index)) for index, item in enumerate(node.value)]
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError, OverflowError):
+            raise _Fault(line, f"cannot read the value '{str(node.value)[:60]}'") from None
+
+    def _mapping(self, node: yaml.MappingNode, path: tuple[str | int, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _Fault(key_node.start_mark.line + 1, "a key must be a plain word")
+                raise _Fault(line, "a key must be a plain word")
             key = key_node.value
             if key in result:
-                raise _Fault(key_node.start_mark.line + 1, f"'{key[:60]}' is given twice")
-            result[key] = _plain(value_node, (*path, key), lines, seen)
-            lines[(*path, key)] = key_node.start_mark.line + 1
+                raise _Fault(line, f"'{key[:60]}' is given twice")
+            result[key] = self.plain(value_node, (*path, key))
+            self.lines[(*path, key)] = line
         return result
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*path, index), lines, seen) for index, item in enumerate(node.value)]
-    try:
-        return yaml.SafeLoader("").construct_object(node)
-    except (yaml.YAMLError, ValueError, OverflowError):
-        raise _Fault(line, f"cannot read the value '{str(node.value)[:60]}'") from None
 
 
 def _sentence(error: ValidationError, lines: Lines, shown: str) -> str:
@@ -123,9 +136,31 @@ def known_keys() -> tuple[str, ...]:
 
 
 def demand_schema() -> dict[str, Any]:
-    """Return the JSON schema of a demand file, as pydantic writes it."""
-    schema = FleetRequest.model_json_schema(mode="validation")
+    """Return the JSON schema of a demand file: pydantic's, in the words of JSON Schema 2020-12."""
+    schema: dict[str, Any] = _standard(FleetRequest.model_json_schema(mode="validation"))
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "vllm-opt demand"
     schema["properties"] = {"schema": {"const": "vllm-opt/demand/1"}, **schema["properties"]}
     return schema
+
+
+STANDARD_WORDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+
+
+def _standard(part: Any) -> Any:
+    """Spell limits as the standard does, take one value where a list of words is, and '8k' where a count is."""
+    if isinstance(part, list):
+        return [_standard(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    found = {STANDARD_WORDS.get(key, key): _standard(value) for key, value in part.items()}
+    if found.get("type") == "integer" and "default" not in found:
+        words = {key: found.pop(key) for key in ("title", "description") if key in found}
+        return {"anyOf": [found, {"type": "string", "pattern": "^[0-9.]+[kKmM]?$"}], **words}
+    if found.get("type") == "array" and isinstance(found.get("items"), dict):
+        if "minLength" in found:
+            found["minItems"] = found.pop("minLength")
+        if found["items"].get("type") == "string" or "enum" in found["items"]:
+            outer = {key: found.pop(key) for key in ("title", "description", "default") if key in found}
+            return {"anyOf": [found["items"], found], **outer}
+    return found

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 from vllm_opt.optimizer.fleet_answer import BreakEven, Comparison
 from vllm_opt.optimizer.fleet_check import totals
 from vllm_opt.optimizer.fleet_offers import HOURS_PER_MONTH, Offer
 from vllm_opt.optimizer.fleet_outcome import FleetOptions, FleetOutcome
-from vllm_opt.optimizer.fleet_problem import FleetProblem, NodeOffer
+from vllm_opt.optimizer.fleet_problem import FleetColumn, FleetDemand, FleetProblem, NodeOffer
 from vllm_opt.optimizer.fleet_solver import solve_fleet
 from vllm_opt.optimizer.procurement_problem import MICRO
 from vllm_opt.optimizer.procurement_report import FleetReport, usd_per_month
@@ -175,7 +176,7 @@ def _reason(report: FleetReport, gpu: str, single: Comparison | None) -> str:
     ratios = {name: ratio for name in sorted(able) if (ratio := _ratio(report, name, gpu)) is not None}
     if ratios:
         best = min(ratios, key=lambda name: (ratios[name], name))
-        parts.append(f"at best {ratios[best]:.2f} x the cost per unit of load of the fleet's own ({best})")
+        parts.append(f"serving {best} on it alone costs {ratios[best]:.2f} x its present part of the bill")
     if single is not None and single.relative is not None:
         parts.append(f"alone it costs {100 * single.relative:+.0f} %")
     return f"{gpu}: " + ("; ".join(parts) or "no plan that is not replaced by a better one")
@@ -187,21 +188,19 @@ def _rule(report: FleetReport, workload: str, gpu: str) -> str:
 
 
 def _ratio(report: FleetReport, workload: str, gpu: str) -> float | None:
-    """Cost per unit of load on one SKU against the SKUs that serve the workload now."""
-    mine = _unit_cost(report, workload, {gpu})
-    columns = report.asked.problem.columns
-    theirs = _unit_cost(report, workload, {columns[c].gpu for c in report.replicas if columns[c].workload == workload})
-    return mine / theirs if mine is not None and theirs else None
-
-
-def _unit_cost(report: FleetReport, workload: str, gpus: set[str]) -> float | None:
+    """Cost of one workload in whole replicas on one SKU, spares included, against its part of the bill now."""
     problem = report.asked.problem
     demand = next(d for d in problem.demands if d.workload == workload)
-    prices = [
-        offer.cost_micro_usd_per_hour / offer.unit_gpus * column.gpus
-        * sum(units / cap for units, cap in zip(demand.units, column.capacity, strict=True))
+    costs = [
+        problem.offers[o].cost_micro_usd_per_hour / problem.offers[o].unit_gpus * column.gpus * replicas
         for c, o in problem.pairs
-        if (column := problem.columns[c]).workload == workload and column.gpu in gpus and all(column.capacity)
-        for offer in (problem.offers[o],)
-    ]  # fmt: skip
-    return min(prices, default=None)
+        if (column := problem.columns[c]).workload == workload and column.gpu == gpu and all(column.capacity)
+        for replicas in (_replicas(demand, column) + demand.spare_replicas,)
+    ]
+    bill = report.bills[workload]
+    return min(costs) / bill if costs and bill else None
+
+
+def _replicas(demand: FleetDemand, column: FleetColumn) -> int:
+    loads = (Fraction(units, cap) for units, cap in zip(demand.units, column.capacity, strict=True))
+    return ceil(sum(loads))

@@ -33,7 +33,9 @@ class FleetSolver(FleetSearch):
         bounds: list[Bound] = []
         asked, tie_breaks = objective_names(self.problem)
         for name in (*asked, *tie_breaks):
-            if name in tie_breaks and (self._left() <= 0 or not all(bound.proven for bound in bounds)):
+            if name in tie_breaks and (
+                self._left() <= 0 or self._long_histograms or not all(bound.proven for bound in bounds)
+            ):
                 break
             status, bound = self._one(name, self._left() if name in asked else min(self._left(), 5.0))
             if bound is None and not bounds:

@@ -44,7 +44,8 @@ def summary(answer: FleetAnswer) -> tuple[str, ...]:
         return ()
     parts = [f"{money(totals.usd_per_month)} per month ({money(totals.usd_per_hour)} per hour) for {totals.gpus} GPUs"]
     if totals.capex_usd:
-        parts[0] += f", of which depreciation of {money(totals.capex_usd)} to be spent on servers"
+        years = answer.request.get("money", {}).get("purchase", {}).get("years", 3.0)
+        parts[0] += f"; it includes {money(totals.capex_usd)} of purchases spread over {years:g} years"
     if totals.new_usd_per_month != totals.usd_per_month:
         parts.append(
             f"{money(totals.new_usd_per_month)} per month is new; the rest is the running cost of owned servers"

@@ -30,10 +30,6 @@ def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswe
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.money.prices)
     asked = resolve_fleet(request, catalog)
-    if not request.limits.model_dump(exclude_none=True) and "served" in request.objective:
-        asked = _with_note(
-            asked, "objective 'served' without a limit serves everything; give limits.budget_usd_per_month"
-        )
     outcome = solve_fleet(asked.problem, options_of(asked))
     if outcome.fleet is None:
         explanation = None
@@ -53,12 +49,6 @@ def options_of(asked: Procurement) -> FleetOptions:
         routed = any(len(demand.units) > 1 for demand in problem.demands)
         gap = LARGE_GAP if len(problem.pairs) > LARGE else ROUTED_GAP if routed else 0.0
     return FleetOptions(request.time_limit, request.workers, request.seed, gap)
-
-
-def _with_note(asked: Procurement, note: str) -> Procurement:
-    from dataclasses import replace
-
-    return replace(asked, notes=(*asked.notes, note))
 
 
 ASSUMPTIONS = (

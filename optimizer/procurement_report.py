@@ -182,7 +182,7 @@ class FleetReport:
 
     def workloads(self) -> tuple[ServedDemand, ...]:
         """What each workload gets and its part of the bill."""
-        problem, bills = self.asked.problem, self._bills()
+        problem, bills = self.asked.problem, self.bills
         result = []
         for workload, demand in zip(self.asked.request.workloads, problem.demands, strict=True):
             scale = 1 if workload.requests_per_s is None else MICRO
@@ -197,7 +197,9 @@ class FleetReport:
             )  # fmt: skip
         return tuple(result)
 
-    def _bills(self) -> dict[str, float]:
+    @cached_property
+    def bills(self) -> dict[str, float]:
+        """Workload -> millionths of a dollar per hour: every offer's cost divided by the GPUs used on it."""
         problem = self.asked.problem
         used: Counter[tuple[int, str]] = Counter()
         for (c, o, _), count in self.fleet.replicas.items():

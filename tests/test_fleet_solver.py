@@ -20,12 +20,18 @@ from vllm_opt.optimizer.fleet_solver import solve_fleet
 
 
 def small_fleet(seed: int) -> FleetProblem:
-    """Draw a fleet that brute force can decide: two workloads, two SKUs, stock, odd sizes, limits that bind at times."""
+    """Draw a fleet that brute force can decide: two workloads, two SKUs, stock, odd sizes, limits that may bind."""
     draw = random.Random(seed)
     sizes = draw.choice(((4, 8), (2, 4), (12, 8), (4, 16), (1, 4)))
     offers = (
-        NodeOffer("a", "A", draw.choice((2, 4)), billing=draw.choice(("node", "gpu")), micro_usd_per_hour=draw.randint(20, 60), watts=100),
-        NodeOffer("b", "B", 4, micro_usd_per_hour=draw.randint(30, 90), capex_cents=draw.randint(1, 9), kind="buy", watts=draw.randint(50, 90)),
+        NodeOffer(
+            "a", "A", draw.choice((2, 4)), billing=draw.choice(("node", "gpu")),
+            micro_usd_per_hour=draw.randint(20, 60), watts=100,
+        ),
+        NodeOffer(
+            "b", "B", 4, micro_usd_per_hour=draw.randint(30, 90), capex_cents=draw.randint(1, 9), kind="buy",
+            watts=draw.randint(50, 90),
+        ),
         NodeOffer("own", "A", 4, kind="stock", max_units=draw.randint(1, 2), watts=70),
     )  # fmt: skip
     columns = []

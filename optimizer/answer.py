@@ -87,6 +87,16 @@ class Equation(Noun):
     source: str = ""
 
 
+class Cost(Noun):
+    """Money."""
+
+    usd_per_hour: float
+    usd_per_million_output_tokens: float | None
+    price_source: str
+    price_date: str
+    provider: str = ""
+
+
 class Estimate(Report):
     """What one given configuration would do."""
 
@@ -96,19 +106,10 @@ class Estimate(Report):
     memory: Memory
     performance: Performance | None
     violations: tuple[Violation, ...]
+    cost: Cost | None = Field(None, description="of all GPUs of all replicas; None where the SKU has no price")
     startup_log: tuple[str, ...] = Field((), description="what vLLM would print, or the error it would raise")
     notes: tuple[str, ...] = ()
     equations: tuple[Equation, ...] = ()
-
-
-class Cost(Noun):
-    """Money."""
-
-    usd_per_hour: float
-    usd_per_million_output_tokens: float | None
-    price_source: str
-    price_date: str
-    provider: str = ""
 
 
 class Binding(Noun):

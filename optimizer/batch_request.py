@@ -14,8 +14,8 @@ from vllm_opt.optimizer.request import (
     Switch,
     Text,
     Texts,
-    one_sentence,
 )
+from vllm_opt.optimizer.request_fault import one_sentence
 from vllm_opt.profiles.errors import InvalidRequest, did_you_mean
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.user_files import line_of, read_user_file, shown_name

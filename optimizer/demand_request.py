@@ -16,9 +16,9 @@ from vllm_opt.optimizer.request import (
     Texts,
     _many,
     _number,
-    one_sentence,
     typical_lengths,
 )
+from vllm_opt.optimizer.request_fault import one_sentence
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
 

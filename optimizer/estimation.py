@@ -7,11 +7,12 @@ from vllm_opt.constraints.latency_coefficients import latency_coefficients
 from vllm_opt.constraints.memory_ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.violation import LayoutRefused, Violation
-from vllm_opt.optimizer.answer import Estimate, Memory, Performance
+from vllm_opt.optimizer.answer import Equation, Estimate, Memory, Performance
+from vllm_opt.optimizer.hourly_cost import cost_of
 from vllm_opt.optimizer.memory_report import memory_report, memory_without_plan
 from vllm_opt.optimizer.performance import bound_at, predict
 from vllm_opt.optimizer.request import EstimateRequest, typical_lengths
-from vllm_opt.optimizer.resolution import Setting, resolve
+from vllm_opt.optimizer.resolution import Setting, price_of, resolve
 from vllm_opt.optimizer.startup_log import startup_log
 from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.latency_constants import default_latency_constants
@@ -33,7 +34,10 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
         UnknownProfile: a model, GPU, format or release that the catalogue does not hold.
     """
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
-    return estimate_setting(resolve(request, catalog), request)
+    setting = resolve(request, catalog)
+    price = price_of(request, setting.gpu.id, catalog)
+    found = estimate_setting(setting, request)
+    return found.model_copy(update={"cost": cost_of(price, setting.gpu_count, found.performance)})
 
 
 def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
@@ -53,6 +57,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
     found = (
         *violations(_deployment(setting, request, flags, terms, bound), without=ASKED_OTHERWISE),
         *_concurrency(setting, request, memory),
+        *_typical_request(request, flags),
     )
     return _answer(setting, request, flags, memory, performance, found, terms)
 
@@ -87,7 +92,7 @@ def _users(setting: Setting, request: EstimateRequest, flags: EngineFlags, memor
 def _performance(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, terms: MemoryTerms, memory: Memory
 ) -> tuple[Performance | None, PerformanceBound | None]:
-    """Speed at the load asked; None when the pool holds not even one typical request.
+    """Speed at the load asked; None when not even one typical request is accepted and held.
 
     The engine runs as many sequences as the pool holds at their mean length, prompt + half of the answer: in a steady
     state they are spread evenly over their lives.
@@ -95,7 +100,7 @@ def _performance(
     lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
     tokens = flags.max_num_batched_tokens
     room = memory.num_gpu_blocks - terms.null_blocks
-    if room < terms.kv.blocks_per_request(sum(lengths), tokens):
+    if sum(lengths) > flags.max_model_len or room < terms.kv.blocks_per_request(sum(lengths), tokens):
         return None, None
     pooled = room // max(1, terms.kv.blocks_per_request(lengths[0] + -(-lengths[1] // 2), tokens))
     coefficients = latency_coefficients(
@@ -156,12 +161,29 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
     )
 
 
+def _typical_request(request: EstimateRequest, flags: EngineFlags) -> tuple[Violation, ...]:
+    """vLLM answers a request longer than max_model_len with an error; the server starts all the same."""
+    tokens = sum(typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens))
+    if tokens <= flags.max_model_len:
+        return ()
+    return (
+        Violation(
+            rule="typical_request",
+            message="the typical request, input_tokens + output_tokens, is longer than max_model_len, so vLLM refuses "
+            "it; raise max_model_len or shorten the request",
+            needed=tokens,
+            available=flags.max_model_len,
+            unit="tokens",
+        ),
+    )
+
+
 def _answer(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None,
     found: tuple[Violation, ...], terms: MemoryTerms | None,
 ) -> Estimate:  # fmt: skip
     fits = not any(violation.rule in STARTUP_RULES for violation in found)
-    equations = ()
+    equations: tuple[Equation, ...] = ()
     if request.equations and terms is not None:
         from vllm_opt.optimizer.equations import equations_of
 

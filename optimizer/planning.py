@@ -2,20 +2,18 @@
 
 from dataclasses import dataclass
 
-from vllm_opt.constraints.budget import MICRO, microusd
 from vllm_opt.constraints.configuration import EngineFlags
 from vllm_opt.constraints.deployment import Deployment
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.violation import Violation
-from vllm_opt.optimizer.answer import Cost, Equation, Memory, Performance, Plan
+from vllm_opt.optimizer.answer import Equation, Memory, Performance, Plan
 from vllm_opt.optimizer.binding import binding_rules
+from vllm_opt.optimizer.hourly_cost import cost_of
 from vllm_opt.optimizer.memory_report import memory_report
 from vllm_opt.optimizer.operating_points import Unit
 from vllm_opt.optimizer.performance import bound_at, predict
 from vllm_opt.optimizer.solve_setting import HYPOTHETICAL, SolveSetting
 from vllm_opt.optimizer.vllm_command import command_of, flags_of
-
-SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(setting.model, weights.quantization, layout, flags, setting.engine)
-    cost = cost_of(setting, choice, performance)
+    cost = cost_of(choice.unit.facts.sku.price, choice.unit.gpu_count, performance)
     memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
     return Plan(
         model=setting.model.id,
@@ -144,22 +142,6 @@ def _equations(
 def folder_to_make(setting: SolveSetting, quantization: str) -> str:
     """Where the command expects a checkpoint that nobody has published: the notes say how to make it."""
     return f"./{setting.model.id.split('/')[-1]}-{quantization}"
-
-
-def cost_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Cost | None:
-    """Money per hour and per million output tokens; None for a SKU without a price."""
-    price = choice.unit.facts.sku.price
-    if price is None:
-        return None
-    hourly = microusd(price.usd_per_gpu_hour) * choice.unit.gpu_count / MICRO
-    tokens_per_hour = performance.output_tokens_per_s * SECONDS_PER_HOUR
-    return Cost(
-        usd_per_hour=hourly,
-        usd_per_million_output_tokens=hourly / tokens_per_hour * 1e6 if tokens_per_hour > 0 else None,
-        price_source=price.source,
-        price_date=price.as_of,
-        provider=price.provider,
-    )
 
 
 def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:

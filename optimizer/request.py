@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from vllm_opt.profiles.errors import InvalidRequest, did_you_mean
+from vllm_opt.optimizer.request_fault import one_sentence
+from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.quantities import parse_count
 
 ObjectiveName = Literal["cost", "throughput", "concurrency", "gpus", "latency", "efficiency"]
@@ -87,17 +88,6 @@ Text = Annotated[str, BeforeValidator(_one), Field(min_length=1, max_length=4096
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_many)]
 Bytes = Annotated[int, BeforeValidator(_count), Field(gt=0, le=10**15)]
 Switch = Annotated[bool, BeforeValidator(_one)]
-
-
-def one_sentence(error: ValidationError, known: tuple[str, ...]) -> str:
-    """Say the first thing that is wrong with a request, and which field it is in."""
-    fault = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "request"
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key '{where[:60]}'{did_you_mean(where, known)}"
-    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    shown = repr(fault.get("input"))
-    return f"{where}: {message[0].lower()}{message[1:]} (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
 
 
 class Request(BaseModel):

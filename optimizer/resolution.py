@@ -12,8 +12,10 @@ from vllm_opt.constraints.engine_defaults import (
 from vllm_opt.optimizer.request import EstimateRequest
 from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.engine import EngineProfile
+from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.model import ModelProfile
+from vllm_opt.profiles.price import HourlyPrice
 from vllm_opt.profiles.quantization import Quantization
 
 GIB = 1 << 30
@@ -34,6 +36,12 @@ class Setting:
     replicas: int
     auto_model_len: bool
     notes: tuple[str, ...]
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs of all replicas (contract, Counts)."""
+        sizes = self.layout.tensor_parallel_size * self.layout.pipeline_parallel_size * self.layout.data_parallel_size
+        return sizes * self.replicas
 
 
 def native_quantization_id(model: ModelProfile) -> str:
@@ -75,6 +83,22 @@ def with_memory(gpu: GpuProfile, gpu_memory_gib: float | None) -> GpuProfile:
     )
 
 
+def _gpu(catalog: Catalog, name: str) -> GpuProfile:
+    """One SKU; 'local' is this machine's, if all of its GPUs are of one kind."""
+    if name.lower() != "local":
+        return catalog.gpu(name)
+    found = {gpu.id: gpu for gpu in catalog.local_gpus}
+    if len(found) > 1:
+        raise InvalidRequest(f"this machine has GPUs of several kinds; name one of {', '.join(found)} with --gpu")
+    return next(iter(found.values()))
+
+
+def price_of(request: EstimateRequest, gpu: str, catalog: Catalog) -> HourlyPrice | None:
+    """What one GPU-hour costs under the price options of a request; None where no price is known."""
+    overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
+    return catalog.price_of(gpu, request.provider, overrides)
+
+
 def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     """Look everything up and fill in the release's defaults.
 
@@ -83,9 +107,11 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         InvalidRequest: a file or value that cannot be understood.
     """
     model = catalog.model(request.model)
-    gpu = with_memory(catalog.gpu(request.gpu), request.gpu_memory_gib)
+    gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     engine, note = catalog.engine(request.vllm_version, request.engine)
     quantization = resolve_quantization(catalog, model, request.quantization)
+    if request.kv_cache_dtype != "auto":
+        catalog.kv_cache_dtype(request.kv_cache_dtype)
     auto = request.max_model_len == "auto"
     length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
     flags = _flags(request, engine, gpu, length)

@@ -68,6 +68,8 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
     """
     model = catalog.model(request.model)
     engine, note = catalog.engine(request.vllm_version, request.engine)
+    if request.kv_cache_dtype not in ("any", "auto"):
+        catalog.kv_cache_dtype(request.kv_cache_dtype)
     gpus = priced_gpus(request, catalog)
     setting = SolveSetting(
         request=request,
@@ -75,7 +77,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
         engine=engine,
         gpus=gpus,
         formats=weight_formats(request, model, engine, catalog),
-        targets=targets_of(request),
+        targets=_within_this_machine(targets_of(request), request, catalog),
         lengths=request.lengths,
         notes=tuple(text for text in (note, *model.assumptions) if text),
     )
@@ -84,6 +86,13 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
         text = f"no price is known for {unpriced}, so cost counts GPUs; give prices with --price SKU=USD"
         return replace(setting, notes=(*setting.notes, text))
     return setting
+
+
+def _within_this_machine(targets: Targets, request: SolveRequest, catalog: Catalog) -> Targets:
+    """Where only 'local' is named and no number of GPUs, a plan uses at most the GPUs that are there."""
+    if {name.lower() for name in request.gpu} != {"local"} or request.gpus or request.max_gpus:
+        return targets
+    return targets.model_copy(update={"max_gpus": len(catalog.local_gpus)})
 
 
 def targets_of(request: SolveRequest) -> Targets:
@@ -119,10 +128,7 @@ def priced_gpus(request: SolveRequest, catalog: Catalog) -> tuple[PricedGpu, ...
 def _named_gpus(request: SolveRequest, catalog: Catalog) -> tuple[GpuProfile, ...]:
     found: dict[str, GpuProfile] = {}
     for name in request.gpu:
-        if name.lower() == "local":
-            profiles = catalog.local_gpus
-        else:
-            profiles = (catalog.gpu(name),)
+        profiles = catalog.local_gpus if name.lower() == "local" else (catalog.gpu(name),)
         found.update((profile.id, profile) for profile in profiles)
     return tuple(found.values())
 

@@ -59,5 +59,5 @@ def find_kv_cache_dtype(name: str, dtypes: tuple[KvCacheDtype, ...]) -> KvCacheD
     """
     index = index_names((row.id, row.names) for row in dtypes)
     known = [spelling for row in dtypes for spelling in (row.id, *row.names)]
-    row_id = resolve(name, index, known, "KV-cache dtype", "`vllm-opt quantizations`")
+    row_id = resolve(name, index, known, "KV-cache dtype", "`vllm serve --help=kv-cache-dtype`")
     return next(row for row in dtypes if row.id == row_id)

@@ -42,9 +42,9 @@ def test_an_empty_spec_asks_for_everything(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("models: Qwen/*\ngpus: l40s\n", "'spec.yaml', line 2: unknown key 'gpus'; did you mean 'gpu' or"),
-        ("models: Qwen/*\n\nmax_gpus: -3\n", "line 3: max_gpus: input should be greater than 0"),
-        ("jobs: 0\n", "line 1: jobs: input should be greater than 0"),
-        ("backend: spark\n", "line 1: backend: input should be 'local' or 'ray'"),
+        ("models: Qwen/*\n\nmax_gpus: -3\n", "line 3: max_gpus: must be greater than 0"),
+        ("jobs: 0\n", "line 1: jobs: must be greater than 0"),
+        ("backend: spark\n", "line 1: backend: must be 'local' or 'ray'"),
         ("objective: [cost, speed]\n", "line 1: objective 'speed' is unknown"),
         ("confidence: .nan\n", "holds nan"),
         ("price: {l40s: -1}\n", "line 1: price"),

@@ -72,7 +72,11 @@ def test_a_run_that_was_killed_is_resumed(tmp_path: Path) -> None:
     finished = len(list((tmp_path / "killed" / "cells").glob("[0-9a-f]*.json")))
     assert not (tmp_path / "killed" / "index.json").exists()
     request = BatchRequest(
-        models="Qwen/Qwen3-*B", gpu=("l40s", "l4", "h100"), workload="chat", output=str(tmp_path / "killed"), resume=True
+        models="Qwen/Qwen3-*B",
+        gpu=("l40s", "l4", "h100"),
+        workload="chat",
+        output=str(tmp_path / "killed"),
+        resume=True,
     )
     report = batch(request)
     assert 3 <= finished <= report.reused < report.cells
@@ -180,13 +184,17 @@ def test_the_report_is_json_when_asked(tmp_path: Path, capsys: pytest.CaptureFix
         (["--workload", "chatt"], "workload 'chatt' is unknown; did you mean 'chat'"),
         (["--objective", "cheap"], "objective 'cheap' is unknown"),
         (["--vllm-version", "nine"], "nine"),
-        (["--jobs", "-1"], "--jobs: input should be greater than 0"),
+        (["--jobs", "-1"], "--jobs: must be greater than 0"),
         (["--address", "ray://x"], "address needs backend ray"),
         (["absent.yaml"], "cannot read 'absent.yaml'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["batch", *arguments]) == 2

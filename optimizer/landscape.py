@@ -82,8 +82,8 @@ class Landscape:
             [physics.eager_facts(place.facts).terms for place in self.places],
             setting.request.confidence,
         )
-        self._coefficients = np.empty((len(self.places), len(COEFFICIENT_NAMES)))
-        self._known = np.zeros(len(self.places), dtype=bool)
+        self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
+        self._known = np.zeros(2 * len(self.places), dtype=bool)
 
     @property
     def rows(self) -> Integers:
@@ -103,14 +103,13 @@ class Landscape:
         return Unit(facts, place.shape, replicas, place.host_tier_gib)
 
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
-        """Latency coefficients of these rows, stacked; eager mode changes nothing but its own flag."""
-        places = rows // 2
-        for place in np.unique(places[~self._known[places]]).tolist():
-            one = self.places[place].facts.coefficients
-            self._coefficients[place] = [getattr(one, name) for name in COEFFICIENT_NAMES]
-            self._known[place] = True
-        columns = dict(zip(COEFFICIENT_NAMES, self._coefficients[places].T, strict=True))
-        return LatencyCoefficients(**{**columns, "eager": (rows % 2).astype(np.float64)})
+        """Latency coefficients of these rows, stacked."""
+        for row in np.unique(rows[~self._known[rows]]).tolist():
+            facts = self.places[row // 2].facts
+            one = (self._physics.eager_facts(facts) if row % 2 else facts).coefficients
+            self._coefficients[row] = [getattr(one, name) for name in COEFFICIENT_NAMES]
+            self._known[row] = True
+        return LatencyCoefficients(*self._coefficients[rows].T)
 
     def parked(self, setting: SolveSetting) -> Integers:
         """Sequences of the mean context that the CPU tier of each row parks."""

@@ -7,6 +7,7 @@ is returned.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 from vllm_opt.optimizer.answer import Relaxation
@@ -15,6 +16,7 @@ from vllm_opt.optimizer.questions import Atlas, Question
 from vllm_opt.optimizer.relaxation_choices import choices
 from vllm_opt.optimizer.relaxation_words import relaxation_words
 from vllm_opt.optimizer.thresholds import (
+    CONTEXT_STEP,
     changed,
     fewest_gpus,
     largest_concurrency,
@@ -123,34 +125,61 @@ def _from(question: Question, field: str) -> Any:
 
 
 def _best_pair(atlas: Atlas, question: Question) -> list[Change]:
-    """The pair of numbers that asks least: one taken as far as it must go, the other as little as then suffices."""
+    """The pair of numbers that asks least: with the first out of the way, the second as little as then suffices, and
+    the first no further than that needs; or the first eased by a few fixed steps.
+    """
     best: Change | None = None
-    names = fields_of(question)
-    for first in names:
-        for eased in _eased(question, first):
-            for second in names:
-                if second == first or {first, second} == {"target_context", "mean_context"}:
-                    continue
-                change = _change(atlas, changed(question, **eased.fields), second)
-                if change is None:
-                    continue
-                both = Change({**eased.fields, **change.fields}, eased.asks + change.asks)
-                if (best is None or both.asks < best.asks) and witness(atlas, changed(question, **both.fields)):
-                    best = both
+    for first, second in permutations(fields_of(question), 2):
+        if {first, second} == {"target_context", "mean_context"}:
+            continue
+        aside = _aside(question, first)
+        if aside is None or not is_feasible(atlas, _aside(aside, second) or aside):
+            continue
+        for eased in (None, *_eased(question, first)):
+            both = _pair(atlas, question, first, second, aside if eased is None else None, eased)
+            if both is None or (best is not None and best.asks <= both.asks):
+                continue
+            if witness(atlas, changed(question, **both.fields)) is not None:
+                best = both
     return [] if best is None else [best]
 
 
+def _pair(
+    atlas: Atlas, question: Question, first: str, second: str, aside: Question | None, eased: Change | None
+) -> Change | None:
+    """The second number's change beside a fixed first one, or beside the least change of the first that then helps."""
+    start = aside if eased is None else changed(question, **eased.fields)
+    change = None if start is None else _change(atlas, start, second)
+    if change is None:
+        return None
+    least = eased or _change(atlas, changed(question, **change.fields), first)
+    return None if least is None else Change({**least.fields, **change.fields}, least.asks + change.asks)
+
+
+def _aside(question: Question, field: str) -> Question | None:
+    """The question with one number out of the way: its rule dropped, or the number as low as it goes."""
+    rule = NUMBERS[field][0]
+    if rule is not None:
+        return question.without(rule)
+    if field == "max_gpu_memory_utilization":
+        return None
+    request = question.setting.request
+    if field == "target_context" and (request.input_tokens or request.output_tokens or request.mean_context):
+        return None
+    return changed(question, **{field: 1 if field == "concurrency" else CONTEXT_STEP})
+
+
 def _eased(question: Question, field: str) -> Iterator[Change]:
-    """Steps by which the first number of a pair is eased: to about 3/4, 1/2 and 1/4, or the reverse for a ceiling."""
+    """Steps by which the first number of a pair is eased: to a half and a quarter, or to twice and four times."""
     start, ceiling = _from(question, field), field in ("max_ttft_ms", "max_tpot_ms", "max_gpus", "max_hourly_cost")
     if field in ("gpus", "max_gpu_memory_utilization"):
         return
     for factor in (2, 4) if ceiling else (0.5, 0.25):
         value: float | int = start * factor
-        if field in ("target_context", "mean_context", "concurrency", "max_gpus"):
+        if field in ("concurrency", "max_gpus"):
             value = max(1, int(value))
         if field in ("target_context", "mean_context"):
-            value = max(16, value // 16 * 16)
+            value = max(CONTEXT_STEP, int(value) // CONTEXT_STEP * CONTEXT_STEP)
         if value != start:
             yield Change({field: value}, abs(math.log(value / start)))
 

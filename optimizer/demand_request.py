@@ -189,6 +189,7 @@ class FleetRequest(Request):
         0.0, description="extra capacity over the peak: 0.2 is a fifth"
     )
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
+    hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
     vllm_version: Text | None = None
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
     comparisons: Switch = Field(True, description="single-SKU fleets, sensitivity and why each SKU lost")

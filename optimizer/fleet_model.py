@@ -111,6 +111,9 @@ class FleetModel:
             priority = int(name.removeprefix("served:"))
             mine = [self.served[d.workload] for d in self.problem.demands if d.priority == priority]
             return self.sum(mine), True
+        if name == "shared":
+            columns = self.problem.columns
+            return self.sum(var for (c, _, _), var in self.replicas.items() if columns[c].slots < SLOTS_PER_GPU), False
         weights = {
             "cost": lambda offer: offer.cost_micro_usd_per_hour,
             "ordered": lambda offer: offer.cost_micro_usd_per_hour if offer.kind != "stock" else 0,

@@ -80,6 +80,12 @@ class Market:
             self.notes.append("stock takes part whether or not inventory.gpu names it")
         return tuple(found)
 
+    def either(self, gpu_id: str) -> tuple[Offer, Offer] | None:
+        """The cheapest way to rent a SKU and the way to buy it, for comparison; None when a price is missing."""
+        gpu = self.catalog.gpu(gpu_id)
+        rents, buys = self._cheapest(self._rented(gpu)), self._purchase(gpu)
+        return (rents[0], buys[0]) if rents and buys else None
+
     def node_gpus(self, gpu: GpuProfile) -> int:
         """GPUs of one server of a SKU."""
         return self._node_gpus.get(gpu.id, gpu.gpus_per_node)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vllm_opt.optimizer.fleet_check import Parts, totals
-from vllm_opt.optimizer.fleet_problem import FleetProblem, FleetSolution
+from vllm_opt.optimizer.fleet_problem import SLOTS_PER_GPU, FleetProblem, FleetSolution
 from vllm_opt.optimizer.fleet_routing import RoutingCut
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
@@ -67,7 +67,7 @@ def objective_names(problem: FleetProblem) -> tuple[tuple[str, ...], tuple[str, 
             asked += ["ordered", "cost"]
         else:
             asked.append(objective)
-    return tuple(asked), tuple(name for name in ("cost", "gpus") if name not in asked)
+    return tuple(asked), tuple(name for name in ("cost", "gpus", "shared") if name not in asked)
 
 
 def objective_value(problem: FleetProblem, fleet: FleetSolution, name: str) -> int:
@@ -75,6 +75,8 @@ def objective_value(problem: FleetProblem, fleet: FleetSolution, name: str) -> i
     kind, _, which = name.partition(":")
     if kind == "served":
         return sum(fleet.served[d.workload] for d in problem.demands if d.priority == int(which))
+    if name == "shared":
+        return sum(n for (c, _, _), n in fleet.replicas.items() if problem.columns[c].slots < SLOTS_PER_GPU)
     if not which:
         return totals(problem, fleet)[name]
     offers: Mapping[int, int] = {

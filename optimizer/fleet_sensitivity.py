@@ -16,10 +16,13 @@ from vllm_opt.optimizer.procurement_report import FleetReport, usd_per_month
 
 CHANGES = (("-20 %", Fraction(4, 5)), ("+20 %", Fraction(6, 5)))
 SECONDS = 4.0
+"""for one other fleet"""
+NOT_MADE = "not made: the time for comparisons was up"
 
 
 def comparisons(report: FleetReport) -> dict[str, Any]:
-    """Return every comparison, keyed by the answer's field."""
+    """Return every comparison, keyed by the answer's field; together they take at most the fleet's own time limit."""
+    report.start_comparisons()
     if "served" in report.asked.request.objective:
         return {"break_even": break_even(report)}
     singles = single_gpu_fleets(report)
@@ -42,6 +45,8 @@ def _cost(problem: FleetProblem, outcome: FleetOutcome) -> int | None:
 
 
 def _comparison(report: FleetReport, name: str, problem: FleetProblem, words: str) -> Comparison:
+    if report.comparison_seconds_left <= 0:
+        return Comparison(name=name, usd_per_month=None, relative=None, message=f"{words}: {NOT_MADE}")
     outcome = _solve(problem, report)
     base = totals(report.asked.problem, report.fleet)["cost"]
     if outcome.fleet is None:
@@ -50,11 +55,12 @@ def _comparison(report: FleetReport, name: str, problem: FleetProblem, words: st
     sums = totals(problem, outcome.fleet)
     relative = sums["cost"] / base - 1 if base else 0.0
     gap = outcome.bounds[0].gap if outcome.bounds else 0.0
+    within = f", within {100 * gap:.0f} % of the optimum" if gap >= 0.01 else ""
     month = usd_per_month(sums["cost"])
     return Comparison(
         name=name, usd_per_month=month, relative=round(relative, 4), gpus=sums["gpus"], gap=round(gap, 4),
         message=f"{words}: {month:,.0f} USD per month ({100 * relative:+.0f} %), {sums['gpus']} GPUs, "
-        + _fleet_words(problem, outcome),
+        + _fleet_words(problem, outcome) + within,
     )  # fmt: skip
 
 
@@ -138,25 +144,26 @@ def _priced(offer: NodeOffer, factor: Fraction) -> NodeOffer:
 
 
 def break_even(report: FleetReport) -> tuple[BreakEven, ...]:
-    """Months after which buying a GPU of a SKU has cost less than renting it."""
-    found = []
-    for gpu in used_skus(report):
-        rents = [offer for offer in report.asked.offers if offer.node.gpu == gpu and offer.node.kind == "rent"]
-        buys = [offer for offer in report.asked.offers if offer.node.gpu == gpu and offer.node.kind == "buy"]
-        if rents and buys:
-            found.append(_break_even(gpu, min(rents, key=lambda offer: offer.usd_per_gpu_hour), buys[0]))
-    return tuple(found)
+    """Months after which buying a GPU of a SKU has cost less than renting it, whichever the fleet does."""
+    cases = report.asked.rent_or_buy
+    return tuple(_break_even(report, gpu, *cases[gpu]) for gpu in used_skus(report) if gpu in cases)
 
 
-def _break_even(gpu: str, rent: Offer, buy: Offer) -> BreakEven:
+def _break_even(report: FleetReport, gpu: str, rent: Offer, buy: Offer) -> BreakEven:
     rented = rent.usd_per_gpu_hour * HOURS_PER_MONTH
     running = buy.node.micro_usd_per_hour / MICRO / buy.node.unit_gpus * HOURS_PER_MONTH
     capex = buy.node.capex_cents / 100 / buy.node.unit_gpus
     months = round(capex / (rented - running), 1) if rented > running else None
     told = f"after {months} months of use day and night" if months else "never: rent is below the cost of running it"
+    cost = report.asked.request.money.purchase
+    terms = (
+        f"{capex:,.0f} USD per GPU with its part of the server ({buy.as_of}), power at {cost.usd_per_kwh:g} USD/kWh "
+        f"and PUE {cost.pue:g}, rent {rent.usd_per_gpu_hour:g} USD per hour ({rent.as_of})"
+    )
     return BreakEven(
         gpu=gpu, months=months, rent_usd_per_gpu_month=round(rented, 2), running_usd_per_gpu_month=round(running, 2),
-        capex_usd_per_gpu=round(capex, 2), message=f"buying {gpu} beats renting it from {rent.provider} {told}",
+        capex_usd_per_gpu=round(capex, 2),
+        message=f"buying {gpu} beats renting it from {rent.provider} {told}: {terms}",
     )  # fmt: skip
 
 

@@ -48,6 +48,8 @@ class Procurement:
     """column name -> plan"""
     dropped: dict[str, dict[str, Counter[str]]]
     """workload -> SKU -> rule -> plans that it ruled out"""
+    rent_or_buy: dict[str, tuple[Offer, Offer]]
+    """SKU -> its cheapest rent and its purchase, where both have a price, whether or not the request allows both"""
     considered: int
     notes: tuple[str, ...]
 
@@ -86,7 +88,11 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
     )
     by_name = {item.column.name: item.plan for item in found}
     plans_kept = {column.name: by_name[column.name] for column in columns}
-    return Procurement(request, offers, problem, plans_kept, dropped, len(found), tuple(dict.fromkeys(notes)))
+    skus = dict.fromkeys(offer.node.gpu for offer in offers)
+    either = {gpu: pair for gpu in skus if (pair := market.either(gpu)) is not None}
+    return Procurement(
+        request, offers, problem, plans_kept, dropped, either, len(found), tuple(dict.fromkeys(notes))
+    )  # fmt: skip
 
 
 def priced_gpus(offers: tuple[Offer, ...], catalog: Catalog) -> tuple[PricedGpu, ...]:
@@ -116,6 +122,7 @@ def solve_request(
         "prefix_hit_share": workload.prefix_hit_share, "quantization": workload.quantization,
         "kv_cache_dtype": workload.kv_cache_dtype, "confidence": request.confidence,
         "max_gpus": request.inventory.max_gpus_per_replica, "vllm_version": request.vllm_version,
+        "hypothetical_checkpoints": request.hypothetical_checkpoints,
         "prices": request.money.prices, "gpu_file": request.gpu_file, "gpu": gpu, "price": {gpu: 1.0},
     }  # fmt: skip
     if workload.min_quality is not None:

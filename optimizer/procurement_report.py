@@ -1,11 +1,12 @@
 """From a solved fleet to the answer: who runs what where, what it costs, and what is idle."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from math import ceil
 
 from vllm_opt.optimizer.answer import ObjectiveValue, Plan
 from vllm_opt.optimizer.fleet_answer import Assignment, FleetTotals, NodeOrder, ServedDemand
@@ -32,6 +33,16 @@ class FleetReport:
     asked: Procurement
     outcome: FleetOutcome
     fleet: FleetSolution
+    _clock: dict[str, float] = field(default_factory=dict)
+
+    def start_comparisons(self) -> None:
+        """Start the clock of the comparisons."""
+        self._clock["end"] = time.monotonic() + self.asked.request.time_limit
+
+    @property
+    def comparison_seconds_left(self) -> float:
+        """Seconds that the comparisons still have."""
+        return self._clock.get("end", math.inf) - time.monotonic()
 
     @cached_property
     def replicas(self) -> dict[int, int]:
@@ -171,7 +182,7 @@ class FleetReport:
     def tokens_per_month(self) -> float | None:
         """Input and output tokens at average traffic; None when some workload states no rate."""
         rates = [self._tokens(workload.name) for workload in self.asked.request.workloads]
-        return None if None in rates else float(ceil(sum(rate for rate in rates if rate is not None)))
+        return None if None in rates else float(math.ceil(sum(rate for rate in rates if rate is not None)))
 
     def _tokens(self, name: str) -> float | None:
         workload = next(w for w in self.asked.request.workloads if w.name == name)

@@ -127,6 +127,7 @@ class Inventory(Noun):
     gpus_per_node: dict[Text, Count] = Field(default_factory=dict, description="SKU -> GPUs of one server")
     rack_units_per_node: dict[Text, PositiveNumber] = Field(default_factory=dict, description="SKU -> rack units")
     gpu_sharing: Switch = Field(True, description="small models may share a GPU, in halves and quarters")
+    internode_gbps: PositiveNumber | None = Field(None, description="link between nodes; unset: no replica spans nodes")
     max_gpus_per_replica: Count = Field(8, description="GPUs of the largest server that is considered")
 
 

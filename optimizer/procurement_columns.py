@@ -95,12 +95,19 @@ class ColumnSearch:
         return [plan for plans in best.values() for plan in plans.values()] + _best_shared(shared)
 
     def _waves(self, sku: PricedGpu) -> list[list[tuple[PricedGpu, WeightFormat, Shape]]]:
-        """Servers of one SKU by size, upwards; pipelines only where tensor parallelism alone finds nothing."""
+        """Servers of one SKU by size, upwards: tensor parallelism in a node, pipelines over whole linked nodes."""
         waves: dict[int, list[tuple[PricedGpu, WeightFormat, Shape]]] = {}
-        most = min(self.setting.targets.max_gpus, sku.gpu.gpus_per_node)
+        linked = self.setting.request.internode_gbps is not None
+        most = self.setting.targets.max_gpus if linked else min(self.setting.targets.max_gpus, sku.gpu.gpus_per_node)
         for weights in representative_formats(self.setting):
             for shape in shapes(self.setting, sku.gpu.gpus_per_node, most):
-                if shape.pipeline > 1 or shape.context > 1 or shape.data > 1 or shape.tensor & (shape.tensor - 1):
+                spans = shape.pipeline > 1 and shape.tensor == sku.gpu.gpus_per_node
+                if (
+                    (shape.pipeline > 1 and not spans)
+                    or shape.context > 1
+                    or shape.data > 1
+                    or not _power(shape.tensor)
+                ):
                     continue
                 rule = self._refusal(sku, weights, shape)
                 if rule is None:
@@ -184,6 +191,11 @@ class ColumnSearch:
             candidate.unit.facts.sku.gpu.id, self.setting, candidate, int(candidate.sequences[at]), (capacity,), cut,
             self.setting.targets.target_context,
         ) if capacity > 0 else None  # fmt: skip
+
+
+def _power(size: int) -> bool:
+    """Whether a size is a power of two, so that replicas of all sizes fill nodes without waste."""
+    return size & (size - 1) == 0
 
 
 def representative_formats(setting: SolveSetting) -> list[WeightFormat]:

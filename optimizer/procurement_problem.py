@@ -21,6 +21,7 @@ from vllm_opt.optimizer.procurement_columns import ColumnSearch, ReplicaPlan
 from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting, resolve_solve
 from vllm_opt.profiles.catalog import Catalog
+from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
 from vllm_opt.profiles.price import HourlyPrice
 
 MICRO = 1_000_000
@@ -122,6 +123,7 @@ def solve_request(
         "prefix_hit_share": workload.prefix_hit_share, "quantization": workload.quantization,
         "kv_cache_dtype": workload.kv_cache_dtype, "confidence": request.confidence,
         "max_gpus": request.inventory.max_gpus_per_replica, "vllm_version": request.vllm_version,
+        "internode_gbps": request.inventory.internode_gbps,
         "hypothetical_checkpoints": request.hypothetical_checkpoints,
         "prices": request.money.prices, "gpu_file": request.gpu_file, "gpu": gpu, "price": {gpu: 1.0},
     }  # fmt: skip
@@ -140,9 +142,11 @@ def workload_plans(
     spares = request.resilience.spare_replicas if workload.spare_replicas is None else workload.spare_replicas
     sharing = request.inventory.gpu_sharing and not workload.lengths and not spares
     for context, bucket in server_kinds(workload):
-        setting = replace(
-            resolve_solve(solve_request(request, workload, context, bucket, gpus[0].gpu.id), catalog), gpus=gpus
-        )
+        try:
+            asked = solve_request(request, workload, context, bucket, gpus[0].gpu.id)
+            setting = replace(resolve_solve(asked, catalog), gpus=gpus)
+        except (InvalidRequest, UnknownProfile) as error:
+            raise type(error)(f"workload '{workload.name}': {error}") from None
         if context > setting.model.max_model_len:
             for sku in gpus:
                 dropped.setdefault(sku.gpu.id, Counter())["context_length"] += 1
@@ -193,10 +197,12 @@ def columns_of(workload: WorkloadDemand, plans: list[ReplicaPlan]) -> list[Colum
     """Name the plans of one workload as columns."""
     result = []
     for number, plan in enumerate(plans, 1):
-        slots = SLOTS_PER_GPU // plan.cut if plan.cut > 1 else SLOTS_PER_GPU * plan.shape.gpus
+        node = plan.candidate.unit.facts.sku.gpu.gpus_per_node
+        nodes = max(1, plan.shape.gpus // node)
+        slots = SLOTS_PER_GPU // plan.cut if plan.cut > 1 else SLOTS_PER_GPU * plan.shape.gpus // nodes
         part = f"1/{plan.cut}" if plan.cut > 1 else str(plan.shape.gpus)
         name = f"{workload.name}@{plan.gpu}x{part}#{number}"
-        result.append(ColumnPlan(FleetColumn(name, workload.name, plan.gpu, slots, plan.capacity), plan))
+        result.append(ColumnPlan(FleetColumn(name, workload.name, plan.gpu, slots, plan.capacity, nodes), plan))
     return result
 
 

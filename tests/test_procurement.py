@@ -287,3 +287,21 @@ def test_the_same_demand_gives_the_same_answer(catalog: Catalog) -> None:
     first["solver"].pop("wall_ms")
     second["solver"].pop("wall_ms")
     assert first == second
+
+
+def test_a_model_too_large_for_one_node_spans_two_whole_ones(catalog: Catalog) -> None:
+    large = {**CHAT, "model": "deepseek-ai/DeepSeek-V3", "requests_per_s": 0.2, "max_tpot_ms": None}
+    node = {"gpu": ["h100-sxm"], "max_gpus_per_replica": 16}
+    alone = procure(demand(workloads=[large], inventory=node, money={"node_price": {"h100-sxm": 20}}), catalog)
+    assert alone.status == "infeasible"
+    linked = procure(
+        demand(workloads=[large], inventory={**node, "internode_gbps": 400}, money={"node_price": {"h100-sxm": 20}}),
+        catalog,
+    )
+    assert [item.plan.gpu_count // item.replicas for item in linked.assignments] == [16]
+    assert linked.nodes[0].nodes == 2 * linked.assignments[0].replicas
+
+
+def test_a_fault_of_one_workload_says_which(catalog: Catalog) -> None:
+    with pytest.raises(UnknownProfile, match="workload 'chat': "):
+        procure(demand(workloads=[{**CHAT, "model": "Qwen/Qwen2.5-7B-Instrukt"}]), catalog)

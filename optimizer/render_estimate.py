@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.answer import Estimate, Memory
+from vllm_opt.optimizer.plan_words import cost_in_words
 from vllm_opt.optimizer.quantities_text import count, gib, quantity, table_of
 from vllm_opt.optimizer.render_memory import memory_heading, memory_section
 from vllm_opt.optimizer.render_plan import (
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def estimate_table(estimate: Estimate, screen: Screen) -> str:
     """Draw the whole estimate."""
     memory = estimate.memory
-    sections: list[RenderableType] = [_title(estimate), *_violations(estimate)]
+    sections: list[RenderableType] = [_title(estimate), line(cost_in_words(estimate.cost)), *_violations(estimate)]
     sections += [heading(memory_heading(memory))]
     sections += [line(part) if isinstance(part, str) else part for part in memory_section(memory, screen)]
     sections += [heading("The sum"), table_of(BILL_HEADINGS, bill(memory), screen)]

@@ -16,6 +16,8 @@ from vllm_opt.profiles.quantities import parse_count
 ObjectiveName = Literal["cost", "throughput", "concurrency", "gpus", "latency", "efficiency"]
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 LARGEST_COUNT = 2**31 - 1
+LARGEST_GPU_COUNT = 1_000_000
+MOST_WORKERS = 1024
 
 
 def _one(value: object) -> object:
@@ -81,6 +83,7 @@ def _model_len(value: object) -> object:
 
 
 Count = Annotated[int, BeforeValidator(_count), Field(gt=0, le=LARGEST_COUNT)]
+GpuCount = Annotated[int, BeforeValidator(_count), Field(gt=0, le=LARGEST_GPU_COUNT)]
 CountOrZero = Annotated[int, BeforeValidator(_count), Field(ge=0, le=LARGEST_COUNT)]
 PositiveNumber = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1e15)]
 NumberOrZero = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e15)]
@@ -111,8 +114,8 @@ class SolveRequest(Request):
 
     model: Text = DEFAULT_MODEL
     gpu: Texts = ()
-    gpus: Count | None = None
-    max_gpus: Count | None = Field(None, description="default 16, or `gpus` when that is given")
+    gpus: GpuCount | None = None
+    max_gpus: GpuCount | None = Field(None, description="default 16, or `gpus` when that is given")
     target_context: Count = 8192
     concurrency: Count = 32
     mean_context: Count | None = Field(None, description="default target_context")
@@ -144,7 +147,7 @@ class SolveRequest(Request):
     explain: Switch = Field(True, description="when nothing fits, look for the smallest changes that would help")
     pareto: Switch = False
     time_limit: PositiveNumber = Field(30.0, description="seconds")
-    workers: Count = 1
+    workers: Annotated[int, BeforeValidator(_count), Field(gt=0, le=MOST_WORKERS)] = 1
     seed: CountOrZero = 0
     equations: Switch = False
 
@@ -186,10 +189,10 @@ class EstimateRequest(Request):
     output_tokens: Count | None = None
     prefix_hit_share: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = 0.0
     concurrency: Count | None = None
-    replicas: Count = 1
+    replicas: GpuCount = 1
     tensor_parallel_size: Count = 1
     pipeline_parallel_size: Count = 1
-    data_parallel_size: Count = 1
+    data_parallel_size: GpuCount = 1
     decode_context_parallel_size: Count = 1
     enable_expert_parallel: Switch = False
     quantization: Text | None = Field(None, description="None: as the checkpoint is stored")
@@ -209,7 +212,9 @@ class EstimateRequest(Request):
     swap_space: NumberOrZero | None = Field(None, description="GiB per GPU")
     kv_offloading_size: NumberOrZero | None = Field(None, description="GiB in all ranks")
     cpu_offload_gb: NumberOrZero = 0.0
-    gpu_memory_gib: PositiveNumber | None = Field(None, description="overrides the reported memory")
+    gpu_memory_gib: Annotated[float, BeforeValidator(_number), Field(ge=0.001, le=1e6)] | None = Field(
+        None, description="overrides the reported memory"
+    )
     max_ttft_ms: PositiveNumber | None = None
     max_tpot_ms: PositiveNumber | None = None
     min_output_tokens_per_s: PositiveNumber | None = None

@@ -74,6 +74,8 @@ def lint_command(context: click.Context, /, **options: Any) -> int:
 
 def _request(context: click.Context, request_type: Any, options: dict[str, Any]) -> Any:
     """What was typed; `--fix-all` is the field `fix`."""
+    if context.params["command"] is None and options["file"] is None:
+        raise InvalidRequest('give a command in quotes, "vllm serve MODEL --flag …", or a file with --file')
     context.params.pop("fix")
     if context.params["command"] is None:
         context.params.pop("command")

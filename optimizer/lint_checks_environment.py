@@ -29,12 +29,14 @@ HARMLESS_VALUES = {
     "prefill-context-parallel-size": (1,),
 }
 V1_ONLY_SINCE = (0, 11)
-BACKEND_VARIABLE_UNTIL = (0, 19)
+NO_BACKEND_VARIABLE_SINCE = (0, 33)
+"""The release whose own source was read to lack VLLM_ATTENTION_BACKEND; older ones may, too."""
 
 
 def environment_findings(context: LintContext) -> Iterator[Finding]:
     """Everything around the command that changes what it does."""
     yield from _gpus(context)
+    yield from _one_node(context)
     yield from _shared_memory(context)
     yield from _variables(context)
     yield from _not_modelled(context)
@@ -71,6 +73,22 @@ def _gpus(context: LintContext) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _one_node(context: LintContext) -> Iterator[Finding]:
+    """One engine's ranks must fit in a node unless the command says how to span several."""
+    world = gpus_needed(context) // int(context.fields.get("data_parallel_size", 1))
+    usual = context.gpu.gpus_per_node
+    spans = context.parsed.value("nnodes") not in (None, 1) or context.parsed.given("distributed-executor-backend")
+    if world <= usual or spans:
+        return
+    knows_nodes = any(flag.name == "nnodes" for flag in context.engine.flags)
+    how = "--nnodes N or --distributed-executor-backend ray" if knows_nodes else "--distributed-executor-backend ray"
+    yield _finding(
+        context, "one_node", "error" if knows_nodes else "warning",
+        f"World size ({world}) is larger than the {usual} GPUs that a server of {context.gpu.id} usually holds: "
+        f"span several with {how}", "--distributed-executor-backend",
+    )  # fmt: skip
+
+
 def _shared_memory(context: LintContext) -> Iterator[Finding]:
     if context.command.shared_memory is False and gpus_needed(context) > 1:
         yield _finding(
@@ -103,7 +121,7 @@ def _variables(context: LintContext) -> Iterator[Finding]:
             "gpu_memory_utilization by their size or drop the variable"
         )
         yield _finding(context, "environment", "warning", message, name)
-    if "VLLM_ATTENTION_BACKEND" in environment and release > BACKEND_VARIABLE_UNTIL:
+    if "VLLM_ATTENTION_BACKEND" in environment and release >= NO_BACKEND_VARIABLE_SINCE:
         message = f"vLLM {context.engine.version} does not read VLLM_ATTENTION_BACKEND; use --attention-backend"
         yield _finding(context, "environment", "warning", message, "VLLM_ATTENTION_BACKEND")
     for name in ("VLLM_PP_LAYER_PARTITION", "VLLM_KV_CACHE_LAYOUT", "VLLM_ENABLE_STARTUP_PLAN"):

@@ -42,13 +42,13 @@ def _sequences(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
             engines = int(estimate.request.get("data_parallel_size", 1))
             target = min(target, max(admitted, -(-context.request.concurrency // engines)))
         if target > admitted:
-            yield from _raise_sequences(context, estimate, admitted, target, kind)
+            yield from _raise_sequences(context, estimate, admitted, target, held, kind)
     elif admitted > far * max(1.0, held) and ("max_num_seqs" in context.fields or tokens):
         yield from _lower_sequences(context, estimate, admitted, held, kind)
 
 
 def _raise_sequences(
-    context: LintContext, estimate: Estimate, admitted: int, target: int, kind: str
+    context: LintContext, estimate: Estimate, admitted: int, target: int, held: float, kind: str
 ) -> Iterator[Finding]:
     changes: dict[str, int] = {"max_num_seqs": target}
     if target > int(estimate.request["max_num_batched_tokens"]):
@@ -62,7 +62,7 @@ def _raise_sequences(
     yield context.finding(
         "max_num_seqs_below_pool",
         "warning",
-        f"the pool holds {target} sequences {kind} and max_num_seqs admits {admitted}: the rest wait while memory "
+        f"the pool holds {int(held)} sequences {kind} and max_num_seqs admits {admitted}: the rest wait while memory "
         "is free",
         changes,
         default=admitted,

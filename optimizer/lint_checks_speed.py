@@ -43,7 +43,7 @@ def _fastest(context: LintContext, estimate: Estimate) -> Fields | None:
     sequences = int(estimate.request["max_num_seqs"])
     current = int(estimate.request["max_num_batched_tokens"])
     best: tuple[float, Fields] | None = None
-    for admitted in _fewer(sequences):
+    for admitted in _admitted(context, estimate, sequences):
         for tokens in STEP_TOKENS:
             if tokens < admitted:
                 continue
@@ -63,10 +63,15 @@ def _fastest(context: LintContext, estimate: Estimate) -> Fields | None:
     return None
 
 
-def _fewer(sequences: int) -> Iterator[int]:
-    while sequences >= FEWEST_SEQUENCES:
+def _admitted(context: LintContext, estimate: Estimate, sequences: int) -> Iterator[int]:
+    """As many as are admitted now, then as many as are asked, then ever fewer."""
+    yield sequences
+    asked = -(-(context.request.concurrency or 0) // int(estimate.request.get("data_parallel_size", 1)))
+    if asked > sequences:
+        yield asked
+    while sequences > FEWEST_SEQUENCES:
+        sequences //= 2
         yield sequences
-        sequences = sequences // 2
 
 
 def _misses(estimate: Estimate) -> bool:
@@ -93,10 +98,14 @@ def _concurrency(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
         return
     share = -(-asked // engines)
     remedies: list[Fields] = []
-    for changes in _room_for(context, estimate, share):
-        after = context.estimate(changes)
-        if after.fits and _running(context, after, changes, engines) >= asked:
-            remedies.append(changes)
+    for kind in _room_for(context, estimate, share):
+        for changes in kind:
+            after = context.estimate(changes)
+            if after.fits and _running(context, after, changes, engines) >= asked:
+                remedies.append(changes)
+                break
+        if remedies and set(remedies[0]) <= {"max_num_seqs", "max_num_batched_tokens"}:
+            break
     admitted = int(estimate.request["max_num_seqs"])
     mean = context.request.mean_context or context.request.target_context or int(estimate.request["max_model_len"])
     advice = "" if remedies else "; no single flag makes room for them: add GPUs or replicas (`vllm-opt solve`)"
@@ -118,19 +127,18 @@ def _running(context: LintContext, estimate: Estimate, changes: Fields, engines:
     return min(int(estimate.request["max_num_seqs"]), int(held_sequences(context, estimate, changes))) * engines
 
 
-def _room_for(context: LintContext, estimate: Estimate, share: int) -> Iterator[Fields]:
-    """Single changes first, then with the fp8 KV cache; max_num_seqs goes along where it is too low."""
+def _room_for(context: LintContext, estimate: Estimate, share: int) -> Iterator[list[Fields]]:
+    """Kinds of change, each from the smallest on; max_num_seqs goes along where it is too low."""
     admitted, tokens = int(estimate.request["max_num_seqs"]), int(estimate.request["max_num_batched_tokens"])
     more: dict[str, int] = {"max_num_seqs": share} if admitted < share else {}
     if share > tokens:
         more["max_num_batched_tokens"] = share
-    if more:
-        yield more
+    yield [more] if more else []
     now = round(float(estimate.request["gpu_memory_utilization"]) * 100)
     if "kv_cache_memory_bytes" not in context.fields:
-        for percent in range(now + 1, 96):
-            yield {"gpu_memory_utilization": percent / 100, **more}
+        yield [{"gpu_memory_utilization": percent / 100, **more} for percent in range(now + 1, 96)]
     target = context.request.target_context
     if target is not None and target < int(estimate.request["max_model_len"]):
-        yield {"max_model_len": target, **more}
-    yield {"kv_cache_dtype": "fp8", **more}
+        yield [{"max_model_len": target, **more}]
+    yield [{"kv_cache_dtype": "fp8", **more}]
+    yield [{"kv_cache_dtype": "fp8", "gpu_memory_utilization": max(now, 95) / 100, **more}]

@@ -30,6 +30,7 @@ RULES = {
     "model_by_name": "The model was recognised by its name.",
     "no_model": "The command names no model.",
     "not_modelled": "The prediction leaves a feature out.",
+    "one_node": "One engine's ranks exceed a node, and the command does not say how to span several.",
     "prefix_caching_off": "Prefix caching is switched off.",
     "quantization_without_checkpoint": "--quantization and what the checkpoint holds contradict each other.",
     "removed_flag": "The release no longer has the flag.",

@@ -123,7 +123,7 @@ class Inventory(Noun):
     stock: tuple[Stock, ...] = ()
     stock_first: Switch = Field(True, description="spend no new money while stock could serve")
     quota: GpuCounts = Field(default_factory=dict, description="SKU -> GPUs that may be rented or bought at most")
-    nodes_available: GpuCounts = Field(default_factory=dict, description="SKU -> nodes that may be rented or bought")
+    nodes_available: GpuCounts = Field(default_factory=dict, description="SKU -> nodes of each of its offers")
     gpus_per_node: dict[Text, Count] = Field(default_factory=dict, description="SKU -> GPUs of one server")
     rack_units_per_node: dict[Text, PositiveNumber] = Field(default_factory=dict, description="SKU -> rack units")
     gpu_sharing: Switch = Field(True, description="small models may share a GPU, in halves and quarters")

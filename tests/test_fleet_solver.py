@@ -186,3 +186,27 @@ def test_a_column_that_smaller_replicas_replace_is_dropped() -> None:
         FleetColumn("other", "chat", "l4", 32, (1,)),
     )
     assert [column.name for column in without_dominated(columns)] == ["tp4", "other"]
+
+
+def test_a_large_fleet_is_sound_and_its_bound_is_below_it() -> None:
+    draw = random.Random(7)
+    gpus = [(f"g{i}", draw.uniform(1, 30)) for i in range(26)]
+    offers = tuple(
+        NodeOffer(f"offer-{gpu}", gpu, 8, billing=draw.choice(("node", "gpu")), micro_usd_per_hour=int(power * 1e5))
+        for gpu, power in gpus
+    )
+    demands = tuple(FleetDemand(f"w{w}", (draw.randint(10**6, 10**8),), spare_replicas=w % 2) for w in range(12))
+    columns = tuple(
+        FleetColumn(f"{demand.workload}@{gpu}x{size}", demand.workload, gpu, 4 * size, (int(power * 1e5 * size),))
+        for demand in demands
+        for gpu, power in gpus
+        for size in (1, 2)
+        for power in (power * draw.uniform(0.5, 2),)
+    )
+    problem = FleetProblem(demands, without_dominated(columns), offers)
+    assert len(problem.pairs) > 300
+    outcome = solve_fleet(problem, FleetOptions(time_limit=6, relative_gap=0.02))
+    assert outcome.fleet is not None
+    assert fleet_violations(problem, outcome.fleet, outcome.parts) == ()
+    (bound,) = outcome.bounds
+    assert 0 < bound.bound <= bound.value == totals(problem, outcome.fleet)["cost"]

@@ -305,3 +305,10 @@ def test_a_model_too_large_for_one_node_spans_two_whole_ones(catalog: Catalog) -
 def test_a_fault_of_one_workload_says_which(catalog: Catalog) -> None:
     with pytest.raises(UnknownProfile, match="workload 'chat': "):
         procure(demand(workloads=[{**CHAT, "model": "Qwen/Qwen2.5-7B-Instrukt"}]), catalog)
+
+
+def test_every_allowed_gpu_is_used_or_said_why_not(answer: FleetAnswer) -> None:
+    used = {order.gpu for order in answer.nodes}
+    told = {sentence.partition(":")[0] for sentence in answer.rejected}
+    assert used | told == {"l40s", "h100-sxm"}
+    assert not used & told

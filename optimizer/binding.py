@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from vllm_opt.constraints.budget import MICRO, microusd
 from vllm_opt.constraints.concurrency import blocks_for_sequences
 from vllm_opt.constraints.deployment import Deployment
+from vllm_opt.constraints.startup_errors import format_gib
 from vllm_opt.optimizer.answer import Binding
 
 
@@ -53,7 +54,7 @@ def _memory(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
     wanted = terms.headroom_needed_bytes(flags.max_num_batched_tokens, flags.max_num_seqs, deployment.confidence)
     yield (headroom - wanted) / max(1, headroom), Binding(
         rule="startup_headroom", slack=headroom - wanted, unit="bytes",
-        message=f"{wanted} of {headroom} bytes outside the budget are needed",
+        message=f"{format_gib(wanted)} of {format_gib(headroom)} GiB outside the budget are needed",
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """A fleet answer as table, JSON, YAML, CSV or HTML, and one deployable file per assignment."""
 
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from vllm_opt.optimizer.fleet_answer import FleetAnswer
 from vllm_opt.optimizer.fleet_words import Section, footer, sections, summary, title_of
 from vllm_opt.optimizer.screen import Screen
+from vllm_opt.optimizer.server_spec import ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -118,6 +120,19 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
+@dataclasses.dataclass(frozen=True)
+class FleetServerSpec(ServerSpec):
+    """The servers of one assignment; several of one model stand side by side, so the name tells them apart."""
+
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """A DNS name of at most 50 characters: number, workload and SKU."""
+        plain = re.sub(r"[^a-z0-9]+", "-", f"vllm-{self.label}".lower()).strip("-")
+        return plain[:50].strip("-")
+
+
 def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
     """Return one file per assignment, by name, written by the ordinary renderers.
 
@@ -143,6 +158,8 @@ def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
             ]
             files[f"{name}.sh"] = "\n".join([*lines, ""])
         else:
-            text = _server_file(spec_of_plan(item.plan, catalog.gpu(item.plan.gpu)), format_name)
+            spec = spec_of_plan(item.plan, catalog.gpu(item.plan.gpu))
+            fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+            text = _server_file(FleetServerSpec(**fields, label=name), format_name)
             files[f"{name}.{FILE_ENDINGS[format_name]}"] = text
     return files

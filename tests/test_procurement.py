@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from vllm_opt.optimizer import FleetRequest, procure
 from vllm_opt.optimizer.cli import main
@@ -248,11 +249,20 @@ def test_json_yaml_csv_and_html_say_the_same(answer: FleetAnswer) -> None:
         assert order.as_of in page
 
 
+def first_documents(files: dict[str, str]) -> list[str]:
+    return [content.split("\n---")[0] for content in files.values()]
+
+
 def test_one_deployable_file_per_assignment(answer: FleetAnswer) -> None:
     for format_name, mark in (("command", "vllm serve "), ("compose", "services:"), ("kubernetes", "kind: ")):
         files = deployable_files(answer, format_name)
         assert len(files) == len(answer.assignments)
         assert all(mark in content for content in files.values())
+    twice = answer.model_copy(update={"assignments": answer.assignments * 2})
+    names = [
+        yaml.safe_load(text)["metadata"]["name"] for text in first_documents(deployable_files(twice, "kubernetes"))
+    ]
+    assert len(set(names)) == len(names) == 2 * len(answer.assignments)
     with pytest.raises(InvalidRequest, match="--deploy 'floppy' is not one of"):
         deployable_files(answer, "floppy")
 

@@ -66,8 +66,9 @@ class Concurrency:
         return tuple(found)
 
     def add(self, space: DecisionSpace) -> None:
-        """Admission is a constant bound per mode (its replicas are fixed); the pool is a table over max_num_seqs."""
+        """Admission is a constant bound per mode (its replicas are fixed); the pool needed is a constant per point."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             least = -(-space.targets.concurrency // mode.engines) - mode.parked_sequences
             space.model.add(space.max_num_seqs >= least).only_enforce_if(chosen)
-            space.model.add(space.num_gpu_blocks >= space.table(mode, "blocks_needed")).only_enforce_if(chosen)
+        for _, point, picked in space.points():
+            space.model.add(space.num_gpu_blocks >= point.blocks_needed).only_enforce_if(picked)

@@ -1,13 +1,14 @@
 """What a rule's `add` writes into: the CP-SAT model, its variables, and the modes under their Booleans.
 
-A mode is one (layout, max_num_batched_tokens, replicas) with the integer tables that follow from it; exactly one mode
-is chosen. `max_num_seqs` and `gpu_memory_utilization` are chosen from small grids by one Boolean per value, so that
-any table over them is linear. Memory is in exact bytes: the largest product, a KV block times a pool, stays below 2^60.
+A mode is one (layout, max_num_batched_tokens, replicas) with the integer tables that follow from it; its points are the
+values of max_num_seqs. One Boolean stands for each point and exactly one is true, so that every rule is a constraint
+between two variables under one Boolean. gpu_memory_utilization is one Boolean per step. Memory is in exact bytes: the
+largest product, a KV block times a pool, stays below 2^60.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,6 @@ class SequencePoint:
     max_num_seqs: int
     outside_kv_bytes: tuple[int, ...]
     """Everything in the budget but the KV cache, per pipeline stage, at the confidence asked."""
-    central_outside_kv_bytes: tuple[int, ...]
-    """The same as the central estimate: what the plan will report."""
     headroom_needed_bytes: int
     blocks_needed: int
     """KV blocks of one engine for that many sequences of the mean context."""
@@ -39,6 +38,10 @@ class SequencePoint:
     """Central prediction, rounded up."""
     output_millitokens_per_s: int
     """Of all replicas together, central prediction, rounded down."""
+    highest_budget_bytes: int = 0
+    """The largest budget that keeps the headroom."""
+    most_concurrent: int = 0
+    """floor(max_concurrency) of all engines with that budget, as the plan will report it."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,6 @@ class Mode:
     priced: bool
     block_bytes: tuple[int, ...]
     startup_blocks: int
-    requests_per_block: tuple[int, int]
-    """max_concurrency over the blocks of the pool, as a fraction."""
     points: tuple[SequencePoint, ...]
     parked_sequences: int = 0
     """Sequences that the CPU tier of one engine holds besides those that run."""
@@ -65,14 +66,19 @@ class Mode:
 
 @dataclass
 class DecisionSpace:
-    """The model under construction."""
+    """The model under construction.
+
+    `picked[m][p]`: mode m runs at its point p; exactly one is true. `chosen[m]`: any point of mode m is picked.
+    `budgets[total]`: bytes of the budget on a GPU of `total` bytes, tied to the utilisation that is chosen.
+    """
 
     model: cp_model.CpModel
     modes: Sequence[Mode]
     chosen: Sequence[cp_model.IntVar]
+    picked: Sequence[Sequence[cp_model.IntVar]]
     targets: Targets
-    sequence_choices: dict[int, cp_model.IntVar]
     utilization_choices: dict[float, cp_model.IntVar]
+    budgets: dict[int, cp_model.IntVar]
     max_num_seqs: cp_model.IntVar
     num_gpu_blocks: cp_model.IntVar
     max_num_batched_tokens: cp_model.IntVar
@@ -80,16 +86,18 @@ class DecisionSpace:
     gpu_count: cp_model.IntVar
     model_limit_tokens: int
 
-    def table(self, mode: Mode, value: str) -> cp_model.LinearExprT:
-        """Return the linear expression of a `SequencePoint` field under `mode`: sum over S of value(S) x [S chosen]."""
-        return sum(getattr(point, value) * self.sequence_choices[point.max_num_seqs] for point in mode.points)
+    def points(self) -> Iterator[tuple[Mode, SequencePoint, cp_model.IntVar]]:
+        """Every operating point with its mode and its Boolean."""
+        for mode, literals in zip(self.modes, self.picked, strict=True):
+            for point, literal in zip(mode.points, literals, strict=True):
+                yield mode, point, literal
 
-    def forbid(self, mode: Mode, chosen: cp_model.IntVar, breaks: Callable[[SequencePoint], bool]) -> None:
-        """Rule out the values of max_num_seqs that break a limit under `mode`: compared as `check` compares them."""
-        for point in mode.points:
+    def budget_of(self, mode: Mode) -> cp_model.IntVar:
+        """The budget variable of the GPU of a mode."""
+        return self.budgets[mode.terms.total_bytes]
+
+    def forbid(self, breaks: Callable[[SequencePoint], bool]) -> None:
+        """Rule out the points that break a limit: compared as `check` compares them."""
+        for _, point, picked in self.points():
             if breaks(point):
-                self.model.add_bool_or([chosen.negated(), self.sequence_choices[point.max_num_seqs].negated()])
-
-    def utilization_table(self, value: Callable[[float], int]) -> cp_model.LinearExprT:
-        """Return the linear expression of a function of gpu_memory_utilization: sum over u of value(u) x [u chosen]."""
-        return sum(value(utilization) * literal for utilization, literal in self.utilization_choices.items())
+                self.model.add(picked == 0)

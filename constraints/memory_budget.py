@@ -74,13 +74,10 @@ class MemoryBudget:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """Add the sum per mode and stage, with the budget as a table over the utilisation steps."""
+        """Bound weights, activations and KV blocks by the budget, per point and pipeline stage."""
+        for mode, point, picked in space.points():
+            budget = space.budget_of(mode)
+            for outside, block in zip(point.outside_kv_bytes, mode.block_bytes, strict=True):
+                space.model.add(outside + block * space.num_gpu_blocks <= budget).only_enforce_if(picked)
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            terms = mode.terms
-            budget = space.utilization_table(lambda u, terms=terms: terms.budget_bytes(u))  # type: ignore[misc]
-            for stage, block in enumerate(mode.block_bytes):
-                outside = sum(
-                    point.outside_kv_bytes[stage] * space.sequence_choices[point.max_num_seqs] for point in mode.points
-                )
-                space.model.add(outside + block * space.num_gpu_blocks <= budget).only_enforce_if(chosen)
             space.model.add(space.num_gpu_blocks >= mode.startup_blocks).only_enforce_if(chosen)

@@ -40,8 +40,7 @@ class StartupHeadroom:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """Compare two tables: headroom over the utilisation steps, need over max_num_seqs."""
-        for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            terms = mode.terms
-            headroom = space.utilization_table(lambda u, terms=terms: terms.headroom_bytes(u))  # type: ignore[misc]
-            space.model.add(space.table(mode, "headroom_needed_bytes") <= headroom).only_enforce_if(chosen)
+        """Keep the budget below what each point must leave untouched."""
+        for mode, point, picked in space.points():
+            most = mode.terms.total_bytes - point.headroom_needed_bytes
+            space.model.add(space.budget_of(mode) <= most).only_enforce_if(picked)

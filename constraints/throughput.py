@@ -29,9 +29,7 @@ class Throughput:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """Forbid, per mode, every max_num_seqs whose lower quantile is below the floor."""
+        """Forbid every point whose lower quantile is below the floor."""
         floor = space.targets.min_output_tokens_per_s
-        if floor is None:
-            return
-        for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            space.forbid(mode, chosen, lambda point: point.bound_tokens_per_s < floor)
+        if floor is not None:
+            space.forbid(lambda point: point.bound_tokens_per_s < floor)

@@ -18,7 +18,9 @@ class TimePerOutputToken:
         return (
             Violation(
                 rule=self.name,
-                message=f"TPOT is {performance.tpot_ms:.1f} ms at the confidence asked, above the limit of {limit:g} ms",
+                message=(
+                    f"TPOT is {performance.tpot_ms:.1f} ms at the confidence asked, above the limit of {limit:g} ms"
+                ),
                 needed=performance.tpot_ms,
                 available=limit,
                 unit="ms",
@@ -26,9 +28,7 @@ class TimePerOutputToken:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """Forbid, per mode, every max_num_seqs whose upper quantile exceeds the limit."""
+        """Forbid every point whose upper quantile exceeds the limit."""
         limit = space.targets.max_tpot_ms
-        if limit is None:
-            return
-        for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            space.forbid(mode, chosen, lambda point: point.tpot_bound_ms is not None and point.tpot_bound_ms > limit)
+        if limit is not None:
+            space.forbid(lambda point: point.tpot_bound_ms is not None and point.tpot_bound_ms > limit)

@@ -26,9 +26,7 @@ class TimeToFirstToken:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """Forbid, per mode, every max_num_seqs whose upper quantile exceeds the limit."""
+        """Forbid every point whose upper quantile exceeds the limit."""
         limit = space.targets.max_ttft_ms
-        if limit is None:
-            return
-        for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            space.forbid(mode, chosen, lambda point: point.ttft_bound_ms > limit)
+        if limit is not None:
+            space.forbid(lambda point: point.ttft_bound_ms > limit)

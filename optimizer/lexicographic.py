@@ -1,13 +1,25 @@
 """Solve one objective after another, each fixed at its proven optimum before the next."""
 
+import math
 import time
 from dataclasses import dataclass
 
 from ortools.sat.python import cp_model
 
 from vllm_opt.constraints.decision_space import Mode
-from vllm_opt.optimizer.model import PlanningModel, build_model, objective_expression, tie_breaker
+from vllm_opt.optimizer.model import (
+    KnownPoint,
+    PlanningModel,
+    build_model,
+    objective_expression,
+    start_from,
+    tie_breaker,
+)
 from vllm_opt.optimizer.solve_setting import SolveSetting
+
+
+LEAST_SECONDS = 0.05
+"""What each objective gets at least, so that a spent time limit does not hide a proof that is at hand."""
 
 
 @dataclass(frozen=True)
@@ -37,35 +49,53 @@ def configured_solver(setting: SolveSetting, seconds: float) -> cp_model.CpSolve
 
 
 def solve_lexicographically(
-    modes: list[Mode], setting: SolveSetting, utilizations: tuple[float, ...], *, time_limit: float
-) -> ProvenPoint | None:
-    """Return the best point and its proof; None when the time limit came before any solution."""
+    modes: list[Mode],
+    setting: SolveSetting,
+    utilizations: tuple[float, ...],
+    known: KnownPoint,
+    *,
+    time_limit: float,
+) -> ProvenPoint:
+    """Return the best point and its proof.
+
+    `known` is a feasible point to start from; it is the answer when the time limit comes before any other, with the
+    bounds that each objective has on its own.
+    """
     deadline = time.monotonic() + time_limit
     limit = max(setting.model.max_model_len, setting.targets.target_context)
     planning = build_model(modes, setting.targets, utilizations, setting.engine.gpu_memory_utilization, limit)
+    point = known.mode_index, known.max_num_seqs, known.gpu_memory_utilization
     proven: list[tuple[str, int, int]] = []
-    best: tuple[int, int, float] | None = None
-    optimal = True
-    for name in (*setting.request.objective, None):
+    names = setting.request.objective
+    for name in (*names, None):
+        start_from(planning, *point)
         expression = tie_breaker(planning) if name is None else objective_expression(planning, name)
         planning.cp_model.minimize(expression)
-        solver = configured_solver(setting, max(0.05, deadline - time.monotonic()))
+        solver = configured_solver(setting, max(LEAST_SECONDS, deadline - time.monotonic()))
         status = solver.solve(planning.cp_model)
+        if status == cp_model.INFEASIBLE:
+            raise RuntimeError("the model contradicts the bounds that chose its modes")
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-            if status == cp_model.INFEASIBLE:
-                raise RuntimeError("the model contradicts the bounds that chose its modes")
-            optimal = False
             break
-        best = _read(planning, solver)
-        value = round(solver.objective_value)
+        point = _read(planning, solver)
         if name is None:
             break
-        proven.append((name, value, value if status == cp_model.OPTIMAL else round(solver.best_objective_bound)))
-        optimal = optimal and status == cp_model.OPTIMAL
+        value = round(solver.objective_value)
+        proven.append((name, value, value if status == cp_model.OPTIMAL else math.ceil(solver.best_objective_bound)))
+        if status != cp_model.OPTIMAL:
+            break
         planning.cp_model.add(expression <= value)
-    if best is None:
-        return None
-    return ProvenPoint(*best, objectives=tuple(proven), optimal=optimal)
+    confirmed = len(proven) == len(names) and all(value == bound for _, value, bound in proven)
+    if confirmed and tuple(value for _, value, _ in proven) != known.objectives:
+        raise RuntimeError("the model and the exact tables disagree on the optimum")
+    if len(proven) < len(names):
+        point = known.mode_index, known.max_num_seqs, known.gpu_memory_utilization
+        settled = {name: bound for name, value, bound in proven if value == bound}
+        proven = [
+            (name, value, settled.get(name, bound))
+            for name, value, bound in zip(names, known.objectives, known.bounds, strict=True)
+        ]
+    return ProvenPoint(*point, objectives=tuple(proven), optimal=confirmed)
 
 
 def _read(planning: PlanningModel, solver: cp_model.CpSolver) -> tuple[int, int, float]:

@@ -4,7 +4,7 @@ import math
 
 from vllm_opt.constraints.decision_space import Mode, SequencePoint
 from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
-from vllm_opt.optimizer.objective import millitokens_per_s, requests_per_block, unit_cost_microusd
+from vllm_opt.optimizer.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
 from vllm_opt.optimizer.operating_points import Candidate
 from vllm_opt.optimizer.solve_setting import SolveSetting
 
@@ -55,6 +55,9 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
     facts, tokens = candidate.unit.facts, candidate.max_num_batched_tokens
     terms, confidence = facts.terms, facts.confidence
     millitokens = millitokens_per_s(candidate)
+    concurrent = [0] * len(candidate.sequences)
+    if "concurrency" in setting.request.objective:
+        concurrent = concurrency_of(candidate, setting.targets.target_context).tolist()
     context, has_tpot = setting.targets.mean_context, setting.lengths[1] > 1
     return tuple(
         SequencePoint(
@@ -62,12 +65,13 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
             outside_kv_bytes=terms.outside_kv_bytes(tokens, sequences, confidence),
             headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences, confidence),
             blocks_needed=facts.blocks_needed(sequences, tokens, context),
-            central_outside_kv_bytes=terms.outside_kv_bytes(tokens, sequences),
             ttft_bound_ms=float(candidate.ttft_bound_ms[at]),
             tpot_bound_ms=float(candidate.tpot_bound_ms[at]) if has_tpot else None,
             bound_tokens_per_s=float(candidate.bound_tokens_per_s[at]),
             e2e_us=math.ceil(float(candidate.e2e_ms[at]) * 1000),
             output_millitokens_per_s=int(millitokens[at]),
+            highest_budget_bytes=facts.highest_budget(terms.headroom_needed_bytes(tokens, sequences, confidence)),
+            most_concurrent=concurrent[at],
         )
         for at, sequences in enumerate(candidate.sequences.tolist())
     )
@@ -89,7 +93,6 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         priced=unit.facts.sku.price is not None,
         block_bytes=terms.kv.block_bytes,
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
-        requests_per_block=requests_per_block(terms.kv, setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),
         parked_sequences=unit.host_tier.parked,
     )

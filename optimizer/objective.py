@@ -75,16 +75,10 @@ def concurrency_of(candidate: Candidate, max_model_len: int) -> Integers:
 
 
 def whole_requests(kv: KvPlan, blocks: int, max_model_len: int, tokens: int) -> int:
-    """floor(max_concurrency) as the release prints it, in integers: blocks * numerator // denominator."""
-    numerator, denominator = requests_per_block(kv, max_model_len, tokens)
-    return blocks * numerator // denominator
-
-
-def requests_per_block(kv: KvPlan, max_model_len: int, tokens: int) -> tuple[int, int]:
-    """max_concurrency / blocks as a fraction (`KvPlan.max_concurrency`)."""
+    """floor(max_concurrency) as the release prints it (`KvPlan.max_concurrency`), in integers."""
     if kv.engine.printed_tokens == "blocks_times_size":
-        return kv.block_size, max_model_len
-    return 1, max(1, kv.blocks_per_request(max_model_len, tokens))
+        return blocks * kv.block_size // max_model_len
+    return blocks // max(1, kv.blocks_per_request(max_model_len, tokens))
 
 
 def reported_blocks(unit: Unit, tokens: int, sequences: int) -> int:

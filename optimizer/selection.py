@@ -39,6 +39,7 @@ class ScoredChoice:
 
     key: tuple[float, ...]
     choice: Choice
+    candidate: Candidate
 
 
 def contenders(setting: SolveSetting, candidates: list[Candidate], scores: Scores) -> list[Candidate]:
@@ -77,4 +78,5 @@ def best_choice(setting: SolveSetting, candidates: Iterable[Candidate], scores: 
     key, candidate, at = best
     sequences = int(candidate.sequences[at])
     utilization = fitting_utilization(setting, candidate, sequences, highest="concurrency" in names)
-    return ScoredChoice(key, Choice(candidate.unit, candidate.max_num_batched_tokens, sequences, utilization))
+    choice = Choice(candidate.unit, candidate.max_num_batched_tokens, sequences, utilization)
+    return ScoredChoice(key, choice, candidate)

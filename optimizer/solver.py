@@ -6,6 +6,7 @@ from vllm_opt.optimizer.answer import Answer, Explanation, ObjectiveValue, Plan,
 from vllm_opt.optimizer.feasibility import latency_rules
 from vllm_opt.optimizer.feasible_points import is_feasible
 from vllm_opt.optimizer.lexicographic import ProvenPoint, solve_lexicographically
+from vllm_opt.optimizer.model import KnownPoint
 from vllm_opt.optimizer.modes import mode_of
 from vllm_opt.optimizer.objective import OBJECTIVES
 from vllm_opt.optimizer.operating_points import Candidate
@@ -38,10 +39,9 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
     scores = Scores(setting)
     kept = contenders(setting, result.candidates, scores)
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
-    remaining = max(0.1, request.time_limit - (time.monotonic() - started))
-    proven = solve_lexicographically(modes, setting, search.physics.utilizations, time_limit=remaining)
-    if proven is None:
-        return _answer(setting, result, started, status="unknown")
+    remaining = request.time_limit - (time.monotonic() - started)
+    known = known_point(setting, kept, scores)
+    proven = solve_lexicographically(modes, setting, search.physics.utilizations, known, time_limit=remaining)
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
     plan = make_plan(setting, choice)
@@ -54,6 +54,20 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
         plan=plan,
         alternatives=_alternatives(setting, result, scores, choice),
         layouts_solved=len(modes),
+    )
+
+
+def known_point(setting: SolveSetting, kept: list[Candidate], scores: Scores) -> KnownPoint:
+    """The best point by the exact tables: where CP-SAT starts, and what it must confirm."""
+    best = best_choice(setting, kept, scores)
+    return KnownPoint(
+        mode_index=next(index for index, candidate in enumerate(kept) if candidate is best.candidate),
+        max_num_seqs=best.choice.max_num_seqs,
+        gpu_memory_utilization=best.choice.gpu_memory_utilization,
+        objectives=tuple(int(value) for value in best.key[: len(setting.request.objective)]),
+        bounds=tuple(
+            min(int(scores.of(candidate, name).min()) for candidate in kept) for name in setting.request.objective
+        ),
     )
 
 
@@ -72,7 +86,7 @@ def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint
                 bound=objective.shown(bound),
                 gap=gap,
                 unit=_unit(setting, objective.unit),
-            )  # fmt: skip
+            )
         )
     return tuple(found)
 

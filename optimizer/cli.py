@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ from vllm_opt.profiles.errors import VllmOptError, did_you_mean
 from vllm_opt.profiles.printable import printable
 
 PROGRAM = "vllm-opt"
+LONGEST_COMPLAINT = 2000
 BAD_INPUT, PROGRAM_FAULT, INTERRUPTED = 2, 70, 130
 ISSUE_HINT = "run again with VLLM_OPT_DEBUG=1 and report the traceback together with the command"
 
@@ -29,7 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("vllm_opt.optimizer.cli_estimate:estimate_command", "What one given vLLM configuration would do."),
     "batch": ("vllm_opt.optimizer.cli_batch:batch_command", "Recommended configurations for many models."),
     "procure": ("vllm_opt.optimizer.cli_procure:procure_command", "Which GPUs to buy or rent for all that is served."),
-    "lint": ("vllm_opt.optimizer.cli_lint:lint_command", "Check a vllm serve command, script, compose or Kubernetes file."),
+    "lint": (
+        "vllm_opt.optimizer.cli_lint:lint_command",
+        "Check a vllm serve command, script, compose or Kubernetes file.",
+    ),
     "models": ("vllm_opt.optimizer.cli_catalogue:models_command", "List the models of the catalogue."),
     "gpus": ("vllm_opt.optimizer.cli_catalogue:gpus_command", "List the GPU SKUs of the catalogue."),
     "quantizations": ("vllm_opt.optimizer.cli_catalogue:quantizations_command", "List the weight formats."),
@@ -103,7 +108,16 @@ def root() -> None:
 
 
 def _complain(sentence: str) -> None:
-    click.echo(f"{PROGRAM}: error: {printable(' '.join(sentence.split()))}", err=True)
+    words = printable(" ".join(sentence.split()))
+    if len(words) > LONGEST_COMPLAINT:
+        words = words[:LONGEST_COMPLAINT] + " …"
+    _say(f"{PROGRAM}: error: {words}")
+
+
+def _say(line: str) -> None:
+    """Write to standard error; where nobody can read it the exit code still tells."""
+    with suppress(OSError):
+        click.echo(line, err=True)
 
 
 def _usage_sentence(error: click.ClickException) -> str:
@@ -172,7 +186,7 @@ def _exit_code(arguments: Sequence[str] | None, watch: InterruptWatch) -> int:
 
 
 def _interrupted() -> int:
-    click.echo(f"{PROGRAM}: interrupted", err=True)
+    _say(f"{PROGRAM}: interrupted")
     return INTERRUPTED
 
 

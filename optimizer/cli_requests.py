@@ -65,6 +65,8 @@ def _refuse_other_formats(context: click.Context) -> None:
 @contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
     if path == "-":
+        if sys.stdin is None:
+            raise InvalidRequest("cannot read --requests '-': standard input is closed")
         yield sys.stdin.buffer
         return
     try:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vllm_opt.optimizer.request_fault import one_sentence
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.quantities import parse_count
 
 ObjectiveName = Literal["cost", "throughput", "concurrency", "gpus", "latency", "efficiency"]
@@ -66,7 +67,7 @@ def _prices(value: object) -> object:
             continue
         sku, separator, usd = str(item).partition("=")
         if not separator or not sku.strip():
-            raise ValueError(f"must look like SKU=USD, got '{str(item)[:60]}'")
+            raise ValueError(f"must look like SKU=USD, not {printable(repr(str(item)[:60]))}")
         pairs.append((sku.strip(), usd))
     return tuple(pairs)
 
@@ -77,6 +78,8 @@ def _model_len(value: object) -> object:
     if value in (-1, "-1", "auto"):
         return "auto"
     counted = _count(value)
+    if isinstance(counted, float) and counted.is_integer():
+        counted = int(counted)
     if isinstance(counted, int) and not 0 < counted <= LARGEST_COUNT:
         raise ValueError(f"must be a positive whole number of at most {LARGEST_COUNT}")
     return counted

@@ -77,7 +77,8 @@ class SpeedTable:
         (`steady_state.step_mix`); the two bounds on TPOT cross at D = (a + c) / (b + c).
         """
         request, (inputs, outputs) = self._setting.request, self._setting.lengths
-        c = self._landscape.coefficients(rows)
+        # Eager mode is never faster than the same layout with graphs before padding, which bounds leave out.
+        c = self._landscape.coefficients(rows - rows % 2)
         hit = np.where(self._landscape.cached[rows], request.prefix_hit_share, 0.0)
         computed, span = np.maximum(1.0, inputs * (1.0 - hit)), inputs * (1.0 + hit) / 2.0
         whole, context = np.minimum(computed, np.maximum(tokens, 2.0)), inputs + outputs / 2.0

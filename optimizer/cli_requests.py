@@ -72,7 +72,9 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
     try:
         stream = Path(path).open("rb")  # noqa: SIM115
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"cannot read --requests '{path}': {getattr(error, 'strerror', None) or error}") from None
+        raise InvalidRequest(
+            f"cannot read --requests '{path[-200:]}': {getattr(error, 'strerror', None) or error}"
+        ) from None
     with stream:
         if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode) and not stream.isatty():
             raise InvalidRequest(f"cannot read --requests '{path}': a device is no request file")

@@ -75,6 +75,8 @@ def _prices(value: object) -> object:
 def _model_len(value: object) -> object:
     """Read a context length; 'auto' and -1 ask vLLM to fit the largest."""
     value = _one(value)
+    if isinstance(value, list | tuple):
+        raise ValueError("must be one number or 'auto'")
     if value in (-1, "-1", "auto"):
         return "auto"
     counted = _count(value)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 def one_sentence(error: ValidationError, known: tuple[str, ...]) -> str:
     """Say the first thing that is wrong with a request, and which field it is in."""
     fault = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "request"
+    places = list(fault["loc"])
+    while len(places) > 1 and isinstance(places[-1], int):
+        places.pop()
+    where = ".".join(str(place) for place in places) or "request"
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{where[:60]}'{did_you_mean(where, known)}"
     message = _words(fault)

@@ -192,6 +192,21 @@ class Explanation(Noun):
     per_gpu: tuple[str, ...] = Field((), description="one sentence per group of SKUs that fail alike")
 
 
+class Sensitivity(Noun):
+    """What a small change of one number would buy a feasible plan."""
+
+    change: str = Field(description="request field, or 'kv_cache_bytes' for the pool")
+    from_value: Any = Field(alias="from")
+    to: Any
+    gain: float
+    unit: str
+    message: str
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), serialize_by_alias=True, validate_by_name=True,
+        validate_by_alias=True,
+    )  # fmt: skip
+
+
 class SolverReport(Noun):
     """How the answer was found."""
 
@@ -213,5 +228,6 @@ class Answer(Report):
     alternatives: tuple[Plan, ...] = ()
     pareto: tuple[Plan, ...] = ()
     explanation: Explanation | None = None
+    sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")
     notes: tuple[str, ...] = ()
     solver: SolverReport

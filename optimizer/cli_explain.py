@@ -33,17 +33,18 @@ WHAT_IF = text(
 @click.pass_context
 def explain_command(context: click.Context, /, **options: Any) -> int:
     """Explain the answer to a request: the conflict and the relaxations, or the rules that bind."""
+    from vllm_opt.optimizer.explanation import explain
     from vllm_opt.optimizer.request import SolveRequest
     from vllm_opt.optimizer.solver import solve
 
     if options["requests"] is not None:
         from vllm_opt.optimizer.cli_requests import answer_file
 
-        return answer_file(context, SolveRequest, solve)
+        return answer_file(context, SolveRequest, explain)
     request = request_from(context, SolveRequest)
     changes = [read_changes(what_if) for what_if in options["what_if"]]
     variants = [_changed(context, SolveRequest, change) for change in changes]
-    answer = solve(request)
+    answer = explain(request)
     others = [solve(variant) for variant in variants]
     _show(answer, list(zip(changes, others, strict=True)), options["format_name"], options["output"])
     return EXIT_CODES[answer.status]

@@ -91,7 +91,7 @@ def fields_of(question: Question) -> tuple[str, ...]:
 def relaxations(atlas: Atlas, question: Question, catalog: Catalog) -> tuple[Relaxation, ...]:
     """Every single change that suffices, the least first; else the best pair."""
     found = [
-        *_numbers(atlas, question),
+        *number_changes(atlas, question),
         *(Change(dict(fields), asks) for fields, asks in choices(atlas, question, catalog)),
     ]
     if not found:
@@ -100,9 +100,10 @@ def relaxations(atlas: Atlas, question: Question, catalog: Catalog) -> tuple[Rel
     return tuple(_told(question, change) for change in ordered)
 
 
-def _numbers(atlas: Atlas, question: Question) -> Iterator[Change]:
+def number_changes(atlas: Atlas, question: Question, without: tuple[str, ...] = ()) -> Iterator[Change]:
+    """The smallest change of each number that alone suffices; fields in `without` are left as they are."""
     for field in fields_of(question):
-        change = _change(atlas, question, field)
+        change = None if field in without else _change(atlas, question, field)
         if change is not None and witness(atlas, changed(question, **change.fields)) is not None:
             yield change
 

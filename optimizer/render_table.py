@@ -45,6 +45,7 @@ def explanation_table(answer: Answer, others: list[tuple[dict[str, Any], Answer]
     sections: list[RenderableType] = [_title(answer), *_objectives(answer)]
     if answer.plan is not None:
         sections += [plans_table([answer.plan], screen), *binding_section(answer.plan)]
+        sections += sensitivity_section(answer)
     if answer.explanation is not None:
         sections += explanation_sections(answer.explanation)
     if others:
@@ -95,6 +96,13 @@ def explanation_sections(explanation: Explanation) -> list["RenderableType"]:
         messages = [relaxation.message for relaxation in explanation.relaxations]
         sections += [heading("Any one of these would make it feasible"), *bullets(messages)]
     return sections
+
+
+def sensitivity_section(answer: Answer) -> list["RenderableType"]:
+    """What small changes of the request would buy."""
+    if not answer.sensitivity:
+        return []
+    return [heading("What a little more would buy"), *bullets([item.message for item in answer.sensitivity])]
 
 
 def _conflict(rule: Any) -> str:

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.lint_report import Optimum
 from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.profiles.errors import VllmOptError
 
-SECONDS = 10.0
+SECONDS = 5.0
 
 
 def optima(context: LintContext, estimate: Estimate, gpus: int) -> Iterator[Optimum]:
@@ -71,7 +71,8 @@ def _solved(
         "time_limit": SECONDS,
     }
     try:
-        return solve(SolveRequest(**{name: value for name, value in fields.items() if value is not None}))
+        asked = SolveRequest(**{name: value for name, value in fields.items() if value is not None})
+        return solve(asked, context.catalog)
     except VllmOptError:
         return None
 

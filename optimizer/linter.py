@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm_opt.optimizer.answer import Estimate
+from vllm_opt.optimizer.lint_catalog import ReadOnceCatalog
 from vllm_opt.optimizer.lint_checks_defaults import default_findings
 from vllm_opt.optimizer.lint_checks_environment import environment_findings, graphs_switched_off
 from vllm_opt.optimizer.lint_checks_flags import flag_findings, parser_refusal
@@ -42,7 +43,7 @@ def lint(request: LintRequest, catalog: Catalog | None = None) -> LintReport:
         InvalidRequest: no such command, no GPU, or text that cannot be read.
         UnknownProfile: a GPU or release that the catalogue does not hold.
     """
-    catalog = catalog or Catalog(gpu_file=request.gpu_file)
+    catalog = ReadOnceCatalog(catalog or Catalog(gpu_file=request.gpu_file))
     source = _source(request)
     if len(source.commands) > MOST_COMMANDS:
         raise InvalidRequest(

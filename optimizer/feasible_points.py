@@ -34,6 +34,14 @@ def is_feasible(atlas: Atlas, question: Question) -> bool:
     return any(len(points) for points in feasible_points(atlas, question))
 
 
+def feasible_skus(atlas: Atlas, question: Question) -> frozenset[str]:
+    """The SKUs on which some point satisfies the question."""
+    names = (item.gpu.id for item in question.setting.gpus)
+    return frozenset(
+        name for name in names if is_feasible(atlas, Question(question.setting, question.active, frozenset((name,))))
+    )
+
+
 def feasible_points(atlas: Atlas, question: Question, *, within: dict[int, Integers] | None = None) -> Iterator[Points]:
     """Yield feasible points in pieces; speeds are filled in where a latency rule is asked.
 

@@ -8,7 +8,7 @@ from vllm_opt.optimizer.questions import Question
 NOUNS = {
     "target_context": "a context of {to} tokens instead of {start}",
     "mean_context": "sequences that hold {to} tokens on average instead of {start} (preemption is then possible)",
-    "concurrency": "{to} sequences at once instead of {start}",
+    "concurrency": "{to} at once instead of {start}",
     "max_ttft_ms": "a TTFT limit of {to} instead of {start}",
     "max_tpot_ms": "a TPOT limit of {to} instead of {start}",
     "min_output_tokens_per_s": "{to} output tokens per second instead of {start}",
@@ -36,6 +36,8 @@ def relaxation_words(question: Question, fields: dict[str, Any]) -> str:
 
 
 def _shown(field: str, value: Any) -> str:
+    if field == "concurrency" and value is not None:
+        return f"{count(value)} sequence{'' if value == 1 else 's'}"
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "any of those accepted"
     if field.endswith("_ms") and value is not None:

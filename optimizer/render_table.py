@@ -108,7 +108,9 @@ def sensitivity_section(answer: Answer) -> list["RenderableType"]:
 def _conflict(rule: Any) -> str:
     words = f"{rule.rule}: {rule.message.rstrip('.')}."
     if rule.needed is not None and rule.available is not None:
-        words += f" Needed {quantity(rule.needed, rule.unit)}, available {quantity(rule.available, rule.unit)}."
+        needed, available = quantity(rule.needed, rule.unit), quantity(rule.available, rule.unit)
+        if any(shown.split()[0] not in rule.message for shown in (needed, available)):
+            words += f" Needed {needed}, available {available}."
     return words
 
 

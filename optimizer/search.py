@@ -41,11 +41,17 @@ class SearchResult:
 
 
 class Search:
-    """One pass over all servers of a request; `active` names the rules that hold (explanations drop some)."""
+    """One pass over all servers of a request; `active` names the rules that hold (explanations drop some).
 
-    def __init__(self, setting: SolveSetting, active: frozenset[str] = ALL_RULES) -> None:
+    `skus` leaves out SKUs on which no point is known to exist.
+    """
+
+    def __init__(
+        self, setting: SolveSetting, active: frozenset[str] = ALL_RULES, *, skus: frozenset[str] | None = None
+    ) -> None:
         self.setting = setting
         self.active = active
+        self.skus = skus
         self.physics = LayoutPhysics(setting)
         self.result = SearchResult()
         self.first = setting.request.objective[0]
@@ -64,7 +70,8 @@ class Search:
             for sku in self.setting.gpus:
                 self.drop(sku.gpu.id, "context_length")
             return self.result
-        queues = {sku.gpu.id: self._queue(sku) for sku in self.setting.gpus}
+        skus = [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
+        queues = {sku.gpu.id: self._queue(sku) for sku in skus}
         queues = {name: queue for name, queue in queues.items() if queue}
         while queues:
             if time.monotonic() > self.deadline:

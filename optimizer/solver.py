@@ -4,7 +4,7 @@ import time
 
 from vllm_opt.optimizer.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
 from vllm_opt.optimizer.feasibility import latency_rules
-from vllm_opt.optimizer.feasible_points import is_feasible
+from vllm_opt.optimizer.feasible_points import feasible_skus
 from vllm_opt.optimizer.lexicographic import ProvenPoint, solve_lexicographically
 from vllm_opt.optimizer.model import KnownPoint
 from vllm_opt.optimizer.modes import mode_of
@@ -29,10 +29,11 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     setting = resolve_solve(request, catalog)
-    search = Search(setting)
     atlas = _atlas(setting)
-    if atlas is not None and not is_feasible(atlas, Question(setting)):
+    skus = None if atlas is None else feasible_skus(atlas, Question(setting))
+    if atlas is not None and not skus:
         return _without_plan(setting, SearchResult(layouts_considered=atlas.layouts), started, atlas)
+    search = Search(setting, skus=skus)
     result = search.run()
     if not result.candidates:
         return _without_plan(setting, result, started, atlas)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections import deque
 from collections.abc import Generator, Iterable
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from vllm_opt.optimizer.batch_tasks import Finished, Task, after_death
 from vllm_opt.optimizer.batch_worker import BatchWorker
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.printable import printable
 
 POLL_S = 1.0
+KNOCK_S = 10.0
 
 
 def _ray() -> Any:
@@ -29,6 +32,22 @@ def _ray() -> Any:
             "backend ray needs the extra 'ray'; install it with: pip install 'vllm-opt[ray]'"
         ) from None
     return ray
+
+
+def _knock(address: str) -> None:
+    """See whether anybody listens at HOST:PORT; Ray itself would try for minutes.
+
+    Raises:
+        InvalidRequest: nobody does.
+    """
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidRequest(f"cannot reach a Ray cluster at {printable(repr(address))}: {reason}") from None
 
 
 class RayBackend:
@@ -78,6 +97,8 @@ class RayBackend:
         where: dict[str, Any] = {"address": self.address} if self.address else {}
         if not self.address and not os.environ.get("RAY_ADDRESS"):
             where = {"num_cpus": self.jobs, "include_dashboard": False}
+        if self.address:
+            _knock(self.address)
         try:
             ray.init(logging_level="error", log_to_driver=False, configure_logging=False, **where)
         except Exception as error:

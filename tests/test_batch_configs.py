@@ -22,10 +22,9 @@ ASKED = {
         "openai/gpt-oss-20b",
         "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
         "google/gemma-3-27b-it",
-        "mistralai/Mixtral-8x7B-v0.1",
     ),
-    "gpu": ("h200-sxm", "l40s", "mi300x"),
-    "workload": ("chat", "long-context", "offline-batch"),
+    "gpu": ("h200-sxm", "mi300x"),
+    "workload": ("chat", "long-context"),
 }
 
 
@@ -40,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("batch") / "out"
     report = batch(BatchRequest(**ASKED, vllm_version=("0.11", "0.33"), output=str(path), jobs=2))
     assert not report.failed
-    assert report.counts["optimal"] >= 80
+    assert report.counts["optimal"] >= 32
     return path
 
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from vllm_opt.optimizer.lint_context import FLAGS, LintContext
 from vllm_opt.optimizer.lint_fix_yaml import Edit, config_edits, list_edits
 from vllm_opt.optimizer.lint_report import Change, Finding, spelled
 from vllm_opt.optimizer.parsed_command import FlagProblem, FlagUse, ParsedCommand
@@ -89,6 +90,20 @@ def corrected(
     return correction
 
 
+def compatible(context: LintContext, findings: Iterable[Finding]) -> list[Finding]:
+    """The findings whose changes start together: each is added unless vLLM then refuses."""
+    names = {flag: name for name, flag in FLAGS.items()}
+    kept = []
+    for finding in findings:
+        changes = {names[change.flag]: change.to for change in finding.changes if change.flag in names}
+        if finding.level != "error" and changes:
+            if not context.starts(changes):
+                continue
+            context = context.with_changes(changes)
+        kept.append(finding)
+    return kept
+
+
 def _mend(correction: Correction, problem: FlagProblem) -> None:
     """A word that belongs to no flag: split '--flag value', write real dashes, or take it away."""
     for word in problem.words:
@@ -122,7 +137,11 @@ def _apply(correction: Correction, change: Change) -> None:
     if last is None:
         correction.added.append((change.flag, words))
         return
-    if len(words) == len(last.words):
+    if len(words) == len(last.words) == 2 and isinstance(last, FlagUse):
+        # The flag keeps the spelling it was given, such as -tp.
+        _replace(correction, last.words[0], (last.words[0].text,))
+        _replace(correction, last.words[1], (words[1],))
+    elif len(words) == len(last.words):
         for word, replacement in zip(last.words, words, strict=True):
             _replace(correction, word, (replacement,))
     else:

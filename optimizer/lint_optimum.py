@@ -71,8 +71,8 @@ def _solved(
         "time_limit": SECONDS,
     }
     try:
-        asked = SolveRequest(**{name: value for name, value in fields.items() if value is not None})
-        return solve(asked, context.catalog)
+        wanted = SolveRequest(**{name: value for name, value in fields.items() if value is not None})
+        return solve(wanted, context.catalog)
     except VllmOptError:
         return None
 

@@ -14,8 +14,8 @@ from vllm_opt.optimizer.lint_checks_model import model_findings, no_model
 from vllm_opt.optimizer.lint_checks_pool import pool_findings
 from vllm_opt.optimizer.lint_checks_speed import speed_findings
 from vllm_opt.optimizer.lint_checks_startup import startup_findings
-from vllm_opt.optimizer.lint_context import FIELDS, FLAGS, LintContext
-from vllm_opt.optimizer.lint_fix import corrected, edited, one_line
+from vllm_opt.optimizer.lint_context import FIELDS, LintContext
+from vllm_opt.optimizer.lint_fix import compatible, corrected, edited, one_line
 from vllm_opt.optimizer.lint_fix_yaml import Edit
 from vllm_opt.optimizer.lint_optimum import optima
 from vllm_opt.optimizer.lint_report import CommandReport, Finding, LintReport, Optimum
@@ -33,6 +33,7 @@ from vllm_opt.profiles.gpu import GpuProfile
 
 LEVELS = ("error", "warning", "note")
 MOST_COMMANDS = 100
+MOST_ARGUMENTS = 1000
 NO_GPU = "no GPU is named: add --gpu SKU, for example --gpu h100-sxm; `vllm-opt gpus` lists them"
 
 
@@ -147,6 +148,10 @@ def _read(request: LintRequest, command: ServeCommand, source: SourceFile, catal
     if gpu_name is None:
         raise InvalidRequest(NO_GPU)
     command = with_config_file(command, source.folder, engine)
+    if len(command.arguments) > MOST_ARGUMENTS:
+        raise InvalidRequest(
+            f"a vLLM command of {len(command.arguments):,} words is no command; give at most {MOST_ARGUMENTS:,}"
+        )
     parsed = parse_flags(command.arguments, engine, positional_model=command.entry != "api_server")
     return _Read(command, parsed, engine, catalog.gpu(gpu_name), note)
 
@@ -189,20 +194,6 @@ def _advice(context: LintContext, estimate: Estimate) -> list[Finding]:
     ]
 
 
-def _compatible(context: LintContext, findings: Iterable[Finding]) -> list[Finding]:
-    """The findings whose changes start together: each is added unless vLLM then refuses."""
-    names = {flag: name for name, flag in FLAGS.items()}
-    kept = []
-    for finding in findings:
-        changes = {names[change.flag]: change.to for change in finding.changes if change.flag in names}
-        if finding.level != "error" and changes:
-            if not context.starts(changes):
-                continue
-            context = context.with_changes(changes)
-        kept.append(finding)
-    return kept
-
-
 def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors first; within a level in the order of the checks."""
     return tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level)))
@@ -225,7 +216,7 @@ def _report(
     estimate: Estimate | None, found: tuple[Optimum, ...],
 ) -> tuple[CommandReport, list[Edit]]:  # fmt: skip
     everything = context.request.fix == "all"
-    applied = _compatible(context, findings) if everything and estimate is not None else findings
+    applied = compatible(context, findings) if everything and estimate is not None else findings
     correction = corrected(read.command, read.parsed, applied, everything=everything)
     refusal = parser_refusal(read.command, read.parsed)
     errors = any(finding.level == "error" and finding.rule != "max_model_len_below_need" for finding in findings)

@@ -452,6 +452,15 @@ def test_no_gpu_and_unknown_gpu() -> None:
         lint_command(SERVE, "h1000")
 
 
+def test_hostile_sizes() -> None:
+    with pytest.raises(InvalidRequest, match="words is no command"):
+        lint_command(SERVE + " --x" * 2000, "h100-sxm", catalog=CATALOG)
+    long_value = "9" * 200_000
+    report = run(f"--max-num-seqs {long_value} --served-model-name {'x' * 200_000} --max-model-len 8192")
+    assert max(len(each.message) for each in report.findings) < 1000
+    assert finding(report, "wrong_type").flag == "--max-num-seqs"
+
+
 VALUES = st.sampled_from(
     [
         "",

@@ -37,7 +37,8 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
     setting = resolve(request, catalog)
     price = price_of(request, setting.gpu.id, catalog)
     found = estimate_setting(setting, request)
-    return found.model_copy(update={"cost": cost_of(price, setting.gpu_count, found.performance)})
+    speed = found.performance if found.fits else None
+    return found.model_copy(update={"cost": cost_of(price, setting.gpu_count, speed)})
 
 
 def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
@@ -189,7 +190,7 @@ def _answer(
 
         equations = equations_of(setting, flags, terms, memory, performance)
     return Estimate(
-        request=_resolved_request(setting, request, flags, performance),
+        request=_resolved_request(setting, request, flags, memory, performance),
         fits=fits,
         memory=memory,
         performance=performance,
@@ -201,7 +202,7 @@ def _answer(
 
 
 def _resolved_request(
-    setting: Setting, request: EstimateRequest, flags: EngineFlags, performance: Performance | None
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None
 ) -> dict[str, object]:
     """The request with every default filled in."""
     lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
@@ -218,6 +219,7 @@ def _resolved_request(
         max_model_len=flags.max_model_len,
         max_num_seqs=flags.max_num_seqs,
         max_num_batched_tokens=flags.max_num_batched_tokens,
+        block_size=memory.block_size,
         enable_prefix_caching=setting.layout.enable_prefix_caching,
         enable_chunked_prefill=setting.layout.enable_chunked_prefill,
         async_scheduling=setting.layout.async_scheduling,

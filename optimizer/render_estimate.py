@@ -89,7 +89,8 @@ def _violations(estimate: Estimate) -> list["RenderableType"]:
     sentences = []
     for violation in estimate.violations:
         words = f"{violation.rule}: {violation.message.rstrip('.')}."
-        if violation.needed is not None and violation.available is not None:
+        divides = violation.rule == "divisibility"
+        if violation.needed is not None and violation.available is not None and not divides:
             needed, available = (
                 quantity(violation.needed, violation.unit),
                 quantity(violation.available, violation.unit),

@@ -82,16 +82,19 @@ def _lower_sequences(
         f"max_num_seqs admits {admitted} sequences and the pool holds {held:.1f} {kind}: what exceeds the pool is "
         "preempted and computed again"
     )
+    known = context.request.mean_context or context.request.target_context
     if context.request.mean_context is None:
-        message += "; give --mean-context TOKENS if chats stay far below max_model_len"
+        message += "; --mean-context TOKENS says how long sequences are on average, and then what to set"
+    grown = growth(estimate.memory.kv_cache_tokens, after.memory.kv_cache_tokens)
     yield context.finding(
         "max_num_seqs_above_pool",
         "note",
         message,
-        {"max_num_seqs": target},
+        {"max_num_seqs": target} if known else {},
+        flag="--max-num-seqs",
         default=admitted,
         gain=figures(estimate, after),
-        gain_text=pool_words(estimate, after),
+        gain_text=pool_words(estimate, after) if grown > WORTH_SAYING else "",
     )
 
 

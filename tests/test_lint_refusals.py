@@ -36,7 +36,9 @@ ROWS = _rows()
 SHORT_OF_MEMORY = [row for row in ROWS if row["status"] == "startup_error"]
 WITHOUT_FLASHINFER = re.compile(r"FP8 KV cache is not supported by the Triton attention backend on NVIDIA A100")
 """The machine that made the rows lacked FlashInfer, which a real installation tries before Triton on an A100."""
-REFUSED = [row for row in ROWS if row["status"] == "exception" and not WITHOUT_FLASHINFER.search(row["exception"])]
+_ALL_REFUSED = [row for row in ROWS if row["status"] == "exception" and not WITHOUT_FLASHINFER.search(row["exception"])]
+REFUSED = [row for index, row in enumerate(_ALL_REFUSED) if index < 20 or index % 2]
+"""All of the first file and every second one of the other, for time."""
 PLANNED = [row for row in ROWS if row["status"] == "ok"][::12]
 
 
@@ -128,5 +130,5 @@ def test_what_vllm_plans_is_not_refused(row: dict[str, Any], tmp_path: Path) -> 
 
 def test_rows_of_every_outcome_are_present() -> None:
     assert len(SHORT_OF_MEMORY) > 50
-    assert len(REFUSED) > 100
+    assert len(REFUSED) > 80
     assert len(PLANNED) > 40

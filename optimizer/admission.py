@@ -5,6 +5,7 @@ from functools import cached_property
 
 from vllm_opt.optimizer.layout_physics import LayoutFacts
 from vllm_opt.optimizer.operating_points import sequence_grid
+from vllm_opt.optimizer.width_memory import WidthMemory
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,13 @@ class Admission:
     def _per_sequence(self) -> int:
         return max(1, self.facts.terms.kv.blocks_per_request(self.context, self.tokens))
 
+    @cached_property
+    def _memory(self) -> WidthMemory:
+        return WidthMemory(self.facts, self.tokens, self.facts.confidence)
+
     def capacity(self, sequences: int) -> int:
         """Sequences that the pool holds when max_num_seqs is `sequences`; 0 when the engine does not start."""
-        blocks = self.facts.blocks_at(sequences, self.tokens)
+        blocks = self._memory.blocks(sequences)
         if blocks < self.startup:
             return 0
         return (blocks - self.facts.terms.null_blocks) // self._per_sequence

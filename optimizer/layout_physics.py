@@ -6,7 +6,7 @@ search, so nothing is remembered between requests.
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from vllm_opt.constraints import compatibility, divisibility
@@ -26,6 +26,7 @@ from vllm_opt.profiles.latency_constants import LatencyConstants, default_latenc
 
 TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 """The usual values of max_num_batched_tokens."""
+KnownGraphs = dict[tuple[int, int, float | None], int]
 UTILIZATION_STEP = 0.005
 LOWEST_UTILIZATION = 0.5
 
@@ -50,6 +51,8 @@ class LayoutFacts:
     utilizations: tuple[float, ...]
     budgets: tuple[int, ...]
     constants: LatencyConstants
+    known_graphs: KnownGraphs = field(default_factory=dict)
+    """Bytes of CUDA graphs by (max_num_seqs, max_num_batched_tokens, confidence), shared where graphs are equal."""
 
     @property
     def confidence(self) -> float:
@@ -82,16 +85,10 @@ class LayoutFacts:
         """KV blocks for `sequences` sequences of `context` tokens, the null block included."""
         return self.terms.null_blocks + sequences * self.terms.kv.blocks_per_request(context, tokens)
 
-    def blocks_at(self, sequences: int, tokens: int) -> int:
-        """KV blocks beside everything else at the highest utilisation whose headroom is kept; -1 when none is."""
-        terms, confidence = self.terms, self.confidence
-        budget = self.highest_budget(terms.headroom_needed_bytes(tokens, sequences, confidence))
-        outside = terms.outside_kv_bytes(tokens, sequences, confidence)
-        room = [
-            (budget - rest) // block if block else (terms.UNLIMITED_BLOCKS if budget >= rest else -1)
-            for rest, block in zip(outside, terms.kv.block_bytes, strict=True)
-        ]
-        return max(-1, min(room))
+    @cached_property
+    def budget_without_graphs(self) -> int:
+        """The highest budget where nothing but the context and communication buffers must stay outside."""
+        return self.highest_budget(self.terms.context.at(self.confidence))
 
 
 def _less_somewhere(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -112,7 +109,8 @@ class LayoutPhysics:
         self._choices: dict[tuple[object, ...], tuple[Violation, ...]] = {}
         self._divisions: dict[tuple[object, ...], tuple[Violation, ...]] = {}
         self._layers: dict[tuple[object, ...], tuple[tuple[int, ...], ActivationPeak]] = {}
-        self._captures: dict[tuple[object, ...], GraphMemory] = {}
+        self._captures: dict[tuple[object, ...], tuple[GraphMemory, KnownGraphs]] = {}
+        self._coefficients: dict[tuple[object, ...], LatencyCoefficients] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
@@ -229,7 +227,7 @@ class LayoutPhysics:
             raise LayoutRefused(plan)
         layout = layout_of(setting, gpu, weights, shape)
         extra, activation = self._layer_terms(gpu, weights, shape, layout)
-        graphs = self._graphs(gpu, shape, layout)
+        graphs, known_graphs = self._graphs(gpu, shape, layout)
         terms = MemoryTerms(
             layout=layout,
             engine=setting.engine,
@@ -243,8 +241,20 @@ class LayoutPhysics:
             kv=plan,
         )
         return LayoutFacts(
-            setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants
+            setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,
+            known_graphs,
         )  # fmt: skip
+
+    def coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> LatencyCoefficients:
+        """Latency coefficients with CUDA graphs; they do not depend on block size, prefix caching or chunks."""
+        key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype)
+        if key not in self._coefficients:
+            layout = layout_of(self.setting, sku.gpu, weights, shape)
+            self._coefficients[key] = latency_coefficients(
+                self.setting.model, weights.quantization, layout, sku.gpu, self._constants,
+                calibrated=self.setting.request.calibration,
+            )  # fmt: skip
+        return self._coefficients[key]
 
     def _layer_terms(
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout
@@ -259,11 +269,11 @@ class LayoutPhysics:
             )
         return self._layers[key]
 
-    def _graphs(self, gpu: GpuProfile, shape: Shape, layout: Layout) -> GraphMemory:
-        """Graph memory: the same on every SKU of one generation."""
+    def _graphs(self, gpu: GpuProfile, shape: Shape, layout: Layout) -> tuple[GraphMemory, KnownGraphs]:
+        """Graph memory, and what is known of it: the same on every SKU of one generation."""
         key = (shape.tensor, shape.pipeline, shape.data, shape.experts, gpu.compute_capability)
         if key not in self._captures:
-            self._captures[key] = cuda_graphs(self.setting.model, layout, self.setting.engine, gpu)
+            self._captures[key] = cuda_graphs(self.setting.model, layout, self.setting.engine, gpu), {}
         return self._captures[key]
 
     def eager_facts(self, captured: LayoutFacts) -> LayoutFacts:

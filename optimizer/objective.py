@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.budget import MICRO, microusd
 from vllm_opt.constraints.kv_cache import KvPlan
 from vllm_opt.optimizer.operating_points import Candidate, Unit
+from vllm_opt.optimizer.width_memory import WidthMemory
 
 SECONDS_PER_HOUR = 3600
 Integers = NDArray[np.int64]
@@ -64,13 +65,17 @@ def millitokens_per_s(candidate: Candidate) -> Integers:
 
 
 def concurrency_of(candidate: Candidate, max_model_len: int) -> Integers:
-    """floor(max_concurrency) x engines at the highest utilisation that keeps the headroom, per point."""
+    """floor(max_concurrency) x engines at the highest utilisation that keeps the headroom, per point.
+
+    The pool is the central estimate, as the plan reports it; the headroom holds at the confidence asked.
+    """
     unit, tokens = candidate.unit, candidate.max_num_batched_tokens
-    terms = unit.facts.terms
-    found = []
-    for sequences in candidate.sequences.tolist():
-        blocks = reported_blocks(unit, tokens, sequences)
-        found.append(whole_requests(terms.kv, blocks, max_model_len, tokens) * unit.engines)
+    kv = unit.facts.terms.kv
+    memory = WidthMemory(unit.facts, tokens, None)
+    pools = [
+        max(0, memory.blocks(sequences)) if any(kv.block_bytes) else 0 for sequences in candidate.sequences.tolist()
+    ]
+    found = [whole_requests(kv, blocks, max_model_len, tokens) * unit.engines for blocks in pools]
     return np.array(found, dtype=np.int64)
 
 
@@ -79,16 +84,6 @@ def whole_requests(kv: KvPlan, blocks: int, max_model_len: int, tokens: int) -> 
     if kv.engine.printed_tokens == "blocks_times_size":
         return blocks * kv.block_size // max_model_len
     return blocks // max(1, kv.blocks_per_request(max_model_len, tokens))
-
-
-def reported_blocks(unit: Unit, tokens: int, sequences: int) -> int:
-    """Blocks that the central estimate reports at the highest utilisation whose headroom holds at the confidence."""
-    facts, terms = unit.facts, unit.facts.terms
-    budget = facts.highest_budget(terms.headroom_needed_bytes(tokens, sequences, facts.confidence))
-    outside = terms.outside_kv_bytes(tokens, sequences)
-    return max(0, min(
-        (budget - rest) // block for rest, block in zip(outside, terms.kv.block_bytes, strict=True) if block
-    ) if any(terms.kv.block_bytes) else 0)  # fmt: skip
 
 
 def objective_values(name: str, candidate: Candidate, *, priced: bool, max_model_len: int) -> Integers:

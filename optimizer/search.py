@@ -1,9 +1,10 @@
 """Search: which operating points can be optimal, by exact bounds of their own, before CP-SAT proves the optimum.
 
-Servers are visited in ascending order of a lower bound on the first objective: what the fewest replicas that memory
-allows would cost. A SKU is finished as soon as a point was found and everything left is bounded above it; nothing that
-could win is ever skipped. For the other objectives more replicas are never worse, so each server is visited with the
-most that are allowed, and those that tie are visited again with fewer.
+With `cost` or `gpus` first, servers are visited in classes of ascending value, each server with the fewest replicas
+that memory allows, and with one more when that fails. For the other objectives more replicas are never worse, so there
+is one class, each server with the most that are allowed, and those that tie are looked for with fewer. Within a class
+servers are visited best first (`best_first.py`); a SKU is finished as soon as everything left is bounded above what
+was found. Nothing that could win is ever skipped.
 """
 
 import time
@@ -13,12 +14,14 @@ from dataclasses import dataclass, field, replace
 
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.constraints.violation import Violation
+from vllm_opt.optimizer.best_first import Key, Standing, Visit, point_key, served, visit
 from vllm_opt.optimizer.feasibility import feasible_part, latency_rules, refined_pieces
 from vllm_opt.optimizer.host_tier import host_tier_sizes
 from vllm_opt.optimizer.layout_physics import LayoutPhysics
 from vllm_opt.optimizer.layouts import Shape, shapes
-from vllm_opt.optimizer.objective import objective_values
 from vllm_opt.optimizer.operating_points import Candidate, Unit, evaluate
+from vllm_opt.optimizer.scores import Scores
+from vllm_opt.optimizer.server_bounds import objective_bounds
 from vllm_opt.optimizer.server_queue import Server, ServerQueue
 from vllm_opt.optimizer.server_units import Pieces, fewest_replicas, pieces_of_server
 from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting
@@ -37,7 +40,8 @@ class SearchResult:
     layouts_considered: int = 0
     layouts_evaluated: int = 0
     complete: bool = True
-    lowest_open: int | None = None
+    open_bounds: tuple[int, ...] = ()
+    """When time ran out: a lower bound on each objective over everything that was not visited."""
 
 
 class Search:
@@ -54,6 +58,8 @@ class Search:
         self.skus = skus
         self.physics = LayoutPhysics(setting)
         self.result = SearchResult()
+        self.scores = Scores(setting)
+        self.standings = {sku.gpu.id: Standing((setting.request.top or 0) + 1) for sku in setting.gpus}
         self.first = setting.request.objective[0]
         targets = setting.targets
         self.most_gpus = (targets.gpus or targets.max_gpus) if "gpu_count" in active else UNLIMITED_GPUS
@@ -75,21 +81,45 @@ class Search:
         queues = {name: queue for name, queue in queues.items() if queue}
         while queues:
             if time.monotonic() > self.deadline:
-                self.result.complete = False
-                self.result.lowest_open = min(queue.lowest for queue in queues.values())
+                self._stop([server for queue in queues.values() for server in queue.waiting])
                 break
             batch = [server for queue in queues.values() for server in queue.pop_class()]
-            found = self._solve(batch)
-            self.result.candidates += found
-            if found and first_found:
+            came = self._visit(batch, first_found=first_found)
+            self.result.candidates += came.found
+            if came.found and first_found:
                 break
-            solved = {candidate.unit.facts.sku.gpu.id for candidate in found}
+            if came.unvisited:
+                waiting = [server for queue in queues.values() for server in queue.waiting]
+                self._stop([*came.unvisited, *waiting])
+                break
             if self.first in ("cost", "gpus"):
-                self._queue_next(queues, [server for server in batch if server.sku.gpu.id not in solved])
-            queues = {name: queue for name, queue in queues.items() if queue and name not in solved}
+                self._queue_next(queues, came.failed)
+            queues = {name: queue for name, queue in queues.items() if queue and self._is_open(name, queue)}
         if self.first in ("efficiency", "latency") and not first_found:
             self._with_fewer_replicas()
         return self.result
+
+    def _is_open(self, sku: str, queue: ServerQueue) -> bool:
+        """Whether the next class of a SKU may hold something that is still wanted."""
+        threshold = self.standings[sku].threshold
+        return threshold is None or queue.lowest <= threshold[0]
+
+    def _visit(self, servers: list[Server], *, first_found: bool = False) -> Visit:
+        """Size the servers of a class that can win."""
+        bounds = objective_bounds(self.setting, self.physics, servers, self.active)
+        names = self.setting.request.objective
+        return visit(
+            servers, bounds, self.standings, self._solve, lambda candidate: point_key(candidate, names, self.scores),
+            self.deadline, first_found=first_found,
+        )  # fmt: skip
+
+    def _stop(self, servers: list[Server]) -> None:
+        """Time is up: what was left open bounds every objective from below, with any replicas it might take."""
+        self.result.complete = False
+        bounds = objective_bounds(
+            self.setting, self.physics, [*servers, *(server.with_most() for server in servers)], self.active
+        )
+        self.result.open_bounds = tuple(min(column) for column in zip(*bounds, strict=True))
 
     def drop(self, sku: str, rule: str) -> None:
         """Count one server that `rule` ruled out."""
@@ -203,36 +233,49 @@ class Search:
                 queues[server.sku.gpu.id].push(server.screened_copy(), server.replicas + 1, server.most)
 
     def _with_fewer_replicas(self) -> None:
-        """Per SKU, visit what reaches the best first objective again with fewer replicas: ties go to fewer GPUs."""
-        best: dict[str, int] = {}
-        values = []
-        for candidate in self.result.candidates:
-            value = int(
-                objective_values(
-                    self.first, candidate, priced=self.setting.priced,
-                    max_model_len=self.setting.targets.target_context,
-                ).min()
-            )  # fmt: skip
-            sku = candidate.unit.facts.sku.gpu.id
-            best[sku] = min(best.get(sku, value), value)
-            values.append((sku, value, candidate.unit))
-        exact = self.setting.targets.gpus if "gpu_count" in self.active else None
-        tied = {id(unit): unit for sku, value, unit in values if value == best[sku]}
-        if exact is not None:
+        """Per SKU, look for what reaches the best value with fewer replicas: ties go to fewer GPUs.
+
+        Efficiency and latency of a point do not depend on the replicas, and fewer replicas only take points away (those
+        with the smallest batches), so the fewest that still reach the value are found by bisection, for all at once.
+        """
+        names = self.setting.request.objective
+        apart = next((at for at, name in enumerate(names) if name in ("cost", "gpus")), len(names))
+        if set(names[:apart]) - {"efficiency", "latency"} or self.setting.targets.gpus is not None:
             return
-        again = [
-            Server(
-                unit.facts.sku,
-                unit.facts.weights,
-                unit.shape,
-                replicas=replicas,
-                most=unit.replicas,
-                host_tier_gib=unit.host_tier_gib,
-            )
-            for unit in tied.values()
-            for replicas in range(1, unit.replicas)
-        ]
-        self.result.candidates += self._solve(list({server.identity: server for server in again}.values()))
+        reached: dict[tuple[object, ...], tuple[Key, Unit]] = {}
+        for candidate in self.result.candidates:
+            key, identity = point_key(candidate, names, self.scores)[:apart], served(candidate.unit)
+            if identity not in reached or key < reached[identity][0]:
+                reached[identity] = key, candidate.unit
+        best: dict[str, Key] = {}
+        for key, unit in reached.values():
+            sku = unit.facts.sku.gpu.id
+            best[sku] = min(best.get(sku, key), key)
+        tied = [unit for key, unit in reached.values() if key == best[unit.facts.sku.gpu.id]]
+        ranges = [(unit, 0, unit.replicas) for unit in tied if unit.replicas > 1]
+        while ranges:
+            probes = [_fewer(unit, (low + high) // 2) for unit, low, high in ranges]
+            found = self._solve(probes)
+            keys: dict[tuple[object, ...], Key] = {}
+            for candidate in found:
+                key, identity = point_key(candidate, names, self.scores)[:apart], served(candidate.unit)
+                keys[identity] = min(keys.get(identity, key), key)
+            self.result.candidates += found
+            following = []
+            for (unit, low, high), probe in zip(ranges, probes, strict=True):
+                reaches = keys.get(probe.identity) == best[unit.facts.sku.gpu.id]
+                low, high = (low, probe.replicas) if reaches else (probe.replicas, high)  # noqa: PLW2901 - bisection
+                if high - low > 1:
+                    following.append((unit, low, high))
+            ranges = following
+
+
+def _fewer(unit: Unit, replicas: int) -> Server:
+    """The server of a unit with so many replicas."""
+    return Server(
+        unit.facts.sku, unit.facts.weights, unit.shape, replicas=replicas, most=unit.replicas,
+        host_tier_gib=unit.host_tier_gib,
+    )  # fmt: skip
 
 
 __all__ = ["ALL_RULES", "Search", "SearchResult", "Unit"]

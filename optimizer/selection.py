@@ -6,31 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from vllm_opt.optimizer.modes import preference, ranked
-from vllm_opt.optimizer.objective import Integers, objective_values
 from vllm_opt.optimizer.operating_points import Candidate
 from vllm_opt.optimizer.planning import Choice
+from vllm_opt.optimizer.scores import Scores
 from vllm_opt.optimizer.solve_setting import SolveSetting
 from vllm_opt.optimizer.utilization import fitting_utilization
 
 MODES_IN_MODEL = 24
 """Candidates that the CP-SAT model holds at least, as far as there are so many that tie on the first objective."""
-
-
-class Scores:
-    """Objective integers of candidates, computed once each."""
-
-    def __init__(self, setting: SolveSetting) -> None:
-        self._setting = setting
-        self._known: dict[tuple[int, str], Integers] = {}
-
-    def of(self, candidate: Candidate, name: str) -> Integers:
-        """The integers of one objective at every point of the candidate."""
-        key = (id(candidate), name)
-        if key not in self._known:
-            self._known[key] = objective_values(
-                name, candidate, priced=self._setting.priced, max_model_len=self._setting.targets.target_context
-            )
-        return self._known[key]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,25 @@ class Server:
         """What makes two servers the same."""
         return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas, self.host_tier_gib
 
+    @property
+    def gpu_count(self) -> int:
+        """GPUs of all replicas."""
+        return self.replicas * self.shape.gpus
+
+    @property
+    def engines(self) -> int:
+        """Engines of all replicas."""
+        return self.replicas * self.shape.data
+
+    def microusd_per_hour(self, *, priced: bool) -> int:
+        """What it costs; one 'dollar' per GPU when prices are not known for every SKU."""
+        price = self.sku.price
+        return self.gpu_count * (MICRO if not priced or price is None else microusd(price.usd_per_gpu_hour))
+
+    def with_most(self) -> "Server":
+        """The same server with the most replicas that limits allow."""
+        return replace(self, replicas=self.most)
+
     def screened_copy(self) -> "Server":
         """The same server, known to be feasible with the most replicas."""
         return replace(self, screened=True)
@@ -38,6 +57,10 @@ class Server:
             return 0
         each = microusd(self.sku.price.usd_per_gpu_hour) * self.shape.gpus
         return microusd(usd_per_hour) // max(1, each)
+
+
+UNKNOWN_BOUND = -(2**62)
+"""Below every objective's integer: stands for a bound that is computed when servers are visited."""
 
 
 class ServerQueue:
@@ -51,6 +74,11 @@ class ServerQueue:
 
     def __len__(self) -> int:
         return len(self._heap)
+
+    @property
+    def waiting(self) -> list[Server]:
+        """Every server that waits."""
+        return [entry[2] for entry in self._heap]
 
     @property
     def lowest(self) -> int:
@@ -73,10 +101,6 @@ class ServerQueue:
         return taken
 
     def _bound(self, server: Server) -> int:
-        count = server.replicas * server.shape.gpus
         if self._first == "gpus":
-            return count
-        if self._first != "cost":
-            return 0
-        price = server.sku.price
-        return count * (microusd(price.usd_per_gpu_hour) if self._priced and price is not None else MICRO)
+            return server.gpu_count
+        return server.microusd_per_hour(priced=self._priced) if self._first == "cost" else UNKNOWN_BOUND

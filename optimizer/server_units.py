@@ -1,9 +1,12 @@
 """From a server to its units: the (max_num_batched_tokens, max_num_seqs …) that memory admits, graphs or eager."""
 
+from dataclasses import dataclass
+
 from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens
 from vllm_opt.constraints.violation import Violation
 from vllm_opt.optimizer.admission import Admission
 from vllm_opt.optimizer.layout_physics import LayoutFacts, LayoutPhysics
+from vllm_opt.optimizer.objective import whole_requests
 from vllm_opt.optimizer.operating_points import (
     LARGEST_BATCH,
     Unit,
@@ -13,36 +16,58 @@ from vllm_opt.optimizer.operating_points import (
 from vllm_opt.optimizer.server_queue import Server
 from vllm_opt.optimizer.solve_setting import SolveSetting
 
+UNLIMITED = 2**40
+"""Requests of an engine whose memory is not asked about."""
+
 Pieces = list[tuple[Unit, int, list[int]]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The most that one engine can hold: no activation, no graphs, the highest utilisation, the narrowest step.
+
+    `sequences` of the mean context, `requests` of the full one; both 0 when the weights leave no room.
+    """
+
+    sequences: int
+    requests: int
+
+
+def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pool:
+    """An upper bound on what any flags admit in one engine."""
+    gpu, targets = server.sku.gpu, setting.targets
+    ceiling = max(setting.request.max_num_seqs or LARGEST_BATCH, targets.concurrency)
+    if "memory_budget" not in active:
+        return Pool(ceiling, UNLIMITED)
+    plan = physics.plan(gpu, server.weights, server.shape)
+    if isinstance(plan, Violation):
+        return Pool(0, 0)
+    budget = physics.budgets(gpu)[-1]
+    room = []
+    for weights, block in zip(physics.weight_bytes(gpu, server.weights, server.shape), plan.block_bytes, strict=True):
+        if budget < weights:
+            return Pool(0, 0)
+        if block:
+            room.append((budget - weights) // block)
+    if not room:
+        return Pool(ceiling, 0)
+    context = targets.mean_context if "concurrency" in active else 1
+    sequences = min(room) // max(1, plan.blocks_per_request(context, 1))
+    return Pool(min(ceiling, sequences), whole_requests(plan, min(room), targets.target_context, 1))
 
 
 def fewest_replicas(
     setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]
 ) -> int | None:
-    """A lower bound on the replicas: no activation, no graphs, the highest utilisation, whole blocks only.
-
-    None when the weights leave no room for one sequence.
-    """
+    """A lower bound on the replicas; None when the weights leave no room for one sequence."""
     if "memory_budget" not in active:
         return 1
-    gpu, targets = server.sku.gpu, setting.targets
-    plan = physics.plan(gpu, server.weights, server.shape)
-    if isinstance(plan, Violation):
-        return None
-    context = targets.mean_context if "concurrency" in active else 1
-    per_sequence = max(1, plan.blocks_per_request(context, 1))
-    budget = physics.budgets(gpu)[-1]
-    most = max(LARGEST_BATCH, targets.concurrency)
-    for weights, block in zip(physics.weight_bytes(gpu, server.weights, server.shape), plan.block_bytes, strict=True):
-        if budget < weights:
-            return None
-        if block:
-            most = min(most, (budget - weights) // block // per_sequence)
+    most = pool_of_server(setting, physics, server, active).sequences
     if most < 1:
         return None
     if server.host_tier_gib:
         return 1
-    concurrency = targets.concurrency if "concurrency" in active else 1
+    concurrency = setting.targets.concurrency if "concurrency" in active else 1
     engines = -(-concurrency // most)
     return -(-engines // server.shape.data)
 

@@ -13,8 +13,9 @@ from vllm_opt.optimizer.operating_points import Candidate
 from vllm_opt.optimizer.planning import Choice, make_plan
 from vllm_opt.optimizer.questions import ALL_RULES, Atlas, Question
 from vllm_opt.optimizer.request import SolveRequest
+from vllm_opt.optimizer.scores import Scores
 from vllm_opt.optimizer.search import Search, SearchResult
-from vllm_opt.optimizer.selection import Scores, best_choice, contenders
+from vllm_opt.optimizer.selection import best_choice, contenders
 from vllm_opt.optimizer.solve_setting import SolveSetting, resolve_solve
 from vllm_opt.profiles.catalog import Catalog
 
@@ -37,7 +38,7 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
     result = search.run()
     if not result.candidates:
         return _without_plan(setting, result, started, atlas)
-    scores = Scores(setting)
+    scores = search.scores
     kept = contenders(setting, result.candidates, scores)
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
     remaining = request.time_limit - (time.monotonic() - started)
@@ -73,12 +74,12 @@ def known_point(setting: SolveSetting, kept: list[Candidate], scores: Scores) ->
 
 
 def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint) -> tuple[ObjectiveValue, ...]:
-    """Values and proven bounds. A search that ran out of time lowers the first bound to what it left open."""
+    """Values and proven bounds. A search that ran out of time lowers each bound to what it left open."""
     found = []
     for position, (name, value, bound) in enumerate(proven.objectives):
         objective = OBJECTIVES[name]
         if not result.complete:
-            bound = min(bound, result.lowest_open or 0) if position == 0 else min(bound, 0)  # noqa: PLW2901
+            bound = min(bound, result.open_bounds[position])  # noqa: PLW2901
         gap = abs(value - bound) / max(1, abs(value))
         found.append(
             ObjectiveValue(

@@ -29,6 +29,7 @@ HARMLESS_VALUES = {
     "prefill-context-parallel-size": (1,),
 }
 V1_ONLY_SINCE = (0, 11)
+LARGEST_USUAL_NODE = 8
 NO_BACKEND_VARIABLE_SINCE = (0, 33)
 """The release whose own source was read to lack VLLM_ATTENTION_BACKEND; older ones may, too."""
 
@@ -76,7 +77,7 @@ def _gpus(context: LintContext) -> Iterator[Finding]:
 def _one_node(context: LintContext) -> Iterator[Finding]:
     """One engine's ranks must fit in a node unless the command says how to span several."""
     world = gpus_needed(context) // int(context.fields.get("data_parallel_size", 1))
-    usual = context.gpu.gpus_per_node
+    usual = max(LARGEST_USUAL_NODE, context.gpu.gpus_per_node, context.command.gpu_count or 0)
     spans = context.parsed.value("nnodes") not in (None, 1) or context.parsed.given("distributed-executor-backend")
     if world <= usual or spans:
         return
@@ -84,8 +85,8 @@ def _one_node(context: LintContext) -> Iterator[Finding]:
     how = "--nnodes N or --distributed-executor-backend ray" if knows_nodes else "--distributed-executor-backend ray"
     yield _finding(
         context, "one_node", "error" if knows_nodes else "warning",
-        f"World size ({world}) is larger than the {usual} GPUs that a server of {context.gpu.id} usually holds: "
-        f"span several with {how}", "--distributed-executor-backend",
+        f"World size ({world}) is larger than the {usual} GPUs that a server usually holds: span several with "
+        f"{how}", "--distributed-executor-backend",
     )  # fmt: skip
 
 

@@ -178,8 +178,10 @@ def _more_ranks(context: LintContext) -> Iterator[Fields]:
             yield {"tensor_parallel_size": size}
             return
         size *= 2
-    for stages in (2, 4, 8):
-        changes = {"pipeline_parallel_size": stages * int(context.fields.get("pipeline_parallel_size", 1))}
-        if context.starts(changes):
-            yield changes
+    stages_now = int(context.fields.get("pipeline_parallel_size", 1))
+    for stages in (2 * stages_now, 4 * stages_now, 8 * stages_now):
+        if now * stages > context.gpu.gpus_per_node:
+            return
+        if context.starts({"pipeline_parallel_size": stages}):
+            yield {"pipeline_parallel_size": stages}
             return

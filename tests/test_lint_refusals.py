@@ -60,6 +60,8 @@ def _command(row: dict[str, Any], folder: Path) -> str:
     path.write_text(json.dumps(config))
     words = ["vllm", "serve", str(path), "-tp", str(given["tp"]), "-pp", str(given["pp"])]
     words += ["--kv-cache-dtype", given["kv_cache_dtype"], "-dcp", str(given["dcp"]), "--gpu-memory-utilization", "0.5"]
+    if given["tp"] * given["pp"] > 8:
+        words += ["--distributed-executor-backend", "ray"]
     if given.get("available_gib") is not None:
         words += ["--kv-cache-memory-bytes", str(max(1, int(given["available_gib"] * 2**30)))]
     if given["block_size"]:
@@ -105,7 +107,11 @@ def test_short_memory_is_refused_in_vllms_words(row: dict[str, Any], tmp_path: P
     estimated = re.search(r"estimated maximum model length is (\d+)", finding.message)
     weights_fit = report.memory is not None and report.memory.weights_bytes < report.memory.gpu_total_bytes // 2
     if estimated and weights_fit and not row["inputs"]["extra"].get("num_gpu_blocks_override"):
-        assert f"--max-model-len {estimated.group(1)}" in _remedies(report)
+        # With several pipeline stages vLLM speaks of the first that is short, and another may be shorter still.
+        proposed = [int(length) for length in re.findall(r"--max-model-len (\d+)", _remedies(report))]
+        assert proposed
+        assert proposed[0] <= int(estimated.group(1))
+        assert proposed[0] == int(estimated.group(1)) or row["inputs"]["pp"] > 1
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=_id)

@@ -158,10 +158,20 @@ def _headroom(flags: EngineFlags, terms: MemoryTerms, memory: Memory) -> Equatio
 
 
 def _speed(performance: Performance | None) -> tuple[Equation, ...]:
-    """Little's law ties the closed loop together."""
+    """How the speeds hang together; the times themselves come from the step-time model."""
     if performance is None:
         return ()
+    output_tokens = round(performance.output_tokens_per_s / performance.requests_per_s)
+    ttft, tpot = performance.ttft_ms, performance.tpot_ms or 0.0
     return (
+        Equation(
+            name="end-to-end time",
+            formula="TTFT + TPOT x (output tokens - 1)",
+            values=f"{ttft:.3f} + {tpot:.4f} x {output_tokens - 1:,}",
+            result=performance.e2e_ms,
+            unit="ms",
+            source="constraints/steady_state.py: TTFT and TPOT from the step time, constraints/step_time.py",
+        ),
         Equation(
             name="requests per second",
             formula="users / end-to-end seconds",
@@ -169,5 +179,12 @@ def _speed(performance: Performance | None) -> tuple[Equation, ...]:
             result=performance.requests_per_s,
             unit="requests/s",
             source="constraints/latency.py; the times come from the step-time model",
+        ),
+        Equation(
+            name="throughput",
+            formula="requests per second x output tokens",
+            values=f"{performance.requests_per_s:.4f} x {output_tokens:,}",
+            result=performance.output_tokens_per_s,
+            unit="tokens/s",
         ),
     )

@@ -4,10 +4,9 @@ from math import ceil
 
 from vllm_opt.constraints.configuration import EngineFlags, Layout
 from vllm_opt.constraints.memory_ledger import MemoryTerms
+from vllm_opt.constraints.rules_of_thumb import multi_head_kv_bytes_per_token, why_not_multi_head
 from vllm_opt.optimizer.answer import Equation, Memory
 from vllm_opt.profiles.model import Attention, ModelProfile
-
-HALF_BYTES = 2
 
 
 def kv_equations(
@@ -22,25 +21,16 @@ def _attention_layers(model: ModelProfile) -> list[Attention]:
 
 
 def _rule_of_thumb(model: ModelProfile) -> tuple[Equation, ...]:
-    """The multi-head formula that is often quoted; it holds only where every query head keeps its own key and value."""
-    mixers = _attention_layers(model)
-    if not mixers:
-        return ()
-    first = mixers[0]
-    note = "exact for this model at 16 bits on one GPU"
-    if first.num_key_value_heads != first.num_attention_heads:
-        note = (
-            f"too much for this model: {first.num_key_value_heads} key/value heads serve "
-            f"{first.num_attention_heads} query heads"
-        )
-    elif len(mixers) < model.num_hidden_layers or any(mixer.kind != "full" for mixer in mixers):
-        note = "too much for this model: not every layer keeps every token"
+    """The multi-head formula that is often quoted, and why it misleads for this model."""
+    result = multi_head_kv_bytes_per_token(model.num_hidden_layers, model.hidden_size)
+    why = why_not_multi_head(model)
+    note = "exact for this model at 16 bits on one GPU" if why is None else f"misleads for this model: {why}"
     return (
         Equation(
             name="KV per token, rule of thumb",
-            formula="2 x layers x query heads x head_dim x 2 bytes (multi-head attention)",
-            values=f"2 x {model.num_hidden_layers} x {first.num_attention_heads} x {first.head_dim} x 2",
-            result=2 * model.num_hidden_layers * first.num_attention_heads * first.head_dim * HALF_BYTES,
+            formula="2 x layers x hidden size x 2 bytes (plain multi-head attention)",
+            values=f"2 x {model.num_hidden_layers} x {model.hidden_size} x 2",
+            result=result,
             unit="bytes",
             source=note,
         ),

@@ -42,7 +42,7 @@ def test_the_sum_is_printed_as_it_is_calculated() -> None:
 def test_kv_per_token_is_exact_for_grouped_queries_and_the_rule_of_thumb_is_named_as_too_much() -> None:
     found = by_name(llama().equations)
     assert found["KV per token, rule of thumb"].result == 2 * 32 * 4096 * 2 == 524_288
-    assert "8 key/value heads serve 32 query heads" in found["KV per token, rule of thumb"].source
+    assert "8 KV heads serve 32 query heads" in found["KV per token, rule of thumb"].source
     assert found["KV per token and GPU"].values == "32 x 8 x (128 + 128) x 2"
     assert found["KV per token and GPU"].result == worked_out("32 x 8 x (128 + 128) x 2") == 131_072
     assert found["blocks per sequence"].result == 8192 // 16
@@ -92,3 +92,18 @@ def test_a_plan_shows_its_equations() -> None:
     assert answer.plan is not None
     found = by_name(answer.plan.equations)
     assert worked_out(found["KV cache pool"].values) == answer.plan.memory.kv_cache_bytes
+
+
+def test_a_latent_cache_is_told_from_the_rule_of_thumb() -> None:
+    request = EstimateRequest(model="deepseek-ai/DeepSeek-V2-Lite", gpu="h100", max_model_len=8192, equations=True)
+    thumb = by_name(estimate(request).equations)["KV per token, rule of thumb"]
+    assert thumb.result == 2 * 27 * 2048 * 2
+    assert "latent attention caches one compressed vector per token" in thumb.source
+
+
+def test_the_speeds_hang_together() -> None:
+    found = by_name(llama().equations)
+    performance = llama().performance
+    assert performance is not None
+    assert worked_out(found["end-to-end time"].values) == pytest.approx(performance.e2e_ms, rel=1e-3)
+    assert worked_out(found["throughput"].values) == pytest.approx(performance.output_tokens_per_s, rel=1e-3)

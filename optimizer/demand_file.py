@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from vllm_opt.optimizer.demand_request import FleetRequest, InvalidDemand
 from vllm_opt.profiles.errors import InvalidRequest, did_you_mean
+from vllm_opt.profiles.user_files import read_user_text
 
-MOST_BYTES = 4 << 20
 MOST_NODES = 50_000
 Lines = dict[tuple[str | int, ...], int]
 
@@ -20,18 +20,7 @@ def read_demand(path: str | Path) -> FleetRequest:
     Raises:
         InvalidRequest: one sentence with file, line and what is wrong.
     """
-    shown = str(path)
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidRequest(f"cannot read '{shown}': {error.strerror or error}") from None
-    if len(raw) > MOST_BYTES:
-        raise InvalidRequest(f"'{shown}' has {len(raw)} bytes; a demand file has at most {MOST_BYTES}")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"'{shown}' is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    return parse_demand(text, shown)
+    return parse_demand(read_user_text(path), str(path))
 
 
 def parse_demand(text: str, shown: str = "demand") -> FleetRequest:

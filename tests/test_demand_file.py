@@ -69,8 +69,10 @@ def test_a_missing_file_and_bytes_that_are_no_text_are_named(tmp_path: Path) -> 
     with pytest.raises(InvalidRequest, match=r"cannot read '.*none\.yaml': No such file"):
         read_demand(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(InvalidRequest, match="is not UTF-8 text"):
+    with pytest.raises(InvalidRequest, match="not UTF-8 text"):
         read_demand(tmp_path / "bad.yaml")
+    with pytest.raises(InvalidRequest, match="'zero' is not a file"):
+        read_demand("/dev/zero")
 
 
 def test_the_shipped_schema_is_the_one_of_the_request() -> None:

@@ -39,7 +39,9 @@ class Batching:
                     rule=self.name,
                     message=(
                         f"max_num_batched_tokens ({flags.max_num_batched_tokens}) is smaller than max_model_len "
-                        f"({flags.max_model_len}) while chunked prefill is off; raise it or enable chunked prefill"
+                        f"({flags.max_model_len}). This effectively limits the maximum sequence length to "
+                        "max_num_batched_tokens and makes vLLM reject longer sequences. Please increase "
+                        "max_num_batched_tokens or decrease max_model_len."
                     ),
                     needed=flags.max_model_len,
                     available=flags.max_num_batched_tokens,

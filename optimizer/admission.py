@@ -10,7 +10,7 @@ from vllm_opt.optimizer.width_memory import WidthMemory
 
 @dataclass(frozen=True)
 class Admission:
-    """What the KV pool holds at T = `tokens`. `context` is what a sequence holds, `startup` the fewest blocks to start."""
+    """What the KV pool holds at T = `tokens`: sequences of `context` tokens, beside the `startup` blocks at least."""
 
     facts: LayoutFacts
     tokens: int

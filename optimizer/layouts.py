@@ -116,8 +116,11 @@ def shapes(setting: SolveSetting, gpus_per_node: int, most: int) -> tuple[Shape,
 
 
 def smaller_block_sizes(setting: SolveSetting, resolved: int) -> tuple[int, ...]:
-    """Block sizes below the resolved one that the release may accept."""
-    choices = setting.engine.block_size_choices or BLOCK_SIZES
+    """Block sizes below the resolved one that the release may accept.
+
+    Releases with a fixed list also name 1 and 8, which their attention kernels refuse: blocks are multiples of 16.
+    """
+    choices = set(setting.engine.block_size_choices or BLOCK_SIZES) & set(BLOCK_SIZES)
     return tuple(size for size in sorted(choices, reverse=True) if size < resolved)
 
 

@@ -33,6 +33,7 @@ from vllm_opt.optimizer.operating_points import CAPTURED, token_grid
 from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve
 from vllm_opt.profiles.catalog import Catalog
+from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.latency_constants import default_latency_constants
 from vllm_opt.profiles.model import Experts, ModelProfile, StateSpace
 
@@ -79,6 +80,7 @@ class Oracle:
         self.setting: SolveSetting = resolve_solve(request, catalog)
         self.every_size = every_size
         self.asked = 0
+        self.known: dict[tuple[Layout, int, int], dict[int, Speeds]] = {}
         self.alone = self.setting.targets.model_copy(update={"concurrency": 1})
 
     def best(self) -> Point | None:
@@ -90,20 +92,21 @@ class Oracle:
         for sku, weights in product(self.setting.gpus, self.setting.formats):
             for layout in self.layouts(sku, weights):
                 arguments = self.setting.model, weights.quantization, layout, self.setting.engine, sku.gpu
-                terms = memory_terms(*arguments)
-                if layout.block_size is not None and not self.frugal(layout, terms, sku):
+                if layout.block_size is not None and not self.frugal(layout, sku):
                     continue
+                terms = memory_terms(*arguments)
                 yield from self.points_of(sku, weights, layout, terms)
 
-    def frugal(self, layout: Layout, terms: MemoryTerms, sku: PricedGpu) -> bool:
+    def frugal(self, layout: Layout, sku: PricedGpu) -> bool:
         """Whether a request takes fewer bytes in such blocks than in the default ones, at any width of a step."""
         targets, setting = self.setting.targets, self.setting
+        asked = plan_kv_cache(setting.model, layout, setting.engine, sku.gpu)
         default = plan_kv_cache(setting.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
         return any(
-            terms.kv.blocks_per_request(context, tokens) * small < default.blocks_per_request(context, tokens) * usual
+            asked.blocks_per_request(context, tokens) * small < default.blocks_per_request(context, tokens) * usual
             for context in (targets.target_context, targets.mean_context)
             for tokens in TOKEN_STEPS
-            for small, usual in zip(terms.kv.block_bytes, default.block_bytes, strict=True)
+            for small, usual in zip(asked.block_bytes, default.block_bytes, strict=True)
         )
 
     def layouts(self, sku: PricedGpu, weights: WeightFormat) -> Iterator[Layout]:
@@ -150,14 +153,10 @@ class Oracle:
         """Every feasible point of one layout."""
         setting = self.setting
         targets, request = setting.targets, setting.request
-        default = default_max_num_batched_tokens(
-            setting.engine, sku.gpu, chunked_prefill=layout.enable_chunked_prefill,
-            max_model_len=targets.target_context, max_num_seqs=None,
-        )  # fmt: skip
         largest = targets.gpus or targets.max_gpus
         for gib, tokens in product(
             host_tier_sizes(setting, sku.gpu, layout.gpus_per_server),
-            token_grid(setting, default, chunked_prefill=layout.enable_chunked_prefill),
+            self.widths(sku.gpu, chunked_prefill=layout.enable_chunked_prefill),
         ):
             fits: dict[int, list[float]] = {}
             for replicas in range(1, largest // layout.gpus_per_server + 1):
@@ -201,10 +200,12 @@ class Oracle:
         fits: dict[int, list[float]], parked: int,
     ) -> Iterator[Point]:  # fmt: skip
         """Points of one (layout, T, R) that the traffic's rules let pass."""
-        speeds = self.speeds(base, tokens, feasible, parked)
+        largest = max(self.setting.request.max_num_seqs or LARGEST_BATCH, self.setting.targets.concurrency)
+        speeds = self.speeds(base, tokens, largest, parked)
         passing: list[tuple[int, int, PerformanceBound, Deployment]] = []
         latency_holds: list[int] = []
-        for at, size in enumerate(feasible):
+        for size in feasible:
+            at = size - 1
             ttft, tpot, throughput = speeds.factors
             bound = PerformanceBound(
                 ttft_ms=float(speeds.ttft_ms[at]) * ttft,
@@ -256,29 +257,61 @@ class Oracle:
             microusd=cost,
         )  # fmt: skip
 
-    def speeds(self, base: Deployment, tokens: int, sizes: list[int], parked: int) -> Speeds:
-        """Closed-loop predictions of one engine at full admitted load."""
-        setting, layout = self.setting, base.layout
+    def speeds(self, base: Deployment, tokens: int, largest: int, parked: int) -> Speeds:
+        """Closed-loop predictions of one engine at full admitted load, for 1 to `largest` sequences.
+
+        They depend neither on the block size nor, unless users wait for parked sequences, on the replicas.
+        """
+        setting = self.setting
+        share = -(-setting.targets.concurrency // base.engines) if parked else 1
+        layout = base.layout.model_copy(update={"block_size": None})
+        key = layout, share, largest
+        if key not in self.known:
+            self.known[key] = self.predicted(base, layout, share, largest)
+        return self.known[key][tokens]
+
+    def predicted(self, base: Deployment, layout: Layout, share: int, largest: int) -> dict[int, Speeds]:
+        """The same at every width of a step, in one call."""
+        setting = self.setting
         coefficients = latency_coefficients(
             setting.model, base.quantization, layout, base.gpu, default_latency_constants(),
             calibrated=setting.request.calibration,
         )  # fmt: skip
-        share = -(-setting.targets.concurrency // base.engines) if parked else 1
+        widths = self.widths(base.gpu, chunked_prefill=layout.enable_chunked_prefill)
+        sizes = np.arange(1.0, largest + 1.0)
         load = closed_loop(
             coefficients,
-            users=np.array([max(size, share) for size in sizes], dtype=float),
-            max_num_seqs=np.array(sizes, dtype=float),
-            max_num_batched_tokens=float(tokens),
+            users=np.maximum(sizes, share),
+            max_num_seqs=sizes,
+            max_num_batched_tokens=np.array(widths, dtype=float)[:, None],
             input_tokens=float(setting.lengths[0]),
             output_tokens=float(setting.lengths[1]),
             chunked_prefill=layout.enable_chunked_prefill,
             prefix_hit_share=setting.request.prefix_hit_share if layout.enable_prefix_caching else 0.0,
         )
-        factors = tuple(
-            float(quantile_factor(coefficients, metric, setting.request.confidence))  # type: ignore[arg-type]
+        ttft, tpot, throughput = (
+            float(quantile_factor(coefficients, metric, setting.request.confidence))
             for metric in ("ttft", "tpot", "throughput")
         )
-        return Speeds(load.ttft_ms, load.tpot_ms, load.e2e_ms, load.output_tokens_per_s, factors)  # type: ignore[arg-type]
+        return {
+            width: Speeds(
+                load.ttft_ms[at],
+                load.tpot_ms[at],
+                load.e2e_ms[at],
+                load.output_tokens_per_s[at],
+                (ttft, tpot, throughput),
+            )  # fmt: skip
+            for at, width in enumerate(widths)
+        }
+
+    def widths(self, gpu: GpuProfile, *, chunked_prefill: bool) -> tuple[int, ...]:
+        """The values of max_num_batched_tokens."""
+        setting = self.setting
+        default = default_max_num_batched_tokens(
+            setting.engine, gpu, chunked_prefill=chunked_prefill, max_model_len=setting.targets.target_context,
+            max_num_seqs=None,
+        )  # fmt: skip
+        return token_grid(setting, default, chunked_prefill=chunked_prefill)
 
     def parked(self, terms: MemoryTerms, gib: float) -> int:
         """Sequences of the mean context that the CPU tier of one engine holds."""

@@ -113,7 +113,9 @@ def gpu_rows(draw: st.DrawFn, index: int) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": f"synthetic-{index}",
         "base": draw(st.sampled_from(("h100-sxm", "a100-sxm4-40gb", "l4", "a10", "t4", "l40s", "b200", "mi300x"))),
-        "memory_bytes": draw(st.one_of(st.integers(3 << 29, 12 << 30), st.integers(6 << 30, 24 << 30), st.just(40 << 30))),
+        "memory_bytes": draw(
+            st.one_of(st.integers(3 << 29, 12 << 30), st.integers(6 << 30, 24 << 30), st.just(40 << 30))
+        ),
         "gpus_per_node": draw(st.sampled_from((1, 2, 4, 8))),
     }
     if draw(st.booleans()):

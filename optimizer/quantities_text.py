@@ -75,6 +75,8 @@ def quantity(value: float, unit: str) -> str:
         return milliseconds(value)
     if unit.lower().startswith("usd"):
         return f"{dollars(value)}{unit[3:]}"
+    if value == 1 and unit.endswith("s") and "/" not in unit:
+        unit = unit.removesuffix("s")
     shown = count(value) if float(value).is_integer() else f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{shown} {unit}".rstrip()
 

@@ -8,6 +8,7 @@ import pytest
 
 from vllm_opt.optimizer import EstimateRequest, SolveRequest, estimate, solve
 from vllm_opt.optimizer.cli import main
+from vllm_opt.optimizer.quantities_text import quantity
 from vllm_opt.profiles.catalog import Catalog
 
 Capture = pytest.CaptureFixture[str]
@@ -268,3 +269,14 @@ def test_without_a_price_cost_counts_gpus_and_says_so(capsys: Capture) -> None:
     assert answer["plan"]["cost"] is None
     assert (answer["objectives"][0]["value"], answer["objectives"][0]["unit"]) == (1.0, "GPUs")
     assert any("cost counts GPUs" in note for note in answer["notes"])
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [(1, "GPUs", "1 GPU"), (2, "GPUs", "2 GPUs"), (1.0, "sequences", "1 sequence"), (1, "tokens/s", "1 tokens/s")],
+)
+def test_one_of_a_thing_is_not_plural(value: float, unit: str, words: str) -> None:
+    assert quantity(value, unit) == words

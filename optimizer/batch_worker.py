@@ -6,10 +6,14 @@ As a program it answers one line of cells with one line of records until its sta
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_opt.profiles.catalog import Catalog
 from vllm_opt.profiles.model import ModelProfile
+
+if TYPE_CHECKING:
+    from vllm_opt.optimizer.request import SolveRequest
+    from vllm_opt.optimizer.shared_layouts import SharedLayouts
 
 MODELS_KEPT = 8
 """Profiles kept at once; the cells of one model follow each other."""
@@ -29,9 +33,14 @@ class WorkerCatalog(Catalog):
 
 
 class BatchWorker:
-    """Answers cells; one catalogue per pair of user files lives as long as the worker."""
+    """Answers cells; one catalogue per pair of user files lives as long as the worker.
+
+    Layouts and their coefficients are kept as long as one cell after the other asks for the same model, SKUs and
+    release.
+    """
 
     def __init__(self) -> None:
+        self._kept: tuple[object, SharedLayouts | None] = None, None
         self._catalogs: dict[tuple[str | None, str | None], Catalog] = {}
 
     def answer(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -56,7 +65,7 @@ class BatchWorker:
         files = (request.gpu_file, request.prices)
         if files not in self._catalogs:
             self._catalogs[files] = WorkerCatalog(gpu_file=request.gpu_file, prices_file=request.prices)
-        answer = solve(request, self._catalogs[files])
+        answer = solve(request, self._catalogs[files], shared=self._shared(request))
         record: dict[str, Any] = {"status": answer.status, "notes": list(answer.notes)}
         if answer.plan is not None:
             record["plan"] = answer.plan.model_dump(mode="json")
@@ -65,6 +74,18 @@ class BatchWorker:
         else:
             record["reason"] = f"no plan was found within {request.time_limit:g} seconds"
         return record
+
+    def _shared(self, request: "SolveRequest") -> "SharedLayouts":
+        from vllm_opt.optimizer.shared_layouts import SharedLayouts
+
+        about = (
+            request.model, request.gpu, request.vllm_version, request.engine, request.calibration, request.gpu_file
+        )  # fmt: skip
+        known, shared = self._kept
+        if shared is None or known != about:
+            shared = SharedLayouts()
+            self._kept = about, shared
+        return shared
 
 
 def main() -> None:

@@ -20,13 +20,13 @@ from vllm_opt.constraints.step_time import LatencyCoefficients
 from vllm_opt.constraints.violation import LayoutRefused, Violation
 from vllm_opt.constraints.weights import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.layouts import Shape, layout_of, smaller_block_sizes
+from vllm_opt.optimizer.shared_layouts import KnownGraphs, SharedLayouts
 from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting, WeightFormat
 from vllm_opt.profiles.gpu import GpuProfile
 from vllm_opt.profiles.latency_constants import LatencyConstants, default_latency_constants
 
 TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 """The usual values of max_num_batched_tokens."""
-KnownGraphs = dict[tuple[int, int, float | None], int]
 UTILIZATION_STEP = 0.005
 LOWEST_UTILIZATION = 0.5
 
@@ -96,21 +96,17 @@ def _less_somewhere(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 class LayoutPhysics:
-    """Computes `LayoutFacts`; remembers shared parts for one search."""
+    """Computes `LayoutFacts`; remembers parts for one search, or for all that are handed the same `shared`."""
 
-    def __init__(self, setting: SolveSetting) -> None:
+    def __init__(self, setting: SolveSetting, shared: SharedLayouts | None = None) -> None:
+        shared = shared or SharedLayouts()
         self.setting = setting
         self.utilizations = utilization_steps(setting.request.max_gpu_memory_utilization)
         self._constants = default_latency_constants()
-        self._tables: dict[str, WeightTable] = {}
-        self._weights: dict[tuple[object, ...], tuple[int, ...]] = {}
-        self._plans: dict[tuple[object, ...], KvPlan | Violation] = {}
+        self._tables, self._weights, self._plans = shared.tables, shared.weights, shared.plans
+        self._choices, self._divisions, self._layers = shared.choices, shared.divisions, shared.layers
+        self._captures, self._coefficients = shared.captures, shared.coefficients
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
-        self._choices: dict[tuple[object, ...], tuple[Violation, ...]] = {}
-        self._divisions: dict[tuple[object, ...], tuple[Violation, ...]] = {}
-        self._layers: dict[tuple[object, ...], tuple[tuple[int, ...], ActivationPeak]] = {}
-        self._captures: dict[tuple[object, ...], tuple[GraphMemory, KnownGraphs]] = {}
-        self._coefficients: dict[tuple[object, ...], LatencyCoefficients] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:

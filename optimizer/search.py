@@ -9,7 +9,7 @@ was found. Nothing that could win is ever skipped.
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from vllm_opt.constraints.rules import RULE_NAMES
@@ -24,6 +24,7 @@ from vllm_opt.optimizer.scores import Scores
 from vllm_opt.optimizer.server_bounds import objective_bounds
 from vllm_opt.optimizer.server_queue import Server, ServerQueue
 from vllm_opt.optimizer.server_units import Pieces, fewest_replicas, pieces_of_server
+from vllm_opt.optimizer.shared_layouts import SharedLayouts
 from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting
 
 ALL_RULES = frozenset(RULE_NAMES)
@@ -51,12 +52,17 @@ class Search:
     """
 
     def __init__(
-        self, setting: SolveSetting, active: frozenset[str] = ALL_RULES, *, skus: frozenset[str] | None = None
+        self,
+        setting: SolveSetting,
+        active: frozenset[str] = ALL_RULES,
+        *,
+        skus: frozenset[str] | None = None,
+        shared: SharedLayouts | None = None,
     ) -> None:
         self.setting = setting
         self.active = active
         self.skus = skus
-        self.physics = LayoutPhysics(setting)
+        self.physics = LayoutPhysics(setting, shared)
         self.result = SearchResult()
         self.scores = Scores(setting)
         self.standings = {sku.gpu.id: Standing((setting.request.top or 0) + 1) for sku in setting.gpus}
@@ -98,6 +104,24 @@ class Search:
         if self.first in ("efficiency", "latency") and not first_found:
             self._with_fewer_replicas()
         return self.result
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the request's time limit has passed."""
+        return time.monotonic() > self.deadline
+
+    def batches_with_most_replicas(self, size: int) -> Iterator[list[Server]]:
+        """Every server of every SKU that the request admits, each with the most replicas allowed, without CPU tier."""
+        if self.setting.targets.target_context > self.setting.model.max_model_len:
+            return
+        for sku in self.setting.gpus:
+            servers = [server.with_most() for server in self._queue(sku).waiting if not server.host_tier_gib]
+            for start in range(0, len(servers), size):
+                yield servers[start : start + size]
+
+    def evaluate_servers(self, servers: list[Server]) -> list[Candidate]:
+        """The operating points of some servers that satisfy every active rule."""
+        return self._solve(servers)
 
     def _is_open(self, sku: str, queue: ServerQueue) -> bool:
         """Whether the next class of a SKU may hold something that is still wanted."""

@@ -1,6 +1,9 @@
 """`solve`: bounds first, then one CP-SAT model over what is left, each objective proven in turn."""
 
+from __future__ import annotations
+
 import time
+from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
 from vllm_opt.optimizer.feasibility import latency_rules
@@ -16,12 +19,18 @@ from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.optimizer.scores import Scores
 from vllm_opt.optimizer.search import Search, SearchResult
 from vllm_opt.optimizer.selection import best_choice, contenders
+from vllm_opt.optimizer.shared_layouts import SharedLayouts
 from vllm_opt.optimizer.solve_setting import SolveSetting, resolve_solve
 from vllm_opt.profiles.catalog import Catalog
 
+if TYPE_CHECKING:
+    from vllm_opt.optimizer.pareto import Front
 
-def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
+
+def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: SharedLayouts | None = None) -> Answer:
     """Return the best deployment with its proof, or why there is none.
+
+    `shared` keeps parts of layouts for further requests about the same model and release.
 
     Raises:
         InvalidRequest: a value that cannot be understood.
@@ -34,7 +43,7 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
     skus = None if atlas is None else feasible_skus(atlas, Question(setting))
     if atlas is not None and not skus:
         return _without_plan(setting, SearchResult(layouts_considered=atlas.layouts), started, atlas)
-    search = Search(setting, skus=skus)
+    search = Search(setting, skus=skus, shared=shared)
     result = search.run()
     if not result.candidates:
         return _without_plan(setting, result, started, atlas)
@@ -54,7 +63,8 @@ def solve(request: SolveRequest, catalog: Catalog | None = None) -> Answer:
         status="optimal" if result.complete and proven.optimal else "feasible",
         objectives=_objectives(setting, result, proven),
         plan=plan,
-        alternatives=_alternatives(setting, result, scores, choice),
+        alternatives=() if request.pareto else _alternatives(setting, result, scores, choice),
+        front=_front(setting) if request.pareto else None,
         layouts_solved=len(modes),
     )
 
@@ -111,6 +121,23 @@ def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, m
     return tuple(make_plan(setting, item.choice) for item in scored[:top])
 
 
+def _front(setting: SolveSetting) -> Front:
+    from vllm_opt.optimizer.pareto import pareto_front
+
+    return pareto_front(setting)
+
+
+def _front_notes(front: Front | None) -> tuple[str, ...]:
+    """What the reader of a front must know: how many points it has, and whether all were visited."""
+    if front is None:
+        return ()
+    shown = len(front.choices)
+    notes = [f"the front has {front.total} points" + (f", {shown} of them are shown" if shown < front.total else "")]
+    if not front.complete:
+        notes.append("the time limit came before every server was visited: raise --time-limit for the whole front")
+    return tuple(notes)
+
+
 def _atlas(setting: SolveSetting) -> Atlas | None:
     """What explanations look at, built beforehand where it recognises hopeless latency limits by bounds alone.
 
@@ -145,6 +172,7 @@ def _answer(
     alternatives: tuple[Plan, ...] = (),
     explanation: Explanation | None = None,
     layouts_solved: int = 0,
+    front: Front | None = None,
 ) -> Answer:
     request = setting.request
     resolved = request.model_dump(mode="json", exclude_none=True)
@@ -164,8 +192,9 @@ def _answer(
         objectives=objectives,
         plan=plan,
         alternatives=alternatives,
+        pareto=tuple(make_plan(setting, choice) for choice in front.choices) if front else (),
         explanation=explanation,
-        notes=setting.notes,
+        notes=(*setting.notes, *_front_notes(front)),
         solver=SolverReport(
             wall_ms=(time.monotonic() - started) * 1000,
             layouts_considered=result.layouts_considered,

@@ -6,8 +6,8 @@
 
 with T = max_num_batched_tokens, S = max_num_seqs, and `kept` the workspaces that outlive their layer (experts, MLA,
 encoder outputs). Only the last pipeline stage samples. Source of the terms: vLLM 0.19
-`v1/worker/gpu_model_runner.py:profile_run, _dummy_sampler_run`, `v1/worker/workspace.py`; c, base, token and factor are fitted
-(`profiles/data/startup_memory.json`).
+`v1/worker/gpu_model_runner.py:profile_run, _dummy_sampler_run`, `v1/worker/workspace.py`; c, base, token and factor are
+fitted (`profiles/data/startup_memory.json`).
 """
 
 import math

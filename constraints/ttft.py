@@ -18,7 +18,9 @@ class TimeToFirstToken:
         return (
             Violation(
                 rule=self.name,
-                message=f"TTFT is {performance.ttft_ms:.1f} ms at the confidence asked, above the limit of {limit:g} ms",
+                message=(
+                    f"TTFT is {performance.ttft_ms:.1f} ms at the confidence asked, above the limit of {limit:g} ms"
+                ),
                 needed=performance.ttft_ms,
                 available=limit,
                 unit="ms",

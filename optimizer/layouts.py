@@ -3,7 +3,8 @@
 A shape that cannot help is not enumerated, with the reason stated here: data parallelism inside the engine differs
 from separate servers only for experts; expert parallelism needs experts and more than one rank; context parallelism
 of the decode needs latent attention or more ranks than KV heads; prefix caching off frees memory only for recurrent
-layers; prompts are never cut in V1 when they fit a step, so there chunked prefill off only forbids. Whether CUDA graphs are captured is decided per shape, because eager mode trades speed for memory.
+layers; in V1 chunked prefill off only forbids what on allows, so only V0 has the choice. Whether CUDA graphs are
+captured is decided per shape, because eager mode trades speed for memory.
 """
 
 from collections.abc import Iterator

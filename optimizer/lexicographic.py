@@ -17,7 +17,6 @@ from vllm_opt.optimizer.model import (
 )
 from vllm_opt.optimizer.solve_setting import SolveSetting
 
-
 LEAST_SECONDS = 0.05
 """What each objective gets at least, so that a spent time limit does not hide a proof that is at hand."""
 

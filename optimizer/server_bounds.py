@@ -69,7 +69,7 @@ def _column(
     if reach is None:
         raise ValueError(f"{name} needs speeds")
     if name == "latency":
-        return np.floor(reach.e2e_s * 1e6 * (1 - ROUNDING)).astype(np.int64).tolist()
+        return [int(floor) for floor in np.floor(reach.e2e_s * 1e6 * (1 - ROUNDING))]
     per_engine = np.ceil(reach.tokens_per_s * 1000 * (1 + ROUNDING)).astype(np.int64).tolist()
     millitokens = [most * server.engines for most, server in zip(per_engine, servers, strict=True)]
     if name == "throughput":

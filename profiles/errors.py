@@ -8,11 +8,11 @@ class VllmOptError(Exception):
     """Base of every error that is the caller's to fix; the command line prints it and exits with code 2."""
 
 
-class InvalidRequest(VllmOptError):
+class InvalidRequest(VllmOptError):  # noqa: N818 - the name is part of the public interface
     """A request, a file or a value that cannot be understood."""
 
 
-class UnknownProfile(VllmOptError):
+class UnknownProfile(VllmOptError):  # noqa: N818 - the name is part of the public interface
     """A model, GPU, quantisation or vLLM release that the catalogue does not hold."""
 
 

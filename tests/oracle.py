@@ -300,7 +300,7 @@ class Oracle:
                 load.e2e_ms[at],
                 load.output_tokens_per_s[at],
                 (ttft, tpot, throughput),
-            )  # fmt: skip
+            )
             for at, width in enumerate(widths)
         }
 

@@ -118,7 +118,7 @@ def test_amounts() -> None:
     with pytest.raises(InvalidRequest, match="x must be a number"):
         parse_amount(10**400, "x")
     with pytest.raises(InvalidRequest, match="x must be a number"):
-        parse_amount(True, "x")  # noqa: FBT003
+        parse_amount(True, "x")
     with pytest.raises(InvalidRequest, match=r"x must be at most 1e\+15"):
         parse_amount(1e16, "x")
 

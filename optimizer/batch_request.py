@@ -1,5 +1,6 @@
 """BatchRequest: which models, SKUs, workloads, objectives and vLLM releases get a recommended configuration."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -140,16 +141,27 @@ def read_batch_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InvalidRequest(f"{shown_name(file)} must hold keys and values, such as 'models: Qwen/*'")
     fields = tuple(BatchRequest.model_fields)
-    for key, value in content.items():
+    for where, given in _parts(content):
         try:
-            BatchRequest(**{str(key): value, **({"backend": "ray"} if key == "address" else {})})
+            BatchRequest(**given)
         except InvalidRequest as error:
-            line = line_of(file, (key,))
+            line = line_of(file, where)
             place = f"{shown_name(file)}, line {line}" if line else shown_name(file)
             sentence = str(error).removeprefix("request: ")
-            hint = "" if key in fields else f" (keys are {', '.join(fields)})" if "did you mean" not in sentence else ""
-            raise InvalidRequest(f"{place}: {sentence}{hint}") from None
+            if where[0] not in fields and "did you mean" not in sentence:
+                sentence += f"; keys are {', '.join(fields)}"
+            raise InvalidRequest(f"{place}: {sentence}") from None
     return {str(key): value for key, value in content.items()}
+
+
+def _parts(content: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    """Every key with its value alone, list entries of `workload` one by one, and where each stands."""
+    for key, value in content.items():
+        if key == "workload" and isinstance(value, list):
+            for position, item in enumerate(value):
+                yield (key, position), {key: [item]}
+        else:
+            yield (key,), {str(key): value, **({"backend": "ray"} if key == "address" else {})}
 
 
 def read_models_file(path: str | Path) -> tuple[str, ...]:

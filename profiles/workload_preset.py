@@ -1,16 +1,37 @@
 """WorkloadPreset: a named kind of traffic with the targets that people have for it."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from vllm_opt.profiles.data_files import parse_rows, read_data_file
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean
 from vllm_opt.profiles.noun import Noun
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.quantities import parse_count
 
 LARGEST_COUNT = 2**31 - 1
 Objective = Literal["cost", "throughput", "concurrency", "gpus", "latency", "efficiency"]
+
+
+def _count(value: object) -> object:
+    """Read a whole number, also as '8k' (8,000) or '8K' (8,192); true is not one."""
+    if not isinstance(value, str | bool):
+        return value
+    try:
+        return parse_count(value, "it")
+    except InvalidRequest as fault:
+        raise ValueError(str(fault).removeprefix("it ")) from None
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_count), Field(gt=0, le=LARGEST_COUNT)]
+Limit = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1e15)]
 
 
 class WorkloadPreset(Noun):
@@ -18,17 +39,17 @@ class WorkloadPreset(Noun):
 
     id: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     description: str = ""
-    input_tokens: int = Field(gt=0, le=LARGEST_COUNT, description="prompt tokens of the typical request")
-    output_tokens: int = Field(gt=0, le=LARGEST_COUNT, description="generated tokens of the typical request")
-    target_context: int = Field(gt=1, le=LARGEST_COUNT, description="tokens (prompt + output) a sequence may reach")
-    mean_context: int | None = Field(
-        None, gt=0, le=LARGEST_COUNT, description="tokens a running sequence holds on average; None: target_context"
+    input_tokens: Count = Field(description="prompt tokens of the typical request")
+    output_tokens: Count = Field(description="generated tokens of the typical request")
+    target_context: Count = Field(description="tokens (prompt + output) a sequence may reach")
+    mean_context: Count | None = Field(
+        None, description="tokens a running sequence holds on average; None: target_context"
     )
-    concurrency: int = Field(gt=0, le=LARGEST_COUNT, description="sequences held at once, in all replicas together")
+    concurrency: Count = Field(description="sequences held at once, in all replicas together")
     prefix_hit_share: float = Field(0.0, ge=0, lt=1, description="share of prompt tokens found in the prefix cache")
-    max_ttft_ms: float | None = Field(None, gt=0, le=1e15)
-    max_tpot_ms: float | None = Field(None, gt=0, le=1e15)
-    min_output_tokens_per_s: float | None = Field(None, gt=0, le=1e15)
+    max_ttft_ms: Limit | None = None
+    max_tpot_ms: Limit | None = None
+    min_output_tokens_per_s: Limit | None = None
     objective: tuple[Objective, ...] = Field(("cost", "throughput"), min_length=1, description="lexicographic")
     sources: dict[str, str] = Field(default_factory=dict, description="field -> address, or 'choice: reason'")
 

@@ -19,7 +19,7 @@ def test_a_spec_holds_the_options_as_keys(tmp_path: Path) -> None:
     file = spec(
         tmp_path,
         "models: [Qwen/*, openai/gpt-oss-20b]\ngpu: l40s\nobjective: [cost, latency+gpus]\nmax_gpus: 4\n"
-        "workload:\n  - chat\n  - {id: mail, input_tokens: 900, output_tokens: 100, target_context: 2048, "
+        "workload:\n  - chat\n  - {id: mail, input_tokens: 900, output_tokens: 100, target_context: 2K, "
         "concurrency: 7}\nprice: {l40s: 0.5}\n",
     )
     request = BatchRequest(**read_batch_file(file))
@@ -29,7 +29,14 @@ def test_a_spec_holds_the_options_as_keys(tmp_path: Path) -> None:
     assert request.price == (("l40s", 0.5),)
     mail = request.workload[1]
     assert isinstance(mail, WorkloadPreset)
-    assert (mail.concurrency, mail.objective) == (7, ("cost", "throughput"))
+    assert (mail.target_context, mail.concurrency, mail.objective) == (2048, 7, ("cost", "throughput"))
+
+
+def test_the_example_is_understood() -> None:
+    example = Path(__file__).resolve().parents[1] / "examples" / "batch.yaml"
+    request = BatchRequest(**read_batch_file(example))
+    assert request.objective == ("cost+throughput", "latency")
+    assert len(request.workload) == 3
 
 
 def test_an_empty_spec_asks_for_everything(tmp_path: Path) -> None:
@@ -57,7 +64,9 @@ def test_an_empty_spec_asks_for_everything(tmp_path: Path) -> None:
         ("a: " + "[" * 40 + "]" * 40 + "\n", "nested deeper than 32 levels"),
         ("workload: {id: x, input_tokens: 9, output_tokens: 9, target_context: 10, concurrency: 1}\n", "line 1: "),
         ("workload: {id: ../x, input_tokens: 1, output_tokens: 1, target_context: 10, concurrency: 1}\n", "line 1: "),
-        ("workload:\n  - {id: x, tokens: 9}\n", "line 1: "),
+        ("workload:\n  - chat\n  - {id: x, tokens: 9}\n", "line 3: workload: "),
+        ("workload: {id: x, input_tokens: true, output_tokens: 1, target_context: 9, concurrency: 1}\n", "line 1: "),
+        ("workload: []\nmodels: []\nobjective: 3\n", "line 3: objective"),
         ("models: {a: b}\n", "line 1: models"),
         ("1: x\n", "line 1: unknown key '1'"),
     ],

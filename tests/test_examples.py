@@ -15,6 +15,7 @@ PROMISES = {
     "best_deployment.py": ("status: optimal", "vllm serve ", "instead: "),
     "does_it_start.py": ("rtx-4090: does not start", "h100-sxm: starts", "largest context that starts"),
     "latency_limit.py": ("TPOT <= None ms: max-num-seqs ", "TPOT <= 30 ms: "),
+    "recommended_configs.py": ("4 cells: {'optimal': 4}", "l40s.yaml: "),
     "why_not.py": ("status: infeasible", "conflict: "),
 }
 

@@ -63,8 +63,9 @@ def plan_cells(request: BatchRequest, catalog: Catalog) -> tuple[Cell, ...]:
         raise InvalidRequest(f"{count:,} cells are asked, more than {MOST_CELLS:,}; name fewer models or workloads")
     overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
     prices = {gpu.id: catalog.price_of(gpu.id, request.provider, overrides) for gpu in gpus}
-    planner = _Planner(request, presets, objectives, engines, gpus, prices)
-    folders = _folders(names)
+    skus = safe_names([gpu.id for gpu in gpus])
+    planner = _Planner(request, presets, objectives, engines, gpus, prices, skus)
+    folders = safe_names(names)
     cells = [cell for name in names for cell in planner.cells_of(name, folders[name], catalog)]
     return tuple(sorted(cells, key=lambda cell: cell.path))
 
@@ -130,11 +131,11 @@ def _chosen_engines(request: BatchRequest, catalog: Catalog) -> tuple[EngineProf
     return tuple({engine.version: engine for engine in engines}.values())
 
 
-def _folders(names: Sequence[str]) -> dict[str, str]:
-    """A folder name for each model that every file system takes, different ones for different models."""
+def safe_names(names: Sequence[str]) -> dict[str, str]:
+    """A file name for each model or SKU that every file system takes, different ones for different names."""
     folders: dict[str, str] = {}
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.strip("/").replace("/", "--"))[-120:].strip(".-") or "model"
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.strip("/").replace("/", "--"))[-120:].strip(".-") or "unnamed"
         taken = {folder.lower() for folder in folders.values()}
         folders[name] = f"{plain}-{fingerprint(name)[:8]}" if plain.lower() in taken else plain
     return folders
@@ -150,6 +151,7 @@ class _Planner:
     engines: tuple[EngineProfile, ...]
     gpus: tuple[GpuProfile, ...]
     prices: dict[str, HourlyPrice | None]
+    sku_names: dict[str, str]
 
     def cells_of(self, name: str, folder: str, catalog: Catalog) -> Iterator[Cell]:
         """Every cell of one model; a model without a rule for its architecture gets cells that say so."""
@@ -224,7 +226,7 @@ class _Planner:
     ) -> str:
         """Objective and release are part of the name only where there are several, so that an upgrade keeps paths."""
         several_objectives, several_engines = len(self.objectives) > 1, len(self.engines) > 1
-        parts = [gpu.id]
+        parts = [self.sku_names[gpu.id]]
         parts += ["+".join(objective)] if several_objectives else []
         parts += [f"vllm-{engine.version}"] if several_engines else []
         return f"configs/{folder}/{preset.id}/{'.'.join(parts)}.yaml"

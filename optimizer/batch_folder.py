@@ -4,11 +4,12 @@
 Every file is written beside its place and moved over it: after a kill -9 a file is the old one, the new one or absent.
 """
 
+import contextlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vllm_opt.optimizer.batch_cells import Cell
 from vllm_opt.optimizer.render_vllm_config import HEADER_START
 from vllm_opt.profiles.errors import InvalidRequest
 
+LOCK = ".lock"
 INDEX_SCHEMA = "vllm-opt/batch-index/1"
 RECORD_SCHEMA = "vllm-opt/batch-cell/1"
 NOT_KEPT = ("failed", "unknown")
@@ -29,12 +31,27 @@ class BatchFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def prepare(self) -> None:
-        """Create the folder.
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Create the folder, and keep every other run out of it for the while.
 
         Raises:
-            InvalidRequest: it cannot be written, or holds something else than a batch.
+            InvalidRequest: it cannot be written, holds something else than a batch, or another run writes it.
         """
+        self._create()
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this platform
+            yield
+            return
+        with (self.path / "cells" / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InvalidRequest(f"another batch is writing '{self.path}'; wait for it, or use --output") from None
+            yield
+
+    def _create(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             names = {entry.name for entry in self.path.iterdir()}
@@ -103,7 +120,7 @@ class BatchFolder:
         """After a complete run: delete records of other runs, part files, and configurations that no longer exist."""
         keys, current = {f"{cell.key}.json" for cell in cells}, set(files)
         for entry in (self.path / "cells").iterdir():
-            if entry.is_file() and entry.name not in keys:
+            if entry.is_file() and entry.name != LOCK and entry.name not in keys:
                 entry.unlink(missing_ok=True)
         for part in (self.path / "configs").rglob(".*.part"):
             part.unlink(missing_ok=True)

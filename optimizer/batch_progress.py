@@ -18,15 +18,14 @@ class CellProgress(Protocol):
 class ProgressBar:
     """Draws the bar while it is entered."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int, finished: int = 0) -> None:
+        self._total, self._finished = total, finished
         self._bar: Progress | None = None
-        self._finished = 0
 
     def __enter__(self) -> Self:
         if sys.stderr is not None and sys.stderr.isatty():
             self._bar = _bar()
-            self._task = self._bar.add_task("cells", total=self._total)
+            self._task = self._bar.add_task("cells", total=self._total, completed=self._finished)
             self._bar.start()
         return self
 

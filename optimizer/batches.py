@@ -59,16 +59,16 @@ def batch(request: BatchRequest, catalog: Catalog | None = None) -> BatchReport:
     cells = plan_cells(request, catalog)
     backend = backend_of(request)
     folder = BatchFolder(request.output)
-    folder.prepare()
-    run = _Run(folder, cells, chosen_workloads(request))
-    reused = run.answer_at_once(resume=request.resume)
-    try:
-        with ProgressBar(len(cells)) as progress:
-            run.solve_rest(backend, progress)
-    except KeyboardInterrupt:
-        write_index(folder, list(run.rows.values()), run.workloads, complete=False)
-        raise BatchInterrupted(len(run.rows), len(cells), request.output) from None
-    return run.finish(request.output, reused)
+    with folder.held():
+        run = _Run(folder, cells, chosen_workloads(request))
+        reused = run.answer_at_once(resume=request.resume)
+        try:
+            with ProgressBar(len(cells), finished=len(run.rows)) as progress:
+                run.solve_rest(backend, progress)
+        except KeyboardInterrupt:
+            write_index(folder, list(run.rows.values()), run.workloads, complete=False)
+            raise BatchInterrupted(len(run.rows), len(cells), request.output) from None
+        return run.finish(request.output, reused)
 
 
 def backend_of(request: BatchRequest) -> Backend:
@@ -104,7 +104,6 @@ class _Run:
 
     def solve_rest(self, backend: Backend, progress: CellProgress) -> None:
         """Let the backend answer what is left; every cell is on disk as soon as its task is finished."""
-        progress.advance(len(self.rows))
         left = [cell for cell in self.cells if cell.path not in self.rows]
         with closing(backend.run(tasks_of(left))) as finished:
             for task, records in finished:

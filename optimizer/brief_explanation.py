@@ -25,7 +25,8 @@ def explain_briefly(setting: SolveSetting, result: SearchResult) -> Explanation:
     ordered = [rule for rule in FURTHEST_FIRST if counts[rule]]
     ordered += sorted(rule for rule in counts if rule not in FURTHEST_FIRST)
     if not ordered:
-        return Explanation(conflict=(), relaxations=())
+        message = f"none of the weight formats asked for has a checkpoint of {setting.model.id} that can be loaded"
+        return Explanation(conflict=(Conflict(rule="compatibility", message=message),), relaxations=())
     tally = ", ".join(f"{rule} {counts[rule]:,}" for rule in sorted(counts))
     message = f"{_sentence(setting, ordered[0])} (layouts ruled out: {tally})"
     return Explanation(conflict=(Conflict(rule=ordered[0], message=message),), relaxations=())

@@ -129,6 +129,15 @@ def test_models_of_a_path_get_a_folder_that_every_file_system_takes(copied_model
     assert all(character.isalnum() or character in "._-" for folder in folders for character in folder)
 
 
+def test_a_sku_of_the_user_cannot_leave_the_folder(tmp_path: Path) -> None:
+    gpus = tmp_path / "gpus.yaml"
+    gpus.write_text("gpus:\n  - {id: ../../x, name: ours, base: l40s}\n  - {id: ..-..-x, name: too, base: l40s}\n")
+    found = cells(gpu_file=str(gpus), gpu=["../../x", "..-..-x"], price={"../../x": 1, "..-..-x": 1})
+    names = [cell.path.split("/")[3] for cell in found]
+    assert len({name.lower() for name in names}) == 2
+    assert all(not name.startswith(".") and "/" not in name for name in names)
+
+
 def test_too_many_cells_are_refused() -> None:
     workloads = [
         {"id": f"w{number}", "input_tokens": 1, "output_tokens": 1, "target_context": 10, "concurrency": 1}

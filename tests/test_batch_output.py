@@ -181,4 +181,4 @@ def test_a_new_price_is_a_change_with_its_reason_and_the_rest_is_tidied_up(tmp_p
         "Qwen--Qwen2.5-1.5B-Instruct/chat/l4.yaml",
         "Qwen--Qwen2.5-1.5B-Instruct/chat/l40s.yaml",
     }
-    assert len(list((folder / "cells").iterdir())) == 2
+    assert len(list((folder / "cells").glob("*.json"))) == 2

@@ -1,18 +1,22 @@
 """Runs of `batch`: the same bytes, resumption after kill -9 and Ctrl-C, cells and workers that fail."""
 
+import contextlib
 import json
 import os
+import pty
 import signal
+import subprocess
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pytest
-from batch_runs import MODELS, asked, start, written
+from batch_runs import MODELS, asked, command, start, written
 
 from vllm_opt.optimizer import BatchRequest, batch, batches
 from vllm_opt.optimizer.batch_backend_local import LocalBackend
 from vllm_opt.optimizer.batch_cells import plan_cells
+from vllm_opt.optimizer.batch_folder import BatchFolder
 from vllm_opt.optimizer.batch_tasks import Finished, Task, tasks_of
 from vllm_opt.optimizer.cli import main
 from vllm_opt.profiles.catalog import Catalog
@@ -154,6 +158,13 @@ def test_a_worker_that_dies_is_replaced_and_its_cells_tried_again(tmp_path: Path
         os.kill(victim, 0)
 
 
+def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
+    request = BatchRequest(**asked(tmp_path / "out", models="moonshotai/Kimi-K3"))
+    with BatchFolder(tmp_path / "out").held(), pytest.raises(InvalidRequest, match="another batch is writing"):
+        batch(request)
+    assert batch(request).counts == {"unsupported": 2}
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(InvalidRequest, match="holds files that no batch wrote"):
@@ -203,3 +214,19 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     assert words in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_remaining_time(tmp_path: Path) -> None:
+    reader, terminal = pty.openpty()
+    arguments = command(tmp_path / "out", "--models", MODELS[0], "--gpu", "l4", "--gpu", "l40s", "--workload", "chat")
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    run = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=terminal, check=True, env=environment)
+    os.close(terminal)
+    drawn = b""
+    with contextlib.suppress(OSError):
+        while chunk := os.read(reader, 65536):
+            drawn += chunk
+    os.close(reader)
+    assert b"/2" in drawn
+    assert b"remaining" in drawn
+    assert run.stdout.startswith(b"2 cells in ")

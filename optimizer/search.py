@@ -110,18 +110,16 @@ class Search:
         """Whether the request's time limit has passed."""
         return time.monotonic() > self.deadline
 
-    def batches_with_most_replicas(self, size: int) -> Iterator[list[Server]]:
-        """Every server of every SKU that the request admits, each with the most replicas allowed, without CPU tier."""
+    def servers(self) -> Iterator[tuple[Server, int]]:
+        """Every server that vLLM would start and that limits allow, with its fewest replicas; `most` says the most."""
         if self.setting.targets.target_context > self.setting.model.max_model_len:
             return
         for sku in self.setting.gpus:
-            servers = [server.with_most() for server in self._queue(sku).waiting if not server.host_tier_gib]
-            for start in range(0, len(servers), size):
-                yield servers[start : start + size]
-
-    def evaluate_servers(self, servers: list[Server]) -> list[Candidate]:
-        """The operating points of some servers that satisfy every active rule."""
-        return self._solve(servers)
+            if self.skus is not None and sku.gpu.id not in self.skus:
+                continue
+            for server in self._queue(sku).waiting:
+                least, most, _ = self._replicas(server)
+                yield replace(server, replicas=least, most=most), least
 
     def _is_open(self, sku: str, queue: ServerQueue) -> bool:
         """Whether the next class of a SKU may hold something that is still wanted."""

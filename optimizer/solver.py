@@ -64,7 +64,7 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
         objectives=_objectives(setting, result, proven),
         plan=plan,
         alternatives=() if request.pareto else _alternatives(setting, result, scores, choice),
-        front=_front(setting) if request.pareto else None,
+        front=_front(search) if request.pareto else None,
         layouts_solved=len(modes),
     )
 
@@ -121,18 +121,17 @@ def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, m
     return tuple(make_plan(setting, item.choice) for item in scored[:top])
 
 
-def _front(setting: SolveSetting) -> Front:
+def _front(search: Search) -> Front:
     from vllm_opt.optimizer.pareto import pareto_front
 
-    return pareto_front(setting)
+    return pareto_front(search)
 
 
 def _front_notes(front: Front | None) -> tuple[str, ...]:
     """What the reader of a front must know: how many points it has, and whether all were visited."""
     if front is None:
         return ()
-    shown = len(front.choices)
-    notes = [f"the front has {front.total} points" + (f", {shown} of them are shown" if shown < front.total else "")]
+    notes = list(front.notes) or [f"the front has {front.total} points"]
     if not front.complete:
         notes.append("the time limit came before every server was visited: raise --time-limit for the whole front")
     return tuple(notes)

@@ -105,11 +105,6 @@ class Search:
             self._with_fewer_replicas()
         return self.result
 
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the request's time limit has passed."""
-        return time.monotonic() > self.deadline
-
     def servers(self) -> Iterator[tuple[Server, int]]:
         """Every server that vLLM would start and that limits allow, with its fewest replicas; `most` says the most."""
         if self.setting.targets.target_context > self.setting.model.max_model_len:

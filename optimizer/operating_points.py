@@ -18,9 +18,8 @@ from vllm_opt.constraints.step_time import stack
 from vllm_opt.optimizer.host_tier import HostTier, host_tier
 from vllm_opt.optimizer.layout_physics import TOKEN_STEPS, LayoutFacts
 from vllm_opt.optimizer.layouts import Shape
-from vllm_opt.optimizer.solve_setting import SolveSetting
+from vllm_opt.optimizer.solve_setting import LARGEST_BATCH, SolveSetting
 
-LARGEST_BATCH = 1024
 CAPTURED = (*range(1, 9), *range(16, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
 
 

@@ -66,6 +66,17 @@ class Points:
 def pareto_front(search: Search) -> Front:
     """Return the front of a request; a search that runs out of time gives the front of what it has sized."""
     setting = search.setting
+    candidates, points, complete = exact_front(search)
+    kept, notes = thinned(points.values, MOST_PLANS)
+    shown = points.take(kept)
+    shown = shown.take(np.lexsort(tuple(shown.values.T[::-1])))
+    choices = tuple(_choice(setting, candidates, shown, index) for index in range(len(shown.owner)))
+    return Front(choices, len(points.owner), complete, notes)
+
+
+def exact_front(search: Search) -> tuple[list[Candidate], Points, bool]:
+    """Every point of the front with the candidates that hold them, and whether every server was sized."""
+    setting = search.setting
     servers = list(search.servers())
     candidates: list[Candidate] = []
     parts: list[Points] = []
@@ -78,15 +89,11 @@ def pareto_front(search: Search) -> Front:
             parts.append(_points_of(setting, server, least, group, len(candidates)))
             candidates += group
     if not parts:
-        return Front((), 0, complete, ())
+        nothing = np.empty(0, dtype=np.int64)
+        return [], Points(nothing.reshape(0, 4), nothing, nothing, nothing), complete
     points = _joined(parts)
     points = points.take(_in_order_of_preference(setting, candidates, points))
-    points = points.take(non_dominated(points.values))
-    kept, notes = thinned(points.values, MOST_PLANS)
-    shown = points.take(kept)
-    shown = shown.take(np.lexsort(tuple(shown.values.T[::-1])))
-    choices = tuple(_choice(setting, candidates, shown, index) for index in range(len(shown.owner)))
-    return Front(choices, len(points.owner), complete, notes)
+    return candidates, points.take(non_dominated(points.values)), complete
 
 
 def _sized(search: Search, servers: list[tuple[Server, int]]) -> Iterator[tuple[Server, int, list[Candidate]]]:

@@ -16,7 +16,7 @@ from vllm_opt.optimizer.landscape import Landscape, Part
 from vllm_opt.optimizer.landscape_memory import Integers
 from vllm_opt.optimizer.layout_physics import LayoutPhysics
 from vllm_opt.optimizer.layouts import kv_cache_dtypes
-from vllm_opt.optimizer.operating_points import LARGEST_BATCH, token_grid
+from vllm_opt.optimizer.operating_points import token_grid
 from vllm_opt.optimizer.question import ALL_RULES, LATENCY_RULES, UNLIMITED, LatencyRule, Points, Question
 from vllm_opt.optimizer.solve_setting import SolveSetting
 from vllm_opt.optimizer.speed_table import Numbers, Speed, SpeedTable
@@ -181,8 +181,7 @@ def joined(parts: list[Points]) -> Points:
 
 def most_sequences_tried(question: Question, points: Points) -> Integers:
     """The largest max_num_seqs that is tried, memory aside."""
-    asked = question.setting.request.max_num_seqs or LARGEST_BATCH
-    return np.minimum(points.tokens, np.maximum(asked, points.sequences))
+    return np.minimum(points.tokens, question.setting.largest_batch)
 
 
 def most_admitted(question: Question, points: Points) -> Integers:

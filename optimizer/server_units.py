@@ -8,7 +8,6 @@ from vllm_opt.optimizer.admission import Admission
 from vllm_opt.optimizer.layout_physics import LayoutFacts, LayoutPhysics
 from vllm_opt.optimizer.objective import whole_requests
 from vllm_opt.optimizer.operating_points import (
-    LARGEST_BATCH,
     Unit,
     sequence_grid,
     token_grid,
@@ -36,7 +35,7 @@ class Pool:
 def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pool:
     """An upper bound on what any flags admit in one engine."""
     gpu, targets = server.sku.gpu, setting.targets
-    ceiling = max(setting.request.max_num_seqs or LARGEST_BATCH, targets.concurrency)
+    ceiling = setting.largest_batch
     if "memory_budget" not in active:
         return Pool(ceiling, UNLIMITED)
     plan = physics.plan(gpu, server.weights, server.shape)
@@ -81,7 +80,7 @@ def pieces_of_server(
     eager = Unit(physics.eager_facts(captured), server.shape, replicas, server.host_tier_gib)
     if needs_no_more(eager, captured):
         admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
-        ceilings = {tokens: most_admitted(setting, eager, tokens, active) for tokens in tokens_of(captured)}
+        ceilings = {tokens: min(tokens, setting.largest_batch) for tokens in tokens_of(captured)}
         if all(tokens in admitted and admitted[tokens][-1] == most for tokens, most in ceilings.items()):
             return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
     return with_graphs + pieces_of(setting, eager, active)
@@ -113,12 +112,6 @@ def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) 
     return max(1, -(-setting.targets.concurrency // unit.engines) - unit.host_tier.parked)
 
 
-def most_admitted(setting: SolveSetting, unit: Unit, tokens: int, active: frozenset[str]) -> int:
-    """The largest max_num_seqs that is tried, memory aside."""
-    asked = setting.request.max_num_seqs or LARGEST_BATCH
-    return min(tokens, max(asked, fewest_sequences(setting, unit, active)))
-
-
 def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Pieces:
     """One piece per max_num_batched_tokens that admits at least the sequences needed.
 
@@ -129,7 +122,7 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
     monotone = facts.monotone
     found: Pieces = []
     for tokens in tokens_of(facts):
-        most = most_admitted(setting, unit, tokens, active)
+        most = min(tokens, setting.largest_batch)
         if most < least:
             continue
         if "memory_budget" not in active:

@@ -17,6 +17,7 @@ from vllm_opt.profiles.quantization import Quantization
 from vllm_opt.profiles.workload import Targets
 
 DEFAULT_MAX_GPUS = 16
+LARGEST_BATCH = 1024
 CHECKPOINT_KNOWN, QUANTISED_AT_LOAD, HYPOTHETICAL = 0, 1, 2
 
 
@@ -52,6 +53,14 @@ class SolveSetting:
     targets: Targets
     lengths: tuple[int, int]
     notes: tuple[str, ...]
+
+    @property
+    def largest_batch(self) -> int:
+        """The largest max_num_seqs that is tried: what the request says, but never below the concurrency asked.
+
+        The same for any number of replicas, so that more replicas never rule a batch out.
+        """
+        return max(self.request.max_num_seqs or LARGEST_BATCH, self.targets.concurrency)
 
     @cached_property
     def priced(self) -> bool:

@@ -8,7 +8,7 @@ request means (`resolve_solve`), the physics of one point, and the set of values
   between them is stated;
 - the default block size and those in which a request takes fewer bytes;
 - `max_num_batched_tokens` from `token_grid`, `gpu_memory_utilization` from `utilization_steps`;
-- `max_num_seqs` any whole number up to `request.max_num_seqs` or what each engine must run, when `every_size`; else
+- `max_num_seqs` any whole number up to `request.max_num_seqs` or the concurrency, when `every_size`; else
   the sizes of CAPTURED, the fewest needed, the most that memory admits and the most that TTFT and TPOT admit.
 """
 
@@ -57,7 +57,7 @@ class Point:
     max_num_seqs: int
     bound: PerformanceBound
     speeds: tuple[float, float, float]
-    """Central TTFT, TPOT (ms) and output tokens per second."""
+    """Central TTFT, TPOT (ms) and output tokens per second of one engine."""
     microusd: int
 
 
@@ -163,7 +163,7 @@ class Oracle:
                 engines = replicas * layout.data_parallel_size
                 parked = self.parked(terms, gib)
                 least = max(1, -(-targets.concurrency // engines) - parked)
-                most = max(request.max_num_seqs or LARGEST_BATCH, least)
+                most = max(request.max_num_seqs or LARGEST_BATCH, targets.concurrency)
                 base = self.deployment(sku, weights, layout, terms, replicas, self.flags(gib, tokens, 1, 0.5))
                 for size in range(least, min(most, tokens) + 1):
                     if size not in fits:
@@ -252,7 +252,7 @@ class Oracle:
             gpu_count=found.gpu_count, origin=weights.origin, layout=found.layout, replicas=found.replicas,
             max_num_batched_tokens=flags.max_num_batched_tokens, max_num_seqs=flags.max_num_seqs, bound=bound,
             speeds=(
-                float(speeds.ttft_ms[at]), float(speeds.tpot_ms[at]), float(speeds.tokens_per_s[at]) * found.engines
+                float(speeds.ttft_ms[at]), float(speeds.tpot_ms[at]), float(speeds.tokens_per_s[at])
             ),
             microusd=cost,
         )  # fmt: skip

@@ -150,12 +150,12 @@ def problems(draw: st.DrawFn) -> Problem:
     ceiling = draw(st.sampled_from((0.5, 0.505, 0.51, 0.52)))
     fields: dict[str, Any] = {
         "gpu": tuple(row["id"] for row in gpus),
-        "concurrency": draw(st.sampled_from((1, 2, 3, 5, 8, 12, 40))),
+        "concurrency": draw(st.sampled_from((1, 2, 3, 5, 8) if every_size else (1, 2, 3, 5, 8, 12, 40))),
         "max_num_seqs": draw(st.integers(1, 8)) if every_size else draw(st.integers(9, 40)),
         "max_gpu_memory_utilization": ceiling,
         "quantization": draw(st.sampled_from((("bf16",), ("fp8",), ("bf16", "fp8"), ("w4a16", "bf16"), ("int8",)))),
         "min_quality": draw(st.sampled_from((0.5, 0.5, 0.98))),
-        "explain": False,
+        "explain": draw(st.sampled_from((False, False, True))),
         "kv_cache_dtype": draw(st.sampled_from(("auto", "any", "any", "fp8"))),
         "objective": tuple(draw(st.lists(st.sampled_from(OBJECTIVES), min_size=1, max_size=3, unique=True))),
         "confidence": draw(st.sampled_from((0.5, 0.8, 0.9, 0.99))),

@@ -20,10 +20,10 @@ from vllm_opt.optimizer.admission import Admission
 from vllm_opt.optimizer.feasibility import masks
 from vllm_opt.optimizer.layout_physics import LayoutPhysics
 from vllm_opt.optimizer.layouts import Shape, shapes
-from vllm_opt.optimizer.operating_points import LARGEST_BATCH, Candidate, Unit, evaluate
+from vllm_opt.optimizer.operating_points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.planning import Choice
 from vllm_opt.optimizer.search import ALL_RULES
-from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.optimizer.solve_setting import LARGEST_BATCH, PricedGpu, SolveSetting, WeightFormat
 
 STEP_WIDTHS = (2048, 8192)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024)

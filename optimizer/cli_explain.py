@@ -33,6 +33,9 @@ WHAT_IF = text(
 @click.pass_context
 def explain_command(context: click.Context, /, **options: Any) -> int:
     """Explain the answer to a request: the conflict and the relaxations, or the rules that bind."""
+    from vllm_opt.optimizer.lean_start import import_solver
+
+    import_solver()
     from vllm_opt.optimizer.explanation import explain
     from vllm_opt.optimizer.request import SolveRequest
     from vllm_opt.optimizer.solver import solve

@@ -100,6 +100,9 @@ def solve_command(context: click.Context, /, **options: Any) -> int:
 
 
 def _solve(request: Any, catalog: "Catalog | None" = None) -> "Answer":
+    from vllm_opt.optimizer.lean_start import import_solver
+
+    import_solver()
     from vllm_opt.optimizer.solver import solve
 
     return solve(request, catalog)

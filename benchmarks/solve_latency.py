@@ -85,9 +85,8 @@ def main() -> None:
         layouts = answer.solver.layouts_considered
         print(f"| {name_of(fields)} | {answer.status} | {layouts} | {medians[-1]:.0f} |", flush=True)
     ordered = sorted(medians)
-    print(
-        f"\nmedian {statistics.median(ordered):.0f} ms, 90th percentile {ordered[35]:.0f} ms, worst {ordered[-1]:.0f} ms"
-    )
+    middle = statistics.median(ordered)
+    print(f"\nmedian {middle:.0f} ms, 90th percentile {ordered[35]:.0f} ms, worst {ordered[-1]:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ COMPARED = 2**24
 def non_dominated(values: Integers) -> Integers:
     """Positions, ascending, of rows that no other row is at most equal to in every column; of equal rows the first.
 
-    Rows are taken by ascending sum of their ranks, so that a row can be struck out only by one before it. Blocks of rows,
-    dealt out so that each holds some of the best, strike out most; then each row that is kept strikes out what it beats.
+    Rows are taken by ascending sum of their ranks, so that a row can be struck out only by one before it. Blocks of
+    rows, dealt out so that each holds some of the best, strike out most; then each row that is kept strikes out what it
+    beats.
     """
     if len(values) == 0:
         return np.empty(0, dtype=np.int64)

@@ -135,7 +135,9 @@ class SolveRequest(Request):
     hypothetical_checkpoints: Switch = Field(True, description="also plan with weights that nobody has published")
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] = 0.98
     kv_cache_dtype: Text = "any"
-    max_num_seqs: Count | None = Field(None, description="largest batch to try, never below the concurrency; default 1024")
+    max_num_seqs: Count | None = Field(
+        None, description="largest batch to try, never below the concurrency; default 1024"
+    )
     max_gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 0.95
     provider: Texts = ()
     price: Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)] = ()

@@ -49,7 +49,6 @@ def deployment(
     flags: dict[str, object] | None = None, targets: dict[str, object] | None = None, **fields: object,
 ) -> Deployment:  # fmt: skip
     """Eight sequences of 800 tokens on average and 1,600 at most, with room for a thousand KV blocks."""
-    chosen = LAYOUT.model_copy(update=layout or {})
     known = {
         "model": MODEL, "quantization": BF16, "gpu": H100, "engine": RELEASE, "replicas": 1, "usd_per_gpu_hour": 2.5,
         "quality": 1.0, "quality_accepted": False,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vllm_opt.optimizer.modes import capped_quality
 from vllm_opt.optimizer.operating_points import Candidate, Unit
 from vllm_opt.optimizer.scores import Scores
 from vllm_opt.optimizer.server_queue import Server
@@ -70,7 +71,7 @@ def served(unit: Unit) -> tuple[object, ...]:
 
 def likings(server: Server) -> Key:
     """The part of preference that a server fixes, smaller first (`modes.preference`)."""
-    return server.gpu_count, server.weights.origin, -(server.weights.quality or 0.0)
+    return server.gpu_count, server.weights.origin, -capped_quality(server.weights)
 
 
 def point_key(candidate: Candidate, names: tuple[str, ...], scores: Scores) -> Key:
@@ -80,7 +81,7 @@ def point_key(candidate: Candidate, names: tuple[str, ...], scores: Scores) -> K
     weights = candidate.unit.facts.weights
     return (
         *(int(table[at]) for table in tables),
-        candidate.unit.gpu_count, weights.origin, -(weights.quality or 0.0),
+        candidate.unit.gpu_count, weights.origin, -capped_quality(weights),
     )  # fmt: skip
 
 

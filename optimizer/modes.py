@@ -6,7 +6,7 @@ from vllm_opt.constraints.decision_space import Mode, SequencePoint
 from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.optimizer.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
 from vllm_opt.optimizer.operating_points import Candidate
-from vllm_opt.optimizer.solve_setting import SolveSetting
+from vllm_opt.optimizer.solve_setting import SolveSetting, WeightFormat
 
 
 def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
@@ -18,10 +18,16 @@ def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
     )  # fmt: skip
 
 
+def capped_quality(weights: WeightFormat) -> float:
+    """Recovery against 16 bit; a score above it is chance, and unknown counts as nothing."""
+    return min(1.0, weights.quality or 0.0)
+
+
 def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]:
     """What decides between equal objectives, smaller first: GPUs, checkpoint at hand, quality, simpler flags."""
     layout, weights = candidate.unit.facts.layout, candidate.unit.facts.weights
     unusual = (
+        weights.checkpoint != setting.model.id,
         layout.enforce_eager,
         layout.kv_cache_dtype != "auto",
         layout.expert_parallel,
@@ -38,7 +44,7 @@ def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]
     return (
         candidate.unit.gpu_count,
         weights.origin,
-        -(weights.quality or 0.0),
+        -capped_quality(weights),
         sum(unusual),
         abs(math.log2(tokens / default_tokens(setting, candidate))),
         tokens,

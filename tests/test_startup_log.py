@@ -62,7 +62,7 @@ def test_refusals_in_the_order_of_vllm() -> None:
     """One fault after the other is mended, and the next one speaks."""
     faults = [
         (HEADS, "Total number of attention heads (32) must be divisible by tensor parallel size (3)."),
-        ({"block_size": 8}, "block"),
+        ({"block_size": 8}, "No valid attention backend found for cuda with head_size=128"),
         (LENGTH, "User-specified max_model_len (200000) is greater than the derived max_model_len"),
         (STEP, "max_num_batched_tokens (64) must be greater than or equal to max_num_seqs (128)"),
         (FREE, "Free memory on device cuda:0"),

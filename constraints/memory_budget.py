@@ -1,6 +1,6 @@
 """memory_budget: everything vLLM keeps inside `gpu_memory_utilization x total` fits, with room for one full request.
 
-    weights + extras + activation(T, S) + non_torch + [v >= 0.21] graphs(S, T) + N * block_bytes <= round(u * total)
+    weights + extras + activation(T, S) + non_torch + [v >= 0.20] graphs(S, T) + N * block_bytes <= round(u * total)
     N >= null_block + blocks_per_request(max_model_len, T)
 
 per pipeline stage (vLLM 0.33 `v1/core/kv_cache_planning.py:_check_enough_kv_cache_memory`).

@@ -1,6 +1,6 @@
 """startup_headroom: what lives outside the budget fits beside it.
 
-    total - round(u * total) >= context_and_communication                                        from 0.21 on
+    total - round(u * total) >= context_and_communication                                        from 0.20 on
     total - round(u * total) >= context_and_communication + max(0, graphs(S, T) - activation)    before
 
 vLLM 0.33 refuses at start-up when free memory is below the budget (`v1/worker/utils.py:request_memory`); before the

@@ -52,7 +52,7 @@ class Memory(Noun):
     kv_bytes_per_token: int
     max_supported_model_len: int
     headroom_bytes: int = Field(
-        description="total minus budget: room for the CUDA context, NCCL and, before 0.21, graphs"
+        description="total minus budget: room for the CUDA context, NCCL and, before 0.20, graphs"
     )
     headroom_needed_bytes: int
     host_tier_tokens: int = Field(0, description="tokens that swap space or KV offload holds besides the pool")

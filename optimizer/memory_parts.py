@@ -18,7 +18,7 @@ class MemoryPart:
 def memory_parts(memory: Memory) -> tuple[MemoryPart, ...]:
     """Return weights, activation, graphs, other, KV pool and what is free; together at least the whole GPU.
 
-    Before release 0.21 CUDA graphs are captured outside the budget, so they stand beside it.
+    Before release 0.20 CUDA graphs are captured outside the budget, so they stand beside it.
     """
     graphs = MemoryPart("graphs", "CUDA graphs", memory.cuda_graph_bytes, memory.cuda_graph_in_budget)
     outside = max(0, memory.headroom_needed_bytes - (0 if graphs.in_budget else graphs.size_bytes))

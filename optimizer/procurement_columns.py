@@ -30,7 +30,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024)
 SHARES = (2, 4)
 """a shared GPU is cut in two or four"""
 CONTEXT_RESERVE_BYTES = 2 << 30
-"""what one server keeps outside its memory budget at most: CUDA context and graphs before 0.21; checked exactly"""
+"""what one server keeps outside its memory budget at most: CUDA context and graphs before 0.20; checked exactly"""
 MICRO = 1_000_000
 
 

@@ -37,6 +37,12 @@ def masks(setting: SolveSetting, candidate: Candidate, active: frozenset[str]) -
     return found
 
 
+def within_latency(setting: SolveSetting, candidate: Candidate, active: frozenset[str]) -> NDArray[np.bool_]:
+    """Which points meet the TTFT and TPOT limits."""
+    found = masks(setting, candidate, active & {"ttft", "tpot"})
+    return np.logical_and.reduce(list(found.values())) if found else np.ones(len(candidate.sequences), dtype=bool)
+
+
 def feasible_part(
     setting: SolveSetting, candidate: Candidate, active: frozenset[str]
 ) -> tuple[Candidate | None, str | None]:

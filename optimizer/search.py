@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.constraints.violation import Violation
 from vllm_opt.optimizer.best_first import Key, Standing, Visit, point_key, served, visit
-from vllm_opt.optimizer.feasibility import feasible_part, latency_rules, refined_pieces
+from vllm_opt.optimizer.feasibility import feasible_part, latency_rules, refined_pieces, within_latency
 from vllm_opt.optimizer.host_tier import host_tier_sizes
 from vllm_opt.optimizer.layout_physics import LayoutPhysics
 from vllm_opt.optimizer.layouts import Shape, shapes
 from vllm_opt.optimizer.operating_points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.scores import Scores
-from vllm_opt.optimizer.server_bounds import objective_bounds
+from vllm_opt.optimizer.server_bounds import least_replicas, objective_bounds
 from vllm_opt.optimizer.server_queue import Server, ServerQueue
 from vllm_opt.optimizer.server_units import Pieces, fewest_replicas, pieces_of_server
 from vllm_opt.optimizer.shared_layouts import SharedLayouts
@@ -112,9 +114,8 @@ class Search:
         for sku in self.setting.gpus:
             if self.skus is not None and sku.gpu.id not in self.skus:
                 continue
-            for server in self._queue(sku).waiting:
-                least, most, _ = self._replicas(server)
-                yield replace(server, replicas=least, most=most), least
+            for server in self._candidates(sku):
+                yield server, server.replicas
 
     def _is_open(self, sku: str, queue: ServerQueue) -> bool:
         """Whether the next class of a SKU may hold something that is still wanted."""
@@ -143,8 +144,15 @@ class Search:
         self.result.dropped.setdefault(sku, Counter())[rule] += 1
 
     def _queue(self, sku: PricedGpu) -> ServerQueue:
-        """Every server of one SKU that vLLM would not refuse and that can have enough replicas."""
+        """The servers of one SKU in a queue."""
         queue = ServerQueue(self.first, priced=self.setting.priced)
+        for server in self._candidates(sku):
+            queue.push(server, server.replicas, server.most)
+        return queue
+
+    def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
+        """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
+        admitted: list[Server] = []
         node = sku.gpu.gpus_per_node
         if node not in self._shapes:
             self._shapes[node] = shapes(self.setting, node, self.most_gpus)
@@ -162,16 +170,30 @@ class Search:
                 for size in self.physics.block_sizes(sku.gpu, weights, shape):
                     sized = shape if size is None else replace(shape, block_size=size)
                     for tier in host_tier_sizes(self.setting, sku.gpu, shape.gpus):
-                        self._push(queue, Server(sku, weights, sized, host_tier_gib=tier))
-        return queue
+                        admitted += self._admitted(Server(sku, weights, sized, host_tier_gib=tier))
+        yield from self._fast_enough(admitted)
 
-    def _push(self, queue: ServerQueue, server: Server) -> None:
-        """Queue a server between the fewest and the most replicas, or count the rule that leaves none."""
+    def _admitted(self, server: Server) -> Iterator[Server]:
+        """The server between the fewest and the most replicas, or nothing and the rule that leaves none counted."""
         least, most, rule = self._replicas(server)
         if rule is not None:
             self.drop(server.sku.gpu.id, rule)
         else:
-            queue.push(server, least, most)
+            yield replace(server, replicas=least, most=most)
+
+    def _fast_enough(self, servers: list[Server]) -> Iterator[Server]:
+        """The servers that bounds do not exclude by a latency limit, with the replicas that the floor needs."""
+        if not servers or not latency_rules(self.setting, self.active):
+            yield from servers
+            return
+        bounds = least_replicas(self.setting, self.physics, servers, self.active)
+        for server, least in zip(servers, bounds, strict=True):
+            if isinstance(least, str):
+                self.drop(server.sku.gpu.id, least)
+            elif least > server.most:
+                self.drop(server.sku.gpu.id, "throughput")
+            else:
+                yield replace(server, replicas=max(server.replicas, least))
 
     def _refusal(self, server: Server) -> str | None:
         """The rule by which vLLM refuses a server, or None."""
@@ -226,28 +248,46 @@ class Search:
         return found
 
     def _queue_next(self, queues: dict[str, ServerQueue], servers: Iterable[Server]) -> None:
-        """Queue what failed with one more replica, unless even the most replicas allowed would fail.
+        """Queue what failed with more replicas: one more, or as many as the latency limits need at least.
 
-        More replicas never hurt: each engine then holds fewer sequences, so memory, TTFT and TPOT are no worse.
+        More replicas never hurt: each engine then holds fewer sequences, so memory, TTFT and TPOT are no worse. What no
+        replicas can bring under the limits is not queued.
         """
         waiting = [server for server in servers if server.replicas < server.most]
-        hopeless: set[int] = set()
-        if latency_rules(self.setting, self.active):
+        following = {id(server): server.replicas + 1 for server in waiting}
+        if latency_rules(self.setting, self.active - {"throughput"}):
+            asked = self.setting.targets.concurrency if "concurrency" in self.active else 1
             screened = [server for server in waiting if not server.screened]
-            reachable = {id(server): False for server in screened}
-            pieces: Pieces = []
-            owners: list[int] = []
-            for server in screened:
-                of_server = pieces_of_server(self.setting, self.physics, server, server.most, self.active)
-                pieces += of_server
-                owners += [id(server)] * len(of_server)
-            for owner, candidate in zip(owners, evaluate(self.setting, pieces), strict=True):
-                if feasible_part(self.setting, candidate, self.active)[0] is not None:
-                    reachable[owner] = True
-            hopeless = {owner for owner, reached in reachable.items() if not reached}
+            reachable = self._batches_at_most(screened)
+            for server, largest in zip(screened, reachable, strict=True):
+                engines = -(-asked // largest) if largest else 0
+                least = -(-engines // server.shape.data) if not server.host_tier_gib else 0
+                following[id(server)] = max(following[id(server)], least) if largest else server.most + 1
         for server in waiting:
-            if id(server) not in hopeless:
-                queues[server.sku.gpu.id].push(server.screened_copy(), server.replicas + 1, server.most)
+            if following[id(server)] <= server.most:
+                queues[server.sku.gpu.id].push(server.screened_copy(), following[id(server)], server.most)
+
+    def _batches_at_most(self, servers: list[Server]) -> list[int]:
+        """Per server, no batch above this one can meet the latency limits; 0 when none does with the most replicas.
+
+        TTFT and TPOT never fall when a batch grows, so the limit lies below the first size of the grid that fails.
+        """
+        pieces: Pieces = []
+        owners: list[int] = []
+        for position, server in enumerate(servers):
+            of_server = pieces_of_server(self.setting, self.physics, server, server.most, self.active)
+            pieces += of_server
+            owners += [position] * len(of_server)
+        largest = [0] * len(servers)
+        for owner, candidate in zip(owners, evaluate(self.setting, pieces), strict=True):
+            holds = within_latency(self.setting, candidate, self.active)
+            if holds.any():
+                last = int(np.flatnonzero(holds)[-1])
+                above = (
+                    int(candidate.sequences[last + 1]) - 1 if last + 1 < len(holds) else int(candidate.sequences[last])
+                )
+                largest[owner] = max(largest[owner], above)
+        return largest
 
     def _with_fewer_replicas(self) -> None:
         """Per SKU, look for what reaches the best value with fewer replicas: ties go to fewer GPUs.

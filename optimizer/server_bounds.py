@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.budget import MICRO
+from vllm_opt.constraints.latency_spread import Metric, quantile_factor
 from vllm_opt.constraints.step_time import LatencyCoefficients, Numbers, decode_attention, prefill_attention, stack
 from vllm_opt.optimizer.layout_physics import LayoutPhysics
 from vllm_opt.optimizer.objective import SECONDS_PER_HOUR
@@ -28,6 +29,8 @@ from vllm_opt.optimizer.server_units import pool_of_server
 from vllm_opt.optimizer.solve_setting import SolveSetting
 
 CELLS = 64
+MOST_ENGINES = 2.0**40
+METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 LITTLE = 0.75
 """The prediction solves Little's law by interpolation, which errs where a step is padded to the next captured size."""
 ROUNDING = 1e-6
@@ -37,10 +40,14 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Reach:
-    """Per server: the most output tokens per second of one engine, and the least end-to-end seconds."""
+    """Per server: the most output tokens per second of one engine, the least seconds end to end, to the first token and
+    per further token; and by what the confidence asked multiplies the prediction."""
 
     tokens_per_s: Numbers
     e2e_s: Numbers
+    ttft_s: Numbers
+    tpot_s: Numbers
+    factors: dict[Metric, Numbers]
 
 
 def objective_bounds(
@@ -87,11 +94,13 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
     computed = np.maximum(1.0, inputs * (1.0 - hit))
     span = inputs * (1.0 + hit) / 2.0
     discount = np.minimum(1.0, np.asarray(c.prefill_factor))
-    if outputs <= 1:
-        rate = 1.0 / (computed * _seconds_per_prompt_token(c, span) * discount)
-        return Reach(rate, np.asarray(c.frontend_s) + 0.0 * rate)
-    steps = outputs - 1.0
+    factors = {metric: quantile_factor(c, metric, setting.request.confidence) for metric in METRICS}
     stages = np.asarray(c.pipeline_stages)
+    if outputs <= 1:
+        rate = stages / (computed * _seconds_per_prompt_token(c, span) * discount)
+        first = np.asarray(c.frontend_s) + 0.0 * rate
+        return Reach(rate, first, first, 0.0 * rate, factors)
+    steps = outputs - 1.0
     largest = np.maximum(1.0, most / stages)
     context = inputs + outputs / 2.0
     beside = computed / steps * discount
@@ -101,7 +110,28 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
     rate = stages * (highest / (steps * _step_seconds(c, lowest, beside, context, span))).max(axis=0)
     alone = steps * _step_seconds(c, np.ones(len(servers)), beside, context, span)
     first = np.asarray(c.frontend_s) + computed * _seconds_per_prompt_token(c, span) * discount / stages
-    return Reach(rate * outputs, np.maximum(LITTLE * shares / rate, first + alone))
+    return Reach(rate * outputs, np.maximum(LITTLE * shares / rate, first + alone), first, alone / steps, factors)
+
+
+def least_replicas(
+    setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
+) -> list[int | str]:
+    """Per server the fewest replicas that could reach the throughput floor, or the latency rule that it cannot meet."""
+    targets = setting.targets
+    reach = _reach(setting, physics, servers, active)
+    floor = targets.min_output_tokens_per_s if "throughput" in active else None
+    each = reach.tokens_per_s * reach.factors["throughput"] * (1 + ROUNDING)
+    engines = np.ones(len(servers)) if floor is None else np.ceil(floor / each)
+    too_slow: dict[str, NDArray[np.bool_]] = {}
+    if targets.max_ttft_ms is not None and "ttft" in active:
+        too_slow["ttft"] = reach.ttft_s * reach.factors["ttft"] * 1000 * (1 - ROUNDING) > targets.max_ttft_ms
+    if targets.max_tpot_ms is not None and "tpot" in active:
+        too_slow["tpot"] = reach.tpot_s * reach.factors["tpot"] * 1000 * (1 - ROUNDING) > targets.max_tpot_ms
+    found: list[int | str] = []
+    for at, server in enumerate(servers):
+        broken = next((rule for rule, mask in too_slow.items() if mask[at]), None)
+        found.append(broken or -(-int(min(engines[at], MOST_ENGINES)) // server.shape.data))
+    return found
 
 
 def _seconds_per_prompt_token(c: LatencyCoefficients, span: Numbers) -> Numbers:

@@ -6,15 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
-from vllm_opt.optimizer.feasibility import latency_rules
-from vllm_opt.optimizer.feasible_points import feasible_skus
 from vllm_opt.optimizer.lexicographic import ProvenPoint, solve_lexicographically
 from vllm_opt.optimizer.model import KnownPoint
 from vllm_opt.optimizer.modes import mode_of
 from vllm_opt.optimizer.objective import OBJECTIVES
 from vllm_opt.optimizer.operating_points import Candidate
 from vllm_opt.optimizer.planning import Choice, make_plan
-from vllm_opt.optimizer.questions import ALL_RULES, Atlas, Question
 from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.optimizer.scores import Scores
 from vllm_opt.optimizer.search import Search, SearchResult
@@ -39,14 +36,10 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     setting = resolve_solve(request, catalog)
-    atlas = _atlas(setting)
-    skus = None if atlas is None else feasible_skus(atlas, Question(setting))
-    if atlas is not None and not skus:
-        return _without_plan(setting, SearchResult(layouts_considered=atlas.layouts), started, atlas)
-    search = Search(setting, skus=skus, shared=shared)
+    search = Search(setting, shared=shared)
     result = search.run()
     if not result.candidates:
-        return _without_plan(setting, result, started, atlas)
+        return _without_plan(setting, result, started)
     scores = search.scores
     kept = contenders(setting, result.candidates, scores)
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
@@ -137,22 +130,14 @@ def _front_notes(front: Front | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _atlas(setting: SolveSetting) -> Atlas | None:
-    """What explanations look at, built beforehand where it recognises hopeless latency limits by bounds alone.
-
-    `Search` would size every layout at every batch before it gave up.
-    """
-    return Atlas(setting) if setting.request.explain and latency_rules(setting, ALL_RULES) else None
-
-
-def _without_plan(setting: SolveSetting, result: SearchResult, started: float, atlas: Atlas | None = None) -> Answer:
+def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -> Answer:
     """No point was found: infeasible when every layout was visited, unknown when time ran out."""
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
     if setting.request.explain:
         from vllm_opt.optimizer.explanation import explain_infeasible
 
-        explanation = explain_infeasible(setting, atlas)
+        explanation = explain_infeasible(setting)
     else:
         from vllm_opt.optimizer.brief_explanation import explain_briefly
 

@@ -51,5 +51,5 @@ class Budget:
         if limit is None:
             return
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            if not mode.priced or mode.microusd_per_hour > microusd(limit):
+            if mode.price_microusd is None or mode.price_microusd > microusd(limit):
                 space.model.add(chosen == 0)

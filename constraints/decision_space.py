@@ -56,7 +56,9 @@ class Mode:
     engines: int
     gpu_count: int
     microusd_per_hour: int
-    priced: bool
+    """What the objective `cost` counts: one 'dollar' per GPU when some SKU has no price."""
+    price_microusd: int | None
+    """What it costs in money per hour; None without a price."""
     block_bytes: tuple[int, ...]
     startup_blocks: int
     points: tuple[SequencePoint, ...]

@@ -2,6 +2,7 @@
 
 import math
 
+from vllm_opt.constraints.budget import microusd
 from vllm_opt.constraints.decision_space import Mode, SequencePoint
 from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.optimizer.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
@@ -86,7 +87,7 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
 def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
     """One mode of the model; `index` is its rank of preference."""
     unit, tokens = candidate.unit, candidate.max_num_batched_tokens
-    terms = unit.facts.terms
+    terms, price = unit.facts.terms, unit.facts.sku.price
     return Mode(
         index=index,
         terms=terms,
@@ -96,7 +97,7 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         engines=unit.engines,
         gpu_count=unit.gpu_count,
         microusd_per_hour=unit_cost_microusd(unit, priced=setting.priced),
-        priced=unit.facts.sku.price is not None,
+        price_microusd=None if price is None else microusd(price.usd_per_gpu_hour) * unit.gpu_count,
         block_bytes=terms.kv.block_bytes,
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),

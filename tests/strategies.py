@@ -137,9 +137,9 @@ def lengths(draw: st.DrawFn, most: int) -> dict[str, Any]:
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> Problem:
+def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFIGS) -> Problem:
     """One planning problem that brute force can enumerate."""
-    config = draw(CONFIGS)
+    config = draw(configs)
     count = draw(st.integers(1, 2))
     gpus = tuple(draw(gpu_rows(index)) for index in range(count))
     base_price = draw(st.sampled_from((0.5, 1.0, 1.3)))

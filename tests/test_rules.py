@@ -259,7 +259,8 @@ def mode(sequences: dict[str, object] | None = None, layout: dict[str, object] |
     known = {
         "index": 0, "terms": terms_of(BUDGET, layout=LAYOUT.model_copy(update=layout or {})), "gpu": H100.id,
         "max_num_batched_tokens": 2048, "replicas": 1, "engines": 1, "gpu_count": 1, "microusd_per_hour": 2_500_000,
-        "priced": True, "block_bytes": (BLOCK,), "startup_blocks": 101, "points": (point(**(sequences or {})),),
+        "price_microusd": 2_500_000, "block_bytes": (BLOCK,), "startup_blocks": 101,
+        "points": (point(**(sequences or {})),),
     }  # fmt: skip
     return Mode(**{**known, **fields})
 
@@ -332,10 +333,10 @@ LINEAR = {
     "gpu_count: the ceiling": ("gpu_count", {"gpu_count": 4}, {"gpu_count": 5}, {"max_gpus": 4}),
     "gpu_count: exactly": ("gpu_count", {"gpu_count": 4}, {"gpu_count": 3}, {"gpus": 4}),
     "budget": (
-        "budget", {"microusd_per_hour": 10_000_000}, {"microusd_per_hour": 10_000_001}, {"max_hourly_cost": 10.0},
+        "budget", {"price_microusd": 10_000_000}, {"price_microusd": 10_000_001}, {"max_hourly_cost": 10.0},
     ),
     "budget: no price": (
-        "budget", {"microusd_per_hour": 0}, {"microusd_per_hour": 0, "priced": False}, {"max_hourly_cost": 10.0},
+        "budget", {"price_microusd": 0}, {"price_microusd": None}, {"max_hourly_cost": 10.0},
     ),
 }  # fmt: skip
 

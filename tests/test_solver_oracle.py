@@ -1,6 +1,6 @@
 """The solver finds what brute force finds: the same optimum, the same infeasibility, at limits and ties too.
 
-`ORACLE_EXAMPLES` sets the number of problems; docs/solver-speed.md says how large a run was last made.
+`ORACLE_EXAMPLES` sets the number of problems per kind of model; docs/solver-speed.md says how large a run was made.
 """
 
 import json
@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, Point
-from strategies import Problem, problems
+from strategies import Problem, decoders, hybrids, latent, problems, windowed, with_experts
 
 from vllm_opt.optimizer.answer import Answer
 from vllm_opt.optimizer.objective import OBJECTIVES
 from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.optimizer.solver import solve
 
-EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "45"))
 THOROUGH = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -69,9 +69,8 @@ def shown(answer: Answer) -> tuple[int, ...]:
     return tuple(found)
 
 
-@THOROUGH
-@given(problem=problems(), edge=st.sampled_from(("none", "at", "below")))
-def test_the_solver_equals_brute_force(problem: Problem, edge: str) -> None:
+def compare(problem: Problem, edge: str) -> None:
+    """Compare both ways, and again under limits that the optimum just meets or just misses."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         best = agree(request_of(problem, folder), every_size=problem.every_size)
@@ -82,6 +81,33 @@ def test_the_solver_equals_brute_force(problem: Problem, edge: str) -> None:
         for field, value in limits.items():
             agree(request_of(problem, folder, **{field: value}), every_size=problem.every_size)
         agree(request_of(problem, folder, **limits), every_size=problem.every_size)
+
+
+EDGES = st.sampled_from(("none", "at", "below"))
+
+
+@THOROUGH
+@given(problem=problems(decoders()), edge=EDGES)
+def test_dense_models(problem: Problem, edge: str) -> None:
+    compare(problem, edge)
+
+
+@THOROUGH
+@given(problem=problems(with_experts() | latent()), edge=EDGES)
+def test_models_with_experts_and_latent_attention(problem: Problem, edge: str) -> None:
+    compare(problem, edge)
+
+
+@THOROUGH
+@given(problem=problems(windowed()), edge=EDGES)
+def test_models_with_sliding_windows(problem: Problem, edge: str) -> None:
+    compare(problem, edge)
+
+
+@THOROUGH
+@given(problem=problems(hybrids()), edge=EDGES)
+def test_hybrid_models(problem: Problem, edge: str) -> None:
+    compare(problem, edge)
 
 
 def limits_at(best: Point, edge: str) -> dict[str, float]:
@@ -96,7 +122,7 @@ def limits_at(best: Point, edge: str) -> dict[str, float]:
     return limits
 
 
-@settings(THOROUGH, max_examples=max(5, EXAMPLES // 10))
+@settings(THOROUGH, max_examples=max(6, EXAMPLES // 5))
 @given(problem=problems())
 def test_memory_at_its_edge(problem: Problem) -> None:
     """The fewest bytes with which a GPU still serves: feasible there and infeasible one byte below, both ways."""

@@ -16,8 +16,9 @@ import numpy as np
 
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.constraints.violation import Violation
-from vllm_opt.optimizer.best_first import Key, Standing, Visit, point_key, served, visit
+from vllm_opt.optimizer.best_first import Standing, Visit, point_key, visit
 from vllm_opt.optimizer.feasibility import feasible_part, latency_rules, refined_pieces, within_latency
+from vllm_opt.optimizer.fewer_replicas import with_fewer_replicas
 from vllm_opt.optimizer.host_tier import host_tier_sizes
 from vllm_opt.optimizer.layout_physics import LayoutPhysics
 from vllm_opt.optimizer.layouts import Shape, shapes
@@ -104,7 +105,9 @@ class Search:
                 self._queue_next(queues, came.failed)
             queues = {name: queue for name, queue in queues.items() if queue and self._is_open(name, queue)}
         if self.first in ("efficiency", "latency") and not first_found:
-            self._with_fewer_replicas()
+            self.result.candidates += with_fewer_replicas(
+                self.setting, self.result.candidates, self.scores, self._solve
+            )
         return self.result
 
     def servers(self) -> Iterator[tuple[Server, int]]:
@@ -288,51 +291,6 @@ class Search:
                 )
                 largest[owner] = max(largest[owner], above)
         return largest
-
-    def _with_fewer_replicas(self) -> None:
-        """Per SKU, look for what reaches the best value with fewer replicas: ties go to fewer GPUs.
-
-        Efficiency and latency of a point do not depend on the replicas, and fewer replicas only take points away (those
-        with the smallest batches), so the fewest that still reach the value are found by bisection, for all at once.
-        """
-        names = self.setting.request.objective
-        apart = next((at for at, name in enumerate(names) if name in ("cost", "gpus")), len(names))
-        if set(names[:apart]) - {"efficiency", "latency"} or self.setting.targets.gpus is not None:
-            return
-        reached: dict[tuple[object, ...], tuple[Key, Unit]] = {}
-        for candidate in self.result.candidates:
-            key, identity = point_key(candidate, names, self.scores)[:apart], served(candidate.unit)
-            if identity not in reached or key < reached[identity][0]:
-                reached[identity] = key, candidate.unit
-        best: dict[str, Key] = {}
-        for key, unit in reached.values():
-            sku = unit.facts.sku.gpu.id
-            best[sku] = min(best.get(sku, key), key)
-        tied = [unit for key, unit in reached.values() if key == best[unit.facts.sku.gpu.id]]
-        ranges = [(unit, 0, unit.replicas) for unit in tied if unit.replicas > 1]
-        while ranges:
-            probes = [_fewer(unit, (low + high) // 2) for unit, low, high in ranges]
-            found = self._solve(probes)
-            keys: dict[tuple[object, ...], Key] = {}
-            for candidate in found:
-                key, identity = point_key(candidate, names, self.scores)[:apart], served(candidate.unit)
-                keys[identity] = min(keys.get(identity, key), key)
-            self.result.candidates += found
-            following = []
-            for (unit, low, high), probe in zip(ranges, probes, strict=True):
-                reaches = keys.get(probe.identity) == best[unit.facts.sku.gpu.id]
-                low, high = (low, probe.replicas) if reaches else (probe.replicas, high)  # noqa: PLW2901 - bisection
-                if high - low > 1:
-                    following.append((unit, low, high))
-            ranges = following
-
-
-def _fewer(unit: Unit, replicas: int) -> Server:
-    """The server of a unit with so many replicas."""
-    return Server(
-        unit.facts.sku, unit.facts.weights, unit.shape, replicas=replicas, most=unit.replicas,
-        host_tier_gib=unit.host_tier_gib,
-    )  # fmt: skip
 
 
 __all__ = ["ALL_RULES", "Search", "SearchResult", "Unit"]

@@ -137,7 +137,7 @@ def lengths(draw: st.DrawFn, most: int) -> dict[str, Any]:
 
 
 @st.composite
-def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFIGS) -> Problem:
+def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFIGS, most_gpus: int = 4) -> Problem:
     """One planning problem that brute force can enumerate."""
     config = draw(configs)
     count = draw(st.integers(1, 2))
@@ -162,7 +162,7 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
         **draw(lengths(config["max_position_embeddings"])),
     }
     gpus_asked = draw(st.sampled_from(("most", "most", "exact")))
-    fields["gpus" if gpus_asked == "exact" else "max_gpus"] = draw(st.integers(1, 4))
+    fields["gpus" if gpus_asked == "exact" else "max_gpus"] = draw(st.integers(1, most_gpus))
     release = draw(st.sampled_from((None, None, None, "0.19", "0.11", "0.8.5", "0.6.6")))
     if release:
         fields["vllm_version"] = release

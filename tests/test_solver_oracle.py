@@ -93,7 +93,7 @@ def test_dense_models(problem: Problem, edge: str) -> None:
 
 
 @THOROUGH
-@given(problem=problems(with_experts() | latent()), edge=EDGES)
+@given(problem=problems(with_experts() | latent(), most_gpus=2), edge=EDGES)
 def test_models_with_experts_and_latent_attention(problem: Problem, edge: str) -> None:
     compare(problem, edge)
 

@@ -1,6 +1,6 @@
 """The solver finds what brute force finds: the same optimum, the same infeasibility, at limits and ties too.
 
-`ORACLE_EXAMPLES` sets the number of problems per kind of model; docs/solver-speed.md says how large a run was made.
+`ORACLE_EXAMPLES` sets the number of problems per kind of model.
 """
 
 import json

@@ -21,7 +21,7 @@ from vllm_opt.optimizer.objective import OBJECTIVES
 from vllm_opt.optimizer.request import SolveRequest
 from vllm_opt.optimizer.solver import solve
 
-EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "45"))
+EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "30"))
 THOROUGH = settings(
     max_examples=EXAMPLES,
     deadline=None,

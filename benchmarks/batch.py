@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from vllm_opt.optimizer import BatchRequest, batch
-from vllm_opt.optimizer.batch_backend_local import available_cpus
+from vllm_opt.optimizer.batches.backend_local import available_cpus
 
 DEFAULT_MODELS = ("Qwen/Qwen3-*", "meta-llama/Llama-3*", "openai/*")
 

@@ -8,10 +8,10 @@ import argparse
 import random
 import time
 
-from vllm_opt.optimizer.demand_request import FleetRequest
-from vllm_opt.optimizer.fleet_answer import FleetAnswer
-from vllm_opt.optimizer.procurement import procure
-from vllm_opt.profiles.catalog import Catalog
+from vllm_opt.optimizer.procurement.answer import FleetAnswer
+from vllm_opt.optimizer.procurement.procure import procure
+from vllm_opt.optimizer.procurement.request import FleetRequest
+from vllm_opt.profiles.catalogues.catalog import Catalog
 
 MODELS = (
     "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-14B-Instruct",

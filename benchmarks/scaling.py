@@ -11,8 +11,8 @@ import statistics
 import time
 
 from vllm_opt.optimizer import SolveRequest, solve
-from vllm_opt.profiles.catalog import Catalog
-from vllm_opt.profiles.gpu import GpuProfile
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 COUNTS = (1, 5, 15, 47, 200)
 SYNTHETIC_USD = 3.0

@@ -10,7 +10,7 @@ import statistics
 import time
 
 from vllm_opt.optimizer import SolveRequest, solve
-from vllm_opt.profiles.catalog import Catalog
+from vllm_opt.profiles.catalogues.catalog import Catalog
 
 SEVERAL = ("l4", "l40s", "a100-sxm4-80gb", "h100-sxm", "h200-sxm", "b200")
 REQUESTS: tuple[dict[str, object], ...] = (

@@ -7,35 +7,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vllm_opt.optimizer.answer import Answer, Estimate, Plan
-    from vllm_opt.optimizer.batch_request import BatchRequest
-    from vllm_opt.optimizer.batches import batch
-    from vllm_opt.optimizer.demand_request import FleetRequest
-    from vllm_opt.optimizer.estimation import estimate
-    from vllm_opt.optimizer.fleet_answer import FleetAnswer
-    from vllm_opt.optimizer.lint_report import LintReport
-    from vllm_opt.optimizer.lint_request import LintRequest
-    from vllm_opt.optimizer.linter import lint
-    from vllm_opt.optimizer.procurement import procure
-    from vllm_opt.optimizer.request import EstimateRequest, SolveRequest
-    from vllm_opt.optimizer.solver import solve
+    from vllm_opt.optimizer.batches.batch import batch
+    from vllm_opt.optimizer.batches.request import BatchRequest
+    from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
+    from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
+    from vllm_opt.optimizer.estimation.estimate import estimate
+    from vllm_opt.optimizer.linter.lint import lint
+    from vllm_opt.optimizer.linter.subject.report import LintReport
+    from vllm_opt.optimizer.linter.subject.request import LintRequest
+    from vllm_opt.optimizer.procurement.answer import FleetAnswer
+    from vllm_opt.optimizer.procurement.procure import procure
+    from vllm_opt.optimizer.procurement.request import FleetRequest
+    from vllm_opt.optimizer.solver.solve import solve
 
 _HOMES = {
-    "solve": "solver",
-    "estimate": "estimation",
-    "batch": "batches",
-    "BatchRequest": "batch_request",
-    "lint": "linter",
-    "LintReport": "lint_report",
-    "LintRequest": "lint_request",
-    "procure": "procurement",
-    "SolveRequest": "request",
-    "FleetRequest": "demand_request",
-    "FleetAnswer": "fleet_answer",
-    "EstimateRequest": "request",
-    "Answer": "answer",
-    "Plan": "answer",
-    "Estimate": "answer",
+    "solve": "solver.solve",
+    "estimate": "estimation.estimate",
+    "batch": "batches.batch",
+    "BatchRequest": "batches.request",
+    "lint": "linter.lint",
+    "LintReport": "linter.subject.report",
+    "LintRequest": "linter.subject.request",
+    "procure": "procurement.procure",
+    "SolveRequest": "contract.request",
+    "FleetRequest": "procurement.request",
+    "FleetAnswer": "procurement.answer",
+    "EstimateRequest": "contract.request",
+    "Answer": "contract.answer",
+    "Plan": "contract.answer",
+    "Estimate": "contract.answer",
 }
 
 __all__ = [

@@ -10,7 +10,7 @@ MODELS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen2.5-1.5B-Instruct", "meta-llama/Llama-3.1
 
 def command(folder: Path, *arguments: str) -> list[str]:
     """The command line of a small batch that writes a folder."""
-    return [sys.executable, "-m", "vllm_opt.optimizer.cli", "batch", "--output", str(folder), *arguments]
+    return [sys.executable, "-m", "vllm_opt.optimizer.cli.main", "batch", "--output", str(folder), *arguments]
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":

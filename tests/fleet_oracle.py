@@ -3,7 +3,7 @@
 from functools import cache
 from itertools import product
 
-from vllm_opt.optimizer.fleet_problem import SLOTS_PER_GPU, FleetProblem
+from vllm_opt.optimizer.fleet.problem import SLOTS_PER_GPU, FleetProblem
 
 
 @cache

@@ -19,23 +19,23 @@ from itertools import product
 
 import numpy as np
 
-from vllm_opt.constraints.configuration import EngineFlags, Layout
-from vllm_opt.constraints.deployment import Deployment, PerformanceBound
-from vllm_opt.constraints.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
-from vllm_opt.constraints.kv_cache import plan_kv_cache
-from vllm_opt.constraints.latency import closed_loop, quantile_factor
-from vllm_opt.constraints.latency_coefficients import latency_coefficients
-from vllm_opt.constraints.memory_ledger import MemoryTerms, memory_terms
+from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
+from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
+from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
+from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
+from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
-from vllm_opt.optimizer.host_tier import host_tier_sizes
-from vllm_opt.optimizer.layout_physics import TOKEN_STEPS, utilization_steps
-from vllm_opt.optimizer.operating_points import CAPTURED, token_grid
-from vllm_opt.optimizer.request import SolveRequest
-from vllm_opt.optimizer.solve_setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve
-from vllm_opt.profiles.catalog import Catalog
-from vllm_opt.profiles.gpu import GpuProfile
-from vllm_opt.profiles.latency_constants import default_latency_constants
-from vllm_opt.profiles.model import Experts, ModelProfile, StateSpace
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.latency import closed_loop, quantile_factor
+from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.space.host_tier import host_tier_sizes
+from vllm_opt.optimizer.space.physics import TOKEN_STEPS, utilization_steps
+from vllm_opt.optimizer.space.points import CAPTURED, token_grid
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
+from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
 
 LARGEST_BATCH = 1024
 BLOCK_SIZES = (None, 16, 32, 64, 128)
@@ -144,7 +144,7 @@ class Oracle:
 
     def loads(self, sku: PricedGpu, weights: WeightFormat, layout: Layout) -> bool:
         """Whether the rules that judge a layout on its own hold."""
-        from vllm_opt.constraints import compatibility, divisibility
+        from vllm_opt.constraints.layouts import compatibility, divisibility
 
         arguments = self.setting.model, weights.quantization, layout, self.setting.engine, sku.gpu
         return not divisibility.violations(*arguments) and not compatibility.violations(*arguments)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from vllm_opt.optimizer.cli import COMMANDS, root
+from vllm_opt.optimizer.cli.main import COMMANDS, root
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,12 +56,6 @@ def test_both_readmes_give_the_same_two_commands() -> None:
     assert code_blocks(english, "bash")[:2] == code_blocks(chinese, "bash")
     marks = re.findall(r"<!-- ci: (\w+) -->", english.read_text(encoding="utf-8"))
     assert marks == ["solve", "test"]
-
-
-def test_braced_file_lists_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for folder, names in re.findall(r"`(\w+)/\{([\w,]+)\}\.py`", text):
-        assert [name for name in names.split(",") if not (ROOT / folder / f"{name}.py").is_file()] == []
 
 
 def test_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

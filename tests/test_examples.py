@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_opt.optimizer.cli import main
+from vllm_opt.optimizer.cli.main import main
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))

@@ -4,13 +4,13 @@ from fractions import Fraction
 
 import pytest
 
-from vllm_opt.constraints import rules_of_thumb
-from vllm_opt.constraints.configuration import Layout
-from vllm_opt.constraints.kv_cache import plan_kv_cache
-from vllm_opt.constraints.weight_breakdown import parameter_count
-from vllm_opt.constraints.weights import weight_bytes
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
+from vllm_opt.constraints.memory import rules_of_thumb
+from vllm_opt.constraints.weights.breakdown import parameter_count
+from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer import EstimateRequest, SolveRequest, estimate, solve
-from vllm_opt.profiles.catalog import Catalog
+from vllm_opt.profiles.catalogues.catalog import Catalog
 
 GB = 10**9
 MIB = 2**20

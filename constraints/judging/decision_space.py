@@ -1,0 +1,105 @@
+"""What a rule's `add` writes into: the CP-SAT model, its variables, and the modes under their Booleans.
+
+A mode is one (layout, max_num_batched_tokens, replicas) with the integer tables that follow from it; its points are the
+values of max_num_seqs. One Boolean stands for each point and exactly one is true, so that every rule is a constraint
+between two variables under one Boolean. gpu_memory_utilization is one Boolean per step. Memory is in exact bytes: the
+largest product, a KV block times a pool, stays below 2^60.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ortools.sat.python import cp_model
+
+    from vllm_opt.constraints.memory.ledger import MemoryTerms
+    from vllm_opt.profiles.nouns.workload import Targets
+
+
+@dataclass(frozen=True)
+class SequencePoint:
+    """What one value of max_num_seqs means under one mode. Bounds are at the confidence asked."""
+
+    max_num_seqs: int
+    outside_kv_bytes: tuple[int, ...]
+    """Everything in the budget but the KV cache, per pipeline stage, at the confidence asked."""
+    headroom_needed_bytes: int
+    blocks_needed: int
+    """KV blocks of one engine for that many sequences of the mean context."""
+    ttft_bound_ms: float
+    tpot_bound_ms: float | None
+    """None with one output token."""
+    bound_tokens_per_s: float
+    """Of all replicas together."""
+    e2e_us: int
+    """Central prediction, rounded up."""
+    output_millitokens_per_s: int
+    """Of all replicas together, central prediction, rounded down."""
+    highest_budget_bytes: int = 0
+    """The largest budget that keeps the headroom."""
+    most_concurrent: int = 0
+    """floor(max_concurrency) of all engines with that budget, as the plan will report it."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One (layout, max_num_batched_tokens, replicas) and its tables. `index` is its rank of preference."""
+
+    index: int
+    terms: MemoryTerms
+    gpu: str
+    max_num_batched_tokens: int
+    replicas: int
+    engines: int
+    gpu_count: int
+    microusd_per_hour: int
+    """What the objective `cost` counts: one 'dollar' per GPU when some SKU has no price."""
+    price_microusd: int | None
+    """What it costs in money per hour; None without a price."""
+    block_bytes: tuple[int, ...]
+    startup_blocks: int
+    points: tuple[SequencePoint, ...]
+    parked_sequences: int = 0
+    """Sequences that the CPU tier of one engine holds besides those that run."""
+
+
+@dataclass
+class DecisionSpace:
+    """The model under construction.
+
+    `picked[m][p]`: mode m runs at its point p; exactly one is true. `chosen[m]`: any point of mode m is picked.
+    `budgets[total]`: bytes of the budget on a GPU of `total` bytes, tied to the utilisation that is chosen.
+    """
+
+    model: cp_model.CpModel
+    modes: Sequence[Mode]
+    chosen: Sequence[cp_model.IntVar]
+    picked: Sequence[Sequence[cp_model.IntVar]]
+    targets: Targets
+    utilization_choices: dict[float, cp_model.IntVar]
+    budgets: dict[int, cp_model.IntVar]
+    max_num_seqs: cp_model.IntVar
+    num_gpu_blocks: cp_model.IntVar
+    max_num_batched_tokens: cp_model.IntVar
+    max_model_len: cp_model.IntVar
+    gpu_count: cp_model.IntVar
+    model_limit_tokens: int
+
+    def points(self) -> Iterator[tuple[Mode, SequencePoint, cp_model.IntVar]]:
+        """Every operating point with its mode and its Boolean."""
+        for mode, literals in zip(self.modes, self.picked, strict=True):
+            for point, literal in zip(mode.points, literals, strict=True):
+                yield mode, point, literal
+
+    def budget_of(self, mode: Mode) -> cp_model.IntVar:
+        """The budget variable of the GPU of a mode."""
+        return self.budgets[mode.terms.total_bytes]
+
+    def forbid(self, breaks: Callable[[SequencePoint], bool]) -> None:
+        """Rule out the points that break a limit: compared as `check` compares them."""
+        for _, point, picked in self.points():
+            if breaks(point):
+                self.model.add(picked == 0)

@@ -1,0 +1,182 @@
+"""KvPlan: the KV cache of one layout exactly as vLLM plans it.
+
+bytes per block (stage) = max over groups of the pages of that group's layers on the stage;
+blocks = min over stages of floor(available bytes / bytes per block);
+blocks per request = sum over groups of the pages that one request of `max_model_len` tokens takes.
+Source: vLLM 0.33 `v1/core/kv_cache_planning.py`, `v1/core/kv_cache_utils.py:get_kv_cache_capacity`.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import lcm
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.kv.groups import CacheGroup, CacheLayer, group_layers, promote_windows
+from vllm_opt.constraints.kv.layers import CacheLayers, cache_layers
+from vllm_opt.constraints.kv.pages import ceil_div
+from vllm_opt.profiles.nouns.engine import EngineProfile
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import ModelProfile
+
+
+@dataclass(frozen=True)
+class KvPlan:
+    """Groups, block bytes and block counts of one layout. Every method is plain integer arithmetic."""
+
+    block_size: int
+    block_bytes: tuple[int, ...]
+    groups: tuple[CacheGroup, ...]
+    requests: tuple[tuple[CacheLayer, int], ...]
+    """Each distinct layer of the groups with the number of groups that it leads."""
+    stage_layers: tuple[tuple[tuple[CacheLayer, int], ...], ...]
+    """Per stage: each distinct layer before pages were made equal, with how many the stage holds."""
+    in_flight_batches: int
+    context_parallel: int
+    engine: EngineProfile
+
+    def in_flight_tokens(self, max_num_batched_tokens: int) -> int:
+        """Return tokens that windows hold back for steps under way: batches in flight x tokens per batch."""
+        return self.in_flight_batches * max_num_batched_tokens
+
+    def blocks_per_request(self, max_model_len: int, max_num_batched_tokens: int) -> int:
+        """Return blocks that one request of `max_model_len` tokens takes from the pool, over all groups."""
+        in_flight = self.in_flight_batches * max_num_batched_tokens
+        return sum(
+            count * layer.pages_per_request(max_model_len, in_flight, self.context_parallel)
+            for layer, count in self.requests
+        )
+
+    def startup_blocks(self, max_model_len: int, max_num_batched_tokens: int) -> int:
+        """Return the fewest blocks with which this release starts at `max_model_len`, the null block included."""
+        if self.engine.kv_fit_check == "pool_tokens":
+            # V0 divides the pool by the pipeline stages before it compares.
+            return ceil_div(max_model_len, self.block_size) * len(self.block_bytes)
+        if self.engine.kv_fit_check == "layers":
+            return self._blocks_of_layers(max_model_len, max_num_batched_tokens)
+        null_block = 1 if self.engine.null_block_in_fit_check else 0
+        return null_block + self.blocks_per_request(max_model_len, max_num_batched_tokens)
+
+    def _blocks_of_layers(self, max_model_len: int, max_num_batched_tokens: int) -> int:
+        needed = self.needed_bytes(max_model_len, max_num_batched_tokens)
+        return max(
+            ceil_div(stage, block) if block else 0 for stage, block in zip(needed, self.block_bytes, strict=True)
+        )
+
+    def needed_bytes(self, max_model_len: int, max_num_batched_tokens: int) -> tuple[int, ...]:
+        """Return the bytes per stage that one request of `max_model_len` tokens needs, as start-up sums them."""
+        if self.engine.kv_fit_check != "layers":
+            blocks = self.blocks_per_request(max_model_len, max_num_batched_tokens)
+            return tuple(blocks * block for block in self.block_bytes)
+        in_flight = self.in_flight_batches * max_num_batched_tokens
+        return tuple(
+            sum(
+                count * layer.page_bytes * layer.pages_per_request(max_model_len, in_flight, self.context_parallel)
+                for layer, count in layers
+            )
+            for layers in self.stage_layers
+        )
+
+    def num_gpu_blocks(self, available_bytes: tuple[int, ...] | int) -> int:
+        """Return floor(available / block bytes), the least over the stages; a stage without cache does not limit."""
+        per_stage = (available_bytes,) * len(self.block_bytes) if isinstance(available_bytes, int) else available_bytes
+        counts = [bytes_ // block for bytes_, block in zip(per_stage, self.block_bytes, strict=True) if block]
+        return max(0, min(counts)) if counts else 1
+
+    def max_concurrency(self, num_gpu_blocks: int, max_model_len: int, max_num_batched_tokens: int) -> float:
+        """Return the 'Maximum concurrency for L tokens per request' that the release logs."""
+        if self.engine.printed_tokens == "blocks_times_size":
+            return num_gpu_blocks * self.block_size / max_model_len
+        return num_gpu_blocks / max(1, self.blocks_per_request(max_model_len, max_num_batched_tokens))
+
+    def printed_tokens(self, num_gpu_blocks: int, max_model_len: int, max_num_batched_tokens: int) -> int:
+        """Return N of 'GPU KV cache size: N tokens' by the release's own rule."""
+        if self.engine.printed_tokens == "blocks_times_size":
+            return num_gpu_blocks * self.block_size
+        if self.engine.printed_tokens == "blocks_over_groups":
+            smallest = min((group.layer.block_size for group in self.groups), default=self.block_size)
+            return num_gpu_blocks // max(1, len(self.groups)) * smallest * self.context_parallel
+        return int(self.max_concurrency(num_gpu_blocks, max_model_len, max_num_batched_tokens) * max_model_len)
+
+    def max_supported_model_len(self, num_gpu_blocks: int, max_num_batched_tokens: int, limit: int) -> int:
+        """Return the longest `max_model_len` up to `limit` that starts with so many blocks; 0 when not even one token.
+
+        This is what `--max-model-len auto` takes and what vLLM's refusal estimates.
+        """
+        return _largest(limit, lambda length: self.startup_blocks(length, max_num_batched_tokens) <= num_gpu_blocks)
+
+    @property
+    def bytes_per_token(self) -> tuple[int, ...]:
+        """Pool bytes on each stage that one more token takes once every window is full (rounded up)."""
+        growing = [
+            (layer.block_size * self.context_parallel, count)
+            for layer, count in self.requests
+            if layer.window_tokens is None and layer.kind != "state"
+        ]
+        tokens = lcm(*(block_tokens for block_tokens, _ in growing))
+        blocks = sum(count * tokens // block_tokens for block_tokens, count in growing)
+        return tuple(ceil_div(block * blocks, tokens) for block in self.block_bytes)
+
+
+def _largest(limit: int, fits: Callable[[int], bool]) -> int:
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> KvPlan:
+    """Return the KV cache plan of one layout under one vLLM release.
+
+    Raises:
+        LayoutRefused: vLLM would not start with this combination of KV dtype, block size, model and GPU.
+    """
+    cached = cache_layers(model, layout, engine, gpu)
+    layers, stages, per_stage = _in_order(model, layout, cached)
+    if layout.disable_hybrid_kv_cache_manager or not engine.hybrid_kv_cache or _chunks_disable_groups(layers, engine):
+        layers = promote_windows(layers)
+    groups = group_layers(layers, stages)
+    return KvPlan(
+        block_size=cached.block_size,
+        block_bytes=tuple(max((g.stage_bytes[s] for g in groups), default=0) for s in range(len(stages))),
+        groups=groups,
+        requests=tuple(Counter(group.layer for group in groups).items()),
+        stage_layers=per_stage,
+        in_flight_batches=_in_flight_batches(layout, engine),
+        context_parallel=layout.decode_context_parallel_size,
+        engine=engine,
+    )
+
+
+def _in_flight_batches(layout: Layout, engine: EngineProfile) -> int:
+    if engine.sliding_window_in_flight == "none":
+        return 0
+    if engine.sliding_window_in_flight == "one_batch":
+        return 1
+    return layout.pipeline_parallel_size + (1 if layout.async_scheduling else 0)
+
+
+def _chunks_disable_groups(layers: list[CacheLayer], engine: EngineProfile) -> bool:
+    return not engine.hybrid_chunked_local and any(layer.kind == "chunked_local" for layer in layers)
+
+
+def _in_order(
+    model: ModelProfile, layout: Layout, cached: CacheLayers
+) -> tuple[list[CacheLayer], list[range], tuple[tuple[tuple[CacheLayer, int], ...], ...]]:
+    """Return the cache layers in model order, the range of each stage in them, and the distinct layers per stage."""
+    layers: list[CacheLayer] = []
+    stages: list[range] = []
+    distinct = []
+    for decoder_layers in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size):
+        start = len(layers)
+        for index in decoder_layers:
+            kinds = cached.native_kinds if index in cached.native_layers else cached.kinds
+            layers.extend(kinds[model.layer_pattern[index]])
+        stages.append(range(start, len(layers)))
+        distinct.append(tuple(Counter(layers[start:]).items()))
+    return layers, stages, tuple(distinct)

@@ -1,0 +1,167 @@
+"""The cache layers of one layout: KV dtype, backend and pages of every kind of decoder layer.
+
+Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/attention/mla_attention.py`,
+`layers/mamba/abstract.py`, `models/deepseek_v2.py:DeepseekV32IndexerCache`.
+"""
+
+from dataclasses import dataclass
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.kv.attention_backend import AttentionNeed, check_mixed_layouts, choose_backend
+from vllm_opt.constraints.kv.attention_backends import AttentionBackend, any_backend
+from vllm_opt.constraints.kv.block_size import (
+    Backends,
+    CacheContext,
+    TokenMixer,
+    checkpoint_tokens,
+    resolve_block_size,
+)
+from vllm_opt.constraints.kv.dtype import (
+    boundary_layers,
+    check_native_fp8,
+    resolved_kv_cache_dtype,
+    runtime_element_bytes,
+    stored_latent_dtype,
+)
+from vllm_opt.constraints.kv.groups import CacheLayer
+from vllm_opt.constraints.kv.pages import (
+    ceil_div,
+    indexer_token_bytes,
+    is_quantized,
+    kv_heads_per_rank,
+    state_bytes,
+)
+from vllm_opt.profiles.nouns.engine import EngineProfile
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import Attention, LatentAttention, ModelProfile, StateSpace
+
+
+@dataclass(frozen=True)
+class CacheLayers:
+    """What every decoder layer caches: `kinds[i]` for layer kind i, `native_kinds[i]` on the layers left 16-bit."""
+
+    block_size: int
+    kinds: tuple[tuple[CacheLayer, ...], ...]
+    native_kinds: tuple[tuple[CacheLayer, ...], ...]
+    native_layers: frozenset[int]
+
+
+def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> CacheLayers:
+    """Return the cache layers of each layer kind and the block size that all attention layers share.
+
+    Raises:
+        LayoutRefused: no backend serves the KV dtype or block size on this GPU.
+    """
+    element_bytes = runtime_element_bytes(model, gpu)
+    kv_cache_dtype = resolved_kv_cache_dtype(model, layout, engine, gpu)
+    context = CacheContext(model, layout, engine, gpu, kv_cache_dtype, element_bytes)
+    native_layers = boundary_layers(model, kv_cache_dtype)
+    backends = {mixer: _backend(context, mixer, kv_cache_dtype) for mixer in context.mixers}
+    block_size = resolve_block_size(context, backends, bool(native_layers))
+    kinds = tuple(_kind_layers(context, kind, block_size, backends) for kind in range(len(model.layer_kinds)))
+    if not native_layers:
+        return CacheLayers(block_size, kinds, kinds, native_layers)
+    native = CacheContext(model, layout, engine, gpu, "auto", element_bytes)
+    native_backends = {mixer: _backend(native, mixer, "auto") for mixer in context.mixers}
+    native_kinds = tuple(
+        _kind_layers(native, kind, block_size, native_backends) for kind in range(len(model.layer_kinds))
+    )
+    check_mixed_layouts((*backends.values(), *native_backends.values()))
+    return CacheLayers(block_size, kinds, native_kinds, native_layers)
+
+
+def _backend(context: CacheContext, mixer: TokenMixer, kv_cache_dtype: str) -> AttentionBackend:
+    if context.engine.engine == "v0":
+        return any_backend(latent=isinstance(mixer, LatentAttention))
+    need = _need(context, mixer, kv_cache_dtype)
+    kv_heads = kv_heads_per_rank(mixer.num_key_value_heads, context.tp) if isinstance(mixer, Attention) else 1
+    backend = choose_backend(need, kv_heads)
+    check_native_fp8(backend, kv_cache_dtype, context.gpu)
+    return backend
+
+
+def _need(context: CacheContext, mixer: TokenMixer, kv_cache_dtype: str) -> AttentionNeed:
+    layout = context.layout
+    latent = isinstance(mixer, LatentAttention)
+    block_size = layout.block_size if context.engine.attention_blocks == "backend" else None
+    return AttentionNeed(
+        head_size=mixer.kv_lora_rank + mixer.qk_rope_head_dim if isinstance(mixer, LatentAttention) else mixer.head_dim,
+        kv_cache_dtype=kv_cache_dtype,
+        capability=context.gpu.compute_capability,
+        block_size=block_size,
+        latent=latent,
+        sparse=isinstance(mixer, LatentAttention) and mixer.index_head_dim is not None,
+        sinks=isinstance(mixer, Attention) and mixer.sinks,
+        sliding_window=isinstance(mixer, Attention) and mixer.kind == "sliding_window",
+        context_parallel=layout.decode_context_parallel_size > 1,
+        query_heads=mixer.num_attention_heads // context.tp,
+        qk_nope_head_dim=mixer.qk_nope_head_dim if isinstance(mixer, LatentAttention) else 0,
+        bidirectional_images=context.model.bidirectional_image_tokens,
+        unequal_value_heads=isinstance(mixer, Attention) and mixer.v_head_dim != mixer.head_dim,
+    )
+
+
+def _kind_layers(context: CacheContext, kind: int, block_size: int, backends: Backends) -> tuple[CacheLayer, ...]:
+    mixer = context.model.layer_kinds[kind].mixer
+    if mixer is None:
+        return ()
+    if isinstance(mixer, StateSpace):
+        return _state_layer(context, mixer, block_size)
+    if isinstance(mixer, LatentAttention):
+        return _latent_layers(context, mixer, block_size, backends[mixer])
+    if mixer.shares_kv_cache:
+        return ()
+    return (_attention_layer(context, mixer, block_size, backends[mixer]),)
+
+
+def _state_layer(context: CacheContext, mixer: StateSpace, block_size: int) -> tuple[CacheLayer, ...]:
+    if not context.engine.hybrid_kv_cache:
+        return ()
+    size = state_bytes(mixer, context.tp, context.element_bytes)
+    page = size
+    if context.mixers:
+        page = block_size * context.token_bytes(context.first, context.kv_cache_dtype)
+    pages = 1
+    if context.layout.enable_prefix_caching:
+        exports = mixer.kind == "mamba2" or checkpoint_tokens(context) > 1
+        pages = 3 if exports and context.engine.state_checkpoint_page else 2
+    return (CacheLayer("state", 1, page, (size,), state_pages=pages, own_bytes=size),)
+
+
+def _latent_layers(
+    context: CacheContext, mixer: LatentAttention, block_size: int, backend: AttentionBackend
+) -> tuple[CacheLayer, ...]:
+    row = _latent_row(context, mixer, backend)
+    page = block_size * row
+    layers = [CacheLayer("latent", block_size, page, (row,), own_bytes=page)]
+    if mixer.index_head_dim is not None:
+        index = block_size * indexer_token_bytes(mixer)
+        layers.append(CacheLayer("indexer", block_size, index, (index,), own_bytes=index))
+    return tuple(layers)
+
+
+def _latent_row(context: CacheContext, mixer: LatentAttention, backend: AttentionBackend) -> int:
+    """Return bytes per token of an MLA layer in this release: the latent, perhaps padded, or every head expanded."""
+    element_bytes = 1 if is_quantized(context.kv_cache_dtype) else context.element_bytes
+    expanded = context.engine.latent_expanded_head_dim
+    if expanded is not None:
+        return mixer.num_attention_heads // context.tp * 2 * expanded * element_bytes
+    row = context.token_bytes(mixer, stored_latent_dtype(backend, context.kv_cache_dtype))
+    alignment = context.engine.latent_row_alignment_elements * element_bytes
+    return ceil_div(row, alignment) * alignment
+
+
+def _attention_layer(context: CacheContext, mixer: Attention, block_size: int, backend: AttentionBackend) -> CacheLayer:
+    token = context.token_bytes(mixer, context.kv_cache_dtype)
+    shape = (kv_heads_per_rank(mixer.num_key_value_heads, context.tp), mixer.head_dim, mixer.v_head_dim, token)
+    if mixer.kind == "sliding_window":
+        block_size = backend.largest_kernel_block(block_size)
+    page = token * block_size
+    return CacheLayer(
+        kind=mixer.kind,
+        block_size=block_size,
+        page_bytes=page,
+        shape=shape,
+        window_tokens=mixer.window_tokens if mixer.kind != "full" else None,
+        own_bytes=page,
+    )

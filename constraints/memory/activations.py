@@ -1,0 +1,104 @@
+"""The activation peak of the profile run: what PyTorch holds at its highest beyond weights and buffers.
+
+    peak(T, S) = max(forward(T), sampler(T, S))
+    forward = base + (kept + token + factor * (residual + widest layer)) * T
+    sampler = base + (kept + token + hidden) * T + (dtype + c(release)) * vocab * S
+
+with T = max_num_batched_tokens, S = max_num_seqs, and `kept` the workspaces that outlive their layer (experts, MLA,
+encoder outputs). Only the last pipeline stage samples. Source of the terms: vLLM 0.19
+`v1/worker/gpu_model_runner.py:profile_run, _dummy_sampler_run`, `v1/worker/workspace.py`; c, base, token and factor are
+fitted (`profiles/data/startup_memory.json`).
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.memory.activation_widths import stage_terms
+from vllm_opt.profiles.nouns.engine import EngineProfile
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.quantization import Quantization
+
+
+@dataclass(frozen=True)
+class ActivationPeak:
+    """Bytes per pipeline stage as two functions of the flags, each linear; the peak is the larger."""
+
+    forward_fixed_bytes: tuple[int, ...]
+    forward_bytes_per_token: tuple[int, ...]
+    sampler_fixed_bytes: tuple[int, ...]
+    sampler_bytes_per_token: tuple[int, ...]
+    sampler_bytes_per_sequence: tuple[int, ...]
+    relative_spread: float
+
+    def bytes(self, max_num_batched_tokens: int, max_num_seqs: int) -> tuple[int, ...]:
+        """Central estimate per stage."""
+        return tuple(
+            max(
+                self.forward_fixed_bytes[stage] + self.forward_bytes_per_token[stage] * max_num_batched_tokens,
+                self.sampler_fixed_bytes[stage]
+                + self.sampler_bytes_per_token[stage] * max_num_batched_tokens
+                + self.sampler_bytes_per_sequence[stage] * min(max_num_seqs, max_num_batched_tokens),
+            )
+            for stage in range(len(self.forward_fixed_bytes))
+        )
+
+    def bytes_at(self, confidence: float, max_num_batched_tokens: int, max_num_seqs: int) -> tuple[int, ...]:
+        """Upper end per stage: the peak is no higher with probability `confidence`; rounded up."""
+        factor = 1.0 + max(0.0, NormalDist().inv_cdf(confidence)) * self.relative_spread
+        return tuple(math.ceil(central * factor) for central in self.bytes(max_num_batched_tokens, max_num_seqs))
+
+
+def activation_peak(
+    model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile, gpu: GpuProfile
+) -> ActivationPeak:
+    """Return the activation peak of one rank per pipeline stage.
+
+    The argument `gpu` is part of the interface for terms that differ by kernel; none does so far.
+    """
+    del gpu
+    constants = engine.startup
+    base = math.ceil(constants.base_bytes.value)
+    factor, per_token = constants.forward_factor.value, math.ceil(constants.token_bytes.value)
+    per_logit = sampler_bytes_per_logit(model, quantization, engine)
+    skips_sampler = layout.enable_chunked_prefill and not constants.sampler_runs_with_chunked_prefill
+    stages = stage_terms(
+        model, layout, quantization.activation_bits, workspace_persists=constants.expert_workspace_persists
+    )
+    sampling = tuple(stage.samples and not skips_sampler for stage in stages)
+    return ActivationPeak(
+        forward_fixed_bytes=tuple(base + stage.kept_fixed_bytes + stage.transient_fixed_bytes for stage in stages),
+        forward_bytes_per_token=tuple(
+            math.ceil(factor * stage.width_bytes_per_token) + stage.kept_bytes_per_token + per_token for stage in stages
+        ),
+        sampler_fixed_bytes=tuple(base + stage.kept_fixed_bytes for stage in stages),
+        sampler_bytes_per_token=tuple(
+            stage.kept_bytes_per_token + stage.hidden_bytes_per_token + per_token if samples else 0
+            for stage, samples in zip(stages, sampling, strict=True)
+        ),
+        sampler_bytes_per_sequence=tuple(
+            stage.logit_bytes_per_sequence + math.ceil(per_logit * stage.vocab_size) if samples else 0
+            for stage, samples in zip(stages, sampling, strict=True)
+        ),
+        relative_spread=constants.activation_relative_spread,
+    )
+
+
+def sampler_bytes_per_logit(model: ModelProfile, quantization: Quantization, engine: EngineProfile) -> float:
+    """Bytes per sequence and vocabulary entry beyond the logits, by the model runner that this model gets."""
+    constants = engine.startup
+    if constants.sampler_v2_bytes_per_logit is not None and runs_on_v2(model, quantization, engine):
+        return constants.sampler_v2_bytes_per_logit.value
+    return constants.sampler_bytes_per_logit.value
+
+
+def runs_on_v2(model: ModelProfile, quantization: Quantization, engine: EngineProfile) -> bool:
+    """Whether a release runs this model on the V2 model runner (`config/vllm.py:use_v2_model_runner`)."""
+    rule = engine.model_runner_v2
+    if rule == "none" or (rule != "all" and any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)):
+        return False
+    if rule == "all" or model.architecture in engine.model_runner_v2_architectures:
+        return rule != "listed" or quantization.weight_bits >= 16
+    return rule == "listed_or_dense" and not any(isinstance(kind.feed_forward, Experts) for kind in model.layer_kinds)

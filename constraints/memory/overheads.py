@@ -1,0 +1,140 @@
+"""Memory of one rank that is neither weights, activations nor KV cache: fitted terms with a spread.
+
+- `non_torch`: growth outside PyTorch between the baseline snapshot and the end of profiling, inside the budget;
+- `cuda_graphs`: captured graphs, inside the budget since 0.20, in what the budget leaves before;
+- `context_and_communication`: CUDA context, NCCL and custom all-reduce before the snapshot, outside the budget
+  (vLLM 0.33 `v1/worker/gpu_worker.py:init_device`, `v1/worker/utils.py:request_memory`).
+
+Constants: `profiles/data/startup_memory.json`, by release.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.memory.activation_widths import layer_bytes, residual_bytes
+from vllm_opt.profiles.nouns.engine import EngineProfile, GraphCapture
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.startup_constants import TopologyBytes
+
+FAST_LINKS = ("nvlink", "infinity_fabric")
+BRIDGED_GPUS = 2
+"""An NVLink bridge joins a pair of PCIe cards; larger all-reduce buffers need a switch or a mesh."""
+
+
+@dataclass(frozen=True)
+class FittedBytes:
+    """A central estimate and a standard deviation."""
+
+    bytes: int
+    spread_bytes: int
+
+    def at(self, confidence: float) -> int:
+        """Upper end: the term is no larger with probability `confidence`; at least the central estimate."""
+        return self.bytes + math.ceil(max(0.0, NormalDist().inv_cdf(confidence)) * self.spread_bytes)
+
+
+@dataclass(frozen=True)
+class GraphMemory:
+    """CUDA-graph memory of one rank as a function of the flags.
+
+    `base + per_graph_layer * layers * graphs(S, T) + per_captured_token * max_size(S, T)`; monotone in S and T.
+    """
+
+    base_bytes: int
+    bytes_per_graph: int
+    bytes_per_captured_token: int
+    capture: GraphCapture
+    max_size: int
+    relative_spread: float
+
+    def bytes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
+        """Central estimate."""
+        sizes = capture_sizes(self.capture, self.max_size, max_num_seqs, max_num_batched_tokens)
+        if not sizes:
+            return 0
+        graphs = len(sizes)
+        if self.capture.full_graphs:
+            graphs += sum(size <= max_num_seqs for size in sizes)
+        return self.base_bytes + graphs * self.bytes_per_graph + sizes[-1] * self.bytes_per_captured_token
+
+    def bytes_at(self, confidence: float, max_num_seqs: int, max_num_batched_tokens: int) -> int:
+        """Upper end: the graphs take no more with probability `confidence`; rounded up."""
+        factor = 1.0 + max(0.0, NormalDist().inv_cdf(confidence)) * self.relative_spread
+        return math.ceil(self.bytes(max_num_seqs, max_num_batched_tokens) * factor)
+
+
+def capture_sizes(
+    capture: GraphCapture, max_size: int, max_num_seqs: int, max_num_batched_tokens: int
+) -> tuple[int, ...]:
+    """Return the batch sizes that a release captures: 1, 2, 4, then steps of 8, then of `coarse_step`.
+
+    Source: vLLM 0.33 `config/vllm.py:_set_cudagraph_sizes`, 0.11 the same with steps of 8 throughout, V0
+    `config.py:_set_cudagraph_sizes` up to the first size that covers max_num_seqs.
+    """
+    limit = max_size
+    if capture.sequences_factor is not None:
+        limit = min(limit, capture.sequences_factor * max_num_seqs)
+    if capture.bounded_by_batched_tokens:
+        limit = min(limit, max_num_batched_tokens)
+    fine = range(8, min(limit + 1, capture.coarse_from), 8)
+    coarse = range(capture.coarse_from, limit + 1, capture.coarse_step)
+    return (*(size for size in (1, 2, 4) if size <= limit), *fine, *coarse)
+
+
+def non_torch(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
+    """Growth outside PyTorch's allocator inside the budget: kernels' workspaces, all-reduce buffers, NCCL channels."""
+    return _by_topology(engine.startup.non_torch, layout, gpu)
+
+
+def context_and_communication(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
+    """What is in use before the baseline snapshot, outside the budget."""
+    return _by_topology(engine.startup.context, layout, gpu)
+
+
+def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> GraphMemory:
+    """Memory of captured graphs on the pipeline stage with the most layers."""
+    constants = engine.startup.graphs
+    layers = max(len(stage) for stage in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size))
+    blackwell = gpu.compute_capability is not None and gpu.compute_capability[0] == 10
+    hybrid = any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)
+    capture = engine.graph_capture
+    return GraphMemory(
+        base_bytes=math.ceil(constants.base_bytes),
+        bytes_per_graph=math.ceil(constants.bytes_per_graph_layer * layers),
+        bytes_per_captured_token=math.ceil(constants.bytes_per_captured_byte * captured_width_bytes(model, layout)),
+        capture=capture,
+        max_size=capture.max_size_capability_10 if blackwell else capture.max_size,
+        relative_spread=constants.hybrid_relative_spread if hybrid else constants.relative_spread,
+    )
+
+
+def captured_width_bytes(model: ModelProfile, layout: Layout) -> int:
+    """Activations of one token in the widest layer: what the pool of the largest graph holds a few times."""
+    kinds = (model.layer_kinds[kind] for kind in sorted(set(model.layer_pattern)))
+    return residual_bytes(model, layout) + max(layer_bytes(kind, model, layout) for kind in kinds)
+
+
+def topology_row(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfile) -> TopologyBytes:
+    """Return the first row that fits the layout and the link between its GPUs; the last one when none does."""
+    return next((row for row in rows if _fits(row, layout, gpu)), rows[-1])
+
+
+def _fits(row: TopologyBytes, layout: Layout, gpu: GpuProfile) -> bool:
+    joined = gpu.interconnect.gpus_joined
+    fast = gpu.interconnect.kind in FAST_LINKS and (joined is None or joined > BRIDGED_GPUS)
+    return (
+        layout.tensor_parallel_size >= row.tensor_parallel_size
+        and row.pipelined in (None, layout.pipeline_parallel_size > 1)
+        and row.unified_memory in (None, gpu.unified_memory)
+        and row.enforce_eager in (None, layout.enforce_eager)
+        and (row.link == "any" or (row.link == "nvlink") == fast)
+    )
+
+
+def _by_topology(rows: tuple[TopologyBytes, ...], layout: Layout, gpu: GpuProfile) -> FittedBytes:
+    fitted = topology_row(rows, layout, gpu).bytes
+    return FittedBytes(math.ceil(fitted.value), math.ceil(fitted.spread))

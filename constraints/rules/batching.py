@@ -1,0 +1,59 @@
+"""batching: what one step may carry.
+
+    max_num_batched_tokens >= max_num_seqs
+    max_num_batched_tokens >= max_model_len when chunked prefill is off
+
+(vLLM 0.33 `config/scheduler.py:verify_max_model_len`).
+"""
+
+from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.judging.decision_space import DecisionSpace
+from vllm_opt.constraints.judging.deployment import Deployment
+
+
+class Batching:
+    """A step is wide enough for its sequences, and for a whole prompt where prompts are not cut."""
+
+    name = "batching"
+
+    def check(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """Check both inequalities, in tokens."""
+        flags = deployment.flags
+        found = []
+        if flags.max_num_batched_tokens < flags.max_num_seqs:
+            found.append(
+                Violation(
+                    rule=self.name,
+                    message=(
+                        f"max_num_batched_tokens ({flags.max_num_batched_tokens}) must be greater than or equal to "
+                        f"max_num_seqs ({flags.max_num_seqs})"
+                    ),
+                    needed=flags.max_num_seqs,
+                    available=flags.max_num_batched_tokens,
+                    unit="tokens",
+                )
+            )
+        if not deployment.layout.enable_chunked_prefill and flags.max_num_batched_tokens < flags.max_model_len:
+            found.append(
+                Violation(
+                    rule=self.name,
+                    message=(
+                        f"max_num_batched_tokens ({flags.max_num_batched_tokens}) is smaller than max_model_len "
+                        f"({flags.max_model_len}). This effectively limits the maximum sequence length to "
+                        "max_num_batched_tokens and makes vLLM reject longer sequences. Please increase "
+                        "max_num_batched_tokens or decrease max_model_len."
+                    ),
+                    needed=flags.max_model_len,
+                    available=flags.max_num_batched_tokens,
+                    unit="tokens",
+                )
+            )
+        return tuple(found)
+
+    def add(self, space: DecisionSpace) -> None:
+        """Tie the step width to the mode and bound it from below."""
+        space.model.add(space.max_num_batched_tokens >= space.max_num_seqs)
+        for mode, chosen in zip(space.modes, space.chosen, strict=True):
+            space.model.add(space.max_num_batched_tokens == mode.max_num_batched_tokens).only_enforce_if(chosen)
+            if not mode.terms.layout.enable_chunked_prefill:
+                space.model.add(space.max_num_batched_tokens >= space.max_model_len).only_enforce_if(chosen)

@@ -1,0 +1,83 @@
+"""memory_budget: everything vLLM keeps inside `gpu_memory_utilization x total` fits, with room for one full request.
+
+    weights + extras + activation(T, S) + non_torch + [v >= 0.20] graphs(S, T) + N * block_bytes <= round(u * total)
+    N >= null_block + blocks_per_request(max_model_len, T)
+
+per pipeline stage (vLLM 0.33 `v1/core/kv_cache_planning.py:_check_enough_kv_cache_memory`).
+"""
+
+from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.judging.decision_space import DecisionSpace
+from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.constraints.memory.ledger import GIB
+from vllm_opt.constraints.memory.startup_errors import format_gib, kv_cache_refusal
+
+
+class MemoryBudget:
+    """The budget holds weights, activations, graphs and a KV pool for at least one full request."""
+
+    name = "memory_budget"
+
+    def check(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """Compare needed and available KV blocks on the smallest stage, in bytes."""
+        flags, terms = deployment.flags, deployment.terms
+        blocks = terms.kv.startup_blocks(flags.max_model_len, flags.max_num_batched_tokens)
+        for stage, available in enumerate(terms.available_kv_bytes(flags, deployment.confidence)):
+            needed = blocks * terms.kv.block_bytes[stage]
+            if available < needed or (needed and available <= 0):
+                return (
+                    Violation(
+                        rule=self.name,
+                        message=self._message(deployment, stage, needed, available),
+                        needed=needed,
+                        available=max(0, available),
+                        unit="bytes",
+                    ),
+                )
+        return self._beyond_the_gpu(deployment)
+
+    def _beyond_the_gpu(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """A pool given in bytes or blocks is not bounded by the budget, but by the GPU: vLLM runs out of memory."""
+        flags, terms = deployment.flags, deployment.terms
+        if flags.kv_cache_memory_bytes is None and flags.num_gpu_blocks_override is None:
+            return ()
+        tokens, sequences = flags.max_num_batched_tokens, flags.max_num_seqs
+        outside = terms.outside_kv_bytes(tokens, sequences, deployment.confidence)
+        pools = [count * block for count, block in zip(terms.blocks_by_stage(flags), terms.kv.block_bytes, strict=True)]
+        offloaded = int(flags.cpu_offload_gib * GIB)
+        needed = max(rest + pool for rest, pool in zip(outside, pools, strict=True)) - offloaded + terms.context.bytes
+        if needed <= terms.total_bytes:
+            return ()
+        return (
+            Violation(
+                rule=self.name,
+                message=(
+                    f"CUDA out of memory: weights, activations and the KV cache asked for take {format_gib(needed)} "
+                    f"of {format_gib(terms.total_bytes)} GiB; ask for a smaller pool"
+                ),
+                needed=needed,
+                available=terms.total_bytes,
+                unit="bytes",
+            ),
+        )
+
+    @staticmethod
+    def _message(deployment: Deployment, stage: int, needed: int, available: int) -> str:
+        """vLLM's own words where it would say them, else the two numbers."""
+        flags, terms = deployment.flags, deployment.terms
+        left = terms.available_kv_bytes(flags, deployment.confidence)
+        refusal = kv_cache_refusal(terms.kv, left, flags.max_model_len, flags.max_num_batched_tokens)
+        where = f" on pipeline stage {stage}" if terms.stages > 1 else ""
+        return refusal or (
+            f"one request of {flags.max_model_len} tokens needs {format_gib(needed)} GiB of KV cache{where}, and "
+            f"{format_gib(max(0, available))} GiB are left in the budget"
+        )
+
+    def add(self, space: DecisionSpace) -> None:
+        """Bound weights, activations and KV blocks by the budget, per point and pipeline stage."""
+        for mode, point, picked in space.points():
+            budget = space.budget_of(mode)
+            for outside, block in zip(point.outside_kv_bytes, mode.block_bytes, strict=True):
+                space.model.add(outside + block * space.num_gpu_blocks <= budget).only_enforce_if(picked)
+        for mode, chosen in zip(space.modes, space.chosen, strict=True):
+            space.model.add(space.num_gpu_blocks >= mode.startup_blocks).only_enforce_if(chosen)

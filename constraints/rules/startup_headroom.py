@@ -1,0 +1,46 @@
+"""startup_headroom: what lives outside the budget fits beside it.
+
+    total - round(u * total) >= context_and_communication                                        from 0.20 on
+    total - round(u * total) >= context_and_communication + max(0, graphs(S, T) - activation)    before
+
+vLLM 0.33 refuses at start-up when free memory is below the budget (`v1/worker/utils.py:request_memory`); before the
+graph estimate was part of the budget, graphs were captured after the activation peak had been freed.
+"""
+
+from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.judging.decision_space import DecisionSpace
+from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.constraints.memory.startup_errors import format_gib
+
+
+class StartupHeadroom:
+    """The CUDA context and NCCL (and, in older releases, CUDA graphs) fit outside the budget."""
+
+    name = "startup_headroom"
+
+    def check(self, deployment: Deployment) -> tuple[Violation, ...]:
+        """Compare total - budget with what must live there."""
+        flags, terms = deployment.flags, deployment.terms
+        available = terms.headroom_bytes(flags.gpu_memory_utilization)
+        needed = terms.headroom_needed_bytes(flags.max_num_batched_tokens, flags.max_num_seqs, deployment.confidence)
+        if available >= needed:
+            return ()
+        return (
+            Violation(
+                rule=self.name,
+                message=(
+                    f"gpu_memory_utilization {flags.gpu_memory_utilization:g} leaves {format_gib(available)} GiB for "
+                    "the CUDA context, communication buffers and whatever is captured after profiling, which need "
+                    f"{format_gib(needed)} GiB; lower gpu_memory_utilization"
+                ),
+                needed=needed,
+                available=available,
+                unit="bytes",
+            ),
+        )
+
+    def add(self, space: DecisionSpace) -> None:
+        """Keep the budget below what each point must leave untouched."""
+        for mode, point, picked in space.points():
+            most = mode.terms.total_bytes - point.headroom_needed_bytes
+            space.model.add(space.budget_of(mode) <= most).only_enforce_if(picked)

@@ -1,0 +1,4 @@
+"""Step time, TTFT, TPOT and throughput.
+
+May import: profiles, decisions.
+"""

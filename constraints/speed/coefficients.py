@@ -1,0 +1,226 @@
+"""ModelProfile + GpuProfile + Quantization + Layout -> the seconds that `step_time` multiplies."""
+
+import math
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.speed.communication_time import communication
+from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_shape, model_work
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.latency_constants import (
+    CalibrationCell,
+    GpuConstants,
+    KernelPath,
+    LatencyConstants,
+    Spread,
+)
+from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.quantization import Quantization
+
+BASIS_RANK = {"measured": 0.0, "fitted": 1.0, "datasheet": 2.0}
+LEAST_MISS_LOG = -50.0
+"""Stands for log(0): every token passes every expert."""
+
+
+def kv_element_bytes(layout: Layout, model: ModelProfile) -> float:
+    """Bytes of one cached element; `auto` follows the checkpoint, else 16 bit. nvfp4: 4 bits + 1 scale byte per 16."""
+    name = layout.kv_cache_dtype
+    if name == "auto" and model.native_quantization is not None:
+        name = model.native_quantization.kv_cache_dtype or "auto"
+    if name.startswith(("fp8", "int8")):
+        return 1.0
+    return 0.5625 if name.startswith("nvfp4") else 2.0
+
+
+def is_native(quantization: Quantization, gpu: GpuProfile) -> bool:
+    """Whether the SKU has arithmetic for the format, not only a kernel that unpacks weights to 16 bit."""
+    if quantization.compute == "half":
+        return True
+    if peak_of(quantization.compute, gpu) is None:
+        return False
+    needed, found = quantization.native_capability, gpu.compute_capability
+    return needed is None or found is None or found >= needed
+
+
+def peak_of(compute: str, gpu: GpuProfile) -> float | None:
+    """Dense peak of one arithmetic, FLOP/s; None where the SKU lists none."""
+    peaks = {"fp8": gpu.fp8_flops_per_s, "int8": gpu.int8_ops_per_s, "fp4": gpu.fp4_flops_per_s}
+    return gpu.half_flops_per_s if compute == "half" else peaks[compute]
+
+
+def effective_path(quantization: Quantization, gpu: GpuProfile) -> str:
+    """Key of the kernels that really run: the format's own path, or the weight-only one below native capability."""
+    if is_native(quantization, gpu):
+        blackwell_fp4 = quantization.kernel_path == "mxfp4" and gpu.fp4_flops_per_s is not None
+        return "mxfp4_native" if blackwell_fp4 else quantization.kernel_path
+    return "w8a16" if quantization.weight_bits == 8 else "w4a16"
+
+
+def path_peak(quantization: Quantization, gpu: GpuProfile) -> float:
+    """Peak that quantised products run at, FLOP/s."""
+    if not is_native(quantization, gpu):
+        return peak_of(quantization.compute_below_native or "half", gpu) or gpu.half_flops_per_s
+    return peak_of(quantization.compute, gpu) or gpu.half_flops_per_s
+
+
+def path_on(constants: LatencyConstants, own: GpuConstants, name: str) -> KernelPath:
+    """A kernel path with what is known of it on one SKU."""
+    path, here = constants.kernel_paths[name], own.paths.get(name)
+    if here is None or (here.compute, here.memory) == (1.0, 1.0):
+        return path
+    factors = {"compute_factor": path.compute_factor * here.compute, "memory_factor": path.memory_factor * here.memory}
+    return path.model_copy(update=factors)
+
+
+def combined_spread(*parts: Spread) -> Spread:
+    """Independent relative errors add in quadrature."""
+    return Spread(
+        tpot=math.hypot(*(part.tpot for part in parts)),
+        ttft=math.hypot(*(part.ttft for part in parts)),
+        throughput=math.hypot(*(part.throughput for part in parts)),
+    )
+
+
+def decode_seconds(
+    group: AttentionGroup, layout: Layout, element_bytes: float, bytes_per_s: float, flops: float, serial_share: float
+) -> float:
+    """Seconds per cached token and decoding sequence: soft maximum of reading the cache and multiplying by it."""
+    ranks = layout.tensor_parallel_size
+    heads = 1.0 if group.kv_heads == 0 else max(1.0, group.kv_heads / ranks)
+    read = group.layers * heads * group.cached_elements * element_bytes / layout.decode_context_parallel_size
+    compute = group.layers * group.decode_flop * max(1.0, group.query_heads / ranks)
+    memory_s, compute_s = read / bytes_per_s, compute / flops
+    return max(memory_s, compute_s) + serial_share * min(memory_s, compute_s)
+
+
+def matrix_seconds(
+    work: ModelWork, layout: Layout, gpu: GpuProfile, own: GpuConstants, path: KernelPath, quantization: Quantization
+) -> tuple[float, float]:
+    """Dense matrices: seconds to read them once, and seconds per token to multiply by them."""
+    bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
+    flops = gpu.half_flops_per_s * own.compute_efficiency
+    quantized_flops = path_peak(quantization, gpu) * own.compute_efficiency * path.compute_factor
+    read = 2 * work.half_dense + work.quantized_dense * work.bytes_per_quantized_weight / path.memory_factor
+    compute = work.half_dense / flops + work.quantized_dense / quantized_flops
+    return read / bytes_per_s / layout.tensor_parallel_size, 2 * compute / layout.tensor_parallel_size
+
+
+def expert_seconds(
+    work: ModelWork,
+    layout: Layout,
+    gpu: GpuProfile,
+    constants: LatencyConstants,
+    path: KernelPath,
+    quantization: Quantization,
+) -> tuple[float, float, float]:
+    """Routed experts: seconds to read all of them, seconds per token, and log chance that a token misses one.
+
+    Experts are sharded over TP x DP ranks, and the tokens of all DP peers meet there.
+    """
+    if not work.moe_layers:
+        return 0.0, 0.0, LEAST_MISS_LOG
+    own, shared = constants.gpu_constants(gpu), constants.shared
+    peers = layout.data_parallel_size
+    bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency * shared.expert_read_efficiency
+    factor = own.compute_efficiency * shared.expert_compute_efficiency
+    flops = (
+        path_peak(quantization, gpu) * path.compute_factor * path.expert_compute_factor * factor
+        if work.experts_quantized
+        else gpu.half_flops_per_s * factor
+    )
+    memory = work.expert_weights * work.bytes_per_expert_weight / path.memory_factor / bytes_per_s
+    imbalance = shared.expert_imbalance if layout.expert_parallel else 1.0
+    compute = 2 * work.active_expert_weights / flops * imbalance
+    share = work.experts_per_token / work.experts
+    miss = LEAST_MISS_LOG if share >= 1 else max(LEAST_MISS_LOG, math.log1p(-share))
+    ranks = layout.tensor_parallel_size
+    return memory / (ranks * peers), compute / ranks, miss * peers
+
+
+def latency_coefficients(
+    model: ModelProfile,
+    quantization: Quantization,
+    layout: Layout,
+    gpu: GpuProfile,
+    constants: LatencyConstants,
+    *,
+    calibrated: bool = True,
+) -> LatencyCoefficients:
+    """Seconds per unit of one engine of `layout` on `gpu`; `calibrated` applies the cell of (model, SKU, path)."""
+    work, shared, own = model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
+    name = effective_path(quantization, gpu)
+    path = path_on(constants, own, name)
+    cell = constants.cell(model_shape(model), gpu.id, name) if calibrated else None
+    unmeasured = (name not in own.paths) + unmeasured_features(layout)
+    factor = own.paths[name].step if name in own.paths else 1.0
+    factor *= constants.unseen_path_slowdown**unmeasured * (cell.step_factor if cell else 1.0)
+    bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
+    kv_bytes_per_s = bytes_per_s * shared.kv_read_efficiency
+    attention_flops = gpu.half_flops_per_s * shared.attention_efficiency
+    element, ranks = kv_element_bytes(layout, model), layout.tensor_parallel_size
+    decode, prefill, window = [0.0, 0.0], [0.0, 0.0], 1.0
+    for group in work.attention:
+        windowed = int(group.window_tokens != math.inf)
+        window = max(window, group.window_tokens) if windowed else window
+        decode[windowed] += decode_seconds(group, layout, element, kv_bytes_per_s, attention_flops, shared.serial_share)
+        heads = max(1.0, group.query_heads / ranks)
+        prefill[windowed] += group.layers * group.prefill_flop * heads / attention_flops
+    dense_memory_s, dense_compute_s = matrix_seconds(work, layout, gpu, own, path, quantization)
+    expert_memory_s, expert_compute_s, miss = expert_seconds(work, layout, gpu, constants, path, quantization)
+    link_fixed_s, link_token_s = communication(work, layout, gpu, constants)
+    stream_s = shared.activation_passes * work.layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
+    layers_s = work.layers * shared.layer_s + work.moe_layers * shared.moe_layer_s
+    launch_s = work.layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
+    spread = spread_of(constants, own, path, cell, unmeasured=unmeasured)
+    basis = "datasheet" if unmeasured else "measured" if cell else own.basis
+    return LatencyCoefficients(
+        dense_memory_s=factor * dense_memory_s,
+        dense_compute_s_per_token=factor * dense_compute_s,
+        head_memory_s=factor * 2 * work.head_weights / ranks / bytes_per_s,
+        head_compute_s_per_sequence=factor
+        * 2
+        * work.head_weights
+        / ranks
+        / (gpu.half_flops_per_s * own.compute_efficiency),
+        expert_memory_s=factor * expert_memory_s,
+        expert_compute_s_per_token=factor * expert_compute_s,
+        expert_miss_log=miss,
+        decode_s_per_context_token=factor * decode[0],
+        decode_s_per_window_token=factor * decode[1],
+        prefill_s_per_span_token=factor * prefill[0],
+        prefill_s_per_window_token=factor * prefill[1],
+        window_tokens=window,
+        token_s=factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
+        sequence_s=factor * (shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s),
+        fixed_s=factor * (own.overhead_factor * (layers_s + shared.step_s) + link_fixed_s),
+        launch_s=own.overhead_factor * launch_s,
+        eager=float(layout.enforce_eager),
+        serial_share=shared.serial_share,
+        frontend_s=shared.frontend_s,
+        crowding=shared.crowding,
+        crowding_exponent=shared.crowding_exponent,
+        prefill_factor=cell.prefill_factor if cell else 1.0,
+        pipeline_stages=float(layout.pipeline_parallel_size),
+        tpot_spread=spread.tpot,
+        ttft_spread=spread.ttft,
+        throughput_spread=spread.throughput,
+        basis_rank=BASIS_RANK[basis],
+    )
+
+
+def unmeasured_features(layout: Layout) -> int:
+    """How many features of the layout no published measurement covers: their speed is formula only.
+
+    A search picks exactly what is predicted too rosily, so pipeline stages, decode context parallelism and eager mode
+    (which also loses torch.compile's fusion) each take the slow side, as a kernel path does that was never measured.
+    """
+    stages = layout.pipeline_parallel_size > 1
+    return stages + (layout.decode_context_parallel_size > 1) + layout.enforce_eager
+
+
+def spread_of(
+    constants: LatencyConstants, own: GpuConstants, path: KernelPath, cell: CalibrationCell | None, *, unmeasured: int
+) -> Spread:
+    """How far off a prediction may be: of a calibration cell or of SKU and path, wider per unmeasured feature."""
+    known = cell.spread if cell is not None else combined_spread(own.spread, path.spread)
+    return combined_spread(known, *([constants.unseen_path_spread] * unmeasured)) if unmeasured else known

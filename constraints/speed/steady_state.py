@@ -1,0 +1,165 @@
+"""The steady state of one engine: how many sequences decode at once, and what follows for TPOT, TTFT and rate.
+
+Closed loop: C users, each sends its next request when the last one is finished. D decode at a time, so per step
+r = D I / (O - 1) prompt tokens ride along (I = prompt tokens to compute, O = output tokens, M = tokens per step):
+
+    f    = max(1 - exp(-x), r / (M - D)),  x = D max(1, I/M) / (O - 1)       share of steps that carry prefill
+    TPOT = (1 - f) T(D, c, 0) + f T(D, c, r / f),       c = input + O / 2
+    S    = the prompt's own chunks, riding with the other decoders
+    TTFT = frontend + TPOT / 2 + S (1 + crowding (users - 1)^e) + wait
+    X    = D / ((O - 1) TPOT),       users(D) = D + X TTFT                   Little's law, solved for D
+
+D is found by bisection on a grid that does not depend on the number of users, so D, TPOT and TTFT never fall when users
+are added: the optimiser's own bisection relies on it. T is the step time of `step_time.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, step_time
+
+BISECTIONS = 11
+LEAST_DECODERS = 1e-5
+MOST_UTILISATION = 0.99
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Lengths of the typical request and the flags that shape steps; per micro-batch of a pipeline."""
+
+    input_tokens: Numbers
+    computed_tokens: Numbers
+    span_tokens: Numbers
+    context_tokens: Numbers
+    decode_steps: Numbers
+    budget_tokens: Numbers
+    chunked: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, input_tokens: Numbers, output_tokens: Numbers, budget: Numbers, hit: Numbers, chunked: Numbers
+    ) -> "Traffic":
+        """A hit prefix is not computed, but the rest of the prompt still attends to it."""
+        return cls(
+            input_tokens=input_tokens,
+            computed_tokens=np.maximum(1.0, input_tokens * (1.0 - hit)),
+            span_tokens=input_tokens * (1.0 + hit) / 2.0,
+            context_tokens=input_tokens + output_tokens / 2.0,
+            decode_steps=np.maximum(output_tokens - 1.0, 1.0),
+            budget_tokens=np.maximum(budget, 2.0),
+            chunked=chunked.astype(bool),
+        )
+
+    @property
+    def most_decoders(self) -> Numbers:
+        """Decoders at which decode and prefill tokens together fill every step."""
+        chunked = self.budget_tokens / (1.0 + self.computed_tokens / self.decode_steps)
+        return np.where(self.chunked, chunked, self.budget_tokens)
+
+
+def step_mix(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tuple[Numbers, Numbers]:
+    """(TPOT, one request's own prefill) in seconds when `decoders` sequences decode on average."""
+    running, others = np.maximum(decoders, 1.0), np.maximum(decoders - 1.0, 0.0)
+    room = np.maximum(traffic.budget_tokens - decoders, 1.0)
+    whole = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
+    riding = others * traffic.computed_tokens / traffic.decode_steps
+    chunks_per_step = np.maximum(riding / whole, 1e-9)
+    share = np.minimum(np.maximum(-np.expm1(-chunks_per_step), riding / room), 1.0)
+    beside = np.minimum(riding / share, room)
+    chunk = np.where(traffic.chunked, np.minimum(whole, room), traffic.computed_tokens)
+    beside = np.where(traffic.chunked, beside, 0.0)
+    zero = np.zeros_like(running)
+    times = step_time(
+        c,
+        np.stack([running, running, np.where(traffic.chunked, others, 0.0)]),
+        traffic.context_tokens,
+        np.stack([zero, beside, chunk]),
+        traffic.span_tokens,
+    )
+    prefill = times[2] * traffic.computed_tokens / chunk * c.prefill_factor
+    mixed = times[0] + share * (times[1] - times[0])
+    halted = times[0] + others / traffic.decode_steps * prefill
+    least_chunks = np.where(traffic.chunked, traffic.computed_tokens / whole, 1.0)
+    return np.where(traffic.chunked, mixed, halted), prefill * pipeline_fill(c, least_chunks)
+
+
+def pipeline_fill(c: LatencyCoefficients, chunks: Numbers) -> Numbers:
+    """A prompt of n chunks passes q stages in (n + q - 1) / (n q) of the time of n undivided steps.
+
+    Callers give the fewest chunks possible, so that the time does not fall when decoders make chunks smaller.
+    """
+    return np.asarray((chunks + c.pipeline_stages - 1.0) / (chunks * c.pipeline_stages))
+
+
+def crowding_factor(c: LatencyCoefficients, users: Numbers) -> Numbers:
+    """How much longer a prompt takes because others arrive at the same time; 1 for a single user."""
+    return np.asarray(1.0 + c.crowding * np.maximum(users - 1.0, 0.0) ** c.crowding_exponent)
+
+
+def bisect_decoders(load: Callable[[Numbers], Numbers], wanted: Numbers, most: Numbers) -> tuple[Numbers, Numbers]:
+    """(D with load(D) = wanted, load(most)): geometric bisection, then linear interpolation inside the last cell.
+
+    The cells depend on `most` alone, so D never falls when `wanted` grows, whatever the shape of `load`.
+    """
+    low, high = LEAST_DECODERS * np.minimum(most, 1.0), most
+    low_load, high_load = load(low), load(high)
+    limit = high_load
+    for _ in range(BISECTIONS):
+        middle = np.sqrt(low * high)
+        middle_load = load(middle)
+        right = middle_load < wanted
+        low, low_load = np.where(right, middle, low), np.where(right, middle_load, low_load)
+        high, high_load = np.where(right, high, middle), np.where(right, high_load, middle_load)
+    rise = np.maximum(high_load - low_load, 1e-300)
+    return low + np.clip((wanted - low_load) / rise, 0.0, 1.0) * (high - low), limit
+
+
+def closed_loop_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
+    """(TTFT s, TPOT s, requests/s, saturated) of one micro-batch."""
+
+    def users_at(decoders: Numbers) -> Numbers:
+        tpot, prefill = step_mix(c, traffic, decoders)
+        rate = decoders / (traffic.decode_steps * tpot)
+        first = c.frontend_s + tpot / 2
+        uncrowded = decoders + rate * (first + prefill)
+        return decoders + rate * (first + prefill * crowding_factor(c, uncrowded))
+
+    admitted = np.minimum(users, slots)
+    decoders, most_users = bisect_decoders(users_at, admitted, traffic.most_decoders)
+    tpot, prefill = step_mix(c, traffic, decoders)
+    resident = np.minimum(admitted, most_users)
+    rate = decoders / (traffic.decode_steps * tpot)
+    ttft = c.frontend_s + tpot / 2 + prefill * crowding_factor(c, resident) + (users - resident) / rate
+    return ttft, tpot, rate, (users > resident * (1.0 + 1e-9)).astype(np.float64)
+
+
+def prefill_only_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
+    """(TTFT s, NaN, requests/s, saturated) when each request ends with its first token."""
+    alone = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
+    zero = np.zeros_like(alone)
+    one = step_time(c, zero, zero, alone, traffic.span_tokens) * traffic.computed_tokens / alone * c.prefill_factor
+    full = step_time(c, zero, zero, traffic.budget_tokens, traffic.span_tokens) * c.prefill_factor
+    least = full * traffic.computed_tokens / traffic.budget_tokens
+    crowd = crowding_factor(c, np.minimum(users, slots))
+    engine = one * pipeline_fill(c, traffic.computed_tokens / alone) * crowd
+    ttft = c.frontend_s + np.maximum(engine, users * least)
+    return ttft, np.full_like(ttft, np.nan), users / ttft, (users > slots).astype(np.float64)
+
+
+def open_loop_block(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
+    """(TTFT s, TPOT s, requests/s, saturated) of one micro-batch at a Poisson arrival rate; M/D/1 queue for prefill."""
+
+    def rate_at(decoders: Numbers) -> Numbers:
+        tpot, _ = step_mix(c, traffic, decoders)
+        return np.asarray(decoders / (traffic.decode_steps * tpot))
+
+    most = np.minimum(traffic.most_decoders, slots)
+    decoders, most_rate = bisect_decoders(rate_at, rate, most)
+    tpot, prefill = step_mix(c, traffic, decoders)
+    load = rate * prefill
+    busy = np.minimum(load, MOST_UTILISATION)
+    ttft = c.frontend_s + tpot / 2 + prefill * (1.0 + busy / (2.0 * (1.0 - busy)))
+    return ttft, tpot, np.minimum(rate, most_rate), ((rate > most_rate) | (load >= 1.0)).astype(np.float64)

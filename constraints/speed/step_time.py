@@ -1,0 +1,152 @@
+"""Step time: how long one engine step takes on one GPU of a tensor-parallel group, by component.
+
+One step carries D decoding sequences of mean context c and P prefill tokens of mean causal span s; m = D + P.
+
+    T = dense + head + experts + decode attention + prefill attention + communication + overhead
+    dense   = soft(bytes / (BW em), m FLOP / (F ec))        soft(a, b) = max(a, b) + serial_share min(a, b)
+    experts = soft((1 - (1 - k/E)^m) bytes / (BW em e_m), m FLOP / (F ec e_f))   expected distinct experts hit
+    decode attention  = D (a_full c + a_window min(c, w)),  prefill attention = P (b_full s + b_window min(s, w))
+    communication     = 2 L (alpha + 2 h m / B) over tensor parallel ranks, plus hops between pipeline stages
+    overhead          = L layer_s + L_moe moe_layer_s + step_s + D sequence_s
+
+Coefficients are seconds, so one evaluation is a dozen multiplications per point. Without CUDA graphs a step lasts at
+least as long as the CPU needs to launch its kernels. Validity: vLLM 0.11 to 0.19, docs/latency-accuracy.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.profiles.nouns.latency_constants import LatencyBasis
+
+BASES: tuple[LatencyBasis, ...] = ("measured", "fitted", "datasheet")
+BASIS_WORDS = {
+    "measured": "measured on this model, GPU and precision",
+    "fitted": "fitted on this GPU with other models",
+    "datasheet": "from formulas: this GPU, kernel path or layout was never measured, biased to the slow side",
+}
+Numbers = NDArray[np.float64]
+Scalars = float | Numbers
+
+LARGEST_CAPTURE = 512.0
+"""vLLM captures CUDA graphs for at most min(2 max_num_seqs, 512) tokens (vllm/config/vllm.py, 0.11 to 0.33)."""
+
+
+@dataclass(frozen=True)
+class LatencyCoefficients:
+    """One (model, GPU, weight format, layout) as seconds per unit; floats, or equal-length arrays after `stack`."""
+
+    dense_memory_s: Scalars
+    dense_compute_s_per_token: Scalars
+    head_memory_s: Scalars
+    head_compute_s_per_sequence: Scalars
+    expert_memory_s: Scalars
+    expert_compute_s_per_token: Scalars
+    expert_miss_log: Scalars
+    """Natural log of the chance that one token misses a given expert; per token of this rank, DP peers counted in."""
+    decode_s_per_context_token: Scalars
+    decode_s_per_window_token: Scalars
+    prefill_s_per_span_token: Scalars
+    prefill_s_per_window_token: Scalars
+    window_tokens: Scalars
+    token_s: Scalars
+    """Per token: residual-stream traffic and the bandwidth part of communication."""
+    sequence_s: Scalars
+    """Per decoding sequence: sampling, detokenising, recurrent states."""
+    fixed_s: Scalars
+    """Layers, step and the start-up part of communication."""
+    launch_s: Scalars
+    """Least duration of a step without CUDA graphs (CPU launch time)."""
+    eager: Scalars
+    """1 without CUDA graphs, else 0."""
+    serial_share: Scalars
+    frontend_s: Scalars
+    crowding: Scalars
+    crowding_exponent: Scalars
+    prefill_factor: Scalars
+    pipeline_stages: Scalars
+    tpot_spread: Scalars
+    ttft_spread: Scalars
+    throughput_spread: Scalars
+    basis_rank: Scalars
+    """0 measured, 1 fitted, 2 datasheet."""
+
+    @property
+    def basis(self) -> LatencyBasis:
+        """How well one layout is known (scalar coefficients)."""
+        return BASES[int(np.asarray(self.basis_rank))]
+
+    @property
+    def basis_note(self) -> str:
+        """The basis in words."""
+        return BASIS_WORDS[self.basis]
+
+    def take(self, index: Any) -> "LatencyCoefficients":
+        """The coefficients at these positions of a stack (any numpy index: slice, integers, mask)."""
+        return LatencyCoefficients(*(np.asarray(getattr(self, name))[index] for name in COEFFICIENT_NAMES))
+
+
+COEFFICIENT_NAMES = tuple(item.name for item in fields(LatencyCoefficients))
+
+
+def stack(coefficients: Sequence[LatencyCoefficients]) -> LatencyCoefficients:
+    """Many layouts as one set of arrays, in the given order, so that all are evaluated at once."""
+    table = np.array(
+        [[getattr(one, name) for name in COEFFICIENT_NAMES] for one in coefficients], dtype=np.float64
+    ).reshape(len(coefficients), len(COEFFICIENT_NAMES))
+    return LatencyCoefficients(*(np.ascontiguousarray(column) for column in table.T))
+
+
+def soft_maximum(memory_s: Scalars, compute_s: Scalars, serial_share: Scalars) -> Numbers:
+    """Memory and compute time that overlap but for `serial_share` of the shorter one."""
+    return np.maximum(memory_s, compute_s) + serial_share * np.minimum(memory_s, compute_s)
+
+
+def padded_batch(tokens: Scalars) -> Numbers:
+    """Tokens rounded up to vLLM's capture sizes: 1, 2, 4, every 8 to 256, every 16 to 512; above, no padding."""
+    whole = np.ceil(np.asarray(tokens, dtype=np.float64) - 1e-9)
+    gap = np.where(whole <= 4.0, np.where(whole <= 2.0, 1.0, 2.0), np.where(whole <= 256.0, 8.0, 16.0))
+    return np.where(whole > LARGEST_CAPTURE, tokens, np.ceil(whole / gap) * gap)
+
+
+def token_time(c: LatencyCoefficients, tokens: Numbers, sequences: Numbers) -> Numbers:
+    """Everything but attention: the part that CUDA graphs pad; seconds."""
+    dense = soft_maximum(c.dense_memory_s, c.dense_compute_s_per_token * tokens, c.serial_share)
+    head = soft_maximum(c.head_memory_s, c.head_compute_s_per_sequence * np.maximum(sequences, 1.0), c.serial_share)
+    hit = -np.expm1(c.expert_miss_log * tokens)
+    experts = soft_maximum(c.expert_memory_s * hit, c.expert_compute_s_per_token * tokens, c.serial_share)
+    return dense + head + experts + c.token_s * tokens + c.sequence_s * sequences + c.fixed_s
+
+
+def step_time(
+    c: LatencyCoefficients,
+    sequences: Scalars,
+    context_tokens: Scalars,
+    prefill_tokens: Scalars,
+    span_tokens: Scalars,
+    *,
+    padding: bool = True,
+) -> Numbers:
+    """Seconds of one step: `sequences` decode at mean context `context_tokens`, with `prefill_tokens` beside them."""
+    decoding = np.asarray(sequences, dtype=np.float64)
+    tokens = decoding + prefill_tokens
+    batch = padded_batch(tokens) if padding else tokens
+    time = token_time(c, batch, decoding)
+    time = time + decoding * decode_attention(c, context_tokens)
+    time = time + prefill_tokens * prefill_attention(c, span_tokens)
+    return np.maximum(time, c.eager * c.launch_s)
+
+
+def decode_attention(c: LatencyCoefficients, context_tokens: Scalars) -> Numbers:
+    """Seconds per decoding sequence for reading `context_tokens` cached tokens."""
+    windowed = np.minimum(context_tokens, c.window_tokens)
+    return np.asarray(c.decode_s_per_context_token * context_tokens + c.decode_s_per_window_token * windowed)
+
+
+def prefill_attention(c: LatencyCoefficients, span_tokens: Scalars) -> Numbers:
+    """Seconds per prefill token that attends to `span_tokens` earlier ones on average."""
+    windowed = np.minimum(span_tokens, c.window_tokens)
+    return np.asarray(c.prefill_s_per_span_token * span_tokens + c.prefill_s_per_window_token * windowed)

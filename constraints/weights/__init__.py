@@ -1,0 +1,4 @@
+"""Bytes of weights per rank, and parameters by part.
+
+May import: profiles, decisions.
+"""

@@ -1,0 +1,148 @@
+"""Weight bytes per rank, exactly as vLLM 0.33 allocates parameters before loading (its own `param_bytes`).
+
+Per pipeline stage: the stage's decoder layers, and what `pipeline_ends` places beside them.
+Computed per distinct kind of layer, never per layer. TP rank 0 is counted; it holds the most.
+"""
+
+from collections import Counter
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.weights.extras import weight_extra_bytes
+from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, storage_of_parts
+from vllm_opt.constraints.weights.pipeline_ends import end_bytes
+from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat, expert_bytes, linear_bytes
+from vllm_opt.constraints.weights.tensor import WeightTensor
+from vllm_opt.constraints.weights.tensors import layer_tensors
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, LatentAttention, ModelProfile
+from vllm_opt.profiles.nouns.quantization import Quantization
+
+__all__ = ["WeightTable", "weight_bytes", "weight_extra_bytes"]
+
+
+ATTENTION_WITHOUT_SCALES = frozenset(("JambaForCausalLM",))
+"""Classes that do not hand the quantisation to their attention, so no KV-cache scales are allocated."""
+
+
+def weight_bytes(
+    model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile | None = None
+) -> tuple[int, ...]:
+    """Return the bytes of all parameters on TP rank 0 of each pipeline stage.
+
+    The native checkpoint's own mixture of formats applies when `quantization` is the one it is published in; any other
+    format leaves embeddings, norms, routers and output head in 16 bits. `gpu` decides the padding of mxfp4 experts;
+    without it the SKU id in `layout` tells the generation. For many layouts of one model build a `WeightTable` once.
+    """
+    return WeightTable(model, quantization).parameter_bytes(layout, gpu)
+
+
+class WeightTable:
+    """Weights of one (model, quantisation), prepared once; each layout then costs a few dozen additions."""
+
+    def __init__(self, model: ModelProfile, quantization: Quantization) -> None:
+        """Raises InvalidRequest when a part of the checkpoint is stored in a format without a storage rule."""
+        self.model = model
+        self.quantization = quantization
+        self.variants, self.pattern = layer_variants(model, quantization)
+        self._formats = [storage_of_parts(model, quantization, overrides) for _, overrides in self.variants]
+        self._tensors = [layer_tensors(model.layer_kinds[kind], model.hidden_size) for kind, _ in self.variants]
+        self._layer_bytes: dict[tuple[int, int, int, int, bool], int] = {}
+        self._stage_counts: dict[int, tuple[Counter[int], ...]] = {}
+
+    def parameter_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
+        """Return what `weight_bytes` returns."""
+        stages = layout.pipeline_parallel_size
+        totals = [
+            sum(count * self.layer_bytes(variant, layout, gpu) for variant, count in counts.items())
+            for counts in self._counts(stages)
+        ]
+        ends = end_bytes(self.model, layout.tensor_parallel_size, stages, self._lm_head_format())
+        return tuple(layers + end for layers, end in zip(totals, ends, strict=True))
+
+    def layer_bytes(self, variant: int, layout: Layout, gpu: GpuProfile | None = None) -> int:
+        """Return the bytes of one layer of a variant on TP rank 0."""
+        ranks, data_ranks = layout.tensor_parallel_size, layout.data_parallel_size
+        padded = pads_for_hopper(layout, gpu)
+        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded)
+        if key not in self._layer_bytes:
+            shards = Shards(ranks, data_ranks, expert_parallel=layout.expert_parallel, hopper_padding=padded)
+            formats = self._formats[variant]
+            kind = self.model.layer_kinds[self.variants[variant][0]]
+            scalars = self._scalar_bytes(kind, formats.main)
+            self._layer_bytes[key] = scalars + sum(
+                tensor_bytes(tensor, formats, shards) for tensor in self._tensors[variant]
+            )
+        return self._layer_bytes[key]
+
+    def _scalar_bytes(self, kind: DecoderLayer, main: StorageFormat) -> int:
+        if self.model.architecture in ATTENTION_WITHOUT_SCALES or not isinstance(
+            kind.mixer, Attention | LatentAttention
+        ):
+            return 0
+        return main.attention_scalar_bytes(latent=isinstance(kind.mixer, LatentAttention))
+
+    def _counts(self, stages: int) -> tuple[Counter[int], ...]:
+        if stages not in self._stage_counts:
+            ranges = stage_layers(len(self.pattern), stages)
+            self._stage_counts[stages] = tuple(Counter(self.pattern[r.start : r.stop]) for r in ranges)
+        return self._stage_counts[stages]
+
+    def _lm_head_format(self) -> StorageFormat:
+        return storage_of_parts(self.model, self.quantization, ()).of("lm_head")
+
+
+class Shards:
+    """How one layer is divided: attention and dense by TP, experts by TP x DP or dealt out whole (expert parallel)."""
+
+    __slots__ = ("expert_ranks", "hopper_padding", "inner_ranks", "ranks")
+
+    def __init__(self, ranks: int, data_ranks: int, *, expert_parallel: bool, hopper_padding: bool) -> None:
+        """`expert_ranks` share whole experts, `inner_ranks` share each expert's inner width; one of them is 1."""
+        everyone = ranks * data_ranks
+        self.ranks = ranks
+        self.expert_ranks = everyone if expert_parallel else 1
+        self.inner_ranks = 1 if expert_parallel else everyone
+        self.hopper_padding = hopper_padding
+
+
+def pads_for_hopper(layout: Layout, gpu: GpuProfile | None) -> bool:
+    """Return whether mxfp4 experts are padded as on compute capability 9 (the inner width to 64, else 128 and 256)."""
+    if gpu is not None and gpu.compute_capability is not None:
+        return gpu.compute_capability[0] == 9
+    return layout.gpu.startswith(("h", "gh"))
+
+
+def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> int:
+    """Return the bytes of one tensor with its bias on TP rank 0."""
+    # Mixed checkpoints list the large projections of a delta net; its small b and a projection stays 16-bit.
+    mixed = tensor.name == "in_proj_ba" and "state_space" in formats.overrides
+    storage = formats.of(None if mixed else tensor.part)
+    if tensor.role == "routed_experts":
+        return _routed_bytes(tensor, storage, shards)
+    rows = tuple(group.on_rank(shards.ranks) for group in tensor.rows)
+    columns = -(-tensor.columns // shards.ranks) if tensor.columns_sharded else tensor.columns
+    bias = sum(rows) * HALF_BYTES if tensor.row_bias else 0
+    if tensor.part is None or storage.granularity == "none":
+        return sum(rows) * columns * (tensor.element_bytes or HALF_BYTES) + bias
+    return linear_bytes(rows, columns, storage) + bias
+
+
+def _routed_bytes(tensor: WeightTensor, storage: StorageFormat, shards: Shards) -> int:
+    experts = -(-tensor.copies // shards.expert_ranks)
+    rows = tuple(group.on_rank(1 if tensor.columns_sharded else shards.inner_ranks) for group in tensor.rows)
+    columns = -(-tensor.columns // shards.inner_ranks) if tensor.columns_sharded else tensor.columns
+    inner = columns if tensor.columns_sharded else rows[0]
+    if storage.method == "mxfp4":
+        padded_inner = round_up(inner, 64 if shards.hopper_padding else 128)
+        hidden = columns if not tensor.columns_sharded else rows[0]
+        hidden = hidden if shards.hopper_padding else round_up(hidden, 256)
+        rows = (hidden,) if tensor.columns_sharded else (padded_inner,) * len(rows)
+        columns, inner = padded_inner if tensor.columns_sharded else hidden, padded_inner
+    bias = sum(rows) * HALF_BYTES if tensor.row_bias else 0
+    return experts * (expert_bytes(rows, columns, inner, storage) + bias)
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Return the smallest multiple of `multiple` that is not below `value`."""
+    return -(-value // multiple) * multiple

@@ -1,0 +1,75 @@
+"""`vllm-opt procure DEMAND.yaml`: which GPUs to buy or rent for everything that is served."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vllm_opt.optimizer.cli.options import SETTINGS, text, with_options
+
+if TYPE_CHECKING:
+    from vllm_opt.optimizer.procurement.answer import FleetAnswer
+
+EXIT_CODES = {"optimal": 0, "feasible": 0, "infeasible": 1, "unknown": 3}
+
+PROCURE_OPTIONS = (
+    click.option(
+        "--format", "format_name", type=click.Choice(("table", "json", "yaml", "csv", "html")), default="table",
+        help="Default: table.",
+    ),
+    text("--output", "-o", metavar="FILE", help="Write the answer to this file, whole or not at all."),
+    text("--deploy", metavar="FORMAT", help="Also write one file per assignment: command, env, compose or kubernetes."),
+    text("--deploy-dir", metavar="FOLDER", help="Where --deploy writes. Default: deploy."),
+    text("--time-limit", metavar="S", help="Seconds for the fleet; overrides the file."),
+    text("--workers", metavar="N", help="Threads of the solver; overrides the file."),
+    text("--seed", metavar="N", help="The same file and seed give the same fleet; overrides the file."),
+    click.option("--comparisons/--no-comparisons", default=None, help="Other fleets, sensitivity, why SKUs lost."),
+    click.option("--schema", "show_schema", is_flag=True, help="Print the JSON schema of DEMAND.yaml."),
+)  # fmt: skip
+
+
+@click.command("procure", context_settings=SETTINGS)
+@click.argument("demand", required=False, metavar="DEMAND.yaml")
+@with_options(PROCURE_OPTIONS)
+def procure_command(demand: str | None, **options: Any) -> int:
+    """Decide a fleet: what to order, what runs where, what it costs, and what would change it."""
+    from vllm_opt.optimizer.cli.output import write_answer
+
+    if options["show_schema"]:
+        from vllm_opt.optimizer.procurement.demand_file import demand_schema
+        from vllm_opt.optimizer.rendering.as_json import as_json
+
+        write_answer(as_json(demand_schema()), options["output"])
+        return 0
+    if demand is None:
+        raise click.UsageError("name a demand file, as in: vllm-opt procure DEMAND.yaml (see examples/procure_*.yaml)")
+    from vllm_opt.optimizer.procurement.demand_file import read_demand
+    from vllm_opt.optimizer.procurement.procure import procure
+
+    request = read_demand(demand)
+    changes = {name: options[name] for name in ("time_limit", "workers", "seed", "comparisons")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    answer = procure(request.replaced(**changes) if changes else request)
+    _write(answer, options)
+    return EXIT_CODES[answer.status]
+
+
+def _write(answer: "FleetAnswer", options: dict[str, Any]) -> None:
+    from pathlib import Path
+
+    from vllm_opt.optimizer.cli.output import replace_file, write_answer
+    from vllm_opt.optimizer.procurement.render import deployable_files, render_fleet
+    from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
+    from vllm_opt.profiles.errors import InvalidRequest
+
+    if options["deploy"]:
+        folder = Path(options["deploy_dir"] or "deploy")
+        files = deployable_files(answer, options["deploy"])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidRequest(f"cannot make the folder '{folder}': {error.strerror or error}") from None
+        for name, content in files.items():
+            replace_file(folder / name, content)
+        click.echo(f"{len(files)} files written to {folder}", err=True)
+    screen = screen_of_standard_output(options["output"] is not None)
+    write_answer(render_fleet(answer, options["format_name"], screen), options["output"])

@@ -1,0 +1,233 @@
+"""What comes back: `Estimate`, `Plan`, `Answer`. `.model_dump(mode="json")` equals the command line's JSON."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.profiles.noun import Basis, Noun
+
+
+class Report(Noun):
+    """Base of every answer; `schema` is written under its own name."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), serialize_by_alias=True,
+        validate_by_name=True, validate_by_alias=True,
+    )  # fmt: skip
+
+
+class RankMemory(Noun):
+    """Memory of one pipeline stage (each of its TP ranks), in bytes."""
+
+    stage: int
+    layers: int
+    weights_bytes: int
+    weights_extra_bytes: int
+    activation_peak_bytes: int
+    non_torch_bytes: int
+    cuda_graph_bytes: int
+    kv_cache_bytes: int
+    kv_block_bytes: int
+    num_gpu_blocks: int
+
+
+class Memory(Noun):
+    """Memory per GPU on the rank with the fewest blocks; every size in bytes (contract, JSON)."""
+
+    gpu_total_bytes: int = Field(description="as the runtime reports it; the low end where a range is known")
+    budget_bytes: int = Field(description="gpu_memory_utilization x total, rounded as that release does")
+    weights_bytes: int
+    weights_extra_bytes: int
+    activation_peak_bytes: int
+    non_torch_bytes: int
+    cuda_graph_bytes: int = Field(description="estimate; inside the budget only from the release that subtracts it")
+    cuda_graph_in_budget: bool
+    kv_cache_bytes: int = Field(description="what is left for the pool; 0 when nothing is left")
+    kv_block_bytes: int
+    block_size: int = Field(description="tokens per block")
+    num_gpu_blocks: int
+    kv_cache_tokens: int
+    max_concurrency: float
+    kv_bytes_per_token: int
+    max_supported_model_len: int
+    headroom_bytes: int = Field(
+        description="total minus budget: room for the CUDA context, NCCL and, before 0.20, graphs"
+    )
+    headroom_needed_bytes: int
+    host_tier_tokens: int = Field(0, description="tokens that swap space or KV offload holds besides the pool")
+    confidence_bytes: int = Field(0, description="bytes added to the fitted terms at the asked confidence")
+    ranks: tuple[RankMemory, ...] = ()
+
+
+class Performance(Noun):
+    """Predicted speed at full admitted load."""
+
+    ttft_ms: float
+    tpot_ms: float | None = Field(description="None with one output token")
+    e2e_ms: float
+    output_tokens_per_s: float = Field(description="of all replicas together")
+    total_tokens_per_s: float
+    requests_per_s: float
+    saturated: bool
+    concurrency: int = Field(description="closed-loop users the figures hold for, in all replicas")
+    basis: Basis
+    basis_note: str = ""
+    interval: dict[str, tuple[float, float]]
+
+
+class Equation(Noun):
+    """One formula with its numbers in."""
+
+    name: str
+    formula: str
+    values: str = Field(description="the formula with the numbers in")
+    result: float | int
+    unit: str
+    source: str = ""
+
+
+class Cost(Noun):
+    """Money."""
+
+    usd_per_hour: float
+    usd_per_million_output_tokens: float | None
+    price_source: str
+    price_date: str
+    provider: str = ""
+
+
+class Estimate(Report):
+    """What one given configuration would do."""
+
+    schema_name: str = Field("vllm-opt/estimate/1", alias="schema")
+    request: dict[str, Any]
+    fits: bool
+    memory: Memory
+    performance: Performance | None
+    violations: tuple[Violation, ...]
+    cost: Cost | None = Field(None, description="of all GPUs of all replicas; None where the SKU has no price")
+    startup_log: tuple[str, ...] = Field((), description="what vLLM would print, or the error it would raise")
+    notes: tuple[str, ...] = ()
+    equations: tuple[Equation, ...] = ()
+
+
+class Binding(Noun):
+    """One rule of a feasible plan and how far it is from breaking."""
+
+    rule: str
+    slack: float | int
+    unit: str
+    message: str
+
+
+class Plan(Noun):
+    """One deployment that satisfies every rule."""
+
+    model: str
+    checkpoint: str | None
+    gpu: str
+    gpu_count: int
+    replicas: int
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    data_parallel_size: int
+    decode_context_parallel_size: int = 1
+    expert_parallel: bool
+    quantization: str
+    quality: float | None = None
+    quality_evidence: str = ""
+    kv_cache_dtype: str
+    flags: dict[str, str | int | float | bool]
+    env: dict[str, str]
+    command: str
+    vllm_version: str
+    memory: Memory
+    performance: Performance
+    cost: Cost | None
+    binding: tuple[Binding, ...]
+    notes: tuple[str, ...] = ()
+    equations: tuple[Equation, ...] = ()
+
+
+class ObjectiveValue(Noun):
+    """One lexicographic objective: its value, the proven bound, and the relative gap between them."""
+
+    name: str
+    value: float
+    bound: float
+    gap: float
+    unit: str = ""
+
+
+class Conflict(Noun):
+    """One rule of a minimal set that cannot hold together."""
+
+    rule: str
+    message: str
+    needed: float | int | None = None
+    available: float | int | None = None
+    unit: str = ""
+
+
+class Relaxation(Noun):
+    """The smallest change of one request field that alone makes the request feasible."""
+
+    change: str = Field(description="request field")
+    from_value: Any = Field(alias="from")
+    to: Any
+    message: str
+    also: dict[str, Any] = Field(default_factory=dict, description="second change, when no single one suffices")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), serialize_by_alias=True, validate_by_name=True,
+        validate_by_alias=True,
+    )  # fmt: skip
+
+
+class Explanation(Noun):
+    """Why nothing fits, and what would."""
+
+    conflict: tuple[Conflict, ...]
+    relaxations: tuple[Relaxation, ...]
+    per_gpu: tuple[str, ...] = Field((), description="one sentence per group of SKUs that fail alike")
+
+
+class Sensitivity(Noun):
+    """What a small change of one number would buy a feasible plan."""
+
+    change: str = Field(description="request field, or 'kv_cache_bytes' for the pool")
+    from_value: Any = Field(alias="from")
+    to: Any
+    gain: float
+    unit: str
+    message: str
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), serialize_by_alias=True, validate_by_name=True,
+        validate_by_alias=True,
+    )  # fmt: skip
+
+
+class SolverReport(Noun):
+    """How the answer was found."""
+
+    wall_ms: float
+    layouts_considered: int
+    layouts_solved: int
+    workers: int
+    seed: int
+
+
+class Answer(Report):
+    """The answer to a `SolveRequest`."""
+
+    schema_name: str = Field("vllm-opt/plan/1", alias="schema")
+    status: Literal["optimal", "feasible", "infeasible", "unknown"]
+    request: dict[str, Any]
+    objectives: tuple[ObjectiveValue, ...] = ()
+    plan: Plan | None = None
+    alternatives: tuple[Plan, ...] = ()
+    pareto: tuple[Plan, ...] = ()
+    explanation: Explanation | None = None
+    sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")
+    notes: tuple[str, ...] = ()
+    solver: SolverReport

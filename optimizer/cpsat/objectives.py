@@ -1,0 +1,54 @@
+"""The objectives as linear expressions over the chosen point, and what decides among equals."""
+
+from typing import Any
+
+from vllm_opt.constraints.judging.decision_space import DecisionSpace, Mode
+from vllm_opt.constraints.rules.budget import MICRO
+from vllm_opt.optimizer.space.objective import SECONDS_PER_HOUR
+
+
+def objective_expression(space: DecisionSpace, name: str) -> Any:
+    """The variable that an objective minimises, tied to the chosen point (integers of `objective.py`).
+
+    `variable >= value of the point`, one implication each: bounds propagate at once, and minimising makes it equal.
+    """
+    if name == "gpus":
+        return space.gpu_count
+    tables = [_values(mode, name) for mode in space.modes]
+    low, high = min(min(table) for table in tables), max(max(table) for table in tables)
+    value = space.model.new_int_var(low, high, name)
+    for literals, table in zip(space.picked, tables, strict=True):
+        for literal, number in zip(literals, table, strict=True):
+            space.model.add(value >= number).only_enforce_if(literal)
+    if name == "concurrency":
+        # The pool grows with the utilisation, and nothing else that is asked does.
+        for mode, point, picked in space.points():
+            space.model.add(space.budget_of(mode) >= point.highest_budget_bytes).only_enforce_if(picked)
+    return value
+
+
+def _values(mode: Mode, name: str) -> list[int]:
+    if name == "cost":
+        return [mode.microusd_per_hour for _ in mode.points]
+    if name == "throughput":
+        return [-point.output_millitokens_per_s for point in mode.points]
+    if name == "latency":
+        return [point.e2e_us for point in mode.points]
+    if name == "concurrency":
+        return [-point.most_concurrent for point in mode.points]
+    cost = max(1, mode.microusd_per_hour)
+    return [-(point.output_millitokens_per_s * SECONDS_PER_HOUR * MICRO // cost) for point in mode.points]
+
+
+def tie_breaker(space: DecisionSpace, default_utilization: float) -> Any:
+    """What decides last: the rank of the mode, the fewest sequences, the utilisation nearest to the default."""
+    model, default = space.model, default_utilization
+    steps = {u: round(abs(u - default) * 1000) * 2 + (u > default) for u in space.utilization_choices}
+    most = max(point.max_num_seqs for _, point, _ in space.points()) + 1
+    rank = model.new_int_var(0, max(mode.index for mode in space.modes) * most + most, "rank")
+    for mode, point, picked in space.points():
+        model.add(rank >= mode.index * most + point.max_num_seqs).only_enforce_if(picked)
+    distance = model.new_int_var(0, max(steps.values()), "distance from the default utilisation")
+    for step, literal in space.utilization_choices.items():
+        model.add(distance >= steps[step]).only_enforce_if(literal)
+    return rank * (max(steps.values()) + 1) + distance

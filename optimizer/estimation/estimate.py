@@ -1,0 +1,229 @@
+"""`estimate`: one given configuration, its memory to the block, its speed, and everything that is not met."""
+
+from vllm_opt.constraints.decisions.configuration import EngineFlags
+from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
+from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
+from vllm_opt.constraints.layouts import compatibility, divisibility
+from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
+from vllm_opt.constraints.rules import violations
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance
+from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
+from vllm_opt.optimizer.estimation.hourly_cost import cost_of
+from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
+from vllm_opt.optimizer.estimation.performance import bound_at, predict
+from vllm_opt.optimizer.estimation.resolution import Setting, price_of, resolve
+from vllm_opt.optimizer.estimation.startup_log import startup_log
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
+from vllm_opt.profiles.nouns.workload import Targets
+
+STARTUP_RULES = frozenset(
+    ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "batching")
+)
+"""Rules without which vLLM does not start; the others are targets."""
+ASKED_OTHERWISE = frozenset(("concurrency", "quality", "gpu_count", "budget"))
+"""Rules that need a solve request; concurrency is judged here by what the flags run at once."""
+
+
+def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estimate:
+    """Predict what one configuration would do.
+
+    Raises:
+        InvalidRequest: a value that cannot be understood.
+        UnknownProfile: a model, GPU, format or release that the catalogue does not hold.
+    """
+    catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
+    setting = resolve(request, catalog)
+    price = price_of(request, setting.gpu.id, catalog)
+    found = estimate_setting(setting, request)
+    speed = found.performance if found.fits else None
+    return found.model_copy(update={"cost": cost_of(price, setting.gpu_count, speed)})
+
+
+def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
+    """Predict for a configuration that is already resolved."""
+    refused = _refusals(setting)
+    if setting.layout.pipeline_parallel_size > setting.model.num_hidden_layers:
+        return _refused_estimate(setting, request, refused)
+    try:
+        terms = memory_terms(setting.model, setting.quantization, setting.layout, setting.engine, setting.gpu)
+    except LayoutRefused as refusal:
+        if refusal.violation.rule not in {violation.rule for violation in refused}:
+            refused = (*refused, refusal.violation)
+        return _refused_estimate(setting, request, refused)
+    flags = _with_fitted_length(setting, terms) if setting.auto_model_len else setting.flags
+    memory = memory_report(setting.model, terms, flags, request.confidence)
+    performance, bound = _performance(setting, request, flags, terms, memory)
+    found = (
+        *violations(_deployment(setting, request, flags, terms, bound), without=ASKED_OTHERWISE),
+        *_concurrency(setting, request, memory),
+        *_typical_request(request, flags),
+    )
+    return _answer(setting, request, flags, memory, performance, found, terms)
+
+
+def _refusals(setting: Setting) -> tuple[Violation, ...]:
+    arguments = (setting.model, setting.quantization, setting.layout, setting.engine, setting.gpu)
+    return (*divisibility.violations(*arguments), *compatibility.violations(*arguments))
+
+
+def _refused_estimate(setting: Setting, request: EstimateRequest, found: tuple[Violation, ...]) -> Estimate:
+    memory = memory_without_plan(setting)
+    return _answer(setting, request, setting.flags, memory, None, found, None)
+
+
+def _with_fitted_length(setting: Setting, terms: MemoryTerms) -> EngineFlags:
+    """`--max-model-len auto`: the largest context that starts; batch defaults keep the unreduced length (0.33)."""
+    flags = setting.flags
+    fitted = terms.kv.max_supported_model_len(
+        terms.num_gpu_blocks(flags), flags.max_num_batched_tokens, setting.model.max_model_len
+    )
+    return flags.model_copy(update={"max_model_len": max(1, fitted)})
+
+
+def _users(setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory) -> int:
+    """Closed-loop users: what was asked, else what the flags admit and the pool holds (contract, Load)."""
+    if request.concurrency is not None:
+        return request.concurrency
+    per_engine = max(1, min(flags.max_num_seqs, int(memory.max_concurrency)))
+    return per_engine * setting.layout.data_parallel_size * setting.replicas
+
+
+def _performance(
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, terms: MemoryTerms, memory: Memory
+) -> tuple[Performance | None, PerformanceBound | None]:
+    """Speed at the load asked; None when not even one typical request is accepted and held.
+
+    The engine runs as many sequences as the pool holds at their mean length, prompt + half of the answer: in a steady
+    state they are spread evenly over their lives.
+    """
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    tokens = flags.max_num_batched_tokens
+    room = memory.num_gpu_blocks - terms.null_blocks
+    if sum(lengths) > flags.max_model_len or room < terms.kv.blocks_per_request(sum(lengths), tokens):
+        return None, None
+    pooled = room // max(1, terms.kv.blocks_per_request(lengths[0] + -(-lengths[1] // 2), tokens))
+    coefficients = latency_coefficients(
+        setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
+        calibrated=request.calibration,
+    )  # fmt: skip
+    performance = predict(
+        coefficients,
+        engines=setting.layout.data_parallel_size * setting.replicas,
+        users=_users(setting, request, flags, memory),
+        max_num_seqs=min(flags.max_num_seqs, pooled),
+        max_num_batched_tokens=tokens,
+        lengths=lengths,
+        chunked_prefill=setting.layout.enable_chunked_prefill,
+        prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
+    )
+    return performance, bound_at(coefficients, performance, request.confidence)
+
+
+def _deployment(
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, terms: MemoryTerms, bound: PerformanceBound | None
+) -> Deployment:
+    """The point as the rules see it: only the limits that were asked, and central memory estimates."""
+    targets = Targets(
+        target_context=1,
+        concurrency=1,
+        mean_context=1,
+        max_ttft_ms=request.max_ttft_ms,
+        max_tpot_ms=request.max_tpot_ms,
+        min_output_tokens_per_s=request.min_output_tokens_per_s,
+        max_gpus=2**31 - 1,
+    )
+    return Deployment(
+        model=setting.model, quantization=setting.quantization, layout=setting.layout, gpu=setting.gpu,
+        engine=setting.engine, flags=flags, replicas=setting.replicas, targets=targets, terms=terms, performance=bound,
+    )  # fmt: skip
+
+
+def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> tuple[Violation, ...]:
+    """The concurrency asked against full-length sequences that are admitted and held."""
+    if request.concurrency is None:
+        return ()
+    held = min(setting.flags.max_num_seqs, int(memory.max_concurrency))
+    held *= setting.layout.data_parallel_size * setting.replicas
+    if held >= request.concurrency:
+        return ()
+    return (
+        Violation(
+            rule="concurrency",
+            message=(
+                f"{held} sequence(s) of max_model_len run at once and {request.concurrency} are asked; lower "
+                "max_model_len, use an fp8 KV cache, raise max_num_seqs, or add GPUs"
+            ),
+            needed=request.concurrency,
+            available=held,
+            unit="sequences",
+        ),
+    )
+
+
+def _typical_request(request: EstimateRequest, flags: EngineFlags) -> tuple[Violation, ...]:
+    """vLLM answers a request longer than max_model_len with an error; the server starts all the same."""
+    tokens = sum(typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens))
+    if tokens <= flags.max_model_len:
+        return ()
+    return (
+        Violation(
+            rule="typical_request",
+            message="the typical request, input_tokens + output_tokens, is longer than max_model_len, so vLLM refuses "
+            "it; raise max_model_len or shorten the request",
+            needed=tokens,
+            available=flags.max_model_len,
+            unit="tokens",
+        ),
+    )
+
+
+def _answer(
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None,
+    found: tuple[Violation, ...], terms: MemoryTerms | None,
+) -> Estimate:  # fmt: skip
+    fits = not any(violation.rule in STARTUP_RULES for violation in found)
+    equations: tuple[Equation, ...] = ()
+    if request.equations and terms is not None:
+        from vllm_opt.optimizer.estimation.equations import equations_of
+
+        equations = equations_of(setting, flags, terms, memory, performance)
+    return Estimate(
+        request=_resolved_request(setting, request, flags, memory, performance),
+        fits=fits,
+        memory=memory,
+        performance=performance,
+        violations=found,
+        startup_log=startup_log(setting, flags, memory, found, terms),
+        notes=setting.notes,
+        equations=equations,
+    )
+
+
+def _resolved_request(
+    setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None
+) -> dict[str, object]:
+    """The request with every default filled in."""
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    filled = request.model_dump(mode="json", exclude_none=True)
+    filled.update(
+        model=setting.model.id,
+        gpu=setting.gpu.id,
+        vllm_version=setting.engine.version,
+        engine=setting.engine.engine,
+        quantization=setting.quantization.id,
+        input_tokens=lengths[0],
+        output_tokens=lengths[1],
+        gpu_memory_utilization=flags.gpu_memory_utilization,
+        max_model_len=flags.max_model_len,
+        max_num_seqs=flags.max_num_seqs,
+        max_num_batched_tokens=flags.max_num_batched_tokens,
+        block_size=memory.block_size,
+        enable_prefix_caching=setting.layout.enable_prefix_caching,
+        enable_chunked_prefill=setting.layout.enable_chunked_prefill,
+        async_scheduling=setting.layout.async_scheduling,
+    )
+    if performance is not None:
+        filled["concurrency"] = performance.concurrency
+    return filled

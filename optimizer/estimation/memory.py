@@ -1,0 +1,100 @@
+"""From memory terms to the `Memory` of an answer: bytes per GPU on the rank with the fewest blocks."""
+
+from vllm_opt.constraints.decisions.configuration import EngineFlags
+from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.memory.ledger import MemoryTerms
+from vllm_opt.constraints.weights.parameter_bytes import weight_bytes, weight_extra_bytes
+from vllm_opt.optimizer.contract.answer import Memory, RankMemory
+from vllm_opt.optimizer.estimation.resolution import Setting
+from vllm_opt.profiles.nouns.model import ModelProfile
+
+
+def memory_report(model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, confidence: float) -> Memory:
+    """Report the central estimate; `confidence_bytes` says what the asked confidence adds to it."""
+    tokens, sequences = flags.max_num_batched_tokens, flags.max_num_seqs
+    available = terms.available_kv_bytes(flags)
+    blocks = terms.blocks_by_stage(flags)
+    worst = min(range(terms.stages), key=lambda stage: (blocks[stage], available[stage]))
+    graph_bytes = terms.graph_bytes(tokens, sequences)
+    activation = terms.activation_bytes(tokens, sequences)
+    count = blocks[worst] if terms.kv.block_bytes[worst] else 0
+    central, upper = terms.outside_kv_bytes(tokens, sequences), terms.outside_kv_bytes(tokens, sequences, confidence)
+    return Memory(
+        gpu_total_bytes=terms.total_bytes,
+        budget_bytes=terms.budget_bytes(flags.gpu_memory_utilization),
+        weights_bytes=terms.weights[worst],
+        weights_extra_bytes=terms.weights_extra[worst],
+        activation_peak_bytes=activation[worst],
+        non_torch_bytes=terms.non_torch.bytes,
+        cuda_graph_bytes=graph_bytes,
+        cuda_graph_in_budget=terms.engine.graphs_in_budget,
+        kv_cache_bytes=max(0, available[worst]),
+        kv_block_bytes=terms.kv.block_bytes[worst],
+        block_size=terms.kv.block_size,
+        num_gpu_blocks=count,
+        kv_cache_tokens=terms.kv.printed_tokens(count, flags.max_model_len, tokens),
+        max_concurrency=terms.kv.max_concurrency(count, flags.max_model_len, tokens),
+        kv_bytes_per_token=terms.kv_bytes_per_token,
+        max_supported_model_len=terms.kv.max_supported_model_len(count, tokens, model.max_model_len),
+        headroom_bytes=terms.headroom_bytes(flags.gpu_memory_utilization),
+        headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences),
+        host_tier_tokens=terms.host_tier_tokens(flags),
+        confidence_bytes=upper[worst] - central[worst],
+        ranks=_ranks(model, terms, available, blocks, activation, graph_bytes),
+    )
+
+
+def _ranks(
+    model: ModelProfile, terms: MemoryTerms, available: tuple[int, ...], blocks: tuple[int, ...],
+    activation: tuple[int, ...], graph_bytes: int,
+) -> tuple[RankMemory, ...]:  # fmt: skip
+    """One entry per pipeline stage when there are several; ranks of one stage are alike."""
+    if terms.stages == 1:
+        return ()
+    layers = stage_layers(model.num_hidden_layers, terms.stages)
+    return tuple(
+        RankMemory(
+            stage=stage,
+            layers=len(layers[stage]),
+            weights_bytes=terms.weights[stage],
+            weights_extra_bytes=terms.weights_extra[stage],
+            activation_peak_bytes=activation[stage],
+            non_torch_bytes=terms.non_torch.bytes,
+            cuda_graph_bytes=graph_bytes,
+            kv_cache_bytes=max(0, available[stage]),
+            kv_block_bytes=terms.kv.block_bytes[stage],
+            num_gpu_blocks=blocks[stage],
+        )
+        for stage in range(terms.stages)
+    )
+
+
+def memory_without_plan(setting: Setting) -> Memory:
+    """What can be said of a layout that vLLM refuses: totals and weights; the pool is empty."""
+    weights, extra = [0], [0]
+    if setting.layout.pipeline_parallel_size <= setting.model.num_hidden_layers:
+        weights = list(weight_bytes(setting.model, setting.quantization, setting.layout))
+        extra = list(weight_extra_bytes(setting.model, setting.quantization, setting.layout, setting.gpu))
+    worst = max(range(len(weights)), key=weights.__getitem__)
+    total = setting.gpu.memory_bytes
+    budget = int(total * setting.flags.gpu_memory_utilization)
+    return Memory(
+        gpu_total_bytes=total,
+        budget_bytes=budget,
+        weights_bytes=weights[worst],
+        weights_extra_bytes=extra[worst],
+        activation_peak_bytes=0,
+        non_torch_bytes=0,
+        cuda_graph_bytes=0,
+        cuda_graph_in_budget=setting.engine.graphs_in_budget,
+        kv_cache_bytes=0,
+        kv_block_bytes=0,
+        block_size=setting.layout.block_size or setting.engine.default_block_size,
+        num_gpu_blocks=0,
+        kv_cache_tokens=0,
+        max_concurrency=0.0,
+        kv_bytes_per_token=0,
+        max_supported_model_len=0,
+        headroom_bytes=total - budget,
+        headroom_needed_bytes=0,
+    )

@@ -1,0 +1,166 @@
+"""From names to nouns: an `EstimateRequest` becomes a model, a GPU, a release, a layout and complete flags."""
+
+from dataclasses import dataclass
+
+from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
+from vllm_opt.constraints.decisions.engine_defaults import (
+    chunked_prefill_default,
+    default_max_num_batched_tokens,
+    default_max_num_seqs,
+    prefix_caching_default,
+)
+from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.engine import EngineProfile
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.price import HourlyPrice
+from vllm_opt.profiles.nouns.quantization import Quantization
+
+GIB = 1 << 30
+FP8_FAMILY = ("fp8", "fp8_per_tensor", "fp8_block")
+"""Layouts of 8-bit floating-point weights that differ in their scales only."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One resolved configuration. `auto_model_len` asks for the largest context that starts."""
+
+    model: ModelProfile
+    gpu: GpuProfile
+    engine: EngineProfile
+    quantization: Quantization
+    layout: Layout
+    flags: EngineFlags
+    replicas: int
+    auto_model_len: bool
+    notes: tuple[str, ...]
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs of all replicas (contract, Counts)."""
+        sizes = self.layout.tensor_parallel_size * self.layout.pipeline_parallel_size * self.layout.data_parallel_size
+        return sizes * self.replicas
+
+
+def native_quantization_id(model: ModelProfile) -> str:
+    """The format in which the model's own checkpoint is stored."""
+    return model.native_quantization.quantization if model.native_quantization else "bf16"
+
+
+def default_length(model: ModelProfile, *, auto: bool) -> int:
+    """The context when --max-model-len is not given; 'auto' starts from the largest that the model allows."""
+    return model.max_model_len if auto else model.default_max_model_len or model.max_model_len
+
+
+def resolve_quantization(catalog: Catalog, model: ModelProfile, name: str | None) -> Quantization:
+    """Look a weight format up; None and 'native' mean the checkpoint's own.
+
+    'fp8' names the family to most people: a checkpoint that is published in another fp8 layout is meant.
+    """
+    native = native_quantization_id(model)
+    if name is None or name.lower() == "native":
+        return catalog.quantization(native)
+    found = catalog.quantization(name)
+    return catalog.quantization(native) if found.id == "fp8" and native in FP8_FAMILY else found
+
+
+def checkpoint_of(model: ModelProfile, quantization: Quantization) -> str | None:
+    """The Hugging Face id that holds the model in this format, or None when no such checkpoint is known."""
+    if quantization.id == native_quantization_id(model):
+        return model.id
+    return next((known.id for known in model.checkpoints if known.quantization == quantization.id), None)
+
+
+def with_memory(gpu: GpuProfile, gpu_memory_gib: float | None) -> GpuProfile:
+    """Override the reported memory of a SKU."""
+    if gpu_memory_gib is None:
+        return gpu
+    total = int(gpu_memory_gib * GIB)
+    return gpu.model_copy(
+        update={"memory_bytes": total, "memory_bytes_high": total, "memory_note": "given with gpu_memory_gib"}
+    )
+
+
+def _gpu(catalog: Catalog, name: str) -> GpuProfile:
+    """One SKU; 'local' is this machine's, if all of its GPUs are of one kind."""
+    if name.lower() != "local":
+        return catalog.gpu(name)
+    found = {gpu.id: gpu for gpu in catalog.local_gpus}
+    if len(found) > 1:
+        raise InvalidRequest(f"this machine has GPUs of several kinds; name one of {', '.join(found)} with --gpu")
+    return next(iter(found.values()))
+
+
+def price_of(request: EstimateRequest, gpu: str, catalog: Catalog) -> HourlyPrice | None:
+    """What one GPU-hour costs under the price options of a request; None where no price is known."""
+    overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
+    return catalog.price_of(gpu, request.provider, overrides)
+
+
+def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
+    """Look everything up and fill in the release's defaults.
+
+    Raises:
+        UnknownProfile: a name that the catalogue does not hold.
+        InvalidRequest: a file or value that cannot be understood.
+    """
+    model = catalog.model(request.model)
+    gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
+    engine, note = catalog.engine(request.vllm_version, request.engine)
+    quantization = resolve_quantization(catalog, model, request.quantization)
+    if request.kv_cache_dtype != "auto":
+        catalog.kv_cache_dtype(request.kv_cache_dtype)
+    auto = request.max_model_len == "auto"
+    length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
+    flags = _flags(request, engine, gpu, length)
+    layout = Layout(
+        gpu=gpu.id,
+        tensor_parallel_size=request.tensor_parallel_size,
+        pipeline_parallel_size=request.pipeline_parallel_size,
+        data_parallel_size=request.data_parallel_size,
+        decode_context_parallel_size=request.decode_context_parallel_size,
+        expert_parallel=request.enable_expert_parallel,
+        quantization=quantization.id,
+        checkpoint=checkpoint_of(model, quantization),
+        kv_cache_dtype=request.kv_cache_dtype,
+        block_size=request.block_size,
+        enforce_eager=request.enforce_eager,
+        enable_prefix_caching=_or(request.enable_prefix_caching, prefix_caching_default(engine, model)),
+        enable_chunked_prefill=_or(request.enable_chunked_prefill, chunked_prefill_default(engine, length)),
+        async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default),
+        disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager,
+        nodes=-(-request.tensor_parallel_size * request.pipeline_parallel_size // gpu.gpus_per_node),
+    )
+    notes = tuple(text for text in (note, *model.assumptions) if text)
+    return Setting(model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
+
+
+def _or(asked: bool | None, default: bool) -> bool:
+    return default if asked is None else asked
+
+
+def _flags(request: EstimateRequest, engine: EngineProfile, gpu: GpuProfile, length: int) -> EngineFlags:
+    tokens = request.max_num_batched_tokens
+    if tokens is None:
+        tokens = default_max_num_batched_tokens(
+            engine,
+            gpu,
+            chunked_prefill=_or(request.enable_chunked_prefill, chunked_prefill_default(engine, length)),
+            max_model_len=length,
+            max_num_seqs=request.max_num_seqs,
+        )
+    sequences = request.max_num_seqs or default_max_num_seqs(engine, gpu, tokens)
+    swap = request.swap_space
+    return EngineFlags(
+        gpu_memory_utilization=request.gpu_memory_utilization or engine.gpu_memory_utilization,
+        max_model_len=length,
+        max_num_seqs=sequences,
+        max_num_batched_tokens=tokens,
+        num_gpu_blocks_override=request.num_gpu_blocks_override,
+        kv_cache_memory_bytes=request.kv_cache_memory_bytes,
+        swap_space_gib=engine.default_swap_space_gib if swap is None else swap,
+        kv_offloading_size_gib=request.kv_offloading_size,
+        cpu_offload_gib=request.cpu_offload_gb,
+    )

@@ -1,0 +1,55 @@
+"""A minimal conflict: named rules that cannot hold together, while any all but one of them can.
+
+A deletion filter: starting from all rules, each is dropped for good when the rest is still infeasible. Rules that no
+request can do without knowing (what vLLM refuses, the user's latency limits) are tried first, so that of several
+conflicts the one about memory, sequences and GPUs is told.
+"""
+
+from collections.abc import Iterable
+
+from vllm_opt.optimizer.questions.points import is_feasible
+from vllm_opt.optimizer.questions.questions import ALL_RULES, LATENCY_RULES, Atlas, Question
+
+STRUCTURAL = ("divisibility", "startup_headroom", "batching", "quality", "compatibility")
+DROPPED_FIRST = ("throughput", "tpot", "ttft", "budget", "memory_budget", "concurrency", "gpu_count", "context_length")
+"""Order in which rules are tried; of two conflicts, the one whose rules come later is kept."""
+
+
+def relevant_rules(question: Question) -> frozenset[str]:
+    """The rules that can be broken at all: a latency or money limit that was never given cannot."""
+    targets = question.setting.targets
+    silent: set[str] = {rule for rule in LATENCY_RULES if question.limit(rule) is None}
+    if targets.max_hourly_cost is None:
+        silent.add("budget")
+    if targets.target_context <= question.setting.model.max_model_len:
+        silent.add("context_length")
+    return (ALL_RULES & question.active) - silent - {"batching"}
+
+
+def minimal_conflict(atlas: Atlas, question: Question, among: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Return a minimal set of rules that no point satisfies together, in the order of RULES.
+
+    `among`: rules that are known to be in conflict already; the answer is a part of them.
+
+    Raises:
+        ValueError: the rules are not in conflict.
+    """
+    rules = relevant_rules(question) if among is None else frozenset(among)
+    held = Question(question.setting, rules, question.skus)
+    if is_feasible(atlas, held):
+        raise ValueError("the rules are not in conflict")
+    if among is None:
+        without = held.without(*STRUCTURAL)
+        if not is_feasible(atlas, without):
+            held = without
+    for rule in (*STRUCTURAL, *DROPPED_FIRST):
+        if rule in held.active and not is_feasible(atlas, held.without(rule)):
+            held = held.without(rule)
+    return tuple(rule for rule in DISPLAY_ORDER if rule in held.active)
+
+
+DISPLAY_ORDER = (
+    "context_length", "compatibility", "divisibility", "quality", "memory_budget", "startup_headroom", "concurrency",
+    "ttft", "tpot", "throughput", "gpu_count", "budget",
+)  # fmt: skip
+"""From what the model and the card are, over memory, to what the traffic asks and what may be spent."""

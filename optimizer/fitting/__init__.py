@@ -1,0 +1,4 @@
+"""Offline: constants fitted to published measurements.
+
+May import: nothing of the house.
+"""

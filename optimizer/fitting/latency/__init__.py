@@ -1,0 +1,4 @@
+"""The latency constants: measurements, fit, validation, report.
+
+May import: constraints, profiles.
+"""

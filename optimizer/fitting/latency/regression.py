@@ -1,0 +1,103 @@
+"""Robust least squares of the latency constants on published measurements (scipy, from the dev extra)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vllm_opt.constraints.speed.step_time import Numbers
+from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES
+from vllm_opt.optimizer.fitting.latency.parameters import (
+    Parameter,
+    apply,
+    controlled_gpus,
+    parameters,
+    source_offsets,
+    with_rooms,
+)
+from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors
+from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
+
+METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.4, "throughput": 0.5, "e2e": 0.7}
+METRIC_SCALES = {"tpot": 0.15, "ttft": 0.3, "throughput": 0.15, "e2e": 0.15}
+"""ln errors well beyond the scale count linearly, not squared: wrong rows must not bend the fit."""
+PRIOR_WEIGHT = 0.15
+STEP = 1e-4
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted constants and the values behind them, to start a refit from."""
+
+    constants: LatencyConstants
+    values: dict[tuple[str, ...], float]
+    cost: float
+
+
+def row_weights(replay: Replay) -> Numbers:
+    """Controlled points count fully; others half, or a quarter where the SKU has controlled points."""
+    controlled = controlled_gpus(replay.observations)
+    return np.array(
+        [
+            1.0 if one.source in CONTROLLED_SOURCES else 0.25 if one.gpu in controlled else 0.5
+            for one in replay.observations
+        ]
+    )
+
+
+class Regression:
+    """Residuals and their grouped Jacobian for scipy."""
+
+    def __init__(self, base: LatencyConstants, replay: Replay) -> None:
+        self.replay = replay
+        self.table: dict[str, Any] = with_rooms(base, replay)
+        self.chosen: list[Parameter] = parameters(self.table, replay)
+        self.spreads = np.array([parameter.spread for parameter in self.chosen])
+        weights = row_weights(replay)
+        self.kept = {metric: np.isfinite(replay.measured(metric)) for metric in METRICS}
+        self.weights = {metric: METRIC_WEIGHTS[metric] * weights[self.kept[metric]] for metric in METRICS}
+        self.rows = np.concatenate([np.flatnonzero(self.kept[metric]) for metric in METRICS])
+
+    def data_residuals(self, values: Numbers) -> Numbers:
+        """Weighted robust ln errors of every measured number."""
+        predicted = self.replay.predict(apply(self.table, self.chosen, values))
+        offsets = source_offsets(self.chosen, values, len(self.replay.observations))
+        errors, parts = log_errors(self.replay, predicted), []
+        for metric in METRICS:
+            sign = -1.0 if metric == "throughput" else 1.0
+            error = (errors[metric] - sign * offsets)[self.kept[metric]] / METRIC_SCALES[metric]
+            robust = np.sign(error) * np.sqrt(2 * (np.sqrt(1 + error * error) - 1))
+            parts.append(robust * METRIC_SCALES[metric] * self.weights[metric])
+        return np.concatenate(parts)
+
+    def residuals(self, values: Numbers) -> Numbers:
+        """Data, then priors."""
+        return np.concatenate([self.data_residuals(values), PRIOR_WEIGHT * values / self.spreads])
+
+    def jacobian(self, values: Numbers) -> Numbers:
+        """Forward differences, one evaluation per family of constants with disjoint rows."""
+        start = self.data_residuals(values)
+        matrix = np.zeros((start.size, len(self.chosen)))
+        for family in dict.fromkeys(parameter.family for parameter in self.chosen):
+            members = [index for index, parameter in enumerate(self.chosen) if parameter.family == family]
+            moved = values.copy()
+            moved[members] += STEP
+            slope = (self.data_residuals(moved) - start) / STEP
+            for index in members:
+                touched = self.chosen[index].rows[self.rows]
+                matrix[touched, index] = slope[touched]
+        return np.vstack([matrix, np.diag(PRIOR_WEIGHT / self.spreads)])
+
+
+def fit(base: LatencyConstants, replay: Replay, *, start: Fit | None = None, rounds: int = 15) -> Fit:
+    """Fit every free constant; `start` gives first values to those it knows."""
+    from scipy.optimize import least_squares
+
+    problem = Regression(base, replay)
+    known = start.values if start else {}
+    first = np.array([known.get(parameter.path, 0.0) for parameter in problem.chosen])
+    solution = least_squares(
+        problem.residuals, first, jac=problem.jacobian, x_scale=np.maximum(problem.spreads, 0.1), max_nfev=rounds
+    )
+    values = {parameter.path: float(value) for parameter, value in zip(problem.chosen, solution.x, strict=True)}
+    return Fit(apply(problem.table, problem.chosen, solution.x), values, float(solution.cost))

@@ -1,0 +1,195 @@
+"""What the latency model predicts for published measurements: one vectorised call per kind of load."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.speed.coefficients import kv_element_bytes, latency_coefficients
+from vllm_opt.constraints.speed.latency import closed_loop, offline_batch, open_loop
+from vllm_opt.constraints.speed.model_work import model_work
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack, step_time
+from vllm_opt.optimizer.fitting.latency.observation import Observation
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.errors import UnknownProfile
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
+from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.quantization import Quantization
+
+METRICS = ("tpot", "ttft", "throughput", "e2e")
+UTILIZATION = 0.93
+RESERVED_BYTES = 3e9
+"""Activations, graphs and the CUDA context, roughly: only to see which measurements the KV pool limited."""
+POOL_TOLERANCE = 1.3
+"""The rough balance may be this far off before a stated number of users is doubted."""
+NEARLY_FULL = 0.8
+"""Beyond this share of the pool a measured TTFT is the client's queue."""
+
+LayoutKey = tuple[str, str, Layout]
+
+
+class Nouns:
+    """The catalogue's nouns, each read once however many observations name it."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.model = cache(catalog.model)
+        self.gpu = cache(catalog.gpu)
+        self.quantization = cache(catalog.quantization)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Observations with everything that does not depend on the constants worked out once."""
+
+    observations: tuple[Observation, ...]
+    catalog: Nouns
+
+    @cached_property
+    def keys(self) -> list[LayoutKey]:
+        """(model, format, layout) of each observation."""
+        return [(one.model, one.quantization, layout_of(one)) for one in self.observations]
+
+    @cached_property
+    def unique_keys(self) -> list[LayoutKey]:
+        """Each layout once."""
+        return list(dict.fromkeys(self.keys))
+
+    @cached_property
+    def unique_nouns(self) -> list[tuple[ModelProfile, Quantization, Layout, GpuProfile]]:
+        """The catalogue's nouns for each layout."""
+        find = self.catalog
+        return [
+            (find.model(model), find.quantization(quantization), layout, find.gpu(layout.gpu))
+            for model, quantization, layout in self.unique_keys
+        ]
+
+    @cached_property
+    def position(self) -> Numbers:
+        """Index of each observation's layout in `unique_keys`."""
+        order = {key: index for index, key in enumerate(self.unique_keys)}
+        return np.array([order[key] for key in self.keys], dtype=np.intp)
+
+    @cached_property
+    def columns(self) -> dict[str, Numbers]:
+        """The numbers of each observation as arrays."""
+        names = ("load", "max_num_batched_tokens", "input_tokens", "output_tokens")
+        table = {name: np.array([getattr(one, name) for one in self.observations]) for name in names}
+        table["pool"] = np.array([self.pool_sequences(one) for one in self.observations])
+        table["slots"] = np.array([self.running_sequences(one) for one in self.observations])
+        return table
+
+    def measured(self, metric: str) -> Numbers:
+        """Measured values of one metric; NaN where a row has none, and for the TTFT of a pool that is nearly full."""
+        values = np.array([one.measured.get(metric, np.nan) for one in self.observations])
+        if metric == "ttft":
+            values[self.columns["load"] > NEARLY_FULL * self.columns["pool"]] = np.nan
+        return values
+
+    def running_sequences(self, one: Observation) -> float:
+        """Sequences that run at once: max_num_seqs, or what the KV pool holds where the load asks for more."""
+        pool = self.pool_sequences(one)
+        return min(one.max_num_seqs, pool if one.memory_bound_load else POOL_TOLERANCE * pool)
+
+    def pool_sequences(self, one: Observation) -> float:
+        """Sequences of mean length that the KV pool holds, from a rough memory balance; 0 when weights do not fit."""
+        model, gpu = self.catalog.model(one.model), self.catalog.gpu(one.gpu)
+        work = model_work(model, self.catalog.quantization(one.quantization))
+        layout = layout_of(one)
+        ranks = layout.tensor_parallel_size
+        weights = work.expert_weights * work.bytes_per_expert_weight / layout.data_parallel_size
+        weights += (
+            2 * (work.half_dense + 2 * work.head_weights) + work.quantized_dense * work.bytes_per_quantized_weight
+        )
+        free = (UTILIZATION * gpu.memory_bytes - RESERVED_BYTES) * ranks - weights
+        mean = one.input_tokens + one.output_tokens / 2
+        elements = sum(
+            group.layers * max(group.kv_heads, ranks) * group.cached_elements * min(mean, group.window_tokens)
+            for group in work.attention
+        )
+        return max(0.0, free / max(elements * kv_element_bytes(layout, model), 1.0))
+
+    def coefficients(self, constants: LatencyConstants, *, calibrated: bool) -> LatencyCoefficients:
+        """Coefficients of every observation."""
+        unique = [
+            latency_coefficients(model, quantization, layout, gpu, constants, calibrated=calibrated)
+            for model, quantization, layout, gpu in self.unique_nouns
+        ]
+        return stack(unique).take(self.position)
+
+    def predict(self, constants: LatencyConstants, *, calibrated: bool = False) -> dict[str, Numbers]:
+        """Predicted ttft, tpot, e2e (ms) and throughput (output tokens/s per engine) of every observation."""
+        return predict_all(self.coefficients(constants, calibrated=calibrated), self)
+
+
+def layout_of(one: Observation) -> Layout:
+    """The layout that an observation ran on."""
+    return Layout(
+        gpu=one.gpu,
+        tensor_parallel_size=one.tensor_parallel_size,
+        data_parallel_size=one.data_parallel_size,
+        expert_parallel=one.expert_parallel,
+        quantization=one.quantization,
+        kv_cache_dtype=one.kv_cache_dtype,
+        enforce_eager=one.enforce_eager,
+    )
+
+
+def predict_all(c: LatencyCoefficients, replay: Replay) -> dict[str, Numbers]:
+    """Evaluate each kind of load for its own observations."""
+    table, kinds = replay.columns, np.array([one.kind for one in replay.observations])
+    result = {metric: np.full(len(kinds), np.nan) for metric in METRICS}
+
+    def arguments(mask: Numbers) -> tuple[Numbers, ...]:
+        names = ("load", "slots", "max_num_batched_tokens", "input_tokens", "output_tokens")
+        return tuple(table[name][mask] for name in names)
+
+    for kind, function in (("closed", closed_loop), ("open", open_loop)):
+        mask = kinds == kind
+        load = function(c.take(mask), *arguments(mask))
+        result["tpot"][mask], result["ttft"][mask] = load.tpot_ms, load.ttft_ms
+        result["e2e"][mask], result["throughput"][mask] = load.e2e_ms, load.output_tokens_per_s
+    mask = kinds == "offline"
+    batch = offline_batch(c.take(mask), *arguments(mask))
+    result["throughput"][mask], result["e2e"][mask] = batch.output_tokens_per_s, batch.makespan_ms
+    mask = kinds == "burst"
+    result["tpot"][mask] = burst_tpot(c.take(mask), *arguments(mask))
+    return result
+
+
+def burst_tpot(
+    c: LatencyCoefficients, users: Numbers, slots: Numbers, _budget: Numbers, inputs: Numbers, outputs: Numbers
+) -> Numbers:
+    """TPOT in ms of one wave that is prefilled first and then decodes together."""
+    zero = np.zeros_like(users)
+    return np.asarray(1e3 * step_time(c, np.minimum(users, slots), inputs + outputs / 2, zero, zero))
+
+
+def log_errors(replay: Replay, predicted: dict[str, Numbers]) -> dict[str, Numbers]:
+    """ln(measured / predicted) per metric; NaN where nothing was measured."""
+    return {metric: np.log(replay.measured(metric) / predicted[metric]) for metric in METRICS}
+
+
+def usable(rows: Sequence[Observation], nouns: Nouns) -> tuple[Replay, Counter[str]]:
+    """Observations whose GPU and model the catalogue knows and whose weights fit; the others are counted."""
+    kept, skipped = [], Counter[str]()
+    for one in rows:
+        try:
+            fits = Replay((one,), nouns).pool_sequences(one) >= 1
+        except UnknownProfile as error:
+            skipped[str(error)] += 1
+            continue
+        if fits:
+            kept.append(one)
+        else:
+            skipped["weights and one sequence do not fit the stated GPUs"] += 1
+    return Replay(tuple(kept), nouns), skipped
+
+
+def share_of(replay: Replay, chosen: Sequence[bool] | Numbers) -> Replay:
+    """The chosen observations only."""
+    kept = tuple(one for one, keep in zip(replay.observations, chosen, strict=True) if keep)
+    return Replay(kept, replay.catalog)

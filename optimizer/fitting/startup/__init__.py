@@ -1,0 +1,4 @@
+"""The start-up memory constants: logs, fit, score, table.
+
+May import: constraints, profiles.
+"""

@@ -1,0 +1,4 @@
+"""The fleet in whole numbers: problem, models in CP-SAT and MIP, search, exact check.
+
+May import: constraints.
+"""

@@ -1,0 +1,104 @@
+"""Good fleets early: solve the fleet over a few promising columns, then over neighbourhoods of the best one.
+
+CP-SAT proves bounds well and finds large fleets slowly. A linear relaxation prices every column (its reduced cost is
+what one replica would add to the relaxed optimum), and the model restricted to the cheapest few hundred is solved in a
+second. Later rounds free all columns of a few SKUs around the best fleet. Nothing here weakens the proof: bounds come
+from the full model only.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vllm_opt.optimizer.fleet.model import FleetModel
+from vllm_opt.optimizer.fleet.problem import FleetProblem, FleetSolution
+from vllm_opt.optimizer.fleet.routing import RoutingCut
+
+FIRST_COLUMNS = (120, 300)
+"""columns of the two restricted models that start the search"""
+SKUS_PER_ROUND = 3
+UNBOUNDED = 1 << 62
+
+
+def reduced_costs(model: FleetModel) -> dict[int, float]:
+    """Price every column in the linear relaxation of a model that has its objective: dual values by GLOP."""
+    from ortools.linear_solver import pywraplp
+
+    proto = model.cp.proto
+    solver = pywraplp.Solver.CreateSolver("GLOP")
+    variables = []
+    for variable in proto.variables:
+        domain = list(variable.domain)
+        variables.append(solver.NumVar(domain[0], domain[-1], ""))
+    for constraint in proto.constraints:
+        linear = constraint.linear
+        if list(constraint.enforcement_literal) or not list(linear.vars):
+            continue
+        domain, scale = list(linear.domain), max(abs(c) for c in linear.coeffs) or 1
+        low = domain[0] / scale if domain[0] > -UNBOUNDED else -solver.infinity()
+        high = domain[-1] / scale if domain[-1] < UNBOUNDED else solver.infinity()
+        row = solver.Constraint(low, high)
+        for index, coefficient in zip(linear.vars, linear.coeffs, strict=True):
+            row.SetCoefficient(variables[index], row.GetCoefficient(variables[index]) + coefficient / scale)
+    for index, coefficient in zip(proto.objective.vars, proto.objective.coeffs, strict=True):
+        solver.Objective().SetCoefficient(variables[index], coefficient)
+    solver.Objective().SetMinimization()
+    if solver.Solve() != solver.OPTIMAL:
+        return {}
+    prices: dict[int, float] = {}
+    for (c, _, _), var in model.replicas.items():
+        price = variables[var.index].reduced_cost()
+        prices[c] = min(price, prices.get(c, price))
+    return prices
+
+
+class Restricted:
+    """The same problem over some of its columns, and the way back."""
+
+    def __init__(self, problem: FleetProblem, columns: Sequence[int], dropped: frozenset[str]) -> None:
+        self.kept = tuple(sorted(columns))
+        self._place = {c: position for position, c in enumerate(self.kept)}
+        smaller = problem.changed(columns=tuple(problem.columns[c] for c in self.kept))
+        self.model = FleetModel(smaller, dropped)
+
+    def add_cut(self, cut: RoutingCut) -> None:
+        """Add a routing cut of the full problem; every column of a routed workload is kept."""
+        prices = {self._place[c]: price for c, price in cut.prices.items()}
+        self.model.add_cut(RoutingCut(cut.workload, prices, cut.needed))
+
+    def hint(self, fleet: FleetSolution) -> None:
+        """Start from a fleet of the full problem."""
+        inside = {(self._place[c], o, z): n for (c, o, z), n in fleet.replicas.items() if c in self._place}
+        self.model.hint(FleetSolution(inside, fleet.units, fleet.served))
+
+    def solution(self, solver: Any) -> FleetSolution:
+        """Read what was found, in the numbering of the full problem."""
+        found = self.model.solution(solver)
+        replicas = {(self.kept[c], o, z): count for (c, o, z), count in found.replicas.items()}
+        return FleetSolution(replicas, found.units, found.served, found.patterns)
+
+
+def promising(problem: FleetProblem, prices: dict[int, float], count: int, always: set[int]) -> list[int]:
+    """Return the `count` columns of lowest reduced cost, and those that must be there."""
+    ranked = sorted(prices, key=lambda c: (prices[c], c))
+    cheapest: dict[str, int] = {}
+    for c in ranked:
+        cheapest.setdefault(problem.columns[c].workload, c)
+    return sorted({*ranked[:count], *cheapest.values(), *always})
+
+
+def neighbourhoods(
+    problem: FleetProblem, prices: dict[int, float], fleet: FleetSolution, always: set[int], seed: int
+) -> Iterator[list[int]]:
+    """Yield column sets without end: what the fleet uses, the columns of a few of its SKUs, and of a few others."""
+    generator = random.Random(seed)
+    by_gpu: dict[str, list[int]] = {}
+    for c in sorted(prices, key=lambda c: (prices[c], c)):
+        by_gpu.setdefault(problem.columns[c].gpu, []).append(c)
+    used = {c for c, _, _ in fleet.replicas}
+    inside = sorted({problem.columns[c].gpu for c in used})
+    outside = sorted(set(by_gpu) - set(inside))
+    while True:
+        chosen = generator.sample(inside, min(len(inside), SKUS_PER_ROUND))
+        chosen += generator.sample(outside, min(len(outside), SKUS_PER_ROUND))
+        yield sorted({*used, *always, *(c for gpu in chosen for c in by_gpu.get(gpu, ()))})

@@ -1,0 +1,155 @@
+"""Solve a fleet problem: lexicographic objectives, good fleets early, honest bounds."""
+
+import math
+import time
+
+from vllm_opt.optimizer.fleet.check import fleet_violations
+from vllm_opt.optimizer.fleet.histogram import advise
+from vllm_opt.optimizer.fleet.neighbourhood import FIRST_COLUMNS, neighbourhoods, promising, reduced_costs
+from vllm_opt.optimizer.fleet.outcome import Bound, FleetOptions, FleetOutcome, Found, Status, objective_names
+from vllm_opt.optimizer.fleet.problem import FleetProblem
+from vllm_opt.optimizer.fleet.rules import MOST_ROUTES
+from vllm_opt.optimizer.fleet.search import COARSE_GAP, FleetSearch
+
+LARGE = 300
+"""(column, offer) pairs from which on good fleets are looked for before the proof"""
+FULL_SHARE = 0.45
+"""share of the time that a large full model gets before its best fleet is polished"""
+ADVICE_SHARE = 0.7
+"""share of the time in which a long histogram is solved with continuous routes"""
+MOST_ROUNDS = 1000
+PROVEN_WITHIN = 2e-6
+"""relative distance from the bound that counts as proven: the tolerance of a floating-point bound"""
+
+
+class FleetSolver(FleetSearch):
+    """Decides one objective after the other, each within the optimum of those before it."""
+
+    def run(self) -> FleetOutcome:
+        """Solve one objective after the other, each within the optimum of those before it."""
+        if not all(routing.possible or self.problem.partial for routing in self.routings.values()):
+            return FleetOutcome("infeasible")
+        self._start()
+        bounds: list[Bound] = []
+        asked, tie_breaks = objective_names(self.problem)
+        for name in (*asked, *tie_breaks):
+            if name in tie_breaks and (
+                self._left() <= 0 or self._long_histograms or not all(bound.proven for bound in bounds)
+            ):
+                break
+            status, bound = self._one(name, self._left() if name in asked else min(self._left(), 5.0))
+            if bound is None and not bounds:
+                return FleetOutcome(status)
+            if bound is None:
+                break
+            bounds += [bound] if name in asked else []
+            self.model.keep(name, bound.value)
+        proven = len(bounds) == len(asked) and all(bound.proven for bound in bounds)
+        return self._outcome("optimal" if proven else "feasible", bounds)
+
+    def _outcome(self, status: Status, bounds: list[Bound]) -> FleetOutcome:
+        assert self.best is not None
+        broken = fleet_violations(self.problem, self.best.fleet, self.best.parts) if not self.dropped else ()
+        if broken:  # a fault of this program, never of the request
+            raise AssertionError(f"the fleet found breaks a rule: {broken[0].message}")
+        return FleetOutcome(status, self.best.fleet, tuple(bounds), self.best.parts, tuple(self.cuts))
+
+    def _start(self) -> None:
+        """Begin with the cut at the routing programs' own optimum and a fleet rounded from it."""
+        floors: dict[int, int] = {}
+        for name, routing in self.routings.items():
+            if routing.possible:
+                self._add(routing.at({}).cut)
+                spares = self.model.demand_of[name].spare_replicas
+                floors |= {c: n + spares for c, n in routing.dive().items() if n}
+        if floors and not self.problem.partial:
+            self.best = self._repair(floors, "cost")
+
+    def _one(self, name: str, seconds: float) -> tuple[Status, Bound | None]:
+        """Solve one objective to its optimum or the asked gap, or until time is up.
+
+        Inside, every objective is counted so that smaller is better. The bound of the full model holds for the whole
+        problem, because cuts only ever remove fleets that cannot route their traffic.
+        """
+        maximise = self.model.minimise_or_maximise(name)
+        sign, limit, end = -1 if maximise else 1, -math.inf, time.monotonic() + seconds
+        gap = max(self.options.relative_gap, COARSE_GAP if self.routings else 0.0)
+        large = len(self.problem.pairs) > LARGE and not maximise
+        prices = reduced_costs(self.model) if large else {}
+        best = self._early(name, prices, seconds) if large else self.best
+        share = FULL_SHARE if large else 1.0
+        if self._long_histograms and not maximise:
+            best, limit = self._advised(name, best, ADVICE_SHARE * seconds)
+            if best is not None and self._close(name, best, limit):
+                return self._reached(name, best, sign, limit)
+        while True:
+            if best is not None:
+                self.model.hint(best.fleet)
+            status, solver = self._search(self.model, min(end - time.monotonic(), share * seconds), gap)
+            if status == "infeasible" and best is None:
+                return status, None
+            if status in ("infeasible", "unknown"):
+                break
+            limit = max(limit, sign * solver.best_objective_bound)
+            fleet = self.model.solution(solver)
+            lacking = self._lacking(fleet)
+            other = self._repaired(name, fleet, lacking) if lacking else self._found(fleet)
+            best = self._best_of(best, other, name, sign)
+            value = math.inf if best is None else sign * self._value(name, best.fleet)
+            if value - limit <= self.options.relative_gap * abs(value) + 0.5 or time.monotonic() > end:
+                break
+            if large and best is not None and not lacking:
+                best = self._polished(name, prices, best, limit, end)
+                break
+            if not lacking and gap <= self.options.relative_gap:
+                break
+            gap = gap if lacking else self.options.relative_gap
+        return self._reached(name, best, sign, limit)
+
+    def _reached(self, name: str, best: Found | None, sign: int, limit: float) -> tuple[Status, Bound | None]:
+        if best is None:
+            return "unknown", None
+        self.best, value = best, self._value(name, best.fleet)
+        proven = sign * value - limit < max(0.5, PROVEN_WITHIN * abs(value))
+        self.fixed.append((name, value))
+        return ("optimal" if proven else "feasible"), Bound(name, value, value if proven else sign * limit, proven)
+
+    @property
+    def _long_histograms(self) -> bool:
+        routes = [len(routing.units) * len(routing.columns) for routing in self.routings.values()]
+        return any(count > MOST_ROUTES for count in routes)
+
+    def _advised(self, name: str, best: Found | None, seconds: float) -> tuple[Found | None, float]:
+        """Ask a mixed-integer program for replicas and a bound, and make a checked fleet of them."""
+        advice = advise(self.model, self.routings, seconds, max(self.options.relative_gap, COARSE_GAP) / 2)
+        if advice is None:
+            return best, -math.inf
+        return self._best_of(best, self._repair(advice.replicas, name), name, 1), advice.bound
+
+    def _early(self, name: str, prices: dict[int, float], seconds: float) -> Found | None:
+        """Solve the fleet over its most promising columns."""
+        best = self.best
+        for count in FIRST_COLUMNS:
+            columns = promising(self.problem, prices, count, self._always(best))
+            best = self._restricted(name, columns, best, min(self._left(), seconds / 10), COARSE_GAP)
+        return best
+
+    def _polished(self, name: str, prices: dict[int, float], best: Found, limit: float, end: float) -> Found:
+        """Search neighbourhoods of the best fleet until it is close enough to the bound, or time is up."""
+        rounds = 0
+        while time.monotonic() < end and rounds < MOST_ROUNDS:
+            rounds += 1
+            columns = next(neighbourhoods(self.problem, prices, best.fleet, self._always(None), self._seed(rounds)))
+            best = self._restricted(name, columns, best, min(end - time.monotonic(), 1.0), COARSE_GAP / 2) or best
+            value = self._value(name, best.fleet)
+            if value - limit <= self.options.relative_gap * abs(value) + 0.5:
+                break
+        return best
+
+    def _seed(self, rounds: int) -> int:
+        return self.options.seed * MOST_ROUNDS + rounds
+
+
+def solve_fleet(problem: FleetProblem, options: FleetOptions | None = None) -> FleetOutcome:
+    """Find the best fleet of a problem; infeasible and unknown are answers."""
+    return FleetSolver(problem, options or FleetOptions()).run()

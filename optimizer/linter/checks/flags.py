@@ -1,0 +1,155 @@
+"""Findings about the flags themselves: what the release's parser rejects, or reads differently than it looks."""
+
+from collections.abc import Iterator
+
+from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.linter.subject.context import FIELDS
+from vllm_opt.optimizer.linter.subject.report import Change, Finding
+from vllm_opt.optimizer.serve_lines.commands import ServeCommand
+from vllm_opt.optimizer.serve_lines.flag_history import explain_unknown
+from vllm_opt.optimizer.serve_lines.parsed_command import FlagProblem, FlagUse, ParsedCommand
+from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.engine import EngineProfile
+
+REPEATABLE = frozenset(("lora-modules", "middleware", "api-key", "logits-processors", "allowed-media-domains"))
+
+
+def flag_findings(command: ServeCommand, parsed: ParsedCommand, engine: EngineProfile) -> Iterator[Finding]:
+    """What parsing found, then values out of range, then flags given twice."""
+    for problem in parsed.problems:
+        yield _of_problem(problem, engine, command)
+    for use in parsed.uses:
+        yield from _out_of_range(use)
+    yield from _repeated(parsed)
+    yield from _config_not_read(parsed)
+    yield from _needs_another(command, parsed, engine)
+
+
+def parser_refusal(command: ServeCommand, parsed: ParsedCommand) -> str | None:
+    """The line with which the release's parser stops, or None when it accepts the command."""
+    program = "api_server.py" if command.entry == "api_server" else "vllm serve"
+    errors = [problem for problem in parsed.problems if problem.level == "error"]
+    for problem in errors:
+        if problem.message.startswith(("argument ", "ambiguous option")):
+            return f"{program}: error: {problem.message.partition(';')[0]}"
+    left = [problem for problem in errors if problem.rule != "typographic_dash"] or errors
+    if not left:
+        return None
+    words = " ".join(word.text for problem in left for word in problem.words)
+    return f"{program.partition(' ')[0]}: error: unrecognized arguments: {words}"
+
+
+def _of_problem(problem: FlagProblem, engine: EngineProfile, command: ServeCommand) -> Finding:
+    rule, message, flag, to = problem.rule, problem.message, problem.flag, problem.suggestion
+    changes: tuple[Change, ...] = ()
+    if rule == "unknown_flag":
+        rule, message, instead = explain_unknown(flag.lstrip("-"), engine)
+        if instead is not None:
+            changes = (Change(flag=flag, from_value=problem.value or ""), _given(f"--{instead}", problem.value))
+        else:
+            changes = (Change(flag=flag, from_value=problem.value or True),)
+    elif rule in ("wrong_choice", "wrong_type") and to is not None:
+        changes = (Change(flag=flag, from_value=problem.value, to=to),)
+    elif rule == "flag_takes_no_value" and to is not None:
+        changes = (Change(flag=flag, from_value=problem.value, to=not to.startswith("--no-")),)
+    elif rule in ("wrong_choice", "wrong_type", "missing_value") and problem.level == "error":
+        changes = (Change(flag=flag, from_value=problem.value or True),)
+    first = changes[0] if changes else None
+    word = problem.words[0]
+    return Finding(
+        rule=rule,
+        level="note" if problem.level == "note" else "error",
+        message=message,
+        flag=flag or None,
+        from_value=first.from_value if first else problem.value,
+        to=first.to if first else to,
+        changes=changes,
+        line=word.line if word.line > 0 else command.line,
+        source=word.source,
+    )
+
+
+def _given(flag: str, value: str | None) -> Change:
+    return Change(flag=flag, to=value if value else True)
+
+
+def _out_of_range(use: FlagUse) -> Iterator[Finding]:
+    name = FIELDS.get(use.name)
+    if name is None:
+        return
+    try:
+        EstimateRequest(**{name: use.value})
+    except InvalidRequest as fault:
+        yield Finding(
+            rule="value_out_of_range",
+            level="error",
+            message=f"--{use.name}: {str(fault).partition(': ')[2]}",
+            flag=f"--{use.name}",
+            from_value=use.value,
+            changes=(Change(flag=f"--{use.name}", from_value=use.value),),
+            line=max(1, use.words[0].line),
+            source=use.words[0].source,
+        )
+
+
+def _repeated(parsed: ParsedCommand) -> Iterator[Finding]:
+    by_name: dict[str, list[FlagUse]] = {}
+    for use in parsed.uses:
+        if "." not in use.words[0].text.partition("=")[0] and use.name not in REPEATABLE:
+            by_name.setdefault(use.name, []).append(use)
+    for name, uses in by_name.items():
+        last, spoken = uses[-1], [use for use in uses if not use.words[0].source]
+        if len(spoken) < 2:
+            continue
+        values = [str(use.value) for use in spoken]
+        opposite = isinstance(last.value, bool) and len(set(values)) > 1
+        shown = ", ".join(use.spelling for use in spoken) if opposite else ", ".join(values)
+        yield Finding(
+            rule="conflicting_flags" if len(set(values)) > 1 else "duplicate_flag",
+            level="warning" if len(set(values)) > 1 else "note",
+            message=f"--{name} is given {len(spoken)} times ({shown}); vLLM takes the last: {last.value}; keep one",
+            flag=f"--{name}",
+            from_value=spoken[0].value,
+            to=last.value,
+            changes=(Change(flag=f"--{name}", from_value=spoken[0].value, to=last.value),),
+            line=max(1, last.words[0].line),
+        )
+
+
+def _config_not_read(parsed: ParsedCommand) -> Iterator[Finding]:
+    for use in parsed.uses:
+        if use.name == "config" and use.joined:
+            yield Finding(
+                rule="config_ignored",
+                level="error",
+                message=(
+                    f"vLLM reads a config file only from '--config {use.value}' in two words; "
+                    f"'--config={use.value}' is accepted and ignored"
+                ),
+                flag="--config",
+                from_value=use.value,
+                to=use.value,
+                changes=(Change(flag="--config", from_value=use.value, to=use.value),),
+                line=max(1, use.words[0].line),
+            )
+
+
+NEEDED_WITH = {
+    "enable-auto-tool-choice": ("tool-call-parser", "TypeError: Error: {flag} requires {other}"),
+    "enable-log-outputs": ("enable-log-requests", "TypeError: Error: {flag} requires {other}"),
+}
+"""Flag -> the flag without which vLLM stops, and its words (0.33 `cli_args.py:validate_parsed_serve_args`)."""
+
+
+def _needs_another(command: ServeCommand, parsed: ParsedCommand, engine: EngineProfile) -> Iterator[Finding]:
+    known = {flag.name for flag in engine.flags}
+    for name, (other, words) in NEEDED_WITH.items():
+        if parsed.value(name) is True and other in known and not parsed.given(other):
+            message = words.format(flag=f"--{name}", other=f"--{other}")
+            yield Finding(
+                rule="missing_companion",
+                level="error",
+                message=f"{message}; add --{other}, or drop --{name}",
+                flag=f"--{other}",
+                line=command.line,
+            )

@@ -1,0 +1,100 @@
+"""The solver's own best deployment on the same GPUs, beside the command."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from vllm_opt.optimizer.contract.answer import Answer, Estimate
+from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.linter.subject.context import LintContext
+from vllm_opt.optimizer.linter.subject.gains import WORTH_SAYING, growth
+from vllm_opt.optimizer.linter.subject.report import Optimum
+from vllm_opt.profiles.errors import VllmOptError
+
+SECONDS = 5.0
+
+
+def optima(context: LintContext, estimate: Estimate, gpus: int) -> Iterator[Optimum]:
+    """Solve for throughput with the weights as they are, then with any format of sufficient quality.
+
+    The context and the load are those asked, else those of the command, so that only the flags differ.
+    """
+    seen: set[str] = set()
+    target = context.request.target_context
+    if target is not None and target < int(estimate.request["max_model_len"]):
+        estimate = context.estimate({"max_model_len": target})
+    quantization = context.setting()[0].quantization.id
+    kv_cache_dtype = str(context.fields.get("kv_cache_dtype", "auto"))
+    for title, formats, kv_format in (
+        ("same weights and KV format", (quantization,), kv_cache_dtype),
+        ("same weights, any KV format", (quantization,), "any"),
+        ("any format that keeps 98 % of the quality", (), "any"),
+    ):
+        answer = _solved(context, estimate, gpus, formats, kv_format)
+        if answer is None or answer.plan is None or answer.plan.command in seen:
+            continue
+        seen.add(answer.plan.command)
+        found = _optimum(title, answer, estimate)
+        if estimate.fits and max(found.throughput_gain or 0.0, found.concurrency_gain or 0.0) < WORTH_SAYING:
+            continue
+        yield found
+
+
+def _solved(
+    context: LintContext, estimate: Estimate, gpus: int, formats: tuple[str, ...], kv_format: str
+) -> Answer | None:
+    from vllm_opt.optimizer.solver.solve import solve
+
+    request, asked = context.request, estimate.request
+    target = request.target_context or int(asked["max_model_len"])
+    lengths = request.lengths(target)
+    fields: dict[str, Any] = {
+        "model": context.fields["model"],
+        "gpu": (request.gpu or context.command.gpu or context.gpu.id,),
+        "gpus": gpus,
+        "target_context": max(2, target),
+        "mean_context": request.mean_context,
+        "concurrency": request.concurrency or 1,
+        "input_tokens": lengths[0],
+        "output_tokens": lengths[1],
+        "prefix_hit_share": request.prefix_hit_share,
+        "max_ttft_ms": request.max_ttft_ms,
+        "max_tpot_ms": request.max_tpot_ms,
+        "min_output_tokens_per_s": request.min_output_tokens_per_s,
+        "quantization": formats,
+        "kv_cache_dtype": kv_format,
+        "vllm_version": context.engine.version,
+        "engine": context.engine.engine,
+        "gpu_file": request.gpu_file,
+        "confidence": request.confidence,
+        "calibration": request.calibration,
+        "objective": ("throughput", "concurrency"),
+        "time_limit": SECONDS,
+    }
+    try:
+        wanted = SolveRequest(**{name: value for name, value in fields.items() if value is not None})
+        return solve(wanted, context.catalog)
+    except VllmOptError:
+        return None
+
+
+def _optimum(title: str, answer: Answer, estimate: Estimate) -> Optimum:
+    plan = answer.plan
+    if plan is None:
+        raise ValueError("an optimum needs a plan")
+    engines = plan.replicas * plan.data_parallel_size
+    held = plan.memory.max_concurrency * engines
+    speed = plan.performance.output_tokens_per_s
+    now = estimate.performance.output_tokens_per_s if estimate.performance is not None and estimate.fits else 0.0
+    current = estimate.memory.max_concurrency * int(estimate.request.get("data_parallel_size", 1))
+    return Optimum(
+        title=title,
+        command=plan.command,
+        checkpoint=plan.checkpoint,
+        output_tokens_per_s=speed,
+        max_concurrency=held,
+        throughput_gain=growth(now, speed) if now else None,
+        concurrency_gain=growth(current, held) if current and estimate.fits else None,
+        status=answer.status,
+        replicas=plan.replicas,
+        notes=plan.notes,
+    )

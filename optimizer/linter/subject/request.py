@@ -1,0 +1,69 @@
+"""What `lint` takes: a command or a file, the GPU, and what is known of the load."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from vllm_opt.optimizer.contract.request import (
+    Count,
+    NumberOrZero,
+    PositiveNumber,
+    Request,
+    Switch,
+    Text,
+    _number,
+    _one,
+    typical_lengths,
+)
+
+LONGEST_COMMAND = 2 * 1024 * 1024
+
+
+class LintRequest(Request):
+    """Everything that `vllm-opt lint` takes. Give `command` or `file`; the load is optional and sharpens the advice."""
+
+    command: Annotated[str, BeforeValidator(_one), Field(max_length=LONGEST_COMMAND)] | None = Field(
+        None, description="a `vllm serve …` line or a shell script"
+    )
+    file: Text | None = Field(None, description="path of a shell script, compose or Kubernetes file, or --config YAML")
+    gpu: Text | None = Field(None, description="SKU; None: what the file says")
+    gpu_memory_gib: PositiveNumber | None = Field(None, description="overrides the reported memory")
+    gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
+    model: Text | None = Field(None, description="catalogue name or config.json that stands for the model served")
+    vllm_version: Text | None = Field(None, description="None: the image's tag, else the newest release")
+    engine: Annotated[Literal["v0", "v1"] | None, BeforeValidator(_one)] = None
+    target_context: Count | None = Field(None, description="tokens that the longest sequence needs")
+    mean_context: Count | None = Field(None, description="tokens that a running sequence holds on average")
+    concurrency: Count | None = Field(None, description="sequences to run at once")
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    prefix_hit_share: NumberOrZero = 0.0
+    max_ttft_ms: PositiveNumber | None = None
+    max_tpot_ms: PositiveNumber | None = None
+    min_output_tokens_per_s: PositiveNumber | None = None
+    confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
+    calibration: Switch = True
+    fix: Annotated[Literal["errors", "all"], BeforeValidator(_one)] = Field(
+        "errors", description="which findings the fixed text corrects"
+    )
+    optimum: Switch = Field(True, description="also solve for the best flags on the same GPUs")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.command is None) == (self.file is None):
+            raise ValueError("give one of the two: a command, or a file with --file")
+        if self.prefix_hit_share >= 1:
+            raise ValueError("prefix_hit_share must be below 1")
+        target, mean = self.target_context, self.mean_context
+        if target is not None and mean is not None and mean > target:
+            raise ValueError(f"mean_context {mean} exceeds target_context {target}")
+        lengths = self.input_tokens, self.output_tokens
+        if target is not None and None not in lengths and sum(lengths) > target:  # type: ignore[arg-type]
+            raise ValueError(f"input_tokens + output_tokens exceed target_context {target}")
+        return self
+
+    def lengths(self, max_model_len: int) -> tuple[int, int]:
+        """Input and output tokens of the typical request for a server of this context."""
+        context = max(2, min(self.mean_context or self.target_context or max_model_len, max_model_len))
+        found = typical_lengths(context, self.input_tokens, self.output_tokens)
+        return found if sum(found) <= max_model_len else typical_lengths(max(2, max_model_len), None, None)

@@ -1,0 +1,195 @@
+"""Every layout that an explanation may speak about, as rows of arrays: also what the request itself rules out.
+
+`Search` looks for the best point and drops early; an explanation asks which limit is in the way, so it keeps layouts
+that vLLM refuses, formats below the quality floor and weights that no budget holds, each part built when it is asked.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.rules.budget import microusd
+from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
+from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
+from vllm_opt.optimizer.space.host_tier import host_tier, host_tier_sizes
+from vllm_opt.optimizer.space.layouts import Shape, shapes
+from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics, utilization_steps
+from vllm_opt.optimizer.space.points import Unit
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+
+Part = Literal["candidates", "rejected", "refused", "oversized"]
+CAPABLE = (9, 0)
+"""Compute capability that stands in where a SKU cannot run a KV dtype, to ask what would be if it could."""
+MOST_SERVER_GPUS = 64
+"""GPUs of one server over several nodes, when the rule gpu_count is dropped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One layout (with CUDA graphs) and its CPU tier; `refused` holds what vLLM says against it."""
+
+    facts: LayoutFacts
+    shape: Shape
+    host_tier_gib: float
+    refused: tuple[Violation, ...]
+
+
+class Labels:
+    """One name per place, asked for by set."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = sorted(set(names))
+        position = {name: index for index, name in enumerate(self._names)}
+        self._codes = _per_row([position[name] for name in names], np.int64)
+
+    def within(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """Which rows carry one of these names."""
+        allowed: NDArray[np.bool_] = np.array([name in names for name in self._names], dtype=bool)
+        return allowed[self._codes] if len(allowed) else np.zeros(0, dtype=bool)
+
+
+class Landscape:
+    """The layouts of one part and their arrays.
+
+    Rows come in pairs: row 2 i is place i with CUDA graphs, row 2 i + 1 the same place in eager mode.
+    """
+
+    def __init__(self, setting: SolveSetting, physics: LayoutPhysics, part: Part) -> None:
+        self._physics = physics
+        self.places = list(_places(setting, physics, part))
+        layouts = [place.facts.layout for place in self.places]
+        self.gpus = _per_row([layout.gpus_per_server for layout in layouts], np.int64)
+        self.data = _per_row([layout.data_parallel_size for layout in layouts], np.int64)
+        self.sku = Labels([layout.gpu for layout in layouts])
+        self.quantization = Labels([layout.quantization for layout in layouts])
+        self.kv_dtype = Labels([place.shape.kv_cache_dtype for place in self.places])
+        self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
+        self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
+        self.kind, self.kinds = _kinds(self.places)
+        self.tier = _per_row([place.host_tier_gib > 0 for place in self.places], bool)
+        self.microusd = _per_row([_microusd(place.facts.sku) for place in self.places], np.int64)
+        self.refused = {
+            rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
+            for rule in ("compatibility", "divisibility")
+        }
+        self.memory = MemoryTable(
+            [place.facts.terms for place in self.places],
+            [physics.eager_facts(place.facts).terms for place in self.places],
+            setting.request.confidence,
+        )
+        self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
+        self._known = np.zeros(2 * len(self.places), dtype=bool)
+
+    @property
+    def rows(self) -> Integers:
+        """Every row."""
+        return np.arange(2 * len(self.places), dtype=np.int64)
+
+    def unit(self, setting: SolveSetting, row: int, replicas: int) -> Unit:
+        """The layout of a row with a number of replicas, as it is under a (changed) setting."""
+        place = self.places[row // 2]
+        steps = utilization_steps(setting.request.max_gpu_memory_utilization)
+        facts = replace(
+            self._physics.eager_facts(place.facts) if row % 2 else place.facts,
+            setting=setting,
+            utilizations=steps,
+            budgets=tuple(place.facts.terms.budget_bytes(step) for step in steps),
+        )
+        return Unit(facts, place.shape, replicas, place.host_tier_gib)
+
+    def coefficients(self, rows: Integers) -> LatencyCoefficients:
+        """Latency coefficients of these rows, stacked."""
+        for row in np.unique(rows[~self._known[rows]]).tolist():
+            facts = self.places[row // 2].facts
+            one = (self._physics.eager_facts(facts) if row % 2 else facts).coefficients
+            self._coefficients[row] = [getattr(one, name) for name in COEFFICIENT_NAMES]
+            self._known[row] = True
+        return LatencyCoefficients(*self._coefficients[rows].T)
+
+    def parked(self, setting: SolveSetting) -> Integers:
+        """Sequences of the mean context that the CPU tier of each row parks."""
+        found = np.zeros(2 * len(self.places), dtype=np.int64)
+        for row in np.flatnonzero(self.tier).tolist():
+            place = self.places[row // 2]
+            found[row] = host_tier(replace(place.facts, setting=setting), place.host_tier_gib).parked
+        return found
+
+
+def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterator[Place]:
+    """Every layout of one part: SKU by SKU, format by format, shape by shape."""
+    targets, by_node = setting.targets, dict[int, tuple[Shape, ...]]()
+    for sku in setting.gpus:
+        node = sku.gpu.gpus_per_node
+        if node not in by_node:
+            most = MOST_SERVER_GPUS if setting.request.internode_gbps else node
+            by_node[node] = shapes(setting, node, max(most, targets.gpus or targets.max_gpus))
+        for weights in setting.formats:
+            if (part == "candidates" and not weights.accepted) or (part == "rejected" and weights.accepted):
+                continue
+            for shape in by_node[node]:
+                if part == "oversized" and not plain(shape):
+                    continue
+                yield from _places_of(setting, physics, sku, weights, shape, part)
+
+
+def _places_of(
+    setting: SolveSetting, physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
+) -> Iterator[Place]:
+    gpu = sku.gpu
+    refused = (*physics.incompatible(gpu, weights, shape), *physics.indivisible(gpu, weights, shape))
+    if refused and part in ("candidates", "rejected"):
+        return
+    plan = physics.plan(gpu, weights, shape)
+    if isinstance(plan, Violation):
+        refused = (*refused, plan)
+        gpu = _capable(gpu)
+    oversized = max(physics.weight_bytes(gpu, weights, shape)) > gpu.memory_bytes
+    mine: Part = "candidates" if weights.accepted else "rejected"
+    if part != ("oversized" if oversized else "refused" if refused else mine):
+        return
+    if isinstance(physics.plan(gpu, weights, shape), Violation):
+        return
+    for size in physics.block_sizes(gpu, weights, shape):
+        sized = shape if size is None else replace(shape, block_size=size)
+        facts = physics.facts(PricedGpu(gpu, sku.price), weights, sized)
+        for tier in host_tier_sizes(setting, gpu, shape.gpus):
+            yield Place(facts, sized, tier, refused)
+
+
+def plain(shape: Shape) -> bool:
+    """Tensor and pipeline parallel only: enough to say by how much weights are too large."""
+    return shape.data == shape.context == 1 and not shape.experts and shape.block_size is None
+
+
+def _capable(gpu: GpuProfile) -> GpuProfile:
+    """The same card as if it were of a generation that runs every KV dtype."""
+    return gpu.model_copy(update={"compute_capability": CAPABLE, "vendor": "nvidia", "architecture": "hopper"})
+
+
+def _microusd(sku: PricedGpu) -> int:
+    """Price per GPU-hour in millionths of a dollar; -1 when there is none."""
+    return -1 if sku.price is None else microusd(sku.price.usd_per_gpu_hour)
+
+
+def _kinds(places: list[Place]) -> tuple[Integers, list[tuple[GpuProfile, bool]]]:
+    """Per row, the position of its (SKU, chunked prefill) in the list of distinct ones: they decide step widths."""
+    known: dict[tuple[str, bool], int] = {}
+    kinds: list[tuple[GpuProfile, bool]] = []
+    index = []
+    for place in places:
+        layout = place.facts.layout
+        at = known.setdefault((layout.gpu, layout.enable_chunked_prefill), len(kinds))
+        if at == len(kinds):
+            kinds.append((place.facts.sku.gpu, layout.enable_chunked_prefill))
+        index.append(at)
+    return np.repeat(np.array(index, dtype=np.int64), 2), kinds
+
+
+def _per_row(values: Sequence[object], kind: type) -> NDArray[Any]:
+    """One value per place as one per row."""
+    return np.repeat(np.array(values, dtype=kind), 2)

@@ -1,0 +1,198 @@
+"""Memory of many layouts at once, as exact integer arrays: demand of every stage against the highest usable budget.
+
+The same sums as `MemoryTerms` and `LayoutFacts.blocks_at`, vectorised over rows (one row per layout): explanations ask
+the same question for thousands of layouts under dozens of changed limits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.constraints.memory.ledger import MemoryTerms
+from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
+from vllm_opt.optimizer.space.physics import utilization_steps
+
+Integers = NDArray[np.int64]
+Item = TypeVar("Item")
+WIDEST = 2**30
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Bytes at the stage that is nearest to its budget (or furthest above it), one entry per row."""
+
+    needed: Integers
+    available: Integers
+
+    @property
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether every stage fits: the shown one is the worst."""
+        return self.needed <= self.available
+
+
+class MemoryTable:
+    """Arrays of the memory terms of many layouts, stages padded to the longest pipeline.
+
+    Rows come in pairs: row 2 i is layout i with CUDA graphs, row 2 i + 1 the same layout in eager mode.
+    """
+
+    def __init__(self, terms: Sequence[MemoryTerms], eager: Sequence[MemoryTerms], confidence: float) -> None:
+        self._terms = terms
+        pairs = [item for pair in zip(terms, eager, strict=True) for item in pair]
+        stages = max((item.stages for item in terms), default=1)
+        z = max(0.0, NormalDist().inv_cdf(confidence))
+        self._stages = np.array([item.stages for item in terms], dtype=np.int64)
+        self._weights = _padded([_sums(item.weights, item.weights_extra) for item in terms], stages)
+        self._block = _padded([item.kv.block_bytes for item in terms], stages)
+        peaks = [item.activation for item in terms]
+        self._forward = _padded([peak.forward_fixed_bytes for peak in peaks], stages)
+        self._forward_token = _padded([peak.forward_bytes_per_token for peak in peaks], stages)
+        self._sampler = _padded([peak.sampler_fixed_bytes for peak in peaks], stages)
+        self._sampler_token = _padded([peak.sampler_bytes_per_token for peak in peaks], stages)
+        self._sampler_sequence = _padded([peak.sampler_bytes_per_sequence for peak in peaks], stages)
+        self._peak_factor = np.array([1.0 + z * peak.relative_spread for peak in peaks])
+        self._non_torch = np.array([item.non_torch.at(confidence) for item in pairs], dtype=np.int64)
+        self._context = np.array([item.context.at(confidence) for item in pairs], dtype=np.int64)
+        self._null = np.array([item.null_blocks for item in terms], dtype=np.int64)
+        self._graphs = _GraphTable([item.graphs for item in terms], z)
+        self._in_budget = bool(terms and terms[0].engine.graphs_in_budget)
+        self._plans, self._plan = _indexed([item.kv for item in terms], id)
+        self._totals, self._total = _indexed([item.total_bytes for item in terms], int)
+        self._blocks: dict[tuple[int, int, int, bool], int] = {}
+        self._budgets: dict[float, list[Integers]] = {}
+
+    def blocks_per_request(self, layouts: Integers, context: int, tokens: int, *, startup: bool = False) -> Integers:
+        """KV blocks of one request (or the fewest that start), one entry per layout."""
+        plans = self._plan[layouts]
+        found = np.zeros(len(layouts), dtype=np.int64)
+        for plan in np.unique(plans).tolist():
+            key = (plan, context, tokens, startup)
+            if key not in self._blocks:
+                noun = self._plans[plan]
+                self._blocks[key] = (noun.startup_blocks if startup else noun.blocks_per_request)(context, tokens)
+            found[plans == plan] = self._blocks[key]
+        return found
+
+    def demand(
+        self,
+        rows: Integers,
+        tokens: int,
+        sequences: Integers,
+        contexts: tuple[int, int],
+        ceiling: float,
+        *,
+        headroom: bool = True,
+    ) -> Demand:
+        """Needed and available bytes for `sequences` sequences in steps of `tokens` tokens.
+
+        `contexts`: max_model_len, for which the server must start, and the mean context of a sequence.
+        Without `headroom` the whole budget at the utilisation `ceiling` counts.
+        """
+        graphs = np.where(rows % 2 == 0, self._graphs.bytes(rows // 2, tokens, sequences), 0)
+        non_torch, outside = self._non_torch[rows], self._context[rows]
+        rows = rows // 2
+        width = int(self._stages[rows].max(initial=1))
+        peak = self._peak(rows, tokens, sequences, width)
+        factored = np.ceil(peak * self._peak_factor[rows, None]).astype(np.int64)
+        blocks = np.maximum(
+            self.blocks_per_request(rows, contexts[0], tokens, startup=True),
+            self._null[rows] + sequences * self.blocks_per_request(rows, contexts[1], tokens),
+        )
+        fixed = non_torch + (graphs if self._in_budget else 0)
+        needed = self._weights[rows, :width] + factored + fixed[:, None] + blocks[:, None] * self._block[rows, :width]
+        needed = np.where(np.arange(width) < self._stages[rows, None], needed, 0).max(axis=1)
+        if not self._in_budget:
+            stages = np.arange(width) < self._stages[rows, None]
+            freed = np.where(stages, peak, np.iinfo(np.int64).max).min(axis=1)
+            outside = outside + np.where(graphs > 0, np.maximum(0, graphs - freed), 0)
+        return Demand(needed, self._highest_budget(rows, ceiling, outside if headroom else None))
+
+    def _peak(self, rows: Integers, tokens: int, sequences: Integers, width: int) -> Integers:
+        """Central activation peak per row and stage."""
+        forward = self._forward[rows, :width] + self._forward_token[rows, :width] * tokens
+        sampled = np.minimum(sequences, tokens)[:, None]
+        sampler = self._sampler[rows, :width] + self._sampler_token[rows, :width] * tokens
+        peak: Integers = np.maximum(forward, sampler + self._sampler_sequence[rows, :width] * sampled)
+        return peak
+
+    def _highest_budget(self, rows: Integers, ceiling: float, outside: Integers | None) -> Integers:
+        """The largest budget among the utilisation steps that leaves `outside` untouched; -1 when none does."""
+        if ceiling not in self._budgets:
+            steps = utilization_steps(ceiling)
+            owners = [int(np.flatnonzero(self._total == index)[0]) for index in range(len(self._totals))]
+            self._budgets[ceiling] = [
+                np.array([self._terms[owner].budget_bytes(step) for step in steps], dtype=np.int64) for owner in owners
+            ]
+        found = np.empty(len(rows), dtype=np.int64)
+        totals = self._total[rows]
+        for index in np.unique(totals).tolist():
+            budgets, mine = self._budgets[ceiling][index], totals == index
+            if outside is None:
+                found[mine] = budgets[-1]
+                continue
+            at = np.searchsorted(budgets, self._totals[index] - outside[mine], side="right")
+            found[mine] = np.where(at > 0, budgets[at - 1], -1)
+        return found
+
+
+class _GraphTable:
+    """`GraphMemory.bytes_at`, vectorised."""
+
+    def __init__(self, graphs: Sequence[GraphMemory | None], z: float) -> None:
+        self._base = np.array([item.base_bytes if item else 0 for item in graphs], dtype=np.int64)
+        self._each = np.array([item.bytes_per_graph if item else 0 for item in graphs], dtype=np.int64)
+        self._token = np.array([item.bytes_per_captured_token if item else 0 for item in graphs], dtype=np.int64)
+        self._factor = np.array([1.0 + z * item.relative_spread if item else 1.0 for item in graphs])
+        self._largest = np.array([item.max_size if item else 0 for item in graphs], dtype=np.int64)
+        first = next((item for item in graphs if item is not None), None)
+        self._capture = first.capture if first else None
+        widest = int(self._largest.max(initial=0))
+        self._sizes = np.array(capture_sizes(first.capture, widest, WIDEST, WIDEST) if first else (), dtype=np.int64)
+
+    def bytes(self, rows: Integers, tokens: int, sequences: Integers) -> Integers:
+        """Graph bytes per row; 0 in eager mode."""
+        capture = self._capture
+        if capture is None:
+            return np.zeros(len(rows), dtype=np.int64)
+        limit = self._largest[rows]
+        if capture.sequences_factor is not None:
+            limit = np.minimum(limit, capture.sequences_factor * sequences)
+        if capture.bounded_by_batched_tokens:
+            limit = np.minimum(limit, tokens)
+        sizes = np.searchsorted(self._sizes, limit, side="right")
+        graphs = sizes.copy()
+        if capture.full_graphs:
+            graphs = graphs + np.minimum(sizes, np.searchsorted(self._sizes, sequences, side="right"))
+        last = self._sizes[np.maximum(sizes, 1) - 1]
+        central = self._base[rows] + graphs * self._each[rows] + last * self._token[rows]
+        upper = np.ceil(central * self._factor[rows]).astype(np.int64)
+        return np.where(sizes == 0, 0, upper)
+
+
+def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+def _padded(values: Sequence[tuple[int, ...]], width: int) -> Integers:
+    """Tuples of different length as one table, zeros behind."""
+    table = np.zeros((len(values), width), dtype=np.int64)
+    for row, numbers in enumerate(values):
+        table[row, : len(numbers)] = numbers
+    return table
+
+
+def _indexed(items: Sequence[Item], key: Callable[[Item], int]) -> tuple[list[Item], Integers]:
+    """The distinct items and, for each given one, which of them it is."""
+    known: dict[int, int] = {}
+    distinct: list[Item] = []
+    index = np.empty(len(items), dtype=np.int64)
+    for position, item in enumerate(items):
+        at = known.setdefault(key(item), len(distinct))
+        if at == len(distinct):
+            distinct.append(item)
+        index[position] = at
+    return distinct, index

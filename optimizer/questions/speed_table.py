@@ -1,0 +1,140 @@
+"""Predicted speed of many (row, step width, batch) at once, remembered: explanations ask for the same points often."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.constraints.speed.latency import closed_loop
+from vllm_opt.constraints.speed.spread import Metric, quantile_factor
+from vllm_opt.constraints.speed.step_time import decode_attention, prefill_attention, step_time
+from vllm_opt.optimizer.questions.landscape import Landscape
+from vllm_opt.optimizer.questions.pools import Integers
+from vllm_opt.optimizer.space.setting import SolveSetting
+
+Numbers = NDArray[np.float64]
+COLUMNS = 4
+METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
+SEQUENCE_BITS, WIDTH_BITS = 21, 12
+SAFETY = 0.98
+"""Room for rounding in lower bounds, so that a bound never drops what the exact prediction admits."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Bounds at the confidence asked; `rate` is the central output rate of one engine, `rate_factor` bounds it."""
+
+    ttft_ms: Numbers
+    tpot_ms: Numbers
+    rate: Numbers
+    rate_factor: Numbers
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What no batch of a row can beat: lowest times, highest output rate of one engine."""
+
+    ttft_ms: Numbers
+    tpot_ms: Numbers
+    rate: Numbers
+
+
+class SpeedTable:
+    """Speeds of one landscape for one typical request."""
+
+    def __init__(self, landscape: Landscape, setting: SolveSetting) -> None:
+        self._landscape = landscape
+        self._setting = setting
+        self._widths: dict[int, int] = {}
+        self._known: dict[int, int] = {}
+        self._values = np.empty((0, COLUMNS))
+        self._count = 0
+
+    def at(self, rows: Integers, tokens: Integers, sequences: Integers, users: Integers) -> Speed:
+        """Speeds of these points; those with users that wait outside the batch are never remembered."""
+        plain = users <= sequences
+        keys = self._keys_of(rows, tokens, sequences)
+        index = np.array([self._known.get(key, -1) for key in keys.tolist()], dtype=np.int64)
+        missing = np.flatnonzero((index < 0) & plain)
+        if len(missing):
+            _, first = np.unique(keys[missing], return_index=True)
+            self._learn(keys, missing[first], rows, tokens, sequences)
+            index[missing] = [self._known[key] for key in keys[missing].tolist()]
+        values = self._values[index] if len(self._values) else np.empty((len(rows), COLUMNS))
+        waiting = np.flatnonzero(~plain)
+        if len(waiting):
+            values[waiting] = self._evaluate(rows[waiting], tokens[waiting], sequences[waiting], users[waiting])
+        return Speed(*values.T)
+
+    def bounds(self, rows: Integers, tokens: Integers, most: Integers) -> Bounds:
+        """Bounds at the confidence asked that no batch of up to `most` can beat: one step, where a prediction takes 40.
+
+            TPOT(D) >= a = T(1, context, 0)    and    TPOT(D) >= D b + (D - 1) c
+            TTFT    >= frontend + a / 2 + one pass over the prompt, nobody else running
+            rate    <= min(most, (a + c) / (b + c)) / ((O - 1) a)
+
+        b: arithmetic and cache reads per decoded token, c: arithmetic of the prompt tokens that ride along with each
+        (`steady_state.step_mix`); the two bounds on TPOT cross at D = (a + c) / (b + c).
+        """
+        request, (inputs, outputs) = self._setting.request, self._setting.lengths
+        # Eager mode is never faster than the same layout with graphs before padding, which bounds leave out.
+        c = self._landscape.coefficients(rows - rows % 2)
+        hit = np.where(self._landscape.cached[rows], request.prefix_hit_share, 0.0)
+        computed, span = np.maximum(1.0, inputs * (1.0 - hit)), inputs * (1.0 + hit) / 2.0
+        whole, context = np.minimum(computed, np.maximum(tokens, 2.0)), inputs + outputs / 2.0
+        none = np.zeros(len(rows))
+        tpot = step_time(c, none + 1.0, context, none, span, padding=False)
+        prompt = step_time(c, none, context, whole, span, padding=False) * computed / whole
+        ttft = c.frontend_s + tpot / 2 + prompt * c.prefill_factor / c.pipeline_stages
+        each = c.dense_compute_s_per_token + c.expert_compute_s_per_token + c.token_s
+        steps = max(1.0, outputs - 1.0)
+        riding = computed / steps * (each + prefill_attention(c, span))
+        crossing = np.maximum(1.0, (tpot + riding) / (each + decode_attention(c, context) + riding))
+        rate = np.minimum(most, c.pipeline_stages * crossing) * outputs / (steps * tpot)
+        if outputs <= 1:
+            ttft, tpot, rate = np.asarray(c.frontend_s), none, none + np.inf
+        factors = [quantile_factor(c, metric, request.confidence) for metric in METRICS]
+        return Bounds(
+            SAFETY * ttft * 1e3 * factors[0], SAFETY * tpot * 1e3 * factors[1], rate / SAFETY * factors[2]
+        )  # fmt: skip
+
+    def _keys_of(self, rows: Integers, tokens: Integers, sequences: Integers) -> Integers:
+        widths, position = np.unique(tokens, return_inverse=True)
+        numbers = [self._widths.setdefault(width, len(self._widths)) for width in widths.tolist()]
+        index = np.array(numbers, dtype=np.int64)[position] if numbers else np.empty(0, dtype=np.int64)
+        return (((rows << WIDTH_BITS) | index) << SEQUENCE_BITS) | sequences
+
+    def _learn(self, keys: Integers, chosen: Integers, rows: Integers, tokens: Integers, sequences: Integers) -> None:
+        found = self._evaluate(rows[chosen], tokens[chosen], sequences[chosen], sequences[chosen])
+        end = self._count + len(chosen)
+        if end > len(self._values):
+            room = np.empty((max(end, 2 * len(self._values)), COLUMNS))
+            room[: self._count] = self._values[: self._count]
+            self._values = room
+        self._values[self._count : end] = found
+        self._known.update(zip(keys[chosen].tolist(), range(self._count, end), strict=True))
+        self._count = end
+
+    def _evaluate(self, rows: Integers, tokens: Integers, sequences: Integers, users: Integers) -> Numbers:
+        request, lengths = self._setting.request, self._setting.lengths
+        coefficients = self._landscape.coefficients(rows)
+        load = closed_loop(
+            coefficients,
+            users=users.astype(np.float64),
+            max_num_seqs=sequences.astype(np.float64),
+            max_num_batched_tokens=tokens.astype(np.float64),
+            input_tokens=float(lengths[0]),
+            output_tokens=float(lengths[1]),
+            chunked_prefill=self._landscape.chunked[rows].astype(np.float64),
+            prefix_hit_share=np.where(self._landscape.cached[rows], request.prefix_hit_share, 0.0),
+        )
+        confidence = request.confidence
+        return np.stack(
+            [
+                load.ttft_ms * quantile_factor(coefficients, "ttft", confidence),
+                load.tpot_ms * quantile_factor(coefficients, "tpot", confidence),
+                load.output_tokens_per_s,
+                np.broadcast_to(quantile_factor(coefficients, "throughput", confidence), rows.shape),
+            ],
+            axis=1,
+        )

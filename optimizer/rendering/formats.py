@@ -1,0 +1,134 @@
+"""From an answer and the name of a format to text."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vllm_opt.optimizer.rendering.as_json import as_json
+from vllm_opt.optimizer.rendering.screen import Screen
+from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.printable import printable
+
+if TYPE_CHECKING:
+    from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
+    from vllm_opt.optimizer.rendering.server_spec import ServerSpec
+    from vllm_opt.profiles.nouns.gpu import GpuProfile
+
+WhatIf = list[tuple[dict[str, Any], "Answer"]]
+
+
+def render_answer(answer: "Answer", format_name: str, screen: Screen) -> str:
+    """Return an answer in one of the formats.
+
+    Raises:
+        InvalidRequest: the plan cannot be written in this format.
+    """
+    if format_name == "table":
+        from vllm_opt.optimizer.rendering.table import answer_table
+
+        return answer_table(answer, screen)
+    if format_name == "html":
+        from vllm_opt.optimizer.rendering.html import answer_page
+
+        return answer_page(answer)
+    if format_name in ("json", "yaml"):
+        return _document(answer.model_dump(mode="json"), format_name)
+    plans = answer.pareto or ((answer.plan,) if answer.plan else ())
+    if not plans:
+        return _reasons(answer)
+    if format_name == "command":
+        return "\n".join(_command(plan) for plan in plans)
+    if answer.plan is None:
+        raise InvalidRequest(f"--format {format_name} writes one plan; leave --pareto out")
+    return _server_file(_spec(answer.plan, answer.request), format_name)
+
+
+def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> str:
+    """Return an estimate in one of the formats; those that start servers start what was asked.
+
+    Raises:
+        InvalidRequest: the configuration cannot be written in this format.
+    """
+    if format_name == "table":
+        from vllm_opt.optimizer.rendering.estimate import estimate_table
+
+        return estimate_table(estimate, screen)
+    if format_name == "html":
+        from vllm_opt.optimizer.rendering.html import estimate_page
+
+        return estimate_page(estimate)
+    if format_name in ("json", "yaml"):
+        return _document(estimate.model_dump(mode="json"), format_name)
+    if not estimate.fits:
+        messages = [violation.message for violation in estimate.violations]
+        return "\n".join(f"# does not fit: {printable(' '.join(message.split()))}" for message in messages)
+    from vllm_opt.optimizer.estimation.command import command_of_estimate
+
+    command = command_of_estimate(estimate)
+    if format_name == "command":
+        return command
+    from vllm_opt.optimizer.rendering.server_spec import spec_of_estimate
+
+    return _server_file(
+        spec_of_estimate(estimate, command, _gpu(estimate.request["gpu"], estimate.request)), format_name
+    )
+
+
+def render_explanation(answer: "Answer", others: WhatIf, format_name: str, screen: Screen) -> str:
+    """Return an explanation and its variants; the formats that start servers take the answer itself."""
+    if format_name == "table":
+        from vllm_opt.optimizer.rendering.table import explanation_table
+
+        return explanation_table(answer, others, screen)
+    if format_name in ("json", "yaml") and others:
+        variants = [{"changes": changes, "answer": other.model_dump(mode="json")} for changes, other in others]
+        document = {"schema": "vllm-opt/what-if/1", "answer": answer.model_dump(mode="json"), "what_if": variants}
+        return _document(document, format_name)
+    return render_answer(answer, format_name, screen)
+
+
+def _document(document: dict[str, Any], format_name: str) -> str:
+    if format_name == "json":
+        return as_json(document)
+    from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+
+    return as_yaml(document)
+
+
+def _command(plan: "Plan") -> str:
+    from vllm_opt.optimizer.rendering.command import command_line
+
+    return command_line(plan.command, plan.env)
+
+
+def _reasons(answer: "Answer") -> str:
+    """Comments instead of a command: why there is none and what would help."""
+    lines = ["no feasible plan" if answer.status == "infeasible" else "no plan found within the time limit"]
+    if answer.explanation is not None:
+        lines += [f"{rule.rule}: {rule.message}" for rule in answer.explanation.conflict]
+        lines += [f"would help: {relaxation.message}" for relaxation in answer.explanation.relaxations]
+    return "\n".join(f"# {printable(' '.join(line.split()))}" for line in lines)
+
+
+def _gpu(name: str, request: dict[str, Any]) -> "GpuProfile":
+    from vllm_opt.profiles.catalogues.catalog import Catalog
+
+    return Catalog(gpu_file=request.get("gpu_file")).gpu(name)
+
+
+def _spec(plan: "Plan", request: dict[str, Any]) -> "ServerSpec":
+    from vllm_opt.optimizer.rendering.server_spec import spec_of_plan
+
+    return spec_of_plan(plan, _gpu(plan.gpu, request))
+
+
+def _server_file(spec: "ServerSpec", format_name: str) -> str:
+    from vllm_opt.optimizer.rendering.compose import compose_file
+    from vllm_opt.optimizer.rendering.env import env_file
+    from vllm_opt.optimizer.rendering.kubernetes import kubernetes_manifests
+
+    writers: dict[str, Callable[[ServerSpec], str]] = {
+        "env": env_file,
+        "compose": compose_file,
+        "kubernetes": kubernetes_manifests,
+    }
+    return writers[format_name](spec)

@@ -1,0 +1,96 @@
+"""Plans in words: what the GPU count means, how sure an answer is, how a speed is known."""
+
+from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
+from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
+
+BASIS_WORDS = {
+    "measured": "measured on this SKU with this kernel path",
+    "fitted": "fitted to measurements of this SKU or its family",
+    "datasheet": "from the datasheet, biased to the slow side: no measurement of this SKU or kernel path",
+    "derived": "derived from other figures",
+}
+
+
+def parallelism(plan: Plan) -> str:
+    """Say how the GPUs of one server are used: 'TP 2 x PP 2, EP'."""
+    sizes = [
+        f"{name} {size}"
+        for name, size in (
+            ("DP", plan.data_parallel_size),
+            ("TP", plan.tensor_parallel_size),
+            ("PP", plan.pipeline_parallel_size),
+        )
+        if size > 1 or name == "TP"
+    ]
+    extras = [f"DCP {plan.decode_context_parallel_size}"] if plan.decode_context_parallel_size > 1 else []
+    return ", ".join([" x ".join(sizes), *extras, *(["EP"] if plan.expert_parallel else [])])
+
+
+def gpus_in_words(plan: Plan, concurrency: int | None) -> str:
+    """Say what '40 x H200' means: replicas x parallelism, and how many sequences each replica takes."""
+    per_server = plan.gpu_count // plan.replicas
+    words = f"{plan.gpu_count} x {plan.gpu} = {plan.replicas} "
+    words += "server" if plan.replicas == 1 else "separate servers (replicas)"
+    words += f" x {per_server} GPU{'s' if per_server > 1 else ''} ({parallelism(plan)})"
+    if concurrency and plan.replicas > 1:
+        share = -(-concurrency // plan.replicas)
+        words += f"; each takes {share} of the {concurrency} sequences"
+    return words
+
+
+def weights_in_words(plan: Plan) -> str:
+    """Say how weights and KV cache are stored and which checkpoint holds them."""
+    checkpoint = plan.checkpoint or "no known checkpoint: hypothetical"
+    quality = f", quality {percent(plan.quality)} of 16-bit" if plan.quality is not None else ""
+    return f"{plan.quantization} weights ({checkpoint}){quality}; KV cache {plan.kv_cache_dtype}"
+
+
+def cost_in_words(cost: Cost | None) -> str:
+    """Say what it costs, with the source and the date of the price."""
+    if cost is None:
+        return "no price known for this SKU; --price SKU=USD gives one"
+    words = f"{dollars(cost.usd_per_hour)} per hour"
+    if cost.usd_per_million_output_tokens is not None:
+        words += f", {dollars(cost.usd_per_million_output_tokens)} per million output tokens"
+    seller = f"{cost.provider}, " if cost.provider else ""
+    return f"{words} ({seller}{cost.price_date}, {cost.price_source})"
+
+
+def status_in_words(answer: Answer) -> str:
+    """Say how sure the answer is."""
+    gaps = [objective.gap for objective in answer.objectives if objective.gap > 0]
+    return {
+        "optimal": "proven optimal",
+        "feasible": f"best found in the time limit, at most {percent(max(gaps, default=0.0))} from optimal",
+        "infeasible": "no plan can meet this request (proven)",
+        "unknown": "the time limit passed without an answer; raise --time-limit",
+    }[answer.status]
+
+
+def speed_rows(performance: Performance) -> list[list[str]]:
+    """Return name, value and interval of each speed."""
+    rows = [["TTFT", milliseconds(performance.ttft_ms), _span(performance, "ttft_ms")]]
+    if performance.tpot_ms is not None:
+        rows.append(["TPOT", milliseconds(performance.tpot_ms), _span(performance, "tpot_ms")])
+    rows.append(["end to end", milliseconds(performance.e2e_ms), _span(performance, "e2e_ms")])
+    output = f"{rate(performance.output_tokens_per_s)} tokens/s"
+    rows.append(["output", output, _span(performance, "output_tokens_per_s")])
+    rows.append(["input and output", f"{rate(performance.total_tokens_per_s)} tokens/s", ""])
+    rows.append(["requests", f"{rate(performance.requests_per_s)} per s", ""])
+    return rows
+
+
+def _span(performance: Performance, name: str) -> str:
+    if name not in performance.interval:
+        return ""
+    shown = milliseconds if name.endswith("_ms") else rate
+    low, high = performance.interval[name]
+    return f"{shown(low)} to {shown(high)}"
+
+
+def basis_in_words(performance: Performance) -> str:
+    """Say how the speed is known, and whether users wait."""
+    words = f"How it is known: {(performance.basis_note or BASIS_WORDS[performance.basis]).rstrip('.')}."
+    if performance.saturated:
+        words += f" With {count(performance.concurrency)} users some wait for a place; the wait is part of TTFT."
+    return words

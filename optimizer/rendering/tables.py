@@ -1,0 +1,57 @@
+"""Plain tables for the terminal: cells that no width can break, columns that share what is left."""
+
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING, Literal
+
+from vllm_opt.optimizer.rendering.screen import Screen
+from vllm_opt.profiles.printable import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+LONGEST_UNBROKEN_NAME, LONGEST_UNBROKEN_CELL, NARROWEST_SHARED = 40, 18, 10
+
+
+def table_of(headings: Sequence[tuple[str, str]], rows: Sequence[Sequence["str | Text"]], screen: Screen) -> "Table":
+    """Build a table with a line under its head; every string is plain text, whatever it holds.
+
+    A column of short cells keeps its width and breaks its heading instead; columns of sentences share what is left.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    frame = box.SIMPLE_HEAD if screen.unicode else box.ASCII2
+    table = Table(box=frame, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    lines: list[list[Text]] = [
+        [Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows
+    ]
+    longest = [
+        max([*map(len, heading.split()), *(len(line[index]) for line in lines)], default=0)
+        for index, (heading, _) in enumerate(headings)
+    ]
+    whole = whole_columns(longest, screen.width)
+    for index, (heading, side) in enumerate(headings):
+        words = broken(heading, longest[index]) if index in whole else heading
+        justify: Literal["left", "right"] = "right" if side == "right" else "left"
+        table.add_column(Text(words), justify=justify, overflow="fold", no_wrap=index in whole)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def whole_columns(longest: Sequence[int], width: int) -> set[int]:
+    """Choose the columns whose cells stay on one line: the short ones, as many as leave the others some room."""
+    limits = [LONGEST_UNBROKEN_NAME, *[LONGEST_UNBROKEN_CELL] * len(longest)]
+    whole = {index for index, length in enumerate(longest) if length <= limits[index]}
+    room = width - 2 * (len(longest) - 1)
+    while whole and sum(longest[index] for index in whole) + NARROWEST_SHARED * (len(longest) - len(whole)) > room:
+        whole.remove(max(whole, key=longest.__getitem__))
+    return whole
+
+
+def broken(heading: str, width: int) -> str:
+    """Break a heading between words so that it is no wider than its column."""
+    return "\n".join(wrap(heading, max(width, 1), break_on_hyphens=False))

@@ -1,0 +1,105 @@
+"""From candidates to the modes of the CP-SAT model: exact integer tables, and a rank that breaks ties."""
+
+import math
+
+from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
+from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint
+from vllm_opt.constraints.rules.budget import microusd
+from vllm_opt.optimizer.space.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
+from vllm_opt.optimizer.space.points import Candidate
+from vllm_opt.optimizer.space.setting import SolveSetting, WeightFormat
+
+
+def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
+    """What max_num_batched_tokens would be if the flag were left out."""
+    facts = candidate.unit.facts
+    return default_max_num_batched_tokens(
+        setting.engine, facts.sku.gpu, chunked_prefill=facts.layout.enable_chunked_prefill,
+        max_model_len=setting.targets.target_context, max_num_seqs=None,
+    )  # fmt: skip
+
+
+def capped_quality(weights: WeightFormat) -> float:
+    """Recovery against 16 bit; a score above it is chance, and unknown counts as nothing."""
+    return min(1.0, weights.quality or 0.0)
+
+
+def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]:
+    """What decides between equal objectives, smaller first: GPUs, checkpoint at hand, quality, simpler flags."""
+    layout, weights = candidate.unit.facts.layout, candidate.unit.facts.weights
+    unusual = (
+        weights.checkpoint != setting.model.id,
+        layout.enforce_eager,
+        layout.kv_cache_dtype != "auto",
+        layout.expert_parallel,
+        layout.decode_context_parallel_size > 1,
+        layout.pipeline_parallel_size > 1,
+        layout.data_parallel_size > 1,
+        layout.tensor_parallel_size > 1,
+        layout.block_size is not None,
+        layout.enable_prefix_caching != prefix_caching_default(setting.engine, setting.model),
+        layout.nodes > 1,
+        candidate.unit.host_tier_gib > 0,
+    )
+    tokens = candidate.max_num_batched_tokens
+    return (
+        candidate.unit.gpu_count,
+        weights.origin,
+        -capped_quality(weights),
+        sum(unusual),
+        abs(math.log2(tokens / default_tokens(setting, candidate))),
+        tokens,
+    )
+
+
+def ranked(setting: SolveSetting, candidates: list[Candidate]) -> list[Candidate]:
+    """Candidates in the order of preference; equal ones keep the order in which they were enumerated."""
+    return sorted(candidates, key=lambda candidate: preference(setting, candidate))
+
+
+def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[SequencePoint, ...]:
+    """The exact integers of every max_num_seqs of a candidate, at the confidence asked."""
+    facts, tokens = candidate.unit.facts, candidate.max_num_batched_tokens
+    terms, confidence = facts.terms, facts.confidence
+    millitokens = millitokens_per_s(candidate)
+    concurrent = [0] * len(candidate.sequences)
+    if "concurrency" in setting.request.objective:
+        concurrent = concurrency_of(candidate, setting.targets.target_context).tolist()
+    context, has_tpot = setting.targets.mean_context, setting.lengths[1] > 1
+    return tuple(
+        SequencePoint(
+            max_num_seqs=sequences,
+            outside_kv_bytes=terms.outside_kv_bytes(tokens, sequences, confidence),
+            headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences, confidence),
+            blocks_needed=facts.blocks_needed(sequences, tokens, context),
+            ttft_bound_ms=float(candidate.ttft_bound_ms[at]),
+            tpot_bound_ms=float(candidate.tpot_bound_ms[at]) if has_tpot else None,
+            bound_tokens_per_s=float(candidate.bound_tokens_per_s[at]),
+            e2e_us=math.ceil(float(candidate.e2e_ms[at]) * 1000),
+            output_millitokens_per_s=int(millitokens[at]),
+            highest_budget_bytes=facts.highest_budget(terms.headroom_needed_bytes(tokens, sequences, confidence)),
+            most_concurrent=concurrent[at],
+        )
+        for at, sequences in enumerate(candidate.sequences.tolist())
+    )
+
+
+def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
+    """One mode of the model; `index` is its rank of preference."""
+    unit, tokens = candidate.unit, candidate.max_num_batched_tokens
+    terms, price = unit.facts.terms, unit.facts.sku.price
+    return Mode(
+        index=index,
+        terms=terms,
+        gpu=unit.facts.sku.gpu.id,
+        max_num_batched_tokens=tokens,
+        replicas=unit.replicas,
+        engines=unit.engines,
+        gpu_count=unit.gpu_count,
+        microusd_per_hour=unit_cost_microusd(unit, priced=setting.priced),
+        price_microusd=None if price is None else microusd(price.usd_per_gpu_hour) * unit.gpu_count,
+        block_bytes=terms.kv.block_bytes,
+        startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
+        points=sequence_points(setting, candidate),
+        parked_sequences=unit.host_tier.parked,
+    )

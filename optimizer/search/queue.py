@@ -1,0 +1,106 @@
+"""Servers waiting to be evaluated, in ascending order of a lower bound on the first objective."""
+
+import heapq
+from dataclasses import dataclass, replace
+
+from vllm_opt.constraints.rules.budget import MICRO, microusd
+from vllm_opt.optimizer.space.layouts import Shape
+from vllm_opt.optimizer.space.setting import PricedGpu, WeightFormat
+
+
+@dataclass(frozen=True, eq=False)
+class Server:
+    """One (SKU, weight format, shape) with a number of replicas, of at most `most`.
+
+    `host_tier_gib` is the CPU memory that parks sequences: per GPU as swap space, per engine as KV offload.
+    """
+
+    sku: PricedGpu
+    weights: WeightFormat
+    shape: Shape
+    replicas: int = 1
+    most: int = 1
+    screened: bool = False
+    host_tier_gib: float = 0.0
+
+    @property
+    def identity(self) -> tuple[str, str, Shape, int, float]:
+        """What makes two servers the same."""
+        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas, self.host_tier_gib
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs of all replicas."""
+        return self.replicas * self.shape.gpus
+
+    @property
+    def engines(self) -> int:
+        """Engines of all replicas."""
+        return self.replicas * self.shape.data
+
+    def microusd_per_hour(self, *, priced: bool) -> int:
+        """What it costs; one 'dollar' per GPU when prices are not known for every SKU."""
+        price = self.sku.price
+        return self.gpu_count * (MICRO if not priced or price is None else microusd(price.usd_per_gpu_hour))
+
+    def with_most(self) -> "Server":
+        """The same server with the most replicas that limits allow."""
+        return replace(self, replicas=self.most)
+
+    def screened_copy(self) -> "Server":
+        """The same server, known to be feasible with the most replicas."""
+        return replace(self, screened=True)
+
+    def affordable(self, usd_per_hour: float) -> int:
+        """Replicas that a budget pays for; none without a price."""
+        if self.sku.price is None:
+            return 0
+        each = microusd(self.sku.price.usd_per_gpu_hour) * self.shape.gpus
+        return microusd(usd_per_hour) // max(1, each)
+
+
+UNKNOWN_BOUND = -(2**62)
+"""Below every objective's integer: stands for a bound that is computed when servers are visited."""
+
+
+class ServerQueue:
+    """The servers of one SKU. Classes of equal bound are taken together."""
+
+    def __init__(self, first_objective: str, *, priced: bool) -> None:
+        self._first = first_objective
+        self._priced = priced
+        self._heap: list[tuple[int, int, Server]] = []
+        self._pushed = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def waiting(self) -> list[Server]:
+        """Every server that waits."""
+        return [entry[2] for entry in self._heap]
+
+    @property
+    def lowest(self) -> int:
+        """The bound of the next class."""
+        return self._heap[0][0]
+
+    def push(self, server: Server, least: int, most: int) -> None:
+        """Queue a server with its fewest replicas, or with its most when more replicas can only help."""
+        replicas = least if self._first in ("cost", "gpus") else most
+        entry = replace(server, replicas=replicas, most=most)
+        heapq.heappush(self._heap, (self._bound(entry), self._pushed, entry))
+        self._pushed += 1
+
+    def pop_class(self) -> list[Server]:
+        """Take every server with the lowest bound."""
+        bound = self.lowest
+        taken = []
+        while self._heap and self._heap[0][0] == bound:
+            taken.append(heapq.heappop(self._heap)[2])
+        return taken
+
+    def _bound(self, server: Server) -> int:
+        if self._first == "gpus":
+            return server.gpu_count
+        return server.microusd_per_hour(priced=self._priced) if self._first == "cost" else UNKNOWN_BOUND

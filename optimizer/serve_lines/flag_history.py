@@ -1,0 +1,63 @@
+"""What became of a flag that a release does not know: removed, not there yet, or never a flag."""
+
+from functools import cache
+
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.errors import did_you_mean
+from vllm_opt.profiles.nouns.engine import EngineProfile
+
+RENAMED = {
+    "gpu-memory-utilisation": "gpu-memory-utilization",
+    "max-context-len": "max-model-len",
+    "max-seq-len": "max-model-len",
+    "context-length": "max-model-len",
+    "max-batch-size": "max-num-seqs",
+    "max-batched-tokens": "max-num-batched-tokens",
+    "tp": "tensor-parallel-size",
+    "pp": "pipeline-parallel-size",
+    "dp": "data-parallel-size",
+    "kv-cache-type": "kv-cache-dtype",
+    "mem-fraction-static": "gpu-memory-utilization",
+}
+"""Names that people write, some from other engines, and vLLM's own."""
+
+
+def version_parts(version: str) -> tuple[int, ...]:
+    """A release as numbers, for comparing."""
+    return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdecimal())
+
+
+@cache
+def _flags_by_release() -> tuple[tuple[str, frozenset[str]], ...]:
+    """Oldest first; the profiles are data files that do not change while the program runs."""
+    return tuple((engine.version, frozenset(flag.name for flag in engine.flags)) for engine in Catalog().engines)
+
+
+def explain_unknown(name: str, engine: EngineProfile) -> tuple[str, str, str | None]:
+    """Return the rule, a sentence, and the flag to write instead where one takes the same value.
+
+    `name` is without dashes.
+    """
+    if name in engine.removed_flags:
+        advice = engine.removed_flags[name]
+        return "removed_flag", f"vLLM {engine.version} no longer has --{name}: {lowered(advice)}", None
+    known = {flag.name for flag in engine.flags}
+    renamed = RENAMED.get(name)
+    if renamed in known:
+        return "unknown_flag", f"vLLM has no flag --{name}; write --{renamed}", renamed
+    releases = [version for version, flags in _flags_by_release() if name in flags]
+    current = version_parts(engine.version)
+    later = [version for version in releases if version_parts(version) > current]
+    if later and not any(version_parts(version) < current for version in releases):
+        message = f"vLLM {engine.version} does not have --{name} yet; the first release known to have it is {later[0]}"
+        return "flag_not_yet_existing", f"{message}: drop it or upgrade", None
+    if releases:
+        message = f"vLLM {engine.version} no longer has --{name}; the last release known to have it is {releases[-1]}"
+        return "removed_flag", f"{message}: drop it", None
+    hint = did_you_mean(f"--{name}", (f"--{flag}" for flag in known))
+    return "unknown_flag", f"vLLM {engine.version} has no flag --{name}{hint or '; drop it'}", None
+
+
+def lowered(sentence: str) -> str:
+    """A sentence as the second half of another one."""
+    return sentence[:1].lower() + sentence[1:].rstrip(".")

@@ -1,0 +1,4 @@
+"""`solve`, `explain` and the Pareto front: search, selection, proof, answer.
+
+May import: profiles, contract, space, planning, search, questions, explanation, cpsat.
+"""

@@ -1,0 +1,148 @@
+"""Which structural choices exist: every shape of a server, before any memory is counted.
+
+A shape that cannot help is not enumerated, with the reason stated here: data parallelism inside the engine differs
+from separate servers only for experts; expert parallelism needs experts and more than one rank; context parallelism
+of the decode needs latent attention or more ranks than KV heads; prefix caching off frees memory only for recurrent
+layers; in V1 chunked prefill off only forbids what on allows, so only V0 has the choice. Whether CUDA graphs are
+captured is decided per shape, because eager mode trades speed for memory.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
+from vllm_opt.optimizer.space.setting import SolveSetting, WeightFormat
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import Attention, Experts, LatentAttention, ModelProfile, StateSpace
+
+MAX_PIPELINE_STAGES = 16
+BLOCK_SIZES = (16, 32, 64, 128)
+DECODE_CONTEXT_SIZES = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one server divides a model, whatever its SKU and weight format."""
+
+    tensor: int
+    pipeline: int
+    data: int
+    context: int
+    experts: bool
+    kv_cache_dtype: str
+    prefix_caching: bool
+    chunked_prefill: bool
+    block_size: int | None = None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one server."""
+        return self.tensor * self.pipeline * self.data
+
+
+def has_experts(model: ModelProfile) -> bool:
+    """Whether any layer routes tokens to experts."""
+    return any(isinstance(kind.feed_forward, Experts) for kind in model.layer_kinds)
+
+
+def has_state(model: ModelProfile) -> bool:
+    """Whether any layer keeps a recurrent state."""
+    return any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)
+
+
+def query_heads(model: ModelProfile) -> int:
+    """The largest number of query heads: no tensor-parallel size above it can divide them."""
+    heads = [
+        kind.mixer.num_attention_heads
+        for kind in model.layer_kinds
+        if isinstance(kind.mixer, Attention | LatentAttention)
+    ]
+    return max(heads, default=model.hidden_size)
+
+
+def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iterator[tuple[int, int, int, bool]]:
+    """Yield (TP, PP, DP, expert parallel) that one server can have within the GPUs allowed and the node.
+
+    Servers over several nodes exist only when the request states the link between nodes; they fill whole nodes. A
+    group of experts over data-parallel ranks takes a whole part of a node (1/8, 1/4, 1/2 or all of eight GPUs).
+    """
+    model = setting.model
+    reach = most if setting.request.internode_gbps else min(most, gpus_per_node)
+    experts, heads = has_experts(model), query_heads(model)
+    for tensor in range(1, min(reach, heads) + 1):
+        if heads % tensor:
+            continue
+        for pipeline in range(1, min(MAX_PIPELINE_STAGES, model.num_hidden_layers, reach // tensor) + 1):
+            engine = tensor * pipeline
+            if engine > gpus_per_node and engine % gpus_per_node:
+                continue
+            yield tensor, pipeline, 1, False
+            if experts and tensor > 1:
+                yield tensor, pipeline, 1, True
+            if experts and pipeline == 1:
+                for data in range(2, min(reach, gpus_per_node) // tensor + 1):
+                    if gpus_per_node % (tensor * data) == 0:
+                        yield tensor, pipeline, data, False
+                        yield tensor, pipeline, data, True
+
+
+def decode_context_sizes(model: ModelProfile, tensor: int) -> tuple[int, ...]:
+    """Sizes of decode context parallelism that shrink the cache: latent attention, or TP beyond the KV heads."""
+    latent = any(isinstance(kind.mixer, LatentAttention) for kind in model.layer_kinds)
+    kv_heads = [kind.mixer.num_key_value_heads for kind in model.layer_kinds if isinstance(kind.mixer, Attention)]
+    most = tensor if latent else tensor // max(kv_heads) if kv_heads and tensor > max(kv_heads) else 1
+    return tuple(size for size in DECODE_CONTEXT_SIZES if size <= most and tensor % size == 0)
+
+
+def kv_cache_dtypes(setting: SolveSetting) -> tuple[str, ...]:
+    """The KV dtypes that take part: one format, or `auto` and `fp8` for 'any'."""
+    asked = setting.request.kv_cache_dtype.lower()
+    return ("auto", "fp8") if asked == "any" else (asked,)
+
+
+def shapes(setting: SolveSetting, gpus_per_node: int, most: int) -> tuple[Shape, ...]:
+    """Every shape of a server with nodes of this size and at most so many GPUs."""
+    default = prefix_caching_default(setting.engine, setting.model)
+    caching = (default, not default) if has_state(setting.model) else (default,)
+    chunked = (True, False) if setting.engine.engine == "v0" else (True,)
+    return tuple(
+        Shape(tensor, pipeline, data, context, experts, kv_dtype, prefix_caching, chunked_prefill)
+        for tensor, pipeline, data, experts in parallel_sizes(setting, gpus_per_node, most)
+        for context in decode_context_sizes(setting.model, tensor)
+        for kv_dtype in kv_cache_dtypes(setting)
+        for prefix_caching in caching
+        for chunked_prefill in chunked
+    )
+
+
+def smaller_block_sizes(setting: SolveSetting, resolved: int) -> tuple[int, ...]:
+    """Block sizes below the resolved one that the release may accept.
+
+    Releases with a fixed list also name 1 and 8, which their attention kernels refuse: blocks are multiples of 16.
+    """
+    choices = set(setting.engine.block_size_choices or BLOCK_SIZES) & set(BLOCK_SIZES)
+    return tuple(size for size in sorted(choices, reverse=True) if size < resolved)
+
+
+def layout_of(
+    setting: SolveSetting, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, enforce_eager: bool = False
+) -> Layout:
+    """The layout of one SKU, weight format and shape."""
+    return Layout(
+        gpu=gpu.id,
+        tensor_parallel_size=shape.tensor,
+        pipeline_parallel_size=shape.pipeline,
+        data_parallel_size=shape.data,
+        decode_context_parallel_size=shape.context,
+        expert_parallel=shape.experts,
+        quantization=weights.quantization.id,
+        checkpoint=weights.checkpoint,
+        kv_cache_dtype=shape.kv_cache_dtype,
+        block_size=shape.block_size,
+        enforce_eager=enforce_eager,
+        enable_prefix_caching=shape.prefix_caching,
+        enable_chunked_prefill=shape.chunked_prefill,
+        async_scheduling=setting.engine.async_scheduling_default,
+        nodes=-(-shape.tensor * shape.pipeline // gpu.gpus_per_node),
+    )

@@ -1,0 +1,189 @@
+"""The catalogue: every model, GPU, weight format, vLLM release and price, found by name, read only when asked for."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.price import HourlyPrice, MarketRange, PurchasePrice
+from vllm_opt.profiles.nouns.quantization import Quantization
+from vllm_opt.profiles.reading.quantities import parse_amount
+
+if TYPE_CHECKING:
+    from vllm_opt.profiles.catalogues.engines import Engine, EngineFile
+    from vllm_opt.profiles.catalogues.prices import PriceList
+    from vllm_opt.profiles.nouns.engine import EngineProfile
+    from vllm_opt.profiles.nouns.kv_cache_dtype import KvCacheDtype
+    from vllm_opt.profiles.nouns.model import ModelProfile
+
+
+class Catalog:
+    """Finds nouns by id, alias or another spelling; letter case and punctuation do not count.
+
+    Cheap to make: each file is read when something in it is first asked for, and one model or release is read alone.
+    Every lookup raises UnknownProfile with the nearest known names. A user's `gpu_file` adds or changes GPUs
+    (`gpu_catalog.load_gpus`), a `prices_file` stands in place of the price list (`price_catalog.load_user_prices`);
+    a fault in either raises InvalidRequest when its content is first asked for.
+    """
+
+    def __init__(self, gpu_file: str | Path | None = None, prices_file: str | Path | None = None) -> None:
+        self._gpu_file = Path(gpu_file) if gpu_file is not None else None
+        self._prices_file = Path(prices_file) if prices_file is not None else None
+
+    def model(self, name: str) -> "ModelProfile":
+        """Return a model by catalogue name, Hugging Face id or alias, or by the path of its config.json or folder."""
+        from vllm_opt.profiles.catalogues.models import load_model
+
+        return load_model(name)
+
+    @cached_property
+    def model_ids(self) -> tuple[str, ...]:
+        """Hugging Face ids of the models in the catalogue."""
+        from vllm_opt.profiles.catalogues.models import model_ids
+
+        return tuple(model_ids())
+
+    @cached_property
+    def gpus(self) -> tuple[GpuProfile, ...]:
+        """Every SKU, the user's last."""
+        from vllm_opt.profiles.catalogues.gpus import load_gpus
+
+        return load_gpus(self._gpu_file)
+
+    def gpu(self, name: str) -> GpuProfile:
+        """Return one SKU by id, alias or CUDA device name."""
+        from vllm_opt.profiles.catalogues.gpus import find_gpu
+
+        return find_gpu(name, self._gpus_by_id, self._gpu_index)
+
+    @cached_property
+    def local_gpus(self) -> tuple[GpuProfile, ...]:
+        """The NVIDIA GPUs of this machine, with the memory that each reports."""
+        from vllm_opt.profiles.catalogues.local_gpus import read_local_gpus
+
+        return read_local_gpus(self.gpus)
+
+    @cached_property
+    def quantizations(self) -> tuple[Quantization, ...]:
+        """Every weight format."""
+        from vllm_opt.profiles.catalogues.quantizations import load_quantizations
+
+        return load_quantizations()
+
+    def quantization(self, name: str) -> Quantization:
+        """Return one weight format by id or another spelling, vLLM's own included."""
+        from vllm_opt.profiles.catalogues.quantizations import find_quantization
+
+        return find_quantization(name, self.quantizations, self._quantization_containers)
+
+    @cached_property
+    def kv_cache_dtypes(self) -> "tuple[KvCacheDtype, ...]":
+        """Every value of --kv-cache-dtype."""
+        from vllm_opt.profiles.catalogues.quantizations import load_kv_cache_dtypes
+
+        return load_kv_cache_dtypes()
+
+    def kv_cache_dtype(self, name: str) -> "KvCacheDtype":
+        """Return one KV-cache dtype by name."""
+        from vllm_opt.profiles.catalogues.quantizations import find_kv_cache_dtype
+
+        return find_kv_cache_dtype(name, self.kv_cache_dtypes)
+
+    @cached_property
+    def engines(self) -> "tuple[EngineProfile, ...]":
+        """Every vLLM release with a profile, oldest first."""
+        from vllm_opt.profiles.catalogues.engines import load_engine
+
+        return tuple(load_engine(file) for file in self._engine_files)
+
+    def engine(self, version: str | None = None, engine: "Engine | None" = None) -> "tuple[EngineProfile, str | None]":
+        """Return the profile that stands for a release (None: the newest), and a sentence when it is not its own.
+
+        Raises:
+            InvalidRequest: the version cannot be read, or the release lacks the engine asked for.
+            UnknownProfile: the release is older than every profile.
+        """
+        from vllm_opt.profiles.catalogues.engines import choose_engine, load_engine
+
+        file, note = choose_engine(version, engine, self._engine_files)
+        if file not in self._loaded_engines:
+            self._loaded_engines[file] = load_engine(file)
+        return self._loaded_engines[file], note
+
+    @property
+    def hourly_prices(self) -> tuple[HourlyPrice, ...]:
+        """Every hourly price, the user's list where one is given."""
+        return self._prices.hourly
+
+    @property
+    def purchase_prices(self) -> tuple[PurchasePrice, ...]:
+        """Every purchase price."""
+        return self._prices.purchase
+
+    @property
+    def market_ranges(self) -> tuple[MarketRange, ...]:
+        """What a GPU-hour costs across the market, for orientation."""
+        return self._prices.market_ranges
+
+    def price_of(
+        self, gpu: str, providers: Sequence[str] = (), overrides: Mapping[str, float] | None = None
+    ) -> HourlyPrice | None:
+        """Return the price of one GPU-hour of a SKU, or None when none may be used.
+
+        An override (SKU name -> USD per GPU-hour) comes first. Without providers it is the cheapest on-demand row of
+        confidence medium or better; a named provider may also win with another kind of billing.
+
+        Raises:
+            InvalidRequest: an override is not a positive number.
+            UnknownProfile: the SKU, an override's SKU or a provider is unknown.
+        """
+        from vllm_opt.profiles.catalogues.prices import cheapest_price
+
+        gpu_id = self.gpu(gpu).id
+        for name, usd in (overrides or {}).items():
+            if self.gpu(name).id == gpu_id:
+                return HourlyPrice(
+                    gpu=gpu_id,
+                    provider="user",
+                    usd_per_gpu_hour=parse_amount(usd, f"the price of {gpu_id}", 0, 1e9, above=True),
+                    billing="on-demand",
+                    as_of="given with the request",
+                    confidence="high",
+                    source="--price",
+                )
+        return cheapest_price(gpu_id, self.hourly_prices, providers)
+
+    @cached_property
+    def _gpus_by_id(self) -> dict[str, GpuProfile]:
+        return {gpu.id: gpu for gpu in self.gpus}
+
+    @cached_property
+    def _gpu_index(self) -> dict[str, str]:
+        from vllm_opt.profiles.catalogues.gpus import index_gpus
+
+        return index_gpus(self.gpus)
+
+    @cached_property
+    def _prices(self) -> "PriceList":
+        from vllm_opt.profiles.catalogues.prices import load_prices, load_user_prices
+
+        if self._prices_file is None:
+            return load_prices()
+        return load_user_prices(self._prices_file, lambda name: self.gpu(name).id)
+
+    @cached_property
+    def _quantization_containers(self) -> dict[str, list[str]]:
+        from vllm_opt.profiles.catalogues.quantizations import load_containers
+
+        return load_containers()
+
+    @cached_property
+    def _engine_files(self) -> "tuple[EngineFile, ...]":
+        from vllm_opt.profiles.catalogues.engines import engine_files
+
+        return engine_files()
+
+    @cached_property
+    def _loaded_engines(self) -> "dict[EngineFile, EngineProfile]":
+        return {}

@@ -1,0 +1,202 @@
+"""A Hugging Face `config.json` becomes a ModelProfile, or is refused by the name of what is not understood."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from vllm_opt.profiles.configs import dense as architecture_dense
+from vllm_opt.profiles.configs import experts as architecture_experts
+from vllm_opt.profiles.configs import gemma as architecture_gemma
+from vllm_opt.profiles.configs import hybrid as architecture_hybrid
+from vllm_opt.profiles.configs import irregular as architecture_irregular
+from vllm_opt.profiles.configs import latent as architecture_latent
+from vllm_opt.profiles.configs import older as architecture_older
+from vllm_opt.profiles.configs.checkpoint_format import checkpoint_quantization
+from vllm_opt.profiles.configs.context_limit import context_limit
+from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader
+from vllm_opt.profiles.configs.reader import ConfigKeys, read_config
+from vllm_opt.profiles.configs.vision_tower import vision_tower
+from vllm_opt.profiles.errors import UnknownProfile, did_you_mean
+from vllm_opt.profiles.nouns.model import DecoderLayer, Experts, ModelProfile
+
+__all__ = ["ARCHITECTURES", "model_from_config", "model_from_path", "read_config"]
+
+TEXT_READERS: dict[str, DecoderReader] = (
+    architecture_dense.READERS
+    | architecture_gemma.READERS
+    | architecture_experts.READERS
+    | architecture_latent.READERS
+    | architecture_hybrid.READERS
+    | architecture_older.READERS
+    | architecture_irregular.READERS
+)
+
+VISION_LANGUAGE: dict[str, str] = {
+    "Qwen2_5_VLForConditionalGeneration": "Qwen2ForCausalLM",
+    "Qwen3VLForConditionalGeneration": "Qwen3ForCausalLM",
+    "Qwen3VLMoeForConditionalGeneration": "Qwen3MoeForCausalLM",
+    "Qwen3_5ForConditionalGeneration": "Qwen3_5ForCausalLM",
+    "Qwen3_5MoeForConditionalGeneration": "Qwen3_5MoeForCausalLM",
+    "Gemma3ForConditionalGeneration": "Gemma3ForCausalLM",
+    "Gemma4ForConditionalGeneration": "Gemma4ForCausalLM",
+    "Llama4ForConditionalGeneration": "Llama4ForCausalLM",
+    "Mistral3ForConditionalGeneration": "Ministral3ForCausalLM",
+    "KimiK25ForConditionalGeneration": "DeepseekV3ForCausalLM",
+}
+"""Vision-language class -> class of its text part."""
+
+NO_RULE_YET: dict[str, str] = {
+    "DeepseekV4ForCausalLM": "its compressed sparse attention (compress_ratios) has no KV-cache rule yet",
+    "MiniMaxM3ForCausalLM": "its block-sparse attention (sparse_attention_config) has no KV-cache rule yet",
+    "MiniMaxM3SparseForCausalLM": "its block-sparse attention (sparse_attention_config) has no KV-cache rule yet",
+    "MiniMaxM3SparseForConditionalGeneration": "its block-sparse attention has no KV-cache rule yet",
+    "KimiK3ForConditionalGeneration": "its Kimi delta attention and attention residuals have no rule yet",
+    "KimiLinearForCausalLM": "its Kimi delta attention has no rule yet",
+    "Step3p7FlashForCausalLM": "its published config names neither the heads of its sliding layers nor its gates",
+}
+"""Architectures that are known and cannot be sized, with the reason."""
+
+ARCHITECTURES: tuple[str, ...] = tuple(sorted([*TEXT_READERS, *VISION_LANGUAGE]))
+"""Every architecture that can be sized."""
+
+LAST_RELEASE: dict[str, str] = {"BaichuanForCausalLM": "0.23.0", "MiniMaxM1ForCausalLM": "0.23.0"}
+"""Architectures that vLLM dropped, with the last release that loads them (`models/registry.py`, vLLM 0.33)."""
+
+CLASS_MAX_POSITION_EMBEDDINGS: dict[str, int] = {"gemma3_text": 131_072, "gemma4_text": 131_072}
+"""Length of the Hugging Face class where published configs omit the key (`transformers` 5.16)."""
+
+_DTYPES: dict[str, Literal["bfloat16", "float16", "float32"]] = {
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+    "half": "float16",
+    "float32": "float32",
+    "float": "float32",
+}
+
+
+def model_from_path(path: str | Path, model_id: str | None = None) -> ModelProfile:
+    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the folder's name.
+
+    ModelOpt's older checkpoints keep their `quantization_config` in `hf_quant_config.json` beside it, as vLLM knows.
+    """
+    file = Path(path)
+    config = read_config(file)
+    folder = file if file.is_dir() else file.resolve().parent
+    beside = folder / "hf_quant_config.json"
+    if "quantization_config" not in config and beside.is_file():
+        config["quantization_config"] = read_config(beside)
+    return model_from_config(config, model_id or folder.name or "model", source=str(path))
+
+
+def model_from_config(config: dict[str, Any], model_id: str, *, source: str = "", **facts: Any) -> ModelProfile:
+    """Return the profile of the model that `config` describes.
+
+    `facts` are further ModelProfile fields that a catalogue knows (checkpoints, verification). Raises InvalidRequest
+    for a missing, mistyped or contradictory key and UnknownProfile for an architecture without a rule.
+    """
+    outer = ConfigKeys(config, model_id)
+    architecture = _architecture(outer)
+    text = _text_part(outer, architecture)
+    decoder = TEXT_READERS[VISION_LANGUAGE.get(architecture, architecture)](text)
+    vocab_size = text.integer("vocab_size")
+    limit = context_limit(text, CLASS_MAX_POSITION_EMBEDDINGS.get(text.text("model_type") or ""))
+    kinds, pattern = _kinds(decoder.layers)
+    fields = {
+        "id": model_id,
+        "model_type": outer.text("model_type") or text.text("model_type") or architecture,
+        "architecture": architecture,
+        "vllm_until": LAST_RELEASE.get(architecture),
+        "hidden_size": text.integer("hidden_size", "n_embed", "n_embd"),
+        "vocab_size": vocab_size,
+        "max_model_len": limit.largest,
+        "default_max_model_len": limit.default if limit.default != limit.largest else None,
+        "dtype": _dtype(outer, text),
+        "tie_word_embeddings": _tied(outer, text, decoder),
+        "layer_kinds": kinds,
+        "layer_pattern": pattern,
+        "final_norm_parameters": decoder.final_norm_parameters,
+        "extra_parameters": decoder.extra_parameters,
+        "per_layer_embedding_width": decoder.per_layer_embedding_width,
+        "vision": vision_tower(outer, architecture),
+        "bidirectional_image_tokens": _images_attend_both_ways(outer, text),
+        "native_quantization": _quantization(outer, text, decoder),
+        "source": source,
+    }
+    notes = [*text.assumptions, *(note for note in outer.assumptions if note not in text.assumptions), *decoder.notes]
+    try:
+        return ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
+    except ValidationError as error:
+        first = error.errors()[0]
+        outer.refuse(f"gives {'.'.join(str(part) for part in first['loc'])} a value that cannot be: {first['msg']}")
+
+
+def _images_attend_both_ways(outer: ConfigKeys, text: ConfigKeys) -> bool:
+    """Return what vLLM calls a prefix LM: Gemma 3 with images, and Gemma 4 where its config says so."""
+    if outer.text("model_type") in ("gemma3", "paligemma"):
+        return True
+    return text.text("use_bidirectional_attention") == "vision"
+
+
+def _architecture(keys: ConfigKeys) -> str:
+    listed = keys.strings("architectures")
+    if not listed:
+        keys.refuse("lacks architectures, which name the class that vLLM loads")
+    name = _ALIASES.get(listed[0], listed[0])
+    if name in TEXT_READERS or name in VISION_LANGUAGE:
+        return name
+    reason = NO_RULE_YET.get(name)
+    if reason is not None:
+        raise UnknownProfile(f"the model {keys.model_id[:200]} ({name}) cannot be sized: {reason}")
+    raise UnknownProfile(
+        f"the model {keys.model_id[:200]} has the architecture '{name[:80]}', which has no rule"
+        f"{did_you_mean(name, ARCHITECTURES) or '; see vllm-opt models for what can be sized'}"
+    )
+
+
+_ALIASES = {"BloomModel": "BloomForCausalLM", "Qwen2_5_VLForCausalLM": "Qwen2_5_VLForConditionalGeneration"}
+
+
+def _text_part(outer: ConfigKeys, architecture: str) -> ConfigKeys:
+    """The text config of a vision-language model; some keep its keys at the top level."""
+    text = outer.child("text_config") if architecture in VISION_LANGUAGE else None
+    return outer if text is None else text
+
+
+def _kinds(layers: Sequence[DecoderLayer]) -> tuple[tuple[DecoderLayer, ...], tuple[int, ...]]:
+    """The distinct layers in order of appearance, and the index of each layer into them."""
+    numbers: dict[DecoderLayer, int] = {}
+    pattern = tuple(numbers.setdefault(layer, len(numbers)) for layer in layers)
+    return tuple(numbers), pattern
+
+
+def _dtype(outer: ConfigKeys, text: ConfigKeys) -> Literal["bfloat16", "float16", "float32"]:
+    """dtype of the weights as vLLM's `auto` takes it: float32 checkpoints are loaded as bfloat16."""
+    stated = outer.text("dtype", "torch_dtype") or text.text("dtype", "torch_dtype")
+    if stated is None:
+        text.take("dtype", "bfloat16", "what vLLM's auto makes of float32 and what nearly every checkpoint holds")
+        return "bfloat16"
+    name = stated.removeprefix("torch.")
+    if name not in _DTYPES:
+        outer.refuse(f"has dtype '{stated[:40]}' where bfloat16, float16 or float32 belongs")
+    if _DTYPES[name] == "float32":
+        text.assumptions.append("dtype is float32: bfloat16 taken, as vLLM's auto does")
+        return "bfloat16"
+    return _DTYPES[name]
+
+
+def _tied(outer: ConfigKeys, text: ConfigKeys, decoder: Decoder) -> bool:
+    for keys in (text, outer):
+        if keys.has("tie_word_embeddings"):
+            return keys.flag("tie_word_embeddings")
+    text.take("tie_word_embeddings", str(decoder.tied_by_default).lower(), "the default of its Hugging Face class")
+    return decoder.tied_by_default
+
+
+def _quantization(outer: ConfigKeys, text: ConfigKeys, decoder: Decoder) -> Any:
+    sparse = [isinstance(layer.feed_forward, Experts) for layer in decoder.layers]
+    found = checkpoint_quantization(outer, len(sparse), sparse)
+    if found is None and text is not outer:
+        found = checkpoint_quantization(text, len(sparse), sparse)
+    return found

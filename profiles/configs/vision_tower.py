@@ -1,0 +1,44 @@
+"""Weights of the encoder and projector of a vision-language model, counted from its `vision_config`."""
+
+from vllm_opt.profiles.configs.reader import ConfigKeys
+from vllm_opt.profiles.configs.vision_parameters import COUNTERS
+from vllm_opt.profiles.nouns.model import VisionTower
+
+
+def vision_tower(keys: ConfigKeys, architecture: str) -> VisionTower | None:
+    """Return the tower of a vision-language class; None for a text-only one or where no `vision_config` is given.
+
+    A vision-language class without a `vision_config`, or with a tower that has no rule, is noted as not counted.
+    """
+    counter = COUNTERS.get(architecture)
+    if counter is None:
+        return None
+    vision = keys.child("vision_config")
+    if vision is None or not vision.values:
+        keys.assumptions.append("vision_config is absent: the vision tower is not counted")
+        return None
+    text = keys.child("text_config") or keys
+    tower = counter(vision, text, keys)
+    return VisionTower(
+        parameters=tower.divided + tower.whole,
+        replicated_parameters=tower.whole,
+        pixel_bytes_per_token=_pixel_bytes(vision, keys),
+    )
+
+
+def _pixel_bytes(vision: ConfigKeys, outer: ConfigKeys) -> int:
+    """16-bit pixels behind one encoder token: the image over its tokens, or a merged patch; 0 where neither is known.
+
+    Patches are merged in squares of `spatial_merge_size`; a pixel shuffle joins two per side.
+    """
+    channels, side = 3, vision.optional_integer("image_size")
+    tokens = outer.optional_integer("mm_tokens_per_image")
+    if tokens and side:
+        return int(2 * channels * side**2 // tokens)
+    patch = vision.optional_integer("patch_size")
+    if patch is None:
+        return 0
+    merge = vision.optional_integer("spatial_merge_size") or outer.optional_integer("spatial_merge_size")
+    if merge is None:
+        merge = 2 if "pixel_shuffle_ratio" in vision.values else 1
+    return int(2 * channels * (patch * merge) ** 2 * (vision.optional_integer("temporal_patch_size") or 1))

@@ -1,0 +1,369 @@
+"""Every rule twice: its `check` on a Deployment and its linear form in a CP-SAT model; far off, on and past the edge.
+
+The model is Llama 3.1 8B on one H100 under vLLM 0.33. The fitted terms are replaced by round numbers, so that every
+edge is computed by hand and a new fit moves none of them.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+from ortools.sat.python import cp_model
+
+from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
+from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint
+from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
+from vllm_opt.constraints.memory.activations import ActivationPeak
+from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
+from vllm_opt.constraints.memory.overheads import FittedBytes
+from vllm_opt.constraints.rules import RULE_NAMES, RULES, violations
+from vllm_opt.optimizer.cpsat import model as model_module
+from vllm_opt.optimizer.cpsat.model import build_model
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.nouns.workload import Targets
+
+CATALOG = Catalog()
+MODEL, H100 = CATALOG.model("meta-llama/Llama-3.1-8B-Instruct"), CATALOG.gpu("h100")
+BF16, RELEASE = CATALOG.quantization("bf16"), CATALOG.engine("0.33.0")[0]
+LAYOUT = Layout(gpu=H100.id)
+PHYSICS = memory_terms(MODEL, BF16, LAYOUT, RELEASE, H100)
+
+LIMIT = 131_072
+BLOCK = 2 * 32 * 8 * 128 * 2 * 16
+WEIGHTS, ROPE_TABLE = 8_030_261_248 * 2, LIMIT * 128 * 2
+PER_TOKEN, NON_TORCH, CUDA_CONTEXT = 100_000, 250_000_000, 500_000_000
+OUTSIDE = WEIGHTS + ROPE_TABLE + PER_TOKEN * 2048 + NON_TORCH
+"""In the budget besides the KV cache, with 2,048 tokens per step and no CUDA graphs."""
+
+
+def terms_of(budget: int, context: int = CUDA_CONTEXT, layout: Layout = LAYOUT) -> MemoryTerms:
+    """A GPU half of which is `budget` bytes."""
+    return replace(
+        PHYSICS, layout=layout, total_bytes=2 * budget, graphs=None, non_torch=FittedBytes(NON_TORCH, 0),
+        activation=ActivationPeak((0,), (PER_TOKEN,), (0,), (0,), (0,), 0.0), context=FittedBytes(context, 0),
+    )  # fmt: skip
+
+
+def deployment(
+    *, terms: MemoryTerms | None = None, layout: dict[str, object] | None = None,
+    flags: dict[str, object] | None = None, targets: dict[str, object] | None = None, **fields: object,
+) -> Deployment:  # fmt: skip
+    """Eight sequences of 800 tokens on average and 1,600 at most, with room for a thousand KV blocks."""
+    known = {
+        "model": MODEL, "quantization": BF16, "gpu": H100, "engine": RELEASE, "replicas": 1, "usd_per_gpu_hour": 2.5,
+        "quality": 1.0, "quality_accepted": False,
+        "performance": PerformanceBound(ttft_ms=100.0, tpot_ms=10.0, output_tokens_per_s=1000.0),
+    }  # fmt: skip
+    sizes = {"max_model_len": 1600, "max_num_seqs": 8, "max_num_batched_tokens": 2048, "gpu_memory_utilization": 0.5}
+    asked = {"target_context": 1600, "mean_context": 800, "concurrency": 8}
+    return Deployment(
+        layout=LAYOUT.model_copy(update=layout or {}),
+        flags=EngineFlags(**{**sizes, **(flags or {})}),
+        targets=Targets(**{**asked, **(targets or {})}),
+        terms=terms or terms_of(OUTSIDE + 1000 * BLOCK),
+        **{**known, **fields},
+    )
+
+
+def test_the_round_numbers_stand_beside_the_models_own() -> None:
+    assert (PHYSICS.weights, PHYSICS.weights_extra, PHYSICS.kv.block_bytes) == ((WEIGHTS,), (ROPE_TABLE,), (BLOCK,))
+    assert violations(deployment()) == ()
+    assert deployment().num_gpu_blocks == 1000
+
+
+AWQ = CATALOG.quantization("awq")
+V100, T4, A100 = CATALOG.gpu("v100"), CATALOG.gpu("t4"), CATALOG.gpu("a100-sxm-80gb")
+ROOM_FOR_LONG = terms_of(OUTSIDE + 9000 * BLOCK)
+ONE = {"flags": {"max_num_seqs": 1}, "targets": {"concurrency": 1}}
+ONE_REQUEST = OUTSIDE + 101 * BLOCK
+"""1,600 tokens in blocks of 16, and the null block."""
+EIGHT_SEQUENCES = OUTSIDE + (1 + 8 * 50) * BLOCK
+POOL = {"flags": {"kv_cache_memory_bytes": 1000 * BLOCK}}
+WITH_POOL = OUTSIDE + 1000 * BLOCK + CUDA_CONTEXT
+UNCUT = {"enable_chunked_prefill": False}
+
+CHECKS = {
+    "divisibility: a stage per layer": (
+        "divisibility",
+        {"layout": {"pipeline_parallel_size": 2}},
+        {"layout": {"pipeline_parallel_size": 32, "nodes": 4}, "targets": {"max_gpus": 64}},
+        {"layout": {"pipeline_parallel_size": 33, "nodes": 5}, "targets": {"max_gpus": 64}},
+        (33, 32, "layers"),
+    ),
+    "compatibility: lowest compute capability": (
+        "compatibility",
+        {"quantization": AWQ, "gpu": A100},
+        {"quantization": AWQ, "gpu": T4},
+        {"quantization": AWQ, "gpu": V100},
+        (75, 70, "compute capability"),
+    ),
+    "context_length: the model's limit": (
+        "context_length",
+        {},
+        {"terms": ROOM_FOR_LONG, "flags": {"max_model_len": LIMIT}},
+        {"terms": ROOM_FOR_LONG, "flags": {"max_model_len": LIMIT + 1}},
+        (LIMIT + 1, LIMIT, "tokens"),
+    ),
+    "context_length: the context asked": (
+        "context_length",
+        {"targets": {"target_context": 800}},
+        {"targets": {"target_context": 1600}},
+        {"targets": {"target_context": 1601}},
+        (1601, 1600, "tokens"),
+    ),
+    "quality: the floor": (
+        "quality",
+        {"quality": 1.0},
+        {"quality": 0.98},
+        {"quality": 0.9799},
+        (0.98, 0.9799, "recovery"),
+    ),
+    "quality: no evidence": (
+        "quality",
+        {"quality": 1.0},
+        {"quality": None, "quality_accepted": True},
+        {"quality": None},
+        (0.98, None, "recovery"),
+    ),
+    "memory_budget: one full request": (
+        "memory_budget",
+        ONE,
+        {**ONE, "terms": terms_of(ONE_REQUEST)},
+        {**ONE, "terms": terms_of(ONE_REQUEST - 1)},
+        (101 * BLOCK, 101 * BLOCK - 1, "bytes"),
+    ),
+    "memory_budget: a pool beyond the GPU": (
+        "memory_budget",
+        POOL,
+        {**POOL, "terms": terms_of(WITH_POOL // 2)},
+        {**POOL, "terms": terms_of(WITH_POOL // 2 - 1)},
+        (WITH_POOL, WITH_POOL - 2, "bytes"),
+    ),
+    "startup_headroom": (
+        "startup_headroom",
+        {},
+        {"terms": terms_of(EIGHT_SEQUENCES, context=EIGHT_SEQUENCES)},
+        {"terms": terms_of(EIGHT_SEQUENCES, context=EIGHT_SEQUENCES + 1)},
+        (EIGHT_SEQUENCES + 1, EIGHT_SEQUENCES, "bytes"),
+    ),
+    "batching: a token per sequence": (
+        "batching",
+        {},
+        {"flags": {"max_num_batched_tokens": 8}},
+        {"flags": {"max_num_batched_tokens": 7}},
+        (8, 7, "tokens"),
+    ),
+    "batching: a whole prompt": (
+        "batching",
+        {"layout": UNCUT},
+        {"layout": UNCUT, "flags": {"max_num_batched_tokens": 1600}},
+        {"layout": UNCUT, "flags": {"max_num_batched_tokens": 1599}},
+        (1600, 1599, "tokens"),
+    ),
+    "concurrency: admission": (
+        "concurrency",
+        ONE | {"flags": {"max_num_seqs": 8}},
+        {"replicas": 2, "targets": {"concurrency": 16}},
+        {"replicas": 2, "targets": {"concurrency": 17}},
+        (17, 16, "sequences"),
+    ),
+    "concurrency: the pool": (
+        "concurrency",
+        {},
+        {"terms": terms_of(EIGHT_SEQUENCES)},
+        {"terms": terms_of(EIGHT_SEQUENCES - 1)},
+        (401, 400, "blocks"),
+    ),
+    "ttft": (
+        "ttft",
+        {},
+        {"targets": {"max_ttft_ms": 100.0}},
+        {"targets": {"max_ttft_ms": 99.9}},
+        (100.0, 99.9, "ms"),
+    ),
+    "tpot": (
+        "tpot",
+        {"performance": PerformanceBound(100.0, None, 1000.0), "targets": {"max_tpot_ms": 0.1}},
+        {"targets": {"max_tpot_ms": 10.0}},
+        {"targets": {"max_tpot_ms": 9.9}},
+        (10.0, 9.9, "ms"),
+    ),
+    "throughput": (
+        "throughput",
+        {},
+        {"targets": {"min_output_tokens_per_s": 1000.0}},
+        {"targets": {"min_output_tokens_per_s": 1000.1}},
+        (1000.1, 1000.0, "tokens/s"),
+    ),
+    "gpu_count: the ceiling": (
+        "gpu_count",
+        {},
+        {"replicas": 16},
+        {"replicas": 17},
+        (17, 16, "GPUs"),
+    ),
+    "gpu_count: exactly": (
+        "gpu_count",
+        {"targets": {"gpus": 1}},
+        {"replicas": 17, "targets": {"gpus": 17}},
+        {"replicas": 16, "targets": {"gpus": 17}},
+        (16, 17, "GPUs"),
+    ),
+    "budget: four GPUs at 2.50": (
+        "budget",
+        {"usd_per_gpu_hour": None},
+        {"replicas": 4, "targets": {"max_hourly_cost": 10.0}},
+        {"replicas": 4, "targets": {"max_hourly_cost": 9.999999}},
+        (10.0, 9.999999, "USD/hour"),
+    ),
+    "budget: no price": (
+        "budget",
+        {"targets": {"max_hourly_cost": 100.0}},
+        {"targets": {"max_hourly_cost": 2.5}},
+        {"usd_per_gpu_hour": None, "targets": {"max_hourly_cost": 100.0}},
+        (None, 100.0, "USD/hour"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHECKS)
+def test_check_holds_up_to_the_edge_and_names_both_sides_beyond(case: str) -> None:
+    rule, easy, edge, beyond, numbers = CHECKS[case]
+    assert violations(deployment(**easy)) == ()
+    assert violations(deployment(**edge)) == ()
+    found = violations(deployment(**beyond))
+    assert [violation.rule for violation in found] == [rule]
+    assert (found[0].needed, found[0].available, found[0].unit) == numbers
+    assert violations(deployment(**beyond), without=frozenset({rule})) == ()
+
+
+def test_no_rule_is_without_a_case() -> None:
+    assert {case[0] for case in CHECKS.values()} == set(RULE_NAMES)
+
+
+BUDGET = OUTSIDE + 1000 * BLOCK
+
+
+def point(**fields: object) -> SequencePoint:
+    """Eight sequences of 800 tokens."""
+    known = {
+        "max_num_seqs": 8, "outside_kv_bytes": (OUTSIDE,), "headroom_needed_bytes": CUDA_CONTEXT, "blocks_needed": 401,
+        "ttft_bound_ms": 100.0, "tpot_bound_ms": 10.0, "bound_tokens_per_s": 1000.0, "e2e_us": 1_000_000,
+        "output_millitokens_per_s": 1_100_000,
+    }  # fmt: skip
+    return SequencePoint(**{**known, **fields})
+
+
+def mode(sequences: dict[str, object] | None = None, layout: dict[str, object] | None = None, **fields: object) -> Mode:
+    """One replica on one GPU for 2.50 USD per hour; `sequences` changes its only point."""
+    known = {
+        "index": 0, "terms": terms_of(BUDGET, layout=LAYOUT.model_copy(update=layout or {})), "gpu": H100.id,
+        "max_num_batched_tokens": 2048, "replicas": 1, "engines": 1, "gpu_count": 1, "microusd_per_hour": 2_500_000,
+        "price_microusd": 2_500_000, "block_bytes": (BLOCK,), "startup_blocks": 101,
+        "points": (point(**(sequences or {})),),
+    }  # fmt: skip
+    return Mode(**{**known, **fields})
+
+
+def chosen_mode(modes: list[Mode], limit: int = LIMIT, **targets: object) -> int | None:
+    """The mode that the solver may run; None when every one is ruled out."""
+    asked = Targets(**{"target_context": 1600, "mean_context": 800, "concurrency": 8, **targets})
+    space = build_model(modes, asked, (0.5,), limit)
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    status = solver.solve(space.model)
+    if status == cp_model.INFEASIBLE:
+        return None
+    assert status == cp_model.OPTIMAL
+    return [solver.boolean_value(literal) for literal in space.chosen].index(True)
+
+
+TWO_STAGES = {"block_bytes": (BLOCK // 2, BLOCK)}
+LINEAR = {
+    "memory_budget: pool of one request": (
+        "memory_budget", {"startup_blocks": 1000}, {"startup_blocks": 1001}, {},
+    ),
+    "memory_budget: the second stage": (
+        "memory_budget",
+        {**TWO_STAGES, "sequences": {"outside_kv_bytes": (OUTSIDE, BUDGET - 401 * BLOCK)}},
+        {**TWO_STAGES, "sequences": {"outside_kv_bytes": (OUTSIDE, BUDGET - 401 * BLOCK + 1)}},
+        {},
+    ),
+    "startup_headroom": (
+        "startup_headroom",
+        {"sequences": {"headroom_needed_bytes": BUDGET}}, {"sequences": {"headroom_needed_bytes": BUDGET + 1}}, {},
+    ),
+    "batching: a token per sequence": (
+        "batching", {"max_num_batched_tokens": 8}, {"max_num_batched_tokens": 7}, {},
+    ),
+    "batching: a whole prompt": (
+        "batching",
+        {"layout": UNCUT, "max_num_batched_tokens": 1600}, {"layout": UNCUT, "max_num_batched_tokens": 1599}, {},
+    ),
+    "concurrency: admission": (
+        "concurrency",
+        {"engines": 2, "sequences": {"max_num_seqs": 9}}, {"engines": 2, "sequences": {"max_num_seqs": 8}},
+        {"concurrency": 17},
+    ),
+    "concurrency: parked sequences": (
+        "concurrency", {"parked_sequences": 9}, {"parked_sequences": 8}, {"concurrency": 17},
+    ),
+    "concurrency: the pool": (
+        "concurrency", {"sequences": {"blocks_needed": 1000}}, {"sequences": {"blocks_needed": 1001}}, {},
+    ),
+    "ttft": (
+        "ttft",
+        {"sequences": {"ttft_bound_ms": 200.0}}, {"sequences": {"ttft_bound_ms": math.nextafter(200.0, 201)}},
+        {"max_ttft_ms": 200.0},
+    ),
+    "tpot": (
+        "tpot",
+        {"sequences": {"tpot_bound_ms": 20.0}}, {"sequences": {"tpot_bound_ms": math.nextafter(20.0, 21)}},
+        {"max_tpot_ms": 20.0},
+    ),
+    "tpot: one output token has none": (
+        "tpot",
+        {"sequences": {"tpot_bound_ms": None}}, {"sequences": {"tpot_bound_ms": 0.2}}, {"max_tpot_ms": 0.1},
+    ),
+    "throughput": (
+        "throughput",
+        {"sequences": {"bound_tokens_per_s": 900.0}}, {"sequences": {"bound_tokens_per_s": math.nextafter(900.0, 0)}},
+        {"min_output_tokens_per_s": 900.0},
+    ),
+    "gpu_count: the ceiling": ("gpu_count", {"gpu_count": 4}, {"gpu_count": 5}, {"max_gpus": 4}),
+    "gpu_count: exactly": ("gpu_count", {"gpu_count": 4}, {"gpu_count": 3}, {"gpus": 4}),
+    "budget": (
+        "budget", {"price_microusd": 10_000_000}, {"price_microusd": 10_000_001}, {"max_hourly_cost": 10.0},
+    ),
+    "budget: no price": (
+        "budget", {"price_microusd": 0}, {"price_microusd": None}, {"max_hourly_cost": 10.0},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LINEAR)
+def test_the_linear_form_has_the_same_edge(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule, edge, beyond, targets = LINEAR[case]
+    assert chosen_mode([mode()]) == 0
+    assert chosen_mode([mode(**edge)], **targets) == 0
+    assert chosen_mode([mode(**beyond)], **targets) is None
+    assert chosen_mode([mode(**beyond), mode(index=1, **edge)], **targets) == 1
+    monkeypatch.setattr(model_module, "RULES", tuple(other for other in RULES if other.name != rule))
+    assert chosen_mode([mode(**beyond)], **targets) == 0
+
+
+def test_the_linear_form_of_context_length_bounds_the_context_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen_mode([mode()], limit=1601) == 0
+    assert chosen_mode([mode()], limit=1600) == 0
+    assert chosen_mode([mode()], limit=1599) is None
+    monkeypatch.setattr(model_module, "RULES", tuple(rule for rule in RULES if rule.name != "context_length"))
+    assert chosen_mode([mode()], limit=1599) == 0
+
+
+def test_what_a_layout_is_adds_nothing_to_the_model() -> None:
+    space = build_model([mode()], deployment().targets, (0.5,), LIMIT)
+    before = len(space.model.proto.constraints)
+    for rule in RULES:
+        if rule.name in {"divisibility", "compatibility", "quality"}:
+            rule.add(space)
+    assert len(space.model.proto.constraints) == before

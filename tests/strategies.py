@@ -1,9 +1,13 @@
 """Hypothesis strategies: small planning problems with synthetic GPUs and models, ties and limits included."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+
+from vllm_opt.optimizer.contract.request import SolveRequest
 
 OBJECTIVES = ("cost", "throughput", "concurrency", "gpus", "latency", "efficiency")
 
@@ -179,3 +183,13 @@ def _some(draw: st.DrawFn, fields: dict[str, Any], name: str, values: st.SearchS
     """Set a field in one of so many problems."""
     if draw(st.integers(1, one_in)) == 1:
         fields[name] = draw(values)
+
+
+def request_of(problem: Problem, folder: Path, **changes: Any) -> SolveRequest:
+    """Write the model and the GPUs where the request finds them."""
+    (folder / "config.json").write_text(json.dumps(problem.config))
+    (folder / "gpus.json").write_text(json.dumps({"gpus": problem.gpus}))
+    fields = {**problem.fields, **changes}
+    return SolveRequest(
+        model=str(folder / "config.json"), gpu_file=str(folder / "gpus.json"), price=problem.prices, **fields
+    )

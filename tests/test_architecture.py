@@ -86,7 +86,8 @@ def declared_imports(room: str) -> set[str]:
     declared = re.search(r"May import: ([^.]*)\.", docstring)
     assert declared, f"{room}/__init__.py does not say what the room may import"
     names = [name.strip() for name in declared.group(1).split(",")]
-    return {name if name in PACKAGES else f"{package}/{name}" for name in names if name != "nothing of the house"}
+    rooms = [name for name in names if name not in ("nothing of the house", package)]
+    return {name if name in PACKAGES else f"{package}/{name}" for name in rooms}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, Point
-from strategies import Problem, problems
-from test_solver_oracle import request_of
+from strategies import Problem, problems, request_of
 
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.request import SolveRequest

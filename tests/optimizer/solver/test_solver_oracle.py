@@ -3,18 +3,16 @@
 `ORACLE_EXAMPLES` sets the number of problems per kind of model.
 """
 
-import json
 import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, Point
-from strategies import Problem, decoders, hybrids, latent, problems, windowed, with_experts
+from strategies import Problem, decoders, hybrids, latent, problems, request_of, windowed, with_experts
 
 from vllm_opt.optimizer.contract.answer import Answer
 from vllm_opt.optimizer.contract.request import SolveRequest
@@ -30,16 +28,6 @@ THOROUGH = settings(
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate,),
 )
-
-
-def request_of(problem: Problem, folder: Path, **changes: Any) -> SolveRequest:
-    """Write the model and the GPUs where the request finds them."""
-    (folder / "config.json").write_text(json.dumps(problem.config))
-    (folder / "gpus.json").write_text(json.dumps({"gpus": problem.gpus}))
-    fields = {**problem.fields, **changes}
-    return SolveRequest(
-        model=str(folder / "config.json"), gpu_file=str(folder / "gpus.json"), price=problem.prices, **fields
-    )
 
 
 def agree(request: SolveRequest, *, every_size: bool) -> Point | None:

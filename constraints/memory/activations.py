@@ -46,9 +46,32 @@ class ActivationPeak:
         )
 
     def bytes_at(self, confidence: float, max_num_batched_tokens: int, max_num_seqs: int) -> tuple[int, ...]:
-        """Upper end per stage: the peak is no higher with probability `confidence`; rounded up."""
-        factor = 1.0 + max(0.0, NormalDist().inv_cdf(confidence)) * self.relative_spread
-        return tuple(math.ceil(central * factor) for central in self.bytes(max_num_batched_tokens, max_num_seqs))
+        """Upper end per stage: the peak is no higher with probability `confidence`; each linear term is rounded up."""
+        sequences = min(max_num_seqs, max_num_batched_tokens)
+        return tuple(
+            max(forward, sampler + each * sequences)
+            for forward, sampler, each in self.linear_at(confidence, max_num_batched_tokens)
+        )
+
+    def factor_at(self, confidence: float) -> float:
+        """By what the upper end multiplies the central estimate."""
+        return 1.0 + max(0.0, NormalDist().inv_cdf(confidence)) * self.relative_spread
+
+    def linear_at(self, confidence: float, max_num_batched_tokens: int) -> tuple[tuple[int, int, int], ...]:
+        """Per stage (forward, sampler, sampler per sequence) of the upper end: the rows of the constraint model."""
+        factor = self.factor_at(confidence)
+        return tuple(
+            (
+                math.ceil(
+                    factor * (self.forward_fixed_bytes[at] + self.forward_bytes_per_token[at] * max_num_batched_tokens)
+                ),
+                math.ceil(
+                    factor * (self.sampler_fixed_bytes[at] + self.sampler_bytes_per_token[at] * max_num_batched_tokens)
+                ),
+                math.ceil(factor * self.sampler_bytes_per_sequence[at]),
+            )
+            for at in range(len(self.forward_fixed_bytes))
+        )
 
 
 def activation_peak(

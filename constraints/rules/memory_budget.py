@@ -74,10 +74,12 @@ class MemoryBudget:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """Bound weights, activations and KV blocks by the budget, per point and pipeline stage."""
-        for mode, point, picked in space.points():
-            budget = space.budget_of(mode)
-            for outside, block in zip(point.outside_kv_bytes, mode.block_bytes, strict=True):
-                space.model.add(outside + block * space.num_gpu_blocks <= budget).only_enforce_if(picked)
+        """fixed + max(forward, sampler + per_sequence S) + graphs(S) + block N <= u M per stage; N >= startup."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            space.model.add(space.num_gpu_blocks >= mode.startup_blocks).only_enforce_if(chosen)
+            budget, blocks, graphs = space.budget_of(mode), space.num_gpu_blocks, space.graphs_of(mode)
+            for stage in mode.stages:
+                kept = stage.fixed_bytes + graphs + stage.block_bytes * blocks
+                sampler = stage.sampler_bytes + stage.sampler_bytes_per_sequence * space.max_num_seqs
+                space.model.add(kept + stage.forward_bytes <= budget).only_enforce_if(chosen)
+                space.model.add(kept + sampler <= budget).only_enforce_if(chosen)
+            space.model.add(blocks >= mode.startup_blocks).only_enforce_if(chosen)

@@ -60,8 +60,16 @@ class Memory(Noun):
     ranks: tuple[RankMemory, ...] = ()
 
 
+class Load(Noun):
+    """The traffic that figures hold for."""
+
+    pattern: Literal["closed", "poisson", "burst", "offline"] = "closed"
+    users: int = Field(description="closed-loop users in all replicas together")
+    requests_per_s: float | None = None
+
+
 class Performance(Noun):
-    """Predicted speed at full admitted load."""
+    """Predicted speed at one load."""
 
     ttft_ms: float
     tpot_ms: float | None = Field(description="None with one output token")
@@ -71,6 +79,7 @@ class Performance(Noun):
     requests_per_s: float
     saturated: bool
     concurrency: int = Field(description="closed-loop users the figures hold for, in all replicas")
+    load: Load
     basis: Basis
     basis_note: str = ""
     interval: dict[str, tuple[float, float]]
@@ -143,7 +152,11 @@ class Plan(Noun):
     command: str
     vllm_version: str
     memory: Memory
-    performance: Performance
+    performance: Performance = Field(description="at the load asked")
+    performance_full: Performance = Field(description="at the most that the flags admit")
+    preemption_risk: float | None = Field(
+        None, description="chance that the load asked holds more than the pool at a moment; None: full contexts fit"
+    )
     cost: Cost | None
     binding: tuple[Binding, ...]
     notes: tuple[str, ...] = ()
@@ -151,12 +164,13 @@ class Plan(Noun):
 
 
 class ObjectiveValue(Noun):
-    """One lexicographic objective: its value, the proven bound, and the relative gap between them."""
+    """One objective: the plan's value, and the proven optimum of its turn."""
 
     name: str
-    value: float
-    bound: float
-    gap: float
+    value: float = Field(description="of the plan")
+    bound: float = Field(description="proven optimum of its turn")
+    gap: float = Field(description="of the proof, relative; 0 when the optimum is proven")
+    conceded: float = Field(0.0, description="by how much the plan is worse than that optimum, within the tolerance")
     unit: str = ""
 
 
@@ -217,6 +231,13 @@ class SolverReport(Noun):
     seed: int
 
 
+class CloseCall(Noun):
+    """A plan that a person would weigh against the one chosen."""
+
+    why: Literal["cheapest", "fastest", "fewest_gpus", "better_weights", "published_weights", "owned"]
+    plan: Plan
+
+
 class Answer(Report):
     """The answer to a `SolveRequest`."""
 
@@ -226,6 +247,7 @@ class Answer(Report):
     objectives: tuple[ObjectiveValue, ...] = ()
     plan: Plan | None = None
     alternatives: tuple[Plan, ...] = ()
+    close_calls: tuple[CloseCall, ...] = Field((), description="plans that a person would weigh against this one")
     pareto: tuple[Plan, ...] = ()
     explanation: Explanation | None = None
     sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")

@@ -72,6 +72,21 @@ def _prices(value: object) -> object:
     return tuple(pairs)
 
 
+def _concurrency(value: object) -> object:
+    """Read a number of users; 'max' leaves the load free."""
+    value = _one(value)
+    if isinstance(value, str) and value.strip().lower() == "max":
+        return "max"
+    if isinstance(value, list | tuple):
+        raise ValueError("must be one number or 'max'")
+    counted = _count(value)
+    if isinstance(counted, float) and counted.is_integer():
+        counted = int(counted)
+    if isinstance(counted, int) and not 0 < counted <= LARGEST_COUNT:
+        raise ValueError(f"must be a positive whole number of at most {LARGEST_COUNT}")
+    return counted
+
+
 def _model_len(value: object) -> object:
     """Read a context length; 'auto' and -1 ask vLLM to fit the largest."""
     value = _one(value)
@@ -122,7 +137,9 @@ class SolveRequest(Request):
     gpus: GpuCount | None = None
     max_gpus: GpuCount | None = Field(None, description="default 16, or `gpus` when that is given")
     target_context: Count = 8192
-    concurrency: Count = 32
+    concurrency: Annotated[int | Literal["max"], BeforeValidator(_concurrency)] = Field(
+        32, description="sequences held at once, in all replicas; 'max': whatever the flags admit is the load"
+    )
     mean_context: Count | None = Field(None, description="default target_context")
     input_tokens: Count | None = None
     output_tokens: Count | None = None
@@ -135,9 +152,7 @@ class SolveRequest(Request):
     hypothetical_checkpoints: Switch = Field(True, description="also plan with weights that nobody has published")
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] = 0.98
     kv_cache_dtype: Text = "any"
-    max_num_seqs: Count | None = Field(
-        None, description="largest batch to try, never below the concurrency; default 1024"
-    )
+    max_num_seqs: Count | None = Field(None, description="exactly this many sequences in one engine")
     max_gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 0.95
     provider: Texts = ()
     price: Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)] = ()
@@ -147,6 +162,13 @@ class SolveRequest(Request):
     internode_gbps: PositiveNumber | None = None
     engine: Annotated[Literal["v0", "v1"] | None, BeforeValidator(_one)] = None
     objective: Annotated[tuple[ObjectiveName, ...], BeforeValidator(_many)] = ("cost", "throughput")
+    tolerance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] = Field(
+        0.05, description="relative; how much of the first objective may be conceded for what comes after it"
+    )
+    default_limits: Switch = Field(True, description="limits of a common service when no latency limit is given")
+    kv_sizing: Annotated[Literal["typical", "full"] | None, BeforeValidator(_one)] = Field(
+        None, description="KV pool by typical lengths or by full contexts; default typical when lengths are given"
+    )
     vllm_version: Text | None = None
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     calibration: Switch = Field(True, description="use learned factors per model family, SKU and precision")

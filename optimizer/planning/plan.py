@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
@@ -46,12 +47,10 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
     )
 
 
-def predicted(setting: SolveSetting, choice: Choice) -> Performance:
-    """Speed at full admitted load: max_num_seqs users in every engine."""
+def predicted(setting: SolveSetting, choice: Choice, *, full: bool = False) -> Performance:
+    """Speed at the load asked, or at the most that the flags admit: max_num_seqs users in every engine."""
     facts, engines = choice.unit.facts, choice.unit.engines
-    users = choice.max_num_seqs * engines
-    if choice.unit.host_tier.parked:
-        users = max(users, setting.targets.concurrency)
+    users = choice.max_num_seqs * engines if full or setting.targets.load_free else setting.targets.concurrency
     return predict(
         facts.coefficients,
         engines=engines,
@@ -121,11 +120,26 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         vllm_version=setting.engine.version,
         memory=memory,
         performance=performance,
+        performance_full=predicted(setting, choice, full=True),
+        preemption_risk=_preemption_risk(deployment, memory),
         cost=cost,
         binding=binding_rules(deployment),
         notes=plan_notes(setting, choice),
         equations=_equations(setting, deployment, memory, performance),
     )
+
+
+def _preemption_risk(deployment: Deployment, memory: Memory) -> float | None:
+    """The chance that the sequences of the load asked hold more than the pool at a moment."""
+    targets = deployment.targets
+    typical = targets.contexts_in_flight
+    if typical is None:
+        return None
+    running = deployment.flags.max_num_seqs if targets.load_free else targets.share_of(deployment.engines)
+    if memory.max_concurrency >= running:
+        return 0.0
+    pool_tokens = memory.max_concurrency * deployment.flags.max_model_len
+    return typical.overflow_probability(running, pool_tokens)
 
 
 def _equations(
@@ -158,6 +172,13 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
         notes.append(
             f"sequences are counted at {targets.mean_context} tokens on average; preemption is possible when many "
             f"reach {targets.target_context}"
+        )
+    if targets.contexts_in_flight is not None:
+        held = tokens_held(choice.unit.facts.terms.kv, targets, choice.max_num_seqs)
+        notes.append(
+            f"the KV pool is sized for the lengths that are typical: {held} tokens in each of {choice.max_num_seqs} "
+            f"sequences and one full context of {targets.target_context} beside them (--kv-sizing full sizes it for "
+            "full contexts)"
         )
     if setting.model.verification:
         notes.append(setting.model.verification)

@@ -148,7 +148,7 @@ class ColumnSearch:
             pieces += useful
         setting = self._cut_setting(cut)
         found: dict[int, ReplicaPlan] = {}
-        for candidate in evaluate(setting, pieces):
+        for candidate in evaluate(setting, pieces, asked=False):
             plan = self._best_point(setting, candidate, cut)
             key = id(candidate.unit)
             if plan and (key not in found or sum(plan.capacity) > sum(found[key].capacity)):
@@ -171,7 +171,7 @@ class ColumnSearch:
         if not facts.layout.enable_chunked_prefill and width < targets.target_context:
             return []
         startup = facts.terms.kv.startup_blocks(targets.target_context, width)
-        most = Admission(facts, width, targets.mean_context, startup).largest(1, min(width, LARGEST_BATCH))
+        most = Admission(facts, width, startup).largest(1, min(width, LARGEST_BATCH))
         return [] if most < 1 else sorted({*(batch for batch in BATCHES if batch < most), most})
 
     def _best_point(self, setting: SolveSetting, candidate: Candidate, cut: int) -> ReplicaPlan | None:

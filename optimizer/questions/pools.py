@@ -12,9 +12,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
 from vllm_opt.optimizer.space.physics import utilization_steps
+from vllm_opt.profiles.nouns.workload import Targets
 
 Integers = NDArray[np.int64]
 Item = TypeVar("Item")
@@ -77,19 +79,29 @@ class MemoryTable:
             found[plans == plan] = self._blocks[key]
         return found
 
+    def held_blocks(self, layouts: Integers, held: Targets | None, tokens: int, sequences: Integers) -> Integers:
+        """`constraints/kv/held_blocks.py`, one entry per layout and number of sequences."""
+        if held is None or held.contexts_in_flight is None:
+            return sequences * self.blocks_per_request(layouts, 1 if held is None else held.mean_context, tokens)
+        plans, found = self._plan[layouts], np.zeros(len(layouts), dtype=np.int64)
+        for plan, count in {*zip(plans.tolist(), sequences.tolist(), strict=True)}:
+            found[(plans == plan) & (sequences == count)] = held_blocks(self._plans[plan], held, count, tokens)
+        return found
+
     def demand(
         self,
         rows: Integers,
         tokens: int,
         sequences: Integers,
-        contexts: tuple[int, int],
+        context: int,
+        held: Targets | None,
         ceiling: float,
         *,
         headroom: bool = True,
     ) -> Demand:
         """Needed and available bytes for `sequences` sequences in steps of `tokens` tokens.
 
-        `contexts`: max_model_len, for which the server must start, and the mean context of a sequence.
+        `context`: max_model_len, for which the server must start; `held`: how many tokens sequences hold, None for one.
         Without `headroom` the whole budget at the utilisation `ceiling` counts.
         """
         graphs = np.where(rows % 2 == 0, self._graphs.bytes(rows // 2, tokens, sequences), 0)
@@ -97,10 +109,10 @@ class MemoryTable:
         rows = rows // 2
         width = int(self._stages[rows].max(initial=1))
         peak = self._peak(rows, tokens, sequences, width)
-        factored = np.ceil(peak * self._peak_factor[rows, None]).astype(np.int64)
+        factored = self._factored(rows, tokens, sequences, width)
         blocks = np.maximum(
-            self.blocks_per_request(rows, contexts[0], tokens, startup=True),
-            self._null[rows] + sequences * self.blocks_per_request(rows, contexts[1], tokens),
+            self.blocks_per_request(rows, context, tokens, startup=True),
+            self._null[rows] + self.held_blocks(rows, held, tokens, sequences),
         )
         fixed = non_torch + (graphs if self._in_budget else 0)
         needed = self._weights[rows, :width] + factored + fixed[:, None] + blocks[:, None] * self._block[rows, :width]
@@ -110,6 +122,20 @@ class MemoryTable:
             freed = np.where(stages, peak, np.iinfo(np.int64).max).min(axis=1)
             outside = outside + np.where(graphs > 0, np.maximum(0, graphs - freed), 0)
         return Demand(needed, self._highest_budget(rows, ceiling, outside if headroom else None))
+
+    def _factored(self, rows: Integers, tokens: int, sequences: Integers, width: int) -> Integers:
+        """Upper end of the activation peak per row and stage: `ActivationPeak.bytes_at`, term by term."""
+        factor = self._peak_factor[rows, None]
+
+        def up(central: Integers) -> Integers:
+            raised: Integers = np.ceil(central * factor).astype(np.int64)
+            return raised
+
+        forward = up(self._forward[rows, :width] + self._forward_token[rows, :width] * tokens)
+        sampler = up(self._sampler[rows, :width] + self._sampler_token[rows, :width] * tokens)
+        each = up(self._sampler_sequence[rows, :width]) * np.minimum(sequences, tokens)[:, None]
+        peak: Integers = np.maximum(forward, sampler + each)
+        return peak
 
     def _peak(self, rows: Integers, tokens: int, sequences: Integers, width: int) -> Integers:
         """Central activation peak per row and stage."""

@@ -13,7 +13,8 @@ import numpy as np
 from vllm_opt.optimizer.questions.points import feasible_points, is_feasible
 from vllm_opt.optimizer.questions.pools import Integers
 from vllm_opt.optimizer.questions.questions import Atlas, Question
-from vllm_opt.optimizer.space.setting import SolveSetting, targets_of
+from vllm_opt.optimizer.space.default_limits import Bends
+from vllm_opt.optimizer.space.setting import SolveSetting, lengths_of, targets_of
 
 MOST_GPUS = 1024
 """GPUs beyond which no larger number is suggested."""
@@ -31,7 +32,18 @@ def with_numbers(setting: SolveSetting, **changes: Any) -> SolveSetting:
         InvalidRequest: the numbers contradict each other.
     """
     request = setting.request.replaced(**changes)
-    return replace(setting, request=request, targets=targets_of(request), lengths=request.lengths)
+    bends = without_bends(setting.bends, changes)
+    targets, lengths = targets_of(request, bends), lengths_of(request, bends)
+    return replace(setting, request=request, targets=targets, lengths=lengths, bends=bends)
+
+
+def without_bends(bends: Bends, changes: dict[str, Any]) -> Bends:
+    """What is changed is asked from now on, so it no longer bends."""
+    return replace(
+        bends,
+        target_context=None if "target_context" in changes else bends.target_context,
+        concurrency=None if "concurrency" in changes else bends.concurrency,
+    )
 
 
 def changed(question: Question, **changes: Any) -> Question:

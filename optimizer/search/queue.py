@@ -85,11 +85,10 @@ class ServerQueue:
         """The bound of the next class."""
         return self._heap[0][0]
 
-    def push(self, server: Server, least: int, most: int) -> None:
-        """Queue a server with its fewest replicas, or with its most when more replicas can only help."""
-        replicas = least if self._first in ("cost", "gpus") else most
+    def push(self, server: Server, replicas: int, most: int) -> None:
+        """Queue a server with a number of replicas."""
         entry = replace(server, replicas=replicas, most=most)
-        heapq.heappush(self._heap, (self._bound(entry), self._pushed, entry))
+        heapq.heappush(self._heap, (self.bound(entry), self._pushed, entry))
         self._pushed += 1
 
     def pop_class(self) -> list[Server]:
@@ -100,7 +99,8 @@ class ServerQueue:
             taken.append(heapq.heappop(self._heap)[2])
         return taken
 
-    def _bound(self, server: Server) -> int:
+    def bound(self, server: Server) -> int:
+        """The value of the first objective where a server fixes it."""
         if self._first == "gpus":
             return server.gpu_count
         return server.microusd_per_hour(priced=self._priced) if self._first == "cost" else UNKNOWN_BOUND

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vllm_opt.optimizer.contract.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
+from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, ObjectiveValue, Plan, SolverReport
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
-from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_lexicographically
-from vllm_opt.optimizer.planning.plan import Choice, make_plan
-from vllm_opt.optimizer.search.modes import mode_of
+from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
+from vllm_opt.optimizer.planning.plan import Choice, PlanRejected, make_plan
+from vllm_opt.optimizer.search.modes import mode_of, ranked
+from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
-from vllm_opt.optimizer.solver.selection import best_choice, contenders
+from vllm_opt.optimizer.solver.bending import bent_settings
+from vllm_opt.optimizer.solver.close_calls import close_calls
+from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice, contenders
+from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.objective import OBJECTIVES
-from vllm_opt.optimizer.space.points import Candidate
-from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
+from vllm_opt.optimizer.space.points import Candidate, Unit
+from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
+
+MOST_VARIANTS = 3
+"""Variants of the chosen SKU that are listed."""
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.solver.pareto import Front
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: SharedLayouts | None = None) -> Answer:
     """Return the best deployment with its proof, or why there is none.
 
+    Before a default makes the request infeasible it gives way (`space/default_limits.py`), and the answer says so.
     `shared` keeps parts of layouts for further requests about the same model and release.
 
     Raises:
@@ -35,61 +44,76 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
     """
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
+    shared = shared or SharedLayouts()
     setting = resolve_solve(request, catalog)
-    search = Search(setting, shared=shared)
-    result = search.run()
-    if not result.candidates:
-        return _without_plan(setting, result, started)
-    scores = search.scores
-    kept = contenders(setting, result.candidates, scores)
+    result = None
+    for bent in bent_settings(setting, catalog):
+        search = Search(bent, shared=shared)
+        found = search.run()
+        if found.candidates:
+            return _with_plan(bent, search, found, started)
+        if result is None or not found.complete:
+            setting, result = bent, found
+        if not found.complete:
+            break
+    if result is None:
+        raise RuntimeError("a request has no setting")
+    return _without_plan(replace(setting, bends=Bends(reserve=True, limits=True)), result, started)
+
+
+def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, started: float) -> Answer:
+    """Let the model decide between the candidates that can still win, and prove it."""
+    request, scores, order = setting.request, search.scores, search.order
+    kept = ranked(setting, contenders(result.candidates, order, scores))
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
     remaining = request.time_limit - (time.monotonic() - started)
-    known = known_point(setting, kept, scores)
-    proven = solve_lexicographically(modes, setting, search.physics.utilizations, known, time_limit=remaining)
+    known = known_point(setting, kept, order, scores)
+    proven = solve_in_order(modes, setting, order, search.physics.utilizations, known, time_limit=remaining)
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
-    plan = make_plan(setting, choice)
     return _answer(
         setting,
         result,
         started,
         status="optimal" if result.complete and proven.optimal else "feasible",
         objectives=_objectives(setting, result, proven),
-        plan=plan,
-        alternatives=() if request.pareto else _alternatives(setting, result, scores, choice),
+        plan=make_plan(setting, choice),
+        alternatives=() if request.pareto else _alternatives(search, result, choice),
+        weighed=close_calls(search, result, choice),
         front=_front(search) if request.pareto else None,
         layouts_solved=len(modes),
     )
 
 
-def known_point(setting: SolveSetting, kept: list[Candidate], scores: Scores) -> KnownPoint:
-    """The best point by the exact tables: where CP-SAT starts, and what it must confirm."""
-    best = best_choice(setting, kept, scores)
+def known_point(setting: SolveSetting, kept: list[Candidate], order: Order, scores: Scores) -> KnownPoint:
+    """The best point by the exact tables: where CP-SAT starts, and whose optima it must confirm."""
+    best = best_choice(setting, kept, order, scores)
     return KnownPoint(
         mode_index=next(index for index, candidate in enumerate(kept) if candidate is best.candidate),
         max_num_seqs=best.choice.max_num_seqs,
         gpu_memory_utilization=best.choice.gpu_memory_utilization,
-        objectives=tuple(int(value) for value in best.key[: len(setting.request.objective)]),
-        bounds=tuple(
-            min(int(scores.of(candidate, name).min()) for candidate in kept) for name in setting.request.objective
-        ),
+        optima=best.optima,
+        values=tuple(int(value) for value in best.key[: len(order.names)]),
+        bounds=tuple(min(int(scores.of(candidate, name).min()) for candidate in kept) for name in order.names),
     )
 
 
 def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint) -> tuple[ObjectiveValue, ...]:
     """Values and proven bounds. A search that ran out of time lowers each bound to what it left open."""
     found = []
-    for position, (name, value, bound) in enumerate(proven.objectives):
+    for position, (name, value, best, bound) in enumerate(proven.objectives):
+        if name not in setting.request.objective:
+            continue
         objective = OBJECTIVES[name]
         if not result.complete:
             bound = min(bound, result.open_bounds[position])  # noqa: PLW2901
-        gap = abs(value - bound) / max(1, abs(value))
         found.append(
             ObjectiveValue(
                 name=name,
                 value=objective.shown(value),
                 bound=objective.shown(bound),
-                gap=gap,
+                gap=abs(best - bound) / max(1, abs(best)),
+                conceded=max(0, value - best) / max(1, abs(best)),
                 unit=_unit(setting, objective.unit),
             )
         )
@@ -100,9 +124,14 @@ def _unit(setting: SolveSetting, unit: str) -> str:
     return unit if setting.priced else unit.replace("USD/hour", "GPUs").replace("USD", "GPU-hour")
 
 
-def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, main: Choice) -> tuple[Plan, ...]:
-    """The best plan on each other SKU, or the N best layouts when `top` asks for them."""
+def _alternatives(search: Search, result: SearchResult, main: Choice) -> tuple[Plan, ...]:
+    """The best variants of the chosen SKU and the best plan on each other one; the N best layouts for `top`.
+
+    What a rule rejects after all is left out.
+    """
+    setting, order, scores = search.setting, search.order, search.scores
     top, used = setting.request.top, main.unit
+    variants = () if top else _variants(search, main)
     groups: dict[object, list[Candidate]] = {}
     for candidate in result.candidates:
         unit = candidate.unit
@@ -110,8 +139,46 @@ def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, m
             groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
         elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
             groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
-    scored = sorted((best_choice(setting, members, scores) for members in groups.values()), key=lambda item: item.key)
-    return tuple(make_plan(setting, item.choice) for item in scored[:top])
+    scored = sorted(
+        (best_choice(setting, members, order, scores) for members in groups.values()), key=lambda item: item.key
+    )
+    plans = (plan_or_nothing(setting, item.choice) for item in (*variants, *scored[:top]))
+    return tuple(plan for plan in plans if plan is not None)
+
+
+def _variants(search: Search, main: Choice) -> tuple[ScoredChoice, ...]:
+    """Other ways to divide the same model over the same GPUs, in the same formats: the best of each, three at most."""
+    setting, used = search.setting, main.unit
+    sku, layout = used.facts.sku, used.facts.layout
+    servers = [
+        replace(server, replicas=used.gpu_count // server.shape.gpus)
+        for server in search.servers_of(sku)
+        if server.weights is used.facts.weights
+        and server.shape.kv_cache_dtype == layout.kv_cache_dtype
+        and server.shape.block_size == layout.block_size
+        and used.gpu_count % server.shape.gpus == 0
+        and server.replicas <= used.gpu_count // server.shape.gpus <= server.most
+    ]
+    groups: dict[object, list[Candidate]] = {}
+    for candidate in search.solve_servers(servers):
+        way = _division(candidate.unit)
+        if way != _division(used):
+            groups.setdefault(way, []).append(candidate)
+    found = [best_choice(setting, members, search.order, search.scores) for members in groups.values()]
+    return tuple(sorted(found, key=lambda item: item.key)[:MOST_VARIANTS])
+
+
+def _division(unit: Unit) -> tuple[object, ...]:
+    shape = unit.shape
+    return shape.tensor, shape.pipeline, shape.data, shape.context, shape.experts
+
+
+def plan_or_nothing(setting: SolveSetting, choice: Choice) -> Plan | None:
+    """The plan of a point, or nothing when a rule rejects it."""
+    try:
+        return make_plan(setting, choice)
+    except PlanRejected:
+        return None
 
 
 def _front(search: Search) -> Front:
@@ -131,7 +198,11 @@ def _front_notes(front: Front | None) -> tuple[str, ...]:
 
 
 def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -> Answer:
-    """No point was found: infeasible when every layout was visited, unknown when time ran out."""
+    """No point was found: infeasible when every layout was visited, unknown when time ran out.
+
+    What is explained is what was asked: no reserve, no default limit.
+    """
+    setting = replace(setting, targets=targets_of(setting.request, setting.bends))
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
     if setting.request.explain:
@@ -154,6 +225,7 @@ def _answer(
     objectives: tuple[ObjectiveValue, ...] = (),
     plan: Plan | None = None,
     alternatives: tuple[Plan, ...] = (),
+    weighed: tuple[CloseCall, ...] = (),
     explanation: Explanation | None = None,
     layouts_solved: int = 0,
     front: Front | None = None,
@@ -165,6 +237,11 @@ def _answer(
         gpu=[item.gpu.id for item in setting.gpus],
         max_gpus=setting.targets.max_gpus,
         mean_context=setting.targets.mean_context,
+        target_context=setting.targets.target_context,
+        concurrency="max" if setting.targets.load_free else setting.targets.concurrency,
+        max_ttft_ms=setting.targets.max_ttft_ms,
+        max_tpot_ms=setting.targets.max_tpot_ms,
+        assumed=list(setting.assumed),
         input_tokens=setting.lengths[0],
         output_tokens=setting.lengths[1],
         vllm_version=setting.engine.version,
@@ -176,6 +253,7 @@ def _answer(
         objectives=objectives,
         plan=plan,
         alternatives=alternatives,
+        close_calls=weighed,
         pareto=tuple(make_plan(setting, choice) for choice in front.choices) if front else (),
         explanation=explanation,
         notes=(*setting.notes, *_front_notes(front)),

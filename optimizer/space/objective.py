@@ -4,7 +4,7 @@
 |---|---|---|
 | cost | millionths of USD per hour (GPUs when a SKU has no price) | USD/hour |
 | throughput | - thousandths of an output token per second, all replicas | tokens/s |
-| concurrency | - floor(max_concurrency) x engines | sequences |
+| concurrency | - min(max_num_seqs, floor(max_concurrency)) x engines | sequences |
 | gpus | GPUs | GPUs |
 | latency | end-to-end microseconds of the typical request, rounded up | ms |
 | efficiency | - thousandths of an output token per USD | tokens/USD |
@@ -65,7 +65,7 @@ def millitokens_per_s(candidate: Candidate) -> Integers:
 
 
 def concurrency_of(candidate: Candidate, max_model_len: int) -> Integers:
-    """floor(max_concurrency) x engines at the highest utilisation that keeps the headroom, per point.
+    """What the flags admit and the pool holds, of all engines, at the highest utilisation that keeps the headroom.
 
     The pool is the central estimate, as the plan reports it; the headroom holds at the confidence asked.
     """
@@ -75,7 +75,10 @@ def concurrency_of(candidate: Candidate, max_model_len: int) -> Integers:
     pools = [
         max(0, memory.blocks(sequences)) if any(kv.block_bytes) else 0 for sequences in candidate.sequences.tolist()
     ]
-    found = [whole_requests(kv, blocks, max_model_len, tokens) * unit.engines for blocks in pools]
+    found = [
+        min(sequences, whole_requests(kv, blocks, max_model_len, tokens)) * unit.engines
+        for sequences, blocks in zip(candidate.sequences.tolist(), pools, strict=True)
+    ]
     return np.array(found, dtype=np.int64)
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
+from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
@@ -81,9 +82,9 @@ class LayoutFacts:
         index = bisect_right(self.budgets, self.terms.total_bytes - headroom_needed)
         return self.budgets[index - 1] if index else -1
 
-    def blocks_needed(self, sequences: int, tokens: int, context: int) -> int:
-        """KV blocks for `sequences` sequences of `context` tokens, the null block included."""
-        return self.terms.null_blocks + sequences * self.terms.kv.blocks_per_request(context, tokens)
+    def blocks_needed(self, sequences: int, tokens: int) -> int:
+        """KV blocks that `sequences` sequences hold, the null block included."""
+        return self.terms.null_blocks + held_blocks(self.terms.kv, self.setting.targets, sequences, tokens)
 
     @cached_property
     def budget_without_graphs(self) -> int:

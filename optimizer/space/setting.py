@@ -1,9 +1,10 @@
 """From a `SolveRequest` to everything the search needs: SKUs with prices, weight formats with evidence, targets."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import NormalDist
 
-from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
 from vllm_opt.optimizer.estimation.resolution import (
     FP8_FAMILY,
     checkpoint_of,
@@ -11,6 +12,7 @@ from vllm_opt.optimizer.estimation.resolution import (
     resolve_quantization,
 )
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
+from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, default_limits_ms
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -19,10 +21,15 @@ from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.price import HourlyPrice
 from vllm_opt.profiles.nouns.quality import quality_of
 from vllm_opt.profiles.nouns.quantization import Quantization
-from vllm_opt.profiles.nouns.workload import Targets
+from vllm_opt.profiles.nouns.workload import ContextsInFlight, Targets
 
 DEFAULT_MAX_GPUS = 16
 LARGEST_BATCH = 1024
+WIDEST_STEP = 32768
+"""The largest max_num_batched_tokens that is tried, so no more sequences fit a step."""
+LENGTH_VARIATION = 1.0
+"""Coefficient of variation of prompts and answers whose spread nobody stated: an exponential distribution, which is
+our choice and on the safe side of lengths drawn around a mean; --kv-sizing full takes no distribution at all."""
 CHECKPOINT_KNOWN, QUANTISED_AT_LOAD, HYPOTHETICAL = 0, 1, 2
 
 
@@ -44,6 +51,12 @@ class WeightFormat:
     quality: float | None
     evidence: str
     accepted: bool
+    native: bool = False
+
+    @property
+    def publisher_rank(self) -> int:
+        """Whose weights they are, the first place first: as published, a known checkpoint, made at load, to be made."""
+        return 0 if self.native else 1 + self.origin
 
 
 @dataclass(frozen=True)
@@ -58,14 +71,17 @@ class SolveSetting:
     targets: Targets
     lengths: tuple[int, int]
     notes: tuple[str, ...]
+    bends: Bends = NOTHING_BENT
+    assumed: tuple[dict[str, object], ...] = field(default=(), compare=False)
 
     @property
     def largest_batch(self) -> int:
-        """The largest max_num_seqs that is tried: what the request says, but never below the concurrency asked.
+        """The largest max_num_seqs that is tried: what is pinned, else as many as a step is wide."""
+        return self.request.max_num_seqs or WIDEST_STEP
 
-        The same for any number of replicas, so that more replicas never rule a batch out.
-        """
-        return max(self.request.max_num_seqs or LARGEST_BATCH, self.targets.concurrency)
+    def load_is_asked(self, active: frozenset[str]) -> bool:
+        """Whether speed is that of the load asked; otherwise it is that of whatever the flags admit."""
+        return not self.targets.load_free and "concurrency" in active
 
     @cached_property
     def priced(self) -> bool:
@@ -73,8 +89,8 @@ class SolveSetting:
         return all(candidate.price is not None for candidate in self.gpus)
 
 
-def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
-    """Look everything up.
+def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHING_BENT) -> SolveSetting:
+    """Look everything up; `bends` says which defaults have given way.
 
     Raises:
         UnknownProfile: a name that the catalogue does not hold.
@@ -85,15 +101,20 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
     gpus = priced_gpus(request, catalog)
+    if "target_context" not in request.model_fields_set and request.target_context > model.max_model_len:
+        bends = replace(bends, target_context=model.max_model_len)
+    targets, lengths = targets_of(request, bends), lengths_of(request, bends)
     setting = SolveSetting(
         request=request,
         model=model,
         engine=engine,
         gpus=gpus,
         formats=weight_formats(request, model, engine, catalog),
-        targets=_within_this_machine(targets_of(request), request, catalog),
-        lengths=request.lengths,
+        targets=_within_this_machine(targets, request, catalog),
+        lengths=lengths,
         notes=tuple(text for text in (note, *model.assumptions) if text),
+        bends=bends,
+        assumed=assumptions(request, lengths, bends),
     )
     if not setting.priced:
         unpriced = ", ".join(item.gpu.id for item in gpus if item.price is None)
@@ -109,20 +130,45 @@ def _within_this_machine(targets: Targets, request: SolveRequest, catalog: Catal
     return targets.model_copy(update={"max_gpus": len(catalog.local_gpus)})
 
 
-def targets_of(request: SolveRequest) -> Targets:
+def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int, int]:
+    """Input and output tokens of the typical request."""
+    if bends.target_context is None:
+        return request.lengths
+    return typical_lengths(bends.target_context, request.input_tokens, request.output_tokens)
+
+
+def targets_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> Targets:
     """The limits of a request, defaults filled in."""
+    context = bends.target_context or request.target_context
+    free = request.concurrency == "max"
+    limits = None if bends.limits else default_limits_ms(request, lengths_of(request, bends)[0])
     return Targets(
-        target_context=request.target_context,
-        concurrency=request.concurrency,
-        mean_context=request.mean_context or request.target_context,
-        max_ttft_ms=request.max_ttft_ms,
-        max_tpot_ms=request.max_tpot_ms,
+        target_context=context,
+        concurrency=1 if request.concurrency == "max" else bends.concurrency or request.concurrency,
+        mean_context=min(context, request.mean_context or context),
+        contexts_in_flight=_contexts_in_flight(request, lengths_of(request, bends)),
+        load_free=free,
+        admission_reserve=not (free or bends.reserve or request.max_num_seqs),
+        max_ttft_ms=request.max_ttft_ms if limits is None else limits[0],
+        max_tpot_ms=request.max_tpot_ms if limits is None else limits[1],
         min_output_tokens_per_s=request.min_output_tokens_per_s,
         max_hourly_cost=request.max_hourly_cost,
         min_quality=request.min_quality,
         gpus=request.gpus,
         max_gpus=request.max_gpus or request.gpus or DEFAULT_MAX_GPUS,
     )
+
+
+def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> ContextsInFlight | None:
+    """By typical lengths where they are stated, unless the request sizes the pool another way."""
+    stated = request.input_tokens is not None or request.output_tokens is not None
+    sizing = request.kv_sizing or ("typical" if stated else "full")
+    if request.mean_context is not None or sizing == "full":
+        return None
+    return ContextsInFlight.of_lengths(
+        *lengths, input_variation=LENGTH_VARIATION, output_variation=LENGTH_VARIATION,
+        quantile=NormalDist().inv_cdf(request.confidence),
+    )  # fmt: skip
 
 
 def priced_gpus(request: SolveRequest, catalog: Catalog) -> tuple[PricedGpu, ...]:
@@ -179,7 +225,13 @@ def weight_formats(
             continue
         formats.append(
             WeightFormat(
-                quantization, checkpoint, origin, quality, evidence, quantization.id == native or above or by_name
+                quantization,
+                checkpoint,
+                origin,
+                quality,
+                evidence,
+                quantization.id == native or above or by_name,
+                native=quantization.id == native,
             )
         )
     return tuple(formats)

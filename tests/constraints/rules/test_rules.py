@@ -11,7 +11,7 @@ import pytest
 from ortools.sat.python import cp_model
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
-from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint
+from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint, StageMemory
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
 from vllm_opt.constraints.memory.activations import ActivationPeak
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
@@ -247,11 +247,19 @@ BUDGET = OUTSIDE + 1000 * BLOCK
 def point(**fields: object) -> SequencePoint:
     """Eight sequences of 800 tokens."""
     known = {
-        "max_num_seqs": 8, "outside_kv_bytes": (OUTSIDE,), "headroom_needed_bytes": CUDA_CONTEXT, "blocks_needed": 401,
+        "max_num_seqs": 8, "graph_bytes": 0, "headroom_needed_bytes": CUDA_CONTEXT, "blocks_needed": 401,
         "ttft_bound_ms": 100.0, "tpot_bound_ms": 10.0, "bound_tokens_per_s": 1000.0, "e2e_us": 1_000_000,
+        "ttft_us": 100_000,
         "output_millitokens_per_s": 1_100_000,
     }  # fmt: skip
     return SequencePoint(**{**known, **fields})
+
+
+def stage(
+    fixed: int = OUTSIDE, *, forward: int = 0, sampler: tuple[int, int] = (0, 0), block: int = BLOCK
+) -> StageMemory:
+    """One pipeline stage whose memory is all fixed, unless said otherwise."""
+    return StageMemory(fixed, forward, *sampler, block)
 
 
 def mode(sequences: dict[str, object] | None = None, layout: dict[str, object] | None = None, **fields: object) -> Mode:
@@ -259,7 +267,7 @@ def mode(sequences: dict[str, object] | None = None, layout: dict[str, object] |
     known = {
         "index": 0, "terms": terms_of(BUDGET, layout=LAYOUT.model_copy(update=layout or {})), "gpu": H100.id,
         "max_num_batched_tokens": 2048, "replicas": 1, "engines": 1, "gpu_count": 1, "microusd_per_hour": 2_500_000,
-        "price_microusd": 2_500_000, "block_bytes": (BLOCK,), "startup_blocks": 101,
+        "price_microusd": 2_500_000, "stages": (stage(),), "startup_blocks": 101, "publisher_rank": 0,
         "points": (point(**(sequences or {})),),
     }  # fmt: skip
     return Mode(**{**known, **fields})
@@ -278,16 +286,26 @@ def chosen_mode(modes: list[Mode], limit: int = LIMIT, **targets: object) -> int
     return [solver.boolean_value(literal) for literal in space.chosen].index(True)
 
 
-TWO_STAGES = {"block_bytes": (BLOCK // 2, BLOCK)}
 LINEAR = {
     "memory_budget: pool of one request": (
         "memory_budget", {"startup_blocks": 1000}, {"startup_blocks": 1001}, {},
     ),
     "memory_budget: the second stage": (
         "memory_budget",
-        {**TWO_STAGES, "sequences": {"outside_kv_bytes": (OUTSIDE, BUDGET - 401 * BLOCK)}},
-        {**TWO_STAGES, "sequences": {"outside_kv_bytes": (OUTSIDE, BUDGET - 401 * BLOCK + 1)}},
+        {"stages": (stage(block=BLOCK // 2), stage(BUDGET - 401 * BLOCK))},
+        {"stages": (stage(block=BLOCK // 2), stage(BUDGET - 401 * BLOCK + 1))},
         {},
+    ),
+    "memory_budget: the forward pass": (
+        "memory_budget", {"stages": (stage(forward=599 * BLOCK),)}, {"stages": (stage(forward=599 * BLOCK + 1),)}, {},
+    ),
+    "memory_budget: the sampler of eight sequences": (
+        "memory_budget",
+        {"stages": (stage(sampler=(591 * BLOCK, BLOCK)),)}, {"stages": (stage(sampler=(591 * BLOCK + 1, BLOCK)),)}, {},
+    ),
+    "memory_budget: CUDA graphs": (
+        "memory_budget",
+        {"sequences": {"graph_bytes": 599 * BLOCK}}, {"sequences": {"graph_bytes": 599 * BLOCK + 1}}, {},
     ),
     "startup_headroom": (
         "startup_headroom",

@@ -17,6 +17,7 @@ class Decoder(NamedTuple):
     extra_parameters: int = 0
     per_layer_embedding_width: int = 0
     notes: tuple[str, ...] = ()
+    hyper_connections: int = 0
 
 
 DecoderReader = Callable[[ConfigKeys], Decoder]

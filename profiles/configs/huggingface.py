@@ -6,13 +6,16 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from vllm_opt.profiles.configs import compressed as architecture_compressed
 from vllm_opt.profiles.configs import dense as architecture_dense
 from vllm_opt.profiles.configs import experts as architecture_experts
 from vllm_opt.profiles.configs import gemma as architecture_gemma
 from vllm_opt.profiles.configs import hybrid as architecture_hybrid
 from vllm_opt.profiles.configs import irregular as architecture_irregular
+from vllm_opt.profiles.configs import kimi as architecture_kimi
 from vllm_opt.profiles.configs import latent as architecture_latent
 from vllm_opt.profiles.configs import older as architecture_older
+from vllm_opt.profiles.configs import selective as architecture_selective
 from vllm_opt.profiles.configs.checkpoint_format import checkpoint_quantization
 from vllm_opt.profiles.configs.context_limit import context_limit
 from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader
@@ -31,6 +34,9 @@ TEXT_READERS: dict[str, DecoderReader] = (
     | architecture_hybrid.READERS
     | architecture_older.READERS
     | architecture_irregular.READERS
+    | architecture_compressed.READERS
+    | architecture_kimi.READERS
+    | architecture_selective.READERS
 )
 
 VISION_LANGUAGE: dict[str, str] = {
@@ -44,25 +50,31 @@ VISION_LANGUAGE: dict[str, str] = {
     "Llama4ForConditionalGeneration": "Llama4ForCausalLM",
     "Mistral3ForConditionalGeneration": "Ministral3ForCausalLM",
     "KimiK25ForConditionalGeneration": "DeepseekV3ForCausalLM",
+    "KimiK3ForConditionalGeneration": "KimiLinearForCausalLM",
+    "MiniMaxM3SparseForConditionalGeneration": "MiniMaxM3SparseForCausalLM",
+    "Step3p7ForConditionalGeneration": "Step3p5ForCausalLM",
 }
 """Vision-language class -> class of its text part."""
 
 NO_RULE_YET: dict[str, str] = {
-    "DeepseekV4ForCausalLM": "its compressed sparse attention (compress_ratios) has no KV-cache rule yet",
-    "MiniMaxM3ForCausalLM": "its block-sparse attention (sparse_attention_config) has no KV-cache rule yet",
-    "MiniMaxM3SparseForCausalLM": "its block-sparse attention (sparse_attention_config) has no KV-cache rule yet",
-    "MiniMaxM3SparseForConditionalGeneration": "its block-sparse attention has no KV-cache rule yet",
-    "KimiK3ForConditionalGeneration": "its Kimi delta attention and attention residuals have no rule yet",
-    "KimiLinearForCausalLM": "its Kimi delta attention has no rule yet",
-    "Step3p7FlashForCausalLM": "its published config names neither the heads of its sliding layers nor its gates",
+    "MiniMaxM3ForCausalLM": "vLLM loads MiniMax M3 as MiniMaxM3SparseForConditionalGeneration; use that config",
+    "Step3p7FlashForCausalLM": "vLLM loads Step 3.7 as Step3p7ForConditionalGeneration; use that config",
 }
-"""Architectures that are known and cannot be sized, with the reason."""
+"""Architectures that are known and that vLLM itself refuses, with the reason."""
 
 ARCHITECTURES: tuple[str, ...] = tuple(sorted([*TEXT_READERS, *VISION_LANGUAGE]))
 """Every architecture that can be sized."""
 
 LAST_RELEASE: dict[str, str] = {"BaichuanForCausalLM": "0.23.0", "MiniMaxM1ForCausalLM": "0.23.0"}
 """Architectures that vLLM dropped, with the last release that loads them (`models/registry.py`, vLLM 0.33)."""
+
+FIRST_RELEASE: dict[str, str] = {
+    "DeepseekV4ForCausalLM": "0.21.0",
+    "MiniMaxM3SparseForConditionalGeneration": "0.24.0",
+    "KimiK3ForConditionalGeneration": "0.30.0",
+    "Step3p7ForConditionalGeneration": "0.23.0",
+}
+"""The first release whose `models/registry.py` names a class of the newest families."""
 
 CLASS_MAX_POSITION_EMBEDDINGS: dict[str, int] = {"gemma3_text": 131_072, "gemma4_text": 131_072}
 """Length of the Hugging Face class where published configs omit the key (`transformers` 5.16)."""
@@ -107,6 +119,7 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
         "id": model_id,
         "model_type": outer.text("model_type") or text.text("model_type") or architecture,
         "architecture": architecture,
+        "vllm_since": FIRST_RELEASE.get(architecture),
         "vllm_until": LAST_RELEASE.get(architecture),
         "hidden_size": text.integer("hidden_size", "n_embed", "n_embd"),
         "vocab_size": vocab_size,
@@ -119,6 +132,7 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
         "final_norm_parameters": decoder.final_norm_parameters,
         "extra_parameters": decoder.extra_parameters,
         "per_layer_embedding_width": decoder.per_layer_embedding_width,
+        "hyper_connections": decoder.hyper_connections,
         "vision": vision_tower(outer, architecture),
         "bidirectional_image_tokens": _images_attend_both_ways(outer, text),
         "native_quantization": _quantization(outer, text, decoder),

@@ -132,6 +132,48 @@ def _gemma4(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerPa
     return whole(embeddings + projector).and_also(layer.times(vision.integer("num_hidden_layers"))).undivided
 
 
+def _moonvit3(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerParameters:
+    """Kimi K3: no biases, one norm weight each, attention narrower than the stream; every rank holds all of it."""
+    width, inner = vision.integer("vt_hidden_size"), vision.integer("vt_intermediate_size")
+    queries = vision.integer("qkv_hidden_size")
+    layer = 2 * width + 2 * width * inner + 4 * width * queries
+    kernel = vision.integers("merge_kernel_size", minimum=1) or [2, 2]
+    merged = width * kernel[0] * kernel[-1]
+    target = vision.optional_integer("text_hidden_size") or text.integer("hidden_size")
+    height, across = vision.integer("init_pos_emb_height"), vision.integer("init_pos_emb_width")
+    embeddings = (_patches(vision) + height * across + 1) * width
+    return whole(
+        embeddings + layer * vision.integer("vt_num_hidden_layers") + merged * merged + (merged + 1) * target
+    )
+
+
+def _minimax_m3(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
+    width, target = vision.integer("hidden_size"), text.integer("hidden_size")
+    layers = block(width, vision.integer("intermediate_size"), norm=2).times(vision.integer("num_hidden_layers"))
+    compression = vision.child("img_token_compression_config") or vision
+    frames = compression.optional_integer("temporal_patch_size") or 1
+    merge = compression.integer("spatial_merge_size", default=2) ** 2
+    middle = outer.optional_integer("projector_hidden_size") or target
+    embeddings = whole((_patches(vision) * frames + 2) * width)
+    projector = column(width, middle).and_also(row(middle, target))
+    merger = column(middle * merge, middle).and_also(row(middle, target))
+    return embeddings.and_also(layers, projector, merger)
+
+
+def _perception_encoder(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
+    """Step 3.7: layer scales and norms of the Perception Encoder, two strided convolutions of 3 x 3."""
+    width = vision.integer("width")
+    inner = int(width * vision.number("mlp_ratio", 4.0))
+    grid = vision.integer("image_size") // vision.integer("patch_size")
+    scales = whole(2 * width) if vision.values.get("ls_init_value") is not None else whole(0)
+    layers = block(width, inner, norm=2).and_also(scales).times(vision.integer("layers"))
+    position = grid * grid if vision.flag("use_abs_posemb", default=True) else 0
+    embeddings = (_patches(vision) + position + (2 if vision.flag("use_ln_pre") else 0)) * width
+    halves = 2 * width * (9 * width + 1) + 4 * width * (9 * 2 * width + 1)
+    projector = column(4 * width, text.integer("hidden_size"), bias=outer.flag("projector_bias"))
+    return whole(embeddings + halves).and_also(layers, projector)
+
+
 COUNTERS: dict[str, Callable[[ConfigKeys, ConfigKeys, ConfigKeys], TowerParameters]] = {
     "Qwen2_5_VLForConditionalGeneration": _qwen2_5,
     "Qwen3VLForConditionalGeneration": _qwen3,
@@ -143,5 +185,8 @@ COUNTERS: dict[str, Callable[[ConfigKeys, ConfigKeys, ConfigKeys], TowerParamete
     "Mistral3ForConditionalGeneration": _pixtral,
     "Llama4ForConditionalGeneration": _llama4,
     "KimiK25ForConditionalGeneration": _moonvit,
+    "KimiK3ForConditionalGeneration": _moonvit3,
+    "MiniMaxM3SparseForConditionalGeneration": _minimax_m3,
+    "Step3p7ForConditionalGeneration": _perception_encoder,
 }
 """Counter by vision-language class."""

@@ -23,7 +23,17 @@ def vision_tower(keys: ConfigKeys, architecture: str) -> VisionTower | None:
         parameters=tower.divided + tower.whole,
         replicated_parameters=tower.whole,
         pixel_bytes_per_token=_pixel_bytes(vision, keys),
+        divisible_widths=_divisible_widths(vision, architecture),
     )
+
+
+def _divisible_widths(vision: ConfigKeys, architecture: str) -> tuple[int, ...]:
+    """What TP must divide in the towers whose build was seen to fail otherwise (vLLM 0.33)."""
+    if architecture == "MiniMaxM3SparseForConditionalGeneration":
+        return (vision.integer("num_attention_heads"),)
+    if architecture == "KimiK3ForConditionalGeneration":
+        return (4 * vision.integer("vt_hidden_size"),)
+    return ()
 
 
 def _pixel_bytes(vision: ConfigKeys, outer: ConfigKeys) -> int:

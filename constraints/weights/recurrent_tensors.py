@@ -106,17 +106,18 @@ def _kimi_delta(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
             "in_proj_qkvgfab",
             "state_space",
             "attention",
-            (key, key, value, gate, whole(rank), Rows(heads, heads)),
+            (key, key, value, gate, whole(rank) if rank else key, Rows(heads, heads)),
             hidden_size,
             row_multiple=KIMI_PROJECTION_ROWS,
         ),
-        WeightTensor("f_b_proj", "state_space", "attention", (key,), rank),
         WeightTensor("conv1d", "state_space", None, (key, key, value), mixer.conv_kernel, element_bytes=4),
         vector("dt_bias", "state_space", keys, sharded=True, element_bytes=4),
         vector("A_log", "state_space", heads, sharded=True, element_bytes=4),
         vector("o_norm", "norm", mixer.head_dim),
         WeightTensor("o_proj", "state_space", "attention_output", (whole(hidden_size),), inner, columns_sharded=True),
     ]
+    if rank:
+        tensors.append(WeightTensor("f_b_proj", "state_space", "attention", (key,), rank))
     if not mixer.full_rank_gate:
         tensors.append(WeightTensor("g_b_proj", "state_space", "attention", (value,), rank))
     return tensors

@@ -18,9 +18,9 @@ def deepseek_v4(keys: ConfigKeys) -> Decoder:
     The first `num_hash_layers` route by a table over the vocabulary instead of a score correction.
     """
     stated = keys.text("model_type")
-    if stated not in (None, VLLM_MODEL_TYPE):
+    if stated != VLLM_MODEL_TYPE:
         keys.refuse(
-            f"has model type `{stated[:40]}`, but Transformers does not recognize this architecture; "
+            f"has model type `{str(stated)[:40]}`, but Transformers does not recognize this architecture; "
             f"vLLM loads DeepSeek V4 as {VLLM_MODEL_TYPE!r}"
         )
     hidden, count = keys.integer("hidden_size"), keys.layer_count()

@@ -61,6 +61,7 @@ class Attention(Noun):
     output_gate: bool = Field(False, description="the query projection is doubled by an output gate (Qwen3-Next)")
     sinks: bool = Field(False, description="one learned sink logit per query head (gpt-oss)")
     shares_kv_cache: bool = Field(False, description="reads another layer's cache and owns none (Gemma 3n and 4)")
+    causal: bool = Field(True, description="a query reads earlier tokens only; otherwise an encoder without a cache")
     keys_are_values: bool = Field(False, description="the checkpoint has no v_proj; vLLM allocates one (Gemma 4)")
     index_heads: int | None = Field(None, gt=0, description="query heads of a block selector (MiniMax M3)")
     index_head_dim: int | None = Field(
@@ -149,7 +150,7 @@ class StateSpace(Noun):
     projection_bias: bool = Field(False, description="in_proj and out_proj carry a bias")
     inner_norm: bool = Field(False, description="norms of dt, B and C inside the mixer (Jamba)")
     ssm_dtype: str | None = Field(None, description="dtype that the config asks for the recurrent state")
-    decay_rank: int = Field(0, ge=0, description="rank of the decay projection (kimi_delta)")
+    decay_rank: int = Field(0, ge=0, description="rank of the decay projection (kimi_delta); 0: full")
     full_rank_gate: bool = Field(False, description="the output gate is one full matrix (Kimi K3)")
 
 
@@ -255,6 +256,9 @@ class ModelProfile(Noun):
     )
     hyper_connections: int = Field(
         0, ge=0, description="residual streams m that one float32 map of m x m*hidden_size joins before the head"
+    )
+    runner: Literal["generate", "pooling", "transcription"] = Field(
+        "generate", description="what the model gives: text, vectors or scores of a text, or the text of speech"
     )
     has_lm_head: bool = Field(True, description="the model has an output head over the vocabulary")
     vision: VisionTower | None = None

@@ -79,9 +79,7 @@ def packed_cache(model: ModelProfile, layout: Layout, gpu: GpuProfile) -> Packed
 
 
 def _refuse(message: str, needed: float | None = None, available: float | None = None, unit: str = "") -> NoReturn:
-    raise LayoutRefused(
-        Violation(rule="compatibility", message=message, needed=needed, available=available, unit=unit)
-    )
+    raise LayoutRefused(Violation(rule="compatibility", message=message, needed=needed, available=available, unit=unit))
 
 
 def _check(mixer: CompressedAttention, layout: Layout, gpu: GpuProfile, block_size: int) -> None:

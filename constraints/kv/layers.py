@@ -109,7 +109,7 @@ def _kind_layers(context: CacheContext, kind: int, block_size: int, backends: Ba
         return _state_layer(context, mixer, block_size)
     if isinstance(mixer, LatentAttention):
         return _latent_layers(context, mixer, block_size, backends[mixer])
-    if mixer.shares_kv_cache or not mixer.causal:
+    if not isinstance(mixer, Attention) or mixer.shares_kv_cache or not mixer.causal:
         return ()
     layer = _attention_layer(context, mixer, block_size, backends[mixer])
     return (layer, *_selector_layers(context, mixer, block_size))

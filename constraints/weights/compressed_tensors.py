@@ -22,9 +22,7 @@ def compressed_attention_tensors(mixer: CompressedAttention, hidden_size: int) -
         WeightTensor("fused_wqa_wkv", "attention", "attention", down, hidden_size),
         WeightTensor("wq_b", "attention", "attention", (Rows(heads * dim, heads),), mixer.q_lora_rank),
         WeightTensor("wo_a", "attention", "attention", (split(output),), heads * dim // mixer.o_groups),
-        WeightTensor(
-            "wo_b", "attention", "attention_output", (whole(hidden_size),), output, columns_sharded=True
-        ),
+        WeightTensor("wo_b", "attention", "attention_output", (whole(hidden_size),), output, columns_sharded=True),
         vector("latent_norms", "norm", mixer.q_lora_rank + dim),
         _sinks(mixer),
         *_compressor("compressor", mixer.compress_ratio, dim, hidden_size),

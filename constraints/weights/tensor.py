@@ -62,7 +62,8 @@ class WeightTensor(NamedTuple):
             return self.columns
         if self.column_block == 1:
             return -(-self.columns // ranks)
-        return self.column_block * -(-(-(-self.columns // self.column_block)) // ranks)
+        blocks = -(-self.columns // self.column_block)
+        return self.column_block * -(-blocks // ranks)
 
     @property
     def parameters(self) -> int:

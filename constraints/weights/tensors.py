@@ -51,7 +51,7 @@ def attention_tensors(mixer: Attention, hidden_size: int) -> list[WeightTensor]:
     heads, kv_heads = mixer.num_attention_heads, mixer.num_key_value_heads
     query = Rows(heads * mixer.head_dim * (2 if mixer.output_gate else 1), heads)
     key, value = Rows(kv_heads * mixer.head_dim, kv_heads), Rows(kv_heads * mixer.v_head_dim, kv_heads)
-    qkv = (query,) if mixer.shares_kv_cache else (query, key, value)
+    qkv: tuple[Rows, ...] = (query,) if mixer.shares_kv_cache else (query, key, value)
     if mixer.index_heads and mixer.index_head_dim:
         qkv += (Rows(mixer.index_heads * mixer.index_head_dim, mixer.index_heads), whole(mixer.index_head_dim))
     output_columns = heads * mixer.v_head_dim
@@ -102,7 +102,7 @@ def latent_attention_tensors(mixer: LatentAttention, hidden_size: int) -> list[W
             WeightTensor("kv_a_proj", "attention", "attention", (latent,), hidden_size, row_bias=bias),
         ]
     else:
-        down = (whole(mixer.q_lora_rank), latent)
+        down: tuple[Rows, ...] = (whole(mixer.q_lora_rank), latent)
         if mixer.output_gate:
             down = (*down, Rows(heads * mixer.v_head_dim, heads))
         tensors = [
@@ -172,8 +172,16 @@ def expert_tensors(experts: Experts, hidden_size: int) -> list[WeightTensor]:
     router = WeightTensor("router", "router", "router", (whole(count),), hidden_size, element_bytes=router_bytes)
     tensors = [
         router,
-        WeightTensor("experts.w13", "routed_experts", "experts", first, width, row_bias=experts.bias, copies=count,
-                     least_shard=experts.least_inner_width),
+        WeightTensor(
+            "experts.w13",
+            "routed_experts",
+            "experts",
+            first,
+            width,
+            row_bias=experts.bias,
+            copies=count,
+            least_shard=experts.least_inner_width,
+        ),
         WeightTensor(
             "experts.w2",
             "routed_experts",

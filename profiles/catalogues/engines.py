@@ -20,6 +20,9 @@ https://github.com/vllm-project/vllm/releases)."""
 
 Release = tuple[int, int, int]
 
+ANOTHER_RELEASE = "and may differ in that release"
+"""How the sentence about a release without a profile of its own ends."""
+
 
 class EngineFile(NamedTuple):
     """One profile on disk, known by its name alone: '0.8.5-v1.json' or '0.33.json'."""
@@ -84,7 +87,7 @@ def choose_engine(
 def _not_its_own(release: Release, why: str, taken: EngineFile) -> str:
     return (
         f"vLLM {_shown(release)} {why}: flags, defaults and memory rules are those of {taken.version}, "
-        "and may differ in that release"
+        f"{ANOTHER_RELEASE}"
     )
 
 

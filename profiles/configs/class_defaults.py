@@ -45,7 +45,8 @@ CLASS_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "nemotron_h": {"head_dim": 128, "num_key_value_heads": 8},
     "phi3": {"sliding_window": None},
     "qwen3": {"head_dim": 128},
-    "qwen3_5_moe_text": _QWEN3_5 | {"num_key_value_heads": 2, "num_experts": 256, "shared_expert_intermediate_size": 512},
+    "qwen3_5_moe_text": _QWEN3_5
+    | {"num_key_value_heads": 2, "num_experts": 256, "shared_expert_intermediate_size": 512},
     "qwen3_5_text": _QWEN3_5 | {"num_key_value_heads": 4},
     "qwen3_moe": {"num_key_value_heads": 4},
     "qwen3_next": {
@@ -70,8 +71,10 @@ VISION_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
 }
 """Vision-language class -> key of its `vision_config` -> value."""
 
-HEAD_DIM_IS_STATED = frozenset({"qwen3_moe", "qwen3_vl_moe_text", "minimax_m1", "mistral", "mixtral", "granite", "phi3"})
-"""Types whose class divides hidden_size by the heads although many of their published configs state another head_dim."""
+HEAD_DIM_IS_STATED = frozenset(
+    {"qwen3_moe", "qwen3_vl_moe_text", "minimax_m1", "mistral", "mixtral", "granite", "phi3"}
+)
+"""Types whose class divides hidden_size by the heads although many published configs state another head_dim."""
 
 USUAL_HEAD_DIMS = frozenset({64, 80, 96, 128, 256})
 
@@ -96,5 +99,5 @@ def _shown(value: Default) -> str:
 def note_divided_head_dim(keys: ConfigKeys, head_dim: int) -> None:
     """Note that hidden_size / num_attention_heads stands for an absent `head_dim` where that may be a loss."""
     stated_elsewhere = keys.text("model_type") in HEAD_DIM_IS_STATED
-    if stated_elsewhere and not (head_dim in USUAL_HEAD_DIMS and head_dim >= 128) or head_dim not in USUAL_HEAD_DIMS:
+    if (stated_elsewhere and not (head_dim in USUAL_HEAD_DIMS and head_dim >= 128)) or head_dim not in USUAL_HEAD_DIMS:
         keys.take("head_dim", head_dim, "hidden_size / num_attention_heads, the default of its Hugging Face class")

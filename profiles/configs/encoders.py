@@ -57,9 +57,7 @@ def modern_bert(keys: ConfigKeys) -> Decoder:
     """ModernBERT: a gated MLP, norms without biases, rotary positions; every third layer attends to all tokens."""
     common = shape(keys)
     hidden = common.hidden_size
-    layer = DecoderLayer(
-        mixer=_encoder(attention(common)), feed_forward=dense_mlp(keys), norm_parameters=2 * hidden
-    )
+    layer = DecoderLayer(mixer=_encoder(attention(common)), feed_forward=dense_mlp(keys), norm_parameters=2 * hidden)
     # The first layer has no norm before its attention.
     return Decoder(
         [layer.model_copy(update={"norm_parameters": hidden}), *[layer] * (common.num_hidden_layers - 1)],
@@ -70,7 +68,7 @@ def modern_bert(keys: ConfigKeys) -> Decoder:
 
 
 def whisper(keys: ConfigKeys) -> Decoder:
-    """Whisper: encoder layers, then decoder layers of self attention and, as a layer each, cross attention with the MLP.
+    """Whisper: encoder layers, then self attention and cross attention of the decoder, as a layer each.
 
     The projection of keys has no bias, the decoder's positions are learned, the output head is tied.
     """

@@ -1,4 +1,4 @@
-"""Readers of MiniMax M3, whose layers select key blocks, and of Step 3.5 and 3.7, whose sliding layers have more heads."""
+"""Readers of MiniMax M3, whose layers select key blocks, and of Step 3.5 and 3.7: more heads on sliding layers."""
 
 from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader, attention, check_length, shape, windowed
 from vllm_opt.profiles.configs.reader import ConfigKeys
@@ -74,9 +74,7 @@ def step3(keys: ConfigKeys) -> Decoder:
     )
     dense = DenseMlp(intermediate_size=keys.integer("intermediate_size"))
     layers = [
-        DecoderLayer(
-            mixer=mixers[kind], feed_forward=experts if index in moe else dense, norm_parameters=2 * hidden
-        )
+        DecoderLayer(mixer=mixers[kind], feed_forward=experts if index in moe else dense, norm_parameters=2 * hidden)
         for index, kind in enumerate(kinds[:count])
     ]
     return Decoder(layers, hidden)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from vllm_opt.profiles.configs.reader import ConfigKeys
 
-
 LEAST_RATIO = 0.01
 """Pixels are joined two to a side in every published model; a hundred are refused as a mistake."""
 
@@ -146,9 +145,7 @@ def _moonvit3(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> Tower
     target = vision.optional_integer("text_hidden_size") or text.integer("hidden_size")
     height, across = vision.integer("init_pos_emb_height"), vision.integer("init_pos_emb_width")
     embeddings = (_patches(vision) + height * across + 1) * width
-    return whole(
-        embeddings + layer * vision.integer("vt_num_hidden_layers") + merged * merged + (merged + 1) * target
-    )
+    return whole(embeddings + layer * vision.integer("vt_num_hidden_layers") + merged * merged + (merged + 1) * target)
 
 
 def _minimax_m3(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:

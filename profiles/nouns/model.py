@@ -92,7 +92,9 @@ class LatentAttention(Noun):
     index_topk: int | None = Field(None, description="tokens that the indexer selects per query")
     qkv_bias: bool = Field(False, description="q_a (or q) and kv_a projections carry a bias")
     output_bias: bool = Field(False, description="the output projection carries a bias")
-    output_gate: bool = Field(False, description="a gate of `heads*v_head_dim` rows beside the q_a projection (Kimi K3)")
+    output_gate: bool = Field(
+        False, description="a gate of `heads*v_head_dim` rows beside the q_a projection (Kimi K3)"
+    )
 
 
 class CompressedAttention(Noun):
@@ -154,9 +156,7 @@ class StateSpace(Noun):
     full_rank_gate: bool = Field(False, description="the output gate is one full matrix (Kimi K3)")
 
 
-Mixer = Annotated[
-    Attention | LatentAttention | CompressedAttention | StateSpace, Field(discriminator="mixer")
-]
+Mixer = Annotated[Attention | LatentAttention | CompressedAttention | StateSpace, Field(discriminator="mixer")]
 
 
 class DenseMlp(Noun):
@@ -190,7 +190,9 @@ class Experts(Noun):
     latent_size: int | None = Field(None, description="routed experts work in this width instead of hidden_size")
     latent_norm: bool = Field(False, description="a norm in the latent width; its projections are 16-bit (Kimi K3)")
     shared_expert_block: int = Field(1, gt=0, description="TP deals out the shared experts' width in blocks of this")
-    least_inner_width: int = Field(0, ge=0, description="a rank's share of an expert's width is padded to this (Kimi K3)")
+    least_inner_width: int = Field(
+        0, ge=0, description="a rank's share of an expert's width is padded to this (Kimi K3)"
+    )
     hash_table_entries: int = Field(0, ge=0, description="int32 entries of a token-to-expert table (DeepSeek V4)")
 
 

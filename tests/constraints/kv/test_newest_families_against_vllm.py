@@ -111,7 +111,11 @@ PLANNED = [row for row in ROWS if "blocks_per_request" in row and not row.get("s
 def test_the_cache_is_planned_as_vllm_plans_it(row: dict[str, Any]) -> None:
     assert _refusals(row) == []
     model, layout, gpu = _case(row)
-    plan, tokens, length = plan_kv_cache(model, layout, ENGINE, gpu), row["max_num_batched_tokens"], row["max_model_len"]
+    plan, tokens, length = (
+        plan_kv_cache(model, layout, ENGINE, gpu),
+        row["max_num_batched_tokens"],
+        row["max_model_len"],
+    )
     assert plan.block_size == row["resolved_block_size"]
     assert list(plan.block_bytes) == row["bytes_per_block"]
     assert plan.blocks_per_request(length, tokens) == row["blocks_per_request"]

@@ -312,7 +312,7 @@ def test_an_unknown_architecture_is_named_with_the_nearest() -> None:
 
 
 def test_a_known_architecture_without_rule_says_why() -> None:
-    with pytest.raises(UnknownProfile, match="vLLM dropped it after 0.10.2"):
+    with pytest.raises(UnknownProfile, match=r"vLLM dropped it after 0\.10\.2"):
         model_from_config(LLAMA | {"architectures": ["MllamaForConditionalGeneration"]}, "m")
 
 

@@ -13,6 +13,7 @@ from math import lcm
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.kv.compressed import PackedCache, is_compressed, packed_cache
 from vllm_opt.constraints.kv.groups import CacheGroup, CacheLayer, group_layers, promote_windows
 from vllm_opt.constraints.kv.layers import CacheLayers, cache_layers
 from vllm_opt.constraints.kv.pages import ceil_div
@@ -136,6 +137,8 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
     Raises:
         LayoutRefused: vLLM would not start with this combination of KV dtype, block size, model and GPU.
     """
+    if is_compressed(model):
+        return _packed_plan(packed_cache(model, layout, gpu), layout, engine)
     cached = cache_layers(model, layout, engine, gpu)
     layers, stages, per_stage = _in_order(model, layout, cached)
     if layout.disable_hybrid_kv_cache_manager or not engine.hybrid_kv_cache or _chunks_disable_groups(layers, engine):
@@ -149,6 +152,19 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
         stage_layers=per_stage,
         in_flight_batches=_in_flight_batches(layout, engine),
         context_parallel=layout.decode_context_parallel_size,
+        engine=engine,
+    )
+
+
+def _packed_plan(cache: PackedCache, layout: Layout, engine: EngineProfile) -> KvPlan:
+    return KvPlan(
+        block_size=cache.block_size,
+        block_bytes=cache.block_bytes,
+        groups=cache.groups,
+        requests=tuple(Counter(group.layer for group in cache.groups).items()),
+        stage_layers=cache.stage_layers,
+        in_flight_batches=_in_flight_batches(layout, engine),
+        context_parallel=1,
         engine=engine,
     )
 

@@ -11,6 +11,7 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.profiles.nouns.model import (
     Attention,
+    CompressedAttention,
     DecoderLayer,
     DenseMlp,
     Experts,
@@ -108,7 +109,7 @@ def model_dtype_bytes(model: ModelProfile) -> int:
 
 def residual_bytes(model: ModelProfile, layout: Layout) -> int:
     """Residual stream and hidden states of one token; pipeline stages also keep the pair that they pass on."""
-    copies = 4 if layout.pipeline_parallel_size > 1 else 2
+    copies = (4 if layout.pipeline_parallel_size > 1 else 2) * max(1, model.hyper_connections)
     return copies * model.hidden_size * model_dtype_bytes(model)
 
 
@@ -161,6 +162,9 @@ def _mixer_bytes(layer: DecoderLayer, model: ModelProfile, layout: Layout) -> in
         key_width = mixer.qk_nope_head_dim + mixer.qk_rope_head_dim
         expanded = heads * (mixer.qk_nope_head_dim + mixer.v_head_dim)
         return (2 * heads * key_width + expanded + heads * mixer.v_head_dim) * element
+    if isinstance(mixer, CompressedAttention):
+        heads = -(-mixer.num_attention_heads // ranks)
+        return (2 * heads * mixer.head_dim + mixer.q_lora_rank + 5 * mixer.head_dim) * element
     if isinstance(mixer, StateSpace):
         values = mixer.num_heads * mixer.head_dim
         keys = mixer.num_groups * mixer.state_size

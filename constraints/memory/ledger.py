@@ -47,6 +47,8 @@ class MemoryTerms:
     graphs: GraphMemory | None
     context: FittedBytes
     kv: KvPlan
+    taken_at_start_bytes: int = 0
+    """What the driver or the operating system holds before vLLM starts: the budget has to be free at start-up."""
 
     @property
     def stages(self) -> int:
@@ -123,10 +125,11 @@ class MemoryTerms:
     def headroom_needed_bytes(self, tokens: int, sequences: int, confidence: float | None = None) -> int:
         """What must fit outside the budget.
 
-        The CUDA context and communication buffers always; before the graph estimate was subtracted, also the graphs,
-        less the activation peak, which has been freed when they are captured.
+        The CUDA context and communication buffers always, and at least what is taken before vLLM starts; before the
+        graph estimate was subtracted, also the graphs, less the activation peak, freed when they are captured.
         """
         context = self.context.bytes if confidence is None else self.context.at(confidence)
+        context = max(context, self.taken_at_start_bytes)
         if self.engine.graphs_in_budget or self.graphs is None:
             return context
         freed = min(self.activation_bytes(tokens, sequences))
@@ -165,11 +168,12 @@ def memory_terms(
         layout=layout,
         engine=engine,
         total_bytes=gpu.memory_bytes,
-        weights=weight_bytes(model, quantization, layout),
+        weights=weight_bytes(model, quantization, layout, gpu),
         weights_extra=weight_extra_bytes(model, quantization, layout, gpu),
         activation=activation_peak(model, quantization, layout, engine, gpu),
         non_torch=non_torch(layout, engine, gpu),
         graphs=None if layout.enforce_eager else cuda_graphs(model, layout, engine, gpu),
         context=context_and_communication(layout, engine, gpu),
         kv=plan_kv_cache(model, layout, engine, gpu),
+        taken_at_start_bytes=gpu.taken_at_start_bytes,
     )

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from vllm_opt.profiles.nouns.model import (
     Attention,
+    CompressedAttention,
     DecoderLayer,
     DenseMlp,
     Experts,
@@ -87,6 +88,8 @@ def mixer_weights(layer: DecoderLayer, hidden_size: int) -> float:
         return hidden_size * (query + cached + mixer.num_attention_heads * mixer.v_head_dim)
     if isinstance(mixer, LatentAttention):
         return latent_projection_weights(mixer, hidden_size)
+    if isinstance(mixer, CompressedAttention):
+        return compressed_projection_weights(mixer, hidden_size)
     if isinstance(mixer, StateSpace):
         return state_projection_weights(mixer, hidden_size)
     return 0.0
@@ -106,6 +109,36 @@ def latent_projection_weights(mixer: LatentAttention, hidden_size: int) -> float
             mixer.index_head_dim + mixer.index_n_heads
         )
     return query + down + up + heads * mixer.v_head_dim * hidden_size + indexer
+
+
+def compressed_projection_weights(mixer: CompressedAttention, hidden_size: int) -> float:
+    """Query, window and output factors of DeepSeek V4, with its compressors and indexer."""
+    queries, output = mixer.num_attention_heads * mixer.head_dim, mixer.o_groups * mixer.o_lora_rank
+    weights = hidden_size * (mixer.q_lora_rank + mixer.head_dim + output) + mixer.q_lora_rank * queries
+    weights += queries * mixer.o_lora_rank
+    if mixer.compress_ratio == 4:
+        indexer = mixer.q_lora_rank * mixer.index_n_heads * mixer.index_head_dim
+        weights += indexer + hidden_size * (4 * mixer.head_dim + 4 * mixer.index_head_dim + mixer.index_n_heads)
+    elif mixer.compress_ratio:
+        weights += 2 * hidden_size * mixer.head_dim
+    return weights
+
+
+def compressed_groups(mixer: CompressedAttention, layers: int) -> tuple[AttentionGroup, ...]:
+    """The window, the compressed states that a query reads (at most index_topk of ratio 4), and the indexer's keys.
+
+    One state stands for `compress_ratio` tokens, so its bytes and FLOP are shared among them.
+    """
+    heads, dim, ratio = mixer.num_attention_heads, mixer.head_dim, mixer.compress_ratio
+    groups = [AttentionGroup(layers, heads, 0, dim, 4 * dim, 4 * dim, float(mixer.window_tokens))]
+    if ratio:
+        reach = float(ratio * mixer.index_topk) if ratio == 4 else float("inf")
+        groups.append(AttentionGroup(layers, heads, 0, dim // ratio, 4 * dim // ratio, 4 * dim // ratio, reach))
+    if ratio == 4:
+        flop = 2 * mixer.index_head_dim // ratio
+        elements = mixer.index_head_dim // ratio
+        groups.append(AttentionGroup(layers, mixer.index_n_heads, 0, elements, flop, flop, float("inf")))
+    return tuple(groups)
 
 
 def state_projection_weights(mixer: StateSpace, hidden_size: int) -> float:
@@ -140,6 +173,8 @@ def attention_group(layer: DecoderLayer, layers: int) -> tuple[AttentionGroup, .
                 AttentionGroup(layers, mixer.index_n_heads, 0, mixer.index_head_dim, flop, flop, float("inf"))
             )
         return tuple(groups)
+    if isinstance(mixer, CompressedAttention):
+        return compressed_groups(mixer, layers)
     return ()
 
 

@@ -4,9 +4,10 @@ from math import ceil
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.weights.compressed_tensors import FLOAT_BYTES
 from vllm_opt.constraints.weights.storage import HALF_BYTES
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, LatentAttention, ModelProfile
+from vllm_opt.profiles.nouns.model import Attention, CompressedAttention, DecoderLayer, LatentAttention, ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 WITHOUT_ROTARY = frozenset(("JambaForCausalLM", "NemotronHForCausalLM"))
@@ -31,14 +32,19 @@ def weight_extra_bytes(
     del quantization, gpu
     per_kind = [absorbed_bytes(kind, layout.tensor_parallel_size) for kind in model.layer_kinds]
     rotates = model.architecture not in WITHOUT_ROTARY
-    shapes = [rotary_shape(kind) if rotates else (0, 1.0) for kind in model.layer_kinds]
+    shapes = [(*(rotary_shape(kind) if rotates else (0, 1.0)), _compresses(kind)) for kind in model.layer_kinds]
     totals = []
     for stage in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size):
         kinds = model.layer_pattern[stage.start : stage.stop]
         distinct = {shapes[kind] for kind in kinds}
-        tables = sum(width * ceil(model.max_model_len * factor) for width, factor in distinct) * HALF_BYTES
+        tables = sum(width * ceil(model.max_model_len * factor) for width, factor, _ in distinct) * HALF_BYTES
         totals.append(tables + sum(per_kind[kind] for kind in kinds))
     return tuple(totals)
+
+
+def _compresses(layer: DecoderLayer) -> bool:
+    """Tell whether the layer's positions have a base frequency of their own (DeepSeek V4's compressed layers)."""
+    return isinstance(layer.mixer, CompressedAttention) and layer.mixer.compress_ratio > 0
 
 
 def absorbed_bytes(layer: DecoderLayer, tensor_parallel_size: int) -> int:
@@ -51,9 +57,14 @@ def absorbed_bytes(layer: DecoderLayer, tensor_parallel_size: int) -> int:
 
 
 def rotary_shape(layer: DecoderLayer) -> tuple[int, float]:
-    """Return (rotated elements of a head at most, table rows / max_model_len); no elements without attention."""
+    """Return (16-bit elements of a row at most, table rows / max_model_len); no elements without attention.
+
+    DeepSeek V4 keeps float32 tables.
+    """
     if isinstance(layer.mixer, Attention):
         return layer.mixer.head_dim, layer.mixer.rotary_position_factor
     if isinstance(layer.mixer, LatentAttention):
         return layer.mixer.qk_rope_head_dim, 1.0
+    if isinstance(layer.mixer, CompressedAttention):
+        return FLOAT_BYTES // HALF_BYTES * layer.mixer.qk_rope_head_dim, 1.0
     return 0, 1.0

@@ -73,7 +73,7 @@ def memory_without_plan(setting: Setting) -> Memory:
     """What can be said of a layout that vLLM refuses: totals and weights; the pool is empty."""
     weights, extra = [0], [0]
     if setting.layout.pipeline_parallel_size <= setting.model.num_hidden_layers:
-        weights = list(weight_bytes(setting.model, setting.quantization, setting.layout))
+        weights = list(weight_bytes(setting.model, setting.quantization, setting.layout, setting.gpu))
         extra = list(weight_extra_bytes(setting.model, setting.quantization, setting.layout, setting.gpu))
     worst = max(range(len(weights)), key=weights.__getitem__)
     total = setting.gpu.memory_bytes

@@ -28,7 +28,7 @@ def compose_file(spec: ServerSpec) -> str:
 
 
 def _header(spec: ServerSpec, here: int, hosts: int) -> list[str]:
-    lines = [spec.summary]
+    lines = [spec.summary, *([spec.release_note] if spec.release_note else [])]
     if hosts > 1:
         lines.append(f"{spec.replicas} servers need {hosts} hosts: start this file, {here} servers, on each of them;")
         lines.append(f"on the last one only {spec.replicas - here * (hosts - 1)}.")

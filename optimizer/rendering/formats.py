@@ -1,6 +1,6 @@
 """From an answer and the name of a format to text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.rendering.as_json import as_json
@@ -36,7 +36,7 @@ def render_answer(answer: "Answer", format_name: str, screen: Screen) -> str:
     if not plans:
         return _reasons(answer)
     if format_name == "command":
-        return "\n".join(_command(plan) for plan in plans)
+        return _noted(plans[0].notes, "\n".join(_command(plan) for plan in plans))
     if answer.plan is None:
         raise InvalidRequest(f"--format {format_name} writes one plan; leave --pareto out")
     return _server_file(_spec(answer.plan, answer.request), format_name)
@@ -65,7 +65,7 @@ def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> s
 
     command = command_of_estimate(estimate)
     if format_name == "command":
-        return command
+        return _noted(estimate.notes, command)
     from vllm_opt.optimizer.rendering.server_spec import spec_of_estimate
 
     return _server_file(
@@ -98,6 +98,14 @@ def _command(plan: "Plan") -> str:
     from vllm_opt.optimizer.rendering.command import command_line
 
     return command_line(plan.command, plan.env)
+
+
+def _noted(notes: "Iterable[str]", command: str) -> str:
+    """Put the note about a release without a profile, where there is one, above the command as a comment."""
+    from vllm_opt.optimizer.rendering.server_spec import release_note
+
+    note = release_note(notes)
+    return command if note is None else f"# {printable(note)}\n{command}"
 
 
 def _reasons(answer: "Answer") -> str:

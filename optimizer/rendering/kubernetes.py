@@ -24,6 +24,8 @@ def kubernetes_manifests(spec: ServerSpec) -> str:
         )
     body = as_yaml(_deployment(spec), _service(spec))
     head = [spec.summary, f"Put each pod on a node with {spec.gpu.name}; a gated model needs the secret 'hf-token'."]
+    if spec.release_note is not None:
+        head.append(spec.release_note)
     if spec.local_model is not None:
         head.append(f"The volume claim '{spec.name}-model' has to hold the folder {spec.local_model}.")
     return "\n".join([*(f"# {printable(line)}" for line in head), body])

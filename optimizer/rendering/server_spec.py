@@ -2,9 +2,11 @@
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.contract.answer import Estimate, Plan
+from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 CUDA_IMAGE, ROCM_IMAGE = "vllm/vllm-openai", "vllm/vllm-openai-rocm"
@@ -26,6 +28,8 @@ class ServerSpec:
     gpu: GpuProfile
     vllm_version: str
     summary: str
+    release_note: str | None = None
+    """That the rules are another release's, where the asked release has no profile of its own."""
 
     @property
     def name(self) -> str:
@@ -64,6 +68,11 @@ class ServerSpec:
         return -(-self.gpus // self.gpu.gpus_per_node)
 
 
+def release_note(notes: Iterable[str]) -> str | None:
+    """Return the note that says which release's rules stand for one without a profile, if there is one."""
+    return next((note for note in notes if note.startswith("vLLM ") and note.endswith(ANOTHER_RELEASE)), None)
+
+
 def spec_of_plan(plan: Plan, gpu: GpuProfile) -> ServerSpec:
     """Describe the servers of a plan."""
     summary = f"{plan.model} on {plan.gpu_count} x {plan.gpu}, vLLM {plan.vllm_version}"
@@ -75,6 +84,7 @@ def spec_of_plan(plan: Plan, gpu: GpuProfile) -> ServerSpec:
         gpu=gpu,
         vllm_version=plan.vllm_version,
         summary=summary,
+        release_note=release_note(plan.notes),
     )
 
 
@@ -94,4 +104,5 @@ def spec_of_estimate(estimate: Estimate, command: str, gpu: GpuProfile) -> Serve
         gpu=gpu,
         vllm_version=str(asked["vllm_version"]),
         summary=f"{asked['model']} on {gpus * replicas} x {gpu.id}, vLLM {asked['vllm_version']}",
+        release_note=release_note(estimate.notes),
     )

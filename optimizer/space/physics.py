@@ -236,6 +236,7 @@ class LayoutPhysics:
             graphs=graphs,
             context=context_and_communication(layout, setting.engine, gpu),
             kv=plan,
+            taken_at_start_bytes=gpu.taken_at_start_bytes,
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,

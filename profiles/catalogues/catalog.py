@@ -33,9 +33,9 @@ class Catalog:
 
     def model(self, name: str) -> "ModelProfile":
         """Return a model by catalogue name, Hugging Face id or alias, or by the path of its config.json or folder."""
-        from vllm_opt.profiles.catalogues.models import load_model
+        from vllm_opt.profiles.catalogues.models import load_model, refuse_unless_generating
 
-        return load_model(name)
+        return refuse_unless_generating(load_model(name))
 
     @cached_property
     def model_ids(self) -> tuple[str, ...]:

@@ -43,6 +43,21 @@ def load_model(name: str) -> ModelProfile:
     return _from_hub(name)
 
 
+def refuse_unless_generating(model: ModelProfile) -> ModelProfile:
+    """Return `model` where it generates text.
+
+    Raises UnknownProfile with one sentence for an embedding, scoring or speech model, which has shapes here and no
+    rule for its memory at run time.
+    """
+    if model.runner == "generate":
+        return model
+    gives = {"pooling": "vectors or scores of a text", "transcription": "the text of speech"}[model.runner]
+    raise UnknownProfile(
+        f"the model {model.id[:200]} ({model.architecture}) gives {gives} and generates none, and there is no rule yet "
+        "for the memory of such a server; `vllm-opt models` lists those that generate"
+    )
+
+
 def _index() -> dict[str, Any]:
     return read_data_file("models/index.json")
 
@@ -79,6 +94,7 @@ def _model(entry: dict[str, Any]) -> ModelProfile:
         source=entry["config_source"],
         checkpoints=tuple(entry["checkpoints"]),
         verification=entry["verification"],
+        **({"runner": entry["runner"], "has_lm_head": False} if "runner" in entry else {}),
     )
     changes: dict[str, Any] = {"assumptions": (*entry["config_notes"], *model.assumptions)}
     encoder = entry.get("encoder_parameters")

@@ -136,13 +136,15 @@ class ConfigKeys:
             self.refuse(f"has {self._name(key)} = {_shown(value)}, outside {minimum} to {MAX_DIMENSION}")
         return value
 
-    def number(self, key: str, default: float) -> float:
-        """Return a finite positive number."""
+    def number(self, key: str, default: float, *, minimum: float = 0.0) -> float:
+        """Return a finite positive number of at least `minimum`."""
         value = self.values.get(key)
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < MAX_DIMENSION:
             self.refuse(f"has {self._name(key)} = {_shown(value)} where a positive number belongs")
+        if value < minimum:
+            self.refuse(f"has {self._name(key)} = {_shown(value)}, below {minimum:g}, which no model has")
         return float(value)
 
     def flag(self, key: str, *, default: bool = False) -> bool:

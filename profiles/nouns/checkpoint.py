@@ -44,6 +44,7 @@ class CheckpointQuantization(Noun):
     static_activation_scales: bool = Field(False, description="one stored input scale per quantised matrix")
     experts_only: bool = Field(False, description="only routed experts are quantised (gpt-oss)")
     kv_cache_dtype: str | None = Field(None, description="KV dtype that the checkpoint asks for, if any")
+    block_scale_bytes: int = Field(4, gt=0, description="bytes of the scale of one 128 x 128 block (ue8m0: 1)")
 
 
 class Checkpoint(Noun):

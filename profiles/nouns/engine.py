@@ -27,6 +27,10 @@ class BatchDefaults(Noun):
     """Defaults of one hardware tier, first match wins (`engine/arg_utils.py:get_batch_defaults` in 0.33)."""
 
     min_memory_gib: float = Field(ge=0, description="tier applies from this total memory on")
+    required_names: tuple[str, ...] = Field(
+        (),
+        description="device-name parts of which one must occur; empty: any device (0.8.0 to 0.8.4 name h100 and h200)",
+    )
     excluded_names: tuple[str, ...] = Field((), description="device-name parts that fall to the next tier")
     excluded_capabilities: tuple[tuple[int, int], ...] = Field(
         (), description="CUDA capabilities that fall to the next tier (GB10 is 12.1)"

@@ -22,7 +22,7 @@ import numpy as np
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
-from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
+from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
@@ -102,10 +102,13 @@ class Oracle:
         targets, setting = self.setting.targets, self.setting
         asked = plan_kv_cache(setting.model, layout, setting.engine, sku.gpu)
         default = plan_kv_cache(setting.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
+        full, mean = targets.target_context, targets.mean_context
         return any(
-            asked.blocks_per_request(context, tokens) * small < default.blocks_per_request(context, tokens) * usual
-            for context in (targets.target_context, targets.mean_context)
+            ours * small < theirs * usual
             for tokens in TOKEN_STEPS
+            for ours, theirs in zip(
+                appetite(asked, full, mean, tokens), appetite(default, full, mean, tokens), strict=True
+            )
             for small, usual in zip(asked.block_bytes, default.block_bytes, strict=True)
         )
 
@@ -179,7 +182,7 @@ class Oracle:
         """
         terms, targets = base.terms, self.setting.targets
         needed = max(
-            terms.null_blocks + size * terms.kv.blocks_per_request(targets.mean_context, tokens),
+            terms.kv.sequence_blocks(targets.mean_context, tokens).needed(size),
             terms.kv.startup_blocks(targets.target_context, tokens),
         )
         found = []
@@ -243,10 +246,8 @@ class Oracle:
             held = []
             for step in steps:
                 blocks = terms.num_gpu_blocks(flags.model_copy(update={"gpu_memory_utilization": step}))
-                held.append(
-                    math.floor(terms.kv.max_concurrency(blocks, flags.max_model_len, flags.max_num_batched_tokens))
-                )
-            values["concurrency"] = -max(held) * found.engines
+                held.append(math.floor(terms.kv.running_concurrency(blocks, flags.max_model_len)))
+            values["concurrency"] = -min(flags.max_num_seqs, max(held)) * found.engines
         return Point(
             values=tuple(values[name] for name in setting.request.objective),
             gpu_count=found.gpu_count, origin=weights.origin, layout=found.layout, replicas=found.replicas,
@@ -342,6 +343,14 @@ class Oracle:
             usd_per_gpu_hour=sku.price.usd_per_gpu_hour if sku.price else None, quality=weights.quality,
             quality_accepted=weights.accepted, confidence=setting.request.confidence,
         )  # fmt: skip
+
+
+def appetite(plan: KvPlan, full: int, mean: int, tokens: int) -> tuple[int, ...]:
+    """Blocks of one request: planned and running at the full context, running and starting at the mean one."""
+    return (
+        plan.blocks_per_request(full, tokens), plan.running_blocks_per_request(full),
+        plan.running_blocks_per_request(mean), plan.admission_blocks(mean, tokens),
+    )  # fmt: skip
 
 
 def caching_choices(setting: SolveSetting, model: ModelProfile) -> tuple[bool, ...]:

@@ -41,7 +41,7 @@ class SequencePoint:
     highest_budget_bytes: int = 0
     """The largest budget that keeps the headroom."""
     most_concurrent: int = 0
-    """floor(max_concurrency) of all engines with that budget, as the plan will report it."""
+    """min(max_num_seqs, floor(running_concurrency)) of all engines with that budget, as the plan will report it."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class KvPlan:
     in_flight_batches: int
     context_parallel: int
     engine: EngineProfile
-    step: DecodeStep = DecodeStep()
+    step: DecodeStep
     """What one decode step allocates and what is in flight beside it."""
 
     def in_flight_tokens(self, max_num_batched_tokens: int) -> int:

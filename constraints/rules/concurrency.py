@@ -1,9 +1,11 @@
 """concurrency: the sequences asked are admitted, and the KV pool holds whatever the flags admit.
 
     (S + parked) * engines >= concurrency
-    N >= null_block + S * blocks_per_request(mean_context, T)
+    N >= fixed(mean_context, T) + S * running_blocks(mean_context)        (`KvPlan.sequence_blocks`)
 
-so that nothing is preempted when every sequence reaches its mean context (by default the full target context). `parked`
+so that nothing is preempted when every sequence reaches its mean context (by default the full target context). Running
+sequences hold what vLLM leaves them at every step; `fixed` is the null block and what the gate wants free beyond that
+for one more prompt, so that a sequence that ends can be followed by the next. `parked`
 sequences wait in the CPU tier (swap space in V0, KV offload), when one was asked for.
 """
 
@@ -14,9 +16,8 @@ from vllm_opt.constraints.judging.deployment import Deployment
 
 def blocks_for_sequences(deployment: Deployment, sequences: int) -> int:
     """KV blocks that `sequences` sequences of the mean context take in one engine, the null block included."""
-    terms, tokens = deployment.terms, deployment.flags.max_num_batched_tokens
-    per_sequence = terms.kv.blocks_per_request(deployment.targets.mean_context, tokens)
-    return terms.null_blocks + sequences * per_sequence
+    tokens = deployment.flags.max_num_batched_tokens
+    return deployment.terms.kv.sequence_blocks(deployment.targets.mean_context, tokens).needed(sequences)
 
 
 def flags_have_tier(deployment: Deployment) -> bool:

@@ -48,7 +48,9 @@ class Memory(Noun):
     block_size: int = Field(description="tokens per block")
     num_gpu_blocks: int
     kv_cache_tokens: int
-    max_concurrency: float
+    max_concurrency: float = Field(description="requests of max_model_len: what the release prints at start-up")
+    admission_concurrency: float = Field(0.0, description="prompts of max_model_len that may start at once")
+    running_concurrency: float = Field(0.0, description="requests of max_model_len that decode at once")
     kv_bytes_per_token: int
     max_supported_model_len: int
     headroom_bytes: int = Field(

@@ -86,7 +86,7 @@ def _users(setting: Setting, request: EstimateRequest, flags: EngineFlags, memor
     """Closed-loop users: what was asked, else what the flags admit and the pool holds (contract, Load)."""
     if request.concurrency is not None:
         return request.concurrency
-    per_engine = max(1, min(flags.max_num_seqs, int(memory.max_concurrency)))
+    per_engine = max(1, min(flags.max_num_seqs, int(memory.running_concurrency)))
     return per_engine * setting.layout.data_parallel_size * setting.replicas
 
 
@@ -100,10 +100,12 @@ def _performance(
     """
     lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
     tokens = flags.max_num_batched_tokens
-    room = memory.num_gpu_blocks - terms.null_blocks
-    if sum(lengths) > flags.max_model_len or room < terms.kv.blocks_per_request(sum(lengths), tokens):
+    if sum(lengths) > flags.max_model_len or not terms.kv.sequence_blocks(sum(lengths), tokens).sequences(
+        memory.num_gpu_blocks
+    ):
         return None, None
-    pooled = room // max(1, terms.kv.blocks_per_request(lengths[0] + -(-lengths[1] // 2), tokens))
+    mean = terms.kv.sequence_blocks(lengths[0] + -(-lengths[1] // 2), tokens)
+    pooled = max(1, mean.sequences(memory.num_gpu_blocks))
     coefficients = latency_coefficients(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
         calibrated=request.calibration,
@@ -144,7 +146,7 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
     """The concurrency asked against full-length sequences that are admitted and held."""
     if request.concurrency is None:
         return ()
-    held = min(setting.flags.max_num_seqs, int(memory.max_concurrency))
+    held = min(setting.flags.max_num_seqs, int(memory.running_concurrency))
     held *= setting.layout.data_parallel_size * setting.replicas
     if held >= request.concurrency:
         return ()

@@ -34,6 +34,8 @@ def memory_report(model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, c
         num_gpu_blocks=count,
         kv_cache_tokens=terms.kv.printed_tokens(count, flags.max_model_len, tokens),
         max_concurrency=terms.kv.max_concurrency(count, flags.max_model_len, tokens),
+        admission_concurrency=terms.kv.admission_concurrency(count, flags.max_model_len, tokens),
+        running_concurrency=terms.kv.running_concurrency(count, flags.max_model_len),
         kv_bytes_per_token=terms.kv_bytes_per_token,
         max_supported_model_len=terms.kv.max_supported_model_len(count, tokens, model.max_model_len),
         headroom_bytes=terms.headroom_bytes(flags.gpu_memory_utilization),

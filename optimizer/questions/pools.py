@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
 from vllm_opt.optimizer.space.physics import utilization_steps
@@ -57,25 +58,35 @@ class MemoryTable:
         self._peak_factor = np.array([1.0 + z * peak.relative_spread for peak in peaks])
         self._non_torch = np.array([item.non_torch.at(confidence) for item in pairs], dtype=np.int64)
         self._context = np.array([item.context.at(confidence) for item in pairs], dtype=np.int64)
-        self._null = np.array([item.null_blocks for item in terms], dtype=np.int64)
         self._graphs = _GraphTable([item.graphs for item in terms], z)
         self._in_budget = bool(terms and terms[0].engine.graphs_in_budget)
         self._plans, self._plan = _indexed([item.kv for item in terms], id)
         self._totals, self._total = _indexed([item.total_bytes for item in terms], int)
-        self._blocks: dict[tuple[int, int, int, bool], int] = {}
+        self._startup: dict[tuple[int, int, int], int] = {}
+        self._sequences: dict[tuple[int, int, int], SequenceBlocks] = {}
         self._budgets: dict[float, list[Integers]] = {}
 
-    def blocks_per_request(self, layouts: Integers, context: int, tokens: int, *, startup: bool = False) -> Integers:
-        """KV blocks of one request (or the fewest that start), one entry per layout."""
+    def startup_blocks(self, layouts: Integers, context: int, tokens: int) -> Integers:
+        """The fewest KV blocks that start, one entry per layout."""
         plans = self._plan[layouts]
         found = np.zeros(len(layouts), dtype=np.int64)
         for plan in np.unique(plans).tolist():
-            key = (plan, context, tokens, startup)
-            if key not in self._blocks:
-                noun = self._plans[plan]
-                self._blocks[key] = (noun.startup_blocks if startup else noun.blocks_per_request)(context, tokens)
-            found[plans == plan] = self._blocks[key]
+            key = plan, context, tokens
+            if key not in self._startup:
+                self._startup[key] = self._plans[plan].startup_blocks(context, tokens)
+            found[plans == plan] = self._startup[key]
         return found
+
+    def sequence_blocks(self, layouts: Integers, context: int, tokens: int, sequences: Integers) -> Integers:
+        """KV blocks of `sequences` sequences of `context` tokens, one entry per layout."""
+        plans = self._plan[layouts]
+        fixed, each = np.zeros(len(layouts), dtype=np.int64), np.zeros(len(layouts), dtype=np.int64)
+        for plan in np.unique(plans).tolist():
+            key = plan, context, tokens
+            if key not in self._sequences:
+                self._sequences[key] = self._plans[plan].sequence_blocks(context, tokens)
+            fixed[plans == plan], each[plans == plan] = self._sequences[key].fixed, self._sequences[key].each
+        return fixed + sequences * each
 
     def demand(
         self,
@@ -99,8 +110,8 @@ class MemoryTable:
         peak = self._peak(rows, tokens, sequences, width)
         factored = np.ceil(peak * self._peak_factor[rows, None]).astype(np.int64)
         blocks = np.maximum(
-            self.blocks_per_request(rows, contexts[0], tokens, startup=True),
-            self._null[rows] + sequences * self.blocks_per_request(rows, contexts[1], tokens),
+            self.startup_blocks(rows, contexts[0], tokens),
+            self.sequence_blocks(rows, contexts[1], tokens, sequences),
         )
         fixed = non_torch + (graphs if self._in_budget else 0)
         needed = self._weights[rows, :width] + factored + fixed[:, None] + blocks[:, None] * self._block[rows, :width]

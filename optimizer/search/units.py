@@ -51,8 +51,8 @@ def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server
     if not room:
         return Pool(ceiling, 0)
     context = targets.mean_context if "concurrency" in active else 1
-    sequences = min(room) // max(1, plan.blocks_per_request(context, 1))
-    return Pool(min(ceiling, sequences), whole_requests(plan, min(room), targets.target_context, 1))
+    sequences = min(ceiling, plan.sequence_blocks(context, 1).sequences(min(room)))
+    return Pool(sequences, min(ceiling, whole_requests(plan, min(room), targets.target_context)))
 
 
 def fewest_replicas(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
 from vllm_opt.optimizer.space.physics import LayoutFacts
 from vllm_opt.optimizer.space.points import sequence_grid
 from vllm_opt.optimizer.space.width_memory import WidthMemory
@@ -18,8 +19,8 @@ class Admission:
     startup: int
 
     @cached_property
-    def _per_sequence(self) -> int:
-        return max(1, self.facts.terms.kv.blocks_per_request(self.context, self.tokens))
+    def _blocks(self) -> SequenceBlocks:
+        return self.facts.terms.kv.sequence_blocks(self.context, self.tokens)
 
     @cached_property
     def _memory(self) -> WidthMemory:
@@ -30,7 +31,7 @@ class Admission:
         blocks = self._memory.blocks(sequences)
         if blocks < self.startup:
             return 0
-        return (blocks - self.facts.terms.null_blocks) // self._per_sequence
+        return self._blocks.sequences(blocks)
 
     def admits(self, sequences: int) -> bool:
         """Whether the pool holds as many sequences as the flags admit."""

@@ -83,7 +83,7 @@ class LayoutFacts:
 
     def blocks_needed(self, sequences: int, tokens: int, context: int) -> int:
         """KV blocks for `sequences` sequences of `context` tokens, the null block included."""
-        return self.terms.null_blocks + sequences * self.terms.kv.blocks_per_request(context, tokens)
+        return self.terms.kv.sequence_blocks(context, tokens).needed(sequences)
 
     @cached_property
     def budget_without_graphs(self) -> int:
@@ -174,14 +174,16 @@ class LayoutPhysics:
         return tuple(kept)
 
     def request_bytes(self, plan: KvPlan) -> tuple[int, ...]:
-        """Bytes that one request takes per stage, at the full and the mean context, at every usual width of a step."""
+        """Bytes that one request takes per stage at every usual width of a step: planned at the full context, decoding
+        at the full and the mean one, and starting at the mean one."""
         targets = self.setting.targets
-        return tuple(
-            plan.blocks_per_request(context, tokens) * block
-            for context in (targets.target_context, targets.mean_context)
-            for tokens in TOKEN_STEPS
-            for block in plan.block_bytes
+        running = (plan.running_blocks_per_request(length) for length in (targets.target_context, targets.mean_context))
+        counts = (
+            *running,
+            *(plan.blocks_per_request(targets.target_context, tokens) for tokens in TOKEN_STEPS),
+            *(plan.admission_blocks(targets.mean_context, tokens) for tokens in TOKEN_STEPS),
         )
+        return tuple(count * block for count in counts for block in plan.block_bytes)
 
     def _appetite(self, plan: KvPlan) -> tuple[float, ...]:
         """All that memory sees of a block size: bytes per request, at start-up, and per token of the printed pool."""

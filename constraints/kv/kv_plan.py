@@ -54,6 +54,11 @@ class KvPlan:
     step: DecodeStep
     """What one decode step allocates and what is in flight beside it."""
 
+    @property
+    def has_states(self) -> bool:
+        """Whether some layer keeps a recurrent state."""
+        return any(layer.kind == "state" for layer, _ in self.requests)
+
     def in_flight_tokens(self, max_num_batched_tokens: int) -> int:
         """Return tokens that windows hold back for steps under way: batches in flight x tokens per batch."""
         return self.in_flight_batches * max_num_batched_tokens

@@ -104,6 +104,17 @@ class MemoryTerms:
             budget - rest + min(offloaded, weights) for rest, weights in zip(outside, self.weights, strict=True)
         )
 
+    def spread_bytes(self, tokens: int, sequences: int) -> tuple[int, ...]:
+        """One standard deviation of what is in the budget beside weights and KV cache, per stage.
+
+        The fitted terms are taken to err together, as the upper ends at a confidence are.
+        """
+        shared = float(self.non_torch.spread_bytes)
+        if self.graphs is not None and self.engine.graphs_in_budget:
+            shared += self.graphs.relative_spread * self.graphs.bytes(sequences, tokens)
+        peaks = self.activation.bytes(tokens, sequences)
+        return tuple(math.ceil(shared + self.activation.relative_spread * peak) for peak in peaks)
+
     def blocks_by_stage(self, flags: EngineFlags, confidence: float | None = None) -> tuple[int, ...]:
         """Whole KV blocks that each stage can hold; a stage without cache layers holds any number."""
         available = self.available_kv_bytes(flags, confidence)

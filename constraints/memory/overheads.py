@@ -91,8 +91,14 @@ def non_torch(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedB
 
 
 def context_and_communication(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
-    """What is in use before the baseline snapshot, outside the budget."""
-    return _by_topology(engine.startup.context, layout, gpu)
+    """What is in use before the baseline snapshot, outside the budget, and what of the total is never free."""
+    fitted = _by_topology(engine.startup.context, layout, gpu)
+    return FittedBytes(fitted.bytes + taken_at_start(gpu), fitted.spread_bytes)
+
+
+def taken_at_start(gpu: GpuProfile) -> int:
+    """Bytes of the reported total that drivers and the operating system hold: total x (1 - free share)."""
+    return 0 if gpu.free_at_start_share is None else math.ceil(gpu.memory_bytes * (1 - gpu.free_at_start_share))
 
 
 def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> GraphMemory:

@@ -99,12 +99,21 @@ class Cost(Noun):
     provider: str = ""
 
 
+class Starts(Noun):
+    """How likely vLLM is to start with one configuration, by the condition that is nearest to failing."""
+
+    probability: float = Field(ge=0, le=1, description="0 where a rule without uncertainty refuses")
+    needed_bytes: int = Field(description="what that condition needs on one rank, usually KV cache for one request")
+    available_bytes: int = Field(description="what is expected to be there; negative when the rest alone is too much")
+
+
 class Estimate(Report):
     """What one given configuration would do."""
 
     schema_name: str = Field("vllm-opt/estimate/1", alias="schema")
     request: dict[str, Any]
-    fits: bool
+    fits: bool = Field(description="starts at the confidence asked and meets every limit without which it does not")
+    starts: Starts | None = None
     memory: Memory
     performance: Performance | None
     violations: tuple[Violation, ...]

@@ -9,8 +9,14 @@ from vllm_opt.optimizer.estimation.resolution import Setting
 from vllm_opt.profiles.nouns.model import ModelProfile
 
 
-def memory_report(model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, confidence: float) -> Memory:
-    """Report the central estimate; `confidence_bytes` says what the asked confidence adds to it."""
+def memory_report(
+    model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, confidence: float, *, expected: bool = False
+) -> Memory:
+    """Report the central estimate; `confidence_bytes` says what the asked confidence adds to it.
+
+    The longest context is the one that starts at the confidence asked, or by the central estimate where that is
+    `expected`.
+    """
     tokens, sequences = flags.max_num_batched_tokens, flags.max_num_seqs
     available = terms.available_kv_bytes(flags)
     blocks = terms.blocks_by_stage(flags)
@@ -18,6 +24,7 @@ def memory_report(model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, c
     graph_bytes = terms.graph_bytes(tokens, sequences)
     activation = terms.activation_bytes(tokens, sequences)
     count = blocks[worst] if terms.kv.block_bytes[worst] else 0
+    sure = min(count, terms.num_gpu_blocks(flags, None if expected else confidence)) if count else 0
     central, upper = terms.outside_kv_bytes(tokens, sequences), terms.outside_kv_bytes(tokens, sequences, confidence)
     return Memory(
         gpu_total_bytes=terms.total_bytes,
@@ -37,7 +44,7 @@ def memory_report(model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, c
         admission_concurrency=terms.kv.admission_concurrency(count, flags.max_model_len, tokens),
         running_concurrency=terms.kv.running_concurrency(count, flags.max_model_len),
         kv_bytes_per_token=terms.kv_bytes_per_token,
-        max_supported_model_len=terms.kv.max_supported_model_len(count, tokens, model.max_model_len),
+        max_supported_model_len=terms.kv.max_supported_model_len(sure, tokens, model.max_model_len),
         headroom_bytes=terms.headroom_bytes(flags.gpu_memory_utilization),
         headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences),
         host_tier_tokens=terms.host_tier_tokens(flags),

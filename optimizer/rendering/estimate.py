@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.contract.answer import Estimate, Memory
-from vllm_opt.optimizer.contract.quantities import count, gib, quantity
+from vllm_opt.optimizer.contract.quantities import count, gib, percent, quantity
 from vllm_opt.optimizer.rendering.memory import memory_heading, memory_section
 from vllm_opt.optimizer.rendering.plan import (
     bullets,
@@ -39,6 +39,8 @@ def estimate_table(estimate: Estimate, screen: Screen) -> str:
     return drawn(*sections, screen=screen)
 
 
+CERTAIN = 0.99
+"""Probability of a start from which on it is not worth a word."""
 BILL_HEADINGS = [("", "left"), ("bytes", "right"), ("GiB", "right"), ("", "left")]
 
 
@@ -79,9 +81,19 @@ def _title(estimate: Estimate) -> "RenderableType":
     gpus = 1
     for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas"):
         gpus *= int(asked.get(size, 1))
-    verdict = "starts and serves" if estimate.fits else "does not fit"
+    verdict = verdict_of(estimate)
     words = f"{asked.get('model')} on {gpus} x {asked.get('gpu')}, vLLM {asked.get('vllm_version')}: {verdict}"
     return Text(printable(words), style="bold green" if estimate.fits else "bold red")
+
+
+def verdict_of(estimate: Estimate) -> str:
+    """Say whether vLLM starts, and how likely that is where it is not certain."""
+    probability = estimate.starts.probability if estimate.starts is not None else float(estimate.fits)
+    if estimate.fits:
+        return "starts and serves" if probability >= CERTAIN else f"likely to start ({percent(probability)})"
+    if probability < 1 - CERTAIN:
+        return "does not fit"
+    return f"{'expected' if probability >= 0.5 else 'unlikely'} to start ({percent(probability)}), not sure enough"
 
 
 def _violations(estimate: Estimate) -> list["RenderableType"]:

@@ -40,6 +40,13 @@ class GpuProfile(Noun):
     int8_ops_per_s: float | None = None
     fp4_flops_per_s: float | None = None
     unified_memory: bool = Field(False, description="CPU and GPU share the memory")
+    free_at_start_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the reported total that is free before vLLM starts on an otherwise idle machine, where "
+        "drivers or the operating system take a visible part; None: all but the CUDA context",
+    )
     interconnect: Interconnect
     gpus_per_node: int = Field(gt=0, description="GPUs in a usual server")
     tdp_watts: float | None = Field(None, gt=0)

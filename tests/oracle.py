@@ -23,6 +23,7 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
+from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
@@ -141,6 +142,7 @@ class Oracle:
                     quantization=weights.quantization.id, checkpoint=weights.checkpoint, kv_cache_dtype=kv_dtype,
                     block_size=block, enforce_eager=eager, enable_prefix_caching=caching,
                     enable_chunked_prefill=chunked, async_scheduling=engine.async_scheduling_default, nodes=nodes,
+                    media=media_items(model.vision, setting.targets.target_context, {}),
                 )  # fmt: skip
                 if self.loads(sku, weights, layout):
                     yield layout

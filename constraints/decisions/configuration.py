@@ -9,6 +9,13 @@ from pydantic import Field
 from vllm_opt.profiles.noun import Noun
 
 
+class MediaItems(Noun):
+    """What requests may carry besides text, as the profile run of a server counts it."""
+
+    item_tokens: int = Field(gt=0, description="encoder tokens of the largest item over all modalities that are on")
+    items_per_prompt: int = Field(gt=0, description="how many of that item one prompt may hold")
+
+
 class Layout(Noun):
     """One structural choice for one server."""
 
@@ -27,6 +34,7 @@ class Layout(Noun):
     enable_chunked_prefill: bool = True
     async_scheduling: bool = True
     disable_hybrid_kv_cache_manager: bool = Field(False, description="windows keep every token, in one KV group")
+    media: MediaItems | None = Field(None, description="None: text only, or images left out of profiling")
     nodes: int = Field(1, gt=0, description="servers' nodes that one engine spans")
 
     @property

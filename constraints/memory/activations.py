@@ -1,6 +1,6 @@
 """The activation peak of the profile run: what PyTorch holds at its highest beyond weights and buffers.
 
-    peak(T, S) = max(forward(T), sampler(T, S))
+    peak(T, S) = max(forward(T), sampler(T, S), encoder(T, S))
     forward = base + (kept + token + factor * (residual + widest layer)) * T
     sampler = base + (kept + token + hidden) * T + (dtype + c(release)) * vocab * S
 
@@ -16,6 +16,7 @@ from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.memory.activation_widths import stage_terms
+from vllm_opt.constraints.memory.encoder_peak import EncoderPeak, encoder_peak
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
@@ -32,15 +33,23 @@ class ActivationPeak:
     sampler_bytes_per_token: tuple[int, ...]
     sampler_bytes_per_sequence: tuple[int, ...]
     relative_spread: float
+    encoder: EncoderPeak | None = None
+    """On the first stage."""
+
+    def encoder_bytes(self, max_num_batched_tokens: int, max_num_seqs: int) -> int:
+        """Floor of the first stage's peak: 0 where no encoder is profiled."""
+        return 0 if self.encoder is None else self.encoder.bytes(max_num_batched_tokens, max_num_seqs)
 
     def bytes(self, max_num_batched_tokens: int, max_num_seqs: int) -> tuple[int, ...]:
         """Central estimate per stage."""
+        encoder = self.encoder_bytes(max_num_batched_tokens, max_num_seqs)
         return tuple(
             max(
                 self.forward_fixed_bytes[stage] + self.forward_bytes_per_token[stage] * max_num_batched_tokens,
                 self.sampler_fixed_bytes[stage]
                 + self.sampler_bytes_per_token[stage] * max_num_batched_tokens
                 + self.sampler_bytes_per_sequence[stage] * min(max_num_seqs, max_num_batched_tokens),
+                encoder if stage == 0 else 0,
             )
             for stage in range(len(self.forward_fixed_bytes))
         )
@@ -83,6 +92,7 @@ def activation_peak(
             for stage, samples in zip(stages, sampling, strict=True)
         ),
         relative_spread=constants.activation_relative_spread,
+        encoder=encoder_peak(model, layout) if engine.engine == "v1" else None,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vllm_opt.optimizer.contract.fault import one_sentence
+from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.quantities import parse_count
@@ -114,7 +115,7 @@ class Request(BaseModel):
         return type(self)(**{**self.model_dump(exclude_unset=True), **changes})
 
 
-class SolveRequest(Request):
+class SolveRequest(Features, Request):
     """Everything that `vllm-opt solve` takes."""
 
     model: Text = DEFAULT_MODEL
@@ -185,7 +186,7 @@ class SolveRequest(Request):
         return typical_lengths(self.target_context, self.input_tokens, self.output_tokens)
 
 
-class EstimateRequest(Request):
+class EstimateRequest(Features, Request):
     """Everything that `vllm-opt estimate` takes; unset flags take that vLLM version's default for that GPU."""
 
     model: Text = DEFAULT_MODEL

@@ -58,6 +58,7 @@ class MemoryTable:
         self._peak_factor = np.array([1.0 + z * peak.relative_spread for peak in peaks])
         self._non_torch = np.array([item.non_torch.at(confidence) for item in pairs], dtype=np.int64)
         self._context = np.array([item.context.at(confidence) for item in pairs], dtype=np.int64)
+        self._encodes = any(peak.encoder is not None for peak in peaks)
         self._graphs = _GraphTable([item.graphs for item in terms], z)
         self._in_budget = bool(terms and terms[0].engine.graphs_in_budget)
         self._plans, self._plan = _indexed([item.kv for item in terms], id)
@@ -128,6 +129,13 @@ class MemoryTable:
         sampled = np.minimum(sequences, tokens)[:, None]
         sampler = self._sampler[rows, :width] + self._sampler_token[rows, :width] * tokens
         peak: Integers = np.maximum(forward, sampler + self._sampler_sequence[rows, :width] * sampled)
+        if self._encodes:
+            distinct = {
+                (row, count): self._terms[row].activation.encoder_bytes(tokens, count)
+                for row, count in set(zip(rows.tolist(), sequences.tolist(), strict=True))
+            }
+            encoder = [distinct[pair] for pair in zip(rows.tolist(), sequences.tolist(), strict=True)]
+            peak[:, 0] = np.maximum(peak[:, 0], np.array(encoder, dtype=np.int64))
         return peak
 
     def _highest_budget(self, rows: Integers, ceiling: float, outside: Integers | None) -> Integers:

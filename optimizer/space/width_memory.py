@@ -29,6 +29,7 @@ class WidthMemory:
                 peak.sampler_fixed_bytes[stage] + peak.sampler_bytes_per_token[stage] * tokens,
                 peak.sampler_bytes_per_sequence[stage],
                 terms.kv.block_bytes[stage],
+                stage == 0,
             )
             for stage, (weights, extra) in enumerate(zip(terms.weights, terms.weights_extra, strict=True))
         )
@@ -57,8 +58,9 @@ class WidthMemory:
         budget = self.budget(sequences) - (0 if self._graphs_outside else self.graph_bytes(sequences))
         sampled, factor = min(sequences, self._tokens), self._factor
         fewest = self._terms.UNLIMITED_BLOCKS
-        for fixed, forward, sampler, each, block in self._stages:
-            central = max(forward, sampler + each * sampled)
+        encoder = self._terms.activation.encoder_bytes(self._tokens, sequences)
+        for fixed, forward, sampler, each, block, encodes in self._stages:
+            central = max(forward, sampler + each * sampled, encoder if encodes else 0)
             peak = central if self._confidence is None else math.ceil(central * factor)
             left = budget - fixed - peak
             fewest = min(fewest, left // block if block else (fewest if left >= 0 else -1))

@@ -1,6 +1,7 @@
 """Weights of the encoder and projector of a vision-language model, counted from its `vision_config`."""
 
 from vllm_opt.profiles.configs.reader import ConfigKeys
+from vllm_opt.profiles.configs.vision_items import vision_items
 from vllm_opt.profiles.configs.vision_parameters import COUNTERS
 from vllm_opt.profiles.nouns.model import VisionTower
 
@@ -19,7 +20,22 @@ def vision_tower(keys: ConfigKeys, architecture: str) -> VisionTower | None:
         return None
     text = keys.child("text_config") or keys
     tower = counter(vision, text, keys)
+    items = vision_items(vision, keys, architecture)
+    sizes: dict[str, int] = {}
+    if items is not None:
+        sizes = {
+            "max_encoder_tokens": items.image_tokens,
+            "usual_image_tokens": items.usual_image_tokens,
+            "max_video_tokens": items.video_tokens,
+            "video_step_tokens": items.video_step,
+            "patches_per_token": items.patches_per_token,
+        }
+    # Gemma 4 encodes image by image: a published start-up log shows no peak of its tower above the language step.
+    if items is not None and architecture != "Gemma4ForConditionalGeneration":
+        sizes["hidden_size"] = vision.integer("hidden_size")
+        sizes["intermediate_size"] = vision.integer("intermediate_size")
     return VisionTower(
+        **sizes,
         parameters=tower.divided + tower.whole,
         replicated_parameters=tower.whole,
         pixel_bytes_per_token=_pixel_bytes(vision, keys),

@@ -14,8 +14,8 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 Capture = pytest.CaptureFixture[str]
 MEMORY_KEYS = """
 gpu_total_bytes budget_bytes weights_bytes weights_extra_bytes activation_peak_bytes non_torch_bytes cuda_graph_bytes
-kv_cache_bytes kv_block_bytes block_size num_gpu_blocks kv_cache_tokens max_concurrency admission_concurrency running_concurrency kv_bytes_per_token
-max_supported_model_len
+kv_cache_bytes kv_block_bytes block_size num_gpu_blocks kv_cache_tokens max_concurrency kv_bytes_per_token
+admission_concurrency running_concurrency max_supported_model_len
 """
 PERFORMANCE_KEYS = """
 ttft_ms tpot_ms e2e_ms output_tokens_per_s total_tokens_per_s requests_per_s saturated basis interval

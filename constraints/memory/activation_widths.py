@@ -20,6 +20,7 @@ from vllm_opt.profiles.nouns.model import (
 )
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+IRREGULAR_WIDTHS = 4
 LATENT_WORKSPACE_TOKENS = 64 * 1024
 """Context tokens that the chunked-prefill workspace of MLA holds at most
 (`layers/attention/mla_attention.py:determine_chunked_prefill_workspace_size`)."""
@@ -99,6 +100,12 @@ def _encoder_bytes(model: ModelProfile) -> int:
     if model.vision is None:
         return 0
     return model.hidden_size * model_dtype_bytes(model) + model.vision.pixel_bytes_per_token
+
+
+def is_irregular(model: ModelProfile) -> bool:
+    """Whether the layers' MLPs have many widths, as those that a search of architectures leaves (Nemotron Super)."""
+    mlps = (kind.feed_forward for kind in model.layer_kinds)
+    return len({mlp.intermediate_size for mlp in mlps if isinstance(mlp, DenseMlp)}) >= IRREGULAR_WIDTHS
 
 
 def model_dtype_bytes(model: ModelProfile) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.memory.activation_widths import stage_terms
+from vllm_opt.constraints.memory.activation_widths import is_irregular, stage_terms
 from vllm_opt.constraints.memory.encoder_peak import EncoderPeak, encoder_peak
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -70,7 +70,10 @@ def activation_peak(
     del gpu
     constants = engine.startup
     base = math.ceil(constants.base_bytes.value)
-    factor, per_token = constants.forward_factor.value, math.ceil(constants.token_bytes.value)
+    # The factor was fitted to regular models; on layers of many widths V0 was seen to take no more than the widths say.
+    fitted = engine.engine != "v0" or not is_irregular(model)
+    factor = constants.forward_factor.value if fitted else 1.0
+    per_token = math.ceil(constants.token_bytes.value)
     per_logit = sampler_bytes_per_logit(model, quantization, engine)
     skips_sampler = layout.enable_chunked_prefill and not constants.sampler_runs_with_chunked_prefill
     stages = stage_terms(

@@ -43,6 +43,7 @@ class Memory(Noun):
     non_torch_bytes: int
     cuda_graph_bytes: int = Field(description="estimate; inside the budget only from the release that subtracts it")
     cuda_graph_in_budget: bool
+    cuda_graph_actual_bytes: int = Field(0, description="what capture takes in the end; vLLM's estimate may differ")
     kv_cache_bytes: int = Field(description="what is left for the pool; 0 when nothing is left")
     kv_block_bytes: int
     block_size: int = Field(description="tokens per block")

@@ -35,6 +35,7 @@ def memory_report(
         non_torch_bytes=terms.non_torch.bytes,
         cuda_graph_bytes=graph_bytes,
         cuda_graph_in_budget=terms.engine.graphs_in_budget,
+        cuda_graph_actual_bytes=0 if terms.graphs is None else terms.graphs.actual_bytes(sequences, tokens),
         kv_cache_bytes=max(0, available[worst]),
         kv_block_bytes=terms.kv.block_bytes[worst],
         block_size=terms.kv.block_size,

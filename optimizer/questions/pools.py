@@ -163,6 +163,7 @@ class _GraphTable:
 
     def __init__(self, graphs: Sequence[GraphMemory | None], z: float) -> None:
         self._base = np.array([item.base_bytes if item else 0 for item in graphs], dtype=np.int64)
+        self._floor = np.array([item.floor_bytes if item else 0 for item in graphs], dtype=np.int64)
         self._each = np.array([item.bytes_per_graph if item else 0 for item in graphs], dtype=np.int64)
         self._token = np.array([item.bytes_per_captured_token if item else 0 for item in graphs], dtype=np.int64)
         self._factor = np.array([1.0 + z * item.relative_spread if item else 1.0 for item in graphs])
@@ -187,7 +188,8 @@ class _GraphTable:
         if capture.full_graphs:
             graphs = graphs + np.minimum(sizes, np.searchsorted(self._sizes, sequences, side="right"))
         last = self._sizes[np.maximum(sizes, 1) - 1]
-        central = self._base[rows] + graphs * self._each[rows] + last * self._token[rows]
+        modelled = self._base[rows] + graphs * self._each[rows] + last * self._token[rows]
+        central = np.maximum(self._floor[rows], modelled)
         upper = np.ceil(central * self._factor[rows]).astype(np.int64)
         return np.where(sizes == 0, 0, upper)
 

@@ -258,7 +258,7 @@ class LayoutPhysics:
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout
     ) -> tuple[tuple[int, ...], ActivationPeak]:
         """Weight extras and activation peak: functions of the layers, the same on every SKU."""
-        key = (*self._parallel_key(weights, shape), shape.chunked_prefill)
+        key = (*self._parallel_key(weights, shape), shape.chunked_prefill, gpu.compute_capability)
         if key not in self._layers:
             arguments = (self.setting.model, weights.quantization, layout)
             self._layers[key] = (

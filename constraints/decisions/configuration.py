@@ -16,6 +16,15 @@ class MediaItems(Noun):
     items_per_prompt: int = Field(gt=0, description="how many of that item one prompt may hold")
 
 
+class Adapters(Noun):
+    """LoRA slots of every rank, as `--enable-lora` and its flags ask for them."""
+
+    max_loras: int = Field(1, gt=0, description="adapters in one batch")
+    max_lora_rank: int = Field(16, gt=0)
+    max_cpu_loras: int = Field(1, gt=0, description="adapters kept in host memory")
+    fully_sharded_loras: bool = False
+
+
 class Layout(Noun):
     """One structural choice for one server."""
 
@@ -34,6 +43,7 @@ class Layout(Noun):
     enable_chunked_prefill: bool = True
     async_scheduling: bool = True
     disable_hybrid_kv_cache_manager: bool = Field(False, description="windows keep every token, in one KV group")
+    adapters: Adapters | None = Field(None, description="None: no LoRA")
     media: MediaItems | None = Field(None, description="None: text only, or images left out of profiling")
     nodes: int = Field(1, gt=0, description="servers' nodes that one engine spans")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.weights.adapters import PUNICA_BYTES_PER_TOKEN
 from vllm_opt.profiles.nouns.model import (
     Attention,
     DecoderLayer,
@@ -86,13 +87,20 @@ def _one_stage(
     return StageTerms(
         kept_fixed_bytes=max(kept for kept, _ in latent),
         transient_fixed_bytes=max(transient for _, transient in latent),
-        kept_bytes_per_token=(experts if workspace_persists else 0) + (_encoder_bytes(model) if first else 0),
-        width_bytes_per_token=widest + residual_bytes(model, layout),
+        kept_bytes_per_token=(experts if workspace_persists else 0)
+        + (_encoder_bytes(model) if first else 0)
+        + (0 if layout.adapters is None else PUNICA_BYTES_PER_TOKEN),
+        width_bytes_per_token=widest + residual_bytes(model, layout) + _adapter_bytes(layout),
         hidden_bytes_per_token=model.hidden_size * element,
         logit_bytes_per_sequence=model.vocab_size * element,
         vocab_size=model.vocab_size,
         samples=last and model.has_lm_head,
     )
+
+
+def _adapter_bytes(layout: Layout) -> int:
+    """The shrunken inputs of the widest fused projection in float32: three slices of the rank."""
+    return 0 if layout.adapters is None else 3 * layout.adapters.max_lora_rank * 4
 
 
 def _encoder_bytes(model: ModelProfile) -> int:

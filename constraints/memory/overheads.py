@@ -126,6 +126,8 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
     capture = engine.graph_capture
     experts = any(isinstance(kind.feed_forward, Experts) for kind in model.layer_kinds)
     factor = constants.irregular_factor if is_irregular(model) else 1.0
+    # With adapters every size is captured twice: with none active, and with as many as there are slots.
+    factor *= 1 if layout.adapters is None else 2
     return GraphMemory(
         floor_bytes=math.ceil(constants.experts_floor_bytes if experts else constants.floor_bytes),
         actual_share=constants.actual_share if engine.graphs_in_budget else 1.0,

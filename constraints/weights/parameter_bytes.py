@@ -8,6 +8,7 @@ from collections import Counter
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.weights.adapters import adapter_bytes
 from vllm_opt.constraints.weights.extras import buffer_bytes
 from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, storage_of_parts
 from vllm_opt.constraints.weights.pipeline_ends import end_bytes
@@ -41,19 +42,25 @@ def weight_bytes(
 def weight_extra_bytes(
     model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile
 ) -> tuple[int, ...]:
-    """Return bytes per stage beside the parameters as created: buffers, and what loading adds to mxfp4 experts.
+    """Return bytes per stage beside the parameters as created: buffers, adapters, what loading adds to mxfp4 experts.
 
     On compute capability 9 those are created with their inner width rounded to 64 and repacked for Marlin with widths
     of 128 and 256: gpt-oss-120b is created in 60.8 GiB and printed as 65.97 (vllm-project/vllm issue 23278); the
     Triton kernels of some releases end at 64.4 (issue 33155).
     """
-    buffers = buffer_bytes(model, quantization, layout, gpu)
-    if quantization.id not in REPACKED_FORMATS or not pads_for_hopper(layout, gpu):
+    mxfp4 = quantization.id in REPACKED_FORMATS
+    adapters = adapter_bytes(model, layout, mxfp4=mxfp4)
+    buffers = _sums(buffer_bytes(model, quantization, layout, gpu), adapters)
+    if not mxfp4 or not pads_for_hopper(layout, gpu):
         return buffers
     table = WeightTable(model, quantization)
     ampere = gpu.model_copy(update={"compute_capability": (8, 0)})
     created, repacked = table.parameter_bytes(layout, gpu), table.parameter_bytes(layout, ampere)
     return tuple(buffer + after - before for buffer, after, before in zip(buffers, repacked, created, strict=True))
+
+
+def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(one + other for one, other in zip(left, right, strict=True))
 
 
 class WeightTable:

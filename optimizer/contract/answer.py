@@ -39,6 +39,9 @@ class Memory(Noun):
     budget_bytes: int = Field(description="gpu_memory_utilization x total, rounded as that release does")
     weights_bytes: int
     weights_extra_bytes: int
+    draft_bytes: int = Field(0, description="weights of the drafter of speculative decoding")
+    lora_bytes: int = Field(0, description="slots of all adapters, whether or not they are used")
+    encoder_peak_bytes: int = Field(0, description="of the vision encoder while profiling: a floor of the peak")
     activation_peak_bytes: int
     non_torch_bytes: int
     cuda_graph_bytes: int = Field(description="estimate; inside the budget only from the release that subtracts it")

@@ -3,7 +3,8 @@
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.constraints.weights.parameter_bytes import weight_bytes, weight_extra_bytes
+from vllm_opt.constraints.weights.adapters import adapter_bytes
+from vllm_opt.constraints.weights.parameter_bytes import REPACKED_FORMATS, weight_bytes, weight_extra_bytes
 from vllm_opt.optimizer.contract.answer import Memory, RankMemory
 from vllm_opt.optimizer.estimation.resolution import Setting
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -24,13 +25,18 @@ def memory_report(
     graph_bytes = terms.graph_bytes(tokens, sequences)
     activation = terms.activation_bytes(tokens, sequences)
     count = blocks[worst] if terms.kv.block_bytes[worst] else 0
+    adapters = adapter_bytes(model, terms.layout, mxfp4=terms.layout.quantization in REPACKED_FORMATS)
+    drafts = (0,) * terms.stages
     sure = min(count, terms.num_gpu_blocks(flags, None if expected else confidence)) if count else 0
     central, upper = terms.outside_kv_bytes(tokens, sequences), terms.outside_kv_bytes(tokens, sequences, confidence)
     return Memory(
         gpu_total_bytes=terms.total_bytes,
         budget_bytes=terms.budget_bytes(flags.gpu_memory_utilization),
         weights_bytes=terms.weights[worst],
-        weights_extra_bytes=terms.weights_extra[worst],
+        weights_extra_bytes=terms.weights_extra[worst] - drafts[worst] - adapters[worst],
+        draft_bytes=drafts[worst],
+        lora_bytes=adapters[worst],
+        encoder_peak_bytes=terms.activation.encoder_bytes(tokens, sequences) if worst == 0 else 0,
         activation_peak_bytes=activation[worst],
         non_torch_bytes=terms.non_torch.bytes,
         cuda_graph_bytes=graph_bytes,

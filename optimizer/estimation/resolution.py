@@ -10,6 +10,7 @@ from vllm_opt.constraints.decisions.engine_defaults import (
     prefix_caching_default,
 )
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
 from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -141,10 +142,12 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default),
         disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager or manager_off is not None,
         media=profiled_media(model, request, length),
+        adapters=adapters_of(request),
         nodes=-(-request.tensor_parallel_size * request.pipeline_parallel_size // gpu.gpus_per_node),
     )
     windows = manager_off if keeps_windows_or_states(model) else None
     notes = tuple(text for text in (note, *model.assumptions, windows, *media_notes(model, request)) if text)
+    notes += adapter_notes(model, layout.adapters)
     return Setting(model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 

@@ -7,6 +7,7 @@ from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
+from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
@@ -98,6 +99,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(setting.model, weights.quantization, layout, flags, setting.engine)
+    shown |= feature_flags(setting.request, layout, setting.engine)
     cost = cost_of(choice.unit.facts.sku.price, choice.unit.gpu_count, performance)
     memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
     return Plan(

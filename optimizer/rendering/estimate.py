@@ -53,6 +53,8 @@ def bill(memory: Memory) -> list[list[str]]:
         ("x utilization = budget", memory.budget_bytes, f"{share:.3f} of the GPU"),
         ("- weights", memory.weights_bytes, "parameters as loaded"),
         ("- weight extras", memory.weights_extra_bytes, "buffers, repacked and absorbed matrices"),
+        *(("- drafter", size, "weights of speculative decoding") for size in (memory.draft_bytes,) if size),
+        *(("- adapters", size, "LoRA slots, used or not") for size in (memory.lora_bytes,) if size),
         ("- activation peak", memory.activation_peak_bytes, "one step of max-num-batched-tokens"),
         ("- other", memory.non_torch_bytes, "allocated outside PyTorch"),
         ("- CUDA graphs" if memory.cuda_graph_in_budget else "  CUDA graphs", memory.cuda_graph_bytes, graphs_words),

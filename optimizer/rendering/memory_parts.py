@@ -24,6 +24,7 @@ def memory_parts(memory: Memory) -> tuple[MemoryPart, ...]:
     outside = max(0, memory.headroom_needed_bytes - (0 if graphs.in_budget else graphs.size_bytes))
     parts = (
         MemoryPart("weights", "weights", memory.weights_bytes + memory.weights_extra_bytes),
+        MemoryPart("weights", "drafter and adapters", memory.draft_bytes + memory.lora_bytes),
         MemoryPart("activation", "activation peak", memory.activation_peak_bytes),
         graphs,
         MemoryPart("other", "other, in the budget", memory.non_torch_bytes),

@@ -48,7 +48,7 @@ class GraphConstants(Noun):
     floor_bytes: float = Field(
         0.13 * 2**30,
         ge=0,
-        description="least that any capture takes: workspaces of the backends; the least that vLLM was seen to estimate",
+        description="least that any capture takes: workspaces of the backends; the least that vLLM estimated",
     )
     experts_floor_bytes: float = Field(
         0.25 * 2**30, ge=0, description="the same with experts: logs with few captured sizes print 0.1 to 0.6 GiB"

@@ -84,12 +84,6 @@ class Features(BaseModel):
     max_lora_rank: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=65536)] | None = None
     max_cpu_loras: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=LARGEST_COUNT)] | None = None
     fully_sharded_loras: Switch = False
-    lora_adapters: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=65536)] | None = Field(
-        None, description="adapters that are served at once: implies enable_lora"
-    )
-    lora_rank: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=512)] | None = Field(
-        None, description="rank of the largest adapter; the next rank that vLLM offers is taken"
-    )
     limit_mm_per_prompt: JsonText | None = Field(None, description="items per prompt by modality")
     images_per_request: Annotated[float, BeforeValidator(_real), Field(ge=0, le=10_000)] = 0.0
     image_tokens: Whole | None = Field(None, description="tokens of one image; default: of 1024 x 1024 pixels")

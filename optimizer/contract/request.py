@@ -145,6 +145,12 @@ class SolveRequest(Features, Request):
     prices: Text | None = Field(None, description="path of another price list")
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
     host_memory_gib: PositiveNumber | None = None
+    lora_adapters: Annotated[int, BeforeValidator(_count), Field(gt=0, le=65536)] | None = Field(
+        None, description="adapters that are served at once: implies enable_lora"
+    )
+    lora_rank: Annotated[int, BeforeValidator(_count), Field(gt=0, le=512)] | None = Field(
+        None, description="rank of the largest adapter; the next rank that vLLM offers is taken"
+    )
     internode_gbps: PositiveNumber | None = None
     engine: Annotated[Literal["v0", "v1"] | None, BeforeValidator(_one)] = None
     objective: Annotated[tuple[ObjectiveName, ...], BeforeValidator(_many)] = ("cost", "throughput")

@@ -14,14 +14,15 @@ def adapters_of(request: Features) -> Adapters | None:
     Raises:
         InvalidRequest: a rank that vLLM does not offer, or fewer adapters in host memory than in a batch.
     """
-    if not request.enable_lora and request.lora_adapters is None:
+    served: int | None = getattr(request, "lora_adapters", None)
+    if not request.enable_lora and served is None:
         return None
-    rank = request.max_lora_rank or _next_rank(request.lora_rank) or 16
+    rank = request.max_lora_rank or _next_rank(getattr(request, "lora_rank", None)) or 16
     if rank not in LORA_RANKS:
         offered = ", ".join(str(each) for each in LORA_RANKS)
         raise InvalidRequest(f"max_lora_rank: must be one of {offered} (got {rank}); take {_next_rank(rank)}")
-    slots = request.max_loras or request.lora_adapters or 1
-    host = request.max_cpu_loras or max(slots, request.lora_adapters or 1)
+    slots = request.max_loras or served or 1
+    host = request.max_cpu_loras or max(slots, served or 1)
     if host < slots:
         raise InvalidRequest(f"max_cpu_loras: ({host}) must be >= max_loras ({slots})")
     return Adapters(

@@ -23,7 +23,8 @@ import numpy as np
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
-from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
+from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
+from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
@@ -145,10 +146,13 @@ class Oracle:
         targets, setting = self.setting.targets, self.setting
         asked = plan_kv_cache(setting.model, layout, setting.engine, sku.gpu)
         default = plan_kv_cache(setting.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
+        full, mean = targets.target_context, targets.mean_context
         return any(
-            asked.blocks_per_request(context, tokens) * small < default.blocks_per_request(context, tokens) * usual
-            for context in (targets.target_context, targets.mean_context)
+            ours * small < theirs * usual
             for tokens in TOKEN_STEPS
+            for ours, theirs in zip(
+                appetite(asked, full, mean, tokens), appetite(default, full, mean, tokens), strict=True
+            )
             for small, usual in zip(asked.block_bytes, default.block_bytes, strict=True)
         )
 
@@ -181,6 +185,7 @@ class Oracle:
                     quantization=weights.quantization.id, checkpoint=weights.checkpoint, kv_cache_dtype=kv_dtype,
                     block_size=block, enforce_eager=eager, enable_prefix_caching=caching,
                     enable_chunked_prefill=chunked, async_scheduling=engine.async_scheduling_default, nodes=nodes,
+                    media=media_items(model.vision, setting.targets.target_context, {}),
                 )  # fmt: skip
                 if self.loads(sku, weights, layout):
                     yield layout
@@ -231,13 +236,13 @@ class Oracle:
         )
 
     def held(self, base: Deployment, tokens: int, size: int, steps: list[float] | None) -> int:
-        """floor(max_concurrency) at the highest utilisation that memory admits; 0 where it admits none."""
+        """floor(running_concurrency) at the highest utilisation that memory admits; 0 where it admits none."""
         steps = self.utilizations(base, tokens, size) if steps is None else steps
         counts = []
         for step in steps:
             flags = self.flags(tokens, size, step)
             blocks = base.terms.num_gpu_blocks(flags)
-            counts.append(math.floor(base.terms.kv.max_concurrency(blocks, flags.max_model_len, tokens)))
+            counts.append(math.floor(base.terms.kv.running_concurrency(blocks, flags.max_model_len)))
         return max(counts, default=0)
 
     def utilizations(self, base: Deployment, tokens: int, size: int) -> list[float]:
@@ -247,7 +252,7 @@ class Oracle:
         """
         terms, targets = base.terms, self.setting.targets
         needed = max(
-            terms.null_blocks + self.blocks_held(terms, tokens, size),
+            self.blocks_held(terms, tokens, size),
             terms.kv.startup_blocks(targets.target_context, tokens),
         )
         found = []
@@ -266,12 +271,13 @@ class Oracle:
     def blocks_held(self, terms: MemoryTerms, tokens: int, size: int) -> int:
         """KV blocks of `size` sequences: all at the mean context, or by the distribution of typical lengths."""
         targets, kv = self.setting.targets, terms.kv
-        typical, full = targets.contexts_in_flight, kv.blocks_per_request(targets.target_context, tokens)
+        typical = targets.contexts_in_flight
         if typical is None:
-            return size * kv.blocks_per_request(targets.mean_context, tokens)
+            return kv.sequence_blocks(targets.mean_context, tokens).needed(size)
+        full = kv.sequence_blocks(targets.target_context, tokens)
         each = math.ceil(typical.mean_tokens + typical.quantile * typical.deviation_tokens / math.sqrt(size))
         each = min(targets.target_context, each + kv.block_size // 2)
-        return min(size * full, size * kv.blocks_per_request(each, tokens) + full)
+        return min(full.needed(size), kv.sequence_blocks(each, tokens).needed(size) + full.each)
 
     def judged(
         self, base: Deployment, weights: WeightFormat, tokens: int, sizes: list[int], fits: dict[int, list[float]],
@@ -395,6 +401,14 @@ class Oracle:
             usd_per_gpu_hour=sku.price.usd_per_gpu_hour if sku.price else None, quality=weights.quality,
             quality_accepted=weights.accepted, confidence=setting.request.confidence,
         )  # fmt: skip
+
+
+def appetite(plan: KvPlan, full: int, mean: int, tokens: int) -> tuple[int, ...]:
+    """Blocks of one request: planned and running at the full context, running and starting at the mean one."""
+    return (
+        plan.blocks_per_request(full, tokens), plan.running_blocks_per_request(full),
+        plan.running_blocks_per_request(mean), plan.admission_blocks(mean, tokens),
+    )  # fmt: skip
 
 
 def caching_choices(setting: SolveSetting, model: ModelProfile) -> tuple[bool, ...]:

@@ -26,6 +26,8 @@ class SequencePoint:
     max_num_seqs: int
     graph_bytes: int
     """CUDA graphs inside the budget, at the confidence asked; 0 where they are outside it."""
+    encoder_bytes: int
+    """Peak of the vision encoder on the first stage, at the confidence asked; 0 without one."""
     headroom_needed_bytes: int
     blocks_needed: int
     """KV blocks of one engine for that many sequences of the mean context."""
@@ -43,7 +45,7 @@ class SequencePoint:
     highest_budget_bytes: int = 0
     """The largest budget that keeps the headroom."""
     most_concurrent: int = 0
-    """floor(max_concurrency) of all engines with that budget, as the plan will report it."""
+    """min(max_num_seqs, floor(running_concurrency)) of all engines with that budget, as the plan will report it."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ class DecisionSpace:
     def budget_of(self, mode: Mode) -> cp_model.IntVar:
         """The budget variable of the GPU of a mode."""
         return self.budgets[mode.terms.total_bytes]
+
+    def encoder_of(self, mode: Mode) -> Any:
+        """Peak of the vision encoder of a mode: one constant per max_num_seqs, the chosen one counts."""
+        literals = self.picked[self.modes.index(mode)]
+        return sum(point.encoder_bytes * picked for point, picked in zip(mode.points, literals, strict=True))
 
     def graphs_of(self, mode: Mode) -> Any:
         """Bytes of CUDA graphs in the budget of a mode: one constant per max_num_seqs, the chosen one counts."""

@@ -16,15 +16,15 @@ def tokens_held(kv: KvPlan, targets: Targets, sequences: int) -> int:
 
 
 def held_blocks(kv: KvPlan, targets: Targets, sequences: int, max_num_batched_tokens: int) -> int:
-    """KV blocks of `sequences` sequences, the null block left out.
+    """KV blocks of `sequences` sequences, the null block and room for the next prompt included.
 
-        by the target     n blocks(mean_context)
-        by typical ones   min(n blocks(target_context), n blocks(tokens each) + blocks(target_context))
+        by the target     blocks(n, mean_context)                                        `KvPlan.sequence_blocks`
+        by typical ones   min(blocks(n, target_context), blocks(n, tokens each) + blocks of one more full context)
 
     By typical lengths one full context fits beside the rest: the longest request never waits for all others.
     """
-    each = kv.blocks_per_request(tokens_held(kv, targets, sequences), max_num_batched_tokens)
+    held = kv.sequence_blocks(tokens_held(kv, targets, sequences), max_num_batched_tokens)
     if targets.contexts_in_flight is None:
-        return sequences * each
-    full = kv.blocks_per_request(targets.target_context, max_num_batched_tokens)
-    return min(sequences * full, sequences * each + full)
+        return held.needed(sequences)
+    full = kv.sequence_blocks(targets.target_context, max_num_batched_tokens)
+    return min(full.needed(sequences), held.needed(sequences) + full.each)

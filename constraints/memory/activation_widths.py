@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.weights.adapters import PUNICA_BYTES_PER_TOKEN
 from vllm_opt.profiles.nouns.model import (
     Attention,
     CompressedAttention,
@@ -21,6 +22,7 @@ from vllm_opt.profiles.nouns.model import (
 )
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+IRREGULAR_WIDTHS = 4
 LATENT_WORKSPACE_TOKENS = 64 * 1024
 """Context tokens that the chunked-prefill workspace of MLA holds at most
 (`layers/attention/mla_attention.py:determine_chunked_prefill_workspace_size`)."""
@@ -86,8 +88,10 @@ def _one_stage(
     return StageTerms(
         kept_fixed_bytes=max(kept for kept, _ in latent),
         transient_fixed_bytes=max(transient for _, transient in latent),
-        kept_bytes_per_token=(experts if workspace_persists else 0) + (_encoder_bytes(model) if first else 0),
-        width_bytes_per_token=widest + residual_bytes(model, layout),
+        kept_bytes_per_token=(experts if workspace_persists else 0)
+        + (_encoder_bytes(model) if first else 0)
+        + (0 if layout.adapters is None else PUNICA_BYTES_PER_TOKEN),
+        width_bytes_per_token=widest + residual_bytes(model, layout) + _adapter_bytes(layout),
         hidden_bytes_per_token=model.hidden_size * element,
         logit_bytes_per_sequence=model.vocab_size * element,
         vocab_size=model.vocab_size,
@@ -95,11 +99,22 @@ def _one_stage(
     )
 
 
+def _adapter_bytes(layout: Layout) -> int:
+    """The shrunken inputs of the widest fused projection in float32: three slices of the rank."""
+    return 0 if layout.adapters is None else 3 * layout.adapters.max_lora_rank * 4
+
+
 def _encoder_bytes(model: ModelProfile) -> int:
     """Encoder outputs and pixels that the profile run keeps, per token of the encoder budget (= T)."""
     if model.vision is None:
         return 0
     return model.hidden_size * model_dtype_bytes(model) + model.vision.pixel_bytes_per_token
+
+
+def is_irregular(model: ModelProfile) -> bool:
+    """Whether the layers' MLPs have many widths, as those that a search of architectures leaves (Nemotron Super)."""
+    mlps = (kind.feed_forward for kind in model.layer_kinds)
+    return len({mlp.intermediate_size for mlp in mlps if isinstance(mlp, DenseMlp)}) >= IRREGULAR_WIDTHS
 
 
 def model_dtype_bytes(model: ModelProfile) -> int:

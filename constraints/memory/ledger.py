@@ -106,6 +106,17 @@ class MemoryTerms:
             budget - rest + min(offloaded, weights) for rest, weights in zip(outside, self.weights, strict=True)
         )
 
+    def spread_bytes(self, tokens: int, sequences: int) -> tuple[int, ...]:
+        """One standard deviation of what is in the budget beside weights and KV cache, per stage.
+
+        The fitted terms are taken to err together, as the upper ends at a confidence are.
+        """
+        shared = float(self.non_torch.spread_bytes)
+        if self.graphs is not None and self.engine.graphs_in_budget:
+            shared += self.graphs.relative_spread * self.graphs.bytes(sequences, tokens)
+        peaks = self.activation.bytes(tokens, sequences)
+        return tuple(math.ceil(shared + self.activation.relative_spread * peak) for peak in peaks)
+
     def blocks_by_stage(self, flags: EngineFlags, confidence: float | None = None) -> tuple[int, ...]:
         """Whole KV blocks that each stage can hold; a stage without cache layers holds any number."""
         available = self.available_kv_bytes(flags, confidence)
@@ -125,11 +136,10 @@ class MemoryTerms:
     def headroom_needed_bytes(self, tokens: int, sequences: int, confidence: float | None = None) -> int:
         """What must fit outside the budget.
 
-        The CUDA context and communication buffers always, and at least what is taken before vLLM starts; before the
-        graph estimate was subtracted, also the graphs, less the activation peak, freed when they are captured.
+        The CUDA context and communication buffers always, with what is taken before vLLM starts; before the graph
+        estimate was subtracted, also the graphs, less the activation peak, freed when they are captured.
         """
         context = self.context.bytes if confidence is None else self.context.at(confidence)
-        context = max(context, self.taken_at_start_bytes)
         if self.engine.graphs_in_budget or self.graphs is None:
             return context
         freed = min(self.activation_bytes(tokens, sequences))

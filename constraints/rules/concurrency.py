@@ -1,9 +1,10 @@
 """concurrency: the sequences asked are admitted, and the KV pool holds whatever the flags admit.
 
     S >= ceil(concurrency / engines) + reserve - parked          reserve: max(1, 10 %) of it, where one is kept
-    N >= null_block + held_blocks(S, T)                          `constraints/kv/held_blocks.py`
+    N >= held_blocks(S, T)                                       `constraints/kv/held_blocks.py`
 
-so that nothing is preempted when every sequence reaches its mean context (by default the full target context). `parked`
+so that nothing is preempted when every sequence reaches its mean context (by default the full target context). Running
+sequences hold what vLLM leaves them at every step, and one more prompt may start when a sequence ends. `parked`
 sequences wait in the CPU tier (swap space in V0, KV offload), when one was asked for.
 """
 
@@ -15,8 +16,7 @@ from vllm_opt.constraints.kv.held_blocks import held_blocks, tokens_held
 
 def blocks_for_sequences(deployment: Deployment, sequences: int) -> int:
     """KV blocks that `sequences` sequences take in one engine, the null block included."""
-    terms, tokens = deployment.terms, deployment.flags.max_num_batched_tokens
-    return terms.null_blocks + held_blocks(terms.kv, deployment.targets, sequences, tokens)
+    return held_blocks(deployment.terms.kv, deployment.targets, sequences, deployment.flags.max_num_batched_tokens)
 
 
 def flags_have_tier(deployment: Deployment) -> bool:

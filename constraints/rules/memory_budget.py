@@ -74,7 +74,7 @@ class MemoryBudget:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """fixed + max(forward, sampler + per_sequence S) + graphs(S) + block N <= u M per stage; N >= startup."""
+        """fixed + max(forward, sampler + each S, encoder(S)) + graphs(S) + block N <= u M per stage; N >= startup."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             budget, blocks, graphs = space.budget_of(mode), space.num_gpu_blocks, space.graphs_of(mode)
             for stage in mode.stages:
@@ -82,4 +82,8 @@ class MemoryBudget:
                 sampler = stage.sampler_bytes + stage.sampler_bytes_per_sequence * space.max_num_seqs
                 space.model.add(kept + stage.forward_bytes <= budget).only_enforce_if(chosen)
                 space.model.add(kept + sampler <= budget).only_enforce_if(chosen)
+            encoder, first = space.encoder_of(mode), mode.stages[0]
+            kept = first.fixed_bytes + graphs + first.block_bytes * blocks
+            if any(point.encoder_bytes for point in mode.points):
+                space.model.add(kept + encoder <= budget).only_enforce_if(chosen)
             space.model.add(blocks >= mode.startup_blocks).only_enforce_if(chosen)

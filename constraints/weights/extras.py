@@ -14,9 +14,7 @@ WITHOUT_ROTARY = frozenset(("JambaForCausalLM", "NemotronHForCausalLM"))
 """Classes whose attention has no rotary positions."""
 
 
-def weight_extra_bytes(
-    model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile
-) -> tuple[int, ...]:
+def buffer_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile) -> tuple[int, ...]:
     """Return bytes per pipeline stage, TP rank 0, of what vLLM 0.33 allocates beside its parameters.
 
     - rotary table, one per distinct shape on the stage: `max_model_len * rotary_position_factor * width * 2`
@@ -25,9 +23,9 @@ def weight_extra_bytes(
       `ceil(heads / TP) * (qk_nope_head_dim + v_head_dim) * kv_lora_rank * 2`
       (`layers/attention/mla_attention.py:process_weights_after_loading`).
 
-    Marlin workspaces (4 int32 per multiprocessor and matrix, under 1 MiB in all) are not counted, and padding of mxfp4
-    experts is part of `weight_bytes`. The arguments `quantization` and `gpu` are part of the interface for formats
-    whose kernels keep copies.
+    Marlin workspaces (4 int32 per multiprocessor and matrix, under 1 MiB in all) are not counted. Padding of mxfp4
+    experts is part of `weight_bytes` where vLLM creates it, and of `weight_extra_bytes` where loading adds it. The
+    arguments `quantization` and `gpu` are part of the interface for formats whose kernels keep copies.
     """
     del quantization, gpu
     per_kind = [absorbed_bytes(kind, layout.tensor_parallel_size) for kind in model.layer_kinds]

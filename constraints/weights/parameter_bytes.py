@@ -8,7 +8,8 @@ from collections import Counter
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
-from vllm_opt.constraints.weights.extras import weight_extra_bytes
+from vllm_opt.constraints.weights.adapters import adapter_bytes
+from vllm_opt.constraints.weights.extras import buffer_bytes
 from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, storage_of_parts
 from vllm_opt.constraints.weights.pipeline_ends import end_bytes
 from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat, expert_bytes, linear_bytes
@@ -21,6 +22,7 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 __all__ = ["WeightTable", "weight_bytes", "weight_extra_bytes"]
 
 
+REPACKED_FORMATS = frozenset(("mxfp4",))
 ATTENTION_WITHOUT_SCALES = frozenset(("JambaForCausalLM", "MiniMaxM3SparseForConditionalGeneration"))
 """Classes that do not hand the quantisation to their attention, so no KV-cache scales are allocated."""
 
@@ -49,6 +51,30 @@ def weight_bytes(
     without it the SKU id in `layout` tells the generation. For many layouts of one model build a `WeightTable` once.
     """
     return WeightTable(model, quantization).parameter_bytes(layout, gpu)
+
+
+def weight_extra_bytes(
+    model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile
+) -> tuple[int, ...]:
+    """Return bytes per stage beside the parameters as created: buffers, adapters, what loading adds to mxfp4 experts.
+
+    On compute capability 9 those are created with their inner width rounded to 64 and repacked for Marlin with widths
+    of 128 and 256: gpt-oss-120b is created in 60.8 GiB and printed as 65.97 (vllm-project/vllm issue 23278); the
+    Triton kernels of some releases end at 64.4 (issue 33155).
+    """
+    mxfp4 = quantization.id in REPACKED_FORMATS
+    adapters = adapter_bytes(model, layout, mxfp4=mxfp4)
+    buffers = _sums(buffer_bytes(model, quantization, layout, gpu), adapters)
+    if not mxfp4 or not pads_for_hopper(layout, gpu):
+        return buffers
+    table = WeightTable(model, quantization)
+    ampere = gpu.model_copy(update={"compute_capability": (8, 0)})
+    created, repacked = table.parameter_bytes(layout, gpu), table.parameter_bytes(layout, ampere)
+    return tuple(buffer + after - before for buffer, after, before in zip(buffers, repacked, created, strict=True))
+
+
+def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(one + other for one, other in zip(left, right, strict=True))
 
 
 class WeightTable:

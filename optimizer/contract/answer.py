@@ -39,16 +39,22 @@ class Memory(Noun):
     budget_bytes: int = Field(description="gpu_memory_utilization x total, rounded as that release does")
     weights_bytes: int
     weights_extra_bytes: int
+    draft_bytes: int = Field(0, description="weights of the drafter of speculative decoding")
+    lora_bytes: int = Field(0, description="slots of all adapters, whether or not they are used")
+    encoder_peak_bytes: int = Field(0, description="of the vision encoder while profiling: a floor of the peak")
     activation_peak_bytes: int
     non_torch_bytes: int
     cuda_graph_bytes: int = Field(description="estimate; inside the budget only from the release that subtracts it")
     cuda_graph_in_budget: bool
+    cuda_graph_actual_bytes: int = Field(0, description="what capture takes in the end; vLLM's estimate may differ")
     kv_cache_bytes: int = Field(description="what is left for the pool; 0 when nothing is left")
     kv_block_bytes: int
     block_size: int = Field(description="tokens per block")
     num_gpu_blocks: int
     kv_cache_tokens: int
-    max_concurrency: float
+    max_concurrency: float = Field(description="requests of max_model_len: what the release prints at start-up")
+    admission_concurrency: float = Field(0.0, description="prompts of max_model_len that may start at once")
+    running_concurrency: float = Field(0.0, description="requests of max_model_len that decode at once")
     kv_bytes_per_token: int
     max_supported_model_len: int
     headroom_bytes: int = Field(
@@ -106,12 +112,21 @@ class Cost(Noun):
     provider: str = ""
 
 
+class Starts(Noun):
+    """How likely vLLM is to start with one configuration, by the condition that is nearest to failing."""
+
+    probability: float = Field(ge=0, le=1, description="0 where a rule without uncertainty refuses")
+    needed_bytes: int = Field(description="what that condition needs on one rank, usually KV cache for one request")
+    available_bytes: int = Field(description="what is expected to be there; negative when the rest alone is too much")
+
+
 class Estimate(Report):
     """What one given configuration would do."""
 
     schema_name: str = Field("vllm-opt/estimate/1", alias="schema")
     request: dict[str, Any]
-    fits: bool
+    fits: bool = Field(description="starts at the confidence asked and meets every limit without which it does not")
+    starts: Starts | None = None
     memory: Memory
     performance: Performance | None
     violations: tuple[Violation, ...]

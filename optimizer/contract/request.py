@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vllm_opt.optimizer.contract.fault import one_sentence
+from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.quantities import parse_count
@@ -129,7 +130,7 @@ class Request(BaseModel):
         return type(self)(**{**self.model_dump(exclude_unset=True), **changes})
 
 
-class SolveRequest(Request):
+class SolveRequest(Features, Request):
     """Everything that `vllm-opt solve` takes."""
 
     model: Text = DEFAULT_MODEL
@@ -159,6 +160,12 @@ class SolveRequest(Request):
     prices: Text | None = Field(None, description="path of another price list")
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
     host_memory_gib: PositiveNumber | None = None
+    lora_adapters: Annotated[int, BeforeValidator(_count), Field(gt=0, le=65536)] | None = Field(
+        None, description="adapters that are served at once: implies enable_lora"
+    )
+    lora_rank: Annotated[int, BeforeValidator(_count), Field(gt=0, le=512)] | None = Field(
+        None, description="rank of the largest adapter; the next rank that vLLM offers is taken"
+    )
     internode_gbps: PositiveNumber | None = None
     engine: Annotated[Literal["v0", "v1"] | None, BeforeValidator(_one)] = None
     objective: Annotated[tuple[ObjectiveName, ...], BeforeValidator(_many)] = ("cost", "throughput")
@@ -207,7 +214,7 @@ class SolveRequest(Request):
         return typical_lengths(self.target_context, self.input_tokens, self.output_tokens)
 
 
-class EstimateRequest(Request):
+class EstimateRequest(Features, Request):
     """Everything that `vllm-opt estimate` takes; unset flags take that vLLM version's default for that GPU."""
 
     model: Text = DEFAULT_MODEL

@@ -10,11 +10,14 @@ from vllm_opt.constraints.decisions.engine_defaults import (
     prefix_caching_default,
 )
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
+from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off
+from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.price import HourlyPrice
 from vllm_opt.profiles.nouns.quantization import Quantization
 
@@ -42,6 +45,12 @@ class Setting:
         """GPUs of all replicas (contract, Counts)."""
         sizes = self.layout.tensor_parallel_size * self.layout.pipeline_parallel_size * self.layout.data_parallel_size
         return sizes * self.replicas
+
+
+def keeps_windows_or_states(model: ModelProfile) -> bool:
+    """Whether the hybrid KV manager matters: some layer does not keep every token."""
+    mixers = {kind.mixer for kind in model.layer_kinds}
+    return any(isinstance(mixer, StateSpace) or getattr(mixer, "window_tokens", None) for mixer in mixers)
 
 
 def native_quantization_id(model: ModelProfile) -> str:
@@ -106,7 +115,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a file or value that cannot be understood.
     """
-    model = catalog.model(request.model)
+    model = without_unused_tower(catalog.model(request.model), request)
     gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     engine, note = catalog.engine(request.vllm_version, request.engine)
     quantization = resolve_quantization(catalog, model, request.quantization)
@@ -115,6 +124,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     auto = request.max_model_len == "auto"
     length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
     flags = _flags(request, engine, gpu, length)
+    manager_off = hybrid_manager_off(request, engine)
     layout = Layout(
         gpu=gpu.id,
         tensor_parallel_size=request.tensor_parallel_size,
@@ -130,10 +140,14 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         enable_prefix_caching=_or(request.enable_prefix_caching, prefix_caching_default(engine, model)),
         enable_chunked_prefill=_or(request.enable_chunked_prefill, chunked_prefill_default(engine, length)),
         async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default),
-        disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager,
+        disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager or manager_off is not None,
+        media=profiled_media(model, request, length),
+        adapters=adapters_of(request),
         nodes=-(-request.tensor_parallel_size * request.pipeline_parallel_size // gpu.gpus_per_node),
     )
-    notes = tuple(text for text in (note, *model.assumptions) if text)
+    windows = manager_off if keeps_windows_or_states(model) else None
+    notes = tuple(text for text in (note, *model.assumptions, windows, *media_notes(model, request)) if text)
+    notes += adapter_notes(model, layout.adapters)
     return Setting(model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 

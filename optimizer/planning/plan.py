@@ -8,6 +8,7 @@ from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
+from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
@@ -97,6 +98,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(setting.model, weights.quantization, layout, flags, setting.engine)
+    shown |= feature_flags(setting.request, layout, setting.engine)
     cost = cost_of(choice.unit.facts.sku.price, choice.unit.gpu_count, performance)
     memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
     return Plan(
@@ -136,9 +138,9 @@ def _preemption_risk(deployment: Deployment, memory: Memory) -> float | None:
     if typical is None:
         return None
     running = deployment.flags.max_num_seqs if targets.load_free else targets.share_of(deployment.engines)
-    if memory.max_concurrency >= running:
+    if memory.running_concurrency >= running:
         return 0.0
-    pool_tokens = memory.max_concurrency * deployment.flags.max_model_len
+    pool_tokens = memory.running_concurrency * deployment.flags.max_model_len
     return typical.overflow_probability(running, pool_tokens)
 
 

@@ -68,6 +68,7 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
         SequencePoint(
             max_num_seqs=sequences,
             graph_bytes=terms.graph_bytes(tokens, sequences, confidence) if terms.engine.graphs_in_budget else 0,
+            encoder_bytes=terms.activation.encoder_at(confidence, tokens, sequences),
             headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences, confidence),
             blocks_needed=facts.blocks_needed(sequences, tokens),
             ttft_bound_ms=float(candidate.ttft_bound_ms[at]),

@@ -54,8 +54,8 @@ def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server
     context = targets.mean_context if "concurrency" in active else 1
     if "concurrency" in active and targets.contexts_in_flight is not None:
         context = min(targets.target_context, int(targets.contexts_in_flight.mean_tokens))
-    sequences = min(room) // max(1, plan.blocks_per_request(context, 1))
-    return Pool(min(ceiling, sequences), whole_requests(plan, min(room), targets.target_context, 1))
+    sequences = min(ceiling, plan.sequence_blocks(context, 1).sequences(min(room)))
+    return Pool(sequences, min(ceiling, whole_requests(plan, min(room), targets.target_context)))
 
 
 def fewest_replicas(
@@ -162,14 +162,14 @@ def sizes_of(admitted: Admission, least: int, most: int, active: frozenset[str])
 def most_that_run(admitted: Admission, least: int, most: int) -> int:
     """The largest max_num_seqs in [least, most] of which the pool holds every sequence at the target context.
 
-    That is where min(max_num_seqs, floor(max_concurrency)) is highest: one rises with it and the other never does.
+    That is where min(max_num_seqs, floor(running_concurrency)) is highest: one rises with it and the other never does.
     """
     facts, tokens = admitted.facts, admitted.tokens
     memory, context = WidthMemory(facts, tokens, None), facts.setting.targets.target_context
     low, high = least, most
     while low < high:
         middle = (low + high + 1) // 2
-        held = whole_requests(facts.terms.kv, max(0, memory.blocks(middle)), context, tokens)
+        held = whole_requests(facts.terms.kv, max(0, memory.blocks(middle)), context)
         low, high = (middle, high) if held >= middle else (low, middle - 1)
     return low
 

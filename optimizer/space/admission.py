@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
 from vllm_opt.optimizer.space.physics import LayoutFacts
 from vllm_opt.optimizer.space.points import sequence_grid
 from vllm_opt.optimizer.space.width_memory import WidthMemory
@@ -22,13 +23,13 @@ class Admission:
     held: bool = True
 
     @cached_property
-    def _per_sequence(self) -> int:
-        """Blocks of one more sequence: exact where all hold the same, else the fewest that any number of them holds."""
+    def _blocks(self) -> SequenceBlocks:
+        """Blocks of so many sequences: exact where all hold the same, else no more than they hold."""
         kv, targets = self.facts.terms.kv, self.facts.setting.targets
-        context = 1 if not self.held else targets.mean_context
+        context = targets.mean_context if self.held else 1
         if self.held and targets.contexts_in_flight is not None:
             context = min(targets.target_context, math.floor(targets.contexts_in_flight.mean_tokens))
-        return max(1, kv.blocks_per_request(context, self.tokens))
+        return kv.sequence_blocks(context, self.tokens)
 
     @cached_property
     def _memory(self) -> WidthMemory:
@@ -39,7 +40,7 @@ class Admission:
         blocks = self._memory.blocks(sequences)
         if blocks < self.startup:
             return 0
-        return (blocks - self.facts.terms.null_blocks) // self._per_sequence
+        return self._blocks.sequences(blocks)
 
     def admits(self, sequences: int) -> bool:
         """Whether the pool holds as many sequences as the flags admit."""

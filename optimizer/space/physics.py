@@ -84,7 +84,7 @@ class LayoutFacts:
 
     def blocks_needed(self, sequences: int, tokens: int) -> int:
         """KV blocks that `sequences` sequences hold, the null block included."""
-        return self.terms.null_blocks + held_blocks(self.terms.kv, self.setting.targets, sequences, tokens)
+        return held_blocks(self.terms.kv, self.setting.targets, sequences, tokens)
 
     @cached_property
     def budget_without_graphs(self) -> int:
@@ -175,14 +175,16 @@ class LayoutPhysics:
         return tuple(kept)
 
     def request_bytes(self, plan: KvPlan) -> tuple[int, ...]:
-        """Bytes that one request takes per stage, at the full and the mean context, at every usual width of a step."""
+        """Bytes that one request takes per stage at every usual width of a step: planned at the full context, decoding
+        at the full and the mean one, and starting at the mean one."""
         targets = self.setting.targets
-        return tuple(
-            plan.blocks_per_request(context, tokens) * block
-            for context in (targets.target_context, targets.mean_context)
-            for tokens in TOKEN_STEPS
-            for block in plan.block_bytes
+        running = (plan.running_blocks_per_request(length) for length in (targets.target_context, targets.mean_context))
+        counts = (
+            *running,
+            *(plan.blocks_per_request(targets.target_context, tokens) for tokens in TOKEN_STEPS),
+            *(plan.admission_blocks(targets.mean_context, tokens) for tokens in TOKEN_STEPS),
         )
+        return tuple(count * block for count in counts for block in plan.block_bytes)
 
     def _appetite(self, plan: KvPlan) -> tuple[float, ...]:
         """All that memory sees of a block size: bytes per request, at start-up, and per token of the printed pool."""
@@ -258,7 +260,7 @@ class LayoutPhysics:
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout
     ) -> tuple[tuple[int, ...], ActivationPeak]:
         """Weight extras and activation peak: functions of the layers, the same on every SKU."""
-        key = (*self._parallel_key(weights, shape), shape.chunked_prefill)
+        key = (*self._parallel_key(weights, shape), shape.chunked_prefill, gpu.compute_capability)
         if key not in self._layers:
             arguments = (self.setting.model, weights.quantization, layout)
             self._layers[key] = (

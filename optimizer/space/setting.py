@@ -5,6 +5,7 @@ from functools import cached_property
 from statistics import NormalDist
 
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
+from vllm_opt.optimizer.estimation.media import without_unused_tower
 from vllm_opt.optimizer.estimation.resolution import (
     FP8_FAMILY,
     checkpoint_of,
@@ -96,7 +97,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a request that leaves nothing to choose from.
     """
-    model = catalog.model(request.model)
+    model = without_unused_tower(catalog.model(request.model), request)
     engine, note = catalog.engine(request.vllm_version, request.engine)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)

@@ -19,7 +19,7 @@ class WidthMemory:
         self._terms = terms
         linear = peak.linear_at(0.5 if confidence is None else confidence, tokens)
         self._stages = tuple(
-            (weights + extra + shared, *linear[stage], terms.kv.block_bytes[stage])
+            (weights + extra + shared, *linear[stage], terms.kv.block_bytes[stage], stage == 0)
             for stage, (weights, extra) in enumerate(zip(terms.weights, terms.weights_extra, strict=True))
         )
         self._graphs_outside = terms.graphs is not None and not terms.engine.graphs_in_budget
@@ -47,7 +47,8 @@ class WidthMemory:
         budget = self.budget(sequences) - (0 if self._graphs_outside else self.graph_bytes(sequences))
         sampled = min(sequences, self._tokens)
         fewest = self._terms.UNLIMITED_BLOCKS
-        for fixed, forward, sampler, each, block in self._stages:
-            left = budget - fixed - max(forward, sampler + each * sampled)
+        encoder = self._terms.activation.encoder_at(self._confidence, self._tokens, sequences)
+        for fixed, forward, sampler, each, block, encodes in self._stages:
+            left = budget - fixed - max(forward, sampler + each * sampled, encoder if encodes else 0)
             fewest = min(fewest, left // block if block else (fewest if left >= 0 else -1))
         return max(-1, fewest)

@@ -2,6 +2,7 @@
 
 from vllm_opt.profiles.configs.class_defaults import VISION_DEFAULTS, take_class_defaults
 from vllm_opt.profiles.configs.reader import ConfigKeys
+from vllm_opt.profiles.configs.vision_items import vision_items
 from vllm_opt.profiles.configs.vision_parameters import COUNTERS
 from vllm_opt.profiles.nouns.model import VisionTower
 
@@ -21,7 +22,22 @@ def vision_tower(keys: ConfigKeys, architecture: str) -> VisionTower | None:
     take_class_defaults(vision, VISION_DEFAULTS.get(architecture, {}))
     text = keys.child("text_config") or keys
     tower = counter(vision, text, keys)
+    items = vision_items(vision, keys, architecture)
+    sizes: dict[str, int] = {}
+    if items is not None:
+        sizes = {
+            "max_encoder_tokens": items.image_tokens,
+            "usual_image_tokens": items.usual_image_tokens,
+            "max_video_tokens": items.video_tokens,
+            "video_step_tokens": items.video_step,
+            "patches_per_token": items.patches_per_token,
+        }
+    # Gemma 4 encodes image by image: a published start-up log shows no peak of its tower above the language step.
+    if items is not None and architecture != "Gemma4ForConditionalGeneration":
+        sizes["hidden_size"] = vision.integer("hidden_size")
+        sizes["intermediate_size"] = vision.integer("intermediate_size")
     return VisionTower(
+        **sizes,
         parameters=tower.divided + tower.whole,
         replicated_parameters=tower.whole,
         pixel_bytes_per_token=_pixel_bytes(vision, keys),

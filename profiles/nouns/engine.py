@@ -77,6 +77,16 @@ class EngineProfile(Noun):
         description="how 'GPU KV cache size: N tokens' is computed"
     )
     hybrid_kv_cache: bool = Field(description="sliding-window and state layers have their own KV groups")
+    hybrid_kv_cache_off_with: tuple[Literal["kv_events", "any_connector", "unsupported_connector"], ...] = Field(
+        (),
+        description="what turns those groups off: --kv-events-config (until 0.19), --kv-transfer-config with any "
+        "connector (until 0.20), or with one that lacks SupportsHMA (`config/vllm.py:VllmConfig.__post_init__`)",
+    )
+    state_blocks_cover_sequences: bool = Field(
+        False,
+        description="with full CUDA graphs, models with states refuse max_num_seqs above num_gpu_blocks (0.20 on, "
+        "`config/compilation.py:resolve_cudagraph_mode_and_sizes`); before, captured sizes were capped in silence",
+    )
     default_block_size: int = Field(16, gt=0)
     block_size_choices: tuple[int, ...] | None = Field(None, description="None: any positive integer")
     kv_cache_dtypes: tuple[str, ...]

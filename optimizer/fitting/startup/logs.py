@@ -20,6 +20,7 @@ from vllm_opt.constraints.decisions.engine_defaults import (
     default_max_num_seqs,
     prefix_caching_default,
 )
+from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.optimizer.fitting.startup.names import GIB, find_gpu, find_model, find_quantization
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
@@ -165,6 +166,7 @@ def _assemble(
         enforce_eager=bool(row.get("enforce_eager")),
         enable_prefix_caching=prefix_caching_default(engine, model) and "enable_prefix_caching': False" not in extra,
         enable_chunked_prefill=chunked,
+        media=media_items(model.vision, length, {}),
     )
     flags = EngineFlags(
         gpu_memory_utilization=row.get("gpu_memory_utilization") or engine.gpu_memory_utilization,

@@ -13,13 +13,15 @@ from ortools.sat.python import cp_model
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint, StageMemory
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
+from vllm_opt.constraints.kv.groups import CacheLayer
 from vllm_opt.constraints.memory.activations import ActivationPeak
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
-from vllm_opt.constraints.memory.overheads import FittedBytes
+from vllm_opt.constraints.memory.overheads import FittedBytes, GraphMemory
 from vllm_opt.constraints.rules import RULE_NAMES, RULES, violations
 from vllm_opt.optimizer.cpsat import model as model_module
 from vllm_opt.optimizer.cpsat.model import build_model
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.nouns.engine import GraphCapture
 from vllm_opt.profiles.nouns.workload import Targets
 
 CATALOG = Catalog()
@@ -238,7 +240,33 @@ def test_check_holds_up_to_the_edge_and_names_both_sides_beyond(case: str) -> No
 
 
 def test_no_rule_is_without_a_case() -> None:
-    assert {case[0] for case in CHECKS.values()} == set(RULE_NAMES)
+    assert {case[0] for case in CHECKS.values()} == set(RULE_NAMES) - {"state_blocks"}
+
+
+def with_states(blocks: int, *, eager: bool = False) -> MemoryTerms:
+    """A hybrid of one state group and one attention group, with CUDA graphs that take nothing."""
+    state = CacheLayer("state", 16, BLOCK, state_pages=1)
+    attention = CacheLayer("full", 16, BLOCK)
+    terms = terms_of(OUTSIDE + blocks * BLOCK)
+    free = GraphMemory(0, 0, 0, GraphCapture(full_graphs=True), 512, 0.0)
+    kv = replace(terms.kv, requests=((state, 1), (attention, 1)))
+    return replace(terms, kv=kv, graphs=None if eager else free)
+
+
+def test_a_model_with_states_has_a_block_per_sequence() -> None:
+    """Where the concurrency asked is held, each sequence has more blocks than one: `estimate` asks for none."""
+    flags = {"max_num_seqs": 300}
+    without = frozenset({"concurrency"})
+    assert violations(deployment(terms=with_states(300), flags=flags), without=without) == ()
+    (found,) = violations(deployment(terms=with_states(299), flags=flags), without=without)
+    assert (found.rule, found.needed, found.available, found.unit) == ("state_blocks", 300, 299, "blocks")
+    assert found.message.startswith("max_num_seqs (300) exceeds available Mamba cache blocks (299). Each decode")
+    for harmless in (
+        {"terms": with_states(299, eager=True)},
+        {"terms": replace(with_states(299), engine=CATALOG.engine("0.19")[0])},
+        {"terms": replace(with_states(299), kv=PHYSICS.kv)},
+    ):
+        assert violations(deployment(**harmless, flags=flags), without=without) == ()
 
 
 BUDGET = OUTSIDE + 1000 * BLOCK
@@ -247,7 +275,8 @@ BUDGET = OUTSIDE + 1000 * BLOCK
 def point(**fields: object) -> SequencePoint:
     """Eight sequences of 800 tokens."""
     known = {
-        "max_num_seqs": 8, "graph_bytes": 0, "headroom_needed_bytes": CUDA_CONTEXT, "blocks_needed": 401,
+        "max_num_seqs": 8, "graph_bytes": 0, "encoder_bytes": 0, "headroom_needed_bytes": CUDA_CONTEXT,
+        "blocks_needed": 401,
         "ttft_bound_ms": 100.0, "tpot_bound_ms": 10.0, "bound_tokens_per_s": 1000.0, "e2e_us": 1_000_000,
         "ttft_us": 100_000,
         "output_millitokens_per_s": 1_100_000,
@@ -284,6 +313,14 @@ def chosen_mode(modes: list[Mode], limit: int = LIMIT, **targets: object) -> int
         return None
     assert status == cp_model.OPTIMAL
     return [solver.boolean_value(literal) for literal in space.chosen].index(True)
+
+
+def test_the_model_gives_each_sequence_a_block_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "RULES", tuple(rule for rule in RULES if rule.name != "concurrency"))
+    sequences = {"max_num_seqs": 300, "blocks_needed": 400}
+    for blocks, found in ((300, 0), (299, None)):
+        only = {"terms": with_states(blocks), "stages": (stage(),), "startup_blocks": 1}
+        assert chosen_mode([mode(sequences, **only)], concurrency=1) == found
 
 
 LINEAR = {

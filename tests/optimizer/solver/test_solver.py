@@ -49,7 +49,7 @@ def test_the_default_request_is_proven() -> None:
     assert values(answer)["throughput"] == pytest.approx(plan.performance.output_tokens_per_s, rel=1e-4)
     assert plan.flags["max-model-len"] == 8192
     assert int(plan.flags["max-num-seqs"]) * plan.replicas * plan.data_parallel_size >= 32
-    assert plan.memory.max_concurrency >= plan.flags["max-num-seqs"]
+    assert plan.memory.running_concurrency >= plan.flags["max-num-seqs"]
     assert answer.solver.layouts_considered > 1000
     assert answer.solver.layouts_solved >= 1
 
@@ -74,7 +74,7 @@ def test_objectives_are_what_the_plan_gives(order: tuple[str, ...]) -> None:
         "gpus": plan.gpu_count,
         "throughput": rate,
         "latency": plan.performance.e2e_ms,
-        "concurrency": int(plan.memory.max_concurrency) * engines,
+        "concurrency": min(int(plan.flags["max-num-seqs"]), int(plan.memory.running_concurrency)) * engines,
         "efficiency": rate * 3600 / plan.cost.usd_per_hour,
     }
     for name in order:
@@ -357,7 +357,7 @@ class Attack:
         assert facts.sku.price is not None
         cost = facts.sku.price.usd_per_gpu_hour * choice.unit.gpu_count
         blocks = facts.terms.num_gpu_blocks(point.flags)
-        held = facts.terms.kv.max_concurrency(blocks, point.flags.max_model_len, point.flags.max_num_batched_tokens)
+        held = min(point.flags.max_num_seqs, facts.terms.kv.running_concurrency(blocks, point.flags.max_model_len))
         return {
             "cost": cost,
             "gpus": choice.unit.gpu_count,

@@ -275,7 +275,7 @@ class Oracle:
         setting = self.setting
         coefficients = latency_coefficients(
             setting.model, base.quantization, layout, base.gpu, default_latency_constants(),
-            calibrated=setting.request.calibration,
+            calibrated=setting.request.calibration, release=setting.engine.version,
         )  # fmt: skip
         widths = self.widths(base.gpu, chunked_prefill=layout.enable_chunked_prefill)
         sizes = np.arange(1.0, largest + 1.0)

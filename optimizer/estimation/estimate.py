@@ -106,7 +106,7 @@ def _performance(
     pooled = room // max(1, terms.kv.blocks_per_request(lengths[0] + -(-lengths[1] // 2), tokens))
     coefficients = latency_coefficients(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
-        calibrated=request.calibration,
+        calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
     performance = predict(
         coefficients,

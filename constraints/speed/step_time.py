@@ -12,8 +12,9 @@ One step carries D decoding sequences of mean context c and P prefill tokens of 
 
 L counts half a layer for a mixer and half for a feed-forward, so a block that is only one of them is no whole layer.
 
-Coefficients are seconds, so one evaluation is a dozen multiplications per point. Without CUDA graphs a step lasts at
-least as long as the CPU needs to launch its kernels. Validity: vLLM 0.11 to 0.19, docs/latency-accuracy.md.
+Coefficients are seconds, so one evaluation is a dozen multiplications per point. Without CUDA graphs (in eager mode,
+and in any step wider than the largest captured one) a step lasts at least as long as the CPU needs to launch its
+kernels. Validity: vLLM 0.11 to 0.19, docs/latency-accuracy.md.
 """
 
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ class LatencyCoefficients:
     fixed_s: Scalars
     """Layers, step and the start-up part of communication."""
     launch_s: Scalars
-    """Least duration of a step without CUDA graphs (CPU launch time)."""
+    """Least duration of a step without a CUDA graph (CPU launch time)."""
     eager: Scalars
     """1 without CUDA graphs, else 0."""
     serial_share: Scalars
@@ -146,14 +147,20 @@ def step_time(
     *,
     padding: bool = True,
 ) -> Numbers:
-    """Seconds of one step: `sequences` decode at mean context `context_tokens`, with `prefill_tokens` beside them."""
+    """Seconds of one step: `sequences` decode at mean context `context_tokens`, with `prefill_tokens` beside them.
+
+    Without `padding` it is a lower bound: neither rounded up to a captured size nor held up by launches beyond them.
+    """
     decoding = np.asarray(sequences, dtype=np.float64)
     tokens = decoding + prefill_tokens
     batch = padded_batch(tokens) if padding else tokens
     time = token_time(c, batch, decoding, tokens)
     time = time + decoding * decode_attention(c, context_tokens)
     time = time + prefill_tokens * prefill_attention(c, span_tokens)
-    return np.maximum(time, c.eager * c.launch_s)
+    if not padding:
+        return np.maximum(time, c.eager * c.launch_s)
+    launched = np.maximum(c.eager, np.asarray(tokens) > LARGEST_CAPTURE)
+    return np.maximum(time, launched * c.launch_s)
 
 
 def decode_attention(c: LatencyCoefficients, context_tokens: Scalars) -> Numbers:

@@ -348,7 +348,7 @@ class Oracle:
         if key not in self.known:
             coefficients = latency_coefficients(
                 setting.model, base.quantization, layout, base.gpu, default_latency_constants(),
-                calibrated=setting.request.calibration,
+                calibrated=setting.request.calibration, release=setting.engine.version,
             )  # fmt: skip
             load = closed_loop(
                 coefficients,

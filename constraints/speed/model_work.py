@@ -48,7 +48,9 @@ class ModelWork:
     experts: int = 0
     experts_per_token: int = 0
     moe_layers: int = 0
-    layers: int = 0
+    mixers: int = 0
+    feed_forwards: int = 0
+    state_layers: int = 0
     head_weights: float = 0.0
     hidden_size: int = 0
     bytes_per_quantized_weight: float = 2.0
@@ -56,6 +58,11 @@ class ModelWork:
     state_elements: float = 0.0
     state_flop: float = 0.0
     attention: list[AttentionGroup] = field(default_factory=list)
+
+    @property
+    def halves(self) -> int:
+        """Mixers and feed-forwards: each is half a layer of fixed time and ends in one all-reduce."""
+        return self.mixers + self.feed_forwards
 
     @property
     def bytes_per_expert_weight(self) -> float:
@@ -214,7 +221,7 @@ def add_experts(work: ModelWork, experts: Experts, layers: int, hidden_size: int
 @lru_cache(maxsize=256)
 def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
     """Count one model in one weight format; the result is shared, so do not change it."""
-    work = ModelWork(layers=model.num_hidden_layers, hidden_size=model.hidden_size)
+    work = ModelWork(hidden_size=model.hidden_size)
     work.head_weights = float(model.vocab_size * model.hidden_size) if model.has_lm_head else 0.0
     work.bytes_per_quantized_weight = stored_bytes_per_weight(quantization)
     quantized = quantization.weight_bits < 16
@@ -225,6 +232,9 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
     )
     for index, layer in enumerate(model.layer_kinds):
         layers = model.layer_pattern.count(index)
+        work.mixers += layers * (layer.mixer is not None)
+        work.feed_forwards += layers * (layer.feed_forward is not None)
+        work.state_layers += layers * isinstance(layer.mixer, StateSpace)
         mixer = layers * mixer_weights(layer, model.hidden_size)
         if attention_half:
             work.half_dense += mixer

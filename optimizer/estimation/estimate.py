@@ -129,7 +129,7 @@ def _performance(
     pooled = max(1, mean.sequences(memory.num_gpu_blocks))
     coefficients = latency_coefficients(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
-        calibrated=request.calibration,
+        calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
     performance = predict(
         coefficients,

@@ -71,7 +71,7 @@ class SpeedTable:
         """Bounds at the confidence asked that no batch of up to `most` can beat: one step, where a prediction takes 40.
 
             TPOT(D) >= a = T(1, context, 0)    and    TPOT(D) >= D b + (D - 1) c
-            TTFT    >= frontend + a / 2 + one pass over the prompt, nobody else running
+            TTFT    >= frontend + one pass over the prompt, nobody else running
             rate    <= min(most, (a + c) / (b + c)) / ((O - 1) a)
 
         b: arithmetic and cache reads per decoded token, c: arithmetic of the prompt tokens that ride along with each
@@ -86,7 +86,7 @@ class SpeedTable:
         none = np.zeros(len(rows))
         tpot = step_time(c, none + 1.0, context, none, span, padding=False)
         prompt = step_time(c, none, context, whole, span, padding=False) * computed / whole
-        ttft = c.frontend_s + tpot / 2 + prompt * c.prefill_factor / c.pipeline_stages
+        ttft = c.frontend_s + prompt * c.prefill_factor / c.pipeline_stages
         each = c.dense_compute_s_per_token + c.expert_compute_s_per_token + c.token_s
         steps = max(1.0, outputs - 1.0)
         riding = computed / steps * (each + prefill_attention(c, span))

@@ -26,6 +26,7 @@ from vllm_opt.constraints.speed.step_time import (
     LatencyCoefficients,
     Numbers,
     decode_attention,
+    experts_hit,
     prefill_attention,
     stack,
 )
@@ -166,7 +167,6 @@ def _step_seconds(c: LatencyCoefficients, decoders: Numbers, beside: Numbers, co
     tokens = decoders + riding
     dense = np.maximum(c.dense_memory_s, c.dense_compute_s_per_token * tokens)
     head = np.maximum(c.head_memory_s, c.head_compute_s_per_sequence * decoders)
-    hit = -np.expm1(c.expert_miss_log * decoders)
-    experts = np.maximum(c.expert_memory_s * hit, c.expert_compute_s_per_token * tokens)
+    experts = np.maximum(c.expert_memory_s * experts_hit(c, decoders), c.expert_compute_s_per_token * tokens)
     time = dense + head + experts + c.token_s * tokens + c.sequence_s * decoders + c.fixed_s
     return np.asarray(time + decoders * decode_attention(c, context) + riding * prefill_attention(c, span))

@@ -65,7 +65,7 @@ class LayoutFacts:
         """Latency coefficients of the layout."""
         return latency_coefficients(
             self.setting.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
-            calibrated=self.setting.request.calibration,
+            calibrated=self.setting.request.calibration, release=self.setting.engine.version,
         )  # fmt: skip
 
     @property
@@ -252,7 +252,7 @@ class LayoutPhysics:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
             self._coefficients[key] = latency_coefficients(
                 self.setting.model, weights.quantization, layout, sku.gpu, self._constants,
-                calibrated=self.setting.request.calibration,
+                calibrated=self.setting.request.calibration, release=self.setting.engine.version,
             )  # fmt: skip
         return self._coefficients[key]
 

@@ -165,7 +165,7 @@ def memory_terms(
         layout=layout,
         engine=engine,
         total_bytes=gpu.memory_bytes,
-        weights=weight_bytes(model, quantization, layout),
+        weights=weight_bytes(model, quantization, layout, gpu),
         weights_extra=weight_extra_bytes(model, quantization, layout, gpu),
         activation=activation_peak(model, quantization, layout, engine, gpu),
         non_torch=non_torch(layout, engine, gpu),

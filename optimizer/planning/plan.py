@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags
-from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
@@ -65,8 +66,15 @@ def predicted(setting: SolveSetting, choice: Choice) -> Performance:
 
 
 def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
-    """The point as the rules see it, at the confidence asked."""
+    """The point as the rules see it, at the confidence asked.
+
+    Memory is computed anew: what the search remembered of other layouts must not vouch for this one.
+
+    Raises:
+        LayoutRefused: vLLM would refuse the layout before any memory is counted.
+    """
     facts, confidence = choice.unit.facts, setting.request.confidence
+    terms = memory_terms(setting.model, facts.weights.quantization, facts.layout, setting.engine, facts.sku.gpu)
     return Deployment(
         model=setting.model,
         quantization=facts.weights.quantization,
@@ -76,7 +84,7 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         flags=engine_flags(setting, choice),
         replicas=choice.unit.replicas,
         targets=setting.targets,
-        terms=facts.terms,
+        terms=terms,
         performance=bound_at(facts.coefficients, performance, confidence),
         usd_per_gpu_hour=facts.sku.price.usd_per_gpu_hour if facts.sku.price else None,
         quality=facts.weights.quality,
@@ -92,7 +100,10 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         PlanRejected: some rule does not hold; the solver and the physics disagree.
     """
     performance = predicted(setting, choice)
-    deployment = deployment_of(setting, choice, performance)
+    try:
+        deployment = deployment_of(setting, choice, performance)
+    except LayoutRefused as refusal:
+        raise PlanRejected((refusal.violation,)) from refusal
     found = violations(deployment)
     if found:
         raise PlanRejected(found)

@@ -29,7 +29,7 @@ class Atlas:
         self._setting = setting
         self._physics = physics or LayoutPhysics(setting)
         self._landscapes: dict[Part, Landscape] = {}
-        self._speeds: dict[tuple[int, tuple[int, int]], SpeedTable] = {}
+        self._speeds: dict[tuple[int, tuple[int, int], float, float], SpeedTable] = {}
         self._accepted = frozenset(item.quantization.id for item in setting.formats if item.accepted)
 
     @property
@@ -71,7 +71,8 @@ class Atlas:
         return points
 
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
-        key = (id(landscape), question.setting.lengths)
+        request = question.setting.request
+        key = (id(landscape), question.setting.lengths, request.prefix_hit_share, request.confidence)
         if key not in self._speeds:
             self._speeds[key] = SpeedTable(landscape, question.setting)
         return self._speeds[key]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.contract.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_lexicographically
-from vllm_opt.optimizer.planning.plan import Choice, make_plan
+from vllm_opt.optimizer.planning.plan import Choice
 from vllm_opt.optimizer.search.modes import mode_of
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
+from vllm_opt.optimizer.solver.accepted import accepted_plan, accepted_plans, best_accepted
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.space.objective import OBJECTIVES
 from vllm_opt.optimizer.space.points import Candidate
@@ -48,17 +50,31 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
     proven = solve_lexicographically(modes, setting, search.physics.utilizations, known, time_limit=remaining)
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
-    plan = make_plan(setting, choice)
+    plan, proves = accepted_plan(setting, choice), result.complete and proven.optimal
+    if plan is None:
+        fallback = best_accepted(setting, (item for item in result.candidates if item is not chosen), scores)
+        if fallback is None:
+            return _answer(setting, result, started, status="unknown")
+        scored, plan = fallback
+        choice, proves, proven = scored.choice, False, _with_values(proven, scored.key)
     return _answer(
         setting,
         result,
         started,
-        status="optimal" if result.complete and proven.optimal else "feasible",
+        status="optimal" if proves else "feasible",
         objectives=_objectives(setting, result, proven),
         plan=plan,
         alternatives=() if request.pareto else _alternatives(setting, result, scores, choice),
         front=_front(search) if request.pareto else None,
         layouts_solved=len(modes),
+    )
+
+
+def _with_values(proven: ProvenPoint, key: tuple[float, ...]) -> ProvenPoint:
+    """The proof's bounds beside the values of another point: each bound holds for less than was proven."""
+    values = zip(proven.objectives, key, strict=False)
+    return replace(
+        proven, objectives=tuple((name, int(value), min(bound, int(value))) for (name, _, bound), value in values)
     )
 
 
@@ -110,8 +126,8 @@ def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, m
             groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
         elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
             groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
-    scored = sorted((best_choice(setting, members, scores) for members in groups.values()), key=lambda item: item.key)
-    return tuple(make_plan(setting, item.choice) for item in scored[:top])
+    found = [item for members in groups.values() if (item := best_accepted(setting, members, scores)) is not None]
+    return tuple(plan for _, plan in sorted(found, key=lambda item: item[0].key)[:top])
 
 
 def _front(search: Search) -> Front:
@@ -176,7 +192,7 @@ def _answer(
         objectives=objectives,
         plan=plan,
         alternatives=alternatives,
-        pareto=tuple(make_plan(setting, choice) for choice in front.choices) if front else (),
+        pareto=tuple(accepted_plans(setting, front.choices)) if front else (),
         explanation=explanation,
         notes=(*setting.notes, *_front_notes(front)),
         solver=SolverReport(

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
+from vllm_opt.constraints.kv.dtype import resolved_kv_cache_dtype
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
@@ -106,12 +107,16 @@ class LayoutPhysics:
         self._tables, self._weights, self._plans = shared.tables, shared.weights, shared.plans
         self._choices, self._divisions, self._layers = shared.choices, shared.divisions, shared.layers
         self._captures, self._coefficients = shared.captures, shared.coefficients
+        self._dtypes = shared.dtypes
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What compatibility says of a weight format and KV dtype on a SKU, before a backend is chosen."""
-        key = (gpu.id, weights.quantization.id, shape.kv_cache_dtype)
+        key = (
+            gpu.id, gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype, shape.pipeline,
+            shape.block_size,
+        )  # fmt: skip
         if key not in self._choices:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._choices[key] = compatibility.choice_violations(
@@ -131,17 +136,18 @@ class LayoutPhysics:
 
     def plan(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> KvPlan | Violation:
         """The KV plan, or why the attention backends refuse it."""
-        key = (
-            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching, shape.block_size,
-            gpu.compute_capability, gpu.vendor, gpu.architecture,
-        )  # fmt: skip
-        if key not in self._plans:
+        key = (*self._cache_key(gpu, weights, shape), shape.block_size)
+        if key in self._plans:
+            return self._plans[key]
+        named = (*key, gpu.id)  # the words of a refusal name the card
+        if named not in self._plans:
             layout = layout_of(self.setting, gpu, weights, shape)
             try:
                 self._plans[key] = plan_kv_cache(self.setting.model, layout, self.setting.engine, gpu)
+                return self._plans[key]
             except LayoutRefused as refusal:
-                self._plans[key] = refusal.violation
-        return self._plans[key]
+                self._plans[named] = refusal.violation
+        return self._plans[named]
 
     def block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
         """The block sizes worth trying: the default, and smaller ones by which a request takes fewer bytes.
@@ -149,10 +155,7 @@ class LayoutPhysics:
         Latency does not depend on it, so a size that takes no fewer bytes than another at any width of a step is
         left out; what the null block alone would save does not count.
         """
-        key = (
-            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching,
-            gpu.compute_capability, gpu.vendor, gpu.architecture,
-        )  # fmt: skip
+        key = self._cache_key(gpu, weights, shape)
         if key not in self._block_sizes:
             self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape)
         return self._block_sizes[key]
@@ -284,6 +287,20 @@ class LayoutPhysics:
             context=context_and_communication(layout, engine, gpu),
         )
         return replace(captured, layout=layout, terms=terms)
+
+    def _cache_key(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[object, ...]:
+        """What a KV plan depends on beside the block size.
+
+        The weight format takes part through the KV dtype that `auto` stands for: a checkpoint may name one.
+        """
+        asked = (gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype)
+        if asked not in self._dtypes:
+            layout = layout_of(self.setting, gpu, weights, shape)
+            self._dtypes[asked] = resolved_kv_cache_dtype(self.setting.model, layout, self.setting.engine, gpu)
+        return (
+            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, self._dtypes[asked],
+            shape.prefix_caching, gpu.compute_capability, gpu.vendor, gpu.architecture,
+        )  # fmt: skip
 
     @staticmethod
     def _parallel_key(weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

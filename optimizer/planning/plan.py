@@ -15,6 +15,7 @@ from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import HYPOTHETICAL, SolveSetting
+from vllm_opt.profiles.configs.model_paths import short_name
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _equations(
 
 def folder_to_make(setting: SolveSetting, quantization: str) -> str:
     """Where the command expects a checkpoint that nobody has published: the notes say how to make it."""
-    return f"./{setting.model.id.split('/')[-1]}-{quantization}"
+    return f"./{short_name(setting.model.id)}-{quantization}"
 
 
 def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:

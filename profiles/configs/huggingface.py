@@ -16,6 +16,7 @@ from vllm_opt.profiles.configs import older as architecture_older
 from vllm_opt.profiles.configs.checkpoint_format import checkpoint_quantization
 from vllm_opt.profiles.configs.context_limit import context_limit
 from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader
+from vllm_opt.profiles.configs.model_paths import path_id
 from vllm_opt.profiles.configs.reader import ConfigKeys, read_config
 from vllm_opt.profiles.configs.vision_tower import vision_tower
 from vllm_opt.profiles.errors import UnknownProfile, did_you_mean
@@ -77,17 +78,18 @@ _DTYPES: dict[str, Literal["bfloat16", "float16", "float32"]] = {
 
 
 def model_from_path(path: str | Path, model_id: str | None = None) -> ModelProfile:
-    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the folder's name.
+    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the path (`path_id`).
 
     ModelOpt's older checkpoints keep their `quantization_config` in `hf_quant_config.json` beside it, as vLLM knows.
     """
     file = Path(path)
+    name = path_id(path)
     config = read_config(file)
     folder = file if file.is_dir() else file.resolve().parent
     beside = folder / "hf_quant_config.json"
     if "quantization_config" not in config and beside.is_file():
         config["quantization_config"] = read_config(beside)
-    return model_from_config(config, model_id or folder.name or "model", source=str(path))
+    return model_from_config(config, model_id or name, source=str(path))
 
 
 def model_from_config(config: dict[str, Any], model_id: str, *, source: str = "", **facts: Any) -> ModelProfile:

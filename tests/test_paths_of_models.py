@@ -1,12 +1,13 @@
 """A local model's path reaches every output as it came in, and nothing in a folder's name is ever run."""
 
+import contextlib
+import io
 import json
 import shlex
 import string
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -34,7 +35,7 @@ SEVERAL = settings(
 )
 
 
-@contextmanager
+@contextlib.contextmanager
 def model_folder(name: str) -> Iterator[Path]:
     """A folder with this name that holds a model, in a working folder of its own."""
     with tempfile.TemporaryDirectory() as work:
@@ -46,9 +47,6 @@ def model_folder(name: str) -> Iterator[Path]:
 
 def run(*arguments: str) -> str:
     """What the command writes to standard output; it must be an answer."""
-    import contextlib
-    import io
-
     stream, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(errors):
         code = main(arguments)
@@ -146,7 +144,7 @@ def test_batch_and_procure_keep_the_path(tmp_path: Path, monkeypatch: pytest.Mon
             {"name": "chat", "model": relative, "requests_per_s": 1, "input_tokens": 200, "output_tokens": 50,
              "target_context": 2048, "quantization": ["bf16"]}
         ],
-        "gpus": ["l4"],
+        "inventory": {"gpu": ["l4"]},
     }  # fmt: skip
     Path("demand.yaml").write_text(yaml.safe_dump(demand))
     run("procure", "demand.yaml", "--deploy", "command", "--deploy-dir", "deploy")

@@ -154,7 +154,7 @@ def _places_of(
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
         return
-    for size in physics.block_sizes(gpu, weights, shape):
+    for size in physics.block_sizes(gpu, weights, shape, at_any_context=True):
         sized = shape if size is None else replace(shape, block_size=size)
         facts = physics.facts(PricedGpu(gpu, sku.price), weights, sized)
         for tier in host_tier_sizes(setting, gpu, shape.gpus):

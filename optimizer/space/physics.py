@@ -20,6 +20,7 @@ from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_commu
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
+from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat
 from vllm_opt.optimizer.space.shared import KnownGraphs, SharedLayouts
@@ -92,10 +93,6 @@ class LayoutFacts:
         return self.highest_budget(self.terms.context.at(self.confidence))
 
 
-def _less_somewhere(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return any(a < b for a, b in zip(one, other, strict=True))
-
-
 class LayoutPhysics:
     """Computes `LayoutFacts`; remembers parts for one search, or for all that are handed the same `shared`."""
 
@@ -149,51 +146,32 @@ class LayoutPhysics:
                 self._plans[named] = refusal.violation
         return self._plans[named]
 
-    def block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
-        """The block sizes worth trying: the default, and smaller ones by which a request takes fewer bytes.
-
-        Latency does not depend on it, so a size that takes no fewer bytes than another at any width of a step is
-        left out; what the null block alone would save does not count.
-        """
-        key = self._cache_key(gpu, weights, shape)
+    def block_sizes(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, at_any_context: bool = False
+    ) -> tuple[int | None, ...]:
+        """The block sizes worth trying, for the contexts of this request or for whatever may be asked instead."""
+        key = (*self._cache_key(gpu, weights, shape), at_any_context)
         if key not in self._block_sizes:
-            self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape)
+            self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape, at_any_context)
         return self._block_sizes[key]
 
-    def _frugal_block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
+    def _frugal_block_sizes(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, at_any_context: bool
+    ) -> tuple[int | None, ...]:
         default = self.plan(gpu, weights, shape)
         if isinstance(default, Violation):
             return (None,)
-        usual = self.request_bytes(default)
-        kept: dict[int | None, tuple[float, ...]] = {None: self._appetite(default)}
-        for size in smaller_block_sizes(self.setting, default.block_size):
-            plan = self.plan(gpu, weights, replace(shape, block_size=size))
-            if isinstance(plan, Violation) or not _less_somewhere(self.request_bytes(plan), usual):
-                continue
-            appetite = self._appetite(plan)
-            if any(not _less_somewhere(appetite, other) for other in kept.values()):
-                continue
-            kept = {name: other for name, other in kept.items() if _less_somewhere(other, appetite)} | {size: appetite}
-        return tuple(kept)
-
-    def request_bytes(self, plan: KvPlan) -> tuple[int, ...]:
-        """Bytes that one request takes per stage, at the full and the mean context, at every usual width of a step."""
         targets = self.setting.targets
-        return tuple(
-            plan.blocks_per_request(context, tokens) * block
-            for context in (targets.target_context, targets.mean_context)
-            for tokens in TOKEN_STEPS
-            for block in plan.block_bytes
-        )
-
-    def _appetite(self, plan: KvPlan) -> tuple[float, ...]:
-        """All that memory sees of a block size: bytes per request, at start-up, and per token of the printed pool."""
-        startup = (
-            plan.startup_blocks(self.setting.targets.target_context, tokens) * block
-            for tokens in TOKEN_STEPS
-            for block in plan.block_bytes
-        )
-        return (*self.request_bytes(plan), *startup, *(block / plan.block_size for block in plan.block_bytes))
+        contexts: tuple[int, ...] = (targets.target_context, targets.mean_context)
+        startups: tuple[int, ...] = (targets.target_context,)
+        if at_any_context:
+            contexts = contexts_of_every_kind(default.block_size, contexts, self.setting.model.max_model_len)
+            startups = contexts
+        smaller = smaller_block_sizes(self.setting, default.block_size)
+        return frugal_block_sizes(
+            default, smaller, lambda size: self.plan(gpu, weights, replace(shape, block_size=size)),
+            Requests(contexts, startups, TOKEN_STEPS),
+        )  # fmt: skip
 
     def weight_bytes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
         """Parameter bytes per stage."""

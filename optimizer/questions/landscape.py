@@ -173,7 +173,7 @@ def _capable(gpu: GpuProfile) -> GpuProfile:
 
 def _microusd(sku: PricedGpu) -> int:
     """Price per GPU-hour in millionths of a dollar; -1 when there is none."""
-    return -1 if sku.price is None else microusd(sku.price.usd_per_gpu_hour)
+    return -1 if sku.price is None else min(microusd(sku.price.usd_per_gpu_hour), 2**62)
 
 
 def _kinds(places: list[Place]) -> tuple[Integers, list[tuple[GpuProfile, bool]]]:

@@ -21,6 +21,9 @@ from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import token_grid
 from vllm_opt.optimizer.space.setting import SolveSetting
 
+LARGEST_AMOUNT = 2**62
+"""Millionths of a dollar that an array holds: no budget above it tells two fleets apart."""
+
 
 class Atlas:
     """The landscapes of one setting, built as they are needed, and the points that answer questions."""
@@ -114,7 +117,8 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
     limit = targets.max_hourly_cost
     if limit is not None and "budget" in question.active:
         price = landscape.microusd[rows]
-        affordable = np.where(price < 0, 0, microusd(limit) // np.maximum(1, price * gpus))
+        budget = min(microusd(limit), LARGEST_AMOUNT)
+        affordable = np.where(price < 0, 0, budget // np.maximum(1, np.minimum(price, LARGEST_AMOUNT // gpus) * gpus))
         most = np.where(affordable >= most, most, 0 if exact is not None else affordable)
     return most
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.estimation.resolution import (
     FP8_FAMILY,
@@ -23,6 +25,7 @@ from vllm_opt.profiles.nouns.workload import Targets
 
 DEFAULT_MAX_GPUS = 16
 LARGEST_BATCH = 1024
+LARGEST_WEIGHTS_BYTES = 1 << 50
 CHECKPOINT_KNOWN, QUANTISED_AT_LOAD, HYPOTHETICAL = 0, 1, 2
 
 
@@ -81,6 +84,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
         InvalidRequest: a request that leaves nothing to choose from.
     """
     model = catalog.model(request.model)
+    _check_size(model, catalog)
     engine, note = catalog.engine(request.vllm_version, request.engine)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
@@ -100,6 +104,17 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
         text = f"no price is known for {unpriced}, so cost counts GPUs; give prices with --price SKU=USD"
         return replace(setting, notes=(*setting.notes, text))
     return setting
+
+
+def _check_size(model: ModelProfile, catalog: Catalog) -> None:
+    """Refuse what no fleet holds: beyond a PiB of weights the sums of many layouts leave 64 bits."""
+    native = catalog.quantization(native_quantization_id(model))
+    total = sum(weight_bytes(model, native, Layout(gpu="", quantization=native.id)))
+    if total > LARGEST_WEIGHTS_BYTES:
+        raise InvalidRequest(
+            f"the config of {model.id[:200]} describes {total >> 40:,} TiB of weights, more than "
+            f"{LARGEST_WEIGHTS_BYTES >> 40:,}, which no deployment holds; check its sizes"
+        )
 
 
 def _within_this_machine(targets: Targets, request: SolveRequest, catalog: Catalog) -> Targets:

@@ -11,6 +11,7 @@ from vllm_opt.profiles.nouns.checkpoint import Checkpoint
 from vllm_opt.profiles.nouns.model import ModelProfile, VisionTower
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.data_files import read_data_file
+from vllm_opt.profiles.reading.user_files import with_home
 
 _HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}")
 _LONGEST_NAME = 4096
@@ -34,23 +35,14 @@ def load_model(name: str) -> ModelProfile:
     if not name.strip():
         raise InvalidRequest("the model name is empty; vllm-opt models lists what is known")
     if is_path(name) or name.endswith(".json"):
-        return model_from_path(_home_filled_in(name) if name.startswith("~") else name)
+        # No shell fills the home folder in once the command is quoted.
+        return model_from_path(with_home(name) if name.startswith("~") else name)
     found = _from_catalogue(name.strip())
     if found is not None:
         return _beside_a_folder(found, name)
     if len(name) <= _LONGEST_NAME and _is_folder(name):
         return model_from_path(name)
     return _from_hub(name.strip())
-
-
-def _home_filled_in(name: str) -> Path:
-    """A path that begins with a home folder: no shell fills it in once the command is quoted."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        raise InvalidRequest(
-            f"the path {printable(repr(name[:120]))} begins with a home folder that this machine does not know"
-        ) from error
 
 
 def _beside_a_folder(model: ModelProfile, name: str) -> ModelProfile:

@@ -99,6 +99,17 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
     for a missing, mistyped or contradictory key and UnknownProfile for an architecture without a rule.
     """
     outer = ConfigKeys(config, model_id)
+    try:
+        return _model(outer, model_id, source, facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        outer.refuse(f"gives {name} a value that cannot be: {first['msg']}")
+    except ArithmeticError:
+        outer.refuse("holds a number by which its sizes cannot be computed")
+
+
+def _model(outer: ConfigKeys, model_id: str, source: str, facts: dict[str, Any]) -> ModelProfile:
     architecture = _architecture(outer)
     text = _text_part(outer, architecture)
     decoder = TEXT_READERS[VISION_LANGUAGE.get(architecture, architecture)](text)
@@ -127,11 +138,7 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
         "source": source,
     }
     notes = [*text.assumptions, *(note for note in outer.assumptions if note not in text.assumptions), *decoder.notes]
-    try:
-        return ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
-    except ValidationError as error:
-        first = error.errors()[0]
-        outer.refuse(f"gives {'.'.join(str(part) for part in first['loc'])} a value that cannot be: {first['msg']}")
+    return ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
 
 
 def _images_attend_both_ways(outer: ConfigKeys, text: ConfigKeys) -> bool:

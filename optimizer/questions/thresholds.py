@@ -13,6 +13,7 @@ import numpy as np
 from vllm_opt.optimizer.questions.points import feasible_points, is_feasible
 from vllm_opt.optimizer.questions.pools import Integers
 from vllm_opt.optimizer.questions.questions import Atlas, Question
+from vllm_opt.optimizer.space.local_machine import within_machine
 from vllm_opt.optimizer.space.setting import SolveSetting, targets_of
 
 MOST_GPUS = 1024
@@ -31,7 +32,8 @@ def with_numbers(setting: SolveSetting, **changes: Any) -> SolveSetting:
         InvalidRequest: the numbers contradict each other.
     """
     request = setting.request.replaced(**changes)
-    return replace(setting, request=request, targets=targets_of(request), lengths=request.lengths)
+    targets = within_machine(targets_of(request), request, setting.machine_gpus)
+    return replace(setting, request=request, targets=targets, lengths=request.lengths)
 
 
 def changed(question: Question, **changes: Any) -> Question:
@@ -133,9 +135,10 @@ def nearest_exact_gpus(atlas: Atlas, question: Question) -> int | None:
     asked = question.setting.targets.gpus
     if asked is None:
         return None
+    most = question.setting.machine_gpus or MOST_GPUS
     for distance in range(1, max(asked, NEAREST_EXACT) + 1):
         for value in (asked + distance, asked - distance):
-            if value >= 1 and is_feasible(atlas, changed(question, gpus=value, max_gpus=None)):
+            if 1 <= value <= most and is_feasible(atlas, changed(question, gpus=value, max_gpus=None)):
                 return value
     return None
 

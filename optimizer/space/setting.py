@@ -13,6 +13,7 @@ from vllm_opt.optimizer.estimation.resolution import (
     resolve_quantization,
 )
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
+from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -61,6 +62,8 @@ class SolveSetting:
     targets: Targets
     lengths: tuple[int, int]
     notes: tuple[str, ...]
+    machine_gpus: int | None = None
+    """GPUs of this machine, where a plan may use no others."""
 
     @property
     def largest_batch(self) -> int:
@@ -88,16 +91,22 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
     engine, note = catalog.engine(request.vllm_version, request.engine)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
-    gpus = priced_gpus(request, catalog)
+    gpus, kinds_note = priced_gpus(request, catalog), ""
+    if only_local(request):
+        kept, kinds_note = on_this_machine(item.gpu for item in gpus)
+        gpus = tuple(item for item in gpus if item.gpu.id in kept)
+    machine = machine_gpus((item.gpu for item in gpus), request)
+    said = (note, *model.assumptions, kinds_note, *in_use(item.gpu for item in gpus))
     setting = SolveSetting(
         request=request,
         model=model,
         engine=engine,
         gpus=gpus,
         formats=weight_formats(request, model, engine, catalog),
-        targets=_within_this_machine(targets_of(request), request, catalog),
+        targets=within_machine(targets_of(request), request, machine),
         lengths=request.lengths,
-        notes=tuple(text for text in (note, *model.assumptions) if text),
+        notes=tuple(text for text in said if text),
+        machine_gpus=machine,
     )
     if not setting.priced:
         unpriced = ", ".join(item.gpu.id for item in gpus if item.price is None)
@@ -115,13 +124,6 @@ def _check_size(model: ModelProfile, catalog: Catalog) -> None:
             f"the config of {model.id[:200]} describes {total >> 40:,} TiB of weights, more than "
             f"{LARGEST_WEIGHTS_BYTES >> 40:,}, which no deployment holds; check its sizes"
         )
-
-
-def _within_this_machine(targets: Targets, request: SolveRequest, catalog: Catalog) -> Targets:
-    """Where only 'local' is named and no number of GPUs, a plan uses at most the GPUs that are there."""
-    if {name.lower() for name in request.gpu} != {"local"} or request.gpus or request.max_gpus:
-        return targets
-    return targets.model_copy(update={"max_gpus": len(catalog.local_gpus)})
 
 
 def targets_of(request: SolveRequest) -> Targets:

@@ -14,6 +14,7 @@ from typing import ClassVar
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
+from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.overheads import (
     FittedBytes,
     GraphMemory,
@@ -47,11 +48,23 @@ class MemoryTerms:
     graphs: GraphMemory | None
     context: FittedBytes
     kv: KvPlan
+    load_peak: tuple[int, ...] = ()
+    """Weights per stage at the peak of loading, where that is more than what is loaded."""
 
     @property
     def stages(self) -> int:
         """Pipeline stages."""
         return len(self.weights)
+
+    def load_bytes(self, confidence: float | None = None) -> int:
+        """What a GPU holds at the peak of loading: weights and the CUDA context; 0 where loading has no peak."""
+        if not self.load_peak:
+            return 0
+        return max(self.load_peak) + (self.context.bytes if confidence is None else self.context.at(confidence))
+
+    def loads(self, confidence: float | None = None) -> bool:
+        """Whether the weights can be loaded at all."""
+        return self.load_bytes(confidence) <= self.total_bytes
 
     @property
     def null_blocks(self) -> int:
@@ -172,4 +185,5 @@ def memory_terms(
         graphs=None if layout.enforce_eager else cuda_graphs(model, layout, engine, gpu),
         context=context_and_communication(layout, engine, gpu),
         kv=plan_kv_cache(model, layout, engine, gpu),
+        load_peak=load_peak_bytes(model, quantization, layout, engine, gpu),
     )

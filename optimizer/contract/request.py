@@ -203,6 +203,7 @@ class EstimateRequest(Request):
     decode_context_parallel_size: Count = 1
     enable_expert_parallel: Switch = False
     quantization: Text | None = Field(None, description="None: as the checkpoint is stored")
+    quantize_at_load: Switch = Field(False, description="the format is made from the 16-bit checkpoint while loading")
     kv_cache_dtype: Text = "auto"
     block_size: Count | None = None
     gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] | None = None

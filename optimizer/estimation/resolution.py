@@ -11,6 +11,7 @@ from vllm_opt.constraints.decisions.engine_defaults import (
 )
 from vllm_opt.constraints.layouts import divisibility
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -126,7 +127,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         decode_context_parallel_size=request.decode_context_parallel_size,
         expert_parallel=request.enable_expert_parallel,
         quantization=quantization.id,
-        checkpoint=checkpoint_of(model, quantization),
+        checkpoint=_checkpoint(request, model, quantization, engine),
         kv_cache_dtype=request.kv_cache_dtype,
         block_size=request.block_size,
         enforce_eager=request.enforce_eager,
@@ -138,6 +139,17 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     )
     notes = tuple(text for text in (note, *model.assumptions, said, _in_use(gpu)) if text)
     return Setting(model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
+
+
+def _checkpoint(
+    request: EstimateRequest, model: ModelProfile, quantization: Quantization, engine: EngineProfile
+) -> str | None:
+    """The checkpoint that is loaded: a published one in this format, or the 16-bit one that is converted on the way."""
+    known = checkpoint_of(model, quantization)
+    if known is not None and not request.quantize_at_load:
+        return known
+    at_load = model.native_quantization is None and load_flag_value(quantization, engine) is not None
+    return model.id if at_load else known
 
 
 def _tensor_parallel_size(

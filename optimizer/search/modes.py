@@ -101,5 +101,6 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         block_bytes=terms.kv.block_bytes,
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),
+        load_bytes=terms.load_bytes(unit.facts.confidence),
         parked_sequences=unit.host_tier.parked,
     )

@@ -41,6 +41,8 @@ def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server
     plan = physics.plan(gpu, server.weights, server.shape)
     if isinstance(plan, Violation):
         return Pool(0, 0)
+    if max(physics.load_peak(gpu, server.weights, server.shape), default=0) > gpu.memory_bytes:
+        return Pool(0, 0)
     budget = physics.budgets(gpu)[-1]
     room = []
     for weights, block in zip(physics.weight_bytes(gpu, server.weights, server.shape), plan.block_bytes, strict=True):
@@ -118,6 +120,8 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
     Where need is monotone, it never falls when a step grows, so the first width that does not fit ends the list.
     """
     facts, targets = unit.facts, setting.targets
+    if "memory_budget" in active and not facts.terms.loads(facts.confidence):
+        return []
     least = fewest_sequences(setting, unit, active)
     monotone = facts.monotone
     found: Pieces = []

@@ -16,6 +16,7 @@ from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.memory.ledger import MemoryTerms
+from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
@@ -104,7 +105,7 @@ class LayoutPhysics:
         self._tables, self._weights, self._plans = shared.tables, shared.weights, shared.plans
         self._choices, self._divisions, self._layers = shared.choices, shared.divisions, shared.layers
         self._captures, self._coefficients = shared.captures, shared.coefficients
-        self._dtypes = shared.dtypes
+        self._dtypes, self._loads = shared.dtypes, shared.loads
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
 
@@ -184,6 +185,16 @@ class LayoutPhysics:
             self._weights[key] = self._tables[name].parameter_bytes(layout, gpu)
         return self._weights[key]
 
+    def load_peak(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
+        """Weights per stage at the peak of loading; empty where loading has none."""
+        if self.setting.engine.online_quantization == "streamed":
+            return ()
+        key = (*self._parallel_key(weights, shape), weights.checkpoint, gpu.compute_capability, gpu.vendor)
+        if key not in self._loads:
+            arguments = self.setting.model, weights.quantization, layout_of(self.setting, gpu, weights, shape)
+            self._loads[key] = load_peak_bytes(*arguments, self.setting.engine, gpu)
+        return self._loads[key]
+
     def budgets(self, gpu: GpuProfile) -> tuple[int, ...]:
         """Budget bytes at every utilisation step."""
         total = gpu.memory_bytes
@@ -216,6 +227,7 @@ class LayoutPhysics:
             graphs=graphs,
             context=context_and_communication(layout, setting.engine, gpu),
             kv=plan,
+            load_peak=self.load_peak(gpu, weights, shape),
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,

@@ -80,6 +80,14 @@ ONE_REQUEST = OUTSIDE + 101 * BLOCK
 EIGHT_SEQUENCES = OUTSIDE + (1 + 8 * 50) * BLOCK
 POOL = {"flags": {"kv_cache_memory_bytes": 1000 * BLOCK}}
 WITH_POOL = OUTSIDE + 1000 * BLOCK + CUDA_CONTEXT
+BUDGET = OUTSIDE + 1000 * BLOCK
+
+
+def loaded_at(peak: int) -> MemoryTerms:
+    """A GPU of twice BUDGET bytes, whose weights take `peak` bytes while they are loaded."""
+    return replace(terms_of(BUDGET), load_peak=(peak,))
+
+
 UNCUT = {"enable_chunked_prefill": False}
 
 CHECKS = {
@@ -138,6 +146,13 @@ CHECKS = {
         {**POOL, "terms": terms_of(WITH_POOL // 2)},
         {**POOL, "terms": terms_of(WITH_POOL // 2 - 1)},
         (WITH_POOL, WITH_POOL - 2, "bytes"),
+    ),
+    "memory_budget: 16-bit weights before they are 8-bit": (
+        "memory_budget",
+        {"terms": loaded_at(OUTSIDE)},
+        {"terms": loaded_at(2 * BUDGET - CUDA_CONTEXT)},
+        {"terms": loaded_at(2 * BUDGET - CUDA_CONTEXT + 1)},
+        (2 * BUDGET + 1, 2 * BUDGET, "bytes"),
     ),
     "startup_headroom": (
         "startup_headroom",
@@ -241,9 +256,6 @@ def test_no_rule_is_without_a_case() -> None:
     assert {case[0] for case in CHECKS.values()} == set(RULE_NAMES)
 
 
-BUDGET = OUTSIDE + 1000 * BLOCK
-
-
 def point(**fields: object) -> SequencePoint:
     """Eight sequences of 800 tokens."""
     known = {
@@ -288,6 +300,9 @@ LINEAR = {
         {**TWO_STAGES, "sequences": {"outside_kv_bytes": (OUTSIDE, BUDGET - 401 * BLOCK)}},
         {**TWO_STAGES, "sequences": {"outside_kv_bytes": (OUTSIDE, BUDGET - 401 * BLOCK + 1)}},
         {},
+    ),
+    "memory_budget: the peak of loading": (
+        "memory_budget", {"load_bytes": 2 * BUDGET}, {"load_bytes": 2 * BUDGET + 1}, {},
     ),
     "startup_headroom": (
         "startup_headroom",

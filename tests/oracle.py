@@ -28,7 +28,6 @@ from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.latency import closed_loop, quantile_factor
 from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.space.host_tier import host_tier_sizes
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS, utilization_steps
 from vllm_opt.optimizer.space.points import CAPTURED, token_grid
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve
@@ -80,7 +79,7 @@ class Oracle:
         self.setting: SolveSetting = resolve_solve(request, catalog)
         self.every_size = every_size
         self.asked = 0
-        self.known: dict[tuple[Layout, int, int], dict[int, Speeds]] = {}
+        self.known: dict[tuple[Layout, int], dict[int, Speeds]] = {}
         self.alone = self.setting.targets.model_copy(update={"concurrency": 1})
 
     def best(self) -> Point | None:
@@ -154,25 +153,21 @@ class Oracle:
         setting = self.setting
         targets, request = setting.targets, setting.request
         largest = targets.gpus or targets.max_gpus
-        for gib, tokens in product(
-            host_tier_sizes(setting, sku.gpu, layout.gpus_per_server),
-            self.widths(sku.gpu, chunked_prefill=layout.enable_chunked_prefill),
-        ):
+        for tokens in self.widths(sku.gpu, chunked_prefill=layout.enable_chunked_prefill):
             fits: dict[int, list[float]] = {}
             for replicas in range(1, largest // layout.gpus_per_server + 1):
                 engines = replicas * layout.data_parallel_size
-                parked = self.parked(terms, gib)
-                least = max(1, -(-targets.concurrency // engines) - parked)
+                least = max(1, -(-targets.concurrency // engines))
                 most = max(request.max_num_seqs or LARGEST_BATCH, targets.concurrency)
-                base = self.deployment(sku, weights, layout, terms, replicas, self.flags(gib, tokens, 1, 0.5))
+                base = self.deployment(sku, weights, layout, terms, replicas, self.flags(tokens, 1, 0.5))
                 for size in range(least, min(most, tokens) + 1):
                     if size not in fits:
-                        fits[size] = self.utilizations(base, gib, tokens, size)
+                        fits[size] = self.utilizations(base, tokens, size)
                 feasible = [size for size in range(least, min(most, tokens) + 1) if fits[size]]
                 if feasible:
-                    yield from self.judged(base, weights, gib, tokens, least, feasible, fits, parked)
+                    yield from self.judged(base, weights, tokens, least, feasible, fits)
 
-    def utilizations(self, base: Deployment, gib: float, tokens: int, size: int) -> list[float]:
+    def utilizations(self, base: Deployment, tokens: int, size: int) -> list[float]:
         """The utilisation steps at which memory holds, whatever the traffic asks.
 
         Wording a refusal takes long, so the pool is compared first; one refusal in fifty is asked of the rules too.
@@ -184,7 +179,7 @@ class Oracle:
         )
         found = []
         for step in utilization_steps(self.setting.request.max_gpu_memory_utilization):
-            trial = replace(base, flags=self.flags(gib, tokens, size, step), targets=self.alone)
+            trial = replace(base, flags=self.flags(tokens, size, step), targets=self.alone)
             self.asked += 1
             if trial.num_gpu_blocks < needed and self.asked % 50:
                 continue
@@ -196,12 +191,12 @@ class Oracle:
         return found
 
     def judged(
-        self, base: Deployment, weights: WeightFormat, gib: float, tokens: int, least: int, feasible: list[int],
-        fits: dict[int, list[float]], parked: int,
+        self, base: Deployment, weights: WeightFormat, tokens: int, least: int, feasible: list[int],
+        fits: dict[int, list[float]],
     ) -> Iterator[Point]:  # fmt: skip
         """Points of one (layout, T, R) that the traffic's rules let pass."""
         largest = max(self.setting.request.max_num_seqs or LARGEST_BATCH, self.setting.targets.concurrency)
-        speeds = self.speeds(base, tokens, largest, parked)
+        speeds = self.speeds(base, tokens, largest)
         passing: list[tuple[int, int, PerformanceBound, Deployment]] = []
         latency_holds: list[int] = []
         for size in feasible:
@@ -212,7 +207,7 @@ class Oracle:
                 tpot_ms=None if self.setting.lengths[1] <= 1 else float(speeds.tpot_ms[at]) * tpot,
                 output_tokens_per_s=float(speeds.tokens_per_s[at]) * base.engines * throughput,
             )
-            trial = replace(base, flags=self.flags(gib, tokens, size, fits[size][0]), performance=bound)
+            trial = replace(base, flags=self.flags(tokens, size, fits[size][0]), performance=bound)
             found = {violation.rule for violation in violations(trial, without=LAYOUT_RULES)}
             if not found & {"ttft", "tpot"}:
                 latency_holds.append(size)
@@ -257,20 +252,18 @@ class Oracle:
             microusd=cost,
         )  # fmt: skip
 
-    def speeds(self, base: Deployment, tokens: int, largest: int, parked: int) -> Speeds:
+    def speeds(self, base: Deployment, tokens: int, largest: int) -> Speeds:
         """Closed-loop predictions of one engine at full admitted load, for 1 to `largest` sequences.
 
-        They depend neither on the block size nor, unless users wait for parked sequences, on the replicas.
+        They depend neither on the block size nor on the replicas.
         """
-        setting = self.setting
-        share = -(-setting.targets.concurrency // base.engines) if parked else 1
         layout = base.layout.model_copy(update={"block_size": None})
-        key = layout, share, largest
+        key = layout, largest
         if key not in self.known:
-            self.known[key] = self.predicted(base, layout, share, largest)
+            self.known[key] = self.predicted(base, layout, largest)
         return self.known[key][tokens]
 
-    def predicted(self, base: Deployment, layout: Layout, share: int, largest: int) -> dict[int, Speeds]:
+    def predicted(self, base: Deployment, layout: Layout, largest: int) -> dict[int, Speeds]:
         """The same at every width of a step, in one call."""
         setting = self.setting
         coefficients = latency_coefficients(
@@ -281,7 +274,7 @@ class Oracle:
         sizes = np.arange(1.0, largest + 1.0)
         load = closed_loop(
             coefficients,
-            users=np.maximum(sizes, share),
+            users=sizes,
             max_num_seqs=sizes,
             max_num_batched_tokens=np.array(widths, dtype=float)[:, None],
             input_tokens=float(setting.lengths[0]),
@@ -313,21 +306,15 @@ class Oracle:
         )  # fmt: skip
         return token_grid(setting, default, chunked_prefill=chunked_prefill)
 
-    def parked(self, terms: MemoryTerms, gib: float) -> int:
-        """Sequences of the mean context that the CPU tier of one engine holds."""
-        return terms.host_tier_tokens(self.flags(gib, 1, 1, 0.5)) // self.setting.targets.mean_context if gib else 0
-
-    def flags(self, gib: float, tokens: int, size: int, utilization: float) -> EngineFlags:
+    def flags(self, tokens: int, size: int, utilization: float) -> EngineFlags:
         """The flags of a point."""
         engine = self.setting.engine
-        swaps = engine.swap_space == "capacity"
         return EngineFlags(
             gpu_memory_utilization=utilization,
             max_model_len=self.setting.targets.target_context,
             max_num_seqs=size,
             max_num_batched_tokens=tokens,
-            swap_space_gib=gib if gib and swaps else engine.default_swap_space_gib,
-            kv_offloading_size_gib=gib if gib and not swaps else None,
+            swap_space_gib=engine.default_swap_space_gib,
         )
 
     def deployment(

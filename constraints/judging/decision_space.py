@@ -64,8 +64,6 @@ class Mode:
     points: tuple[SequencePoint, ...]
     load_bytes: int = 0
     """What a GPU holds at the peak of loading, at the confidence asked; 0 where loading has no peak."""
-    parked_sequences: int = 0
-    """Sequences that the CPU tier of one engine holds besides those that run."""
 
 
 @dataclass

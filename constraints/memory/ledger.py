@@ -151,10 +151,10 @@ class MemoryTerms:
         return math.ceil(max(self.kv.bytes_per_token, default=0))
 
     def host_tier_tokens(self, flags: EngineFlags) -> int:
-        """Tokens that the CPU tier parks: swap space in V0, `--kv-offloading-size` where it exists.
+        """Tokens that host memory holds: swap space in V0, `--kv-offloading-size` where it exists.
 
         `tokens = tier_bytes / bytes_per_token`, with swap space counted per GPU and the offloading size over all TP
-        ranks. The tier extends what may be resident or parked, never what one step can run.
+        ranks. They are prefixes that a later request may load, or preempted sequences: never running ones.
         """
         per_token = self.kv_bytes_per_token
         if per_token == 0:

@@ -1,10 +1,10 @@
 """concurrency: the sequences asked are admitted, and the KV pool holds whatever the flags admit.
 
-    (S + parked) * engines >= concurrency
+    S * engines >= concurrency
     N >= null_block + S * blocks_per_request(mean_context, T)
 
-so that nothing is preempted when every sequence reaches its mean context (by default the full target context). `parked`
-sequences wait in the CPU tier (swap space in V0, KV offload), when one was asked for.
+so that nothing is preempted when every sequence reaches its mean context (by default the full target context). Host
+memory (swap space, KV offload) holds blocks that a later request may reuse, and runs nothing.
 """
 
 from vllm_opt.constraints.decisions.violation import Violation
@@ -19,12 +19,6 @@ def blocks_for_sequences(deployment: Deployment, sequences: int) -> int:
     return terms.null_blocks + sequences * per_sequence
 
 
-def flags_have_tier(deployment: Deployment) -> bool:
-    """Whether the configuration asks for a CPU tier beyond what the release reserves by default."""
-    flags = deployment.flags
-    return bool(flags.kv_offloading_size_gib) or flags.swap_space_gib != deployment.engine.default_swap_space_gib
-
-
 class Concurrency:
     """Every sequence that the flags admit has its KV blocks, and enough are admitted."""
 
@@ -33,8 +27,7 @@ class Concurrency:
     def check(self, deployment: Deployment) -> tuple[Violation, ...]:
         """Check admission over all engines, then the blocks of one engine."""
         flags, targets = deployment.flags, deployment.targets
-        parked = deployment.terms.host_tier_tokens(flags) // targets.mean_context if flags_have_tier(deployment) else 0
-        admitted = (flags.max_num_seqs + parked) * deployment.engines
+        admitted = flags.max_num_seqs * deployment.engines
         found = []
         if admitted < targets.concurrency:
             found.append(
@@ -68,7 +61,7 @@ class Concurrency:
     def add(self, space: DecisionSpace) -> None:
         """Admission is a constant bound per mode (its replicas are fixed); the pool needed is a constant per point."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            least = -(-space.targets.concurrency // mode.engines) - mode.parked_sequences
+            least = -(-space.targets.concurrency // mode.engines)
             space.model.add(space.max_num_seqs >= least).only_enforce_if(chosen)
         for _, point, picked in space.points():
             space.model.add(space.num_gpu_blocks >= point.blocks_needed).only_enforce_if(picked)

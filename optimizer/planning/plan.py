@@ -43,8 +43,7 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
         max_model_len=setting.targets.target_context,
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
-        swap_space_gib=choice.unit.host_tier.swap_space_gib,
-        kv_offloading_size_gib=choice.unit.host_tier.kv_offloading_size_gib,
+        swap_space_gib=setting.engine.default_swap_space_gib,
     )
 
 
@@ -52,8 +51,6 @@ def predicted(setting: SolveSetting, choice: Choice) -> Performance:
     """Speed at full admitted load: max_num_seqs users in every engine."""
     facts, engines = choice.unit.facts, choice.unit.engines
     users = choice.max_num_seqs * engines
-    if choice.unit.host_tier.parked:
-        users = max(users, setting.targets.concurrency)
     return predict(
         facts.coefficients,
         engines=engines,
@@ -156,6 +153,25 @@ def folder_to_make(setting: SolveSetting, quantization: str) -> str:
     return f"./{short_name(setting.model.id)}-{quantization}"
 
 
+def host_memory_note(setting: SolveSetting, choice: Choice) -> str:
+    """What host memory is good for: blocks of finished prompts, which a later request with the same beginning loads.
+
+    vLLM 0.33 (`v1/kv_offload`, `v1/core/kv_cache_utils.py`): pool, blocks per request and running sequences are those
+    without the tier; so is V0's swap space, which only takes sequences that were preempted.
+    """
+    facts, engine = choice.unit.facts, setting.engine
+    host, gpu = setting.request.host_memory_gib or 0.0, facts.sku.gpu
+    if not engine.kv_offloading:
+        return "host memory runs no further sequences: it is not part of the plan"
+    share = int(host * min(facts.layout.gpus_per_server, gpu.gpus_per_node) / gpu.gpus_per_node)
+    flags = engine_flags(setting, choice).model_copy(update={"kv_offloading_size_gib": float(share)})
+    tokens = facts.terms.host_tier_tokens(flags)
+    return (
+        f"host memory runs no further sequences and is not part of the plan; --kv-offloading-size {share} would keep "
+        f"{tokens} tokens of finished prompts for later requests that begin alike"
+    )
+
+
 def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
     """What a reader must know before relying on the plan."""
     weights, targets = choice.unit.facts.weights, setting.targets
@@ -171,6 +187,8 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
             f"sequences are counted at {targets.mean_context} tokens on average; preemption is possible when many "
             f"reach {targets.target_context}"
         )
+    if setting.request.host_memory_gib is not None:
+        notes.append(host_memory_note(setting, choice))
     if setting.model.verification:
         notes.append(setting.model.verification)
     return tuple(dict.fromkeys(notes))

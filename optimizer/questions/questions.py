@@ -82,12 +82,7 @@ class Atlas:
 
     def speeds(self, question: Question, points: Points) -> Speed:
         """Predicted speeds of points."""
-        setting, landscape = question.setting, points.landscape
-        users = points.sequences
-        if landscape.tier.any():
-            share = -(-setting.targets.concurrency // points.engines)
-            users = np.where(landscape.tier[points.rows], np.maximum(users, share), users)
-        return self._table(question, landscape).at(points.rows, points.tokens, points.sequences, users)
+        return self._table(question, points.landscape).at(points.rows, points.tokens, points.sequences)
 
 
 def eligible_rows(question: Question, landscape: Landscape) -> Integers:
@@ -148,7 +143,7 @@ def fewest_points(question: Question, landscape: Landscape, rows: Integers) -> P
     least = np.ones(len(rows), dtype=np.int64)
     if "concurrency" in active:
         share = -(-setting.targets.concurrency // (replicas * landscape.data[rows]))
-        least = np.maximum(1, share - landscape.parked(setting)[rows])
+        least = np.maximum(1, share)
     found = [Points(landscape, empty, empty, empty, empty)]
     for tokens, kinds in widths(question, landscape).items():
         mine = kinds[landscape.kind[rows]] & (least <= tokens)

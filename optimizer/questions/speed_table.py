@@ -50,20 +50,16 @@ class SpeedTable:
         self._values = np.empty((0, COLUMNS))
         self._count = 0
 
-    def at(self, rows: Integers, tokens: Integers, sequences: Integers, users: Integers) -> Speed:
-        """Speeds of these points; those with users that wait outside the batch are never remembered."""
-        plain = users <= sequences
+    def at(self, rows: Integers, tokens: Integers, sequences: Integers) -> Speed:
+        """Speeds of these points."""
         keys = self._keys_of(rows, tokens, sequences)
         index = np.array([self._known.get(key, -1) for key in keys.tolist()], dtype=np.int64)
-        missing = np.flatnonzero((index < 0) & plain)
+        missing = np.flatnonzero(index < 0)
         if len(missing):
             _, first = np.unique(keys[missing], return_index=True)
             self._learn(keys, missing[first], rows, tokens, sequences)
             index[missing] = [self._known[key] for key in keys[missing].tolist()]
         values = self._values[index] if len(self._values) else np.empty((len(rows), COLUMNS))
-        waiting = np.flatnonzero(~plain)
-        if len(waiting):
-            values[waiting] = self._evaluate(rows[waiting], tokens[waiting], sequences[waiting], users[waiting])
         return Speed(*values.T)
 
     def bounds(self, rows: Integers, tokens: Integers, most: Integers) -> Bounds:
@@ -105,7 +101,7 @@ class SpeedTable:
         return (((rows << WIDTH_BITS) | index) << SEQUENCE_BITS) | sequences
 
     def _learn(self, keys: Integers, chosen: Integers, rows: Integers, tokens: Integers, sequences: Integers) -> None:
-        found = self._evaluate(rows[chosen], tokens[chosen], sequences[chosen], sequences[chosen])
+        found = self._evaluate(rows[chosen], tokens[chosen], sequences[chosen])
         end = self._count + len(chosen)
         if end > len(self._values):
             room = np.empty((max(end, 2 * len(self._values)), COLUMNS))
@@ -115,12 +111,12 @@ class SpeedTable:
         self._known.update(zip(keys[chosen].tolist(), range(self._count, end), strict=True))
         self._count = end
 
-    def _evaluate(self, rows: Integers, tokens: Integers, sequences: Integers, users: Integers) -> Numbers:
+    def _evaluate(self, rows: Integers, tokens: Integers, sequences: Integers) -> Numbers:
         request, lengths = self._setting.request, self._setting.lengths
         coefficients = self._landscape.coefficients(rows)
         load = closed_loop(
             coefficients,
-            users=users.astype(np.float64),
+            users=sequences.astype(np.float64),
             max_num_seqs=sequences.astype(np.float64),
             max_num_batched_tokens=tokens.astype(np.float64),
             input_tokens=float(lengths[0]),

@@ -58,5 +58,4 @@ def _fewer(unit: Unit, replicas: int) -> Server:
     """The server of a unit with so many replicas."""
     return Server(
         unit.facts.sku, unit.facts.weights, unit.shape, replicas=replicas, most=unit.replicas,
-        host_tier_gib=unit.host_tier_gib,
     )  # fmt: skip

@@ -66,8 +66,6 @@ def fewest_replicas(
     most = pool_of_server(setting, physics, server, active).sequences
     if most < 1:
         return None
-    if server.host_tier_gib:
-        return 1
     concurrency = setting.targets.concurrency if "concurrency" in active else 1
     engines = -(-concurrency // most)
     return -(-engines // server.shape.data)
@@ -78,8 +76,8 @@ def pieces_of_server(
 ) -> Pieces:
     """What memory admits with CUDA graphs and in eager mode."""
     captured = physics.facts(server.sku, server.weights, server.shape)
-    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas, server.host_tier_gib), active)
-    eager = Unit(physics.eager_facts(captured), server.shape, replicas, server.host_tier_gib)
+    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas), active)
+    eager = Unit(physics.eager_facts(captured), server.shape, replicas)
     if needs_no_more(eager, captured):
         admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
         ceilings = {tokens: min(tokens, setting.largest_batch) for tokens in tokens_of(captured)}
@@ -108,10 +106,10 @@ def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
 
 
 def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> int:
-    """Sequences that every engine must run for the concurrency asked, those parked on the host taken off."""
+    """Sequences that every engine must run for the concurrency asked."""
     if "concurrency" not in active:
         return 1
-    return max(1, -(-setting.targets.concurrency // unit.engines) - unit.host_tier.parked)
+    return max(1, -(-setting.targets.concurrency // unit.engines))
 
 
 def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Pieces:

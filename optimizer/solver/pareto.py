@@ -8,8 +8,8 @@ smaller in one; of points with equal integers the preferred one stays (`modes.pr
 Every server is sized once, with the most replicas that limits allow; fewer replicas multiply cost and throughput by a
 smaller number, leave TPOT and TTFT of a batch as they are, and take away the batches below ceil(concurrency / engines).
 So a batch that another batch of the same server beats or equals in rate, TPOT, TTFT and size cannot be on the front for
-any number of replicas, and is dropped before replicas are multiplied out. (Sequences parked on the host change that:
-such servers are sized for each number of replicas.) What remains of all servers is filtered once more, all together.
+any number of replicas, and is dropped before replicas are multiplied out. What
+remains of all servers is filtered once more, all together.
 """
 
 import time
@@ -100,11 +100,7 @@ def _sized(search: Search, servers: list[tuple[Server, int]]) -> Iterator[tuple[
     """The batches of each server that meet the latency limits, sized with its most replicas."""
     setting = search.setting
     without_floor = ALL_RULES - {"throughput"}
-    visited = [
-        (replace(server, replicas=count, most=count), count if server.host_tier_gib else least)
-        for server, least in servers
-        for count in (range(least, server.most + 1) if server.host_tier_gib else (server.most,))
-    ]
+    visited = [(server.with_most(), least) for server, least in servers]
     groups: dict[tuple[object, ...], tuple[Server, int, list[Candidate]]] = {}
     pieces: Pieces = []
     for server, least in visited:
@@ -137,7 +133,7 @@ def _with_smallest_batches(
 
 def _fewest(setting: SolveSetting, unit: Unit, replicas: int) -> int:
     """Sequences that every engine must run when the server has so many replicas."""
-    return fewest_sequences(setting, Unit(unit.facts, unit.shape, replicas, unit.host_tier_gib), ALL_RULES)
+    return fewest_sequences(setting, Unit(unit.facts, unit.shape, replicas), ALL_RULES)
 
 
 def _points_of(setting: SolveSetting, server: Server, least: int, group: list[Candidate], first: int) -> Points:
@@ -192,6 +188,6 @@ def _choice(setting: SolveSetting, candidates: list[Candidate], points: Points, 
     candidate = candidates[int(points.owner[index])]
     sequences = int(candidate.sequences[int(points.place[index])])
     known = candidate.unit
-    unit = Unit(known.facts, known.shape, int(points.replicas[index]), known.host_tier_gib)
+    unit = Unit(known.facts, known.shape, int(points.replicas[index]))
     utilization = fitting_utilization(setting, candidate, sequences)
     return Choice(unit, candidate.max_num_batched_tokens, sequences, utilization)

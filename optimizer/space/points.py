@@ -7,7 +7,6 @@ step is padded to the upper one, so nothing in between is faster for longer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import stack
-from vllm_opt.optimizer.space.host_tier import HostTier, host_tier
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS, LayoutFacts
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
@@ -30,12 +28,6 @@ class Unit:
     facts: LayoutFacts
     shape: Shape
     replicas: int
-    host_tier_gib: float = 0.0
-
-    @cached_property
-    def host_tier(self) -> HostTier:
-        """The CPU tier as flags, and the sequences of one engine that it parks."""
-        return host_tier(self.facts, self.host_tier_gib)
 
     @property
     def engines(self) -> int:
@@ -79,12 +71,6 @@ def sequence_grid(least: int, most: int) -> list[int]:
     return sorted({least, most} | {size for size in CAPTURED if least < size < most})
 
 
-def users_per_engine(setting: SolveSetting, unit: Unit, sequences: Sequence[int]) -> NDArray[np.float64]:
-    """Closed-loop users of one engine: everything admitted, at least its share of the concurrency asked."""
-    share = -(-setting.targets.concurrency // unit.engines) if unit.host_tier.parked else 1
-    return np.maximum(np.asarray(sequences, dtype=np.float64), share)
-
-
 def evaluate(
     setting: SolveSetting,
     pieces: Sequence[tuple[Unit, int, list[int]]],
@@ -98,11 +84,10 @@ def evaluate(
     sequences = np.concatenate([np.asarray(values, dtype=np.int64) for _, _, values in pieces])
     tokens = np.repeat(np.array([budget for _, budget, _ in pieces], dtype=np.float64), sizes)
     chunked = np.repeat(np.array([unit.facts.layout.enable_chunked_prefill for unit, _, _ in pieces]), sizes)
-    users = np.concatenate([users_per_engine(setting, unit, values) for unit, _, values in pieces])
     cached = np.repeat(np.array([unit.facts.layout.enable_prefix_caching for unit, _, _ in pieces]), sizes)
     load = closed_loop(
         stacked,
-        users=users,
+        users=sequences.astype(np.float64),
         max_num_seqs=sequences.astype(np.float64),
         max_num_batched_tokens=tokens,
         input_tokens=float(setting.lengths[0]),

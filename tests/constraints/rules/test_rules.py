@@ -320,9 +320,6 @@ LINEAR = {
         {"engines": 2, "sequences": {"max_num_seqs": 9}}, {"engines": 2, "sequences": {"max_num_seqs": 8}},
         {"concurrency": 17},
     ),
-    "concurrency: parked sequences": (
-        "concurrency", {"parked_sequences": 9}, {"parked_sequences": 8}, {"concurrency": 17},
-    ),
     "concurrency: the pool": (
         "concurrency", {"sequences": {"blocks_needed": 1000}}, {"sequences": {"blocks_needed": 1001}}, {},
     ),

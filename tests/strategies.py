@@ -107,7 +107,23 @@ def hybrids(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-CONFIGS = st.one_of(decoders(), decoders(), with_experts(), latent(), windowed(), hybrids())
+@st.composite
+def stored(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]]) -> dict[str, Any]:
+    """A checkpoint that is stored in 8 or 4 bits and may say how its KV cache is kept."""
+    stated: dict[str, Any] = {
+        "quant_method": "modelopt",
+        "quant_algo": draw(st.sampled_from(("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "NVFP4"))),
+    }
+    stated |= draw(
+        st.sampled_from(({}, {"kv_cache_quant_algo": "FP8"}, {"kv_cache_scheme": {"num_bits": 8, "type": "float"}}))
+    )
+    return draw(configs) | {"quantization_config": stated}
+
+
+PLAIN = st.one_of(decoders(), decoders(), with_experts(), latent(), windowed(), hybrids())
+CONFIGS = st.one_of(PLAIN, PLAIN, stored(PLAIN))
+FORMATS = (("bf16",), ("fp8",), ("bf16", "fp8"), ("w4a16", "bf16"), ("int8",))
+BESIDE_STORED = (("native",), ("native", "bf16"), ("bf16", "native"), ("w4a16", "native"), ("int8", "fp8", "nvfp4"))
 
 
 @st.composite
@@ -156,7 +172,7 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
         "tolerance": draw(st.sampled_from((0.0, 0.0, 0.05, 0.3))),
         "default_limits": False,
         "max_gpu_memory_utilization": ceiling,
-        "quantization": draw(st.sampled_from((("bf16",), ("fp8",), ("bf16", "fp8"), ("w4a16", "bf16"), ("int8",)))),
+        "quantization": draw(st.sampled_from(BESIDE_STORED if "quantization_config" in config else FORMATS)),
         "min_quality": draw(st.sampled_from((0.5, 0.5, 0.98))),
         "explain": draw(st.sampled_from((False, False, True))),
         "kv_cache_dtype": draw(st.sampled_from(("auto", "any", "any", "fp8"))),

@@ -84,8 +84,8 @@ class Mode:
     startup_blocks: int
     publisher_rank: int
     points: tuple[SequencePoint, ...]
-    parked_sequences: int = 0
-    """Sequences that the CPU tier of one engine holds besides those that run."""
+    load_bytes: int = 0
+    """What a GPU holds at the peak of loading, at the confidence asked; 0 where loading has no peak."""
 
 
 @dataclass

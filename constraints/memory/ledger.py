@@ -14,6 +14,7 @@ from typing import ClassVar
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
+from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.overheads import (
     FittedBytes,
     GraphMemory,
@@ -49,11 +50,23 @@ class MemoryTerms:
     kv: KvPlan
     taken_at_start_bytes: int = 0
     """What the driver or the operating system holds before vLLM starts: the budget has to be free at start-up."""
+    load_peak: tuple[int, ...] = ()
+    """Weights per stage at the peak of loading, where that is more than what is loaded."""
 
     @property
     def stages(self) -> int:
         """Pipeline stages."""
         return len(self.weights)
+
+    def load_bytes(self, confidence: float | None = None) -> int:
+        """What a GPU holds at the peak of loading: weights and the CUDA context; 0 where loading has no peak."""
+        if not self.load_peak:
+            return 0
+        return max(self.load_peak) + (self.context.bytes if confidence is None else self.context.at(confidence))
+
+    def loads(self, confidence: float | None = None) -> bool:
+        """Whether the weights can be loaded at all."""
+        return self.load_bytes(confidence) <= self.total_bytes
 
     @property
     def null_blocks(self) -> int:
@@ -151,10 +164,10 @@ class MemoryTerms:
         return math.ceil(max(self.kv.bytes_per_token, default=0))
 
     def host_tier_tokens(self, flags: EngineFlags) -> int:
-        """Tokens that the CPU tier parks: swap space in V0, `--kv-offloading-size` where it exists.
+        """Tokens that host memory holds: swap space in V0, `--kv-offloading-size` where it exists.
 
         `tokens = tier_bytes / bytes_per_token`, with swap space counted per GPU and the offloading size over all TP
-        ranks. The tier extends what may be resident or parked, never what one step can run.
+        ranks. They are prefixes that a later request may load, or preempted sequences: never running ones.
         """
         per_token = self.kv_bytes_per_token
         if per_token == 0:
@@ -186,4 +199,5 @@ def memory_terms(
         context=context_and_communication(layout, engine, gpu),
         kv=plan_kv_cache(model, layout, engine, gpu),
         taken_at_start_bytes=gpu.taken_at_start_bytes,
+        load_peak=load_peak_bytes(model, quantization, layout, engine, gpu),
     )

@@ -107,9 +107,12 @@ def non_torch(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedB
 
 
 def context_and_communication(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
-    """What is in use before the baseline snapshot, outside the budget, and what of the total is never free."""
-    fitted = _by_topology(engine.startup.context, layout, gpu)
-    return FittedBytes(fitted.bytes + gpu.taken_at_start_bytes, fitted.spread_bytes)
+    """What is in use before the baseline snapshot, outside the budget: other programs' and the system's memory as well.
+
+    vLLM 0.33 compares the budget with the memory that is free at start-up (`v1/worker/utils.py:request_memory`).
+    """
+    own = _by_topology(engine.startup.context, layout, gpu)
+    return FittedBytes(own.bytes + max(gpu.taken_at_start_bytes, gpu.memory_in_use_bytes), own.spread_bytes)
 
 
 def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> GraphMemory:

@@ -1,11 +1,11 @@
 """concurrency: the sequences asked are admitted, and the KV pool holds whatever the flags admit.
 
-    S >= ceil(concurrency / engines) + reserve - parked          reserve: max(1, 10 %) of it, where one is kept
-    N >= held_blocks(S, T)                                       `constraints/kv/held_blocks.py`
+    S >= ceil(concurrency / engines) + reserve          reserve: max(1, 10 %) of it, where one is kept
+    N >= held_blocks(S, T)                              `constraints/kv/held_blocks.py`
 
 so that nothing is preempted when every sequence reaches its mean context (by default the full target context). Running
-sequences hold what vLLM leaves them at every step, and one more prompt may start when a sequence ends. `parked`
-sequences wait in the CPU tier (swap space in V0, KV offload), when one was asked for.
+sequences hold what vLLM leaves them at every step, and one more prompt may start when a sequence ends. Host memory
+(swap space, KV offload) holds blocks that a later request may reuse, and runs nothing.
 """
 
 from vllm_opt.constraints.decisions.violation import Violation
@@ -19,12 +19,6 @@ def blocks_for_sequences(deployment: Deployment, sequences: int) -> int:
     return held_blocks(deployment.terms.kv, deployment.targets, sequences, deployment.flags.max_num_batched_tokens)
 
 
-def flags_have_tier(deployment: Deployment) -> bool:
-    """Whether the configuration asks for a CPU tier beyond what the release reserves by default."""
-    flags = deployment.flags
-    return bool(flags.kv_offloading_size_gib) or flags.swap_space_gib != deployment.engine.default_swap_space_gib
-
-
 class Concurrency:
     """Every sequence that the flags admit has its KV blocks, and enough are admitted."""
 
@@ -33,11 +27,10 @@ class Concurrency:
     def check(self, deployment: Deployment) -> tuple[Violation, ...]:
         """Check admission over all engines, then the blocks of one engine."""
         flags, targets = deployment.flags, deployment.targets
-        parked = deployment.terms.host_tier_tokens(flags) // targets.mean_context if flags_have_tier(deployment) else 0
-        admitted = (flags.max_num_seqs + parked) * deployment.engines
+        admitted = flags.max_num_seqs * deployment.engines
         least = targets.sequences_admitted(deployment.engines)
         found = []
-        if flags.max_num_seqs + parked < least:
+        if flags.max_num_seqs < least:
             found.append(
                 Violation(
                     rule=self.name,
@@ -71,7 +64,7 @@ class Concurrency:
     def add(self, space: DecisionSpace) -> None:
         """Admission is a constant bound per mode (its replicas are fixed); the pool needed is a constant per point."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            least = space.targets.sequences_admitted(mode.engines) - mode.parked_sequences
+            least = space.targets.sequences_admitted(mode.engines)
             space.model.add(space.max_num_seqs >= least).only_enforce_if(chosen)
         for _, point, picked in space.points():
             space.model.add(space.num_gpu_blocks >= point.blocks_needed).only_enforce_if(picked)

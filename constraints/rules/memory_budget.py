@@ -2,6 +2,7 @@
 
     weights + extras + activation(T, S) + non_torch + [v >= 0.20] graphs(S, T) + N * block_bytes <= round(u * total)
     N >= null_block + blocks_per_request(max_model_len, T)
+    load_peak + context <= total                      where 16-bit weights are loaded before they are made smaller
 
 per pipeline stage (vLLM 0.33 `v1/core/kv_cache_planning.py:_check_enough_kv_cache_memory`).
 """
@@ -21,6 +22,8 @@ class MemoryBudget:
     def check(self, deployment: Deployment) -> tuple[Violation, ...]:
         """Compare needed and available KV blocks on the smallest stage, in bytes."""
         flags, terms = deployment.flags, deployment.terms
+        if not terms.loads(deployment.confidence):
+            return (self._loading(deployment),)
         blocks = terms.kv.startup_blocks(flags.max_model_len, flags.max_num_batched_tokens)
         for stage, available in enumerate(terms.available_kv_bytes(flags, deployment.confidence)):
             needed = blocks * terms.kv.block_bytes[stage]
@@ -35,6 +38,21 @@ class MemoryBudget:
                     ),
                 )
         return self._beyond_the_gpu(deployment)
+
+    def _loading(self, deployment: Deployment) -> Violation:
+        """Weights that are converted while they load do not fit before they are converted."""
+        terms, needed = deployment.terms, deployment.terms.load_bytes(deployment.confidence)
+        return Violation(
+            rule=self.name,
+            message=(
+                f"CUDA out of memory: vLLM {terms.engine.version} loads the 16-bit weights before it makes "
+                f"{deployment.quantization.id} of them, which takes {format_gib(needed)} of "
+                f"{format_gib(terms.total_bytes)} GiB per GPU; serve a checkpoint that is stored so, or take more GPUs"
+            ),
+            needed=needed,
+            available=terms.total_bytes,
+            unit="bytes",
+        )
 
     def _beyond_the_gpu(self, deployment: Deployment) -> tuple[Violation, ...]:
         """A pool given in bytes or blocks is not bounded by the budget, but by the GPU: vLLM runs out of memory."""
@@ -87,3 +105,5 @@ class MemoryBudget:
             if any(point.encoder_bytes for point in mode.points):
                 space.model.add(kept + encoder <= budget).only_enforce_if(chosen)
             space.model.add(blocks >= mode.startup_blocks).only_enforce_if(chosen)
+            if mode.load_bytes > mode.terms.total_bytes:
+                space.model.add(chosen == 0)

@@ -23,10 +23,13 @@ LEAST_MISS_LOG = -50.0
 
 
 def kv_element_bytes(layout: Layout, model: ModelProfile) -> float:
-    """Bytes of one cached element; `auto` follows the checkpoint, else 16 bit. nvfp4: 4 bits + 1 scale byte per 16."""
-    name = layout.kv_cache_dtype
-    if name == "auto" and model.native_quantization is not None:
-        name = model.native_quantization.kv_cache_dtype or "auto"
+    """Bytes of one cached element; `auto` follows the checkpoint, else 16 bit. nvfp4: 4 bits + 1 scale byte per 16.
+
+    What a checkpoint says of its cache holds for that checkpoint only: other weights of the model say nothing.
+    """
+    name, native = layout.kv_cache_dtype, model.native_quantization
+    if name == "auto" and native is not None and native.quantization == layout.quantization:
+        name = native.kv_cache_dtype or "auto"
     if name.startswith(("fp8", "int8")):
         return 1.0
     return 0.5625 if name.startswith("nvfp4") else 2.0

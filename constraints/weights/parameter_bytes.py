@@ -178,8 +178,8 @@ class Shards:
 
 def pads_for_hopper(layout: Layout, gpu: GpuProfile | None) -> bool:
     """Return whether mxfp4 experts are padded as on compute capability 9 (the inner width to 64, else 128 and 256)."""
-    if gpu is not None and gpu.compute_capability is not None:
-        return gpu.compute_capability[0] == 9
+    if gpu is not None:
+        return gpu.compute_capability is not None and gpu.compute_capability[0] == 9
     return layout.gpu.startswith(("h", "gh"))
 
 

@@ -119,7 +119,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -232,6 +232,7 @@ class EstimateRequest(Features, Request):
     decode_context_parallel_size: Count = 1
     enable_expert_parallel: Switch = False
     quantization: Text | None = Field(None, description="None: as the checkpoint is stored")
+    quantize_at_load: Switch = Field(False, description="the format is made from the 16-bit checkpoint while loading")
     kv_cache_dtype: Text = "auto"
     block_size: Count | None = None
     gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] | None = None

@@ -237,6 +237,7 @@ def _resolved_request(
         gpu=setting.gpu.id,
         vllm_version=setting.engine.version,
         engine=setting.engine.engine,
+        tensor_parallel_size=setting.layout.tensor_parallel_size,
         quantization=setting.quantization.id,
         input_tokens=lengths[0],
         output_tokens=lengths[1],

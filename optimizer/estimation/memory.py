@@ -55,7 +55,7 @@ def memory_report(
         headroom_bytes=terms.headroom_bytes(flags.gpu_memory_utilization),
         headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences),
         host_tier_tokens=terms.host_tier_tokens(flags),
-        confidence_bytes=upper[worst] - central[worst],
+        confidence_bytes=max(0, upper[worst] - central[worst]),
         ranks=_ranks(model, terms, available, blocks, activation, graph_bytes),
     )
 

@@ -9,10 +9,12 @@ from vllm_opt.constraints.decisions.engine_defaults import (
     default_max_num_seqs,
     prefix_caching_default,
 )
+from vllm_opt.constraints.layouts import divisibility
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
 from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
+from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -20,6 +22,7 @@ from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.price import HourlyPrice
 from vllm_opt.profiles.nouns.quantization import Quantization
+from vllm_opt.profiles.reading.quantities import format_gib
 
 GIB = 1 << 30
 FP8_FAMILY = ("fp8", "fp8_per_tensor", "fp8_block")
@@ -121,19 +124,20 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     quantization = resolve_quantization(catalog, model, request.quantization)
     if request.kv_cache_dtype != "auto":
         catalog.kv_cache_dtype(request.kv_cache_dtype)
+    tensor, said = _tensor_parallel_size(request, model, quantization, engine, gpu)
     auto = request.max_model_len == "auto"
     length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
     flags = _flags(request, engine, gpu, length)
     manager_off = hybrid_manager_off(request, engine)
     layout = Layout(
         gpu=gpu.id,
-        tensor_parallel_size=request.tensor_parallel_size,
+        tensor_parallel_size=tensor,
         pipeline_parallel_size=request.pipeline_parallel_size,
         data_parallel_size=request.data_parallel_size,
         decode_context_parallel_size=request.decode_context_parallel_size,
         expert_parallel=request.enable_expert_parallel,
         quantization=quantization.id,
-        checkpoint=checkpoint_of(model, quantization),
+        checkpoint=_checkpoint(request, model, quantization, engine),
         kv_cache_dtype=request.kv_cache_dtype,
         block_size=request.block_size,
         enforce_eager=request.enforce_eager,
@@ -143,12 +147,49 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager or manager_off is not None,
         media=profiled_media(model, request, length),
         adapters=adapters_of(request),
-        nodes=-(-request.tensor_parallel_size * request.pipeline_parallel_size // gpu.gpus_per_node),
+        nodes=-(-tensor * request.pipeline_parallel_size // gpu.gpus_per_node),
     )
     windows = manager_off if keeps_windows_or_states(model) else None
-    notes = tuple(text for text in (note, *model.assumptions, windows, *media_notes(model, request)) if text)
+    said_of_media = media_notes(model, request)
+    notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
     notes += adapter_notes(model, layout.adapters)
     return Setting(model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
+
+
+def _checkpoint(
+    request: EstimateRequest, model: ModelProfile, quantization: Quantization, engine: EngineProfile
+) -> str | None:
+    """The checkpoint that is loaded: a published one in this format, or the 16-bit one that is converted on the way."""
+    known = checkpoint_of(model, quantization)
+    if known is not None and not request.quantize_at_load:
+        return known
+    at_load = model.native_quantization is None and load_flag_value(quantization, engine) is not None
+    return model.id if at_load else known
+
+
+def _tensor_parallel_size(
+    request: EstimateRequest, model: ModelProfile, quantization: Quantization, engine: EngineProfile, gpu: GpuProfile
+) -> tuple[int, str]:
+    """What is asked; on this machine without any parallel size, the largest power of two that the model divides by."""
+    sizes = {"tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas"}
+    found = gpu.gpus_per_node
+    if request.gpu.lower() != "local" or sizes & request.model_fields_set or found == 1:
+        return request.tensor_parallel_size, ""
+    powers = [1 << power for power in range(found.bit_length()) if 1 << power <= found]
+    for size in reversed(powers):
+        layout = Layout(gpu=gpu.id, tensor_parallel_size=size, quantization=quantization.id)
+        if not divisibility.violations(model, quantization, layout, engine, gpu):
+            break
+    return (
+        size,
+        f"{size} of this machine's {found} GPUs {'is' if size == 1 else 'are'} taken (TP {size}); -tp says otherwise",
+    )
+
+
+def _in_use(gpu: GpuProfile) -> str:
+    """What other programs hold of this machine's card, where they do."""
+    used = gpu.memory_in_use_bytes
+    return f"{format_gib(used)} of each {gpu.id} of this machine are in use by other programs" if used else ""
 
 
 def _or(asked: bool | None, default: bool) -> bool:

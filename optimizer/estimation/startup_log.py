@@ -30,6 +30,8 @@ def startup_log(
         )
         return (f"ValueError: {text}",)
     for violation in found:
+        if violation.rule == "memory_budget" and not terms.loads():
+            return (f"torch.OutOfMemoryError: {violation.message}",)
         if violation.rule == "memory_budget":
             text = auto_fit_failed() if setting.auto_model_len else violation.message
             return (f"ValueError: {text}",)

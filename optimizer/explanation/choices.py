@@ -64,7 +64,7 @@ def _format(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, An
 def _sku(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
     """The cheapest other SKU that would do, when some were named."""
     request = question.setting.request
-    if not request.gpu:
+    if not request.gpu or question.setting.machine_gpus:
         return
     everything = resolve_solve(request.replaced(gpu=()), catalog)
     named = {item.gpu.id for item in question.setting.gpus}

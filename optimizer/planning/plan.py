@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags
-from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.kv.held_blocks import tokens_held
+from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
 from vllm_opt.optimizer.estimation.features import feature_flags
@@ -16,6 +17,7 @@ from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import HYPOTHETICAL, SolveSetting
+from vllm_opt.profiles.configs.model_paths import short_name
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,7 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
         max_model_len=setting.targets.target_context,
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
-        swap_space_gib=choice.unit.host_tier.swap_space_gib,
-        kv_offloading_size_gib=choice.unit.host_tier.kv_offloading_size_gib,
+        swap_space_gib=setting.engine.default_swap_space_gib,
     )
 
 
@@ -65,8 +66,15 @@ def predicted(setting: SolveSetting, choice: Choice, *, full: bool = False) -> P
 
 
 def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
-    """The point as the rules see it, at the confidence asked."""
+    """The point as the rules see it, at the confidence asked.
+
+    Memory is computed anew: what the search remembered of other layouts must not vouch for this one.
+
+    Raises:
+        LayoutRefused: vLLM would refuse the layout before any memory is counted.
+    """
     facts, confidence = choice.unit.facts, setting.request.confidence
+    terms = memory_terms(setting.model, facts.weights.quantization, facts.layout, setting.engine, facts.sku.gpu)
     return Deployment(
         model=setting.model,
         quantization=facts.weights.quantization,
@@ -76,7 +84,7 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         flags=engine_flags(setting, choice),
         replicas=choice.unit.replicas,
         targets=setting.targets,
-        terms=facts.terms,
+        terms=terms,
         performance=bound_at(facts.coefficients, performance, confidence),
         usd_per_gpu_hour=facts.sku.price.usd_per_gpu_hour if facts.sku.price else None,
         quality=facts.weights.quality,
@@ -92,7 +100,10 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         PlanRejected: some rule does not hold; the solver and the physics disagree.
     """
     performance = predicted(setting, choice)
-    deployment = deployment_of(setting, choice, performance)
+    try:
+        deployment = deployment_of(setting, choice, performance)
+    except LayoutRefused as refusal:
+        raise PlanRejected((refusal.violation,)) from refusal
     found = violations(deployment)
     if found:
         raise PlanRejected(found)
@@ -157,7 +168,26 @@ def _equations(
 
 def folder_to_make(setting: SolveSetting, quantization: str) -> str:
     """Where the command expects a checkpoint that nobody has published: the notes say how to make it."""
-    return f"./{setting.model.id.split('/')[-1]}-{quantization}"
+    return f"./{short_name(setting.model.id)}-{quantization}"
+
+
+def host_memory_note(setting: SolveSetting, choice: Choice) -> str:
+    """What host memory is good for: blocks of finished prompts, which a later request with the same beginning loads.
+
+    vLLM 0.33 (`v1/kv_offload`, `v1/core/kv_cache_utils.py`): pool, blocks per request and running sequences are those
+    without the tier; so is V0's swap space, which only takes sequences that were preempted.
+    """
+    facts, engine = choice.unit.facts, setting.engine
+    host, gpu = setting.request.host_memory_gib or 0.0, facts.sku.gpu
+    if not engine.kv_offloading:
+        return "host memory runs no further sequences: it is not part of the plan"
+    share = int(host * min(facts.layout.gpus_per_server, gpu.gpus_per_node) / gpu.gpus_per_node)
+    flags = engine_flags(setting, choice).model_copy(update={"kv_offloading_size_gib": float(share)})
+    tokens = facts.terms.host_tier_tokens(flags)
+    return (
+        f"host memory runs no further sequences and is not part of the plan; --kv-offloading-size {share} would keep "
+        f"{tokens} tokens of finished prompts for later requests that begin alike"
+    )
 
 
 def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
@@ -182,6 +212,8 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
             f"sequences and one full context of {targets.target_context} beside them (--kv-sizing full sizes it for "
             "full contexts)"
         )
+    if setting.request.host_memory_gib is not None:
+        notes.append(host_memory_note(setting, choice))
     if setting.model.verification:
         notes.append(setting.model.verification)
     return tuple(dict.fromkeys(notes))

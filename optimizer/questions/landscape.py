@@ -15,7 +15,6 @@ from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.rules.budget import microusd
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
-from vllm_opt.optimizer.space.host_tier import host_tier, host_tier_sizes
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics, utilization_steps
 from vllm_opt.optimizer.space.points import Unit
@@ -31,11 +30,10 @@ MOST_SERVER_GPUS = 64
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One layout (with CUDA graphs) and its CPU tier; `refused` holds what vLLM says against it."""
+    """One layout (with CUDA graphs); `refused` holds what vLLM says against it."""
 
     facts: LayoutFacts
     shape: Shape
-    host_tier_gib: float
     refused: tuple[Violation, ...]
 
 
@@ -71,7 +69,6 @@ class Landscape:
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
-        self.tier = _per_row([place.host_tier_gib > 0 for place in self.places], bool)
         self.microusd = _per_row([_microusd(place.facts.sku) for place in self.places], np.int64)
         self.refused = {
             rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
@@ -100,7 +97,7 @@ class Landscape:
             utilizations=steps,
             budgets=tuple(place.facts.terms.budget_bytes(step) for step in steps),
         )
-        return Unit(facts, place.shape, replicas, place.host_tier_gib)
+        return Unit(facts, place.shape, replicas)
 
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
         """Latency coefficients of these rows, stacked."""
@@ -110,14 +107,6 @@ class Landscape:
             self._coefficients[row] = [getattr(one, name) for name in COEFFICIENT_NAMES]
             self._known[row] = True
         return LatencyCoefficients(*self._coefficients[rows].T)
-
-    def parked(self, setting: SolveSetting) -> Integers:
-        """Sequences of the mean context that the CPU tier of each row parks."""
-        found = np.zeros(2 * len(self.places), dtype=np.int64)
-        for row in np.flatnonzero(self.tier).tolist():
-            place = self.places[row // 2]
-            found[row] = host_tier(replace(place.facts, setting=setting), place.host_tier_gib).parked
-        return found
 
 
 def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterator[Place]:
@@ -134,11 +123,11 @@ def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterat
             for shape in by_node[node]:
                 if part == "oversized" and not plain(shape):
                     continue
-                yield from _places_of(setting, physics, sku, weights, shape, part)
+                yield from _places_of(physics, sku, weights, shape, part)
 
 
 def _places_of(
-    setting: SolveSetting, physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
+    physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
 ) -> Iterator[Place]:
     gpu = sku.gpu
     refused = (*physics.incompatible(gpu, weights, shape), *physics.indivisible(gpu, weights, shape))
@@ -154,11 +143,10 @@ def _places_of(
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
         return
-    for size in physics.block_sizes(gpu, weights, shape):
+    for size in physics.block_sizes(gpu, weights, shape, at_any_context=True):
         sized = shape if size is None else replace(shape, block_size=size)
         facts = physics.facts(PricedGpu(gpu, sku.price), weights, sized)
-        for tier in host_tier_sizes(setting, gpu, shape.gpus):
-            yield Place(facts, sized, tier, refused)
+        yield Place(facts, sized, refused)
 
 
 def plain(shape: Shape) -> bool:
@@ -173,7 +161,7 @@ def _capable(gpu: GpuProfile) -> GpuProfile:
 
 def _microusd(sku: PricedGpu) -> int:
     """Price per GPU-hour in millionths of a dollar; -1 when there is none."""
-    return -1 if sku.price is None else microusd(sku.price.usd_per_gpu_hour)
+    return -1 if sku.price is None else min(microusd(sku.price.usd_per_gpu_hour), 2**62)
 
 
 def _kinds(places: list[Place]) -> tuple[Integers, list[tuple[GpuProfile, bool]]]:

@@ -61,6 +61,10 @@ class MemoryTable:
         self._non_torch = np.array([item.non_torch.at(confidence) for item in pairs], dtype=np.int64)
         self._context = np.array([item.context.at(confidence) for item in pairs], dtype=np.int64)
         self._encodes = any(peak.encoder is not None for peak in peaks)
+        self._load = np.array(
+            [0 if item.loads(confidence) else max(item.load_bytes(confidence), item.total_bytes + 1) for item in pairs],
+            dtype=np.int64,
+        )
         self._graphs = _GraphTable([item.graphs for item in terms], z)
         self._in_budget = bool(terms and terms[0].engine.graphs_in_budget)
         self._plans, self._plan = _indexed([item.kv for item in terms], id)
@@ -116,6 +120,7 @@ class MemoryTable:
         `context`: max_model_len, for which the server must start; `held`: how many tokens sequences hold, None for one.
         Without `headroom` the whole budget at the utilisation `ceiling` counts.
         """
+        loading = self._load[rows]
         graphs = np.where(rows % 2 == 0, self._graphs.bytes(rows // 2, tokens, sequences), 0)
         non_torch, outside = self._non_torch[rows], self._context[rows]
         rows = rows // 2
@@ -129,6 +134,7 @@ class MemoryTable:
         fixed = non_torch + (graphs if self._in_budget else 0)
         needed = self._weights[rows, :width] + factored + fixed[:, None] + blocks[:, None] * self._block[rows, :width]
         needed = np.where(np.arange(width) < self._stages[rows, None], needed, 0).max(axis=1)
+        needed = np.maximum(needed, loading)
         if not self._in_budget:
             stages = np.arange(width) < self._stages[rows, None]
             freed = np.where(stages, peak, np.iinfo(np.int64).max).min(axis=1)

@@ -21,6 +21,9 @@ from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import token_grid
 from vllm_opt.optimizer.space.setting import SolveSetting
 
+LARGEST_AMOUNT = 2**62
+"""Millionths of a dollar that an array holds: no budget above it tells two fleets apart."""
+
 
 class Atlas:
     """The landscapes of one setting, built as they are needed, and the points that answer questions."""
@@ -29,7 +32,7 @@ class Atlas:
         self._setting = setting
         self._physics = physics or LayoutPhysics(setting)
         self._landscapes: dict[Part, Landscape] = {}
-        self._speeds: dict[tuple[int, tuple[int, int]], SpeedTable] = {}
+        self._speeds: dict[tuple[int, tuple[int, int], float, float], SpeedTable] = {}
         self._accepted = frozenset(item.quantization.id for item in setting.formats if item.accepted)
 
     @property
@@ -74,7 +77,8 @@ class Atlas:
         return points
 
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
-        key = (id(landscape), question.setting.lengths)
+        request = question.setting.request
+        key = (id(landscape), question.setting.lengths, request.prefix_hit_share, request.confidence)
         if key not in self._speeds:
             self._speeds[key] = SpeedTable(landscape, question.setting)
         return self._speeds[key]
@@ -120,7 +124,8 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
     limit = targets.max_hourly_cost
     if limit is not None and "budget" in question.active:
         price = landscape.microusd[rows]
-        affordable = np.where(price < 0, 0, microusd(limit) // np.maximum(1, price * gpus))
+        budget = min(microusd(limit), LARGEST_AMOUNT)
+        affordable = np.where(price < 0, 0, budget // np.maximum(1, np.minimum(price, LARGEST_AMOUNT // gpus) * gpus))
         most = np.where(affordable >= most, most, 0 if exact is not None else affordable)
     return most
 
@@ -149,8 +154,7 @@ def fewest_points(question: Question, landscape: Landscape, rows: Integers) -> P
     rows, replicas = rows[replicas > 0], replicas[replicas > 0]
     least = np.full(len(rows), setting.request.max_num_seqs or 1, dtype=np.int64)
     if "concurrency" in active:
-        least = fewest_admitted(setting, replicas * landscape.data[rows]) - landscape.parked(setting)[rows]
-        least = np.maximum(1, least)
+        least = fewest_admitted(setting, replicas * landscape.data[rows])
     found = [Points(landscape, empty, empty, empty, empty)]
     for tokens, kinds in widths(question, landscape).items():
         mine = kinds[landscape.kind[rows]] & (least <= min(tokens, setting.largest_batch))

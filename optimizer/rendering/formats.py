@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_opt.optimizer.rendering.as_json import as_json
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.printable import one_line, printable
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
@@ -60,7 +60,7 @@ def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> s
         return _document(estimate.model_dump(mode="json"), format_name)
     if not estimate.fits:
         messages = [violation.message for violation in estimate.violations]
-        return "\n".join(f"# does not fit: {printable(' '.join(message.split()))}" for message in messages)
+        return "\n".join(f"# does not fit: {one_line(message)}" for message in messages)
     from vllm_opt.optimizer.estimation.command import command_of_estimate
 
     command = command_of_estimate(estimate)
@@ -114,7 +114,7 @@ def _reasons(answer: "Answer") -> str:
     if answer.explanation is not None:
         lines += [f"{rule.rule}: {rule.message}" for rule in answer.explanation.conflict]
         lines += [f"would help: {relaxation.message}" for relaxation in answer.explanation.relaxations]
-    return "\n".join(f"# {printable(' '.join(line.split()))}" for line in lines)
+    return "\n".join(f"# {one_line(line)}" for line in lines)
 
 
 def _gpu(name: str, request: dict[str, Any]) -> "GpuProfile":

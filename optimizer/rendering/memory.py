@@ -71,7 +71,7 @@ def pool_sentence(memory: Memory) -> str:
         f"{count(memory.max_supported_model_len)} tokens."
     )
     if memory.host_tier_tokens:
-        sentence += f" Host memory parks {count(memory.host_tier_tokens)} tokens more."
+        sentence += f" Host memory holds {count(memory.host_tier_tokens)} tokens beside it, which do not run."
     return sentence
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vllm_opt.optimizer.contract.answer import Estimate, Plan
 from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
+from vllm_opt.profiles.configs.model_paths import is_path, short_name
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 CUDA_IMAGE, ROCM_IMAGE = "vllm/vllm-openai", "vllm/vllm-openai-rocm"
@@ -34,7 +35,7 @@ class ServerSpec:
     @property
     def name(self) -> str:
         """A name that DNS accepts: the model's, in lower case, at most 50 characters."""
-        model = self.command[2].rstrip("/").rsplit("/", 1)[-1]
+        model = short_name(self.command[2].rstrip("/"))
         plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:45].strip("-")
         return f"vllm-{plain}" if plain else "vllm"
 
@@ -42,7 +43,7 @@ class ServerSpec:
     def local_model(self) -> str | None:
         """The folder that holds the model, when it is a path and not an id of the Hugging Face hub."""
         model = self.command[2]
-        return model if model.startswith((".", "/", "~")) else None
+        return model if is_path(model) else None
 
     @property
     def container_command(self) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class Visit:
 
 
 def unit_name(unit: Unit) -> tuple[object, ...]:
-    """Servers that differ only in replicas, block size, caching or CPU tier count as one alternative."""
+    """Servers that differ only in replicas, block size, or caching count as one alternative."""
     shape = unit.shape
     return (
         unit.facts.sku.gpu.id, unit.facts.weights.quantization.id, shape.tensor, shape.pipeline, shape.data,
@@ -81,7 +81,7 @@ def unit_name(unit: Unit) -> tuple[object, ...]:
 
 def served(unit: Unit) -> tuple[object, ...]:
     """The identity of the server that a unit belongs to (`Server.identity`)."""
-    return unit.facts.sku.gpu.id, unit.facts.weights.quantization.id, unit.shape, unit.replicas, unit.host_tier_gib
+    return unit.facts.sku.gpu.id, unit.facts.weights.quantization.id, unit.shape, unit.replicas
 
 
 def point_keys(candidate: Candidate, order: Order, scores: Scores) -> list[Key]:

@@ -36,7 +36,6 @@ def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]
         layout.block_size is not None,
         layout.enable_prefix_caching != prefix_caching_default(setting.engine, setting.model),
         layout.nodes > 1,
-        candidate.unit.host_tier_gib > 0,
     )
     tokens = candidate.max_num_batched_tokens
     return (
@@ -119,5 +118,5 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         publisher_rank=unit.facts.weights.publisher_rank,
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),
-        parked_sequences=unit.host_tier.parked,
+        load_bytes=terms.load_bytes(unit.facts.confidence),
     )

@@ -10,10 +10,7 @@ from vllm_opt.optimizer.space.setting import PricedGpu, WeightFormat
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """One (SKU, weight format, shape) with a number of replicas, of at most `most`.
-
-    `host_tier_gib` is the CPU memory that parks sequences: per GPU as swap space, per engine as KV offload.
-    """
+    """One (SKU, weight format, shape) with a number of replicas, of at most `most`."""
 
     sku: PricedGpu
     weights: WeightFormat
@@ -21,12 +18,11 @@ class Server:
     replicas: int = 1
     most: int = 1
     screened: bool = False
-    host_tier_gib: float = 0.0
 
     @property
-    def identity(self) -> tuple[str, str, Shape, int, float]:
+    def identity(self) -> tuple[str, str, Shape, int]:
         """What makes two servers the same."""
-        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas, self.host_tier_gib
+        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas
 
     @property
     def gpu_count(self) -> int:

@@ -22,7 +22,6 @@ from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.units import Pieces, fewest_replicas, loads_of_server, pieces_of_server
-from vllm_opt.optimizer.space.host_tier import host_tier_sizes
 from vllm_opt.optimizer.space.latency_limits import feasible_part, latency_rules, refined_pieces, within_latency
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
@@ -197,8 +196,7 @@ class Search:
                     continue
                 for size in self.physics.block_sizes(sku.gpu, weights, shape):
                     sized = shape if size is None else replace(shape, block_size=size)
-                    for tier in host_tier_sizes(self.setting, sku.gpu, shape.gpus):
-                        yield from self._admitted(Server(sku, weights, sized, host_tier_gib=tier))
+                    yield from self._admitted(Server(sku, weights, sized))
 
     def _admitted(self, server: Server) -> Iterator[Server]:
         """The server between the fewest and the most replicas, or nothing and the rule that leaves none counted."""
@@ -294,7 +292,7 @@ class Search:
             reachable = self._batches_at_most(screened)
             for server, largest in zip(screened, reachable, strict=True):
                 engines = -(-asked // largest) if largest else 0
-                least = -(-engines // server.shape.data) if not server.host_tier_gib else 0
+                least = -(-engines // server.shape.data)
                 following[id(server)] = max(following[id(server)], least) if largest else server.most + 1
         for server in waiting:
             if following[id(server)] <= server.most:

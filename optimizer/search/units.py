@@ -42,6 +42,8 @@ def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server
     plan = physics.plan(gpu, server.weights, server.shape)
     if isinstance(plan, Violation):
         return Pool(0, 0)
+    if max(physics.load_peak(gpu, server.weights, server.shape), default=0) > gpu.memory_bytes:
+        return Pool(0, 0)
     budget = physics.budgets(gpu)[-1]
     room = []
     for weights, block in zip(physics.weight_bytes(gpu, server.weights, server.shape), plan.block_bytes, strict=True):
@@ -67,8 +69,6 @@ def fewest_replicas(
     most = pool_of_server(setting, physics, server, active).sequences
     if most < 1:
         return None
-    if server.host_tier_gib:
-        return 1
     most = setting.targets.most_asked_of(most) if "concurrency" in active else most
     if most < 1:
         return None
@@ -82,8 +82,8 @@ def pieces_of_server(
 ) -> Pieces:
     """What memory admits with CUDA graphs and in eager mode."""
     captured = physics.facts(server.sku, server.weights, server.shape)
-    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas, server.host_tier_gib), active)
-    eager = Unit(physics.eager_facts(captured), server.shape, replicas, server.host_tier_gib)
+    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas), active)
+    eager = Unit(physics.eager_facts(captured), server.shape, replicas)
     if needs_no_more(eager, captured):
         admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
         ceilings = {tokens: min(tokens, setting.largest_batch) for tokens in tokens_of(captured)}
@@ -132,14 +132,13 @@ def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
 
 
 def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> int:
-    """Sequences that every engine must admit for the load asked, reserve included, those parked on the host taken off.
+    """Sequences that every engine must admit for the load asked, reserve included.
 
     A max_num_seqs that is pinned is the number itself; it must admit the load.
     """
     if "concurrency" not in active:
         return setting.request.max_num_seqs or 1
-    least = max(1, setting.targets.sequences_admitted(unit.engines) - unit.host_tier.parked)
-    return max(least, setting.request.max_num_seqs or 1)
+    return max(setting.targets.sequences_admitted(unit.engines), setting.request.max_num_seqs or 1)
 
 
 def sizes_of(admitted: Admission, least: int, most: int, active: frozenset[str]) -> list[int]:
@@ -180,6 +179,8 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
     Where need is monotone, it never falls when a step grows, so the first width that does not fit ends the list.
     """
     facts, targets = unit.facts, setting.targets
+    if "memory_budget" in active and not facts.terms.loads(facts.confidence):
+        return []
     least = fewest_sequences(setting, unit, active)
     monotone = facts.monotone
     found: Pieces = []

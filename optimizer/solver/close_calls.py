@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from vllm_opt.optimizer.contract.answer import CloseCall
-from vllm_opt.optimizer.planning.plan import Choice, PlanRejected, make_plan
+from vllm_opt.optimizer.planning.plan import Choice
 from vllm_opt.optimizer.search.order import Order, capped_quality, within
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import Search, SearchResult
+from vllm_opt.optimizer.solver.accepted import accepted_plan
 from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice
 from vllm_opt.optimizer.space.objective import unit_cost_microusd
 from vllm_opt.optimizer.space.points import Candidate
@@ -38,9 +39,8 @@ def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[C
     for why, choice in _kinds(search, result, chosen):
         if choice in seen:
             continue
-        try:
-            plan = make_plan(setting, choice)
-        except PlanRejected:
+        plan = accepted_plan(setting, choice)
+        if plan is None:
             continue
         seen.append(choice)
         found.append(CloseCall(why=why, plan=plan))

@@ -10,23 +10,22 @@ from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, O
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
-from vllm_opt.optimizer.planning.plan import Choice, PlanRejected, make_plan
+from vllm_opt.optimizer.planning.plan import Choice
 from vllm_opt.optimizer.search.modes import mode_of, ranked
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
+from vllm_opt.optimizer.solver.accepted import accepted_plan, accepted_plans, best_accepted
+from vllm_opt.optimizer.solver.alternatives import alternatives
 from vllm_opt.optimizer.solver.bending import bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
-from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice, contenders
+from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.objective import OBJECTIVES
-from vllm_opt.optimizer.space.points import Candidate, Unit
+from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
-
-MOST_VARIANTS = 3
-"""Variants of the chosen SKU that are listed."""
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.solver.pareto import Front
@@ -71,17 +70,34 @@ def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, star
     proven = solve_in_order(modes, setting, order, search.physics.utilizations, known, time_limit=remaining)
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
+    plan, proves = accepted_plan(setting, choice), result.complete and proven.optimal
+    if plan is None:
+        rest = [item for item in result.candidates if item is not chosen]
+        fallback = best_accepted(setting, rest, order, scores)
+        if fallback is None:
+            return _answer(setting, result, started, status="unknown")
+        scored, plan = fallback
+        choice, proves, proven = scored.choice, False, _with_values(proven, scored.key)
     return _answer(
         setting,
         result,
         started,
-        status="optimal" if result.complete and proven.optimal else "feasible",
+        status="optimal" if proves else "feasible",
         objectives=_objectives(setting, result, proven),
-        plan=make_plan(setting, choice),
-        alternatives=() if request.pareto else _alternatives(search, result, choice),
+        plan=plan,
+        others=() if request.pareto else alternatives(search, result, choice),
         weighed=close_calls(search, result, choice),
         front=_front(search) if request.pareto else None,
         layouts_solved=len(modes),
+    )
+
+
+def _with_values(proven: ProvenPoint, key: tuple[float, ...]) -> ProvenPoint:
+    """The proof's bounds beside the values of another point: each bound holds for less than was proven."""
+    values = zip(proven.objectives, key, strict=False)
+    return replace(
+        proven,
+        objectives=tuple((name, int(value), best, min(bound, best)) for (name, _, best, bound), value in values),
     )
 
 
@@ -122,63 +138,6 @@ def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint
 
 def _unit(setting: SolveSetting, unit: str) -> str:
     return unit if setting.priced else unit.replace("USD/hour", "GPUs").replace("USD", "GPU-hour")
-
-
-def _alternatives(search: Search, result: SearchResult, main: Choice) -> tuple[Plan, ...]:
-    """The best variants of the chosen SKU and the best plan on each other one; the N best layouts for `top`.
-
-    What a rule rejects after all is left out.
-    """
-    setting, order, scores = search.setting, search.order, search.scores
-    top, used = setting.request.top, main.unit
-    variants = () if top else _variants(search, main)
-    groups: dict[object, list[Candidate]] = {}
-    for candidate in result.candidates:
-        unit = candidate.unit
-        if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
-            groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
-        elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
-            groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
-    scored = sorted(
-        (best_choice(setting, members, order, scores) for members in groups.values()), key=lambda item: item.key
-    )
-    plans = (plan_or_nothing(setting, item.choice) for item in (*variants, *scored[:top]))
-    return tuple(plan for plan in plans if plan is not None)
-
-
-def _variants(search: Search, main: Choice) -> tuple[ScoredChoice, ...]:
-    """Other ways to divide the same model over the same GPUs, in the same formats: the best of each, three at most."""
-    setting, used = search.setting, main.unit
-    sku, layout = used.facts.sku, used.facts.layout
-    servers = [
-        replace(server, replicas=used.gpu_count // server.shape.gpus)
-        for server in search.servers_of(sku)
-        if server.weights is used.facts.weights
-        and server.shape.kv_cache_dtype == layout.kv_cache_dtype
-        and server.shape.block_size == layout.block_size
-        and used.gpu_count % server.shape.gpus == 0
-        and server.replicas <= used.gpu_count // server.shape.gpus <= server.most
-    ]
-    groups: dict[object, list[Candidate]] = {}
-    for candidate in search.solve_servers(servers):
-        way = _division(candidate.unit)
-        if way != _division(used):
-            groups.setdefault(way, []).append(candidate)
-    found = [best_choice(setting, members, search.order, search.scores) for members in groups.values()]
-    return tuple(sorted(found, key=lambda item: item.key)[:MOST_VARIANTS])
-
-
-def _division(unit: Unit) -> tuple[object, ...]:
-    shape = unit.shape
-    return shape.tensor, shape.pipeline, shape.data, shape.context, shape.experts
-
-
-def plan_or_nothing(setting: SolveSetting, choice: Choice) -> Plan | None:
-    """The plan of a point, or nothing when a rule rejects it."""
-    try:
-        return make_plan(setting, choice)
-    except PlanRejected:
-        return None
 
 
 def _front(search: Search) -> Front:
@@ -224,7 +183,7 @@ def _answer(
     status: str,
     objectives: tuple[ObjectiveValue, ...] = (),
     plan: Plan | None = None,
-    alternatives: tuple[Plan, ...] = (),
+    others: tuple[Plan, ...] = (),
     weighed: tuple[CloseCall, ...] = (),
     explanation: Explanation | None = None,
     layouts_solved: int = 0,
@@ -252,9 +211,9 @@ def _answer(
         request=resolved,
         objectives=objectives,
         plan=plan,
-        alternatives=alternatives,
+        alternatives=others,
         close_calls=weighed,
-        pareto=tuple(make_plan(setting, choice) for choice in front.choices) if front else (),
+        pareto=tuple(accepted_plans(setting, front.choices)) if front else (),
         explanation=explanation,
         notes=(*setting.notes, *_front_notes(front)),
         solver=SolverReport(

@@ -55,16 +55,18 @@ class Admission:
         return sequence_grid(least, largest) if largest >= least else []
 
     def each(self, least: int, most: int) -> list[int]:
-        """The same where capacity may grow: every value of the grid is asked, and the largest one is looked for.
+        """The same where capacity may grow with max_num_seqs: every value of the grid is asked.
 
-        Between two values of the grid the need is taken to be monotone from the one that is admitted.
+        Above the largest one admitted, every size up to the next of the grid is asked too: a bisection would take for
+        granted what does not hold here.
         """
         grid = sequence_grid(least, most) if least <= most else []
         found = [size for size in grid if self.admits(size)]
         if not found or found[-1] == most:
             return found
         following = grid[grid.index(found[-1]) + 1]
-        return sorted({*found, self.largest(found[-1], following)})
+        above = next((size for size in range(following - 1, found[-1], -1) if self.admits(size)), found[-1])
+        return sorted({*found, above})
 
     def largest(self, least: int, most: int) -> int:
         """The largest max_num_seqs in [least, most] that is admitted; 0 when `least` already is not.

@@ -8,7 +8,6 @@ a latency limit admits. Between two captured sizes a step is padded to the upper
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import stack
-from vllm_opt.optimizer.space.host_tier import HostTier, host_tier
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS, LayoutFacts
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
@@ -32,12 +30,6 @@ class Unit:
     facts: LayoutFacts
     shape: Shape
     replicas: int
-    host_tier_gib: float = 0.0
-
-    @cached_property
-    def host_tier(self) -> HostTier:
-        """The CPU tier as flags, and the sequences of one engine that it parks."""
-        return host_tier(self.facts, self.host_tier_gib)
 
     @property
     def engines(self) -> int:

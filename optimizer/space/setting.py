@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
 
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
 from vllm_opt.optimizer.estimation.media import without_unused_tower
 from vllm_opt.optimizer.estimation.resolution import (
@@ -14,6 +16,7 @@ from vllm_opt.optimizer.estimation.resolution import (
 )
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, default_limits_ms
+from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -31,6 +34,7 @@ WIDEST_STEP = 32768
 LENGTH_VARIATION = 1.0
 """Coefficient of variation of prompts and answers whose spread nobody stated: an exponential distribution, which is
 our choice and on the safe side of lengths drawn around a mean; --kv-sizing full takes no distribution at all."""
+LARGEST_WEIGHTS_BYTES = 1 << 50
 CHECKPOINT_KNOWN, QUANTISED_AT_LOAD, HYPOTHETICAL = 0, 1, 2
 
 
@@ -74,6 +78,8 @@ class SolveSetting:
     notes: tuple[str, ...]
     bends: Bends = NOTHING_BENT
     assumed: tuple[dict[str, object], ...] = field(default=(), compare=False)
+    machine_gpus: int | None = None
+    """GPUs of this machine, where a plan may use no others."""
 
     @property
     def largest_batch(self) -> int:
@@ -98,24 +104,31 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         InvalidRequest: a request that leaves nothing to choose from.
     """
     model = without_unused_tower(catalog.model(request.model), request)
+    _check_size(model, catalog)
     engine, note = catalog.engine(request.vllm_version, request.engine)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
-    gpus = priced_gpus(request, catalog)
+    gpus, kinds_note = priced_gpus(request, catalog), ""
+    if only_local(request):
+        kept, kinds_note = on_this_machine(item.gpu for item in gpus)
+        gpus = tuple(item for item in gpus if item.gpu.id in kept)
+    machine = machine_gpus((item.gpu for item in gpus), request)
+    said = (note, *model.assumptions, kinds_note, *in_use(item.gpu for item in gpus))
     if "target_context" not in request.model_fields_set and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
-    targets, lengths = targets_of(request, bends), lengths_of(request, bends)
+    lengths = lengths_of(request, bends)
     setting = SolveSetting(
         request=request,
         model=model,
         engine=engine,
         gpus=gpus,
         formats=weight_formats(request, model, engine, catalog),
-        targets=_within_this_machine(targets, request, catalog),
+        targets=within_machine(targets_of(request, bends), request, machine),
         lengths=lengths,
-        notes=tuple(text for text in (note, *model.assumptions) if text),
+        notes=tuple(text for text in said if text),
         bends=bends,
         assumed=assumptions(request, lengths, bends),
+        machine_gpus=machine,
     )
     if not setting.priced:
         unpriced = ", ".join(item.gpu.id for item in gpus if item.price is None)
@@ -124,11 +137,15 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     return setting
 
 
-def _within_this_machine(targets: Targets, request: SolveRequest, catalog: Catalog) -> Targets:
-    """Where only 'local' is named and no number of GPUs, a plan uses at most the GPUs that are there."""
-    if {name.lower() for name in request.gpu} != {"local"} or request.gpus or request.max_gpus:
-        return targets
-    return targets.model_copy(update={"max_gpus": len(catalog.local_gpus)})
+def _check_size(model: ModelProfile, catalog: Catalog) -> None:
+    """Refuse what no fleet holds: beyond a PiB of weights the sums of many layouts leave 64 bits."""
+    native = catalog.quantization(native_quantization_id(model))
+    total = sum(weight_bytes(model, native, Layout(gpu="", quantization=native.id)))
+    if total > LARGEST_WEIGHTS_BYTES:
+        raise InvalidRequest(
+            f"the config of {model.id[:200]} describes {total >> 40:,} TiB of weights, more than "
+            f"{LARGEST_WEIGHTS_BYTES >> 40:,}, which no deployment holds; check its sizes"
+        )
 
 
 def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int, int]:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from vllm_opt.profiles.configs.huggingface import model_from_config, model_from_path
+from vllm_opt.profiles.configs.model_paths import is_path
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean
 from vllm_opt.profiles.nouns.checkpoint import Checkpoint
 from vllm_opt.profiles.nouns.model import ModelProfile, VisionTower
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.data_files import read_data_file
+from vllm_opt.profiles.reading.user_files import with_home
 
-_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}")
 _LONGEST_NAME = 4096
 
 
@@ -30,17 +32,25 @@ def load_model(name: str) -> ModelProfile:
     Raises UnknownProfile for a name that leads nowhere or an architecture without a rule, and InvalidRequest for a
     config that cannot be understood.
     """
-    name = name.strip()
-    if not name:
+    if not name.strip():
         raise InvalidRequest("the model name is empty; vllm-opt models lists what is known")
-    if name.startswith(("/", "./", "../", "~")) or name.endswith(".json"):
-        return model_from_path(Path(name).expanduser() if name.startswith("~") else name)
-    found = _from_catalogue(name)
+    if is_path(name) or name.endswith(".json"):
+        # No shell fills the home folder in once the command is quoted.
+        return model_from_path(with_home(name) if name.startswith("~") else name)
+    found = _from_catalogue(name.strip())
     if found is not None:
-        return found
+        return _beside_a_folder(found, name)
     if len(name) <= _LONGEST_NAME and _is_folder(name):
         return model_from_path(name)
-    return _from_hub(name)
+    return _from_hub(name.strip())
+
+
+def _beside_a_folder(model: ModelProfile, name: str) -> ModelProfile:
+    """A folder that carries the name of a model in the catalogue is another model: say which one is meant."""
+    if not _is_folder(name):
+        return model
+    note = f"the catalogue's {model.id} is meant, not the folder {name} beside it; write ./{name} for the folder"
+    return model.model_copy(update={"assumptions": (*model.assumptions, note)})
 
 
 def refuse_unless_generating(model: ModelProfile) -> ModelProfile:

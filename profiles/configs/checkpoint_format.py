@@ -64,7 +64,7 @@ def _fp8(keys: ConfigKeys) -> CheckpointQuantization:
     if block is None:
         return CheckpointQuantization(quantization="fp8_per_tensor", static_activation_scales=static)
     if block != [128, 128]:
-        keys.refuse(f"has weight_block_size {block}, for which there is no rule yet")
+        keys.refuse(f"has weight_block_size {str(block)[:60]}, for which there is no rule yet")
     return CheckpointQuantization(quantization="fp8_block", group_size=128, static_activation_scales=static)
 
 

@@ -22,6 +22,7 @@ from vllm_opt.profiles.configs.checkpoint_format import checkpoint_quantization
 from vllm_opt.profiles.configs.class_defaults import CLASS_DEFAULTS, take_class_defaults
 from vllm_opt.profiles.configs.context_limit import context_limit
 from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader
+from vllm_opt.profiles.configs.model_paths import path_id
 from vllm_opt.profiles.configs.reader import ConfigKeys, read_config
 from vllm_opt.profiles.configs.vision_tower import vision_tower
 from vllm_opt.profiles.errors import UnknownProfile, did_you_mean
@@ -101,17 +102,18 @@ _DTYPES: dict[str, Literal["bfloat16", "float16", "float32"]] = {
 
 
 def model_from_path(path: str | Path, model_id: str | None = None) -> ModelProfile:
-    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the folder's name.
+    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the path (`path_id`).
 
     ModelOpt's older checkpoints keep their `quantization_config` in `hf_quant_config.json` beside it, as vLLM knows.
     """
     file = Path(path)
+    name = path_id(path)
     config = read_config(file)
     folder = file if file.is_dir() else file.resolve().parent
     beside = folder / "hf_quant_config.json"
     if "quantization_config" not in config and beside.is_file():
         config["quantization_config"] = read_config(beside)
-    return model_from_config(config, model_id or folder.name or "model", source=str(path))
+    return model_from_config(config, model_id or name, source=str(path))
 
 
 def model_from_config(config: dict[str, Any], model_id: str, *, source: str = "", **facts: Any) -> ModelProfile:
@@ -121,6 +123,17 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
     for a missing, mistyped or contradictory key and UnknownProfile for an architecture without a rule.
     """
     outer = ConfigKeys(config, model_id)
+    try:
+        return _model(outer, model_id, source, facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        outer.refuse(f"gives {name} a value that cannot be: {first['msg']}")
+    except ArithmeticError:
+        outer.refuse("holds a number by which its sizes cannot be computed")
+
+
+def _model(outer: ConfigKeys, model_id: str, source: str, facts: dict[str, Any]) -> ModelProfile:
     architecture = _architecture(outer)
     text = _text_part(outer, architecture)
     take_class_defaults(text, CLASS_DEFAULTS.get(text.text("model_type") or "", {}))
@@ -154,11 +167,7 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
         "source": source,
     }
     notes = [*text.assumptions, *(note for note in outer.assumptions if note not in text.assumptions), *decoder.notes]
-    try:
-        return ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
-    except ValidationError as error:
-        first = error.errors()[0]
-        outer.refuse(f"gives {'.'.join(str(part) for part in first['loc'])} a value that cannot be: {first['msg']}")
+    return ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
 
 
 def _runner(architecture: str) -> Literal["generate", "pooling", "transcription"]:

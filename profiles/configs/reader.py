@@ -15,7 +15,8 @@ MAX_LAYERS = 10_000
 
 Json = dict[str, Any]
 
-_BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
+"""A string that never ends is one token up to the end: looked at once, however many quotes it holds."""
 
 
 def read_config(path: str | Path) -> Json:
@@ -64,7 +65,7 @@ def parse_config(content: bytes, where: str) -> Json:
 def _check_nesting(text: str, where: str) -> None:
     """Refuse deep nesting before the parser recurses into it."""
     depth = 0
-    for token in _BRACKETS_AND_STRINGS.finditer(text):
+    for token in BRACKETS_AND_STRINGS.finditer(text):
         if token.group() in "[{":
             depth += 1
             if depth > MAX_NESTING:

@@ -87,6 +87,10 @@ def _siglip(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerPa
     return whole(embeddings + projector).and_also(layers)
 
 
+LEAST_SHUFFLE = 1 / 64
+"""The tower's patches are merged by the inverse of the ratio, squared: no published one is below a half."""
+
+
 def _pixtral(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
     width = vision.integer("hidden_size")
     target = text.integer("hidden_size")
@@ -102,7 +106,9 @@ def _llama4(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerPa
     width, inner = vision.integer("hidden_size"), vision.integer("intermediate_size")
     grid = vision.integer("image_size") // vision.integer("patch_size")
     middle, out = vision.integer("projector_input_dim"), vision.integer("projector_output_dim")
-    ratio = vision.number("pixel_shuffle_ratio", 0.5, minimum=LEAST_RATIO)
+    ratio = vision.number("pixel_shuffle_ratio", 0.5)
+    if not LEAST_SHUFFLE <= ratio <= 1:
+        vision.refuse(f"has pixel_shuffle_ratio = {ratio!r}, outside {LEAST_SHUFFLE} to 1")
     return whole((grid * grid + 2 + 4) * width).and_also(
         column(_patches(vision), width, bias=False),
         block(width, inner, norm=2).times(vision.integer("num_hidden_layers")),

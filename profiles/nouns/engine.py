@@ -92,6 +92,10 @@ class EngineProfile(Noun):
     kv_cache_dtypes: tuple[str, ...]
     swap_space: Literal["capacity", "no_effect", "absent"] = Field(description="what --swap-space does")
     default_swap_space_gib: float | None = None
+    online_quantization: Literal["whole", "whole_and_copies", "streamed"] = Field(
+        "streamed",
+        description="what fp8 made at load holds at its peak: all 16-bit weights, these and the copies, or a layer",
+    )
     kv_offloading: bool = Field(description="--kv-offloading-size exists")
     chunked_prefill_default: Literal["on", "off", "on_above_32k"]
     prefix_caching_default: bool

@@ -32,6 +32,7 @@ class GpuProfile(Noun):
     memory_bytes_high: int = Field(gt=0, description="the high end of the same")
     memory_basis: Basis
     memory_note: str = Field("", description="how the total was derived when no machine reported it")
+    memory_in_use_bytes: int = Field(0, ge=0, description="what other programs hold on this machine's card right now")
     memory_gb_nominal: float = Field(gt=0, description="marketing size, 10^9 bytes")
     memory_bandwidth_bytes_per_s: float = Field(gt=0)
     bf16_flops_per_s: float | None = None

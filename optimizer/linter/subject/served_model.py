@@ -34,6 +34,8 @@ class ServedModel:
     quantization: str | None = None
     note: str = ""
     problem: str = ""
+    at_load: bool = False
+    """Whether vLLM makes the format from the 16-bit checkpoint while loading."""
 
 
 def served_model(name: str, quantization: str | None, engine: EngineProfile, catalog: Catalog) -> ServedModel:
@@ -64,7 +66,7 @@ def _with_flag(
     except VllmOptError:
         wanted = None
     if wanted is not None and load_flag_value(wanted, engine) is not None:
-        return ServedModel(name, wanted.id)
+        return ServedModel(name, wanted.id, at_load=True)
     if wanted is None and quantization == "bitsandbytes":
         return ServedModel(name, None, note="bitsandbytes weights are not in the catalogue: counted as 16-bit")
     known = [each.id for each in model.checkpoints if wanted is not None and each.quantization == wanted.id]

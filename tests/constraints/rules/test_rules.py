@@ -82,6 +82,14 @@ ONE_REQUEST = OUTSIDE + 101 * BLOCK
 EIGHT_SEQUENCES = OUTSIDE + (1 + 8 * 50) * BLOCK
 POOL = {"flags": {"kv_cache_memory_bytes": 1000 * BLOCK}}
 WITH_POOL = OUTSIDE + 1000 * BLOCK + CUDA_CONTEXT
+BUDGET = OUTSIDE + 1000 * BLOCK
+
+
+def loaded_at(peak: int) -> MemoryTerms:
+    """A GPU of twice BUDGET bytes, whose weights take `peak` bytes while they are loaded."""
+    return replace(terms_of(BUDGET), load_peak=(peak,))
+
+
 UNCUT = {"enable_chunked_prefill": False}
 
 CHECKS = {
@@ -140,6 +148,13 @@ CHECKS = {
         {**POOL, "terms": terms_of(WITH_POOL // 2)},
         {**POOL, "terms": terms_of(WITH_POOL // 2 - 1)},
         (WITH_POOL, WITH_POOL - 2, "bytes"),
+    ),
+    "memory_budget: 16-bit weights before they are 8-bit": (
+        "memory_budget",
+        {"terms": loaded_at(OUTSIDE)},
+        {"terms": loaded_at(2 * BUDGET - CUDA_CONTEXT)},
+        {"terms": loaded_at(2 * BUDGET - CUDA_CONTEXT + 1)},
+        (2 * BUDGET + 1, 2 * BUDGET, "bytes"),
     ),
     "startup_headroom": (
         "startup_headroom",
@@ -269,9 +284,6 @@ def test_a_model_with_states_has_a_block_per_sequence() -> None:
         assert violations(deployment(**harmless, flags=flags), without=without) == ()
 
 
-BUDGET = OUTSIDE + 1000 * BLOCK
-
-
 def point(**fields: object) -> SequencePoint:
     """Eight sequences of 800 tokens."""
     known = {
@@ -344,6 +356,9 @@ LINEAR = {
         "memory_budget",
         {"sequences": {"graph_bytes": 599 * BLOCK}}, {"sequences": {"graph_bytes": 599 * BLOCK + 1}}, {},
     ),
+    "memory_budget: the peak of loading": (
+        "memory_budget", {"load_bytes": 2 * BUDGET}, {"load_bytes": 2 * BUDGET + 1}, {},
+    ),
     "startup_headroom": (
         "startup_headroom",
         {"sequences": {"headroom_needed_bytes": BUDGET}}, {"sequences": {"headroom_needed_bytes": BUDGET + 1}}, {},
@@ -359,9 +374,6 @@ LINEAR = {
         "concurrency",
         {"engines": 2, "sequences": {"max_num_seqs": 9}}, {"engines": 2, "sequences": {"max_num_seqs": 8}},
         {"concurrency": 17},
-    ),
-    "concurrency: parked sequences": (
-        "concurrency", {"parked_sequences": 9}, {"parked_sequences": 8}, {"concurrency": 17},
     ),
     "concurrency: the pool": (
         "concurrency", {"sequences": {"blocks_needed": 1000}}, {"sequences": {"blocks_needed": 1001}}, {},

@@ -376,3 +376,22 @@ def test_hypothetical_checkpoints_come_last() -> None:
     assert isinstance(weights.quantization, Quantization)
     plan = plan_of(solve(request, CATALOG))
     assert (plan.checkpoint is None) == (weights.origin == HYPOTHETICAL)
+
+
+@pytest.mark.parametrize("version", ["0.33", "0.11", "0.7.3"])
+@pytest.mark.parametrize("host", [None, 64.0, 1000.0])
+def test_host_memory_runs_no_sequences(version: str, host: float | None) -> None:
+    """vLLM plans the same pool, blocks and running sequences with the tier as without; what it is good for is said."""
+    asked = {"gpu": "t4", "model": "Qwen/Qwen2.5-7B-Instruct", "quantization": "awq", "vllm_version": version}
+    plan = plan_of(solve(SolveRequest(**asked, host_memory_gib=host), CATALOG))
+    plain = plan_of(solve(SolveRequest(**asked), CATALOG))
+    assert plan.command == plain.command
+    assert plan.flags["max-num-seqs"] * plan.replicas * plan.data_parallel_size >= 32
+    assert all(binding.slack >= 0 for binding in plan.binding)
+    said = [note for note in plan.notes if "host memory runs no further sequences" in note]
+    assert len(said) == (0 if host is None else 1)
+    if host is not None and version == "0.33":
+        server = plan.gpu_count // plan.replicas
+        share = int(host * server / CATALOG.gpu("t4").gpus_per_node)
+        tokens = (share << 30) // (plan.memory.kv_bytes_per_token * plan.tensor_parallel_size)
+        assert f"--kv-offloading-size {share} would keep {tokens} tokens" in said[0]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from oracle import Best, Oracle, Point
-from strategies import Problem, decoders, hybrids, latent, problems, request_of, windowed, with_experts
+from strategies import Problem, decoders, hybrids, latent, problems, request_of, stored, windowed, with_experts
 
 from vllm_opt.optimizer.contract.answer import Answer
 from vllm_opt.optimizer.contract.request import SolveRequest
@@ -80,6 +80,12 @@ EDGES = st.sampled_from(("none", "at", "below"))
 @THOROUGH
 @given(problem=problems(decoders()), edge=EDGES)
 def test_dense_models(problem: Problem, edge: str) -> None:
+    compare(problem, edge)
+
+
+@THOROUGH
+@given(problem=problems(stored(decoders())), edge=EDGES)
+def test_checkpoints_that_name_a_kv_dtype(problem: Problem, edge: str) -> None:
     compare(problem, edge)
 
 

@@ -298,5 +298,5 @@ def test_a_local_device_that_is_no_sku_is_refused(name: str, mib: int) -> None:
 
 def test_without_the_nvml_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
-    with pytest.raises(InvalidRequest, match=r"pip install 'vllm-opt\[local\]'"):
+    with pytest.raises(InvalidRequest, match="pip install nvidia-ml-py"):
         read_local_gpus(CATALOG.gpus)

@@ -36,8 +36,10 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.price import Offer
 
 LARGEST_BATCH = 1024
+UNPRICED, FREE = 2**50, 2**51
 BLOCK_SIZES = (None, 16, 32, 64, 128)
 STATIC_RULES = frozenset({"context_length", "memory_budget", "startup_headroom", "batching", "concurrency"})
 LAYOUT_RULES = frozenset({"divisibility", "compatibility"})
@@ -229,15 +231,15 @@ class Oracle:
     ) -> Point:  # fmt: skip
         """The objective integers of one feasible point: smaller is better."""
         setting, terms, flags = self.setting, found.terms, found.flags
-        price = round((found.usd_per_gpu_hour or 0.0) * 1e6) if setting.priced else 1_000_000
-        cost = price * found.gpu_count
+        bill = whole_machines(found.offers, found.replicas, found.layout.gpus_per_server, found.layout.nodes)
+        cost = UNPRICED + 1_000_000 * found.gpu_count if bill is None else bill
         millitokens = math.floor(float(speeds.tokens_per_s[at]) * 1000) * found.engines
         values = {
             "cost": cost,
             "gpus": found.gpu_count,
             "throughput": -millitokens,
             "latency": math.ceil(float(speeds.e2e_ms[at]) * 1000),
-            "efficiency": -(millitokens * 3600 * 1_000_000 // max(1, cost)),
+            "efficiency": efficiency(millitokens, bill, found.gpu_count),
         }
         if "concurrency" in setting.request.objective:
             held = []
@@ -339,9 +341,38 @@ class Oracle:
         return Deployment(
             model=setting.model, quantization=weights.quantization, layout=layout, gpu=sku.gpu, engine=setting.engine,
             flags=flags, replicas=replicas, targets=setting.targets, terms=terms,
-            usd_per_gpu_hour=sku.price.usd_per_gpu_hour if sku.price else None, quality=weights.quality,
+            offers=sku.offers, quality=weights.quality,
             quality_accepted=weights.accepted, confidence=setting.request.confidence,
         )  # fmt: skip
+
+
+def whole_machines(offers: tuple[Offer, ...], replicas: int, server_gpus: int, nodes: int) -> int | None:
+    """Millionths of a dollar per hour of the cheapest offer, its machines filled one server after the other."""
+    costs = []
+    for offer in offers:
+        size, part = offer.up_to_gpus or offer.gpus, server_gpus // nodes
+        left = size * replicas * nodes if offer.stock_gpus is None else offer.stock_gpus
+        machines: list[int] = []
+        for _ in range(replicas * nodes):
+            at = next((at for at, room in enumerate(machines) if room >= part), None)
+            if at is None:
+                at = len(machines)
+                machines.append(min(size, left))
+                left -= machines[at]
+            machines[at] -= part
+        if min(machines) >= 0:
+            billed = replicas * server_gpus if offer.up_to_gpus else len(machines)
+            costs.append(round(offer.usd_per_hour * 1e6) * billed)
+    return min(costs, default=None)
+
+
+def efficiency(millitokens: int, bill: int | None, gpus: int) -> int:
+    """Tokens per USD; owned machines before everything by tokens/s per GPU, those without a price last by GPU-hour."""
+    if bill == 0:
+        return -(FREE + millitokens // gpus)
+    if bill is None:
+        return FREE - min(FREE, millitokens * 3600 // gpus)
+    return -min(FREE - 1, millitokens * 3600 * 1_000_000 // bill)
 
 
 def caching_choices(setting: SolveSetting, model: ModelProfile) -> tuple[bool, ...]:

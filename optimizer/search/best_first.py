@@ -122,3 +122,17 @@ def visit(
             break
         size *= 2
     return Visit(found, failed, [server for entries in waiting.values() for _, server in entries])
+
+
+def visit_steps(servers: list[Server], visit_class: Callable[[list[Server]], Visit]) -> Visit:
+    """Visit a class with the most replicas of each step, then with fewer, except where even the most failed.
+
+    Fewer replicas never meet a limit that more of them miss.
+    """
+    came = visit_class(servers)
+    failed = {server.identity for server in came.failed}
+    rest = [one for server in servers if server.identity not in failed for one in server.rest_of_step()]
+    if not rest or came.unvisited:
+        return came
+    more = visit_class(rest)
+    return Visit(came.found + more.found, came.failed, more.unvisited)

@@ -1,6 +1,7 @@
 """Ties on efficiency and latency go to fewer GPUs: the same servers are looked at again with fewer replicas."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from vllm_opt.optimizer.search.best_first import Key, point_key, served
 from vllm_opt.optimizer.search.queue import Server
@@ -17,8 +18,10 @@ def with_fewer_replicas(
 ) -> list[Candidate]:
     """Per SKU, return what reaches the best value with fewer replicas.
 
-    Efficiency and latency of a point do not depend on the replicas, and fewer replicas only take points away (those
-    with the smallest batches), so the fewest that still reach the value are found by bisection, for all at once.
+    Latency of a point does not depend on the replicas, nor does efficiency among numbers of replicas that cost the same
+    by replica; fewer of them only take points away (those with the smallest batches), so the fewest that still reach
+    the value are found by bisection, for all at once. Where latency alone is tied and cost decides next, the rest of
+    that step of the cost is looked at too: it offers more for the same money.
     """
     came: list[Candidate] = []
     names = setting.request.objective
@@ -35,23 +38,40 @@ def with_fewer_replicas(
         sku = unit.facts.sku.gpu.id
         best[sku] = min(best.get(sku, key), key)
     tied = [unit for key, unit in reached.values() if key == best[unit.facts.sku.gpu.id]]
-    ranges = [(unit, 0, unit.replicas) for unit in tied if unit.replicas > 1]
+    by_cost = "efficiency" in names[:apart]
+    counts = {id(unit): _equal_counts(_fewer(unit, unit.replicas), by_cost=by_cost) for unit in tied}
+    ranges = [(unit, -1, len(counts[id(unit)]) - 1) for unit in tied if len(counts[id(unit)]) > 1]
     while ranges:
-        probes = [_fewer(unit, (low + high) // 2) for unit, low, high in ranges]
+        probes = [_fewer(unit, counts[id(unit)][(low + high) // 2]) for unit, low, high in ranges]
         found = solve(probes)
         keys: dict[tuple[object, ...], Key] = {}
         for candidate in found:
             key, identity = point_key(candidate, names, scores)[:apart], served(candidate.unit)
             keys[identity] = min(keys.get(identity, key), key)
         came += found
-        following = []
+        following, settled = [], []
         for (unit, low, high), probe in zip(ranges, probes, strict=True):
-            reaches = keys.get(probe.identity) == best[unit.facts.sku.gpu.id]
-            low, high = (low, probe.replicas) if reaches else (probe.replicas, high)  # noqa: PLW2901 - bisection
+            reaches, middle = keys.get(probe.identity) == best[unit.facts.sku.gpu.id], (low + high) // 2
+            low, high = (low, middle) if reaches else (middle, high)  # noqa: PLW2901 - bisection
             if high - low > 1:
                 following.append((unit, low, high))
+            else:
+                settled.append(_fewer(unit, counts[id(unit)][high]))
+        if not by_cost and "cost" in names[apart : apart + 1]:
+            came += solve([one for server in settled for one in _same_cost(server)])
         ranges = following
     return came
+
+
+def _equal_counts(server: Server, *, by_cost: bool) -> list[int]:
+    """The numbers of replicas, ascending up to the server's, that can tie with it."""
+    return server.fare.equally_efficient(server.replicas) if by_cost else list(range(1, server.replicas + 1))
+
+
+def _same_cost(server: Server) -> list[Server]:
+    """More replicas than the server's own that cost no more."""
+    last = server.fare.last_of_step(server.replicas, server.most)
+    return [replace(server, replicas=count) for count in range(server.replicas + 1, last + 1)]
 
 
 def _fewer(unit: Unit, replicas: int) -> Server:

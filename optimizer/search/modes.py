@@ -4,7 +4,6 @@ import math
 
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint
-from vllm_opt.constraints.rules.budget import microusd
 from vllm_opt.optimizer.space.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, WeightFormat
@@ -87,7 +86,7 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
 def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
     """One mode of the model; `index` is its rank of preference."""
     unit, tokens = candidate.unit, candidate.max_num_batched_tokens
-    terms, price = unit.facts.terms, unit.facts.sku.price
+    terms = unit.facts.terms
     return Mode(
         index=index,
         terms=terms,
@@ -96,8 +95,8 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         replicas=unit.replicas,
         engines=unit.engines,
         gpu_count=unit.gpu_count,
-        microusd_per_hour=unit_cost_microusd(unit, priced=setting.priced),
-        price_microusd=None if price is None else microusd(price.usd_per_gpu_hour) * unit.gpu_count,
+        microusd_per_hour=unit_cost_microusd(unit),
+        price_microusd=None if unit.bill is None else unit.bill.microusd_per_hour,
         block_bytes=terms.kv.block_bytes,
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),

@@ -2,8 +2,9 @@
 
 import heapq
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from vllm_opt.constraints.rules.budget import MICRO, microusd
+from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.setting import PricedGpu, WeightFormat
 
@@ -12,6 +13,7 @@ from vllm_opt.optimizer.space.setting import PricedGpu, WeightFormat
 class Server:
     """One (SKU, weight format, shape) with a number of replicas, of at most `most`.
 
+    `step`: so many numbers of replicas, this one the largest, cost the same.
     `host_tier_gib` is the CPU memory that parks sequences: per GPU as swap space, per engine as KV offload.
     """
 
@@ -20,6 +22,7 @@ class Server:
     shape: Shape
     replicas: int = 1
     most: int = 1
+    step: int = 1
     screened: bool = False
     host_tier_gib: float = 0.0
 
@@ -38,25 +41,34 @@ class Server:
         """Engines of all replicas."""
         return self.replicas * self.shape.data
 
-    def microusd_per_hour(self, *, priced: bool) -> int:
-        """What it costs; one 'dollar' per GPU when prices are not known for every SKU."""
-        price = self.sku.price
-        return self.gpu_count * (MICRO if not priced or price is None else microusd(price.usd_per_gpu_hour))
+    @cached_property
+    def fare(self) -> Fare:
+        """What its replicas cost."""
+        nodes = -(-self.shape.tensor * self.shape.pipeline // self.sku.gpu.gpus_per_node)
+        return Fare(self.sku, self.shape.gpus, nodes)
 
-    def with_most(self) -> "Server":
-        """The same server with the most replicas that limits allow."""
-        return replace(self, replicas=self.most)
+    @property
+    def microusd_per_hour(self) -> int:
+        """What it costs (`cost_integer`)."""
+        return self.fare.cost_with(self.replicas)
 
     def screened_copy(self) -> "Server":
         """The same server, known to be feasible with the most replicas."""
         return replace(self, screened=True)
 
-    def affordable(self, usd_per_hour: float) -> int:
-        """Replicas that a budget pays for; none without a price."""
-        if self.sku.price is None:
-            return 0
-        each = microusd(self.sku.price.usd_per_gpu_hour) * self.shape.gpus
-        return microusd(usd_per_hour) // max(1, each)
+    def whole_step(self) -> "Server":
+        """The server with the most replicas that cost what its own number costs."""
+        last = self.fare.last_of_step(self.replicas, self.most)
+        return replace(self, replicas=last, step=last - self.replicas + 1)
+
+    def rest_of_step(self) -> list["Server"]:
+        """The same server with each smaller number of replicas of its step."""
+        first = self.replicas - self.step + 1
+        return [replace(self, replicas=count, most=count, step=1) for count in range(first, self.replicas)]
+
+    def efficient(self) -> list["Server"]:
+        """The same server with each number of replicas up to `most` on which efficiency may depend."""
+        return [replace(self, replicas=count, most=count) for count in self.fare.efficient(self.replicas, self.most)]
 
 
 UNKNOWN_BOUND = -(2**62)
@@ -66,9 +78,8 @@ UNKNOWN_BOUND = -(2**62)
 class ServerQueue:
     """The servers of one SKU. Classes of equal bound are taken together."""
 
-    def __init__(self, first_objective: str, *, priced: bool) -> None:
+    def __init__(self, first_objective: str) -> None:
         self._first = first_objective
-        self._priced = priced
         self._heap: list[tuple[int, int, Server]] = []
         self._pushed = 0
 
@@ -88,19 +99,20 @@ class ServerQueue:
     def push(self, server: Server, least: int, most: int) -> None:
         """Queue a server with its fewest replicas, or with its most when more replicas can only help."""
         replicas = least if self._first in ("cost", "gpus") else most
-        entry = replace(server, replicas=replicas, most=most)
+        entry = replace(server, replicas=replicas, most=most, step=1)
         heapq.heappush(self._heap, (self._bound(entry), self._pushed, entry))
         self._pushed += 1
 
     def pop_class(self) -> list[Server]:
-        """Take every server with the lowest bound."""
+        """Take every server with the lowest bound; with `cost` first, with the most replicas of the same cost."""
         bound = self.lowest
         taken = []
         while self._heap and self._heap[0][0] == bound:
-            taken.append(heapq.heappop(self._heap)[2])
+            server = heapq.heappop(self._heap)[2]
+            taken.append(server.whole_step() if self._first == "cost" else server)
         return taken
 
     def _bound(self, server: Server) -> int:
         if self._first == "gpus":
             return server.gpu_count
-        return server.microusd_per_hour(priced=self._priced) if self._first == "cost" else UNKNOWN_BOUND
+        return server.microusd_per_hour if self._first == "cost" else UNKNOWN_BOUND

@@ -1,10 +1,11 @@
 """Search: which operating points can be optimal, by exact bounds of their own, before CP-SAT proves the optimum.
 
 With `cost` or `gpus` first, servers are visited in classes of ascending value, each server with the fewest replicas
-that memory allows, and with one more when that fails. For the other objectives more replicas are never worse, so there
-is one class, each server with the most that are allowed, and those that tie are looked for with fewer. Within a class
-servers are visited best first (`best_first.py`); a SKU is finished as soon as everything left is bounded above what
-was found. Nothing that could win is ever skipped.
+that memory allows, and with more when that fails; of machines that are paid whole several numbers of replicas cost the
+same, and all of them belong to the class. Efficiency depends on how full machines are: each number that costs less by
+replica than every larger one is visited. For the other objectives more replicas are never worse, so there is one class,
+each server with the most that are allowed, and those that tie are looked for with fewer. Within a class servers are
+visited best first (`best_first.py`); a SKU is finished as soon as everything left is bounded above what was found.
 """
 
 import time
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.money.bill import microusd
 from vllm_opt.constraints.rules import RULE_NAMES
-from vllm_opt.optimizer.search.best_first import Standing, Visit, point_key, visit
+from vllm_opt.optimizer.search.best_first import Standing, Visit, point_key, visit, visit_steps
 from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds
 from vllm_opt.optimizer.search.fewer_replicas import with_fewer_replicas
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
@@ -86,14 +88,13 @@ class Search:
                 self.drop(sku.gpu.id, "context_length")
             return self.result
         skus = [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
-        queues = {sku.gpu.id: self._queue(sku) for sku in skus}
-        queues = {name: queue for name, queue in queues.items() if queue}
+        queues = {sku.gpu.id: queue for sku in skus if (queue := self._queue(sku))}
         while queues:
             if time.monotonic() > self.deadline:
                 self._stop([server for queue in queues.values() for server in queue.waiting])
                 break
             batch = [server for queue in queues.values() for server in queue.pop_class()]
-            came = self._visit(batch, first_found=first_found)
+            came = visit_steps(batch, lambda servers: self._visit(servers, first_found=first_found))
             self.result.candidates += came.found
             if came.found and first_found:
                 break
@@ -137,9 +138,8 @@ class Search:
     def _stop(self, servers: list[Server]) -> None:
         """Time is up: what was left open bounds every objective from below, with any replicas it might take."""
         self.result.complete = False
-        bounds = objective_bounds(
-            self.setting, self.physics, [*servers, *(server.with_most() for server in servers)], self.active
-        )
+        numbers = [one for server in servers for one in (server, *server.rest_of_step(), *server.efficient())]
+        bounds = objective_bounds(self.setting, self.physics, numbers, self.active)
         self.result.open_bounds = tuple(min(column) for column in zip(*bounds, strict=True))
 
     def drop(self, sku: str, rule: str) -> None:
@@ -148,9 +148,11 @@ class Search:
 
     def _queue(self, sku: PricedGpu) -> ServerQueue:
         """The servers of one SKU in a queue."""
-        queue = ServerQueue(self.first, priced=self.setting.priced)
+        queue = ServerQueue(self.first)
+        several = self.first not in ("cost", "gpus") and "efficiency" in self.setting.request.objective
         for server in self._candidates(sku):
-            queue.push(server, server.replicas, server.most)
+            for one in server.efficient() if several else (server,):
+                queue.push(one, one.replicas, one.most)
         return queue
 
     def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
@@ -212,6 +214,8 @@ class Search:
         """The fewest replicas that memory allows, the most that limits allow, and the rule when there is no such."""
         gpus, targets = server.shape.gpus, self.setting.targets
         most = self.most_gpus // gpus
+        if "gpu_count" in self.active:
+            most = server.fare.obtainable(most)
         if most < 1:
             return 0, 0, "gpu_count"
         least = fewest_replicas(self.setting, self.physics, server, self.active)
@@ -220,11 +224,11 @@ class Search:
         if least > most:
             return 0, 0, "concurrency"
         if targets.gpus is not None and "gpu_count" in self.active:
-            if targets.gpus % gpus or targets.gpus // gpus < least:
+            if targets.gpus % gpus or not least <= targets.gpus // gpus <= most:
                 return 0, 0, "gpu_count"
             least = most = targets.gpus // gpus
         if targets.max_hourly_cost is not None and "budget" in self.active:
-            most = min(most, server.affordable(targets.max_hourly_cost))
+            most = server.fare.most_at(microusd(targets.max_hourly_cost), 0, most)
             if most < least:
                 return 0, 0, "budget"
         return least, most, None

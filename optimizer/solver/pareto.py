@@ -1,15 +1,17 @@
 """The exact front over cost, throughput, TPOT and TTFT.
 
 A point is one layout, max_num_batched_tokens, max_num_seqs and number of replicas that satisfies every rule. Its four
-integers are millionths of USD per hour, thousandths of an output token per second (negative), and TPOT and TTFT in
-microseconds (central predictions, rounded up). A point is on the front when no other is at most equal in all four and
-smaller in one; of points with equal integers the preferred one stays (`modes.preference`).
+integers are millionths of USD per hour (`objective.cost_integer`), thousandths of an output token per second
+(negative), and TPOT and TTFT in microseconds (central predictions, rounded up). A point is on the front when no other
+is at most equal in all four and smaller in one; of points with equal integers the preferred one stays
+(`modes.preference`).
 
-Every server is sized once, with the most replicas that limits allow; fewer replicas multiply cost and throughput by a
-smaller number, leave TPOT and TTFT of a batch as they are, and take away the batches below ceil(concurrency / engines).
-So a batch that another batch of the same server beats or equals in rate, TPOT, TTFT and size cannot be on the front for
-any number of replicas, and is dropped before replicas are multiplied out. (Sequences parked on the host change that:
-such servers are sized for each number of replicas.) What remains of all servers is filtered once more, all together.
+Every server is sized once, with the most replicas that limits allow; fewer replicas multiply throughput by a smaller
+number, cost no more, leave TPOT and TTFT of a batch as they are, and take away the batches below
+ceil(concurrency / engines). So a batch that another batch of the same server beats or equals in rate, TPOT, TTFT and
+size cannot be on the front for any number of replicas, and is dropped before replicas are multiplied out. (Sequences
+parked on the host change that: such servers are sized for each number of replicas.) What remains of all servers is
+filtered once more, all together.
 """
 
 import time
@@ -157,7 +159,7 @@ def _points_of(setting: SolveSetting, server: Server, least: int, group: list[Ca
     for count in range(least, server.most + 1):
         engines = count * data
         allowed = kept[(sizes[kept] >= _fewest(setting, unit, count)) & (bound[kept] * engines >= floor)]
-        cost = replace(server, replicas=count).microusd_per_hour(priced=setting.priced)
+        cost = server.fare.cost_with(count)
         columns = (np.full(len(allowed), cost), -rate[allowed] * engines, tpot[allowed], ttft[allowed])
         parts.append(Points(np.stack(columns, axis=1), owner[allowed], place[allowed], np.full(len(allowed), count)))
     return _joined(parts)

@@ -14,7 +14,7 @@ from vllm_opt.optimizer.search.modes import mode_of
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
-from vllm_opt.optimizer.space.objective import OBJECTIVES
+from vllm_opt.optimizer.space.objective import shown_value
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
 from vllm_opt.optimizer.space.shared import SharedLayouts
@@ -54,7 +54,7 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
         result,
         started,
         status="optimal" if result.complete and proven.optimal else "feasible",
-        objectives=_objectives(setting, result, proven),
+        objectives=_objectives(result, proven),
         plan=plan,
         alternatives=() if request.pareto else _alternatives(setting, result, scores, choice),
         front=_front(search) if request.pareto else None,
@@ -76,28 +76,24 @@ def known_point(setting: SolveSetting, kept: list[Candidate], scores: Scores) ->
     )
 
 
-def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint) -> tuple[ObjectiveValue, ...]:
+def _objectives(result: SearchResult, proven: ProvenPoint) -> tuple[ObjectiveValue, ...]:
     """Values and proven bounds. A search that ran out of time lowers each bound to what it left open."""
     found = []
     for position, (name, value, bound) in enumerate(proven.objectives):
-        objective = OBJECTIVES[name]
         if not result.complete:
             bound = min(bound, result.open_bounds[position])  # noqa: PLW2901
-        gap = abs(value - bound) / max(1, abs(value))
+        (shown, unit), (least, unit_of_bound) = shown_value(name, value), shown_value(name, bound)
+        comparable = unit == unit_of_bound
         found.append(
             ObjectiveValue(
                 name=name,
-                value=objective.shown(value),
-                bound=objective.shown(bound),
-                gap=gap,
-                unit=_unit(setting, objective.unit),
+                value=shown,
+                bound=least if comparable else 0.0,
+                gap=abs(value - bound) / max(1, abs(value)) if comparable else 1.0,
+                unit=unit,
             )
         )
     return tuple(found)
-
-
-def _unit(setting: SolveSetting, unit: str) -> str:
-    return unit if setting.priced else unit.replace("USD/hour", "GPUs").replace("USD", "GPU-hour")
 
 
 def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, main: Choice) -> tuple[Plan, ...]:

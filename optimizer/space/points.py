@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.money.bill import Bill
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import stack
@@ -36,6 +37,12 @@ class Unit:
     def host_tier(self) -> HostTier:
         """The CPU tier as flags, and the sequences of one engine that it parks."""
         return host_tier(self.facts, self.host_tier_gib)
+
+    @cached_property
+    def bill(self) -> Bill | None:
+        """The cheapest whole machines that hold it; None without a price."""
+        layout = self.facts.layout
+        return self.facts.sku.bill(self.replicas, layout.gpus_per_server, layout.nodes)
 
     @property
     def engines(self) -> int:

@@ -104,8 +104,8 @@ def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, m
         unit = candidate.unit
         if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
             groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
-        elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
-            groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
+        elif top is not None and unit.facts.layout != used.facts.layout:
+            groups.setdefault(unit.facts.layout, []).append(candidate)
     scored = sorted((best_choice(setting, members, scores) for members in groups.values()), key=lambda item: item.key)
     return tuple(make_plan(setting, item.choice) for item in scored[:top])
 

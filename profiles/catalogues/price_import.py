@@ -63,13 +63,12 @@ def read_catalogue(
     report = ImportReport(source=f"{path.name} (SHA-256 {hashlib.sha256(text.encode()).hexdigest()})")
     report.as_of = _date_of(path, as_of, report)
     json_like = text.lstrip()[:1] in ("[", "{")
-    rows = (
-        rows_of_json(parse_user_text(text, path.with_suffix(".json")), file) if json_like else rows_of_csv(text, file)
-    )
-    rows = list(rows)
-    short = _provider_of(
-        path, provider, {str(row.get("provider") or "") for row in rows} if json_like else set(), names
-    )
+    if json_like:
+        rows = list(rows_of_json(parse_user_text(text, path.with_suffix(".json")), file))
+    else:
+        rows = list(rows_of_csv(text, file))
+    stated = {str(row.get("provider") or "") for row in rows} - {""}
+    short = _provider_of(path, provider, stated, names)
     report.provider = names.provider_name(short) or short
     maker = _OfferMaker(report, short, names, gpu_of)
     taken = [offer for one in offers_in(rows, short) if (offer := maker.offer(one)) is not None]
@@ -165,9 +164,9 @@ def _market(region: str) -> str:
 
 def _provider_of(path: Path, given: str | None, stated: set[str], names: AcceleratorNames) -> str:
     """The short name of the provider: as given, as the rows state it, or from the path."""
-    if len(stated - {""}) > 1:
+    if len(stated) > 1:
         raise InvalidRequest(f"{shown_name(path)} holds several providers; import one at a time")
-    candidates = [given] if given else [*(stated - {""}), path.stem, path.resolve().parent.name]
+    candidates = [given] if given else [*stated, path.stem, path.resolve().parent.name]
     for candidate in candidates:
         lowered = candidate.lower()
         if lowered in names.providers:

@@ -1,8 +1,13 @@
 """Fixtures that several test files share."""
 
+import os
+import tempfile
 from collections.abc import Callable
 
 import pytest
+
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="vllm-opt-tests-")
+"""No test sees what the person at the keyboard has imported."""
 
 
 @pytest.fixture

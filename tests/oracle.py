@@ -38,7 +38,9 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.price import Offer
 
+UNPRICED, FREE = 2**50, 2**51
 BLOCK_SIZES = (None, 16, 32, 64, 128)
 STATIC_RULES = frozenset({"context_length", "memory_budget", "startup_headroom", "batching", "concurrency"})
 LAYOUT_RULES = frozenset({"divisibility", "compatibility"})
@@ -120,7 +122,8 @@ class Oracle:
         for at, (name, slack) in enumerate(zip(names, slacks, strict=False)):
             optimum = min(point.values[name] for point in left)
             optima[name] = optimum
-            left = [point for point in left if point.values[name] <= optimum + int(abs(optimum) * slack)]
+            amount = abs(optimum - kind_of(name, optimum))
+            left = [point for point in left if point.values[name] <= optimum + int(amount * slack)]
             if at == 0 and tolerance > 0:
                 first = min(point.values["publisher"] for point in left)
                 left = [point for point in left if point.values["publisher"] == first]
@@ -317,15 +320,15 @@ class Oracle:
     def point(self, found: Deployment, weights: WeightFormat, speeds: "Speeds", steps: list[float]) -> Point:
         """The objective integers of one feasible point: smaller is better."""
         setting, flags = self.setting, found.flags
-        price = round((found.usd_per_gpu_hour or 0.0) * 1e6) if setting.priced else 1_000_000
-        cost = price * found.gpu_count
+        bill = whole_machines(found.offers, found.replicas, found.layout.gpus_per_server, found.layout.nodes)
+        cost = UNPRICED + 1_000_000 * found.gpu_count if bill is None else bill
         millitokens = math.floor(speeds.tokens_per_s * 1000) * found.engines
         values = {
             "cost": cost,
             "gpus": found.gpu_count,
             "throughput": -millitokens,
             "latency": math.ceil(speeds.e2e_ms * 1000),
-            "efficiency": -(millitokens * 3600 * 1_000_000 // max(1, cost)),
+            "efficiency": efficiency(millitokens, bill, found.gpu_count),
             "ttft": math.ceil(speeds.ttft_ms * 1000),
             "publisher": weights.publisher_rank,
         }
@@ -398,7 +401,7 @@ class Oracle:
         return Deployment(
             model=setting.model, quantization=weights.quantization, layout=layout, gpu=sku.gpu, engine=setting.engine,
             flags=flags, replicas=replicas, targets=setting.targets, terms=terms,
-            usd_per_gpu_hour=sku.price.usd_per_gpu_hour if sku.price else None, quality=weights.quality,
+            offers=sku.offers, quality=weights.quality,
             quality_accepted=weights.accepted, confidence=setting.request.confidence,
         )  # fmt: skip
 
@@ -409,6 +412,44 @@ def appetite(plan: KvPlan, full: int, mean: int, tokens: int) -> tuple[int, ...]
         plan.blocks_per_request(full, tokens), plan.running_blocks_per_request(full),
         plan.running_blocks_per_request(mean), plan.admission_blocks(mean, tokens),
     )  # fmt: skip
+
+
+def kind_of(name: str, value: int) -> int:
+    """The offset of a kind of cost or efficiency, which no tolerance is a share of."""
+    if name == "cost" and value >= UNPRICED:
+        return UNPRICED
+    if name == "efficiency" and (value <= -FREE or value > 0):
+        return -FREE if value < 0 else FREE
+    return 0
+
+
+def whole_machines(offers: tuple[Offer, ...], replicas: int, server_gpus: int, nodes: int) -> int | None:
+    """Millionths of a dollar per hour of the cheapest offer, its machines filled one server after the other."""
+    costs = []
+    for offer in offers:
+        size, part = offer.up_to_gpus or offer.gpus, server_gpus // nodes
+        left = size * replicas * nodes if offer.stock_gpus is None else offer.stock_gpus
+        machines: list[int] = []
+        for _ in range(replicas * nodes):
+            at = next((at for at, room in enumerate(machines) if room >= part), None)
+            if at is None:
+                at = len(machines)
+                machines.append(min(size, left))
+                left -= machines[at]
+            machines[at] -= part
+        if min(machines) >= 0:
+            billed = replicas * server_gpus if offer.up_to_gpus else len(machines)
+            costs.append(round(offer.usd_per_hour * 1e6) * billed)
+    return min(costs, default=None)
+
+
+def efficiency(millitokens: int, bill: int | None, gpus: int) -> int:
+    """Tokens per USD; owned machines before everything by tokens/s per GPU, those without a price last by GPU-hour."""
+    if bill == 0:
+        return -(FREE + millitokens // gpus)
+    if bill is None:
+        return FREE - min(FREE, millitokens * 3600 // gpus)
+    return -min(FREE - 1, millitokens * 3600 * 1_000_000 // bill)
 
 
 def caching_choices(setting: SolveSetting, model: ModelProfile) -> tuple[bool, ...]:

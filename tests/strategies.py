@@ -8,6 +8,17 @@ from typing import Any
 from hypothesis import strategies as st
 
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.profiles.nouns.price import Offer
+
+
+def offer(gpus: int, usd: float, **changes: Any) -> Offer:
+    """A machine of so many GPUs at so many USD per hour."""
+    fields = {
+        "gpu": "h100-sxm", "provider": "P", "instance_type": f"x{gpus}", "gpus": gpus, "usd_per_hour": usd,
+        "billing": "on-demand", "as_of": "2026-11-01", "confidence": "high", "source": "https://example.com",
+    }  # fmt: skip
+    return Offer(**{**fields, **changes})
+
 
 OBJECTIVES = ("cost", "throughput", "concurrency", "gpus", "latency", "efficiency")
 
@@ -20,6 +31,8 @@ class Problem:
     gpus: tuple[dict[str, Any], ...]
     prices: tuple[tuple[str, float], ...]
     fields: dict[str, Any]
+    machines: tuple[dict[str, Any], ...] = ()
+    """Offers of whole machines, beside the prices per GPU."""
 
 
 @st.composite
@@ -165,6 +178,9 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
     ratios = [draw(st.sampled_from((1, 1, 2, 0.5, 1.5))) for _ in gpus]
     priced = draw(st.integers(0, 9)) > 0
     prices = tuple((row["id"], base_price * ratio) for row, ratio in zip(gpus, ratios, strict=True))
+    prices = prices if priced else prices[:-1]
+    whole = {sku for sku, _ in prices if draw(st.booleans())}
+    machines = tuple(offer for sku, usd in prices if sku in whole for offer in draw(offers(sku, usd)))
     ceiling = draw(st.sampled_from((0.5, 0.505, 0.51, 0.52)))
     fields: dict[str, Any] = {
         "gpu": tuple(row["id"] for row in gpus),
@@ -188,6 +204,7 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
         if release == "0.8.5":
             fields["engine"] = draw(st.sampled_from(("v0", "v1")))
     _some(draw, fields, "max_hourly_cost", st.sampled_from((0.5, 1.0, 1.3, 2.0, 2.6, 3.9)), 3)
+    _some(draw, fields, "owned", st.just({gpus[0]["id"]: draw(st.integers(1, 5))}), 6)
     _some(draw, fields, "internode_gbps", st.just(100.0), 6)
     _some(draw, fields, "prefix_hit_share", st.sampled_from((0.25, 0.9)), 6)
     _some(draw, fields, "max_num_seqs", st.integers(1, 12), 4)
@@ -199,7 +216,22 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
         fields["kv_cache_dtype"] = "auto"
         fields = {name: min(2, value) if name in ("gpus", "max_gpus") else value for name, value in fields.items()}
         _some(draw, fields, "max_num_seqs", st.integers(1, 12), 2)
-    return Problem(config, gpus, prices if priced else prices[:-1], fields)
+    singly = tuple(pair for pair in prices if pair[0] not in whole)
+    return Problem(config, gpus, singly, fields, machines)
+
+
+@st.composite
+def offers(draw: st.DrawFn, sku: str, usd: float) -> list[dict[str, Any]]:
+    """One to three machines of a SKU, sizes mixed; sometimes GPUs sold one by one."""
+    found = []
+    for at in range(draw(st.integers(1, 3))):
+        size = draw(st.sampled_from((1, 2, 3, 4, 8)))
+        row = {"gpu": sku, "instance_type": f"m{at}", "gpus": size, "provider": "P"}
+        row["usd_per_hour"] = size * usd * draw(st.sampled_from((0.5, 0.75, 1, 1, 1.5)))
+        if size == 1 and draw(st.booleans()):
+            row["up_to_gpus"] = draw(st.sampled_from((2, 4)))
+        found.append(row)
+    return found
 
 
 def _some(draw: st.DrawFn, fields: dict[str, Any], name: str, values: st.SearchStrategy[Any], one_in: int) -> None:
@@ -212,7 +244,12 @@ def request_of(problem: Problem, folder: Path, **changes: Any) -> SolveRequest:
     """Write the model and the GPUs where the request finds them."""
     (folder / "config.json").write_text(json.dumps(problem.config))
     (folder / "gpus.json").write_text(json.dumps({"gpus": problem.gpus}))
+    (folder / "prices.json").write_text(json.dumps({"offers": problem.machines}))
     fields = {**problem.fields, **changes}
     return SolveRequest(
-        model=str(folder / "config.json"), gpu_file=str(folder / "gpus.json"), price=problem.prices, **fields
+        model=str(folder / "config.json"),
+        gpu_file=str(folder / "gpus.json"),
+        price=problem.prices,
+        prices=str(folder / "prices.json"),
+        **fields,
     )

@@ -77,7 +77,7 @@ class Mode:
     engines: int
     gpu_count: int
     microusd_per_hour: int
-    """What the objective `cost` counts: one 'dollar' per GPU when some SKU has no price."""
+    """What the objective `cost` counts: whole machines; without a price, GPUs above every price."""
     price_microusd: int | None
     """What it costs in money per hour; None without a price."""
     stages: tuple[StageMemory, ...]

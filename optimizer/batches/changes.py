@@ -101,7 +101,7 @@ def causes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _cause(name: str, words: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     if name == "price":
-        return f"price of {_plain(new.get('gpu'))} {_price(old)} -> {_price(new)} USD per GPU-hour"
+        return f"price of {_plain(new.get('gpu'))} {_price(old)} -> {_price(new)} USD per GPU-hour bought"
     if name == "vllm" and old.get("vllm_version") != new.get("vllm_version"):
         return f"vLLM {_plain(old.get('vllm_version'))} -> {_plain(new.get('vllm_version'))}"
     return words

@@ -6,6 +6,7 @@ from vllm_opt.optimizer.batches.cells import Cell
 from vllm_opt.optimizer.contract.answer import Performance, Plan
 from vllm_opt.optimizer.contract.quantities import count, gib
 from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+from vllm_opt.optimizer.rendering.plan_words import cost_in_words
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue
 from vllm_opt.profiles.printable import one_line
 from vllm_opt.profiles.version import installed_version
@@ -46,7 +47,7 @@ def _header(plan: Plan, cell: Cell, notes: tuple[str, ...]) -> list[str]:
         *_speed(plan.performance),
         f"Memory of one GPU: {gib(plan.memory.weights_bytes)} weights, {gib(plan.memory.kv_cache_bytes)} KV cache for "
         f"{count(plan.memory.kv_cache_tokens)} tokens",
-        f"Cost: {_cost(plan, cell)}",
+        f"Cost: {_cost(plan)}",
         f"Objective: {', then '.join(cell.objective)}",
         *(f"Note: {note}" for note in notes),
     ]
@@ -73,12 +74,7 @@ def _rounded(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _cost(plan: Plan, cell: Cell) -> str:
-    if plan.cost is None or cell.price is None:
+def _cost(plan: Plan) -> str:
+    if plan.cost is None:
         return "no price is known for this SKU"
-    tokens = plan.cost.usd_per_million_output_tokens
-    per_token = f", {tokens:.2f} USD per million output tokens" if tokens is not None else ""
-    return (
-        f"{plan.cost.usd_per_hour:.2f} USD per hour{per_token} ({cell.price.usd_per_gpu_hour:g} USD per GPU-hour at "
-        f"{cell.price.provider}, {plan.cost.price_date}, {plan.cost.price_source})"
-    )
+    return f"{cost_in_words(plan.cost)}; price: {plan.cost.price_source}"

@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gpus": ("vllm_opt.optimizer.cli.catalogue:gpus_command", "List the GPU SKUs of the catalogue."),
     "quantizations": ("vllm_opt.optimizer.cli.catalogue:quantizations_command", "List the weight formats."),
     "engines": ("vllm_opt.optimizer.cli.catalogue:engines_command", "List the vLLM releases."),
-    "prices": ("vllm_opt.optimizer.cli.catalogue:prices_command", "List the price of each GPU-hour."),
+    "prices": ("vllm_opt.optimizer.cli.prices:prices_command", "List the machines on offer, or import a price list."),
 }
 """Name -> (where the command is, what it does in one line)."""
 

@@ -70,8 +70,18 @@ LATENCY_LIMITS = (
     number("--min-output-tokens-per-s", help="Least output tokens per second, all replicas together."),
 )
 PRICES = (
-    text("--provider", many=True, help="Take prices of this provider only. Repeatable."),
-    text("--price", many=True, metavar="SKU=USD", help="Override the price of one GPU-hour. Repeatable."),
+    text("--provider", many=True, help="Rent from this provider only. Repeatable."),
+    text(
+        "--billing",
+        many=True,
+        metavar="KIND",
+        help="on-demand (default), reserved-1y, reserved-3y, spot or marketplace. Repeatable.",
+    ),
+    text("--region", many=True, help="Rent in this region only, as 'us' or 'us-east-1'. Repeatable."),
+    text("--owned", many=True, metavar="SKU=N", help="N GPUs of a SKU are owned and cost nothing. Repeatable."),
+    text(
+        "--price", many=True, metavar="SKU=USD", help="A SKU's price per GPU-hour, GPUs rented one by one. Repeatable."
+    ),
     text("--prices", metavar="FILE", help="Use another price list."),
 )
 GPU_FILE = text("--gpu-file", metavar="FILE", help="A file that adds or overrides GPUs.")

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.profiles.noun import Basis, Noun
+from vllm_opt.profiles.nouns.price import Billing
 
 
 class Report(Noun):
@@ -105,11 +106,17 @@ class Equation(Noun):
 class Cost(Noun):
     """Money."""
 
-    usd_per_hour: float
-    usd_per_million_output_tokens: float | None
-    price_source: str
+    usd_per_hour: float = Field(description="of whole machines, used or not")
+    gpus_bought: int
+    gpus_used: int
+    instances: int = Field(description="machines of the instance type; pods where GPUs are sold one by one")
+    instance_type: str
+    provider: str
+    region: str | None
+    billing: Billing
     price_date: str
-    provider: str = ""
+    price_source: str
+    usd_per_million_output_tokens: float | None
 
 
 class Starts(Noun):

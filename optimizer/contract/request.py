@@ -59,17 +59,26 @@ def _number(value: object) -> object:
 
 def _prices(value: object) -> object:
     """Read `{'h100-sxm': 2.5}` or `['h100-sxm=2.5']` into a tuple of pairs."""
+    return _pairs(value, "USD")
+
+
+def _stock(value: object) -> object:
+    """Read `{'h100-sxm': 8}` or `['h100-sxm=8']` into a tuple of pairs."""
+    return _pairs(value, "N")
+
+
+def _pairs(value: object, what: str) -> object:
     if isinstance(value, dict):
-        return tuple((str(sku), usd) for sku, usd in value.items())
+        return tuple((str(sku), number) for sku, number in value.items())
     pairs = []
     for item in _many(value):  # type: ignore[attr-defined]
         if isinstance(item, list | tuple) and len(item) == 2:
             pairs.append(tuple(item))
             continue
-        sku, separator, usd = str(item).partition("=")
+        sku, separator, number = str(item).partition("=")
         if not separator or not sku.strip():
-            raise ValueError(f"must look like SKU=USD, not {printable(repr(str(item)[:60]))}")
-        pairs.append((sku.strip(), usd))
+            raise ValueError(f"must look like SKU={what}, not {printable(repr(str(item)[:60]))}")
+        pairs.append((sku.strip(), number))
     return tuple(pairs)
 
 
@@ -114,6 +123,9 @@ Bytes = Annotated[int, BeforeValidator(_count), Field(gt=0, le=10**15)]
 Switch = Annotated[bool, BeforeValidator(_one)]
 
 
+Stock = Annotated[tuple[tuple[Text, GpuCount], ...], BeforeValidator(_stock)]
+
+
 class Request(BaseModel):
     """Base of all requests: frozen, strict about keys, and its errors are `InvalidRequest`."""
 
@@ -156,6 +168,9 @@ class SolveRequest(Features, Request):
     max_num_seqs: Count | None = Field(None, description="exactly this many sequences in one engine")
     max_gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 0.95
     provider: Texts = ()
+    billing: Texts = Field((), description="kinds of billing that are acceptable; default: on-demand")
+    region: Texts = ()
+    owned: Stock = Field((), description="SKU -> GPUs that are owned: they cost nothing")
     price: Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)] = ()
     prices: Text | None = Field(None, description="path of another price list")
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
@@ -256,6 +271,9 @@ class EstimateRequest(Features, Request):
     max_tpot_ms: PositiveNumber | None = None
     min_output_tokens_per_s: PositiveNumber | None = None
     provider: Texts = ()
+    billing: Texts = Field((), description="kinds of billing that are acceptable; default: on-demand")
+    region: Texts = ()
+    owned: Stock = Field((), description="SKU -> GPUs that are owned: they cost nothing")
     price: Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)] = ()
     prices: Text | None = None
     gpu_file: Text | None = None

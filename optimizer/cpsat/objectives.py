@@ -3,8 +3,7 @@
 from typing import Any
 
 from vllm_opt.constraints.judging.decision_space import DecisionSpace, Mode
-from vllm_opt.constraints.rules.budget import MICRO
-from vllm_opt.optimizer.space.objective import SECONDS_PER_HOUR
+from vllm_opt.optimizer.space.objective import efficiency_integer
 
 
 def publisher_expression(space: DecisionSpace) -> Any:
@@ -46,8 +45,8 @@ def _values(mode: Mode, name: str) -> list[int]:
         return [point.e2e_us for point in mode.points]
     if name == "concurrency":
         return [-point.most_concurrent for point in mode.points]
-    cost = max(1, mode.microusd_per_hour)
-    return [-(point.output_millitokens_per_s * SECONDS_PER_HOUR * MICRO // cost) for point in mode.points]
+    cost, gpus = mode.microusd_per_hour, mode.gpu_count
+    return [efficiency_integer(point.output_millitokens_per_s, cost, gpus) for point in mode.points]
 
 
 def value_at(mode: Mode, name: str, max_num_seqs: int) -> int:

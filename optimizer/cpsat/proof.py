@@ -18,7 +18,7 @@ from vllm_opt.optimizer.cpsat.objectives import (
     ttft_expression,
     value_at,
 )
-from vllm_opt.optimizer.search.order import Order, within
+from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 Point = tuple[int, int, float]
@@ -43,11 +43,12 @@ class ProvenPoint:
 
 @dataclass(frozen=True)
 class Stage:
-    """One turn of the order: what is minimised, and how much of it the later turns may concede."""
+    """One turn of the order: what is minimised."""
 
     name: str
     expression: Any
-    slack: float = 0.0
+    position: int | None = None
+    """Of an objective; None where nothing is conceded."""
 
 
 def configured_solver(setting: SolveSetting, seconds: float) -> cp_model.CpSolver:
@@ -69,7 +70,7 @@ def configured_solver(setting: SolveSetting, seconds: float) -> cp_model.CpSolve
 def stages_of(space: DecisionSpace, order: Order) -> Iterator[Stage]:
     """The turns of the order, each expression made when it is reached."""
     for position, name in enumerate(order.names):
-        yield Stage(name, objective_expression(space, name), order.slack(position))
+        yield Stage(name, objective_expression(space, name), position)
         if position == 0 and not order.strict:
             yield Stage(PUBLISHER, publisher_expression(space))
     if not order.strict:
@@ -108,7 +109,8 @@ def solve_in_order(
         if best != bound:
             complete = False
             break
-        space.model.add(stage.expression <= within(best, stage.slack))
+        worst = best if stage.position is None else int(order.worst(stage.position, best))
+        space.model.add(stage.expression <= worst)
     if complete:
         tie = tie_breaker(space, setting.engine.gpu_memory_utilization)
         point = _minimised(space, setting, tie, point, deadline)[2] or point

@@ -7,18 +7,20 @@ from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
+from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
-from vllm_opt.optimizer.estimation.hourly_cost import cost_of
+from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
-from vllm_opt.optimizer.estimation.resolution import Setting, price_of, resolve
+from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
+from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.nouns.workload import Targets
 
 STARTUP_RULES = frozenset(
@@ -38,10 +40,20 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
     """
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     setting = resolve(request, catalog)
-    price = price_of(request, setting.gpu.id, catalog)
+    offers = catalog.offers_of(setting.gpu, offer_terms(request, catalog))
     found = estimate_setting(setting, request)
     speed = found.performance if found.fits else None
-    return found.model_copy(update={"cost": cost_of(price, setting.gpu_count, speed)})
+    bill = _bill(setting, offers)
+    notes = (*found.notes, *(price_notes(catalog) if bill else ()), *age_note(bill))
+    return found.model_copy(update={"cost": cost_of(bill, speed), "notes": notes})
+
+
+def _bill(setting: Setting, offers: tuple[Offer, ...]) -> Bill | None:
+    """The cheapest whole machines; data-parallel ranks may stand on several where one node does not hold them all."""
+    layout, ranks = setting.layout, setting.layout.data_parallel_size
+    if layout.gpus_per_server > setting.gpu.gpus_per_node and ranks > 1:
+        return cheapest_bill(offers, setting.replicas * ranks, layout.gpus_per_server // ranks, layout.nodes)
+    return cheapest_bill(offers, setting.replicas, layout.gpus_per_server, layout.nodes)
 
 
 def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bool = False) -> Estimate:

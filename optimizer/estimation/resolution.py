@@ -20,7 +20,6 @@ from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
-from vllm_opt.profiles.nouns.price import HourlyPrice
 from vllm_opt.profiles.nouns.quantization import Quantization
 from vllm_opt.profiles.reading.quantities import format_gib
 
@@ -103,12 +102,6 @@ def _gpu(catalog: Catalog, name: str) -> GpuProfile:
     if len(found) > 1:
         raise InvalidRequest(f"this machine has GPUs of several kinds; name one of {', '.join(found)} with --gpu")
     return next(iter(found.values()))
-
-
-def price_of(request: EstimateRequest, gpu: str, catalog: Catalog) -> HourlyPrice | None:
-    """What one GPU-hour costs under the price options of a request; None where no price is known."""
-    overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
-    return catalog.price_of(gpu, request.provider, overrides)
 
 
 def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.memory.startup_errors import format_gib
-from vllm_opt.constraints.rules.budget import MICRO, microusd
+from vllm_opt.constraints.money.bill import MICRO
 from vllm_opt.constraints.rules.concurrency import blocks_for_sequences
 from vllm_opt.optimizer.contract.answer import Binding
 
@@ -26,8 +26,8 @@ def _slacks(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
         message=f"{admitted} sequences are admitted and {targets.concurrency} are asked",
     )  # fmt: skip
     limit = targets.max_hourly_cost
-    if limit is not None and deployment.usd_per_gpu_hour is not None:
-        cost = microusd(deployment.usd_per_gpu_hour) * deployment.gpu_count / MICRO
+    if limit is not None and deployment.bill is not None:
+        cost = deployment.bill.microusd_per_hour / MICRO
         yield (limit - cost) / limit, Binding(
             rule="budget", slack=limit - cost, unit="USD/hour",
             message=f"{cost:.2f} of {limit:g} USD per hour are spent",

@@ -10,7 +10,7 @@ from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
 from vllm_opt.optimizer.estimation.features import feature_flags
-from vllm_opt.optimizer.estimation.hourly_cost import cost_of
+from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.planning.binding import binding_rules
@@ -86,7 +86,7 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         targets=setting.targets,
         terms=terms,
         performance=bound_at(facts.coefficients, performance, confidence),
-        usd_per_gpu_hour=facts.sku.price.usd_per_gpu_hour if facts.sku.price else None,
+        offers=facts.sku.offers,
         quality=facts.weights.quality,
         quality_accepted=facts.weights.accepted,
         confidence=confidence,
@@ -110,7 +110,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(setting.model, weights.quantization, layout, flags, setting.engine)
     shown |= feature_flags(setting.request, layout, setting.engine)
-    cost = cost_of(choice.unit.facts.sku.price, choice.unit.gpu_count, performance)
+    cost = cost_of(deployment.bill, performance)
     memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
     return Plan(
         model=setting.model.id,
@@ -137,7 +137,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         preemption_risk=_preemption_risk(deployment, memory),
         cost=cost,
         binding=binding_rules(deployment),
-        notes=plan_notes(setting, choice),
+        notes=(*plan_notes(setting, choice), *age_note(deployment.bill)),
         equations=_equations(setting, deployment, memory, performance),
     )
 

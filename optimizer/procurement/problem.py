@@ -22,7 +22,6 @@ from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
-from vllm_opt.profiles.nouns.price import HourlyPrice
 
 MICRO = 1_000_000
 SHORT_CONTEXTS = (Fraction(1, 2),)
@@ -64,7 +63,7 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
     """
     market = Market(request, catalog)
     offers = market.offers()
-    gpus = priced_gpus(offers, catalog)
+    gpus = gpus_on_offer(offers, catalog)
     found: list[ColumnPlan] = []
     dropped: dict[str, dict[str, Counter[str]]] = {}
     notes: list[str] = list(market.notes)
@@ -96,20 +95,12 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
     )  # fmt: skip
 
 
-def priced_gpus(offers: tuple[Offer, ...], catalog: Catalog) -> tuple[PricedGpu, ...]:
-    """Every SKU on offer, with its cheapest offer as price; nodes as large as the largest offer."""
+def gpus_on_offer(offers: tuple[Offer, ...], catalog: Catalog) -> tuple[PricedGpu, ...]:
+    """Every SKU on offer, with nodes as large as the largest offer; what is paid stands in the orders, not in plans."""
     result = []
     for gpu_id in dict.fromkeys(offer.node.gpu for offer in offers):
-        mine = [offer for offer in offers if offer.node.gpu == gpu_id]
-        best = min(mine, key=lambda offer: offer.usd_per_gpu_hour)
-        price = None
-        if best.usd_per_gpu_hour > 0:
-            price = HourlyPrice(
-                gpu=gpu_id, provider=best.provider, usd_per_gpu_hour=best.usd_per_gpu_hour, billing=best.node.kind,
-                as_of=best.as_of, confidence="medium", source=best.source,
-            )  # fmt: skip
-        size = max(offer.node.gpus_per_node for offer in mine)
-        result.append(PricedGpu(catalog.gpu(gpu_id).model_copy(update={"gpus_per_node": size}), price))
+        size = max(offer.node.gpus_per_node for offer in offers if offer.node.gpu == gpu_id)
+        result.append(PricedGpu(catalog.gpu(gpu_id).model_copy(update={"gpus_per_node": size})))
     return tuple(result)
 
 

@@ -151,6 +151,7 @@ class Money(Noun):
     provider: Texts = Field((), description="restrict to these providers")
     region: Texts = Field((), description="restrict to price rows whose region names one of these")
     commitment: Texts = Field(("on-demand",), description="kinds of billing that are acceptable")
+    billing: Texts = Field((), description="the same by the command line's name; overrides commitment")
     price: GpuPrices = Field(default_factory=dict, description="SKU -> USD per GPU-hour, GPUs sold singly")
     node_price: GpuPrices = Field(default_factory=dict, description="SKU -> USD per hour of a whole node")
     prices: Text | None = Field(None, description="path of another price list")

@@ -4,7 +4,7 @@
 that vLLM refuses, formats below the quality floor and weights that no budget holds, each part built when it is asked.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.violation import Violation
-from vllm_opt.constraints.rules.budget import microusd
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
+from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics, utilization_steps
 from vllm_opt.optimizer.space.points import Unit
@@ -69,7 +69,7 @@ class Landscape:
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
-        self.microusd = _per_row([_microusd(place.facts.sku) for place in self.places], np.int64)
+        self.fare, self.fares = _fares(self.places)
         self.refused = {
             rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
             for rule in ("compatibility", "divisibility")
@@ -81,6 +81,12 @@ class Landscape:
         )
         self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
         self._known = np.zeros(2 * len(self.places), dtype=bool)
+
+    def by_fare(self, rows: Integers, value: Callable[[Fare, int], int], most: Integers) -> Integers:
+        """A value of each row's fare and a number of its replicas, computed once for equal ones."""
+        pairs, index = np.unique(np.stack([self.fare[rows], most]), axis=1, return_inverse=True)
+        found = [value(self.fares[at], count) for at, count in pairs.T.tolist()]
+        return np.array(found, dtype=np.int64)[index.reshape(-1)]
 
     @property
     def rows(self) -> Integers:
@@ -145,7 +151,7 @@ def _places_of(
         return
     for size in physics.block_sizes(gpu, weights, shape, at_any_context=True):
         sized = shape if size is None else replace(shape, block_size=size)
-        facts = physics.facts(PricedGpu(gpu, sku.price), weights, sized)
+        facts = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
         yield Place(facts, sized, refused)
 
 
@@ -159,9 +165,18 @@ def _capable(gpu: GpuProfile) -> GpuProfile:
     return gpu.model_copy(update={"compute_capability": CAPABLE, "vendor": "nvidia", "architecture": "hopper"})
 
 
-def _microusd(sku: PricedGpu) -> int:
-    """Price per GPU-hour in millionths of a dollar; -1 when there is none."""
-    return -1 if sku.price is None else min(microusd(sku.price.usd_per_gpu_hour), 2**62)
+def _fares(places: list[Place]) -> tuple[Integers, list[Fare]]:
+    """Per row, the position of its (SKU, server size, nodes) in the list of distinct ones: they decide the cost."""
+    known: dict[tuple[str, int, int], int] = {}
+    fares: list[Fare] = []
+    index = []
+    for place in places:
+        layout, sku = place.facts.layout, place.facts.sku
+        at = known.setdefault((layout.gpu, layout.gpus_per_server, layout.nodes), len(fares))
+        if at == len(fares):
+            fares.append(Fare(sku, layout.gpus_per_server, layout.nodes))
+        index.append(at)
+    return np.repeat(np.array(index, dtype=np.int64), 2), fares
 
 
 def _kinds(places: list[Place]) -> tuple[Integers, list[tuple[GpuProfile, bool]]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens
-from vllm_opt.constraints.rules.budget import microusd
+from vllm_opt.constraints.money.bill import microusd
 from vllm_opt.optimizer.questions.landscape import Landscape, Part
 from vllm_opt.optimizer.questions.pools import Integers
 from vllm_opt.optimizer.questions.question import ALL_RULES, LATENCY_RULES, UNLIMITED, LatencyRule, Points, Question
@@ -121,11 +121,13 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
         most = (targets.gpus or targets.max_gpus) // gpus
     if exact is not None:
         most = np.where(exact % gpus == 0, exact // gpus, 0)
+    if "gpu_count" in question.active:
+        held = landscape.by_fare(rows, lambda fare, count: fare.obtainable(count), most)
+        most = np.where(held >= most, most, 0 if exact is not None else held)
     limit = targets.max_hourly_cost
     if limit is not None and "budget" in question.active:
-        price = landscape.microusd[rows]
-        budget = min(microusd(limit), LARGEST_AMOUNT)
-        affordable = np.where(price < 0, 0, budget // np.maximum(1, np.minimum(price, LARGEST_AMOUNT // gpus) * gpus))
+        allowed = microusd(limit)
+        affordable = landscape.by_fare(rows, lambda fare, count: fare.most_at(allowed, 0, count), most)
         most = np.where(affordable >= most, most, 0 if exact is not None else affordable)
     return most
 

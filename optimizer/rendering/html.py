@@ -80,7 +80,7 @@ def _plan(plan: Plan, concurrency: object) -> list[str]:
     return [
         paragraph(gpus_in_words(plan, concurrency if isinstance(concurrency, int) else None)),
         paragraph(weights_in_words(plan)),
-        paragraph(cost_in_words(plan.cost)),
+        paragraph(cost_in_words(plan.cost) + (f"; price: {plan.cost.price_source}" if plan.cost else "")),
         section(
             f"Start each server with vLLM {plan.vllm_version}",
             preformatted(wrapped_command(plan.command, plan.env, COMMAND_WIDTH)),

@@ -46,14 +46,18 @@ def weights_in_words(plan: Plan) -> str:
 
 
 def cost_in_words(cost: Cost | None) -> str:
-    """Say what it costs, with the source and the date of the price."""
+    """Say what is bought and what it costs; where the price was read stands in JSON and HTML."""
     if cost is None:
         return "no price known for this SKU; --price SKU=USD gives one"
     words = f"{dollars(cost.usd_per_hour)} per hour"
     if cost.usd_per_million_output_tokens is not None:
         words += f", {dollars(cost.usd_per_million_output_tokens)} per million output tokens"
-    seller = f"{cost.provider}, " if cost.provider else ""
-    return f"{words} ({seller}{cost.price_date}, {cost.price_source})"
+    machines = f"{count(cost.instances)} x {cost.instance_type}" if cost.instances > 1 else cost.instance_type
+    parts = [] if cost.billing == "owned" else [cost.provider]
+    parts += [machines, cost.billing]
+    if cost.gpus_bought != cost.gpus_used:
+        parts.append(f"buys {count(cost.gpus_bought)}, uses {count(cost.gpus_used)}")
+    return f"{words} ({', '.join((*parts, cost.price_date))})"
 
 
 def status_in_words(answer: Answer) -> str:

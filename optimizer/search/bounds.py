@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.rules.budget import MICRO
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
 from vllm_opt.constraints.speed.step_time import (
     LatencyCoefficients,
@@ -32,7 +31,7 @@ from vllm_opt.constraints.speed.step_time import (
 )
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.units import pool_of_server
-from vllm_opt.optimizer.space.objective import SECONDS_PER_HOUR
+from vllm_opt.optimizer.space.objective import efficiency_integer
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
 
@@ -83,7 +82,7 @@ def _column(
 ) -> list[int]:  # fmt: skip
     if name == "gpus":
         return [server.gpu_count for server in servers]
-    costs = [server.microusd_per_hour(priced=setting.priced) for server in servers]
+    costs = [server.microusd_per_hour for server in servers]
     if name == "cost":
         return costs
     if name == "concurrency":
@@ -97,7 +96,10 @@ def _column(
     millitokens = [most * server.engines for most, server in zip(per_engine, servers, strict=True)]
     if name == "throughput":
         return [-most for most in millitokens]
-    return [-(most * SECONDS_PER_HOUR * MICRO // max(1, cost)) for most, cost in zip(millitokens, costs, strict=True)]
+    return [
+        efficiency_integer(most, cost, server.gpu_count)
+        for most, cost, server in zip(millitokens, costs, servers, strict=True)
+    ]
 
 
 def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:

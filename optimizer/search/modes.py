@@ -5,7 +5,6 @@ import math
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint, StageMemory
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.constraints.rules.budget import microusd
 from vllm_opt.optimizer.search.order import capped_quality
 from vllm_opt.optimizer.space.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
 from vllm_opt.optimizer.space.points import Candidate
@@ -103,7 +102,7 @@ def stages_of(terms: MemoryTerms, tokens: int, confidence: float) -> tuple[Stage
 def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
     """One mode of the model; `index` is its rank of preference."""
     unit, tokens = candidate.unit, candidate.max_num_batched_tokens
-    terms, price = unit.facts.terms, unit.facts.sku.price
+    terms = unit.facts.terms
     return Mode(
         index=index,
         terms=terms,
@@ -112,8 +111,8 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         replicas=unit.replicas,
         engines=unit.engines,
         gpu_count=unit.gpu_count,
-        microusd_per_hour=unit_cost_microusd(unit, priced=setting.priced),
-        price_microusd=None if price is None else microusd(price.usd_per_gpu_hour) * unit.gpu_count,
+        microusd_per_hour=unit_cost_microusd(unit),
+        price_microusd=None if unit.bill is None else unit.bill.microusd_per_hour,
         stages=stages_of(terms, tokens, setting.request.confidence),
         publisher_rank=unit.facts.weights.publisher_rank,
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),

@@ -15,6 +15,7 @@ preference, whose first places are the fewest GPUs and the publisher.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vllm_opt.optimizer.space.objective import worst_within
 from vllm_opt.optimizer.space.setting import WeightFormat
 
 SECOND_SLACK = 0.02
@@ -24,11 +25,6 @@ Key = tuple[float, ...]
 def capped_quality(weights: WeightFormat) -> float:
     """Recovery against 16 bit; a score above it is chance, and unknown counts as nothing."""
     return min(1.0, weights.quality or 0.0)
-
-
-def within(value: float, share: float) -> float:
-    """The worst integer that is within `share` of a best `value`; smaller is better, and values may be negative."""
-    return value + int(abs(value) * share)
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,11 @@ class Order:
 
     def window(self, best: float) -> float:
         """The worst first objective that can still win beside a `best` one."""
-        return within(best, self.tolerance)
+        return worst_within(self.names[0], best, self.tolerance)
+
+    def worst(self, position: int, best: float) -> float:
+        """The worst integer of the objective at this position that later turns may still concede."""
+        return worst_within(self.names[position], best, self.slack(position))
 
     def surely_better(self, key: Key, bound: Key) -> bool:
         """Whether a point beats everything that a bound allows, both inside the window of the first objective."""
@@ -75,4 +75,4 @@ class Order:
             return key < bound
         if key[1] != bound[1]:
             return key[1] < bound[1]
-        return within(key[2], SECOND_SLACK) < bound[2]
+        return worst_within(self.names[1], key[2], SECOND_SLACK) < bound[2]

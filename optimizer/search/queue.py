@@ -2,8 +2,9 @@
 
 import heapq
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from vllm_opt.constraints.rules.budget import MICRO, microusd
+from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.setting import PricedGpu, WeightFormat
 
@@ -34,25 +35,24 @@ class Server:
         """Engines of all replicas."""
         return self.replicas * self.shape.data
 
-    def microusd_per_hour(self, *, priced: bool) -> int:
-        """What it costs; one 'dollar' per GPU when prices are not known for every SKU."""
-        price = self.sku.price
-        return self.gpu_count * (MICRO if not priced or price is None else microusd(price.usd_per_gpu_hour))
+    @cached_property
+    def fare(self) -> Fare:
+        """What its replicas cost."""
+        nodes = -(-self.shape.tensor * self.shape.pipeline // self.sku.gpu.gpus_per_node)
+        return Fare(self.sku, self.shape.gpus, nodes)
 
-    def with_most(self) -> "Server":
-        """The same server with the most replicas that limits allow."""
-        return replace(self, replicas=self.most)
+    @property
+    def microusd_per_hour(self) -> int:
+        """What it costs (`cost_integer`)."""
+        return self.fare.cost_with(self.replicas)
 
     def screened_copy(self) -> "Server":
         """The same server, known to be feasible with the most replicas."""
         return replace(self, screened=True)
 
-    def affordable(self, usd_per_hour: float) -> int:
-        """Replicas that a budget pays for; none without a price."""
-        if self.sku.price is None:
-            return 0
-        each = microusd(self.sku.price.usd_per_gpu_hour) * self.shape.gpus
-        return microusd(usd_per_hour) // max(1, each)
+    def with_any_replicas(self) -> list["Server"]:
+        """The same server with every number of replicas from its own to the most."""
+        return [replace(self, replicas=count) for count in range(self.replicas, self.most + 1)]
 
 
 UNKNOWN_BOUND = -(2**62)
@@ -62,9 +62,8 @@ UNKNOWN_BOUND = -(2**62)
 class ServerQueue:
     """The servers of one SKU. Classes of equal bound are taken together."""
 
-    def __init__(self, first_objective: str, *, priced: bool) -> None:
+    def __init__(self, first_objective: str) -> None:
         self._first = first_objective
-        self._priced = priced
         self._heap: list[tuple[int, int, Server]] = []
         self._pushed = 0
 
@@ -99,4 +98,4 @@ class ServerQueue:
         """The value of the first objective where a server fixes it."""
         if self._first == "gpus":
             return server.gpu_count
-        return server.microusd_per_hour(priced=self._priced) if self._first == "cost" else UNKNOWN_BOUND
+        return server.microusd_per_hour if self._first == "cost" else UNKNOWN_BOUND

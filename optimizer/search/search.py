@@ -2,9 +2,10 @@
 
 With `cost` or `gpus` first, servers are visited in classes of ascending value, each server with the fewest replicas
 that memory allows, and then with one more as long as that may still win: always when the fewer fail, and within the
-tolerance when they do not. For the other objectives there is one class, each server with every number of replicas.
-Within a class servers are visited best first (`best_first.py`); a SKU is finished as soon as everything left is bounded
-outside the window of the first objective. Nothing that could win is ever skipped.
+tolerance when they do not (of machines that are paid whole, several numbers of replicas cost the same). For the other
+objectives there is one class, each server with every number of replicas. Within a class servers are visited best first
+(`best_first.py`); a SKU is finished as soon as everything left is bounded outside the window of the first objective.
+Nothing that could win is ever skipped.
 """
 
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.money.bill import microusd
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.optimizer.search.best_first import Standing, Visit, point_keys, visit
 from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds
@@ -87,8 +89,7 @@ class Search:
                 self.drop(sku.gpu.id, "context_length")
             return self.result
         skus = [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
-        queues = {sku.gpu.id: self._queue(sku) for sku in skus}
-        queues = {name: queue for name, queue in queues.items() if queue}
+        queues = {sku.gpu.id: queue for sku in skus if (queue := self._queue(sku))}
         while queues:
             if time.monotonic() > self.deadline:
                 self._stop([server for queue in queues.values() for server in queue.waiting])
@@ -136,13 +137,8 @@ class Search:
     def _stop(self, servers: list[Server]) -> None:
         """Time is up: what was left open bounds every objective from below, with any replicas it might take."""
         self.result.complete = False
-        bounds = objective_bounds(
-            self.setting,
-            self.physics,
-            [*servers, *(server.with_most() for server in servers)],
-            self.active,
-            self.order.names,
-        )
+        numbers = [one for server in servers for one in server.with_any_replicas()]
+        bounds = objective_bounds(self.setting, self.physics, numbers, self.active, self.order.names)
         self.result.open_bounds = tuple(min(column) for column in zip(*bounds, strict=True))
 
     def servers_of(self, sku: PricedGpu) -> list[Server]:
@@ -171,7 +167,7 @@ class Search:
 
     def _queue(self, sku: PricedGpu) -> ServerQueue:
         """The servers of one SKU in a queue."""
-        queue = ServerQueue(self.first, priced=self.setting.priced)
+        queue = ServerQueue(self.first)
         for server in self.servers_of(sku):
             last = server.replicas if self.first in ("cost", "gpus") else server.most
             for replicas in range(server.replicas, last + 1):
@@ -239,6 +235,8 @@ class Search:
         """The fewest replicas that memory allows, the most that limits allow, and the rule when there is no such."""
         gpus, targets = server.shape.gpus, self.setting.targets
         most = self.most_gpus // gpus
+        if "gpu_count" in self.active:
+            most = server.fare.obtainable(most)
         if most < 1:
             return 0, 0, "gpu_count"
         least = fewest_replicas(self.setting, self.physics, server, self.active)
@@ -247,11 +245,11 @@ class Search:
         if least > most:
             return 0, 0, "concurrency"
         if targets.gpus is not None and "gpu_count" in self.active:
-            if targets.gpus % gpus or targets.gpus // gpus < least:
+            if targets.gpus % gpus or not least <= targets.gpus // gpus <= most:
                 return 0, 0, "gpu_count"
             least = most = targets.gpus // gpus
         if targets.max_hourly_cost is not None and "budget" in self.active:
-            most = min(most, server.affordable(targets.max_hourly_cost))
+            most = server.fare.most_at(microusd(targets.max_hourly_cost), 0, most)
             if most < least:
                 return 0, 0, "budget"
         return least, most, None

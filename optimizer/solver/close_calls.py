@@ -16,12 +16,12 @@ from dataclasses import replace
 
 from vllm_opt.optimizer.contract.answer import CloseCall
 from vllm_opt.optimizer.planning.plan import Choice
-from vllm_opt.optimizer.search.order import Order, capped_quality, within
+from vllm_opt.optimizer.search.order import Order, capped_quality
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import Search, SearchResult
 from vllm_opt.optimizer.solver.accepted import accepted_plan
 from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice
-from vllm_opt.optimizer.space.objective import unit_cost_microusd
+from vllm_opt.optimizer.space.objective import unit_cost_microusd, worst_within
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import HYPOTHETICAL
 
@@ -49,7 +49,7 @@ def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[C
 
 def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tuple[str, Choice]]:
     setting = search.setting
-    cost = unit_cost_microusd(chosen.unit, priced=setting.priced)
+    cost = unit_cost_microusd(chosen.unit)
     weights = chosen.unit.facts.weights
     near = _near(search, result)
     cheapest = best_choice(setting, near, Order(("cost", "throughput"), 0.0), search.scores)
@@ -80,7 +80,7 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
 def _near(search: Search, result: SearchResult) -> list[Candidate]:
     """The candidates whose first objective is at most a quarter worse than the best one."""
     lowest = {id(candidate): int(search.scores.of(candidate, search.first).min()) for candidate in result.candidates}
-    worst = within(min(lowest.values()), DEARER - 1)
+    worst = worst_within(search.first, min(lowest.values()), DEARER - 1)
     return [candidate for candidate in result.candidates if lowest[id(candidate)] <= worst]
 
 
@@ -101,7 +101,7 @@ def _best(search: Search, order: Order, most: float, wanted: Callable[[Server], 
         for server in search.servers_of(sku):
             for count in range(server.replicas, server.most + 1):
                 candidate = replace(server, replicas=count)
-                if candidate.microusd_per_hour(priced=setting.priced) > most:
+                if candidate.microusd_per_hour > most:
                     break
                 if wanted(candidate):
                     servers.append(candidate)

@@ -86,7 +86,7 @@ def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points,
         open_ = np.flatnonzero(~covered(bounds, known, tolerance))
         solved = search.solve_servers([batch[at][1] for at in open_.tolist()])
         if solved:
-            found.append(_points_of(setting, solved, len(candidates)))
+            found.append(_points_of(solved, len(candidates)))
             candidates += solved
             known = np.concatenate([known, found[-1].values])
             known = known[non_dominated(known)]
@@ -112,7 +112,7 @@ def _by_cost(search: Search) -> list[tuple[tuple[int, ...], Server]]:
     if not servers:
         return []
     bounds = fastest(setting, search.physics, servers, ALL_RULES)
-    costs = [server.microusd_per_hour(priced=setting.priced) for server in servers]
+    costs = [server.microusd_per_hour for server in servers]
     rows = [
         ((cost, *(int(value) for value in row)), server)
         for cost, row, server in zip(costs, bounds, servers, strict=True)
@@ -142,10 +142,10 @@ def _apart(values: Integers, tolerance: float) -> Integers:
     return np.array(sorted(kept), dtype=np.int64)
 
 
-def _points_of(setting: SolveSetting, group: list[Candidate], first: int) -> Points:
+def _points_of(group: list[Candidate], first: int) -> Points:
     """Every point of some candidates."""
     sizes = [len(candidate.sequences) for candidate in group]
-    costs = [unit_cost_microusd(candidate.unit, priced=setting.priced) for candidate in group]
+    costs = [unit_cost_microusd(candidate.unit) for candidate in group]
     columns = (
         np.repeat(np.array(costs, dtype=np.int64), sizes),
         -np.concatenate([millitokens_per_s(candidate) for candidate in group]),

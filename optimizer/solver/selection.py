@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vllm_opt.optimizer.planning.plan import Choice
 from vllm_opt.optimizer.planning.utilization import fitting_utilization
 from vllm_opt.optimizer.search.modes import preference
-from vllm_opt.optimizer.search.order import Order, within
+from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -71,7 +71,7 @@ def best_choice(setting: SolveSetting, candidates: Sequence[Candidate], order: O
     for position, column in enumerate(table.objectives):
         best = int(column[left].min())
         optima.append(best)
-        left = left[column[left] <= within(best, order.slack(position))]
+        left = left[column[left] <= order.worst(position, best)]
         if position == 0 and not order.strict:
             left = left[table.publisher[left] == table.publisher[left].min()]
     if not order.strict:

@@ -21,7 +21,7 @@ from vllm_opt.optimizer.solver.bending import bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.space.default_limits import Bends
-from vllm_opt.optimizer.space.objective import OBJECTIVES
+from vllm_opt.optimizer.space.objective import relative, shown_value
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
 from vllm_opt.optimizer.space.shared import SharedLayouts
@@ -120,24 +120,21 @@ def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint
     for position, (name, value, best, bound) in enumerate(proven.objectives):
         if name not in setting.request.objective:
             continue
-        objective = OBJECTIVES[name]
         if not result.complete:
             bound = min(bound, result.open_bounds[position])  # noqa: PLW2901
+        (shown, unit), (least, unit_of_bound) = shown_value(name, value), shown_value(name, bound)
+        comparable = unit == unit_of_bound
         found.append(
             ObjectiveValue(
                 name=name,
-                value=objective.shown(value),
-                bound=objective.shown(bound),
-                gap=abs(best - bound) / max(1, abs(best)),
-                conceded=max(0, value - best) / max(1, abs(best)),
-                unit=_unit(setting, objective.unit),
+                value=shown,
+                bound=least if comparable else 0.0,
+                gap=relative(name, best, bound) if comparable else 1.0,
+                conceded=relative(name, value, best),
+                unit=unit,
             )
         )
     return tuple(found)
-
-
-def _unit(setting: SolveSetting, unit: str) -> str:
-    return unit if setting.priced else unit.replace("USD/hour", "GPUs").replace("USD", "GPU-hour")
 
 
 def _front(search: Search) -> Front:

@@ -8,11 +8,13 @@ a latency limit admits. Between two captured sizes a step is padded to the upper
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.money.bill import Bill
 from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import stack
@@ -30,6 +32,12 @@ class Unit:
     facts: LayoutFacts
     shape: Shape
     replicas: int
+
+    @cached_property
+    def bill(self) -> Bill | None:
+        """The cheapest whole machines that hold it; None without a price."""
+        layout = self.facts.layout
+        return self.facts.sku.bill(self.replicas, layout.gpus_per_server, layout.nodes)
 
     @property
     def engines(self) -> int:

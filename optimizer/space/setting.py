@@ -5,8 +5,10 @@ from functools import cached_property
 from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
+from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import without_unused_tower
 from vllm_opt.optimizer.estimation.resolution import (
     FP8_FAMILY,
@@ -22,7 +24,7 @@ from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
-from vllm_opt.profiles.nouns.price import HourlyPrice
+from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.nouns.quality import quality_of
 from vllm_opt.profiles.nouns.quantization import Quantization
 from vllm_opt.profiles.nouns.workload import ContextsInFlight, Targets
@@ -40,10 +42,26 @@ CHECKPOINT_KNOWN, QUANTISED_AT_LOAD, HYPOTHETICAL = 0, 1, 2
 
 @dataclass(frozen=True)
 class PricedGpu:
-    """One SKU that takes part, and what it costs."""
+    """One SKU that takes part, and the machines on offer; none for a SKU without a price."""
 
     gpu: GpuProfile
-    price: HourlyPrice | None
+    offers: tuple[Offer, ...] = ()
+    _bills: dict[tuple[int, int, int], Bill | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def bill(self, replicas: int, server_gpus: int, nodes: int = 1) -> Bill | None:
+        """The cheapest whole machines for so many servers; None without a price, or when no offer holds them."""
+        key = replicas, server_gpus, nodes
+        if key not in self._bills:
+            self._bills[key] = cheapest_bill(self.offers, *key)
+        return self._bills[key]
+
+    def most_replicas(self, server_gpus: int, nodes: int, most: int) -> int:
+        """The servers that the offers hold, at most `most`; a SKU without a price is not limited."""
+        found = 0 if self.offers else most
+        for offer in self.offers:
+            held = most_replicas(offer, server_gpus, nodes)
+            found = most if held is None else max(found, min(held, most))
+        return found
 
 
 @dataclass(frozen=True)
@@ -92,8 +110,8 @@ class SolveSetting:
 
     @cached_property
     def priced(self) -> bool:
-        """Whether every SKU has a price; otherwise cost counts GPUs."""
-        return all(candidate.price is not None for candidate in self.gpus)
+        """Whether any SKU has a price; otherwise cost counts GPUs."""
+        return any(candidate.offers for candidate in self.gpus)
 
 
 def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHING_BENT) -> SolveSetting:
@@ -113,7 +131,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         kept, kinds_note = on_this_machine(item.gpu for item in gpus)
         gpus = tuple(item for item in gpus if item.gpu.id in kept)
     machine = machine_gpus((item.gpu for item in gpus), request)
-    said = (note, *model.assumptions, kinds_note, *in_use(item.gpu for item in gpus))
+    said = (note, *model.assumptions, kinds_note, *in_use(item.gpu for item in gpus), *price_notes(catalog))
     if "target_context" not in request.model_fields_set and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
     lengths = lengths_of(request, bends)
@@ -130,11 +148,14 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         assumed=assumptions(request, lengths, bends),
         machine_gpus=machine,
     )
-    if not setting.priced:
-        unpriced = ", ".join(item.gpu.id for item in gpus if item.price is None)
-        text = f"no price is known for {unpriced}, so cost counts GPUs; give prices with --price SKU=USD"
-        return replace(setting, notes=(*setting.notes, text))
-    return setting
+    unpriced = ", ".join(item.gpu.id for item in gpus if not item.offers)
+    if not unpriced:
+        return setting
+    effect = "it comes after every SKU with a price and is compared by its GPUs" if setting.priced else (
+        "cost counts GPUs"
+    )  # fmt: skip
+    text = f"no price is known for {unpriced}, so {effect}; give prices with --price SKU=USD"
+    return replace(setting, notes=(*setting.notes, text))
 
 
 def _check_size(model: ModelProfile, catalog: Catalog) -> None:
@@ -190,13 +211,14 @@ def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> Cont
 
 
 def priced_gpus(request: SolveRequest, catalog: Catalog) -> tuple[PricedGpu, ...]:
-    """The SKUs that take part: those named, else every SKU with a price."""
-    overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
+    """The SKUs that take part: those named and those owned, else every SKU with a price."""
+    terms = offer_terms(request, catalog)
     named = _named_gpus(request, catalog)
-    pool = named or catalog.gpus
-    candidates = [PricedGpu(gpu, catalog.price_of(gpu.id, request.provider, overrides)) for gpu in pool]
+    owned = tuple(catalog.gpu(sku) for sku in terms.stock_gpus or ())
+    pool = {gpu.id: gpu for gpu in (*named, *owned)}.values() if named else catalog.gpus
+    candidates = [PricedGpu(gpu, catalog.offers_of(gpu, terms)) for gpu in pool]
     if not named:
-        candidates = [candidate for candidate in candidates if candidate.price is not None]
+        candidates = [candidate for candidate in candidates if candidate.offers]
     if not candidates:
         where = f" at {', '.join(request.provider)}" if request.provider else ""
         raise InvalidRequest(f"no GPU has a price{where}; name GPUs with --gpu or give prices with --price SKU=USD")

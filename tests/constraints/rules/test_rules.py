@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from ortools.sat.python import cp_model
+from strategies import offer
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint, StageMemory
@@ -52,8 +53,8 @@ def deployment(
 ) -> Deployment:  # fmt: skip
     """Eight sequences of 800 tokens on average and 1,600 at most, with room for a thousand KV blocks."""
     known = {
-        "model": MODEL, "quantization": BF16, "gpu": H100, "engine": RELEASE, "replicas": 1, "usd_per_gpu_hour": 2.5,
-        "quality": 1.0, "quality_accepted": False,
+        "model": MODEL, "quantization": BF16, "gpu": H100, "engine": RELEASE, "replicas": 1,
+        "offers": (offer(1, 2.5, up_to_gpus=8),), "quality": 1.0, "quality_accepted": False,
         "performance": PerformanceBound(ttft_ms=100.0, tpot_ms=10.0, output_tokens_per_s=1000.0),
     }  # fmt: skip
     sizes = {"max_model_len": 1600, "max_num_seqs": 8, "max_num_batched_tokens": 2048, "gpu_memory_utilization": 0.5}
@@ -228,7 +229,7 @@ CHECKS = {
     ),
     "budget: four GPUs at 2.50": (
         "budget",
-        {"usd_per_gpu_hour": None},
+        {"offers": ()},
         {"replicas": 4, "targets": {"max_hourly_cost": 10.0}},
         {"replicas": 4, "targets": {"max_hourly_cost": 9.999999}},
         (10.0, 9.999999, "USD/hour"),
@@ -237,8 +238,22 @@ CHECKS = {
         "budget",
         {"targets": {"max_hourly_cost": 100.0}},
         {"targets": {"max_hourly_cost": 2.5}},
-        {"usd_per_gpu_hour": None, "targets": {"max_hourly_cost": 100.0}},
+        {"offers": (), "targets": {"max_hourly_cost": 100.0}},
         (None, 100.0, "USD/hour"),
+    ),
+    "budget: one GPU of a machine of eight": (
+        "budget",
+        {"offers": (offer(8, 16.0),), "targets": {"max_hourly_cost": 100.0}},
+        {"offers": (offer(8, 16.0),), "replicas": 8, "targets": {"max_hourly_cost": 16.0}},
+        {"offers": (offer(8, 16.0),), "targets": {"max_hourly_cost": 15.99}},
+        (16.0, 15.99, "USD/hour"),
+    ),
+    "gpu_count: the stock": (
+        "gpu_count",
+        {"offers": (offer(8, 0.0, stock_gpus=4),)},
+        {"offers": (offer(8, 0.0, stock_gpus=4),), "replicas": 4},
+        {"offers": (offer(8, 0.0, stock_gpus=4),), "replicas": 5},
+        (5, 4, "GPUs"),
     ),
 }
 

@@ -147,7 +147,7 @@ def test_what_is_feasible_has_no_conflict() -> None:
 
 
 def test_solve_answers_with_the_explanation() -> None:
-    answer = solve(SolveRequest(gpu="l4", max_hourly_cost=0.1))
+    answer = solve(SolveRequest(gpu="l4", price={"l4": 0.39}, max_hourly_cost=0.1))
     assert answer.status == "infeasible"
     assert answer.explanation is not None
     assert rules(answer.explanation) == ("budget",)

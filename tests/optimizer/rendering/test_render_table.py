@@ -41,7 +41,7 @@ def test_the_recommendation_says_what_to_rent_and_what_to_type(width: int) -> No
     for part in (
         "32 sequences of 8,192 tokens: proven optimal",
         "4 x l40s = 2 separate servers (replicas) x 2 GPUs (TP 2); each takes 16 of the 32 sequences",
-        "$3.16 per hour, $0.69 per million output tokens (RunPod, 2026-07-01, https://example.com/prices)",
+        "$3.16 per hour, $0.69 per million output tokens (RunPod, 4 x pod, on-demand, 2026-07-01)",
         "max-num-batched-tokens 8192",
         "TTFT 812 ms 600 ms to 1,100 ms",
         "How it is known: fitted to measurements of this SKU or its family.",

@@ -64,7 +64,7 @@ def integers_of(point: Point, *, has_tpot: bool) -> tuple[int, int, int, int]:
 def test_the_front_equals_brute_force(problem: Problem) -> None:
     with tempfile.TemporaryDirectory() as name:
         request = request_of(problem, Path(name))
-        catalog = Catalog(gpu_file=request.gpu_file)
+        catalog = Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
         setting = resolve_solve(request, catalog)
         _, points, complete = exact_front(Search(setting))
         assert complete

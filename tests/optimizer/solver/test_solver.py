@@ -1,8 +1,10 @@
 """`solve` on the catalogue: orders of objectives, bounds, time limits, ties, alternatives, and an attack on plans."""
 
 import itertools
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 CATALOG = Catalog()
+UNPRICED = "h200-nvl"
 SMALL = "Qwen/Qwen2.5-0.5B-Instruct" if "Qwen/Qwen2.5-0.5B-Instruct" in CATALOG.model_ids else "Qwen/Qwen3-0.6B"
 
 
@@ -148,11 +151,56 @@ def test_ties_take_the_checkpoint_at_hand() -> None:
 
 
 def test_without_prices_cost_counts_gpus() -> None:
-    unpriced = next(gpu.id for gpu in CATALOG.gpus if CATALOG.price_of(gpu.id) is None and gpu.memory_bytes > 40 << 30)
-    answer = solved(gpu=("h100", unpriced), max_gpus=4)
+    answer = solved(gpu=UNPRICED, max_gpus=4)
     assert values(answer)["cost"] == plan_of(answer).gpu_count
     assert answer.objectives[0].unit == "GPUs"
-    assert any(unpriced in note for note in answer.notes)
+    assert plan_of(answer).cost is None
+    assert any(f"{UNPRICED}, so cost counts GPUs" in note for note in answer.notes)
+
+
+def test_a_sku_without_a_price_never_changes_how_others_are_billed() -> None:
+    alone, beside = solved(gpu="h100", max_gpus=4), solved(gpu=("h100", UNPRICED), max_gpus=4)
+    assert beside.objectives == alone.objectives
+    assert beside.objectives[0].unit == "USD/hour"
+    assert plan_of(beside).command == plan_of(alone).command
+    (other,) = beside.alternatives
+    assert (other.gpu, other.cost) == (UNPRICED, None)
+    fastest = solved(gpu=("h100", UNPRICED), max_gpus=4, objective=("throughput", "efficiency", "cost"))
+    found = {objective.name: objective for objective in fastest.objectives}
+    if plan_of(fastest).gpu == UNPRICED:
+        assert (found["cost"].value, found["cost"].unit) == (plan_of(fastest).gpu_count, "GPUs")
+        assert found["efficiency"].unit == "tokens/GPU-hour"
+
+
+def test_owned_gpus_come_first_and_end_with_the_stock() -> None:
+    owned = solved(gpu=("h100", "l4"), owned={"l4": 4}, concurrency=8)
+    plan = plan_of(owned)
+    assert plan.cost is not None
+    assert (plan.gpu, plan.cost.usd_per_hour, plan.cost.billing) == ("l4", 0.0, "owned")
+    assert plan.gpu_count <= 4
+    best = solved(gpu="l4", owned={"l4": 4}, concurrency=8, objective="efficiency")
+    (objective,) = best.objectives
+    assert objective.unit == "tokens/s per GPU"
+    rate = plan_of(best).performance.output_tokens_per_s / plan_of(best).gpu_count
+    assert objective.value == pytest.approx(rate, rel=1e-4)
+    more = solved(gpu="l4", owned={"l4": 1}, billing="owned", concurrency=256)
+    assert more.status == "infeasible"
+    assert more.explanation is not None
+
+
+def test_a_machine_of_eight_is_paid_whole_and_used_whole(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps([{"gpu": "h100", "gpus": 8, "usd_per_hour": 24.0}]))
+    asked: dict[str, Any] = {"gpu": "h100", "prices": str(prices), "concurrency": 8}
+    plan = plan_of(solve(SolveRequest(**asked)))
+    assert plan.cost is not None
+    assert (plan.cost.usd_per_hour, plan.cost.gpus_bought, plan.cost.gpus_used) == (24.0, 8, 8)
+    one = plan_of(solve(SolveRequest(**asked, gpus=1)))
+    assert one.cost is not None
+    assert (one.cost.usd_per_hour, one.cost.gpus_bought, one.cost.gpus_used, one.cost.instances) == (24.0, 8, 1, 1)
+    assert one.performance.output_tokens_per_s < plan.performance.output_tokens_per_s
+    frugal = plan_of(solve(SolveRequest(**asked, objective=("cost", "gpus"))))
+    assert frugal.gpu_count == 1
 
 
 def test_the_best_on_each_other_sku() -> None:
@@ -354,8 +402,8 @@ class Attack:
         if violations(point):
             return None
         facts, engines = choice.unit.facts, choice.unit.engines
-        assert facts.sku.price is not None
-        cost = facts.sku.price.usd_per_gpu_hour * choice.unit.gpu_count
+        assert point.bill is not None
+        cost = point.bill.microusd_per_hour / 1e6
         blocks = facts.terms.num_gpu_blocks(point.flags)
         held = min(point.flags.max_num_seqs, facts.terms.kv.running_concurrency(blocks, point.flags.max_model_len))
         return {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from oracle import Best, Oracle, Point
+from oracle import FREE, UNPRICED, Best, Oracle, Point
 from strategies import Problem, decoders, hybrids, latent, problems, request_of, stored, windowed, with_experts
 
 from vllm_opt.optimizer.contract.answer import Answer
@@ -19,6 +19,8 @@ from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.solver.solve import solve
 from vllm_opt.optimizer.space.objective import OBJECTIVES
 
+KINDS = {"tokens/s per GPU": -FREE, "tokens/GPU-hour": FREE}
+"""Where the integers of owned machines and of those without a price start."""
 EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES", "30"))
 THOROUGH = settings(
     max_examples=EXAMPLES,
@@ -56,7 +58,11 @@ def shown(answer: Answer, field: str) -> tuple[int, ...]:
     found = []
     for objective in answer.objectives:
         definition = OBJECTIVES[objective.name]
-        found.append(round(getattr(objective, field) * definition.scale * definition.sign))
+        whole = round(getattr(objective, field) * definition.scale * definition.sign)
+        if objective.name == "cost" and objective.unit == "GPUs":
+            whole += UNPRICED
+        whole += KINDS.get(objective.unit, 0)
+        found.append(whole)
     return tuple(found)
 
 
@@ -128,7 +134,8 @@ def test_memory_at_its_edge(problem: Problem) -> None:
 
         def at(memory: int) -> SolveRequest:
             rows = ({**problem.gpus[0], "memory_bytes": memory},)
-            alone = Problem(problem.config, rows, problem.prices[:1], {**problem.fields, "gpu": (rows[0]["id"],)})
+            fields = {**problem.fields, "gpu": (rows[0]["id"],)}
+            alone = Problem(problem.config, rows, ((rows[0]["id"], 1.0),), fields)
             return request_of(alone, folder, max_num_seqs=4)
 
         low, high = 1 << 29, 24 << 30

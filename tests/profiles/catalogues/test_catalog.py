@@ -101,7 +101,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"cannot read 'missing\.yaml'"):
         catalog.gpu("h100")
     with pytest.raises(InvalidRequest, match=r"cannot read 'missing\.json'"):
-        _ = catalog.hourly_prices
+        _ = catalog.offers
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]"])
@@ -115,7 +115,9 @@ def test_a_damaged_installation_is_one_sentence(
         _ = Catalog().gpus
 
 
-@pytest.mark.parametrize("name", ["gpus.json", "quantizations.json", "kv_cache_dtypes.json", "prices.json"])
+@pytest.mark.parametrize(
+    "name", ["gpus.json", "quantizations.json", "kv_cache_dtypes.json", "prices.json", "accelerator_map.json"]
+)
 def test_the_data_files_state_their_schema_and_no_private_place(name: str) -> None:
     text = (data_files.DATA / name).read_text(encoding="utf-8")
     assert json.loads(text)["schema"].startswith("vllm-opt/")

@@ -12,7 +12,9 @@ from vllm_opt.profiles.reading.quantities import parse_amount
 
 if TYPE_CHECKING:
     from vllm_opt.profiles.catalogues.engines import Engine, EngineFile
+    from vllm_opt.profiles.catalogues.model_names import ModelNames
     from vllm_opt.profiles.catalogues.prices import PriceList
+    from vllm_opt.profiles.nouns.checkpoint import Checkpoint
     from vllm_opt.profiles.nouns.engine import EngineProfile
     from vllm_opt.profiles.nouns.kv_cache_dtype import KvCacheDtype
     from vllm_opt.profiles.nouns.model import ModelProfile
@@ -32,10 +34,23 @@ class Catalog:
         self._prices_file = Path(prices_file) if prices_file is not None else None
 
     def model(self, name: str) -> "ModelProfile":
-        """Return a model by catalogue name, Hugging Face id or alias, or by the path of its config.json or folder."""
+        """Return a model by any name that `models.load_model` knows, or by the path of its config.json or folder."""
         from vllm_opt.profiles.catalogues.models import load_model
 
-        return load_model(name)
+        return load_model(name, self.model_names)
+
+    def stored_as(self, model: "ModelProfile", checkpoint: "Checkpoint") -> "ModelProfile":
+        """Return a model with its weights as one of its published checkpoints stores them."""
+        from vllm_opt.profiles.catalogues.models import stored_as
+
+        return stored_as(model, checkpoint, self.model_names)
+
+    @cached_property
+    def model_names(self) -> "ModelNames":
+        """Every name of a model, read when a model is first asked for."""
+        from vllm_opt.profiles.catalogues.model_names import ModelNames
+
+        return ModelNames()
 
     @cached_property
     def model_ids(self) -> tuple[str, ...]:

@@ -64,6 +64,8 @@ class Mode:
     points: tuple[SequencePoint, ...]
     parked_sequences: int = 0
     """Sequences that the CPU tier of one engine holds besides those that run."""
+    keeps_quality: bool = True
+    """Whether weights and KV cache together keep what is asked, or are named."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.nouns.quantization import Quantization
 from vllm_opt.profiles.nouns.workload import Targets
 
@@ -35,8 +36,10 @@ class Deployment:
     terms: MemoryTerms
     performance: PerformanceBound | None = None
     usd_per_gpu_hour: float | None = None
-    quality: float | None = None
+    quality: Quality | None = None
+    """Of weights and KV cache together; None: not judged."""
     quality_accepted: bool = True
+    """Whether it meets the floor at the confidence asked, or is named."""
     confidence: float | None = None
 
     @property

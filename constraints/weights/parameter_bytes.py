@@ -33,9 +33,10 @@ def weight_bytes(
     """Return the bytes of all parameters on TP rank 0 of each pipeline stage.
 
     The native checkpoint's own mixture of formats applies when `quantization` is the one it is published in; any other
-    format leaves embeddings, norms, routers and output head in 16 bits. A checkpoint whose published size is known never
-    counts fewer bytes than that, one of unknown layers has a margin (`CheckpointQuantization`). `gpu` decides the padding of mxfp4 experts;
-    without it the SKU id in `layout` tells the generation. For many layouts of one model build a `WeightTable` once.
+    format leaves embeddings, norms, routers and output head in 16 bits. A checkpoint whose published size is known
+    never counts fewer bytes, one of unknown layers has a margin (`CheckpointQuantization`). `gpu` decides the padding
+    of mxfp4 experts; without it the SKU id in `layout` tells the generation. For many layouts of one model build a
+    `WeightTable` once.
     """
     return WeightTable(model, quantization).parameter_bytes(layout, gpu)
 

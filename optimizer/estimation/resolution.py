@@ -10,8 +10,10 @@ from vllm_opt.constraints.decisions.engine_defaults import (
     prefix_caching_default,
 )
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -66,11 +68,34 @@ def resolve_quantization(catalog: Catalog, model: ModelProfile, name: str | None
     return catalog.quantization(native) if found.id == "fp8" and native in FP8_FAMILY else found
 
 
-def checkpoint_of(model: ModelProfile, quantization: Quantization) -> str | None:
-    """The Hugging Face id that holds the model in this format, or None when no such checkpoint is known."""
-    if quantization.id == native_quantization_id(model):
-        return model.id
-    return next((known.id for known in model.checkpoints if known.quantization == quantization.id), None)
+@dataclass(frozen=True)
+class ServedWeights:
+    """Whose weights are served, and the model with its weights stored as they are."""
+
+    checkpoint: str | None
+    publisher: Publisher
+    model: ModelProfile
+
+
+def served_weights(
+    catalog: Catalog, model: ModelProfile, quantization: Quantization, engine: EngineProfile
+) -> ServedWeights:
+    """Choose the weights of one format by publisher, then certainty, then downloads.
+
+    The model as published, its maker's or a vendor's checkpoint, what the release makes while loading, anybody's
+    checkpoint; None where nobody has published any and vLLM cannot make it.
+    """
+    native = native_quantization_id(model)
+    if quantization.id == native:
+        return ServedWeights(model.id, "native", model)
+    best = next((known for known in model.checkpoints if known.quantization == quantization.id), None)
+    if best is not None and best.publisher != "community":
+        return ServedWeights(best.id, best.publisher, catalog.stored_as(model, best))
+    if native == "bf16" and load_flag_value(quantization, engine) is not None:
+        return ServedWeights(model.id, "online", model)
+    if best is not None:
+        return ServedWeights(best.id, best.publisher, catalog.stored_as(model, best))
+    return ServedWeights(None, "hypothetical", model)
 
 
 def with_memory(gpu: GpuProfile, gpu_memory_gib: float | None) -> GpuProfile:
@@ -110,6 +135,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     engine, note = catalog.engine(request.vllm_version, request.engine)
     quantization = resolve_quantization(catalog, model, request.quantization)
+    served = served_weights(catalog, model, quantization, engine)
     if request.kv_cache_dtype != "auto":
         catalog.kv_cache_dtype(request.kv_cache_dtype)
     auto = request.max_model_len == "auto"
@@ -123,7 +149,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         decode_context_parallel_size=request.decode_context_parallel_size,
         expert_parallel=request.enable_expert_parallel,
         quantization=quantization.id,
-        checkpoint=checkpoint_of(model, quantization),
+        checkpoint=served.checkpoint,
         kv_cache_dtype=request.kv_cache_dtype,
         block_size=request.block_size,
         enforce_eager=request.enforce_eager,
@@ -134,7 +160,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         nodes=-(-request.tensor_parallel_size * request.pipeline_parallel_size // gpu.gpus_per_node),
     )
     notes = tuple(text for text in (note, *model.assumptions) if text)
-    return Setting(model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
+    return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 
 def _or(asked: bool | None, default: bool) -> bool:

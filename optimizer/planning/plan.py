@@ -6,14 +6,16 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.rules import violations
-from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
-from vllm_opt.optimizer.space.setting import HYPOTHETICAL, SolveSetting
+from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.weights import HYPOTHETICAL
+from vllm_opt.profiles.nouns.quality import Quality
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ def predicted(setting: SolveSetting, choice: Choice) -> Performance:
 def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
     """The point as the rules see it, at the confidence asked."""
     facts, confidence = choice.unit.facts, setting.request.confidence
+    context = setting.targets.target_context
     return Deployment(
-        model=setting.model,
+        model=facts.weights.model,
         quantization=facts.weights.quantization,
         layout=facts.layout,
         gpu=facts.sku.gpu,
@@ -79,8 +82,8 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         terms=facts.terms,
         performance=bound_at(facts.coefficients, performance, confidence),
         usd_per_gpu_hour=facts.sku.price.usd_per_gpu_hour if facts.sku.price else None,
-        quality=facts.weights.quality,
-        quality_accepted=facts.weights.accepted,
+        quality=facts.weights.plan_quality(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
+        quality_accepted=facts.weights.accepts(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
         confidence=confidence,
     )
 
@@ -97,12 +100,13 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     if found:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
-    shown = flags_of(setting.model, weights.quantization, layout, flags, setting.engine)
+    shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
     cost = cost_of(choice.unit.facts.sku.price, choice.unit.gpu_count, performance)
     memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
     return Plan(
         model=setting.model.id,
         checkpoint=weights.checkpoint,
+        checkpoint_publisher=weights.publisher,
         gpu=layout.gpu,
         gpu_count=deployment.gpu_count,
         replicas=choice.unit.replicas,
@@ -112,8 +116,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         decode_context_parallel_size=layout.decode_context_parallel_size,
         expert_parallel=layout.expert_parallel,
         quantization=layout.quantization,
-        quality=weights.quality,
-        quality_evidence=weights.evidence,
+        quality=quality_report(deployment.quality, setting.request.confidence),
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
         env={},
@@ -126,6 +129,13 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         notes=plan_notes(setting, choice),
         equations=_equations(setting, deployment, memory, performance),
     )
+
+
+def quality_report(quality: Quality | None, confidence: float) -> PlanQuality | None:
+    """Recovery of weights and KV cache, its two-sided interval, and what it rests on."""
+    if quality is None:
+        return None
+    return PlanQuality(recovery=quality.recovery, interval=quality.interval(confidence), evidence=quality.evidence)
 
 
 def _equations(
@@ -152,7 +162,8 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
         how = weights.quantization.checkpoint_note or "quantise the 16-bit checkpoint"
         folder = folder_to_make(setting, weights.quantization.id)
         notes.append(
-            f"no {weights.quantization.id} checkpoint of {setting.model.id} is known; make one in {folder}: {how}"
+            f"make it first: no {weights.quantization.id} checkpoint of {setting.model.id} is published; the command "
+            f"expects one in {folder}: {how}"
         )
     if targets.mean_context < targets.target_context:
         notes.append(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vllm_opt.optimizer.contract.answer import Estimate, Plan
 from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.printable import printable
 
 CUDA_IMAGE, ROCM_IMAGE = "vllm/vllm-openai", "vllm/vllm-openai-rocm"
 PORT = 8000
@@ -62,6 +63,14 @@ class ServerSpec:
     def nodes_per_server(self) -> int:
         """Nodes that one server spans."""
         return -(-self.gpus // self.gpu.gpus_per_node)
+
+
+def to_make_first(plan: Plan) -> str:
+    """Comment lines for a plan whose weights nobody has published: it starts nothing before they are made."""
+    if plan.checkpoint_publisher != "hypothetical":
+        return ""
+    told = [note for note in plan.notes if note.startswith("make it first")]
+    return "".join(f"# {printable(' '.join(note.split()))}\n" for note in told or ["make it first"])
 
 
 def spec_of_plan(plan: Plan, gpu: GpuProfile) -> ServerSpec:

@@ -71,17 +71,19 @@ def served(unit: Unit) -> tuple[object, ...]:
 
 def likings(server: Server) -> Key:
     """The part of preference that a server fixes, smaller first (`modes.preference`)."""
-    return server.gpu_count, server.weights.origin, -capped_quality(server.weights)
+    quality = capped_quality(server.weights, server.sku, server.shape.kv_cache_dtype)
+    return server.gpu_count, server.weights.origin, -quality
 
 
 def point_key(candidate: Candidate, names: tuple[str, ...], scores: Scores) -> Key:
     """The lexicographically smallest objectives of a candidate, and its likings."""
     tables = [scores.of(candidate, name) for name in names]
     at = int(np.lexsort(tuple(reversed(tables)))[0])
-    weights = candidate.unit.facts.weights
+    facts = candidate.unit.facts
+    quality = capped_quality(facts.weights, facts.sku, facts.layout.kv_cache_dtype)
     return (
         *(int(table[at]) for table in tables),
-        candidate.unit.gpu_count, weights.origin, -capped_quality(weights),
+        candidate.unit.gpu_count, facts.weights.origin, -quality,
     )  # fmt: skip
 
 

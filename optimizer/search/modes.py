@@ -7,7 +7,8 @@ from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint
 from vllm_opt.constraints.rules.budget import microusd
 from vllm_opt.optimizer.space.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
 from vllm_opt.optimizer.space.points import Candidate
-from vllm_opt.optimizer.space.setting import SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 
 def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
@@ -19,13 +20,16 @@ def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
     )  # fmt: skip
 
 
-def capped_quality(weights: WeightFormat) -> float:
-    """Recovery against 16 bit; a score above it is chance, and unknown counts as nothing."""
-    return min(1.0, weights.quality or 0.0)
+def capped_quality(weights: WeightFormat, sku: PricedGpu, kv_cache_dtype: str) -> float:
+    """Recovery of weights and KV cache on a card; a score above 1 is chance, and unknown counts as nothing.
+
+    At usual contexts: it ranks, and the rule `quality` judges at the context asked.
+    """
+    return weights.plan_quality(kv_cache_dtype, sku.gpu, 0).recovery or 0.0
 
 
 def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]:
-    """What decides between equal objectives, smaller first: GPUs, checkpoint at hand, quality, simpler flags."""
+    """What decides between equal objectives, smaller first: GPUs, publisher, quality, simpler flags."""
     layout, weights = candidate.unit.facts.layout, candidate.unit.facts.weights
     unusual = (
         weights.checkpoint != setting.model.id,
@@ -45,7 +49,7 @@ def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]
     return (
         candidate.unit.gpu_count,
         weights.origin,
-        -capped_quality(weights),
+        -capped_quality(weights, candidate.unit.facts.sku, layout.kv_cache_dtype),
         sum(unusual),
         abs(math.log2(tokens / default_tokens(setting, candidate))),
         tokens,
@@ -102,4 +106,7 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),
         parked_sequences=unit.host_tier.parked,
+        keeps_quality=unit.facts.weights.accepts(
+            unit.facts.layout.kv_cache_dtype, unit.facts.sku.gpu, setting.targets.target_context
+        ),
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.rules.budget import MICRO, microusd
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.setting import PricedGpu, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 ALL_RULES = frozenset(RULE_NAMES)
 UNLIMITED_GPUS = 1024
@@ -165,6 +166,9 @@ class Search:
                 continue
             for shape in self._shapes[node]:
                 self.result.layouts_considered += 1
+                if "quality" in self.active and not self._keeps_quality(sku, weights, shape):
+                    self.drop(sku.gpu.id, "quality")
+                    continue
                 server = Server(sku, weights, shape)
                 rule = self._refusal(server)
                 if rule is not None:
@@ -175,6 +179,9 @@ class Search:
                     for tier in host_tier_sizes(self.setting, sku.gpu, shape.gpus):
                         admitted += self._admitted(Server(sku, weights, sized, host_tier_gib=tier))
         yield from self._fast_enough(admitted)
+
+    def _keeps_quality(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> bool:
+        return weights.accepts(shape.kv_cache_dtype, sku.gpu, self.setting.targets.target_context)
 
     def _admitted(self, server: Server) -> Iterator[Server]:
         """The server between the fewest and the most replicas, or nothing and the rule that leaves none counted."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
-from vllm_opt.optimizer.space.setting import SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Attention, Experts, LatentAttention, ModelProfile, StateSpace
 

@@ -20,8 +20,9 @@ from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
-from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownGraphs, SharedLayouts
+from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, default_latency_constants
 
@@ -63,7 +64,7 @@ class LayoutFacts:
     def coefficients(self) -> LatencyCoefficients:
         """Latency coefficients of the layout."""
         return latency_coefficients(
-            self.setting.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
+            self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
             calibrated=self.setting.request.calibration,
         )  # fmt: skip
 
@@ -91,6 +92,12 @@ class LayoutFacts:
         return self.highest_budget(self.terms.context.at(self.confidence))
 
 
+def asked_cache(weights: WeightFormat) -> str | None:
+    """The KV dtype that the checkpoint itself asks for: what `auto` means depends on it."""
+    native = weights.model.native_quantization
+    return native.kv_cache_dtype if native is not None and native.quantization == weights.quantization.id else None
+
+
 def _less_somewhere(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return any(a < b for a, b in zip(one, other, strict=True))
 
@@ -115,7 +122,7 @@ class LayoutPhysics:
         if key not in self._choices:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._choices[key] = compatibility.choice_violations(
-                self.setting.model, weights.quantization, layout, self.setting.engine, gpu
+                weights.model, weights.quantization, layout, self.setting.engine, gpu
             )
         return self._choices[key]
 
@@ -125,7 +132,7 @@ class LayoutPhysics:
         if key not in self._divisions:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._divisions[key] = divisibility.violations(
-                self.setting.model, weights.quantization, layout, self.setting.engine, gpu
+                weights.model, weights.quantization, layout, self.setting.engine, gpu
             )
         return self._divisions[key]
 
@@ -133,12 +140,12 @@ class LayoutPhysics:
         """The KV plan, or why the attention backends refuse it."""
         key = (
             shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching, shape.block_size,
-            gpu.compute_capability, gpu.vendor, gpu.architecture,
+            gpu.compute_capability, gpu.vendor, gpu.architecture, asked_cache(weights),
         )  # fmt: skip
         if key not in self._plans:
             layout = layout_of(self.setting, gpu, weights, shape)
             try:
-                self._plans[key] = plan_kv_cache(self.setting.model, layout, self.setting.engine, gpu)
+                self._plans[key] = plan_kv_cache(weights.model, layout, self.setting.engine, gpu)
             except LayoutRefused as refusal:
                 self._plans[key] = refusal.violation
         return self._plans[key]
@@ -151,7 +158,7 @@ class LayoutPhysics:
         """
         key = (
             shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching,
-            gpu.compute_capability, gpu.vendor, gpu.architecture,
+            gpu.compute_capability, gpu.vendor, gpu.architecture, asked_cache(weights),
         )  # fmt: skip
         if key not in self._block_sizes:
             self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape)
@@ -198,7 +205,7 @@ class LayoutPhysics:
         if key not in self._weights:
             name = weights.quantization.id
             if name not in self._tables:
-                self._tables[name] = WeightTable(self.setting.model, weights.quantization)
+                self._tables[name] = WeightTable(weights.model, weights.quantization)
             layout = layout_of(self.setting, gpu, weights, shape)
             self._weights[key] = self._tables[name].parameter_bytes(layout, gpu)
         return self._weights[key]
@@ -247,7 +254,7 @@ class LayoutPhysics:
         if key not in self._coefficients:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
             self._coefficients[key] = latency_coefficients(
-                self.setting.model, weights.quantization, layout, sku.gpu, self._constants,
+                weights.model, weights.quantization, layout, sku.gpu, self._constants,
                 calibrated=self.setting.request.calibration,
             )  # fmt: skip
         return self._coefficients[key]
@@ -258,7 +265,7 @@ class LayoutPhysics:
         """Weight extras and activation peak: functions of the layers, the same on every SKU."""
         key = (*self._parallel_key(weights, shape), shape.chunked_prefill)
         if key not in self._layers:
-            arguments = (self.setting.model, weights.quantization, layout)
+            arguments = (weights.model, weights.quantization, layout)
             self._layers[key] = (
                 weight_extra_bytes(*arguments, gpu),
                 activation_peak(*arguments, self.setting.engine, gpu),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vllm_opt.profiles.catalogues.engines import Engine, EngineFile
     from vllm_opt.profiles.catalogues.model_names import ModelNames
     from vllm_opt.profiles.catalogues.prices import PriceList
+    from vllm_opt.profiles.catalogues.quality import QualityTable
     from vllm_opt.profiles.nouns.checkpoint import Checkpoint
     from vllm_opt.profiles.nouns.engine import EngineProfile
     from vllm_opt.profiles.nouns.kv_cache_dtype import KvCacheDtype
@@ -51,6 +52,13 @@ class Catalog:
         from vllm_opt.profiles.catalogues.model_names import ModelNames
 
         return ModelNames()
+
+    @cached_property
+    def quality(self) -> "QualityTable":
+        """What weight formats and KV-cache dtypes keep of a model's scores."""
+        from vllm_opt.profiles.catalogues.quality import QualityTable
+
+        return QualityTable()
 
     @cached_property
     def model_ids(self) -> tuple[str, ...]:

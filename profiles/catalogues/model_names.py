@@ -72,7 +72,6 @@ class ModelNames:
     def known(self) -> Iterator[str]:
         """Every id and short name that can be meant, for suggestions."""
         yield from (model.id for model in self._models.values())
-        yield from (row["id"] for row in self.checkpoints.by_id.values())
         yield from self.index["names"]
 
     def find(self, name: str) -> NamedModel | None:
@@ -93,18 +92,18 @@ class ModelNames:
     def _published(self, lowered: str) -> NamedModel | None:
         table = self.checkpoints
         if lowered in table.refused:
-            raise UnknownProfile(f"{printable(lowered)} cannot be planned with: {table.refused[lowered]}")
+            raise UnknownProfile(f"no plan can be made with {printable(lowered)}: {table.refused[lowered]}")
         row = table.by_id.get(lowered)
         if row is None:
             return None
         base = self._models.get(row["base"].lower()) or self._same_name(row["base"])
         shapes = base.shapes_of if base is not None else row.get("shapes_of")
-        if shapes not in self.index["models"]:
+        if shapes is None or shapes not in self.index["models"]:
             raise UnknownProfile(
-                f"{row['id']} is a {row['quantization']} checkpoint of {row['base']}, which cannot be sized: its config "
-                "is not in the catalogue; give the path of its config.json"
+                f"{row['id']} is {_a(row['quantization'])} checkpoint of {row['base']}, which cannot be sized: its "
+                "config is not in the catalogue; give the path of its config.json"
             )
-        note = f"a {row['quantization']} checkpoint of {row['base']}"
+        note = f"{_a(row['quantization'])} checkpoint of {row['base']}"
         if base is None:
             note += f", which is taken to have the weight shapes of {shapes}"
         return NamedModel(row["id"], shapes, checkpoint_of_row(row), note)
@@ -124,11 +123,13 @@ class ModelNames:
         known = self._bare.get(_last_part(name)) or self._bare.get(base_key(name))
         if known is not None:
             found = self._exact(known)
-            assert found is not None  # noqa: S101 - both come from one index
+            assert found is not None
             return self._called(found, name, f"{printable(name)} is taken for {known}, by its name")
         reason = unreadable(name)
         if reason is not None:
-            raise UnknownProfile(f"{printable(name[:200])} {reason}; serve the model itself or another checkpoint of it")
+            raise UnknownProfile(
+                f"{printable(name[:200])} {reason}; serve the model itself or another checkpoint of it"
+            )
         ending = ending_of(name)
         base = self._model_called(ending.base) if ending is not None else None
         if ending is None or base is None:
@@ -154,3 +155,8 @@ class ModelNames:
 
 def _last_part(model_id: str) -> str:
     return model_id.rsplit("/", 1)[-1].lower()
+
+
+def _a(quantization: str) -> str:
+    """'an awq', 'a gptq', 'an nvfp4', 'an mxfp4'."""
+    return f"{'an' if quantization[0] in 'aeionm' and not quantization.startswith('moe') else 'a'} {quantization}"

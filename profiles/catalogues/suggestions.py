@@ -70,5 +70,5 @@ def _size_gap(one: list[str], other: list[str]) -> float:
 
 def _billions(word: str) -> float:
     found = _SIZE.fullmatch(word)
-    assert found is not None  # noqa: S101 - the caller matched it
+    assert found is not None
     return float(found[1]) * (1.0 if found[2] == "b" else 1e-3)

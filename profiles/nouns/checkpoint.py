@@ -53,7 +53,8 @@ class CheckpointQuantization(Noun):
 
 
 Publisher = Literal["native", "official", "vendor", "online", "community", "hypothetical"]
-"""Who made the weights that are served, best first. "online": vLLM itself, while loading; "hypothetical": nobody yet."""
+"""Who made the weights that are served, best first; "online" is vLLM itself while loading, "hypothetical" nobody yet.
+"""
 
 PUBLISHERS: tuple[Publisher, ...] = ("native", "official", "vendor", "online", "community", "hypothetical")
 

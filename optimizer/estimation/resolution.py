@@ -87,7 +87,7 @@ def served_weights(
     """
     native = native_quantization_id(model)
     if quantization.id == native:
-        return ServedWeights(model.id, "native", model)
+        return ServedWeights(model.id, catalog.model_names.publisher_of(model), model)
     best = next((known for known in model.checkpoints if known.quantization == quantization.id), None)
     if best is not None and best.publisher != "community":
         return ServedWeights(best.id, best.publisher, catalog.stored_as(model, best))

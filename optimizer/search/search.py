@@ -29,7 +29,6 @@ from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
-from vllm_opt.optimizer.space.weights import WeightFormat
 
 ALL_RULES = frozenset(RULE_NAMES)
 UNLIMITED_GPUS = 1024
@@ -166,9 +165,6 @@ class Search:
                 continue
             for shape in self._shapes[node]:
                 self.result.layouts_considered += 1
-                if "quality" in self.active and not self._keeps_quality(sku, weights, shape):
-                    self.drop(sku.gpu.id, "quality")
-                    continue
                 server = Server(sku, weights, shape)
                 rule = self._refusal(server)
                 if rule is not None:
@@ -179,9 +175,6 @@ class Search:
                     for tier in host_tier_sizes(self.setting, sku.gpu, shape.gpus):
                         admitted += self._admitted(Server(sku, weights, sized, host_tier_gib=tier))
         yield from self._fast_enough(admitted)
-
-    def _keeps_quality(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> bool:
-        return weights.accepts(shape.kv_cache_dtype, sku.gpu, self.setting.targets.target_context)
 
     def _admitted(self, server: Server) -> Iterator[Server]:
         """The server between the fewest and the most replicas, or nothing and the rule that leaves none counted."""
@@ -206,8 +199,11 @@ class Search:
                 yield replace(server, replicas=max(server.replicas, least))
 
     def _refusal(self, server: Server) -> str | None:
-        """The rule by which vLLM refuses a server, or None."""
+        """The rule by which vLLM refuses a server or its quality is too low, or None."""
         gpu, weights, shape = server.sku.gpu, server.weights, server.shape
+        context = self.setting.targets.target_context
+        if "quality" in self.active and not weights.accepts(shape.kv_cache_dtype, gpu, context):
+            return "quality"
         if "compatibility" in self.active and self.physics.incompatible(gpu, weights, shape):
             return "compatibility"
         if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):

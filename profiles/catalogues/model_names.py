@@ -12,7 +12,8 @@ from typing import Any
 from vllm_opt.profiles.catalogues.checkpoints import CheckpointTable, base_key, checkpoint_of_row, load_checkpoints
 from vllm_opt.profiles.catalogues.name_endings import ending_of, unreadable
 from vllm_opt.profiles.errors import UnknownProfile
-from vllm_opt.profiles.nouns.checkpoint import Checkpoint
+from vllm_opt.profiles.nouns.checkpoint import Checkpoint, Publisher
+from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.data_files import read_data_file
 
@@ -68,11 +69,18 @@ class ModelNames:
                 found.setdefault(key(known), known)
         return found
 
-    @property
-    def known(self) -> Iterator[str]:
-        """Every id and short name that can be meant, for suggestions."""
-        yield from (model.id for model in self._models.values())
-        yield from self.index["names"]
+    def known(self, *, owners: bool) -> Iterator[str]:
+        """Every id and short name that can be meant, for suggestions; ids first where owners are written."""
+        ids = [model.id for model in self._models.values()]
+        short = list(self.index["names"])
+        yield from (*ids, *short) if owners else (*short, *ids)
+
+    def publisher_of(self, model: ModelProfile) -> Publisher:
+        """Who published a model as it is: its maker, or whoever quantised it where it was made from another one."""
+        if model.quantized_from is None:
+            return "native"
+        row = self.checkpoints.by_id.get(model.id.lower())
+        return checkpoint_of_row(row).publisher if row is not None else "community"
 
     def find(self, name: str) -> NamedModel | None:
         """Return what a name means, or None where it is in no list and its ending tells nothing.

@@ -138,9 +138,8 @@ def _published(named: NamedModel, checkpoint: Checkpoint, entry: dict[str, Any],
         assumptions.insert(
             1, f"its size is not known: {native.size_margin:.0%} is added for layers that may be left in 16 bits"
         )
-    return kept.model_copy(
-        update={"id": named.id, "checkpoints": (), "assumptions": tuple(assumptions), "verification": ""}
-    )
+    changes: dict[str, Any] = {"id": named.id, "checkpoints": (), "quantized_from": checkpoint.base, "verification": ""}
+    return kept.model_copy(update={**changes, "assumptions": tuple(assumptions)})
 
 
 def _model(entry: dict[str, Any], names: ModelNames) -> ModelProfile:
@@ -152,6 +151,9 @@ def _model(entry: dict[str, Any], names: ModelNames) -> ModelProfile:
         verification=entry["verification"],
     )
     changes: dict[str, Any] = {"assumptions": (*entry["config_notes"], *model.assumptions)}
+    row = names.checkpoints.by_id.get(entry["id"].lower())
+    if row is not None:
+        changes["quantized_from"] = row["base"]
     encoder = entry.get("encoder_parameters")
     if encoder is not None:
         vision = model.vision or VisionTower(parameters=0)
@@ -189,7 +191,7 @@ def _twin(named: NamedModel, entry: dict[str, Any], names: ModelNames) -> ModelP
 
 
 def _from_hub(name: str, names: ModelNames) -> ModelProfile:
-    hint = similar_models(name, names.known)
+    hint = similar_models(name, names.known(owners="/" in name))
     shown = printable(repr(name[:120]))
     if not _HUB_ID.fullmatch(name):
         raise UnknownProfile(

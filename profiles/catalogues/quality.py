@@ -51,14 +51,15 @@ class QualityTable:
     def weights(self, model: ModelProfile, quantization: str, checkpoint: str | None, billions: float) -> Quality:
         """Quality of a model of `billions` parameters in one format, best evidence first.
 
-        The model as published and 16-bit weights keep 1 by definition. Rows of this checkpoint come first, then those
-        of another checkpoint of the same model and format, then the format pooled over models at this size.
+        The model as published and 16-bit weights keep 1 by definition; a checkpoint that was made from another model is
+        judged by that one. Rows of this checkpoint come first, then those of another checkpoint of the same model and
+        format, then the format pooled over models at this size.
         """
         native = model.native_quantization
-        if native is not None and native.quantization == quantization and checkpoint in (None, model.id):
-            return published("the model is published in this format")
         if quantization == "bf16":
             return published("16-bit weights are the reference")
+        if native is not None and native.quantization == quantization and model.quantized_from is None:
+            return published("the model is published in this format")
         own = self._own(model, quantization, checkpoint)
         if own is not None:
             return own
@@ -67,7 +68,8 @@ class QualityTable:
     def _own(self, model: ModelProfile, quantization: str, checkpoint: str | None) -> Quality | None:
         rows = [row for row in self.fit["checkpoints"] if row["quantization"] == quantization]
         mine = next((row for row in rows if checkpoint is not None and row["id"].lower() == checkpoint.lower()), None)
-        same = [row for row in rows if base_key(row["model"]) == base_key(model.id)]
+        base = base_key(model.quantized_from or model.id)
+        same = [row for row in rows if base_key(row["model"]) == base]
         row = mine or max(same, key=lambda each: each["rows"], default=None)
         if row is None:
             return None

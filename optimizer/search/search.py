@@ -202,10 +202,10 @@ class Search:
         """The rule by which vLLM refuses a server or its quality is too low, or None."""
         gpu, weights, shape = server.sku.gpu, server.weights, server.shape
         context = self.setting.targets.target_context
-        if "quality" in self.active and not weights.accepts(shape.kv_cache_dtype, gpu, context):
-            return "quality"
         if "compatibility" in self.active and self.physics.incompatible(gpu, weights, shape):
             return "compatibility"
+        if "quality" in self.active and not weights.accepts(shape.kv_cache_dtype, gpu, context):
+            return "quality"
         if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
             return "divisibility"
         plan = self.physics.plan(gpu, weights, shape)

@@ -163,9 +163,10 @@ def _model(entry: dict[str, Any], names: ModelNames) -> ModelProfile:
 
 def _checkpoints(model_id: str, listed: Any, names: ModelNames) -> tuple[Checkpoint, ...]:
     """Those of the table, and those that only the model's own file lists."""
-    published = names.checkpoints.of(model_id)
-    others = [row for row in listed if row["id"].lower() not in names.checkpoints.by_id]
-    return ordered((*published, *(checkpoint_of_row(row) for row in others))) if others else published
+    rows = list(names.checkpoints.of(model_id))
+    rows += [checkpoint_of_row(row) for row in listed if row["id"].lower() not in names.checkpoints.by_id]
+    entries = names.index["models"]
+    return ordered(row.model_copy(update={"certainty": "read"}) if row.id in entries else row for row in rows)
 
 
 def _twin(named: NamedModel, entry: dict[str, Any], names: ModelNames) -> ModelProfile:

@@ -58,10 +58,11 @@ Publisher = Literal["native", "official", "vendor", "online", "community", "hypo
 
 PUBLISHERS: tuple[Publisher, ...] = ("native", "official", "vendor", "online", "community", "hypothetical")
 
-Certainty = Literal["stated", "convention", "low"]
-"""How sure the format is: said by the source or the name; by the publisher's habit; a name that leaves it open."""
+Certainty = Literal["read", "stated", "convention", "low"]
+"""How sure the format is: read from its config, which the catalogue holds; said by the source or the name; by the
+publisher's habit; a name that leaves it open."""
 
-CERTAINTIES: tuple[Certainty, ...] = ("stated", "convention", "low")
+CERTAINTIES: tuple[Certainty, ...] = ("read", "stated", "convention", "low")
 
 
 class Checkpoint(Noun):

@@ -11,7 +11,7 @@ from typing import Any
 
 from vllm_opt.profiles.catalogues.checkpoints import CheckpointTable, base_key, checkpoint_of_row, load_checkpoints
 from vllm_opt.profiles.catalogues.name_endings import ending_of, unreadable
-from vllm_opt.profiles.errors import UnknownProfile
+from vllm_opt.profiles.errors import CannotBeSized
 from vllm_opt.profiles.nouns.checkpoint import Checkpoint, Publisher
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.printable import printable
@@ -86,12 +86,13 @@ class ModelNames:
         """Return what a name means, or None where it is in no list and its ending tells nothing.
 
         Raises:
-            UnknownProfile: the name is known and nothing can be said of its size, or no vLLM could load it.
+            CannotBeSized: the name is known and nothing can be said of its size, or no vLLM could load it.
         """
-        exact = self._exact(name)
+        exact = self.listed(name)
         return exact if exact is not None else self._by_name(name)
 
-    def _exact(self, name: str) -> NamedModel | None:
+    def listed(self, name: str) -> NamedModel | None:
+        """Return what a name means that is itself in a list: an id, a short name or a published checkpoint."""
         wanted = self.index["names"].get(name.lower(), name).lower()
         if wanted in self._models:
             return self._models[wanted]
@@ -100,14 +101,14 @@ class ModelNames:
     def _published(self, lowered: str) -> NamedModel | None:
         table = self.checkpoints
         if lowered in table.refused:
-            raise UnknownProfile(f"no plan can be made with {printable(lowered)}: {table.refused[lowered]}")
+            raise CannotBeSized(f"no plan can be made with {printable(lowered)}: {table.refused[lowered]}")
         row = table.by_id.get(lowered)
         if row is None:
             return None
         base = self._models.get(row["base"].lower()) or self._same_name(row["base"])
         shapes = base.shapes_of if base is not None else row.get("shapes_of")
         if shapes is None or shapes not in self.index["models"]:
-            raise UnknownProfile(
+            raise CannotBeSized(
                 f"{row['id']} is {_a(row['quantization'])} checkpoint of {row['base']}, which cannot be sized: its "
                 "config is not in the catalogue; give the path of its config.json"
             )
@@ -124,20 +125,23 @@ class ModelNames:
         """A mirror, a former name, or a known name with an ending that says the format."""
         for unsized, facts in self._served["unsized"].items():
             if unsized.lower() == name.lower():
-                raise UnknownProfile(
+                raise CannotBeSized(
                     f"{unsized} ({facts['architecture'] or 'architecture not read'}) is known and cannot be sized: its "
                     "config is not in the catalogue; give the path of its config.json"
                 )
         known = self._bare.get(_last_part(name)) or self._bare.get(base_key(name))
         if known is not None:
-            found = self._exact(known)
-            assert found is not None
+            found = self.listed(known)
+            if found is None:
+                alias = self._served["aliases"][known]["shapes_of"]
+                raise CannotBeSized(
+                    f"{known} is known and cannot be sized: the config of {alias}, whose shapes it has, is not in the "
+                    "catalogue; give the path of its config.json"
+                )
             return self._called(found, name, f"{printable(name)} is taken for {known}, by its name")
         reason = unreadable(name)
         if reason is not None:
-            raise UnknownProfile(
-                f"{printable(name[:200])} {reason}; serve the model itself or another checkpoint of it"
-            )
+            raise CannotBeSized(f"{printable(name[:200])} {reason}; serve the model itself or another checkpoint of it")
         ending = ending_of(name)
         base = self._model_called(ending.base) if ending is not None else None
         if ending is None or base is None:

@@ -89,11 +89,13 @@ def _at_the_end(path: str, names: ModelNames) -> ModelProfile | None:
     parts = [part for part in path.rstrip("/").split("/") if part]
     cached = next((part for part in parts if part.startswith("models--")), None)
     candidates = [cached.removeprefix("models--").replace("--", "/", 1)] if cached else []
-    candidates += ["/".join(parts[-2:]), *parts[-1:]]
-    for candidate in candidates:
-        found = names.find(candidate) if candidate and not candidate.startswith((".", "~")) else None
+    candidates += ["/".join(parts[-2:])]
+    found = next((found for name in candidates if (found := names.listed(name)) is not None), None)
+    for candidate in (None, *parts[-1:]):
+        found = found or (names.find(candidate) if candidate and not candidate.startswith((".", "~")) else None)
         if found is not None:
-            note = f"nothing was read at {printable(path[:200])}: taken for {found.id}, by its name"
+            meant = found.checkpoint.base if found.checkpoint else found.id
+            note = f"nothing was read at {printable(path[:200])}: taken for {meant}, by its name"
             profile = _profile(found, names)
             return profile.model_copy(update={"id": path, "assumptions": (note, *profile.assumptions)})
     return None

@@ -45,7 +45,10 @@ _UNREADABLE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.I), reason)
     for pattern, reason in (
         (r"gguf", "is a GGUF file, which vLLM has not loaded without vllm-gguf-plugin since 0.27.1"),
-        (r"[-_](?:exl[23]|mlx)\b", "is stored for another engine (ExLlama or MLX), and vLLM cannot load it"),
+        (
+            r"[-_](?:exl[23]|mlx)\b|^mlx-community/",
+            "is stored for another engine (ExLlama or MLX), and vLLM cannot load it",
+        ),
         (r"-(?:awq|gptq)?-?(?:[2356]-?bit|int[2356])$", "is stored in 2, 3, 5 or 6 bits, for which there is no rule"),
     )
 )
@@ -69,5 +72,5 @@ def ending_of(name: str) -> Ending | None:
 
 def unreadable(name: str) -> str | None:
     """Why vLLM or this catalogue cannot read what a name promises; None where nothing speaks against it."""
-    last = name.rstrip("/").rsplit("/", 1)[-1]
+    last = "/".join(name.rstrip("/").split("/")[-2:])
     return next((reason for pattern, reason in _UNREADABLE if pattern.search(last)), None)

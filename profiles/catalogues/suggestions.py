@@ -10,14 +10,14 @@ _NOT_A_FAMILY = frozenset(
     ("instruct", "it", "chat", "base", "hf", "meta", "awq", "gptq", "fp", "int", "v", "a", "w", "x", "b", "quantized")
 )
 _LONGEST = 200
-_LEAST_LETTERS = 0.5
+_LEAST_LETTERS = 0.7
 
 
 def similar_models(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'a' or 'b'?"`, or an empty string when none is near.
 
     Candidates share the family (the first word of the name without its owner) or, where the family itself is
-    mistyped, half of the letters; among them come the same version, the nearest size, and then the letters.
+    mistyped, most of the letters; among them come the same version, the nearest size, and then the letters.
     """
     wanted = name.lower()[:_LONGEST]
     scored = sorted(

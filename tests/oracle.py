@@ -91,17 +91,17 @@ class Oracle:
         """Every feasible point."""
         for sku, weights in product(self.setting.gpus, self.setting.formats):
             for layout in self.layouts(sku, weights):
-                arguments = self.setting.model, weights.quantization, layout, self.setting.engine, sku.gpu
-                if layout.block_size is not None and not self.frugal(layout, sku):
+                arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
+                if layout.block_size is not None and not self.frugal(layout, sku, weights):
                     continue
                 terms = memory_terms(*arguments)
                 yield from self.points_of(sku, weights, layout, terms)
 
-    def frugal(self, layout: Layout, sku: PricedGpu) -> bool:
+    def frugal(self, layout: Layout, sku: PricedGpu, weights: WeightFormat) -> bool:
         """Whether a request takes fewer bytes in such blocks than in the default ones, at any width of a step."""
         targets, setting = self.setting.targets, self.setting
-        asked = plan_kv_cache(setting.model, layout, setting.engine, sku.gpu)
-        default = plan_kv_cache(setting.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
+        asked = plan_kv_cache(weights.model, layout, setting.engine, sku.gpu)
+        default = plan_kv_cache(weights.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
         return any(
             asked.blocks_per_request(context, tokens) * small < default.blocks_per_request(context, tokens) * usual
             for context in (targets.target_context, targets.mean_context)
@@ -146,7 +146,7 @@ class Oracle:
         """Whether the rules that judge a layout on its own hold."""
         from vllm_opt.constraints.layouts import compatibility, divisibility
 
-        arguments = self.setting.model, weights.quantization, layout, self.setting.engine, sku.gpu
+        arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
         return not divisibility.violations(*arguments) and not compatibility.violations(*arguments)
 
     def points_of(self, sku: PricedGpu, weights: WeightFormat, layout: Layout, terms: MemoryTerms) -> Iterator[Point]:
@@ -274,7 +274,7 @@ class Oracle:
         """The same at every width of a step, in one call."""
         setting = self.setting
         coefficients = latency_coefficients(
-            setting.model, base.quantization, layout, base.gpu, default_latency_constants(),
+            base.model, base.quantization, layout, base.gpu, default_latency_constants(),
             calibrated=setting.request.calibration,
         )  # fmt: skip
         widths = self.widths(base.gpu, chunked_prefill=layout.enable_chunked_prefill)
@@ -337,10 +337,12 @@ class Oracle:
         """A point before its speed is known."""
         setting = self.setting
         return Deployment(
-            model=setting.model, quantization=weights.quantization, layout=layout, gpu=sku.gpu, engine=setting.engine,
+            model=weights.model, quantization=weights.quantization, layout=layout, gpu=sku.gpu, engine=setting.engine,
             flags=flags, replicas=replicas, targets=setting.targets, terms=terms,
-            usd_per_gpu_hour=sku.price.usd_per_gpu_hour if sku.price else None, quality=weights.quality,
-            quality_accepted=weights.accepted, confidence=setting.request.confidence,
+            usd_per_gpu_hour=sku.price.usd_per_gpu_hour if sku.price else None,
+            quality=weights.plan_quality(layout.kv_cache_dtype, sku.gpu, setting.targets.target_context),
+            quality_accepted=weights.accepts(layout.kv_cache_dtype, sku.gpu, setting.targets.target_context),
+            confidence=setting.request.confidence,
         )  # fmt: skip
 
 

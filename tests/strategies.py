@@ -20,7 +20,6 @@ class Problem:
     gpus: tuple[dict[str, Any], ...]
     prices: tuple[tuple[str, float], ...]
     fields: dict[str, Any]
-    every_size: bool
 
 
 @st.composite
@@ -108,7 +107,23 @@ def hybrids(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-CONFIGS = st.one_of(decoders(), decoders(), with_experts(), latent(), windowed(), hybrids())
+@st.composite
+def stored(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]]) -> dict[str, Any]:
+    """A checkpoint that is stored in 8 or 4 bits and may say how its KV cache is kept."""
+    stated: dict[str, Any] = {
+        "quant_method": "modelopt",
+        "quant_algo": draw(st.sampled_from(("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "NVFP4"))),
+    }
+    stated |= draw(
+        st.sampled_from(({}, {"kv_cache_quant_algo": "FP8"}, {"kv_cache_scheme": {"num_bits": 8, "type": "float"}}))
+    )
+    return draw(configs) | {"quantization_config": stated}
+
+
+PLAIN = st.one_of(decoders(), decoders(), with_experts(), latent(), windowed(), hybrids())
+CONFIGS = st.one_of(PLAIN, PLAIN, stored(PLAIN))
+FORMATS = (("bf16",), ("fp8",), ("bf16", "fp8"), ("w4a16", "bf16"), ("int8",))
+BESIDE_STORED = (("native",), ("native", "bf16"), ("bf16", "native"), ("w4a16", "native"), ("int8", "fp8", "nvfp4"))
 
 
 @st.composite
@@ -150,14 +165,14 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
     ratios = [draw(st.sampled_from((1, 1, 2, 0.5, 1.5))) for _ in gpus]
     priced = draw(st.integers(0, 9)) > 0
     prices = tuple((row["id"], base_price * ratio) for row, ratio in zip(gpus, ratios, strict=True))
-    every_size = draw(st.integers(0, 3)) > 0
     ceiling = draw(st.sampled_from((0.5, 0.505, 0.51, 0.52)))
     fields: dict[str, Any] = {
         "gpu": tuple(row["id"] for row in gpus),
-        "concurrency": draw(st.sampled_from((1, 2, 3, 5, 8) if every_size else (1, 2, 3, 5, 8, 12, 40))),
-        "max_num_seqs": draw(st.integers(1, 8)) if every_size else draw(st.integers(9, 40)),
+        "concurrency": draw(st.sampled_from((1, 2, 3, 5, 8, 12, 40))),
+        "tolerance": draw(st.sampled_from((0.0, 0.0, 0.05, 0.3))),
+        "default_limits": False,
         "max_gpu_memory_utilization": ceiling,
-        "quantization": draw(st.sampled_from((("bf16",), ("fp8",), ("bf16", "fp8"), ("w4a16", "bf16"), ("int8",)))),
+        "quantization": draw(st.sampled_from(BESIDE_STORED if "quantization_config" in config else FORMATS)),
         "min_quality": draw(st.sampled_from((0.5, 0.5, 0.98))),
         "explain": draw(st.sampled_from((False, False, True))),
         "kv_cache_dtype": draw(st.sampled_from(("auto", "any", "any", "fp8"))),
@@ -173,10 +188,18 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
         if release == "0.8.5":
             fields["engine"] = draw(st.sampled_from(("v0", "v1")))
     _some(draw, fields, "max_hourly_cost", st.sampled_from((0.5, 1.0, 1.3, 2.0, 2.6, 3.9)), 3)
-    _some(draw, fields, "host_memory_gib", st.sampled_from((8.0, 16.0, 64.0)), 4)
     _some(draw, fields, "internode_gbps", st.just(100.0), 6)
     _some(draw, fields, "prefix_hit_share", st.sampled_from((0.25, 0.9)), 6)
-    return Problem(config, gpus, prices if priced else prices[:-1], fields, every_size)
+    _some(draw, fields, "max_num_seqs", st.integers(1, 12), 4)
+    _some(draw, fields, "kv_sizing", st.sampled_from(("typical", "full")), 3)
+    if draw(st.integers(1, 4)) == 1:
+        # Every batch is a point of its own then: one format and few GPUs keep brute force short.
+        fields["concurrency"] = "max"
+        fields["quantization"] = fields["quantization"][:1]
+        fields["kv_cache_dtype"] = "auto"
+        fields = {name: min(2, value) if name in ("gpus", "max_gpus") else value for name, value in fields.items()}
+        _some(draw, fields, "max_num_seqs", st.integers(1, 12), 2)
+    return Problem(config, gpus, prices if priced else prices[:-1], fields)
 
 
 def _some(draw: st.DrawFn, fields: dict[str, Any], name: str, values: st.SearchStrategy[Any], one_in: int) -> None:

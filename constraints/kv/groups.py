@@ -16,6 +16,33 @@ CacheKind = Literal["full", "latent", "indexer", "sliding_window", "chunked_loca
 _FULL_LENGTH: frozenset[CacheKind] = frozenset({"full", "latent", "indexer"})
 
 
+def _least(one: int, other: int) -> int:
+    """Return the smaller, element by element where arrays meet."""
+    return one + (other - one) * (other < one)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeStep:
+    """Tokens that one decode step adds to a request beside those processed: none but the next one without drafts."""
+
+    speculative_tokens: int = 0
+    """Draft tokens that are verified per step."""
+    lookahead_tokens: int = 0
+    """Slots past the verified tokens that the drafter writes (`VllmConfig.num_lookahead_tokens`)."""
+    in_flight_steps: int = 0
+    """Steps that are scheduled but not processed: windows still keep their tokens (asynchronous scheduling)."""
+
+    @property
+    def allocated_tokens(self) -> int:
+        """Slots that a step must find: one token, the drafts, the lookahead."""
+        return 1 + self.speculative_tokens + self.lookahead_tokens
+
+    @property
+    def in_flight_tokens(self) -> int:
+        """Tokens of the steps before it that are not processed yet."""
+        return self.in_flight_steps * (1 + self.speculative_tokens)
+
+
 @dataclass(frozen=True, slots=True)
 class CacheLayer:
     """What one layer keeps: pages of `block_size` tokens, or one state page (`block_size` then counts nothing).
@@ -42,6 +69,44 @@ class CacheLayer:
             return ceil_div(min(self.window_tokens + in_flight_tokens, max_model_len), self.block_size)
         # One page more, because the window need not start at a page boundary.
         return ceil_div(min(self.window_tokens - 1 + in_flight_tokens, max_model_len), self.block_size) + 1
+
+    def pages_while_decoding(self, context: int, step: DecodeStep, context_parallel: int) -> int:
+        """Return the most pages that a request of `context` tokens holds while it decodes.
+
+        Before every step vLLM frees what lies outside the window of the tokens processed so far
+        (`v1/core/kv_cache_manager.py:allocate_slots`, `single_type_kv_cache_manager.py:remove_skipped_blocks`), so a
+        window keeps its own tokens, the step in flight and the step being allocated, wherever they start in a page.
+        Element by element where `context` is an array.
+        """
+        if self.kind == "state":
+            return 1 + step.speculative_tokens
+        whole = ceil_div(ceil_div(context - 1 + step.allocated_tokens, context_parallel), self.block_size)
+        if self.window_tokens is None:
+            return whole
+        span = self.window_tokens - 1 + step.in_flight_tokens + step.allocated_tokens
+        if self.kind == "chunked_local":
+            # A chunk starts at a page boundary and is dropped whole.
+            return _least(whole, ceil_div(span, self.block_size))
+        return _least(whole, ceil_div(span - 1, self.block_size) + 1)
+
+    def pages_at_admission(
+        self, prompt_tokens: int, in_flight_tokens: int, step: DecodeStep, context_parallel: int
+    ) -> int:
+        """Return the pages that must be free before a prompt of `prompt_tokens` may start.
+
+        The whole prompt, windows capped at what chunks in flight can hold (`scheduler_reserve_full_isl`,
+        `SlidingWindowSpec.max_admission_blocks_per_request`). A state needs the pages of its prefill: the running one,
+        and with prefix caching the one that it is copied from.
+        """
+        if self.kind == "state":
+            return _least(self.state_pages, 2 + step.speculative_tokens)
+        tokens = prompt_tokens + step.lookahead_tokens
+        whole = ceil_div(ceil_div(tokens, context_parallel), self.block_size)
+        if self.window_tokens is None:
+            return whole
+        if self.kind == "chunked_local":
+            return _least(whole, ceil_div(self.window_tokens + in_flight_tokens, self.block_size))
+        return _least(whole, ceil_div(self.window_tokens - 1 + in_flight_tokens, self.block_size) + 1)
 
 
 @dataclass(frozen=True, slots=True)

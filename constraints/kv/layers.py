@@ -109,9 +109,19 @@ def _kind_layers(context: CacheContext, kind: int, block_size: int, backends: Ba
         return _state_layer(context, mixer, block_size)
     if isinstance(mixer, LatentAttention):
         return _latent_layers(context, mixer, block_size, backends[mixer])
-    if mixer.shares_kv_cache:
+    if not isinstance(mixer, Attention) or mixer.shares_kv_cache or not mixer.causal:
         return ()
-    return (_attention_layer(context, mixer, block_size, backends[mixer]),)
+    layer = _attention_layer(context, mixer, block_size, backends[mixer])
+    return (layer, *_selector_layers(context, mixer, block_size))
+
+
+def _selector_layers(context: CacheContext, mixer: Attention, block_size: int) -> tuple[CacheLayer, ...]:
+    """Return the key-only cache of a block selector: one vector per token, whole on every rank (MiniMax M3)."""
+    if mixer.index_head_dim is None:
+        return ()
+    element = 1 if is_quantized(mixer.index_cache_dtype) else context.element_bytes
+    page = block_size * mixer.index_head_dim * element
+    return (CacheLayer("indexer", block_size, page, (page,), own_bytes=page),)
 
 
 def _state_layer(context: CacheContext, mixer: StateSpace, block_size: int) -> tuple[CacheLayer, ...]:
@@ -123,9 +133,15 @@ def _state_layer(context: CacheContext, mixer: StateSpace, block_size: int) -> t
         page = block_size * context.token_bytes(context.first, context.kv_cache_dtype)
     pages = 1
     if context.layout.enable_prefix_caching:
-        exports = mixer.kind == "mamba2" or checkpoint_tokens(context) > 1
+        exports = mixer.kind == "mamba2" or checkpoint_tokens(context) > 1 or _exports_kimi_delta(context, mixer)
         pages = 3 if exports and context.engine.state_checkpoint_page else 2
     return (CacheLayer("state", 1, page, (size,), state_pages=pages, own_bytes=size),)
+
+
+def _exports_kimi_delta(context: CacheContext, mixer: StateSpace) -> bool:
+    """Tell whether FlashKDA serves the layer, which checkpoints its state (compute capability 9.0 and above)."""
+    capability = context.gpu.compute_capability
+    return mixer.kind == "kimi_delta" and capability is not None and capability >= (9, 0)
 
 
 def _latent_layers(
@@ -152,7 +168,9 @@ def _latent_row(context: CacheContext, mixer: LatentAttention, backend: Attentio
 
 
 def _attention_layer(context: CacheContext, mixer: Attention, block_size: int, backend: AttentionBackend) -> CacheLayer:
-    token = context.token_bytes(mixer, context.kv_cache_dtype)
+    # A block selector's attention reads plain fp8, without the scales per token and head.
+    plain = mixer.index_head_dim is not None and context.kv_cache_dtype == "fp8_per_token_head"
+    token = context.token_bytes(mixer, "fp8" if plain else context.kv_cache_dtype)
     shape = (kv_heads_per_rank(mixer.num_key_value_heads, context.tp), mixer.head_dim, mixer.v_head_dim, token)
     if mixer.kind == "sliding_window":
         block_size = backend.largest_kernel_block(block_size)

@@ -9,11 +9,12 @@ from fractions import Fraction
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
-from vllm_opt.constraints.weights.extras import weight_extra_bytes
+from vllm_opt.constraints.weights.adapters import adapter_bytes
+from vllm_opt.constraints.weights.extras import buffer_bytes
 from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, native_format, storage_of_parts
 from vllm_opt.constraints.weights.pipeline_ends import end_bytes
 from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat, expert_bytes, linear_bytes
-from vllm_opt.constraints.weights.tensor import WeightTensor
+from vllm_opt.constraints.weights.tensor import Role, WeightTensor
 from vllm_opt.constraints.weights.tensors import layer_tensors
 from vllm_opt.profiles.nouns.checkpoint import CheckpointQuantization
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -23,8 +24,23 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 __all__ = ["WeightTable", "weight_bytes", "weight_extra_bytes"]
 
 
-ATTENTION_WITHOUT_SCALES = frozenset(("JambaForCausalLM",))
+REPACKED_FORMATS = frozenset(("mxfp4",))
+ATTENTION_WITHOUT_SCALES = frozenset(("JambaForCausalLM", "MiniMaxM3SparseForConditionalGeneration"))
 """Classes that do not hand the quantisation to their attention, so no KV-cache scales are allocated."""
+
+WHOLE_SHARED_EXPERTS = frozenset((
+    "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM", "DeepseekV4ForCausalLM",
+    "GlmMoeDsaForCausalLM", "KimiK25ForConditionalGeneration", "KimiK3ForConditionalGeneration",
+    "Qwen3NextForCausalLM", "Qwen3_5MoeForConditionalGeneration", "Llama4ForConditionalGeneration",
+))  # fmt: skip
+"""Classes that keep their shared experts whole on every rank with expert parallelism, TP and DP together
+(`config/parallel.py:use_sequence_parallel_moe`, vLLM 0.33)."""
+
+WHOLE_DENSE_MLP = frozenset(("KimiK3ForConditionalGeneration",))
+"""Those of them whose dense layers do the same."""
+
+MARLIN_EXPERTS = frozenset(("DeepseekV4ForCausalLM",))
+"""Classes whose mxfp4 experts are padded to 128 and 256 on Hopper too (`oracle/mxfp4.py`, vLLM 0.33)."""
 
 
 def weight_bytes(
@@ -41,6 +57,30 @@ def weight_bytes(
     return WeightTable(model, quantization).parameter_bytes(layout, gpu)
 
 
+def weight_extra_bytes(
+    model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile
+) -> tuple[int, ...]:
+    """Return bytes per stage beside the parameters as created: buffers, adapters, what loading adds to mxfp4 experts.
+
+    On compute capability 9 those are created with their inner width rounded to 64 and repacked for Marlin with widths
+    of 128 and 256: gpt-oss-120b is created in 60.8 GiB and printed as 65.97 (vllm-project/vllm issue 23278); the
+    Triton kernels of some releases end at 64.4 (issue 33155).
+    """
+    mxfp4 = quantization.id in REPACKED_FORMATS
+    adapters = adapter_bytes(model, layout, mxfp4=mxfp4)
+    buffers = _sums(buffer_bytes(model, quantization, layout, gpu), adapters)
+    if not mxfp4 or not pads_for_hopper(layout, gpu):
+        return buffers
+    table = WeightTable(model, quantization)
+    ampere = gpu.model_copy(update={"compute_capability": (8, 0)})
+    created, repacked = table.parameter_bytes(layout, gpu), table.parameter_bytes(layout, ampere)
+    return tuple(buffer + after - before for buffer, after, before in zip(buffers, repacked, created, strict=True))
+
+
+def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(one + other for one, other in zip(left, right, strict=True))
+
+
 class WeightTable:
     """Weights of one (model, quantisation), prepared once; each layout then costs a few dozen additions."""
 
@@ -51,7 +91,7 @@ class WeightTable:
         self.variants, self.pattern = layer_variants(model, quantization)
         self._formats = [storage_of_parts(model, quantization, overrides) for _, overrides in self.variants]
         self._tensors = [layer_tensors(model.layer_kinds[kind], model.hidden_size) for kind, _ in self.variants]
-        self._layer_bytes: dict[tuple[int, int, int, int, bool], int] = {}
+        self._layer_bytes: dict[tuple[int, int, int, int, bool, int], int] = {}
         self._stage_counts: dict[int, tuple[Counter[int], ...]] = {}
         self._whole_bytes: int | None = None
 
@@ -87,10 +127,17 @@ class WeightTable:
     def layer_bytes(self, variant: int, layout: Layout, gpu: GpuProfile | None = None) -> int:
         """Return the bytes of one layer of a variant on TP rank 0."""
         ranks, data_ranks = layout.tensor_parallel_size, layout.data_parallel_size
-        padded = pads_for_hopper(layout, gpu)
-        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded)
+        padded = pads_for_hopper(layout, gpu) and self.model.architecture not in MARLIN_EXPERTS
+        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded, _half_expert_multiple(gpu))
         if key not in self._layer_bytes:
-            shards = Shards(ranks, data_ranks, expert_parallel=layout.expert_parallel, hopper_padding=padded)
+            shards = Shards(
+                ranks,
+                data_ranks,
+                expert_parallel=layout.expert_parallel,
+                hopper_padding=padded,
+                whole_roles=_whole_roles(self.model),
+                half_expert_multiple=_half_expert_multiple(gpu),
+            )
             formats = self._formats[variant]
             kind = self.model.layer_kinds[self.variants[variant][0]]
             scalars = self._scalar_bytes(kind, formats.main)
@@ -116,24 +163,47 @@ class WeightTable:
         return storage_of_parts(self.model, self.quantization, ()).of("lm_head")
 
 
+def _whole_roles(model: ModelProfile) -> frozenset[Role]:
+    if model.architecture in WHOLE_DENSE_MLP:
+        return frozenset(("shared_experts", "dense_mlp"))
+    return frozenset(("shared_experts",)) if model.architecture in WHOLE_SHARED_EXPERTS else frozenset()
+
+
+def _half_expert_multiple(gpu: GpuProfile | None) -> int:
+    """The 16-bit expert kernel of compute capability 10 pads a rank's inner width to 128 (vLLM 0.33 on a B200)."""
+    major = gpu.compute_capability[0] if gpu is not None and gpu.compute_capability is not None else 0
+    return 128 if major == 10 else 1
+
+
 class Shards:
     """How one layer is divided: attention and dense by TP, experts by TP x DP or dealt out whole (expert parallel)."""
 
-    __slots__ = ("expert_ranks", "hopper_padding", "inner_ranks", "ranks")
+    __slots__ = ("expert_ranks", "half_expert_multiple", "hopper_padding", "inner_ranks", "ranks", "whole_roles")
 
-    def __init__(self, ranks: int, data_ranks: int, *, expert_parallel: bool, hopper_padding: bool) -> None:
+    def __init__(
+        self,
+        ranks: int,
+        data_ranks: int,
+        *,
+        expert_parallel: bool,
+        hopper_padding: bool,
+        whole_roles: frozenset[Role] = frozenset(),
+        half_expert_multiple: int = 1,
+    ) -> None:
         """`expert_ranks` share whole experts, `inner_ranks` share each expert's inner width; one of them is 1."""
         everyone = ranks * data_ranks
         self.ranks = ranks
         self.expert_ranks = everyone if expert_parallel else 1
         self.inner_ranks = 1 if expert_parallel else everyone
         self.hopper_padding = hopper_padding
+        self.whole_roles = whole_roles if expert_parallel and ranks > 1 and data_ranks > 1 else frozenset()
+        self.half_expert_multiple = half_expert_multiple
 
 
 def pads_for_hopper(layout: Layout, gpu: GpuProfile | None) -> bool:
     """Return whether mxfp4 experts are padded as on compute capability 9 (the inner width to 64, else 128 and 256)."""
-    if gpu is not None and gpu.compute_capability is not None:
-        return gpu.compute_capability[0] == 9
+    if gpu is not None:
+        return gpu.compute_capability is not None and gpu.compute_capability[0] == 9
     return layout.gpu.startswith(("h", "gh"))
 
 
@@ -144,8 +214,11 @@ def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> 
     storage = formats.of(None if mixed else tensor.part)
     if tensor.role == "routed_experts":
         return _routed_bytes(tensor, storage, shards)
-    rows = tuple(group.on_rank(shards.ranks) for group in tensor.rows)
-    columns = -(-tensor.columns // shards.ranks) if tensor.columns_sharded else tensor.columns
+    ranks = 1 if tensor.role in shards.whole_roles else shards.ranks
+    rows = tuple(group.on_rank(ranks) for group in tensor.rows)
+    columns = tensor.columns_on_rank(ranks)
+    if tensor.row_multiple > 1:
+        rows = (round_up(sum(rows), tensor.row_multiple),)
     bias = sum(rows) * HALF_BYTES if tensor.row_bias else 0
     if tensor.part is None or storage.granularity == "none":
         return sum(rows) * columns * (tensor.element_bytes or HALF_BYTES) + bias
@@ -157,6 +230,12 @@ def _routed_bytes(tensor: WeightTensor, storage: StorageFormat, shards: Shards) 
     rows = tuple(group.on_rank(1 if tensor.columns_sharded else shards.inner_ranks) for group in tensor.rows)
     columns = -(-tensor.columns // shards.inner_ranks) if tensor.columns_sharded else tensor.columns
     inner = columns if tensor.columns_sharded else rows[0]
+    if shards.inner_ranks > 1 and inner < tensor.least_shard:
+        inner = tensor.least_shard
+        rows, columns = (rows, inner) if tensor.columns_sharded else ((inner,) * len(rows), columns)
+    if storage.granularity == "none" and shards.half_expert_multiple > 1:
+        inner = round_up(inner, shards.half_expert_multiple)
+        rows, columns = (rows, inner) if tensor.columns_sharded else ((inner,) * len(rows), columns)
     if storage.method == "mxfp4":
         padded_inner = round_up(inner, 64 if shards.hopper_padding else 128)
         hidden = columns if not tensor.columns_sharded else rows[0]

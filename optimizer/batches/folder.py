@@ -44,7 +44,7 @@ class BatchFolder:
         except ImportError:  # no such locks on this platform
             yield
             return
-        with (self.path / "cells" / LOCK).open("w") as lock:
+        with (self.path / "cells" / LOCK).open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

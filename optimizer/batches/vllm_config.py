@@ -7,7 +7,7 @@ from vllm_opt.optimizer.contract.answer import Performance, Plan
 from vllm_opt.optimizer.contract.quantities import count, gib
 from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue
-from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.printable import one_line
 from vllm_opt.profiles.version import installed_version
 
 HEADER_START = "# vllm-opt "
@@ -22,17 +22,13 @@ def vllm_config(plan: Plan, cell: Cell, notes: tuple[str, ...]) -> str:
     settings: dict[str, FlagValue] = {"model": served_model(plan)}
     for name, value in plan.flags.items():
         settings[f"no-{name}" if value is False else name] = True if value is False else value
-    comments = "".join(f"# {_one_line(line)}\n" if line else "#\n" for line in _header(plan, cell, notes))
+    comments = "".join(f"# {one_line(line)}\n" if line else "#\n" for line in _header(plan, cell, notes))
     return comments + as_yaml(settings)
 
 
 def served_model(plan: Plan) -> str:
     """The checkpoint as the plan's command names it: a Hugging Face id, or the folder that is still to be made."""
     return shlex.split(plan.command)[2]
-
-
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
 
 
 def _header(plan: Plan, cell: Cell, notes: tuple[str, ...]) -> list[str]:

@@ -49,6 +49,10 @@ class Interrupted(Exception):  # noqa: N818 - what a person does is no error
     """Somebody pressed Ctrl-C."""
 
 
+class ReaderLeft(Exception):  # noqa: N818 - what a reader does is no error
+    """Whoever read standard output has enough."""
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by address and imports only the one that is called."""
 
@@ -81,6 +85,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None
+        except BrokenPipeError:
+            raise ReaderLeft from None  # click itself would leave with 1, which says that nothing fits
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
@@ -172,7 +178,7 @@ def _exit_code(arguments: Sequence[str] | None, watch: InterruptWatch) -> int:
         return _run(arguments)
     except (Interrupted, KeyboardInterrupt, click.Abort):
         return _interrupted()
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderLeft):
         _silence_standard_output()
         return 0
     except (click.ClickException, VllmOptError, OSError) as error:

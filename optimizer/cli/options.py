@@ -84,6 +84,25 @@ CERTAINTY = (
         help="Use factors learned per model family, SKU and precision. Default: use.",
     ),
 )
+FEATURES = (
+    text("--speculative-config", metavar="JSON", help="Speculative decoding, as vLLM takes it."),
+    number("--acceptance", help="Share of drafted tokens that are accepted, 0 to 1. Default: by method, published."),
+    switch("--enable-lora", help="Serve LoRA adapters."),
+    count("--max-loras", help="Adapters in one batch. Default 1."),
+    count("--max-lora-rank", help="Largest rank of an adapter. Default 16."),
+    count("--max-cpu-loras", help="Adapters kept in host memory. Default: --max-loras."),
+    switch("--fully-sharded-loras", help="Divide adapters fully by tensor parallelism."),
+    text("--limit-mm-per-prompt", metavar="JSON", help="Images, videos, audio clips per prompt; 0 switches one off."),
+    number("--images-per-request", help="Images in the typical request, on average."),
+    count("--image-tokens", help="Tokens of one image. Default: of 1024 x 1024 pixels."),
+    switch("--language-model-only", help="Leave the encoders of a multimodal model out."),
+    switch("--skip-mm-profiling", help="Leave the encoders out of the profile run."),
+    text("--hf-overrides", metavar="JSON", help="Overrides of the model's config.json, such as a longer context."),
+    text("--kv-transfer-config", metavar="JSON", help="A KV connector, as vLLM takes it."),
+    text("--kv-events-config", metavar="JSON", help="KV cache events, as vLLM takes it."),
+    text("--compilation-config", metavar="JSON", help="Compilation and CUDA graphs, as vLLM takes it."),
+    text("--runner", metavar="generate|pooling", help="What the model does. Default: as its class says."),
+)
 EQUATIONS = switch("--equations", help="Show each formula with its numbers in.")
 PRESENTATION = (
     click.option("--format", "format_name", type=click.Choice(FORMATS), default="table", help="Default: table."),

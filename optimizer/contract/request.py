@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vllm_opt.optimizer.contract.fault import one_sentence
+from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.quantities import parse_count
@@ -72,6 +73,21 @@ def _prices(value: object) -> object:
     return tuple(pairs)
 
 
+def _concurrency(value: object) -> object:
+    """Read a number of users; 'max' leaves the load free."""
+    value = _one(value)
+    if isinstance(value, str) and value.strip().lower() == "max":
+        return "max"
+    if isinstance(value, list | tuple):
+        raise ValueError("must be one number or 'max'")
+    counted = _count(value)
+    if isinstance(counted, float) and counted.is_integer():
+        counted = int(counted)
+    if isinstance(counted, int) and not 0 < counted <= LARGEST_COUNT:
+        raise ValueError(f"must be a positive whole number of at most {LARGEST_COUNT}")
+    return counted
+
+
 def _model_len(value: object) -> object:
     """Read a context length; 'auto' and -1 ask vLLM to fit the largest."""
     value = _one(value)
@@ -103,7 +119,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -114,7 +130,7 @@ class Request(BaseModel):
         return type(self)(**{**self.model_dump(exclude_unset=True), **changes})
 
 
-class SolveRequest(Request):
+class SolveRequest(Features, Request):
     """Everything that `vllm-opt solve` takes."""
 
     model: Text = DEFAULT_MODEL
@@ -122,7 +138,9 @@ class SolveRequest(Request):
     gpus: GpuCount | None = None
     max_gpus: GpuCount | None = Field(None, description="default 16, or `gpus` when that is given")
     target_context: Count = 8192
-    concurrency: Count = 32
+    concurrency: Annotated[int | Literal["max"], BeforeValidator(_concurrency)] = Field(
+        32, description="sequences held at once, in all replicas; 'max': whatever the flags admit is the load"
+    )
     mean_context: Count | None = Field(None, description="default target_context")
     input_tokens: Count | None = None
     output_tokens: Count | None = None
@@ -135,18 +153,29 @@ class SolveRequest(Request):
     hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] = 0.98
     kv_cache_dtype: Text = "any"
-    max_num_seqs: Count | None = Field(
-        None, description="largest batch to try, never below the concurrency; default 1024"
-    )
+    max_num_seqs: Count | None = Field(None, description="exactly this many sequences in one engine")
     max_gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 0.95
     provider: Texts = ()
     price: Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)] = ()
     prices: Text | None = Field(None, description="path of another price list")
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
     host_memory_gib: PositiveNumber | None = None
+    lora_adapters: Annotated[int, BeforeValidator(_count), Field(gt=0, le=65536)] | None = Field(
+        None, description="adapters that are served at once: implies enable_lora"
+    )
+    lora_rank: Annotated[int, BeforeValidator(_count), Field(gt=0, le=512)] | None = Field(
+        None, description="rank of the largest adapter; the next rank that vLLM offers is taken"
+    )
     internode_gbps: PositiveNumber | None = None
     engine: Annotated[Literal["v0", "v1"] | None, BeforeValidator(_one)] = None
     objective: Annotated[tuple[ObjectiveName, ...], BeforeValidator(_many)] = ("cost", "throughput")
+    tolerance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] = Field(
+        0.05, description="relative; how much of the first objective may be conceded for what comes after it"
+    )
+    default_limits: Switch = Field(True, description="limits of a common service when no latency limit is given")
+    kv_sizing: Annotated[Literal["typical", "full"] | None, BeforeValidator(_one)] = Field(
+        None, description="KV pool by typical lengths or by full contexts; default typical when lengths are given"
+    )
     vllm_version: Text | None = None
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     calibration: Switch = Field(True, description="use learned factors per model family, SKU and precision")
@@ -185,7 +214,7 @@ class SolveRequest(Request):
         return typical_lengths(self.target_context, self.input_tokens, self.output_tokens)
 
 
-class EstimateRequest(Request):
+class EstimateRequest(Features, Request):
     """Everything that `vllm-opt estimate` takes; unset flags take that vLLM version's default for that GPU."""
 
     model: Text = DEFAULT_MODEL
@@ -203,6 +232,7 @@ class EstimateRequest(Request):
     decode_context_parallel_size: Count = 1
     enable_expert_parallel: Switch = False
     quantization: Text | None = Field(None, description="None: as the checkpoint is stored")
+    quantize_at_load: Switch = Field(False, description="the format is made from the 16-bit checkpoint while loading")
     kv_cache_dtype: Text = "auto"
     block_size: Count | None = None
     gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] | None = None

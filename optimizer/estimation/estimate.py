@@ -1,5 +1,7 @@
 """`estimate`: one given configuration, its memory to the block, its speed, and everything that is not met."""
 
+from dataclasses import replace
+
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
@@ -7,19 +9,20 @@ from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
-from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance
+from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.estimation.resolution import Setting, price_of, resolve
+from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 from vllm_opt.profiles.nouns.workload import Targets
 
 STARTUP_RULES = frozenset(
-    ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "batching")
+    ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "state_blocks", "batching")
 )
 """Rules without which vLLM does not start; the others are targets."""
 ASKED_OTHERWISE = frozenset(("concurrency", "quality", "gpu_count", "budget"))
@@ -41,8 +44,11 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
     return found.model_copy(update={"cost": cost_of(price, setting.gpu_count, speed)})
 
 
-def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
-    """Predict for a configuration that is already resolved."""
+def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bool = False) -> Estimate:
+    """Predict for a configuration that is already resolved.
+
+    Whether it starts is judged at the confidence asked; `expected` judges the central estimate instead.
+    """
     refused = _refusals(setting)
     if setting.layout.pipeline_parallel_size > setting.model.num_hidden_layers:
         return _refused_estimate(setting, request, refused)
@@ -53,14 +59,19 @@ def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
             refused = (*refused, refusal.violation)
         return _refused_estimate(setting, request, refused)
     flags = _with_fitted_length(setting, terms) if setting.auto_model_len else setting.flags
-    memory = memory_report(setting.model, terms, flags, request.confidence)
+    memory = memory_report(setting.model, terms, flags, request.confidence, expected=expected)
     performance, bound = _performance(setting, request, flags, terms, memory)
+    deployment = _deployment(setting, request, flags, terms, bound)
+    central = violations(deployment, without=ASKED_OTHERWISE)
+    starts = starts_of(setting, terms, flags, central)
     found = (
-        *violations(_deployment(setting, request, flags, terms, bound), without=ASKED_OTHERWISE),
+        *central,
+        *(() if expected else unsure_starts(setting, replace(deployment, confidence=request.confidence), central)),
         *_concurrency(setting, request, memory),
         *_typical_request(request, flags),
     )
-    return _answer(setting, request, flags, memory, performance, found, terms)
+    log = startup_log(setting, flags, memory, central, terms)
+    return _answer(setting, request, flags, memory, performance, found, terms, starts, log)
 
 
 def _refusals(setting: Setting) -> tuple[Violation, ...]:
@@ -70,7 +81,17 @@ def _refusals(setting: Setting) -> tuple[Violation, ...]:
 
 def _refused_estimate(setting: Setting, request: EstimateRequest, found: tuple[Violation, ...]) -> Estimate:
     memory = memory_without_plan(setting)
-    return _answer(setting, request, setting.flags, memory, None, found, None)
+    return _answer(
+        setting,
+        request,
+        setting.flags,
+        memory,
+        None,
+        found,
+        None,
+        REFUSED,
+        startup_log(setting, setting.flags, memory, found, None),
+    )
 
 
 def _with_fitted_length(setting: Setting, terms: MemoryTerms) -> EngineFlags:
@@ -86,7 +107,7 @@ def _users(setting: Setting, request: EstimateRequest, flags: EngineFlags, memor
     """Closed-loop users: what was asked, else what the flags admit and the pool holds (contract, Load)."""
     if request.concurrency is not None:
         return request.concurrency
-    per_engine = max(1, min(flags.max_num_seqs, int(memory.max_concurrency)))
+    per_engine = max(1, min(flags.max_num_seqs, int(memory.running_concurrency)))
     return per_engine * setting.layout.data_parallel_size * setting.replicas
 
 
@@ -100,13 +121,15 @@ def _performance(
     """
     lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
     tokens = flags.max_num_batched_tokens
-    room = memory.num_gpu_blocks - terms.null_blocks
-    if sum(lengths) > flags.max_model_len or room < terms.kv.blocks_per_request(sum(lengths), tokens):
+    if sum(lengths) > flags.max_model_len or not terms.kv.sequence_blocks(sum(lengths), tokens).sequences(
+        memory.num_gpu_blocks
+    ):
         return None, None
-    pooled = room // max(1, terms.kv.blocks_per_request(lengths[0] + -(-lengths[1] // 2), tokens))
+    mean = terms.kv.sequence_blocks(lengths[0] + -(-lengths[1] // 2), tokens)
+    pooled = max(1, mean.sequences(memory.num_gpu_blocks))
     coefficients = latency_coefficients(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
-        calibrated=request.calibration,
+        calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
     performance = predict(
         coefficients,
@@ -144,7 +167,7 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
     """The concurrency asked against full-length sequences that are admitted and held."""
     if request.concurrency is None:
         return ()
-    held = min(setting.flags.max_num_seqs, int(memory.max_concurrency))
+    held = min(setting.flags.max_num_seqs, int(memory.running_concurrency))
     held *= setting.layout.data_parallel_size * setting.replicas
     if held >= request.concurrency:
         return ()
@@ -181,7 +204,8 @@ def _typical_request(request: EstimateRequest, flags: EngineFlags) -> tuple[Viol
 
 def _answer(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None,
-    found: tuple[Violation, ...], terms: MemoryTerms | None,
+    found: tuple[Violation, ...], terms: MemoryTerms | None, starts: Starts,
+    log: tuple[str, ...],
 ) -> Estimate:  # fmt: skip
     fits = not any(violation.rule in STARTUP_RULES for violation in found)
     equations: tuple[Equation, ...] = ()
@@ -192,10 +216,11 @@ def _answer(
     return Estimate(
         request=_resolved_request(setting, request, flags, memory, performance),
         fits=fits,
+        starts=starts,
         memory=memory,
         performance=performance,
         violations=found,
-        startup_log=startup_log(setting, flags, memory, found, terms),
+        startup_log=log,
         notes=setting.notes,
         equations=equations,
     )
@@ -212,6 +237,7 @@ def _resolved_request(
         gpu=setting.gpu.id,
         vllm_version=setting.engine.version,
         engine=setting.engine.engine,
+        tensor_parallel_size=setting.layout.tensor_parallel_size,
         quantization=setting.quantization.id,
         input_tokens=lengths[0],
         output_tokens=lengths[1],

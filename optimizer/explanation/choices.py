@@ -45,7 +45,7 @@ def _format(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, An
     accepted = {item.quantization.id for item in setting.formats if item.accepted}
     others = sorted(
         (item for item in wide.formats if item.quantization.id not in accepted),
-        key=lambda item: (-(item.quality.recovery or 0.0), item.origin),
+        key=lambda item: (-(item.quality.recovery or 0.0), item.publisher_rank),
     )
     for item in others:
         only = replace(setting, formats=(replace(item, accepted=True),))
@@ -65,7 +65,7 @@ def _format(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, An
 def _sku(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
     """The cheapest other SKU that would do, when some were named."""
     request = question.setting.request
-    if not request.gpu:
+    if not request.gpu or question.setting.machine_gpus:
         return
     everything = resolve_solve(request.replaced(gpu=()), catalog)
     named = {item.gpu.id for item in question.setting.gpus}

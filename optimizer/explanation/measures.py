@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.optimizer.contract.answer import Conflict
 from vllm_opt.optimizer.contract.quantities import count, dollars, gib, milliseconds, percent, rate
 from vllm_opt.optimizer.explanation.place_words import place_words
@@ -94,13 +95,18 @@ def _quality(atlas: Atlas, question: Question) -> Measure:
 def _memory(atlas: Atlas, question: Question) -> Measure:
     found: tuple[float, int, int, Points] | None = None
     setting = question.setting
-    mean = setting.targets.mean_context if "concurrency" in question.active else 1
-    contexts = setting.targets.target_context, mean
+    targets = setting.targets
+    held = targets if "concurrency" in question.active else None
     for points in feasible_points(atlas, question):
         for width in np.unique(points.tokens).tolist():
             mine = points.take(np.flatnonzero(points.tokens == width))
             demand = mine.landscape.memory.demand(
-                mine.rows, width, mine.sequences, contexts, setting.request.max_gpu_memory_utilization
+                mine.rows,
+                width,
+                mine.sequences,
+                targets.target_context,
+                held,
+                setting.request.max_gpu_memory_utilization,
             )
             ratio = demand.needed / np.maximum(1, demand.available)
             at = int(ratio.argmin())
@@ -112,10 +118,11 @@ def _memory(atlas: Atlas, question: Question) -> Measure:
     _, needed, available, points = found
     place, sequences = points.landscape.places[int(points.rows[0]) // 2], int(points.sequences[0])
     weights = max(place.facts.terms.weights)
+    tokens = tokens_held(place.facts.terms.kv, held, sequences) if held else targets.target_context
     return Measure(
         "memory_budget", needed, available, "bytes",
         f"nearest is {place_words(place)}: {count(sequences)} sequence{'s' if sequences > 1 else ''} of "
-        f"{count(mean if mean > 1 else contexts[0])} tokens per engine need {gib(needed)} per GPU, {gib(weights)} of "
+        f"{count(tokens)} tokens per engine need {gib(needed)} per GPU, {gib(weights)} of "
         f"it weights, and {gib(available)} can be used",
     )  # fmt: skip
 

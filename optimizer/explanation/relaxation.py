@@ -83,7 +83,7 @@ def fields_of(question: Question) -> tuple[str, ...]:
         "min_output_tokens_per_s": targets.min_output_tokens_per_s,
         "max_hourly_cost": targets.max_hourly_cost,
         "gpus": targets.gpus,
-        "max_gpus": None if targets.gpus is not None else targets.max_gpus,
+        "max_gpus": None if targets.gpus is not None or question.setting.machine_gpus else targets.max_gpus,
     }
     return tuple(name for name in NUMBERS if absent.get(name, 0) is not None)
 

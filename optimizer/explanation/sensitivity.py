@@ -32,9 +32,9 @@ def sensitivities(atlas: Atlas, question: Question, plan: Plan) -> tuple[Sensiti
 def _pool(plan: Plan) -> Iterator[Sensitivity]:
     """Sequences of max_model_len that one more GiB of KV cache on every GPU would hold."""
     memory = plan.memory
-    if not memory.kv_block_bytes or memory.max_concurrency <= 0:
+    if not memory.kv_block_bytes or memory.running_concurrency <= 0:
         return
-    per_sequence = memory.num_gpu_blocks / memory.max_concurrency * memory.kv_block_bytes
+    per_sequence = memory.num_gpu_blocks / memory.running_concurrency * memory.kv_block_bytes
     more = GIB / per_sequence * plan.replicas * plan.data_parallel_size
     shown = f"{more:.2g}" if more < 10 else count(more)
     yield Sensitivity(

@@ -1,8 +1,10 @@
 """The corrected command: changes of flags as edits of the text, everything else left as it stands."""
 
+import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from vllm_opt.optimizer.linter.fix_yaml import Edit, config_edits, list_edits
 from vllm_opt.optimizer.linter.subject.context import FLAGS, LintContext
@@ -12,6 +14,8 @@ from vllm_opt.optimizer.serve_lines.parsed_command import FlagProblem, FlagUse, 
 from vllm_opt.optimizer.serve_lines.shell_words import Word
 
 BLANKS = " \t\r\n\\"
+PLAIN_VARIABLES = re.compile(r"(?:[\w./:=@%+,-]|\$\{\w+\}|\$\w+)+")
+"""Text with variables and nothing else that a shell would act on within double quotes."""
 
 
 @dataclass
@@ -42,15 +46,16 @@ class Correction:
         if self.command.in_list:
             return list_edits(self.command, self.placed(), added)
         found: list[Edit] = []
+        alive = alive_words(self.command)
         for word, replacement in self.placed():
             if replacement:
-                found.append(Edit(word.start, word.end, quoted(replacement)))
+                found.append(Edit(word.start, word.end, quoted(replacement, alive)))
             else:
                 found.append(Edit(_gap_start(self.command.text, word), word.end, ""))
         gap = self._gap()
         end = self.command.arguments_end
         if end > 0:
-            found += [Edit(end, end, gap + quoted(words)) for words in added]
+            found += [Edit(end, end, gap + quoted(words, alive)) for words in added]
         return found
 
     def placed(self) -> list[tuple[Word, tuple[str, ...]]]:
@@ -69,9 +74,28 @@ class Correction:
         return " "
 
 
-def quoted(words: Sequence[str]) -> str:
-    """Words as shell text; a variable that the shell fills in keeps its dollar sign."""
-    return " ".join(word if "$" in word and " " not in word else shlex.quote(word) for word in words)
+def quoted(words: Sequence[str], alive: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Words as shell text that says exactly them.
+
+    `alive`: words that the shell fills in, as the source writes them; any other dollar sign stands for itself.
+    """
+    return " ".join(alive.get(word) or shlex.quote(word) for word in words)
+
+
+def alive_words(command: ServeCommand) -> dict[str, str]:
+    """The words of a command that only a running shell can fill in, each with its own spelling of that.
+
+    A text that also stands there literally (in single quotes) is taken literally: nothing that was quoted may run.
+    """
+    literal = {word.text for word in command.arguments if not word.unresolved}
+    found = {}
+    for word in command.arguments:
+        if word.unresolved and word.start >= 0 and not word.source and word.text not in literal:
+            spelled_so = command.text[word.start : word.end]
+            if command.in_list or command.entry == "config":
+                spelled_so = f'"{word.text}"' if PLAIN_VARIABLES.fullmatch(word.text) else ""
+            found[word.text] = spelled_so
+    return {text: spelling for text, spelling in found.items() if spelling}
 
 
 def corrected(
@@ -193,4 +217,4 @@ def one_line(command: ServeCommand, words: Sequence[str]) -> str:
         leading = ["vllm", "serve"]
     if leading[:1] and leading[-1] == "serve":
         leading = ["vllm", "serve"]
-    return quoted([*leading, *words])
+    return quoted([*leading, *words], alive_words(command))

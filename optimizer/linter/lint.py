@@ -122,6 +122,7 @@ def _check(
     found: tuple[Optimum, ...] = ()
     if served.name is not None:
         fields = {**given, "model": served.name, "quantization": served.quantization}
+        fields |= {"quantize_at_load": True} if served.at_load else {}
         context = context.with_changes(fields)
         log = context.estimate().startup_log
         refused, context = startup_findings(context)

@@ -82,10 +82,10 @@ def _optimum(title: str, answer: Answer, estimate: Estimate) -> Optimum:
     if plan is None:
         raise ValueError("an optimum needs a plan")
     engines = plan.replicas * plan.data_parallel_size
-    held = plan.memory.max_concurrency * engines
+    held = plan.memory.running_concurrency * engines
     speed = plan.performance.output_tokens_per_s
     now = estimate.performance.output_tokens_per_s if estimate.performance is not None and estimate.fits else 0.0
-    current = estimate.memory.max_concurrency * int(estimate.request.get("data_parallel_size", 1))
+    current = estimate.memory.running_concurrency * int(estimate.request.get("data_parallel_size", 1))
     return Optimum(
         title=title,
         command=plan.command,

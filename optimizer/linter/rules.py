@@ -35,7 +35,7 @@ RULES = {
     "quantization_without_checkpoint": "--quantization and what the checkpoint holds contradict each other.",
     "removed_flag": "The release no longer has the flag.",
     "shared_memory": "A container with several ranks needs shared memory.",
-    "sliding_window_in_flight": "Sliding windows reserve the tokens in flight for each request.",
+    "sliding_window_in_flight": "A prompt needs its windows and the tokens in flight free before it starts.",
     "startup_headroom": "The CUDA context and communication buffers must fit outside the budget.",
     "startup_margin": "vLLM starts by less than the prediction may be off.",
     "stray_word": "A word belongs to no flag.",

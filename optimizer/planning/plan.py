@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags
-from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.constraints.kv.held_blocks import tokens_held
+from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
+from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
@@ -15,6 +18,7 @@ from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
+from vllm_opt.profiles.configs.model_paths import short_name
 from vllm_opt.profiles.nouns.quality import Quality
 
 
@@ -43,17 +47,14 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
         max_model_len=setting.targets.target_context,
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
-        swap_space_gib=choice.unit.host_tier.swap_space_gib,
-        kv_offloading_size_gib=choice.unit.host_tier.kv_offloading_size_gib,
+        swap_space_gib=setting.engine.default_swap_space_gib,
     )
 
 
-def predicted(setting: SolveSetting, choice: Choice) -> Performance:
-    """Speed at full admitted load: max_num_seqs users in every engine."""
+def predicted(setting: SolveSetting, choice: Choice, *, full: bool = False) -> Performance:
+    """Speed at the load asked, or at the most that the flags admit: max_num_seqs users in every engine."""
     facts, engines = choice.unit.facts, choice.unit.engines
-    users = choice.max_num_seqs * engines
-    if choice.unit.host_tier.parked:
-        users = max(users, setting.targets.concurrency)
+    users = choice.max_num_seqs * engines if full or setting.targets.load_free else setting.targets.concurrency
     return predict(
         facts.coefficients,
         engines=engines,
@@ -67,9 +68,16 @@ def predicted(setting: SolveSetting, choice: Choice) -> Performance:
 
 
 def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
-    """The point as the rules see it, at the confidence asked."""
+    """The point as the rules see it, at the confidence asked.
+
+    Memory is computed anew: what the search remembered of other layouts must not vouch for this one.
+
+    Raises:
+        LayoutRefused: vLLM would refuse the layout before any memory is counted.
+    """
     facts, confidence = choice.unit.facts, setting.request.confidence
     context = setting.targets.target_context
+    terms = memory_terms(facts.weights.model, facts.weights.quantization, facts.layout, setting.engine, facts.sku.gpu)
     return Deployment(
         model=facts.weights.model,
         quantization=facts.weights.quantization,
@@ -79,7 +87,7 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         flags=engine_flags(setting, choice),
         replicas=choice.unit.replicas,
         targets=setting.targets,
-        terms=facts.terms,
+        terms=terms,
         performance=bound_at(facts.coefficients, performance, confidence),
         usd_per_gpu_hour=facts.sku.price.usd_per_gpu_hour if facts.sku.price else None,
         quality=facts.weights.plan_quality(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
@@ -95,12 +103,16 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         PlanRejected: some rule does not hold; the solver and the physics disagree.
     """
     performance = predicted(setting, choice)
-    deployment = deployment_of(setting, choice, performance)
+    try:
+        deployment = deployment_of(setting, choice, performance)
+    except LayoutRefused as refusal:
+        raise PlanRejected((refusal.violation,)) from refusal
     found = violations(deployment)
     if found:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
+    shown |= feature_flags(setting.request, layout, setting.engine)
     cost = cost_of(choice.unit.facts.sku.price, choice.unit.gpu_count, performance)
     memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
     return Plan(
@@ -124,6 +136,8 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         vllm_version=setting.engine.version,
         memory=memory,
         performance=performance,
+        performance_full=predicted(setting, choice, full=True),
+        preemption_risk=_preemption_risk(deployment, memory),
         cost=cost,
         binding=binding_rules(deployment),
         notes=plan_notes(setting, choice),
@@ -136,6 +150,19 @@ def quality_report(quality: Quality | None, confidence: float) -> PlanQuality | 
     if quality is None:
         return None
     return PlanQuality(recovery=quality.recovery, interval=quality.interval(confidence), evidence=quality.evidence)
+
+
+def _preemption_risk(deployment: Deployment, memory: Memory) -> float | None:
+    """The chance that the sequences of the load asked hold more than the pool at a moment."""
+    targets = deployment.targets
+    typical = targets.contexts_in_flight
+    if typical is None:
+        return None
+    running = deployment.flags.max_num_seqs if targets.load_free else targets.share_of(deployment.engines)
+    if memory.running_concurrency >= running:
+        return 0.0
+    pool_tokens = memory.running_concurrency * deployment.flags.max_model_len
+    return typical.overflow_probability(running, pool_tokens)
 
 
 def _equations(
@@ -151,14 +178,33 @@ def _equations(
 
 def folder_to_make(setting: SolveSetting, quantization: str) -> str:
     """Where the command expects a checkpoint that nobody has published: the notes say how to make it."""
-    return f"./{setting.model.id.split('/')[-1]}-{quantization}"
+    return f"./{short_name(setting.model.id)}-{quantization}"
+
+
+def host_memory_note(setting: SolveSetting, choice: Choice) -> str:
+    """What host memory is good for: blocks of finished prompts, which a later request with the same beginning loads.
+
+    vLLM 0.33 (`v1/kv_offload`, `v1/core/kv_cache_utils.py`): pool, blocks per request and running sequences are those
+    without the tier; so is V0's swap space, which only takes sequences that were preempted.
+    """
+    facts, engine = choice.unit.facts, setting.engine
+    host, gpu = setting.request.host_memory_gib or 0.0, facts.sku.gpu
+    if not engine.kv_offloading:
+        return "host memory runs no further sequences: it is not part of the plan"
+    share = int(host * min(facts.layout.gpus_per_server, gpu.gpus_per_node) / gpu.gpus_per_node)
+    flags = engine_flags(setting, choice).model_copy(update={"kv_offloading_size_gib": float(share)})
+    tokens = facts.terms.host_tier_tokens(flags)
+    return (
+        f"host memory runs no further sequences and is not part of the plan; --kv-offloading-size {share} would keep "
+        f"{tokens} tokens of finished prompts for later requests that begin alike"
+    )
 
 
 def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
     """What a reader must know before relying on the plan."""
     weights, targets = choice.unit.facts.weights, setting.targets
     notes = list(setting.notes)
-    if weights.origin == HYPOTHETICAL:
+    if weights.publisher_rank == HYPOTHETICAL:
         how = weights.quantization.checkpoint_note or "quantise the 16-bit checkpoint"
         folder = folder_to_make(setting, weights.quantization.id)
         notes.append(
@@ -170,6 +216,15 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
             f"sequences are counted at {targets.mean_context} tokens on average; preemption is possible when many "
             f"reach {targets.target_context}"
         )
+    if targets.contexts_in_flight is not None:
+        held = tokens_held(choice.unit.facts.terms.kv, targets, choice.max_num_seqs)
+        notes.append(
+            f"the KV pool is sized for the lengths that are typical: {held} tokens in each of {choice.max_num_seqs} "
+            f"sequences and one full context of {targets.target_context} beside them (--kv-sizing full sizes it for "
+            "full contexts)"
+        )
+    if setting.request.host_memory_gib is not None:
+        notes.append(host_memory_note(setting, choice))
     if setting.model.verification:
         notes.append(setting.model.verification)
     return tuple(dict.fromkeys(notes))

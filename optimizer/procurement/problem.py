@@ -122,13 +122,13 @@ def solve_request(
 ) -> SolveRequest:
     """The question about one replica of one workload; SKUs and their prices are put in afterwards."""
     asked: dict[str, Any] = {
-        "model": workload.model, "target_context": context, "concurrency": 1, "input_tokens": bucket[0],
+        "model": workload.model, "target_context": context, "concurrency": "max", "input_tokens": bucket[0],
         "output_tokens": bucket[1], "max_ttft_ms": workload.max_ttft_ms, "max_tpot_ms": workload.max_tpot_ms,
         "prefix_hit_share": workload.prefix_hit_share, "quantization": workload.quantization,
         "kv_cache_dtype": workload.kv_cache_dtype, "confidence": request.confidence,
         "max_gpus": request.inventory.max_gpus_per_replica, "vllm_version": request.vllm_version,
         "internode_gbps": request.inventory.internode_gbps,
-        "hypothetical_checkpoints": request.hypothetical_checkpoints,
+        "hypothetical_checkpoints": request.hypothetical_checkpoints, "default_limits": False, "kv_sizing": "full",
         "prices": request.money.prices, "gpu_file": request.gpu_file, "gpu": gpu, "price": {gpu: 1.0},
     }  # fmt: skip
     if workload.min_quality is not None:

@@ -116,8 +116,8 @@ def fleet_csv(answer: FleetAnswer) -> str:
 
 
 def _cell(value: object) -> object:
-    """A spreadsheet reads a leading =, +, - or @ as a formula: a quote in front keeps text text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    """A spreadsheet reads a leading =, +, - or @ as a formula, after a tab too: a quote in front keeps text text."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
         if format_name == "command":
             lines = [
                 "#!/bin/sh",
-                f"# {item.replicas} servers like this one",
+                "# one server" if item.replicas == 1 else f"# {item.replicas} servers like this one",
                 f"{to_make_first(item.plan)}{command_line(item.plan.command, item.plan.env)}",
             ]
             files[f"{name}.sh"] = "\n".join([*lines, ""])

@@ -201,7 +201,7 @@ class FleetRequest(Request):
     workers: Count = 1
     seed: CountOrZero = 0
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             BaseModel.__init__(self, **data)
         except ValidationError as error:

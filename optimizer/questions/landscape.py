@@ -15,7 +15,6 @@ from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.rules.budget import microusd
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
-from vllm_opt.optimizer.space.host_tier import host_tier, host_tier_sizes
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics, utilization_steps
 from vllm_opt.optimizer.space.points import Unit
@@ -32,11 +31,10 @@ MOST_SERVER_GPUS = 64
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One layout (with CUDA graphs) and its CPU tier; `refused` holds what vLLM says against it."""
+    """One layout (with CUDA graphs); `refused` holds what vLLM says against it."""
 
     facts: LayoutFacts
     shape: Shape
-    host_tier_gib: float
     refused: tuple[Violation, ...]
 
 
@@ -73,7 +71,6 @@ class Landscape:
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
-        self.tier = _per_row([place.host_tier_gib > 0 for place in self.places], bool)
         self.microusd = _per_row([_microusd(place.facts.sku) for place in self.places], np.int64)
         self.refused = {
             rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
@@ -102,7 +99,7 @@ class Landscape:
             utilizations=steps,
             budgets=tuple(place.facts.terms.budget_bytes(step) for step in steps),
         )
-        return Unit(facts, place.shape, replicas, place.host_tier_gib)
+        return Unit(facts, place.shape, replicas)
 
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
         """Latency coefficients of these rows, stacked."""
@@ -112,14 +109,6 @@ class Landscape:
             self._coefficients[row] = [getattr(one, name) for name in COEFFICIENT_NAMES]
             self._known[row] = True
         return LatencyCoefficients(*self._coefficients[rows].T)
-
-    def parked(self, setting: SolveSetting) -> Integers:
-        """Sequences of the mean context that the CPU tier of each row parks."""
-        found = np.zeros(2 * len(self.places), dtype=np.int64)
-        for row in np.flatnonzero(self.tier).tolist():
-            place = self.places[row // 2]
-            found[row] = host_tier(replace(place.facts, setting=setting), place.host_tier_gib).parked
-        return found
 
 
 def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterator[Place]:
@@ -137,11 +126,11 @@ def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterat
                 accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, targets.target_context)
                 if (part == "candidates" and not accepted) or (part == "rejected" and accepted):
                     continue
-                yield from _places_of(setting, physics, sku, weights, shape, part)
+                yield from _places_of(physics, sku, weights, shape, part)
 
 
 def _places_of(
-    setting: SolveSetting, physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
+    physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
 ) -> Iterator[Place]:
     gpu = sku.gpu
     refused = (*physics.incompatible(gpu, weights, shape), *physics.indivisible(gpu, weights, shape))
@@ -152,17 +141,16 @@ def _places_of(
         refused = (*refused, plan)
         gpu = _capable(gpu)
     oversized = max(physics.weight_bytes(gpu, weights, shape)) > gpu.memory_bytes
-    accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, setting.targets.target_context)
+    accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, physics.setting.targets.target_context)
     mine: Part = "candidates" if accepted else "rejected"
     if part != ("oversized" if oversized else "refused" if refused else mine):
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
         return
-    for size in physics.block_sizes(gpu, weights, shape):
+    for size in physics.block_sizes(gpu, weights, shape, at_any_context=True):
         sized = shape if size is None else replace(shape, block_size=size)
         facts = physics.facts(PricedGpu(gpu, sku.price), weights, sized)
-        for tier in host_tier_sizes(setting, gpu, shape.gpus):
-            yield Place(facts, sized, tier, refused)
+        yield Place(facts, sized, refused)
 
 
 def stored_as(place: Place) -> str:
@@ -183,7 +171,7 @@ def _capable(gpu: GpuProfile) -> GpuProfile:
 
 def _microusd(sku: PricedGpu) -> int:
     """Price per GPU-hour in millionths of a dollar; -1 when there is none."""
-    return -1 if sku.price is None else microusd(sku.price.usd_per_gpu_hour)
+    return -1 if sku.price is None else min(microusd(sku.price.usd_per_gpu_hour), 2**62)
 
 
 def _kinds(places: list[Place]) -> tuple[Integers, list[tuple[GpuProfile, bool]]]:

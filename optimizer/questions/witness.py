@@ -30,7 +30,7 @@ def plan_of(question: Question, points: Points, at: int) -> Plan | None:
     setting = question.setting
     unit = points.landscape.unit(setting, int(points.rows[at]), int(points.replicas[at]))
     tokens, sequences = int(points.tokens[at]), int(points.sequences[at])
-    candidate = evaluate(setting, [(unit, tokens, [sequences])])[0]
+    candidate = evaluate(setting, [(unit, tokens, [sequences])], asked=setting.load_is_asked(question.active))[0]
     try:
         return make_plan(setting, Choice(unit, tokens, sequences, fitting_utilization(setting, candidate, sequences)))
     except PlanRejected:

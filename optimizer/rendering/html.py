@@ -4,7 +4,7 @@ from vllm_opt.optimizer.contract.answer import Answer, Equation, Estimate, Expla
 from vllm_opt.optimizer.contract.quantities import count, quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.comparison import COLUMNS, plan_row
-from vllm_opt.optimizer.rendering.estimate import BILL_HEADINGS, bill
+from vllm_opt.optimizer.rendering.estimate import BILL_HEADINGS, bill, verdict_of
 from vllm_opt.optimizer.rendering.html_parts import (
     bullets,
     memory_bar,
@@ -51,7 +51,7 @@ def answer_page(answer: Answer) -> str:
 def estimate_page(estimate: Estimate) -> str:
     """Return the whole estimate as a page."""
     asked = estimate.request
-    verdict = "starts and serves" if estimate.fits else "does not fit"
+    verdict = verdict_of(estimate)
     title = f"{asked.get('model')} on {asked.get('gpu')}: {verdict}"
     reasons = [f"{violation.rule}: {violation.message}" for violation in estimate.violations]
     body = [

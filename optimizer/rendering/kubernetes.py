@@ -5,7 +5,7 @@ from typing import Any
 from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.rendering.server_spec import MODEL_FOLDER, PORT, ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.printable import one_line
 
 STARTUP_MINUTES = 60
 """Weights of hundreds of GB are downloaded before the first answer."""
@@ -24,9 +24,11 @@ def kubernetes_manifests(spec: ServerSpec) -> str:
         )
     body = as_yaml(_deployment(spec), _service(spec))
     head = [spec.summary, f"Put each pod on a node with {spec.gpu.name}; a gated model needs the secret 'hf-token'."]
+    if spec.release_note is not None:
+        head.append(spec.release_note)
     if spec.local_model is not None:
         head.append(f"The volume claim '{spec.name}-model' has to hold the folder {spec.local_model}.")
-    return "\n".join([*(f"# {printable(line)}" for line in head), body])
+    return "\n".join([*(f"# {one_line(line)}" for line in head), body])
 
 
 def _deployment(spec: ServerSpec) -> dict[str, Any]:

@@ -66,11 +66,12 @@ def pool_sentence(memory: Memory) -> str:
     sentence = (
         f"KV pool: {count(memory.num_gpu_blocks)} blocks of {memory.block_size} tokens "
         f"({count(memory.kv_block_bytes)} bytes each) = {count(memory.kv_cache_tokens)} tokens, "
-        f"{memory.max_concurrency:.2f} sequences of full length; longest context that starts: "
+        f"{memory.running_concurrency:.1f} sequences of full length at once ({memory.max_concurrency:.2f} printed at "
+        f"start-up, {memory.admission_concurrency:.1f} may start together); longest context that starts: "
         f"{count(memory.max_supported_model_len)} tokens."
     )
     if memory.host_tier_tokens:
-        sentence += f" Host memory parks {count(memory.host_tier_tokens)} tokens more."
+        sentence += f" Host memory holds {count(memory.host_tier_tokens)} tokens beside it, which do not run."
     return sentence
 
 

@@ -11,10 +11,7 @@ from vllm_opt.optimizer.space.weights import WeightFormat
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """One (SKU, weight format, shape) with a number of replicas, of at most `most`.
-
-    `host_tier_gib` is the CPU memory that parks sequences: per GPU as swap space, per engine as KV offload.
-    """
+    """One (SKU, weight format, shape) with a number of replicas, of at most `most`."""
 
     sku: PricedGpu
     weights: WeightFormat
@@ -22,12 +19,11 @@ class Server:
     replicas: int = 1
     most: int = 1
     screened: bool = False
-    host_tier_gib: float = 0.0
 
     @property
-    def identity(self) -> tuple[str, str, Shape, int, float]:
+    def identity(self) -> tuple[str, str, Shape, int]:
         """What makes two servers the same."""
-        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas, self.host_tier_gib
+        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas
 
     @property
     def gpu_count(self) -> int:
@@ -86,11 +82,10 @@ class ServerQueue:
         """The bound of the next class."""
         return self._heap[0][0]
 
-    def push(self, server: Server, least: int, most: int) -> None:
-        """Queue a server with its fewest replicas, or with its most when more replicas can only help."""
-        replicas = least if self._first in ("cost", "gpus") else most
+    def push(self, server: Server, replicas: int, most: int) -> None:
+        """Queue a server with a number of replicas."""
         entry = replace(server, replicas=replicas, most=most)
-        heapq.heappush(self._heap, (self._bound(entry), self._pushed, entry))
+        heapq.heappush(self._heap, (self.bound(entry), self._pushed, entry))
         self._pushed += 1
 
     def pop_class(self) -> list[Server]:
@@ -101,7 +96,8 @@ class ServerQueue:
             taken.append(heapq.heappop(self._heap)[2])
         return taken
 
-    def _bound(self, server: Server) -> int:
+    def bound(self, server: Server) -> int:
+        """The value of the first objective where a server fixes it."""
         if self._first == "gpus":
             return server.gpu_count
         return server.microusd_per_hour(priced=self._priced) if self._first == "cost" else UNKNOWN_BOUND

@@ -13,7 +13,7 @@ from vllm_opt.optimizer.serve_lines.parsed_command import FlagTable
 from vllm_opt.optimizer.serve_lines.shell_words import Word
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
-from vllm_opt.profiles.reading.user_files import read_user_file, shown_name
+from vllm_opt.profiles.reading.user_files import read_user_file, shown_name, with_home
 
 
 def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineProfile) -> ServeCommand:
@@ -26,7 +26,7 @@ def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineP
     if "--config" not in texts or texts.index("--config") + 1 >= len(texts):
         return command
     index = texts.index("--config")
-    path = Path(texts[index + 1]).expanduser()
+    path = with_home(texts[index + 1])
     if not path.is_absolute() and folder is not None:
         path = folder / path
     content = read_user_file(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand, serve_commands
 from vllm_opt.optimizer.serve_lines.yaml_sources import yaml_commands
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.reading.user_files import read_user_text, shown_name
+from vllm_opt.profiles.reading.user_files import read_user_text, shown_name, with_home
 
 YAML_ENDINGS = (".yaml", ".yml", ".json")
 
@@ -26,7 +26,7 @@ def read_source(path: str) -> SourceFile:
     Raises:
         InvalidRequest: the file cannot be read, or holds no command that starts a vLLM server.
     """
-    file = Path(path).expanduser()
+    file = with_home(path)
     text = read_user_text(file)
     is_yaml = file.suffix.lower() in YAML_ENDINGS
     commands = yaml_commands(text, file) if is_yaml else serve_commands(text)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
+from vllm_opt.optimizer.estimation.adapters import adapters_of
+from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off
+from vllm_opt.optimizer.estimation.media import profiled_media
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -145,5 +148,8 @@ def layout_of(
         enable_prefix_caching=shape.prefix_caching,
         enable_chunked_prefill=shape.chunked_prefill,
         async_scheduling=setting.engine.async_scheduling_default,
+        disable_hybrid_kv_cache_manager=hybrid_manager_off(setting.request, setting.engine) is not None,
+        adapters=adapters_of(setting.request),
+        media=profiled_media(setting.model, setting.request, setting.targets.target_context),
         nodes=-(-shape.tensor * shape.pipeline // gpu.gpus_per_node),
     )

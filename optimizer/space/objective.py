@@ -4,7 +4,7 @@
 |---|---|---|
 | cost | millionths of USD per hour (GPUs when a SKU has no price) | USD/hour |
 | throughput | - thousandths of an output token per second, all replicas | tokens/s |
-| concurrency | - floor(max_concurrency) x engines | sequences |
+| concurrency | - min(max_num_seqs, floor(running_concurrency)) x engines | sequences |
 | gpus | GPUs | GPUs |
 | latency | end-to-end microseconds of the typical request, rounded up | ms |
 | efficiency | - thousandths of an output token per USD | tokens/USD |
@@ -65,25 +65,24 @@ def millitokens_per_s(candidate: Candidate) -> Integers:
 
 
 def concurrency_of(candidate: Candidate, max_model_len: int) -> Integers:
-    """floor(max_concurrency) x engines at the highest utilisation that keeps the headroom, per point.
+    """min(max_num_seqs, floor(running_concurrency)) x engines per point.
 
-    The pool is the central estimate, as the plan reports it; the headroom holds at the confidence asked.
+    At the highest utilisation that keeps the headroom. The pool is the central estimate, as the plan reports it; the
+    headroom holds at the confidence asked.
     """
     unit, tokens = candidate.unit, candidate.max_num_batched_tokens
     kv = unit.facts.terms.kv
     memory = WidthMemory(unit.facts, tokens, None)
-    pools = [
-        max(0, memory.blocks(sequences)) if any(kv.block_bytes) else 0 for sequences in candidate.sequences.tolist()
-    ]
-    found = [whole_requests(kv, blocks, max_model_len, tokens) * unit.engines for blocks in pools]
+    found = []
+    for sequences in candidate.sequences.tolist():
+        blocks = max(0, memory.blocks(sequences)) if any(kv.block_bytes) else 0
+        found.append(min(sequences, whole_requests(kv, blocks, max_model_len)) * unit.engines)
     return np.array(found, dtype=np.int64)
 
 
-def whole_requests(kv: KvPlan, blocks: int, max_model_len: int, tokens: int) -> int:
-    """floor(max_concurrency) as the release prints it (`KvPlan.max_concurrency`), in integers."""
-    if kv.engine.printed_tokens == "blocks_times_size":
-        return blocks * kv.block_size // max_model_len
-    return blocks // max(1, kv.blocks_per_request(max_model_len, tokens))
+def whole_requests(kv: KvPlan, blocks: int, context: int) -> int:
+    """floor(running_concurrency): requests of `context` tokens that decode at once, in integers."""
+    return int(kv.running_concurrency(blocks, context))
 
 
 def objective_values(name: str, candidate: Candidate, *, priced: bool, max_model_len: int) -> Integers:

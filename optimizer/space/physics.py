@@ -11,14 +11,18 @@ from functools import cached_property
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
+from vllm_opt.constraints.kv.dtype import resolved_kv_cache_dtype
+from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.memory.ledger import MemoryTerms
+from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
+from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownGraphs, SharedLayouts
@@ -65,7 +69,7 @@ class LayoutFacts:
         """Latency coefficients of the layout."""
         return latency_coefficients(
             self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
-            calibrated=self.setting.request.calibration,
+            calibrated=self.setting.request.calibration, release=self.setting.engine.version,
         )  # fmt: skip
 
     @property
@@ -82,24 +86,14 @@ class LayoutFacts:
         index = bisect_right(self.budgets, self.terms.total_bytes - headroom_needed)
         return self.budgets[index - 1] if index else -1
 
-    def blocks_needed(self, sequences: int, tokens: int, context: int) -> int:
-        """KV blocks for `sequences` sequences of `context` tokens, the null block included."""
-        return self.terms.null_blocks + sequences * self.terms.kv.blocks_per_request(context, tokens)
+    def blocks_needed(self, sequences: int, tokens: int) -> int:
+        """KV blocks that `sequences` sequences hold, the null block included."""
+        return held_blocks(self.terms.kv, self.setting.targets, sequences, tokens)
 
     @cached_property
     def budget_without_graphs(self) -> int:
         """The highest budget where nothing but the context and communication buffers must stay outside."""
         return self.highest_budget(self.terms.context.at(self.confidence))
-
-
-def asked_cache(weights: WeightFormat) -> str | None:
-    """The KV dtype that the checkpoint itself asks for: what `auto` means depends on it."""
-    native = weights.model.native_quantization
-    return native.kv_cache_dtype if native is not None and native.quantization == weights.quantization.id else None
-
-
-def _less_somewhere(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return any(a < b for a, b in zip(one, other, strict=True))
 
 
 class LayoutPhysics:
@@ -113,12 +107,16 @@ class LayoutPhysics:
         self._tables, self._weights, self._plans = shared.tables, shared.weights, shared.plans
         self._choices, self._divisions, self._layers = shared.choices, shared.divisions, shared.layers
         self._captures, self._coefficients = shared.captures, shared.coefficients
+        self._dtypes, self._loads = shared.dtypes, shared.loads
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What compatibility says of a weight format and KV dtype on a SKU, before a backend is chosen."""
-        key = (gpu.id, weights.quantization.id, shape.kv_cache_dtype)
+        key = (
+            gpu.id, gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype, shape.pipeline,
+            shape.block_size,
+        )  # fmt: skip
         if key not in self._choices:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._choices[key] = compatibility.choice_violations(
@@ -138,66 +136,45 @@ class LayoutPhysics:
 
     def plan(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> KvPlan | Violation:
         """The KV plan, or why the attention backends refuse it."""
-        key = (
-            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching, shape.block_size,
-            gpu.compute_capability, gpu.vendor, gpu.architecture, asked_cache(weights),
-        )  # fmt: skip
-        if key not in self._plans:
+        key = (*self._cache_key(gpu, weights, shape), shape.block_size)
+        if key in self._plans:
+            return self._plans[key]
+        named = (*key, gpu.id)  # the words of a refusal name the card
+        if named not in self._plans:
             layout = layout_of(self.setting, gpu, weights, shape)
             try:
                 self._plans[key] = plan_kv_cache(weights.model, layout, self.setting.engine, gpu)
+                return self._plans[key]
             except LayoutRefused as refusal:
-                self._plans[key] = refusal.violation
-        return self._plans[key]
+                self._plans[named] = refusal.violation
+        return self._plans[named]
 
-    def block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
-        """The block sizes worth trying: the default, and smaller ones by which a request takes fewer bytes.
-
-        Latency does not depend on it, so a size that takes no fewer bytes than another at any width of a step is
-        left out; what the null block alone would save does not count.
-        """
-        key = (
-            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching,
-            gpu.compute_capability, gpu.vendor, gpu.architecture, asked_cache(weights),
-        )  # fmt: skip
+    def block_sizes(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, at_any_context: bool = False
+    ) -> tuple[int | None, ...]:
+        """The block sizes worth trying, for the contexts of this request or for whatever may be asked instead."""
+        key = (*self._cache_key(gpu, weights, shape), at_any_context)
         if key not in self._block_sizes:
-            self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape)
+            self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape, at_any_context)
         return self._block_sizes[key]
 
-    def _frugal_block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
+    def _frugal_block_sizes(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, at_any_context: bool
+    ) -> tuple[int | None, ...]:
         default = self.plan(gpu, weights, shape)
         if isinstance(default, Violation):
             return (None,)
-        usual = self.request_bytes(default)
-        kept: dict[int | None, tuple[float, ...]] = {None: self._appetite(default)}
-        for size in smaller_block_sizes(self.setting, default.block_size):
-            plan = self.plan(gpu, weights, replace(shape, block_size=size))
-            if isinstance(plan, Violation) or not _less_somewhere(self.request_bytes(plan), usual):
-                continue
-            appetite = self._appetite(plan)
-            if any(not _less_somewhere(appetite, other) for other in kept.values()):
-                continue
-            kept = {name: other for name, other in kept.items() if _less_somewhere(other, appetite)} | {size: appetite}
-        return tuple(kept)
-
-    def request_bytes(self, plan: KvPlan) -> tuple[int, ...]:
-        """Bytes that one request takes per stage, at the full and the mean context, at every usual width of a step."""
         targets = self.setting.targets
-        return tuple(
-            plan.blocks_per_request(context, tokens) * block
-            for context in (targets.target_context, targets.mean_context)
-            for tokens in TOKEN_STEPS
-            for block in plan.block_bytes
-        )
-
-    def _appetite(self, plan: KvPlan) -> tuple[float, ...]:
-        """All that memory sees of a block size: bytes per request, at start-up, and per token of the printed pool."""
-        startup = (
-            plan.startup_blocks(self.setting.targets.target_context, tokens) * block
-            for tokens in TOKEN_STEPS
-            for block in plan.block_bytes
-        )
-        return (*self.request_bytes(plan), *startup, *(block / plan.block_size for block in plan.block_bytes))
+        contexts: tuple[int, ...] = (targets.target_context, targets.mean_context)
+        startups: tuple[int, ...] = (targets.target_context,)
+        if at_any_context:
+            contexts = contexts_of_every_kind(default.block_size, contexts, self.setting.model.max_model_len)
+            startups = contexts
+        smaller = smaller_block_sizes(self.setting, default.block_size)
+        return frugal_block_sizes(
+            default, smaller, lambda size: self.plan(gpu, weights, replace(shape, block_size=size)),
+            Requests(contexts, startups, TOKEN_STEPS),
+        )  # fmt: skip
 
     def weight_bytes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
         """Parameter bytes per stage."""
@@ -209,6 +186,16 @@ class LayoutPhysics:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._weights[key] = self._tables[name].parameter_bytes(layout, gpu)
         return self._weights[key]
+
+    def load_peak(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
+        """Weights per stage at the peak of loading; empty where loading has none."""
+        if self.setting.engine.online_quantization == "streamed":
+            return ()
+        key = (*self._parallel_key(weights, shape), weights.checkpoint, gpu.compute_capability, gpu.vendor)
+        if key not in self._loads:
+            arguments = weights.model, weights.quantization, layout_of(self.setting, gpu, weights, shape)
+            self._loads[key] = load_peak_bytes(*arguments, self.setting.engine, gpu)
+        return self._loads[key]
 
     def budgets(self, gpu: GpuProfile) -> tuple[int, ...]:
         """Budget bytes at every utilisation step."""
@@ -242,6 +229,8 @@ class LayoutPhysics:
             graphs=graphs,
             context=context_and_communication(layout, setting.engine, gpu),
             kv=plan,
+            taken_at_start_bytes=gpu.taken_at_start_bytes,
+            load_peak=self.load_peak(gpu, weights, shape),
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,
@@ -255,7 +244,7 @@ class LayoutPhysics:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
             self._coefficients[key] = latency_coefficients(
                 weights.model, weights.quantization, layout, sku.gpu, self._constants,
-                calibrated=self.setting.request.calibration,
+                calibrated=self.setting.request.calibration, release=self.setting.engine.version,
             )  # fmt: skip
         return self._coefficients[key]
 
@@ -263,7 +252,7 @@ class LayoutPhysics:
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout
     ) -> tuple[tuple[int, ...], ActivationPeak]:
         """Weight extras and activation peak: functions of the layers, the same on every SKU."""
-        key = (*self._parallel_key(weights, shape), shape.chunked_prefill)
+        key = (*self._parallel_key(weights, shape), shape.chunked_prefill, gpu.compute_capability)
         if key not in self._layers:
             arguments = (weights.model, weights.quantization, layout)
             self._layers[key] = (
@@ -291,6 +280,20 @@ class LayoutPhysics:
             context=context_and_communication(layout, engine, gpu),
         )
         return replace(captured, layout=layout, terms=terms)
+
+    def _cache_key(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[object, ...]:
+        """What a KV plan depends on beside the block size.
+
+        The weight format takes part through the KV dtype that `auto` stands for: a checkpoint may name one.
+        """
+        asked = (gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype)
+        if asked not in self._dtypes:
+            layout = layout_of(self.setting, gpu, weights, shape)
+            self._dtypes[asked] = resolved_kv_cache_dtype(weights.model, layout, self.setting.engine, gpu)
+        return (
+            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, self._dtypes[asked],
+            shape.prefix_caching, gpu.compute_capability, gpu.vendor, gpu.architecture,
+        )  # fmt: skip
 
     @staticmethod
     def _parallel_key(weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

@@ -1,21 +1,21 @@
 """Operating points: for one (layout, max_num_batched_tokens, replicas), every max_num_seqs worth trying, with tables.
 
-max_num_seqs is tried at every size up to 8, at the batch sizes that CUDA graphs are captured for, at the fewest
-sequences that the replicas need, and at the most that memory or a latency limit admits. Between two captured sizes a
-step is padded to the upper one, so nothing in between is faster for longer.
+At the load asked, speed is that of its users, whatever more the flags admit, so one max_num_seqs is enough. Where the
+load is free, speed is that of all that the flags admit, and max_num_seqs is tried at every size up to 8, at the batch
+sizes that CUDA graphs are captured for, at the fewest sequences that the replicas need, and at the most that memory or
+a latency limit admits. Between two captured sizes a step is padded to the upper one, so nothing in between is faster.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.latency import closed_loop
+from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import stack
-from vllm_opt.optimizer.space.host_tier import HostTier, host_tier
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS, LayoutFacts
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
@@ -30,12 +30,6 @@ class Unit:
     facts: LayoutFacts
     shape: Shape
     replicas: int
-    host_tier_gib: float = 0.0
-
-    @cached_property
-    def host_tier(self) -> HostTier:
-        """The CPU tier as flags, and the sequences of one engine that it parks."""
-        return host_tier(self.facts, self.host_tier_gib)
 
     @property
     def engines(self) -> int:
@@ -79,17 +73,17 @@ def sequence_grid(least: int, most: int) -> list[int]:
     return sorted({least, most} | {size for size in CAPTURED if least < size < most})
 
 
-def users_per_engine(setting: SolveSetting, unit: Unit, sequences: Sequence[int]) -> NDArray[np.float64]:
-    """Closed-loop users of one engine: everything admitted, at least its share of the concurrency asked."""
-    share = -(-setting.targets.concurrency // unit.engines) if unit.host_tier.parked else 1
-    return np.maximum(np.asarray(sequences, dtype=np.float64), share)
-
-
 def evaluate(
     setting: SolveSetting,
     pieces: Sequence[tuple[Unit, int, list[int]]],
+    *,
+    asked: bool,
 ) -> list[Candidate]:
-    """Predict speed at every (unit, tokens, sequences) in one vectorised call."""
+    """Predict speed at every (unit, tokens, sequences) in one vectorised call.
+
+    `asked`: at the load asked, spread evenly: times are those of the fullest engine, rates those of the average one.
+    Otherwise every engine runs as many users as it admits.
+    """
     if not pieces:
         return []
     sizes = np.array([len(sequences) for _, _, sequences in pieces])
@@ -98,29 +92,38 @@ def evaluate(
     sequences = np.concatenate([np.asarray(values, dtype=np.int64) for _, _, values in pieces])
     tokens = np.repeat(np.array([budget for _, budget, _ in pieces], dtype=np.float64), sizes)
     chunked = np.repeat(np.array([unit.facts.layout.enable_chunked_prefill for unit, _, _ in pieces]), sizes)
-    users = np.concatenate([users_per_engine(setting, unit, values) for unit, _, values in pieces])
     cached = np.repeat(np.array([unit.facts.layout.enable_prefix_caching for unit, _, _ in pieces]), sizes)
-    load = closed_loop(
-        stacked,
-        users=users,
-        max_num_seqs=sequences.astype(np.float64),
-        max_num_batched_tokens=tokens,
-        input_tokens=float(setting.lengths[0]),
-        output_tokens=float(setting.lengths[1]),
-        chunked_prefill=chunked.astype(np.float64),
-        prefix_hit_share=np.where(cached, setting.request.prefix_hit_share, 0.0),
-    )
     engines = np.repeat(np.array([unit.engines for unit, _, _ in pieces], dtype=np.float64), sizes)
+    average = setting.targets.concurrency / engines if asked else sequences.astype(np.float64)
+    users = np.ceil(average)
+
+    def at(number: NDArray[np.float64], part: Any) -> LoadPrediction:
+        return closed_loop(
+            stacked.take(part),
+            users=number[part],
+            max_num_seqs=sequences[part].astype(np.float64),
+            max_num_batched_tokens=tokens[part],
+            input_tokens=float(setting.lengths[0]),
+            output_tokens=float(setting.lengths[1]),
+            chunked_prefill=chunked[part].astype(np.float64),
+            prefix_hit_share=np.where(cached[part], setting.request.prefix_hit_share, 0.0),
+        )
+
+    load = at(users, slice(None))
+    rate = load.output_tokens_per_s.copy()
+    uneven = np.flatnonzero(average != users)
+    if len(uneven):
+        rate[uneven] = at(average, uneven).output_tokens_per_s
     confidence = setting.request.confidence
     columns = (
         sequences,
         load.ttft_ms,
         load.tpot_ms,
         load.e2e_ms,
-        load.output_tokens_per_s,
+        rate,
         load.ttft_ms * quantile_factor(stacked, "ttft", confidence),
         load.tpot_ms * quantile_factor(stacked, "tpot", confidence),
-        load.output_tokens_per_s * engines * quantile_factor(stacked, "throughput", confidence),
+        rate * engines * quantile_factor(stacked, "throughput", confidence),
     )
     ends = np.cumsum(sizes)[:-1]
     split = [np.split(column, ends) for column in columns]

@@ -1,9 +1,16 @@
 """From a `SolveRequest` to everything the search needs: SKUs with prices, weight formats with evidence, targets."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import NormalDist
 
-from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
+from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
+from vllm_opt.optimizer.estimation.media import without_unused_tower
+from vllm_opt.optimizer.estimation.resolution import native_quantization_id
+from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, default_limits_ms
+from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
 from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
@@ -11,10 +18,16 @@ from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.price import HourlyPrice
-from vllm_opt.profiles.nouns.workload import Targets
+from vllm_opt.profiles.nouns.workload import ContextsInFlight, Targets
 
 DEFAULT_MAX_GPUS = 16
 LARGEST_BATCH = 1024
+WIDEST_STEP = 32768
+"""The largest max_num_batched_tokens that is tried, so no more sequences fit a step."""
+LENGTH_VARIATION = 1.0
+"""Coefficient of variation of prompts and answers whose spread nobody stated: an exponential distribution, which is
+our choice and on the safe side of lengths drawn around a mean; --kv-sizing full takes no distribution at all."""
+LARGEST_WEIGHTS_BYTES = 1 << 50
 
 
 @dataclass(frozen=True)
@@ -37,14 +50,19 @@ class SolveSetting:
     targets: Targets
     lengths: tuple[int, int]
     notes: tuple[str, ...]
+    bends: Bends = NOTHING_BENT
+    assumed: tuple[dict[str, object], ...] = field(default=(), compare=False)
+    machine_gpus: int | None = None
+    """GPUs of this machine, where a plan may use no others."""
 
     @property
     def largest_batch(self) -> int:
-        """The largest max_num_seqs that is tried: what the request says, but never below the concurrency asked.
+        """The largest max_num_seqs that is tried: what is pinned, else as many as a step is wide."""
+        return self.request.max_num_seqs or WIDEST_STEP
 
-        The same for any number of replicas, so that more replicas never rule a batch out.
-        """
-        return max(self.request.max_num_seqs or LARGEST_BATCH, self.targets.concurrency)
+    def load_is_asked(self, active: frozenset[str]) -> bool:
+        """Whether speed is that of the load asked; otherwise it is that of whatever the flags admit."""
+        return not self.targets.load_free and "concurrency" in active
 
     @cached_property
     def priced(self) -> bool:
@@ -52,27 +70,39 @@ class SolveSetting:
         return all(candidate.price is not None for candidate in self.gpus)
 
 
-def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
-    """Look everything up.
+def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHING_BENT) -> SolveSetting:
+    """Look everything up; `bends` says which defaults have given way.
 
     Raises:
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a request that leaves nothing to choose from.
     """
-    model = catalog.model(request.model)
+    model = without_unused_tower(catalog.model(request.model), request)
+    _check_size(model, catalog)
     engine, note = catalog.engine(request.vllm_version, request.engine)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
-    gpus = priced_gpus(request, catalog)
+    gpus, kinds_note = priced_gpus(request, catalog), ""
+    if only_local(request):
+        kept, kinds_note = on_this_machine(item.gpu for item in gpus)
+        gpus = tuple(item for item in gpus if item.gpu.id in kept)
+    machine = machine_gpus((item.gpu for item in gpus), request)
+    said = (note, *model.assumptions, kinds_note, *in_use(item.gpu for item in gpus))
+    if "target_context" not in request.model_fields_set and request.target_context > model.max_model_len:
+        bends = replace(bends, target_context=model.max_model_len)
+    lengths = lengths_of(request, bends)
     setting = SolveSetting(
         request=request,
         model=model,
         engine=engine,
         gpus=gpus,
         formats=weight_formats(request, model, engine, catalog),
-        targets=_within_this_machine(targets_of(request), request, catalog),
-        lengths=request.lengths,
-        notes=tuple(text for text in (note, *model.assumptions) if text),
+        targets=within_machine(targets_of(request, bends), request, machine),
+        lengths=lengths,
+        notes=tuple(text for text in said if text),
+        bends=bends,
+        assumed=assumptions(request, lengths, bends),
+        machine_gpus=machine,
     )
     if not setting.priced:
         unpriced = ", ".join(item.gpu.id for item in gpus if item.price is None)
@@ -81,27 +111,56 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
     return setting
 
 
-def _within_this_machine(targets: Targets, request: SolveRequest, catalog: Catalog) -> Targets:
-    """Where only 'local' is named and no number of GPUs, a plan uses at most the GPUs that are there."""
-    if {name.lower() for name in request.gpu} != {"local"} or request.gpus or request.max_gpus:
-        return targets
-    return targets.model_copy(update={"max_gpus": len(catalog.local_gpus)})
+def _check_size(model: ModelProfile, catalog: Catalog) -> None:
+    """Refuse what no fleet holds: beyond a PiB of weights the sums of many layouts leave 64 bits."""
+    native = catalog.quantization(native_quantization_id(model))
+    total = sum(weight_bytes(model, native, Layout(gpu="", quantization=native.id)))
+    if total > LARGEST_WEIGHTS_BYTES:
+        raise InvalidRequest(
+            f"the config of {model.id[:200]} describes {total >> 40:,} TiB of weights, more than "
+            f"{LARGEST_WEIGHTS_BYTES >> 40:,}, which no deployment holds; check its sizes"
+        )
 
 
-def targets_of(request: SolveRequest) -> Targets:
+def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int, int]:
+    """Input and output tokens of the typical request."""
+    if bends.target_context is None:
+        return request.lengths
+    return typical_lengths(bends.target_context, request.input_tokens, request.output_tokens)
+
+
+def targets_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> Targets:
     """The limits of a request, defaults filled in."""
+    context = bends.target_context or request.target_context
+    free = request.concurrency == "max"
+    limits = None if bends.limits else default_limits_ms(request, lengths_of(request, bends)[0])
     return Targets(
-        target_context=request.target_context,
-        concurrency=request.concurrency,
-        mean_context=request.mean_context or request.target_context,
-        max_ttft_ms=request.max_ttft_ms,
-        max_tpot_ms=request.max_tpot_ms,
+        target_context=context,
+        concurrency=1 if request.concurrency == "max" else bends.concurrency or request.concurrency,
+        mean_context=min(context, request.mean_context or context),
+        contexts_in_flight=_contexts_in_flight(request, lengths_of(request, bends)),
+        load_free=free,
+        admission_reserve=not (free or bends.reserve or request.max_num_seqs),
+        max_ttft_ms=request.max_ttft_ms if limits is None else limits[0],
+        max_tpot_ms=request.max_tpot_ms if limits is None else limits[1],
         min_output_tokens_per_s=request.min_output_tokens_per_s,
         max_hourly_cost=request.max_hourly_cost,
         min_quality=request.min_quality,
         gpus=request.gpus,
         max_gpus=request.max_gpus or request.gpus or DEFAULT_MAX_GPUS,
     )
+
+
+def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> ContextsInFlight | None:
+    """By typical lengths where they are stated, unless the request sizes the pool another way."""
+    stated = request.input_tokens is not None or request.output_tokens is not None
+    sizing = request.kv_sizing or ("typical" if stated else "full")
+    if request.mean_context is not None or sizing == "full":
+        return None
+    return ContextsInFlight.of_lengths(
+        *lengths, input_variation=LENGTH_VARIATION, output_variation=LENGTH_VARIATION,
+        quantile=NormalDist().inv_cdf(request.confidence),
+    )  # fmt: skip
 
 
 def priced_gpus(request: SolveRequest, catalog: Catalog) -> tuple[PricedGpu, ...]:

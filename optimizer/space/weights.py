@@ -54,7 +54,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class WeightFormat:
-    """One way to store the weights. `origin` is the publisher's place in the order, 0 for the model as published."""
+    """One way to store the weights, and whose they are."""
 
     quantization: Quantization
     checkpoint: str | None
@@ -68,8 +68,8 @@ class WeightFormat:
     caches: Mapping[CacheKey, Quality] = field(compare=False)
 
     @property
-    def origin(self) -> int:
-        """Rank of the publisher: native, official, vendor, online, community, hypothetical."""
+    def publisher_rank(self) -> int:
+        """Whose weights they are, the first place first: native, official, vendor, online, community, hypothetical."""
         return PUBLISHERS.index(self.publisher)
 
     def cache_quality(self, dtype: str, gpu: GpuProfile, context: int) -> Quality:

@@ -8,15 +8,16 @@ from vllm_opt.profiles.catalogues.checkpoints import checkpoint_of_row, ordered,
 from vllm_opt.profiles.catalogues.model_names import ModelNames, NamedModel
 from vllm_opt.profiles.catalogues.suggestions import similar_models
 from vllm_opt.profiles.configs.huggingface import model_from_config, model_from_path
+from vllm_opt.profiles.configs.model_paths import is_path
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
 from vllm_opt.profiles.nouns.checkpoint import Checkpoint
 from vllm_opt.profiles.nouns.model import ModelProfile, VisionTower
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.data_files import read_data_file
+from vllm_opt.profiles.reading.user_files import with_home
 
-_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}")
 _LONGEST_NAME = 4096
-_PATH_STARTS = ("/", "./", "../", "~")
 
 
 def model_ids() -> list[str]:
@@ -37,21 +38,47 @@ def load_model(name: str, names: ModelNames | None = None) -> ModelProfile:
     config that cannot be understood.
     """
     names = names or ModelNames()
-    name = name.strip()
-    if not name:
+    if not name.strip():
         raise InvalidRequest("the model name is empty; vllm-opt models lists what is known")
-    if name.startswith(_PATH_STARTS) or name.endswith(".json"):
+    if is_path(name) or name.endswith(".json"):
         return _from_path(name, names)
+    bare = name.strip()
     if len(name) <= _LONGEST_NAME:
-        found = names.find(name)
-        if found is not None:
-            return _profile(found, names)
+        listed = names.listed(bare)
+        if listed is not None:
+            return _beside_a_folder(_profile(listed, names), name)
         if _is_folder(name):
             return model_from_path(name)
-        beside = _at_the_end(name, names) if name.count("/") > 1 else None
-        if beside is not None:
-            return beside
-    return _from_hub(name, names)
+        found = names.find(bare)
+        if found is not None:
+            return _profile(found, names)
+        deep = _at_the_end(bare, names) if bare.count("/") > 1 else None
+        if deep is not None:
+            return deep
+    return _from_hub(bare, names)
+
+
+def _beside_a_folder(model: ModelProfile, name: str) -> ModelProfile:
+    """A folder that carries the name of a model in the catalogue is another model: say which one is meant."""
+    if not _is_folder(name):
+        return model
+    note = f"the catalogue's {model.id} is meant, not the folder {name} beside it; write ./{name} for the folder"
+    return model.model_copy(update={"assumptions": (*model.assumptions, note)})
+
+
+def refuse_unless_generating(model: ModelProfile) -> ModelProfile:
+    """Return `model` where it generates text.
+
+    Raises UnknownProfile with one sentence for an embedding, scoring or speech model, which has shapes here and no
+    rule for its memory at run time.
+    """
+    if model.runner == "generate":
+        return model
+    gives = {"pooling": "vectors or scores of a text", "transcription": "the text of speech"}[model.runner]
+    raise UnknownProfile(
+        f"the model {model.id[:200]} ({model.architecture}) gives {gives} and generates none, and there is no rule yet "
+        "for the memory of such a server; `vllm-opt models` lists those that generate"
+    )
 
 
 def stored_as(model: ModelProfile, checkpoint: Checkpoint, names: ModelNames | None = None) -> ModelProfile:
@@ -72,16 +99,13 @@ def stored_as(model: ModelProfile, checkpoint: Checkpoint, names: ModelNames | N
 def _from_path(name: str, names: ModelNames) -> ModelProfile:
     """The config at a path, else the known model whose name the path ends in."""
     try:
-        return model_from_path(Path(name).expanduser() if name.startswith("~") else name)
-    except (InvalidRequest, RuntimeError) as error:
-        if name.endswith(".json") or _is_there(name):
+        # No shell fills the home folder in once the command is quoted.
+        return model_from_path(with_home(name) if name.startswith("~") else name)
+    except InvalidRequest:
+        found = None if name.endswith(".json") or _is_there(name) else _at_the_end(name, names)
+        if found is None:
             raise
-        found = _at_the_end(name, names)
-        if found is not None:
-            return found
-        if isinstance(error, RuntimeError):
-            raise InvalidRequest(f"cannot read {printable(repr(name[:200]))}: that home folder is unknown") from None
-        raise
+        return found
 
 
 def _at_the_end(path: str, names: ModelNames) -> ModelProfile | None:
@@ -151,6 +175,7 @@ def _model(entry: dict[str, Any], names: ModelNames) -> ModelProfile:
         source=entry["config_source"],
         checkpoints=_checkpoints(entry["id"], entry.get("checkpoints", ()), names),
         verification=entry["verification"],
+        **({"runner": entry["runner"], "has_lm_head": False} if "runner" in entry else {}),
     )
     changes: dict[str, Any] = {"assumptions": (*entry["config_notes"], *model.assumptions)}
     row = names.checkpoints.by_id.get(entry["id"].lower())

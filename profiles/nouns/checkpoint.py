@@ -50,6 +50,7 @@ class CheckpointQuantization(Noun):
     size_margin: float = Field(
         0.0, ge=0, description="share added to the count of the format where the layers left in 16 bits are not known"
     )
+    block_scale_bytes: int = Field(4, gt=0, description="bytes of the scale of one 128 x 128 block (ue8m0: 1)")
 
 
 Publisher = Literal["native", "official", "vendor", "online", "community", "hypothetical"]

@@ -17,6 +17,8 @@ MAX_USER_FILE_BYTES = 2 * 1024 * 1024
 MAX_NESTING = 32
 MAX_NODES = 50_000
 MAX_DIGITS = 40
+SHAPE_OF_JSON = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]},]', re.DOTALL)
+"""A string that never ends is one token up to the end: looked at once, however many quotes it holds."""
 
 
 def read_user_file(path: str | Path) -> object:
@@ -93,6 +95,19 @@ def _step_into(node: Any, key: str | int) -> tuple[int, Any] | None:
     return None
 
 
+def with_home(path: str | Path) -> Path:
+    """Return a path with a leading `~` or `~user` filled in.
+
+    Raises:
+        InvalidRequest: this machine knows no home folder of that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        shown = printable(repr(str(path)[:120]))
+        raise InvalidRequest(f"the path {shown} begins with a home folder that this machine does not know") from None
+
+
 def shown_name(file: Path) -> str:
     """Return the last part of a path, safe to print."""
     return printable(repr(file.name[-100:] or str(file)[-100:]))
@@ -133,7 +148,7 @@ def _parse_json(text: str, file: Path) -> object:
 
 def _check_json_shape(text: str, file: Path) -> None:
     depth = values = 0
-    for match in re.finditer(r'"(?:[^"\\]|\\.)*+"|[\[{\]},]', text):
+    for match in SHAPE_OF_JSON.finditer(text):
         token = match.group()
         values += token in (",", "[", "{")
         if values > MAX_NODES:

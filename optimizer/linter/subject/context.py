@@ -67,11 +67,11 @@ class LintContext:
         the pool holds, where one was asked.
         """
         setting, request = self.setting({**(changes or {}), **load})
-        estimate = estimate_setting(setting, request)
+        estimate = estimate_setting(setting, request, expected=True)
         length = self.request.mean_context or self.request.target_context
         if length is None or length >= setting.flags.max_model_len or not estimate.fits or load:
             return estimate
-        loaded = estimate_setting(*self.setting({**(changes or {}), "max_model_len": length}))
+        loaded = estimate_setting(*self.setting({**(changes or {}), "max_model_len": length}), expected=True)
         targets = tuple(violation for violation in loaded.violations if violation.rule not in STARTUP_RULES)
         return estimate.model_copy(update={"performance": loaded.performance, "violations": targets})
 

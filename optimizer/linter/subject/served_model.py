@@ -20,6 +20,8 @@ class ServedModel:
     problem: str = ""
     base: str | None = None
     """The model that was quantised, where the command names a checkpoint of it."""
+    at_load: bool = False
+    """Whether vLLM makes the format from the 16-bit checkpoint while loading."""
 
 
 def served_model(name: str, quantization: str | None, engine: EngineProfile, catalog: Catalog) -> ServedModel:
@@ -54,7 +56,7 @@ def _with_flag(
     except VllmOptError:
         wanted = None
     if wanted is not None and load_flag_value(wanted, engine) is not None:
-        return ServedModel(name, wanted.id)
+        return ServedModel(name, wanted.id, at_load=True)
     if wanted is None and quantization == "bitsandbytes":
         return ServedModel(name, None, note="bitsandbytes weights are not in the catalogue: counted as 16-bit")
     known = [each.id for each in model.checkpoints if wanted is not None and each.quantization == wanted.id]

@@ -114,7 +114,7 @@ def test_a_request_longer_than_the_model_allows_is_infeasible_at_once() -> None:
 
 
 def test_a_model_without_a_rule_is_a_cell_that_says_so() -> None:
-    (cell,) = cells(models="moonshotai/Kimi-K3")
+    (cell,) = cells(models="meta-llama/Llama-3.2-11B-Vision")
     assert cell.request is None
     assert cell.refusal is not None
     assert cell.refusal[0] == "unsupported"

@@ -15,7 +15,7 @@ Capture = pytest.CaptureFixture[str]
 MEMORY_KEYS = """
 gpu_total_bytes budget_bytes weights_bytes weights_extra_bytes activation_peak_bytes non_torch_bytes cuda_graph_bytes
 kv_cache_bytes kv_block_bytes block_size num_gpu_blocks kv_cache_tokens max_concurrency kv_bytes_per_token
-max_supported_model_len
+admission_concurrency running_concurrency max_supported_model_len
 """
 PERFORMANCE_KEYS = """
 ttft_ms tpot_ms e2e_ms output_tokens_per_s total_tokens_per_s requests_per_s saturated basis interval
@@ -51,7 +51,10 @@ def test_an_estimate_has_the_keys_of_the_contract_and_whole_bytes(capsys: Captur
     code, answer = answered(capsys, "estimate", "--gpu", "h100", "--max-model-len", "8192")
     assert (code, answer["schema"], answer["fits"], answer["violations"]) == (0, "vllm-opt/estimate/1", True, [])
     assert set(answer["memory"]) >= MEMORY
-    assert all(type(answer["memory"][key]) is int for key in MEMORY - {"max_concurrency"})
+    assert all(
+        type(answer["memory"][key]) is int
+        for key in MEMORY - {"max_concurrency", "admission_concurrency", "running_concurrency"}
+    )
     assert set(answer["performance"]) >= PERFORMANCE
     low, high = answer["performance"]["interval"]["ttft_ms"]
     assert low < answer["performance"]["ttft_ms"] < high
@@ -82,7 +85,7 @@ def test_the_default_load_is_what_is_admitted_and_held(capsys: Capture) -> None:
     answer = answered(capsys, "estimate", "--max-model-len", "8192", "-dp", "2", "--max-num-seqs", "20")[1]
     assert answer["request"]["concurrency"] == answer["performance"]["concurrency"] == 20 * 2
     answer = answered(capsys, "estimate", "--max-model-len", "8192", "-dp", "2")[1]
-    assert answer["request"]["concurrency"] == int(answer["memory"]["max_concurrency"]) * 2
+    assert answer["request"]["concurrency"] == int(answer["memory"]["running_concurrency"]) * 2
 
 
 def test_targets_that_are_missed_are_violations_and_leave_the_exit_code_0(capsys: Capture) -> None:

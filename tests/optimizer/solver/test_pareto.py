@@ -60,7 +60,7 @@ def integers_of(point: Point, *, has_tpot: bool) -> tuple[int, int, int, int]:
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate,),
 )
-@given(problem=problems().filter(lambda problem: problem.every_size and "host_memory_gib" not in problem.fields))
+@given(problem=problems().filter(lambda problem: problem.every_size))
 def test_the_front_equals_brute_force(problem: Problem) -> None:
     with tempfile.TemporaryDirectory() as name:
         request = request_of(problem, Path(name))

@@ -52,7 +52,7 @@ def test_the_default_request_is_proven() -> None:
     assert values(answer)["throughput"] == pytest.approx(plan.performance.output_tokens_per_s, rel=1e-4)
     assert plan.flags["max-model-len"] == 8192
     assert int(plan.flags["max-num-seqs"]) * plan.replicas * plan.data_parallel_size >= 32
-    assert plan.memory.max_concurrency >= plan.flags["max-num-seqs"]
+    assert plan.memory.running_concurrency >= plan.flags["max-num-seqs"]
     assert answer.solver.layouts_considered > 1000
     assert answer.solver.layouts_solved >= 1
 
@@ -77,7 +77,7 @@ def test_objectives_are_what_the_plan_gives(order: tuple[str, ...]) -> None:
         "gpus": plan.gpu_count,
         "throughput": rate,
         "latency": plan.performance.e2e_ms,
-        "concurrency": int(plan.memory.max_concurrency) * engines,
+        "concurrency": min(int(plan.flags["max-num-seqs"]), int(plan.memory.running_concurrency)) * engines,
         "efficiency": rate * 3600 / plan.cost.usd_per_hour,
     }
     for name in order:
@@ -373,7 +373,7 @@ class Attack:
         assert facts.sku.price is not None
         cost = facts.sku.price.usd_per_gpu_hour * choice.unit.gpu_count
         blocks = facts.terms.num_gpu_blocks(point.flags)
-        held = facts.terms.kv.max_concurrency(blocks, point.flags.max_model_len, point.flags.max_num_batched_tokens)
+        held = min(point.flags.max_num_seqs, facts.terms.kv.running_concurrency(blocks, point.flags.max_model_len))
         return {
             "cost": cost,
             "gpus": choice.unit.gpu_count,
@@ -394,8 +394,27 @@ def test_hypothetical_checkpoints_come_last() -> None:
     assert isinstance(weights.quantization, Quantization)
     plan = plan_of(solve(request, CATALOG))
     assert plan.checkpoint is None
-    assert weights.origin == HYPOTHETICAL
+    assert weights.publisher_rank == HYPOTHETICAL
     assert plan.checkpoint_publisher == "hypothetical"
     answer = solve(request, CATALOG)
     for format_name in ("table", "json", "yaml", "command", "env", "compose", "kubernetes", "html"):
         assert "make it first" in render_answer(answer, format_name, Screen(200)), format_name
+
+
+@pytest.mark.parametrize("version", ["0.33", "0.11", "0.7.3"])
+@pytest.mark.parametrize("host", [None, 64.0, 1000.0])
+def test_host_memory_runs_no_sequences(version: str, host: float | None) -> None:
+    """vLLM plans the same pool, blocks and running sequences with the tier as without; what it is good for is said."""
+    asked = {"gpu": "t4", "model": "Qwen/Qwen2.5-7B-Instruct", "quantization": "awq", "vllm_version": version}
+    plan = plan_of(solve(SolveRequest(**asked, host_memory_gib=host), CATALOG))
+    plain = plan_of(solve(SolveRequest(**asked), CATALOG))
+    assert plan.command == plain.command
+    assert plan.flags["max-num-seqs"] * plan.replicas * plan.data_parallel_size >= 32
+    assert all(binding.slack >= 0 for binding in plan.binding)
+    said = [note for note in plan.notes if "host memory runs no further sequences" in note]
+    assert len(said) == (0 if host is None else 1)
+    if host is not None and version == "0.33":
+        server = plan.gpu_count // plan.replicas
+        share = int(host * server / CATALOG.gpu("t4").gpus_per_node)
+        tokens = (share << 30) // (plan.memory.kv_bytes_per_token * plan.tensor_parallel_size)
+        assert f"--kv-offloading-size {share} would keep {tokens} tokens" in said[0]

@@ -138,17 +138,17 @@ class Oracle:
         """Every feasible point."""
         for sku, weights in product(self.setting.gpus, self.setting.formats):
             for layout in self.layouts(sku, weights):
-                arguments = self.setting.model, weights.quantization, layout, self.setting.engine, sku.gpu
-                if layout.block_size is not None and not self.frugal(layout, sku):
+                arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
+                if layout.block_size is not None and not self.frugal(layout, sku, weights):
                     continue
                 terms = memory_terms(*arguments)
                 yield from self.points_of(sku, weights, layout, terms)
 
-    def frugal(self, layout: Layout, sku: PricedGpu) -> bool:
+    def frugal(self, layout: Layout, sku: PricedGpu, weights: WeightFormat) -> bool:
         """Whether a request takes fewer bytes in such blocks than in the default ones, at any width of a step."""
         targets, setting = self.setting.targets, self.setting
-        asked = plan_kv_cache(setting.model, layout, setting.engine, sku.gpu)
-        default = plan_kv_cache(setting.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
+        asked = plan_kv_cache(weights.model, layout, setting.engine, sku.gpu)
+        default = plan_kv_cache(weights.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
         full, mean = targets.target_context, targets.mean_context
         return any(
             ours * small < theirs * usual
@@ -197,7 +197,7 @@ class Oracle:
         """Whether the rules that judge a layout on its own hold."""
         from vllm_opt.constraints.layouts import compatibility, divisibility
 
-        arguments = self.setting.model, weights.quantization, layout, self.setting.engine, sku.gpu
+        arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
         return not divisibility.violations(*arguments) and not compatibility.violations(*arguments)
 
     def points_of(self, sku: PricedGpu, weights: WeightFormat, layout: Layout, terms: MemoryTerms) -> Iterator[Point]:
@@ -350,7 +350,7 @@ class Oracle:
         key = layout, tokens, share
         if key not in self.known:
             coefficients = latency_coefficients(
-                setting.model, base.quantization, layout, base.gpu, default_latency_constants(),
+                base.model, base.quantization, layout, base.gpu, default_latency_constants(),
                 calibrated=setting.request.calibration, release=setting.engine.version,
             )  # fmt: skip
             load = closed_loop(
@@ -399,10 +399,12 @@ class Oracle:
         """A point before its speed is known."""
         setting = self.setting
         return Deployment(
-            model=setting.model, quantization=weights.quantization, layout=layout, gpu=sku.gpu, engine=setting.engine,
+            model=weights.model, quantization=weights.quantization, layout=layout, gpu=sku.gpu, engine=setting.engine,
             flags=flags, replicas=replicas, targets=setting.targets, terms=terms,
-            offers=sku.offers, quality=weights.quality,
-            quality_accepted=weights.accepted, confidence=setting.request.confidence,
+            offers=sku.offers,
+            quality=weights.plan_quality(layout.kv_cache_dtype, sku.gpu, setting.targets.target_context),
+            quality_accepted=weights.accepts(layout.kv_cache_dtype, sku.gpu, setting.targets.target_context),
+            confidence=setting.request.confidence,
         )  # fmt: skip
 
 

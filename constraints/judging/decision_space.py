@@ -86,6 +86,8 @@ class Mode:
     points: tuple[SequencePoint, ...]
     load_bytes: int = 0
     """What a GPU holds at the peak of loading, at the confidence asked; 0 where loading has no peak."""
+    keeps_quality: bool = True
+    """Whether weights and KV cache together keep what is asked, or are named."""
 
 
 @dataclass

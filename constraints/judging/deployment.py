@@ -10,6 +10,7 @@ from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.price import Offer
+from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.nouns.quantization import Quantization
 from vllm_opt.profiles.nouns.workload import Targets
 
@@ -39,8 +40,10 @@ class Deployment:
     performance: PerformanceBound | None = None
     offers: tuple[Offer, ...] = ()
     """Machines on which it may run; none for a SKU without a price."""
-    quality: float | None = None
+    quality: Quality | None = None
+    """Of weights and KV cache together; None: not judged."""
     quality_accepted: bool = True
+    """Whether it meets the floor at the confidence asked, or is named."""
     confidence: float | None = None
 
     @property

@@ -252,4 +252,23 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
             work.state_flop += 6 * state
     if not quantized or experts_only:
         work.half_dense, work.quantized_dense = work.half_dense + work.quantized_dense, 0.0
+    work.bytes_per_quantized_weight *= _published_share(model, quantization, work)
     return work
+
+
+def _published_share(model: ModelProfile, quantization: Quantization, work: ModelWork) -> float:
+    """How many more bytes a published checkpoint streams than the count of its format, at least 1.
+
+    What its published size has beyond the count (`CheckpointQuantization.stored_bytes`) is put on the quantised
+    weights: which of them are wider is not known.
+    """
+    native = model.native_quantization
+    narrow = (work.quantized_dense + work.expert_weights) * work.bytes_per_quantized_weight
+    if native is None or native.quantization != quantization.id or not narrow:
+        return 1.0
+    if native.stored_bytes is None:
+        return 1.0 + native.size_margin
+    embedding = model.vocab_size * model.hidden_size * (1 if model.tie_word_embeddings else 2)
+    vision = model.vision.parameters if model.vision else 0
+    wide = 2.0 * (work.half_dense + embedding + vision)
+    return max(1.0, (native.stored_bytes - wide) / narrow)

@@ -5,16 +5,18 @@ Computed per distinct kind of layer, never per layer. TP rank 0 is counted; it h
 """
 
 from collections import Counter
+from fractions import Fraction
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.weights.adapters import adapter_bytes
 from vllm_opt.constraints.weights.extras import buffer_bytes
-from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, storage_of_parts
+from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, native_format, storage_of_parts
 from vllm_opt.constraints.weights.pipeline_ends import end_bytes
 from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat, expert_bytes, linear_bytes
 from vllm_opt.constraints.weights.tensor import Role, WeightTensor
 from vllm_opt.constraints.weights.tensors import layer_tensors
+from vllm_opt.profiles.nouns.checkpoint import CheckpointQuantization
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, LatentAttention, ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
@@ -47,8 +49,10 @@ def weight_bytes(
     """Return the bytes of all parameters on TP rank 0 of each pipeline stage.
 
     The native checkpoint's own mixture of formats applies when `quantization` is the one it is published in; any other
-    format leaves embeddings, norms, routers and output head in 16 bits. `gpu` decides the padding of mxfp4 experts;
-    without it the SKU id in `layout` tells the generation. For many layouts of one model build a `WeightTable` once.
+    format leaves embeddings, norms, routers and output head in 16 bits. A checkpoint whose published size is known
+    never counts fewer bytes, one of unknown layers has a margin (`CheckpointQuantization`). `gpu` decides the padding
+    of mxfp4 experts; without it the SKU id in `layout` tells the generation. For many layouts of one model build a
+    `WeightTable` once.
     """
     return WeightTable(model, quantization).parameter_bytes(layout, gpu)
 
@@ -89,9 +93,29 @@ class WeightTable:
         self._tensors = [layer_tensors(model.layer_kinds[kind], model.hidden_size) for kind, _ in self.variants]
         self._layer_bytes: dict[tuple[int, int, int, int, bool, int], int] = {}
         self._stage_counts: dict[int, tuple[Counter[int], ...]] = {}
+        self._whole_bytes: int | None = None
 
     def parameter_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         """Return what `weight_bytes` returns."""
+        counted = self._counted_bytes(layout, gpu)
+        native = native_format(self.model, self.quantization)
+        if native is None or not (native.stored_bytes or native.size_margin):
+            return counted
+        factor = self._published_share(native)
+        return tuple(-(-stage * factor.numerator // factor.denominator) for stage in counted)
+
+    def _published_share(self, native: CheckpointQuantization) -> Fraction:
+        """How much larger the published weights are than the count of their format, at least 1.
+
+        Every rank holds its share of what is larger, as of the rest: which layers it is in is not known.
+        """
+        if native.stored_bytes is None:
+            return 1 + Fraction(native.size_margin).limit_denominator(1_000_000)
+        if self._whole_bytes is None:
+            self._whole_bytes = sum(self._counted_bytes(Layout(gpu="", quantization=self.quantization.id)))
+        return max(Fraction(1), Fraction(native.stored_bytes, self._whole_bytes))
+
+    def _counted_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         stages = layout.pipeline_parallel_size
         totals = [
             sum(count * self.layer_bytes(variant, layout, gpu) for variant, count in counts.items())

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.batches.fingerprint import common_fingerprints, fingerpr
 from vllm_opt.optimizer.batches.request import BatchRequest, objectives_of, read_models_file
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, VllmOptError, did_you_mean
+from vllm_opt.profiles.errors import CannotBeSized, InvalidRequest, UnknownProfile, VllmOptError, did_you_mean
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -94,8 +94,11 @@ def chosen_models(request: BatchRequest, catalog: Catalog) -> tuple[str, ...]:
 
 
 def _resolved(name: str, catalog: Catalog) -> str:
-    """The id of a short name or twin; a path or Hub id stays what it is."""
-    model = catalog.model(name)
+    """The id of a short name or twin; a path or Hub id stays what it is, and so does what cannot be sized."""
+    try:
+        model = catalog.model(name)
+    except CannotBeSized:
+        return name
     return name if name.startswith(_PATH_START) or "/" not in model.id else model.id
 
 

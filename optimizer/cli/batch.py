@@ -34,7 +34,7 @@ BATCH_OPTIONS = (
     text("--vllm-version", many=True, metavar="V", help="vLLM release. Repeatable. Default: the newest."),
     count("--max-gpus", help="Use at most this many GPUs per configuration. Default 16."),
     text("--quantization", many=True, help="Restrict the weight formats, or 'native'. Repeatable."),
-    number("--min-quality", help="Lowest accepted recovery against 16-bit. Default 0.98."),
+    number("--min-quality", help="Lowest accepted recovery of weights and KV cache together. Default 0.98."),
     text("--kv-cache-dtype", help="One format, or 'any' (default): auto or fp8."),
     number("--max-gpu-memory-utilization", help="Highest gpu-memory-utilization to consider."),
     number("--max-hourly-cost", help="Limit on the cost of one configuration in USD per hour."),

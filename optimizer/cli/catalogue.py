@@ -71,8 +71,10 @@ def models_command(name: str | None, format_name: str, output: str | None) -> in
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     catalog = Catalog()
-    known = [{"id": model_id} for model_id in sorted(catalog.model_ids, key=str.lower)]
-    chosen = [row["id"] for row in matching(known, name, ("id",), "model")]
+    known = sorted(catalog.model_ids, key=str.lower)
+    chosen = [model_id for model_id in known if name is None or name.lower() in model_id.lower()]
+    if name is not None and not chosen:
+        chosen = [catalog.model(name).id]
     return show_rows("models", model_rows(catalog, chosen), format_name, output)
 
 
@@ -89,9 +91,10 @@ def gpus_command(name: str | None, format_name: str, output: str | None, gpu_fil
 @_listing("quantizations")
 def quantizations_command(name: str | None, format_name: str, output: str | None) -> int:
     """List the weight formats, or those whose id or spelling contains NAME."""
+    from vllm_opt.optimizer.cli.catalogue_rows import quantization_rows
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
-    rows = [quantization.model_dump(mode="json") for quantization in Catalog().quantizations]
+    rows = quantization_rows(Catalog())
     return show_rows("quantizations", matching(rows, name, ("id", "names"), "quantisation"), format_name, output)
 
 

@@ -40,6 +40,21 @@ def _model_row(catalog: "Catalog", model_id: str) -> dict[str, Any]:
         return {"id": model_id, "refused": str(error)}
 
 
+def quantization_rows(catalog: "Catalog") -> list[dict[str, Any]]:
+    """Return every weight format with what it keeps of the scores of models of two sizes, pooled."""
+    sizes = {"8B": 8.0, "70B": 70.0}
+    return [
+        {
+            **quantization.model_dump(mode="json"),
+            "recovery": {
+                name: 1.0 if quantization.id == "bf16" else catalog.quality.pooled(quantization.id, billions).recovery
+                for name, billions in sizes.items()
+            },
+        }
+        for quantization in catalog.quantizations
+    ]
+
+
 def gpu_rows(catalog: "Catalog") -> list[dict[str, Any]]:
     """Return every SKU with the lowest price per GPU of a whole machine that is rented on demand."""
     rows = []

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from vllm_opt.optimizer.contract.quantities import billions, count, dollars, gib, optional
+from vllm_opt.optimizer.contract.quantities import billions, count, dollars, gib, optional, percent
 from vllm_opt.optimizer.rendering.plan import bullets
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.optimizer.rendering.tables import table_of
@@ -56,7 +56,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("scales per", "left", _text("scale_granularity")),
         ("from capability", "left", lambda row: optional(row["min_capability"], lambda cc: f"{cc[0]}.{cc[1]}")),
         ("at load", "left", lambda row: "yes" if row["quantizes_at_load"] else "no"),
-        ("median quality", "right", lambda row: optional(row["quality_median"], lambda value: f"{value:.4f}")),
+        ("keeps at 8B", "right", lambda row: optional(row["recovery"]["8B"], percent)),
+        ("at 70B", "right", lambda row: optional(row["recovery"]["70B"], percent)),
         ("what it is", "left", _text("title")),
     ),
     "engines": (

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check a vllm serve command, script, compose or Kubernetes file.",
     ),
     "models": ("vllm_opt.optimizer.cli.catalogue:models_command", "List the models of the catalogue."),
+    "quality": ("vllm_opt.optimizer.cli.quality:quality_command", "What a model keeps of its scores, by format."),
     "gpus": ("vllm_opt.optimizer.cli.catalogue:gpus_command", "List the GPU SKUs of the catalogue."),
     "quantizations": ("vllm_opt.optimizer.cli.catalogue:quantizations_command", "List the weight formats."),
     "engines": ("vllm_opt.optimizer.cli.catalogue:engines_command", "List the vLLM releases."),

@@ -50,9 +50,9 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--hypothetical-checkpoints/--no-hypothetical-checkpoints",
         default=None,
-        help="Also plan with weights that nobody has published. Default: yes, marked as such.",
+        help="Also plan with weights that nobody has published, to be made first. Default: no.",
     ),
-    number("--min-quality", help="Lowest accepted recovery against 16-bit. Default 0.98."),
+    number("--min-quality", help="Lowest accepted recovery of weights and KV cache together. Default 0.98."),
     text("--kv-cache-dtype", help="One format, or 'any' (default): auto or fp8."),
     number("--max-gpu-memory-utilization", help="Highest gpu-memory-utilization to consider. Default 0.95."),
     count("--max-num-seqs", help="Largest batch per engine to try. Default 1024, or what is needed."),

@@ -152,11 +152,23 @@ class Binding(Noun):
     message: str
 
 
+class PlanQuality(Noun):
+    """What weights and KV cache together keep of the scores of the model as published.
+
+    `interval` holds the mean over benchmarks with the confidence asked; both are null where no number is published.
+    """
+
+    recovery: float | None
+    interval: tuple[float, float] | None
+    evidence: str
+
+
 class Plan(Noun):
     """One deployment that satisfies every rule."""
 
     model: str
     checkpoint: str | None
+    checkpoint_publisher: str = "native"
     gpu: str
     gpu_count: int
     replicas: int
@@ -166,8 +178,7 @@ class Plan(Noun):
     decode_context_parallel_size: int = 1
     expert_parallel: bool
     quantization: str
-    quality: float | None = None
-    quality_evidence: str = ""
+    quality: PlanQuality | None = None
     kv_cache_dtype: str
     flags: dict[str, str | int | float | bool]
     env: dict[str, str]

@@ -162,7 +162,7 @@ class SolveRequest(Features, Request):
     min_output_tokens_per_s: PositiveNumber | None = None
     max_hourly_cost: PositiveNumber | None = None
     quantization: Texts = ()
-    hypothetical_checkpoints: Switch = Field(True, description="also plan with weights that nobody has published")
+    hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] = 0.98
     kv_cache_dtype: Text = "any"
     max_num_seqs: Count | None = Field(None, description="exactly this many sequences in one engine")

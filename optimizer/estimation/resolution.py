@@ -17,6 +17,7 @@ from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, wit
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
@@ -77,11 +78,34 @@ def resolve_quantization(catalog: Catalog, model: ModelProfile, name: str | None
     return catalog.quantization(native) if found.id == "fp8" and native in FP8_FAMILY else found
 
 
-def checkpoint_of(model: ModelProfile, quantization: Quantization) -> str | None:
-    """The Hugging Face id that holds the model in this format, or None when no such checkpoint is known."""
-    if quantization.id == native_quantization_id(model):
-        return model.id
-    return next((known.id for known in model.checkpoints if known.quantization == quantization.id), None)
+@dataclass(frozen=True)
+class ServedWeights:
+    """Whose weights are served, and the model with its weights stored as they are."""
+
+    checkpoint: str | None
+    publisher: Publisher
+    model: ModelProfile
+
+
+def served_weights(
+    catalog: Catalog, model: ModelProfile, quantization: Quantization, engine: EngineProfile
+) -> ServedWeights:
+    """Choose the weights of one format by publisher, then certainty, then downloads.
+
+    The model as published, its maker's or a vendor's checkpoint, what the release makes while loading, anybody's
+    checkpoint; None where nobody has published any and vLLM cannot make it.
+    """
+    native = native_quantization_id(model)
+    if quantization.id == native:
+        return ServedWeights(model.id, catalog.model_names.publisher_of(model), model)
+    best = next((known for known in model.checkpoints if known.quantization == quantization.id), None)
+    if best is not None and best.publisher != "community":
+        return ServedWeights(best.id, best.publisher, catalog.stored_as(model, best))
+    if native == "bf16" and load_flag_value(quantization, engine) is not None:
+        return ServedWeights(model.id, "online", model)
+    if best is not None:
+        return ServedWeights(best.id, best.publisher, catalog.stored_as(model, best))
+    return ServedWeights(None, "hypothetical", model)
 
 
 def with_memory(gpu: GpuProfile, gpu_memory_gib: float | None) -> GpuProfile:
@@ -115,6 +139,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     engine, note = catalog.engine(request.vllm_version, request.engine)
     quantization = resolve_quantization(catalog, model, request.quantization)
+    served = _served(request, model, quantization, engine, catalog)
     if request.kv_cache_dtype != "auto":
         catalog.kv_cache_dtype(request.kv_cache_dtype)
     tensor, said = _tensor_parallel_size(request, model, quantization, engine, gpu)
@@ -130,7 +155,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         decode_context_parallel_size=request.decode_context_parallel_size,
         expert_parallel=request.enable_expert_parallel,
         quantization=quantization.id,
-        checkpoint=_checkpoint(request, model, quantization, engine),
+        checkpoint=served.checkpoint,
         kv_cache_dtype=request.kv_cache_dtype,
         block_size=request.block_size,
         enforce_eager=request.enforce_eager,
@@ -146,18 +171,17 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     said_of_media = media_notes(model, request)
     notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
     notes += adapter_notes(model, layout.adapters)
-    return Setting(model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
+    return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 
-def _checkpoint(
-    request: EstimateRequest, model: ModelProfile, quantization: Quantization, engine: EngineProfile
-) -> str | None:
-    """The checkpoint that is loaded: a published one in this format, or the 16-bit one that is converted on the way."""
-    known = checkpoint_of(model, quantization)
-    if known is not None and not request.quantize_at_load:
-        return known
+def _served(
+    request: EstimateRequest, model: ModelProfile, quantization: Quantization, engine: EngineProfile, catalog: Catalog
+) -> ServedWeights:
+    """The weights that are loaded: the best published in this format, or the 16-bit ones, converted on the way."""
     at_load = model.native_quantization is None and load_flag_value(quantization, engine) is not None
-    return model.id if at_load else known
+    if request.quantize_at_load and at_load:
+        return ServedWeights(model.id, "online", model)
+    return served_weights(catalog, model, quantization, engine)
 
 
 def _tensor_parallel_size(

@@ -45,14 +45,15 @@ def _format(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, An
     accepted = {item.quantization.id for item in setting.formats if item.accepted}
     others = sorted(
         (item for item in wide.formats if item.quantization.id not in accepted),
-        key=lambda item: (-(item.quality or 0.0), item.origin),
+        key=lambda item: (-(item.quality.recovery or 0.0), item.publisher_rank),
     )
     for item in others:
         only = replace(setting, formats=(replace(item, accepted=True),))
         if not _feasible(only):
             continue
-        if not request.quantization and item.quality is not None:
-            floor = int(item.quality * 1000) / 1000
+        low = item.quality.low(request.confidence)
+        if not request.quantization and low is not None:
+            floor = int(low * 1000) / 1000
             if _feasible(resolve_solve(request.replaced(min_quality=floor), catalog)):
                 yield {"min_quality": floor}, ASKS_QUALITY
             return

@@ -75,7 +75,9 @@ def _quality(atlas: Atlas, question: Question) -> Measure:
     floor = question.setting.targets.min_quality
     best: tuple[float, str] | None = None
     for place in _places(atlas, question):
-        quality = place.facts.weights.quality
+        context = question.setting.targets.target_context
+        both = place.facts.weights.plan_quality(place.shape.kv_cache_dtype, place.facts.sku.gpu, context)
+        quality = both.low(question.setting.request.confidence)
         if quality is not None and (best is None or quality > best[0]):
             best = quality, place.facts.layout.quantization
     if best is None:
@@ -85,7 +87,7 @@ def _quality(atlas: Atlas, question: Question) -> Measure:
         )  # fmt: skip
     return Measure(
         "quality", floor, best[0], "recovery",
-        f"the best format that fits is {best[1]}, which keeps {percent(best[0])} of the 16-bit score; "
+        f"the best format that fits is {best[1]}, which keeps at least {percent(best[0])} of the 16-bit score; "
         f"at least {percent(floor)} is asked",
     )  # fmt: skip
 

@@ -225,7 +225,7 @@ def _report(
         place=read.command.place,
         line=read.command.line,
         command=one_line(read.command, [word.text for word in read.command.arguments if not word.source]),
-        model=served.name,
+        model=served.base or served.name,
         gpu=read.gpu.id,
         gpu_count=_gpus(context.given),
         vllm_version=read.engine.version,

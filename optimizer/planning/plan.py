@@ -8,7 +8,7 @@ from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
-from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
 from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report
@@ -16,8 +16,10 @@ from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
-from vllm_opt.optimizer.space.setting import HYPOTHETICAL, SolveSetting
+from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 from vllm_opt.profiles.configs.model_paths import short_name
+from vllm_opt.profiles.nouns.quality import Quality
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,10 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         LayoutRefused: vLLM would refuse the layout before any memory is counted.
     """
     facts, confidence = choice.unit.facts, setting.request.confidence
-    terms = memory_terms(setting.model, facts.weights.quantization, facts.layout, setting.engine, facts.sku.gpu)
+    context = setting.targets.target_context
+    terms = memory_terms(facts.weights.model, facts.weights.quantization, facts.layout, setting.engine, facts.sku.gpu)
     return Deployment(
-        model=setting.model,
+        model=facts.weights.model,
         quantization=facts.weights.quantization,
         layout=facts.layout,
         gpu=facts.sku.gpu,
@@ -87,8 +90,8 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         terms=terms,
         performance=bound_at(facts.coefficients, performance, confidence),
         offers=facts.sku.offers,
-        quality=facts.weights.quality,
-        quality_accepted=facts.weights.accepted,
+        quality=facts.weights.plan_quality(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
+        quality_accepted=facts.weights.accepts(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
         confidence=confidence,
     )
 
@@ -108,13 +111,14 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     if found:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
-    shown = flags_of(setting.model, weights.quantization, layout, flags, setting.engine)
+    shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
     shown |= feature_flags(setting.request, layout, setting.engine)
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
     return Plan(
         model=setting.model.id,
         checkpoint=weights.checkpoint,
+        checkpoint_publisher=weights.publisher,
         gpu=layout.gpu,
         gpu_count=deployment.gpu_count,
         replicas=choice.unit.replicas,
@@ -124,8 +128,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         decode_context_parallel_size=layout.decode_context_parallel_size,
         expert_parallel=layout.expert_parallel,
         quantization=layout.quantization,
-        quality=weights.quality,
-        quality_evidence=weights.evidence,
+        quality=quality_report(deployment.quality, setting.request.confidence),
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
         env={},
@@ -140,6 +143,13 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         notes=(*plan_notes(setting, choice), *age_note(deployment.bill)),
         equations=_equations(setting, deployment, memory, performance),
     )
+
+
+def quality_report(quality: Quality | None, confidence: float) -> PlanQuality | None:
+    """Recovery of weights and KV cache, its two-sided interval, and what it rests on."""
+    if quality is None:
+        return None
+    return PlanQuality(recovery=quality.recovery, interval=quality.interval(confidence), evidence=quality.evidence)
 
 
 def _preemption_risk(deployment: Deployment, memory: Memory) -> float | None:
@@ -194,11 +204,12 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
     """What a reader must know before relying on the plan."""
     weights, targets = choice.unit.facts.weights, setting.targets
     notes = list(setting.notes)
-    if weights.origin == HYPOTHETICAL:
+    if weights.publisher_rank == HYPOTHETICAL:
         how = weights.quantization.checkpoint_note or "quantise the 16-bit checkpoint"
         folder = folder_to_make(setting, weights.quantization.id)
         notes.append(
-            f"no {weights.quantization.id} checkpoint of {setting.model.id} is known; make one in {folder}: {how}"
+            f"make it first: no {weights.quantization.id} checkpoint of {setting.model.id} is published; the command "
+            f"expects one in {folder}: {how}"
         )
     if targets.mean_context < targets.target_context:
         notes.append(

@@ -23,7 +23,8 @@ from vllm_opt.optimizer.space.latency_limits import masks
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
-from vllm_opt.optimizer.space.setting import LARGEST_BATCH, PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import LARGEST_BATCH, PricedGpu, SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 STEP_WIDTHS = (2048, 8192)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024)
@@ -121,6 +122,8 @@ class ColumnSearch:
         self.dropped.setdefault(sku, Counter())[rule] += 1
 
     def _refusal(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> str | None:
+        if not weights.accepts(shape.kv_cache_dtype, sku.gpu, self.setting.targets.target_context):
+            return "quality"
         if self.physics.incompatible(sku.gpu, weights, shape):
             return "compatibility"
         if self.physics.indivisible(sku.gpu, weights, shape):
@@ -217,7 +220,7 @@ def representative_formats(setting: SolveSetting) -> list[WeightFormat]:
 
 
 def _order(weights: WeightFormat) -> tuple[int, float, str]:
-    return weights.origin, -(weights.quality or 0.0), weights.quantization.id
+    return weights.publisher_rank, -(weights.quality.recovery or 0.0), weights.quantization.id
 
 
 def _doubles_badly(small: ReplicaPlan, large: ReplicaPlan) -> bool:

@@ -21,7 +21,7 @@ from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
+from vllm_opt.profiles.errors import CannotBeSized, InvalidRequest, UnknownProfile
 
 MICRO = 1_000_000
 SHORT_CONTEXTS = (Fraction(1, 2),)
@@ -72,7 +72,11 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
         key = workload.model_dump_json(exclude={"name", "requests_per_s", "concurrency", "peak_factor", "priority",
                                                 }) + str(workload.concurrency is None)  # fmt: skip
         if key not in known:
-            known[key] = workload_plans(request, workload, gpus, catalog)
+            try:
+                known[key] = workload_plans(request, workload, gpus, catalog)
+            except CannotBeSized as error:
+                known[key] = [], {gpus[0].gpu.id: Counter({"a model that cannot be sized": 1})}
+                notes.append(str(error))
         plans, dropped[workload.name] = known[key]
         found += columns_of(workload, plans)
         notes += [note for plan in plans[:1] for note in plan.setting.notes]

@@ -141,7 +141,7 @@ def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
     """
     from vllm_opt.optimizer.rendering.command import command_line
     from vllm_opt.optimizer.rendering.formats import _server_file
-    from vllm_opt.optimizer.rendering.server_spec import spec_of_plan
+    from vllm_opt.optimizer.rendering.server_spec import spec_of_plan, to_make_first
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     if format_name not in FILE_ENDINGS:
@@ -154,12 +154,12 @@ def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
             lines = [
                 "#!/bin/sh",
                 "# one server" if item.replicas == 1 else f"# {item.replicas} servers like this one",
-                command_line(item.plan.command, item.plan.env),
+                f"{to_make_first(item.plan)}{command_line(item.plan.command, item.plan.env)}",
             ]
             files[f"{name}.sh"] = "\n".join([*lines, ""])
         else:
             spec = spec_of_plan(item.plan, catalog.gpu(item.plan.gpu))
             fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-            text = _server_file(FleetServerSpec(**fields, label=name), format_name)
+            text = to_make_first(item.plan) + _server_file(FleetServerSpec(**fields, label=name), format_name)
             files[f"{name}.{FILE_ENDINGS[format_name]}"] = text
     return files

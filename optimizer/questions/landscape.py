@@ -18,7 +18,8 @@ from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics, utilization_steps
 from vllm_opt.optimizer.space.points import Unit
-from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 Part = Literal["candidates", "rejected", "refused", "oversized"]
@@ -66,6 +67,7 @@ class Landscape:
         self.sku = Labels([layout.gpu for layout in layouts])
         self.quantization = Labels([layout.quantization for layout in layouts])
         self.kv_dtype = Labels([place.shape.kv_cache_dtype for place in self.places])
+        self.stored = Labels([stored_as(place) for place in self.places])
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
@@ -124,10 +126,11 @@ def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterat
             most = MOST_SERVER_GPUS if setting.request.internode_gbps else node
             by_node[node] = shapes(setting, node, max(most, targets.gpus or targets.max_gpus))
         for weights in setting.formats:
-            if (part == "candidates" and not weights.accepted) or (part == "rejected" and weights.accepted):
-                continue
             for shape in by_node[node]:
                 if part == "oversized" and not plain(shape):
+                    continue
+                accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, targets.target_context)
+                if (part == "candidates" and not accepted) or (part == "rejected" and accepted):
                     continue
                 yield from _places_of(physics, sku, weights, shape, part)
 
@@ -144,7 +147,8 @@ def _places_of(
         refused = (*refused, plan)
         gpu = _capable(gpu)
     oversized = max(physics.weight_bytes(gpu, weights, shape)) > gpu.memory_bytes
-    mine: Part = "candidates" if weights.accepted else "rejected"
+    accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, physics.setting.targets.target_context)
+    mine: Part = "candidates" if accepted else "rejected"
     if part != ("oversized" if oversized else "refused" if refused else mine):
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
@@ -153,6 +157,12 @@ def _places_of(
         sized = shape if size is None else replace(shape, block_size=size)
         facts = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
         yield Place(facts, sized, refused)
+
+
+def stored_as(place: Place) -> str:
+    """What quality depends on: weight format, KV dtype and the card."""
+    layout = place.facts.layout
+    return f"{layout.quantization} {layout.kv_cache_dtype} {layout.gpu}"
 
 
 def plain(shape: Shape) -> bool:

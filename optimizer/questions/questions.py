@@ -33,7 +33,7 @@ class Atlas:
         self._physics = physics or LayoutPhysics(setting)
         self._landscapes: dict[Part, Landscape] = {}
         self._speeds: dict[tuple[int, tuple[int, int], float, float], SpeedTable] = {}
-        self._accepted = frozenset(item.quantization.id for item in setting.formats if item.accepted)
+        self._accepted = accepted_storage(setting)
 
     @property
     def layouts(self) -> int:
@@ -43,8 +43,7 @@ class Atlas:
     def landscapes(self, question: Question) -> Iterator[Landscape]:
         """The parts that a question reaches, the cheapest first."""
         parts: list[Part] = ["candidates"]
-        accepted = {item.quantization.id for item in question.setting.formats if item.accepted}
-        if "quality" not in question.active or not accepted <= self._accepted:
+        if "quality" not in question.active or not accepted_storage(question.setting) <= self._accepted:
             parts.append("rejected")
         if not {"compatibility", "divisibility"} <= question.active:
             parts.append("refused")
@@ -97,15 +96,29 @@ class Atlas:
         return speed
 
 
+def accepted_storage(setting: SolveSetting) -> frozenset[str]:
+    """The (weight format, KV dtype, SKU) that keep the quality asked, as `Landscape.stored` names them."""
+    context = setting.targets.target_context
+    return frozenset(
+        f"{item.quantization.id} {dtype} {sku.gpu.id}"
+        for item in setting.formats
+        for dtype in kv_cache_dtypes(setting)
+        for sku in setting.gpus
+        if item.accepts(dtype, sku.gpu, context)
+    )
+
+
 def eligible_rows(question: Question, landscape: Landscape) -> Integers:
     """Rows whose SKU, formats and refusals the question allows."""
     setting, rows = question.setting, landscape.rows
     if not len(rows):
         return rows
     skus = question.skus or {item.gpu.id for item in setting.gpus}
-    formats = {item.quantization.id for item in setting.formats if item.accepted or "quality" not in question.active}
+    formats = {item.quantization.id for item in setting.formats}
     keep = landscape.sku.within(skus) & landscape.quantization.within(formats)
     keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting))
+    if "quality" in question.active:
+        keep &= landscape.stored.within(accepted_storage(setting))
     for rule, refused in landscape.refused.items():
         if rule in question.active:
             keep &= ~refused

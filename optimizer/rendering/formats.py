@@ -39,7 +39,7 @@ def render_answer(answer: "Answer", format_name: str, screen: Screen) -> str:
         return _noted(plans[0].notes, "\n".join(_command(plan) for plan in plans))
     if answer.plan is None:
         raise InvalidRequest(f"--format {format_name} writes one plan; leave --pareto out")
-    return _server_file(_spec(answer.plan, answer.request), format_name)
+    return _to_make_first(answer.plan) + _server_file(_spec(answer.plan, answer.request), format_name)
 
 
 def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> str:
@@ -97,7 +97,13 @@ def _document(document: dict[str, Any], format_name: str) -> str:
 def _command(plan: "Plan") -> str:
     from vllm_opt.optimizer.rendering.command import command_line
 
-    return command_line(plan.command, plan.env)
+    return _to_make_first(plan) + command_line(plan.command, plan.env)
+
+
+def _to_make_first(plan: "Plan") -> str:
+    from vllm_opt.optimizer.rendering.server_spec import to_make_first
+
+    return to_make_first(plan)
 
 
 def _noted(notes: "Iterable[str]", command: str) -> str:

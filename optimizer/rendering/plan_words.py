@@ -11,6 +11,15 @@ BASIS_WORDS = {
 }
 
 
+PUBLISHER_WORDS = {
+    "native": "as published",
+    "official": "by the model's maker",
+    "vendor": "by a vendor",
+    "online": "quantised while loading",
+    "community": "by the community",
+}
+
+
 def parallelism(plan: Plan) -> str:
     """Say how the GPUs of one server are used: 'TP 2 x PP 2, EP'."""
     sizes = [
@@ -40,9 +49,21 @@ def gpus_in_words(plan: Plan, concurrency: int | None) -> str:
 
 def weights_in_words(plan: Plan) -> str:
     """Say how weights and KV cache are stored and which checkpoint holds them."""
-    checkpoint = plan.checkpoint or "no known checkpoint: hypothetical"
-    quality = f", quality {percent(plan.quality)} of 16-bit" if plan.quality is not None else ""
-    return f"{plan.quantization} weights ({checkpoint}){quality}; KV cache {plan.kv_cache_dtype}"
+    checkpoint = f"{plan.checkpoint}, {PUBLISHER_WORDS.get(plan.checkpoint_publisher, plan.checkpoint_publisher)}"
+    if plan.checkpoint is None:
+        checkpoint = "hypothetical: make it first"
+    return f"{plan.quantization} weights ({checkpoint}){quality_in_words(plan)}; KV cache {plan.kv_cache_dtype}"
+
+
+def quality_in_words(plan: Plan) -> str:
+    """Say what weights and KV cache keep of the scores, with the interval of the mean."""
+    quality = plan.quality
+    if quality is None or quality.recovery is None or quality.interval is None:
+        return ", quality not published"
+    if quality.interval[0] == 1.0:
+        return ""
+    low, high = quality.interval
+    return f", keeps {percent(quality.recovery)} of the scores ({percent(low)} to {percent(high)})"
 
 
 def cost_in_words(cost: Cost | None) -> str:

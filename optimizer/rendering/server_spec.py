@@ -9,6 +9,7 @@ from vllm_opt.optimizer.contract.answer import Estimate, Plan
 from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
 from vllm_opt.profiles.configs.model_paths import is_path, short_name
 from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.printable import printable
 
 CUDA_IMAGE, ROCM_IMAGE = "vllm/vllm-openai", "vllm/vllm-openai-rocm"
 PORT = 8000
@@ -67,6 +68,14 @@ class ServerSpec:
     def nodes_per_server(self) -> int:
         """Nodes that one server spans."""
         return -(-self.gpus // self.gpu.gpus_per_node)
+
+
+def to_make_first(plan: Plan) -> str:
+    """Comment lines for a plan whose weights nobody has published: it starts nothing before they are made."""
+    if plan.checkpoint_publisher != "hypothetical":
+        return ""
+    told = [note for note in plan.notes if note.startswith("make it first")]
+    return "".join(f"# {printable(' '.join(note.split()))}\n" for note in told or ["make it first"])
 
 
 def release_note(notes: Iterable[str]) -> str | None:

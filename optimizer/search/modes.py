@@ -21,7 +21,7 @@ def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
 
 
 def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]:
-    """What decides between equal objectives, smaller first: GPUs, publisher, quality, parts of a node, simple flags."""
+    """What decides between equal objectives, smaller first: GPUs, publisher, quality, 16-bit KV, simple flags."""
     layout, weights = candidate.unit.facts.layout, candidate.unit.facts.weights
     unusual = (
         weights.checkpoint != setting.model.id,
@@ -41,6 +41,7 @@ def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]
         candidate.unit.gpu_count,
         weights.publisher_rank,
         -capped_quality(weights),
+        layout.kv_cache_dtype != "auto",
         candidate.unit.facts.sku.gpu.gpus_per_node % layout.gpus_per_server != 0,
         sum(unusual),
         abs(math.log2(tokens / default_tokens(setting, candidate))),
@@ -118,4 +119,7 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),
         load_bytes=terms.load_bytes(unit.facts.confidence),
+        keeps_quality=unit.facts.weights.accepts(
+            unit.facts.layout.kv_cache_dtype, unit.facts.sku.gpu, setting.targets.target_context
+        ),
     )

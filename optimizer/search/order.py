@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.space.objective import worst_within
-from vllm_opt.optimizer.space.setting import WeightFormat
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 SECOND_SLACK = 0.02
 Key = tuple[float, ...]
@@ -24,7 +24,7 @@ Key = tuple[float, ...]
 
 def capped_quality(weights: WeightFormat) -> float:
     """Recovery against 16 bit; a score above it is chance, and unknown counts as nothing."""
-    return min(1.0, weights.quality or 0.0)
+    return weights.quality.recovery or 0.0
 
 
 @dataclass(frozen=True)

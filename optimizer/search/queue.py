@@ -6,7 +6,8 @@ from functools import cached_property
 
 from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.setting import PricedGpu, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 
 @dataclass(frozen=True, eq=False)

@@ -222,10 +222,13 @@ class Search:
                 queues[server.sku.gpu.id].push(server, least, server.most)
 
     def _refusal(self, server: Server) -> str | None:
-        """The rule by which vLLM refuses a server, or None."""
+        """The rule by which vLLM refuses a server or its quality is too low, or None."""
         gpu, weights, shape = server.sku.gpu, server.weights, server.shape
+        context = self.setting.targets.target_context
         if "compatibility" in self.active and self.physics.incompatible(gpu, weights, shape):
             return "compatibility"
+        if "quality" in self.active and not weights.accepts(shape.kv_cache_dtype, gpu, context):
+            return "quality"
         if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
             return "divisibility"
         plan = self.physics.plan(gpu, weights, shape)

@@ -23,7 +23,7 @@ from vllm_opt.optimizer.solver.accepted import accepted_plan
 from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice
 from vllm_opt.optimizer.space.objective import unit_cost_microusd, worst_within
 from vllm_opt.optimizer.space.points import Candidate
-from vllm_opt.optimizer.space.setting import HYPOTHETICAL
+from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 
 DEARER, DEARER_FOR_WEIGHTS = 1.25, 1.5
 FASTER = 1.1
@@ -74,7 +74,7 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
         or capped_quality(server.weights) > quality,
     )  # fmt: skip
     if better is not None:
-        yield "published_weights" if weights.origin == HYPOTHETICAL else "better_weights", better.choice
+        yield "published_weights" if weights.publisher_rank == HYPOTHETICAL else "better_weights", better.choice
 
 
 def _near(search: Search, result: SearchResult) -> list[Candidate]:

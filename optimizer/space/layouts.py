@@ -15,7 +15,8 @@ from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_defaul
 from vllm_opt.optimizer.estimation.adapters import adapters_of
 from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off
 from vllm_opt.optimizer.estimation.media import profiled_media
-from vllm_opt.optimizer.space.setting import SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Attention, Experts, LatentAttention, ModelProfile, StateSpace
 

@@ -24,8 +24,9 @@ from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
-from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownGraphs, SharedLayouts
+from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, default_latency_constants
 
@@ -67,7 +68,7 @@ class LayoutFacts:
     def coefficients(self) -> LatencyCoefficients:
         """Latency coefficients of the layout."""
         return latency_coefficients(
-            self.setting.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
+            self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
             calibrated=self.setting.request.calibration, release=self.setting.engine.version,
         )  # fmt: skip
 
@@ -119,7 +120,7 @@ class LayoutPhysics:
         if key not in self._choices:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._choices[key] = compatibility.choice_violations(
-                self.setting.model, weights.quantization, layout, self.setting.engine, gpu
+                weights.model, weights.quantization, layout, self.setting.engine, gpu
             )
         return self._choices[key]
 
@@ -129,7 +130,7 @@ class LayoutPhysics:
         if key not in self._divisions:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._divisions[key] = divisibility.violations(
-                self.setting.model, weights.quantization, layout, self.setting.engine, gpu
+                weights.model, weights.quantization, layout, self.setting.engine, gpu
             )
         return self._divisions[key]
 
@@ -142,7 +143,7 @@ class LayoutPhysics:
         if named not in self._plans:
             layout = layout_of(self.setting, gpu, weights, shape)
             try:
-                self._plans[key] = plan_kv_cache(self.setting.model, layout, self.setting.engine, gpu)
+                self._plans[key] = plan_kv_cache(weights.model, layout, self.setting.engine, gpu)
                 return self._plans[key]
             except LayoutRefused as refusal:
                 self._plans[named] = refusal.violation
@@ -181,7 +182,7 @@ class LayoutPhysics:
         if key not in self._weights:
             name = weights.quantization.id
             if name not in self._tables:
-                self._tables[name] = WeightTable(self.setting.model, weights.quantization)
+                self._tables[name] = WeightTable(weights.model, weights.quantization)
             layout = layout_of(self.setting, gpu, weights, shape)
             self._weights[key] = self._tables[name].parameter_bytes(layout, gpu)
         return self._weights[key]
@@ -192,7 +193,7 @@ class LayoutPhysics:
             return ()
         key = (*self._parallel_key(weights, shape), weights.checkpoint, gpu.compute_capability, gpu.vendor)
         if key not in self._loads:
-            arguments = self.setting.model, weights.quantization, layout_of(self.setting, gpu, weights, shape)
+            arguments = weights.model, weights.quantization, layout_of(self.setting, gpu, weights, shape)
             self._loads[key] = load_peak_bytes(*arguments, self.setting.engine, gpu)
         return self._loads[key]
 
@@ -242,7 +243,7 @@ class LayoutPhysics:
         if key not in self._coefficients:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
             self._coefficients[key] = latency_coefficients(
-                self.setting.model, weights.quantization, layout, sku.gpu, self._constants,
+                weights.model, weights.quantization, layout, sku.gpu, self._constants,
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
             )  # fmt: skip
         return self._coefficients[key]
@@ -253,7 +254,7 @@ class LayoutPhysics:
         """Weight extras and activation peak: functions of the layers, the same on every SKU."""
         key = (*self._parallel_key(weights, shape), shape.chunked_prefill, gpu.compute_capability)
         if key not in self._layers:
-            arguments = (self.setting.model, weights.quantization, layout)
+            arguments = (weights.model, weights.quantization, layout)
             self._layers[key] = (
                 weight_extra_bytes(*arguments, gpu),
                 activation_peak(*arguments, self.setting.engine, gpu),
@@ -288,7 +289,7 @@ class LayoutPhysics:
         asked = (gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype)
         if asked not in self._dtypes:
             layout = layout_of(self.setting, gpu, weights, shape)
-            self._dtypes[asked] = resolved_kv_cache_dtype(self.setting.model, layout, self.setting.engine, gpu)
+            self._dtypes[asked] = resolved_kv_cache_dtype(weights.model, layout, self.setting.engine, gpu)
         return (
             shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, self._dtypes[asked],
             shape.prefix_caching, gpu.compute_capability, gpu.vendor, gpu.architecture,

@@ -10,23 +10,16 @@ from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import without_unused_tower
-from vllm_opt.optimizer.estimation.resolution import (
-    FP8_FAMILY,
-    checkpoint_of,
-    native_quantization_id,
-    resolve_quantization,
-)
-from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
+from vllm_opt.optimizer.estimation.resolution import native_quantization_id
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, default_limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
+from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.price import Offer
-from vllm_opt.profiles.nouns.quality import quality_of
-from vllm_opt.profiles.nouns.quantization import Quantization
 from vllm_opt.profiles.nouns.workload import ContextsInFlight, Targets
 
 DEFAULT_MAX_GPUS = 16
@@ -37,7 +30,6 @@ LENGTH_VARIATION = 1.0
 """Coefficient of variation of prompts and answers whose spread nobody stated: an exponential distribution, which is
 our choice and on the safe side of lengths drawn around a mean; --kv-sizing full takes no distribution at all."""
 LARGEST_WEIGHTS_BYTES = 1 << 50
-CHECKPOINT_KNOWN, QUANTISED_AT_LOAD, HYPOTHETICAL = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -62,24 +54,6 @@ class PricedGpu:
             held = most_replicas(offer, server_gpus, nodes)
             found = most if held is None else max(found, min(held, most))
         return found
-
-
-@dataclass(frozen=True)
-class WeightFormat:
-    """One way to store the weights. `origin`: a known checkpoint, made at load, or still to be made."""
-
-    quantization: Quantization
-    checkpoint: str | None
-    origin: int
-    quality: float | None
-    evidence: str
-    accepted: bool
-    native: bool = False
-
-    @property
-    def publisher_rank(self) -> int:
-        """Whose weights they are, the first place first: as published, a known checkpoint, made at load, to be made."""
-        return 0 if self.native else 1 + self.origin
 
 
 @dataclass(frozen=True)
@@ -231,47 +205,3 @@ def _named_gpus(request: SolveRequest, catalog: Catalog) -> tuple[GpuProfile, ..
         profiles = catalog.local_gpus if name.lower() == "local" else (catalog.gpu(name),)
         found.update((profile.id, profile) for profile in profiles)
     return tuple(found.values())
-
-
-def weight_formats(
-    request: SolveRequest, model: ModelProfile, engine: EngineProfile, catalog: Catalog
-) -> tuple[WeightFormat, ...]:
-    """The weight formats that take part.
-
-    Named formats are taken whatever the default quality floor says; an explicit `min_quality` holds for them too.
-    A model published in a quantised format is not dequantised to 16 bits unless that is asked.
-    """
-    native = native_quantization_id(model)
-    named = {resolve_quantization(catalog, model, name).id for name in request.quantization}
-    if "fp8" in named:
-        named |= {known.quantization for known in model.checkpoints if known.quantization in FP8_FAMILY}
-    floor_is_explicit = "min_quality" in request.model_fields_set
-    formats = []
-    for quantization in catalog.quantizations:
-        if named and quantization.id not in named:
-            continue
-        if not named and quantization.id == "bf16" and native != "bf16":
-            continue
-        quality, evidence = (1.0, "the checkpoint's own format") if quantization.id == native else quality_of(
-            model, quantization
-        )  # fmt: skip
-        above = quality is not None and quality >= request.min_quality
-        by_name = quantization.id in named and (quality is None or not floor_is_explicit)
-        checkpoint = checkpoint_of(model, quantization)
-        origin = CHECKPOINT_KNOWN if checkpoint else HYPOTHETICAL
-        if checkpoint is None and native == "bf16" and load_flag_value(quantization, engine):
-            origin, checkpoint = QUANTISED_AT_LOAD, model.id
-        if origin == HYPOTHETICAL and not request.hypothetical_checkpoints:
-            continue
-        formats.append(
-            WeightFormat(
-                quantization,
-                checkpoint,
-                origin,
-                quality,
-                evidence,
-                quantization.id == native or above or by_name,
-                native=quantization.id == native,
-            )
-        )
-    return tuple(formats)

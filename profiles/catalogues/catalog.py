@@ -10,8 +10,11 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 
 if TYPE_CHECKING:
     from vllm_opt.profiles.catalogues.engines import Engine, EngineFile
+    from vllm_opt.profiles.catalogues.model_names import ModelNames
     from vllm_opt.profiles.catalogues.offers import OfferTerms
     from vllm_opt.profiles.catalogues.prices import PriceList
+    from vllm_opt.profiles.catalogues.quality import QualityTable
+    from vllm_opt.profiles.nouns.checkpoint import Checkpoint
     from vllm_opt.profiles.nouns.engine import EngineProfile
     from vllm_opt.profiles.nouns.kv_cache_dtype import KvCacheDtype
     from vllm_opt.profiles.nouns.model import ModelProfile
@@ -31,10 +34,30 @@ class Catalog:
         self._prices_file = Path(prices_file) if prices_file is not None else None
 
     def model(self, name: str) -> "ModelProfile":
-        """Return a model by catalogue name, Hugging Face id or alias, or by the path of its config.json or folder."""
+        """Return a model by any name that `models.load_model` knows, or by the path of its config.json or folder."""
         from vllm_opt.profiles.catalogues.models import load_model, refuse_unless_generating
 
-        return refuse_unless_generating(load_model(name))
+        return refuse_unless_generating(load_model(name, self.model_names))
+
+    def stored_as(self, model: "ModelProfile", checkpoint: "Checkpoint") -> "ModelProfile":
+        """Return a model with its weights as one of its published checkpoints stores them."""
+        from vllm_opt.profiles.catalogues.models import stored_as
+
+        return stored_as(model, checkpoint, self.model_names)
+
+    @cached_property
+    def model_names(self) -> "ModelNames":
+        """Every name of a model, read when a model is first asked for."""
+        from vllm_opt.profiles.catalogues.model_names import ModelNames
+
+        return ModelNames()
+
+    @cached_property
+    def quality(self) -> "QualityTable":
+        """What weight formats and KV-cache dtypes keep of a model's scores."""
+        from vllm_opt.profiles.catalogues.quality import QualityTable
+
+        return QualityTable()
 
     @cached_property
     def model_ids(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader
 from vllm_opt.profiles.configs.model_paths import path_id
 from vllm_opt.profiles.configs.reader import ConfigKeys, read_config
 from vllm_opt.profiles.configs.vision_tower import vision_tower
-from vllm_opt.profiles.errors import UnknownProfile, did_you_mean
+from vllm_opt.profiles.errors import CannotBeSized, UnknownProfile, did_you_mean
 from vllm_opt.profiles.nouns.model import DecoderLayer, Experts, ModelProfile
 
 __all__ = ["ARCHITECTURES", "model_from_config", "model_from_path", "read_config"]
@@ -192,7 +192,7 @@ def _architecture(keys: ConfigKeys) -> str:
         return name
     reason = NO_RULE_YET.get(name)
     if reason is not None:
-        raise UnknownProfile(f"the model {keys.model_id[:200]} ({name}) cannot be sized: {reason}")
+        raise CannotBeSized(f"the model {keys.model_id[:200]} ({name}) cannot be sized: {reason}")
     raise UnknownProfile(
         f"the model {keys.model_id[:200]} has the architecture '{name[:80]}', which has no rule"
         f"{did_you_mean(name, ARCHITECTURES) or '; see vllm-opt models for what can be sized'}"

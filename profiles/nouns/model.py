@@ -279,6 +279,7 @@ class ModelProfile(Noun):
     )
     native_quantization: CheckpointQuantization | None = Field(None, description="None: the checkpoint is 16-bit")
     checkpoints: tuple[Checkpoint, ...] = Field((), description="known checkpoints in other formats")
+    quantized_from: str | None = Field(None, description="the model whose weights these are, where they were quantised")
     assumptions: tuple[str, ...] = Field((), description="config keys that were absent, and what was taken instead")
     source: str = Field("", description="where the config was read")
     verification: str = Field("", description="how well the sizes are known, in words")

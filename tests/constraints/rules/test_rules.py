@@ -23,6 +23,7 @@ from vllm_opt.optimizer.cpsat import model as model_module
 from vllm_opt.optimizer.cpsat.model import build_model
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.engine import GraphCapture
+from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.nouns.workload import Targets
 
 CATALOG = Catalog()
@@ -47,6 +48,11 @@ def terms_of(budget: int, context: int = CUDA_CONTEXT, layout: Layout = LAYOUT) 
     )  # fmt: skip
 
 
+def recovery(share: float, deviation: float = 0.0) -> Quality:
+    """A pooled mean of this share, known so well."""
+    return Quality(log_mean=math.log(share), log_deviation=deviation)
+
+
 def deployment(
     *, terms: MemoryTerms | None = None, layout: dict[str, object] | None = None,
     flags: dict[str, object] | None = None, targets: dict[str, object] | None = None, **fields: object,
@@ -54,7 +60,7 @@ def deployment(
     """Eight sequences of 800 tokens on average and 1,600 at most, with room for a thousand KV blocks."""
     known = {
         "model": MODEL, "quantization": BF16, "gpu": H100, "engine": RELEASE, "replicas": 1,
-        "offers": (offer(1, 2.5, up_to_gpus=8),), "quality": 1.0, "quality_accepted": False,
+        "offers": (offer(1, 2.5, up_to_gpus=8),), "quality": recovery(1.0), "quality_accepted": False,
         "performance": PerformanceBound(ttft_ms=100.0, tpot_ms=10.0, output_tokens_per_s=1000.0),
     }  # fmt: skip
     sizes = {"max_model_len": 1600, "max_num_seqs": 8, "max_num_batched_tokens": 2048, "gpu_memory_utilization": 0.5}
@@ -124,16 +130,16 @@ CHECKS = {
     ),
     "quality: the floor": (
         "quality",
-        {"quality": 1.0},
-        {"quality": 0.98},
-        {"quality": 0.9799},
+        {"quality": recovery(1.0)},
+        {"quality": recovery(0.98)},
+        {"quality": recovery(0.9799)},
         (0.98, 0.9799, "recovery"),
     ),
     "quality: no evidence": (
         "quality",
-        {"quality": 1.0},
-        {"quality": None, "quality_accepted": True},
-        {"quality": None},
+        {"quality": recovery(1.0)},
+        {"quality": Quality(), "quality_accepted": True},
+        {"quality": Quality()},
         (0.98, None, "recovery"),
     ),
     "memory_budget: one full request": (
@@ -440,6 +446,29 @@ def test_the_linear_form_of_context_length_bounds_the_context_asked(monkeypatch:
     assert chosen_mode([mode()], limit=1599) is None
     monkeypatch.setattr(model_module, "RULES", tuple(rule for rule in RULES if rule.name != "context_length"))
     assert chosen_mode([mode()], limit=1599) == 0
+
+
+def test_the_floor_holds_for_the_low_end_at_the_confidence_asked() -> None:
+    uncertain = recovery(0.985, 0.005)
+    central = deployment(quality=uncertain)
+    assert [item for item in violations(central) if item.rule == "quality"] == []
+    asked = deployment(quality=uncertain, confidence=0.9)
+    (found,) = [item for item in violations(asked) if item.rule == "quality"]
+    assert found.available == pytest.approx(0.985 * math.exp(-1.2815515655 * 0.005), abs=1e-9)
+    assert "at least 97.9 % at the confidence" in found.message.replace("97.9%", "97.9 %")
+
+
+def test_losses_of_weights_and_cache_multiply() -> None:
+    both = recovery(0.99, 0.003).times(recovery(0.985, 0.004))
+    assert both.recovery == pytest.approx(0.99 * 0.985)
+    assert both.log_deviation == pytest.approx(0.005)
+    assert recovery(0.99).times(Quality()).recovery is None
+    assert recovery(1.02).recovery == 1.0
+
+
+def test_a_mode_that_keeps_too_little_is_never_chosen() -> None:
+    assert chosen_mode([replace(mode(), keeps_quality=False)]) is None
+    assert chosen_mode([mode()]) == 0
 
 
 def test_what_a_layout_is_adds_nothing_to_the_model() -> None:

@@ -33,14 +33,14 @@ def test_the_rule_that_stopped_the_furthest_layout_is_named(changes: dict[str, f
 
 
 def test_only_weights_that_can_be_loaded_today_take_part_when_that_is_asked() -> None:
-    request = SolveRequest(model="Qwen/Qwen3-8B", gpu="l4", quantization=("int8", "awq"))
+    request = SolveRequest(model="Qwen/Qwen3-8B", gpu="l4", quantization=("int8_w8a16", "awq"))
     for objective in ("cost", "throughput", "concurrency"):
         today = solve(request.replaced(objective=objective, hypothetical_checkpoints=False), CATALOG)
         assert today.plan is not None
         assert today.plan.checkpoint == "Qwen/Qwen3-8B-AWQ"
-    anything = solve(request.replaced(quantization="int8"), CATALOG)
+    anything = solve(request.replaced(quantization="int8_w8a16", hypothetical_checkpoints=True), CATALOG)
     assert anything.plan is not None
     assert anything.plan.checkpoint is None
-    nothing = solve(request.replaced(quantization="int8", hypothetical_checkpoints=False, explain=False), CATALOG)
+    nothing = solve(request.replaced(quantization="int8_w8a16", hypothetical_checkpoints=False, explain=False), CATALOG)
     assert nothing.explanation is not None
     assert "none of the weight formats asked for has a checkpoint" in nothing.explanation.conflict[0].message

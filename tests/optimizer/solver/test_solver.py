@@ -15,11 +15,14 @@ from vllm_opt.optimizer.contract.answer import Answer, Plan
 from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
 from vllm_opt.optimizer.estimation.estimate import estimate
 from vllm_opt.optimizer.planning.plan import Choice, deployment_of, predicted
+from vllm_opt.optimizer.rendering.formats import render_answer
+from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.solver.solve import solve
 from vllm_opt.optimizer.space.layouts import shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics, utilization_steps
 from vllm_opt.optimizer.space.points import CAPTURED, Unit, token_grid
-from vllm_opt.optimizer.space.setting import HYPOTHETICAL, resolve_solve
+from vllm_opt.optimizer.space.setting import resolve_solve
+from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.quantization import Quantization
 
@@ -143,7 +146,10 @@ def test_ties_take_fewer_gpus() -> None:
 def test_ties_take_the_checkpoint_at_hand() -> None:
     plan = plan_of(solved(gpu="h100", objective="cost", concurrency=1, target_context=1024))
     assert plan.checkpoint is not None
-    assert plan.quality == 1.0
+    assert plan.quality is not None
+    assert plan.quality.recovery == 1.0
+    assert plan.quality.interval == (1.0, 1.0)
+    assert plan.checkpoint_publisher == "native"
     assert (plan.tensor_parallel_size, plan.pipeline_parallel_size, plan.kv_cache_dtype) == (1, 1, "auto")
     assert "enforce-eager" not in plan.flags
     assert "block-size" not in plan.flags
@@ -224,7 +230,14 @@ def test_top_lists_the_next_best(top: int) -> None:
     keys = [_place(plan) for plan in (plan_of(answer), *answer.alternatives)]
     assert keys == sorted(keys)
     names = [
-        (plan.gpu, plan.quantization, plan.tensor_parallel_size, plan.pipeline_parallel_size, plan.kv_cache_dtype)
+        (
+            plan.gpu,
+            plan.quantization,
+            plan.tensor_parallel_size,
+            plan.pipeline_parallel_size,
+            plan.kv_cache_dtype,
+            plan.flags.get("enforce-eager", False),
+        )
         for plan in (plan_of(answer), *answer.alternatives)
     ]
     assert len(set(names)) == len(names)
@@ -280,7 +293,10 @@ def test_a_plan_is_what_estimate_says_of_its_flags(model: str) -> None:
 
 
 def test_several_nodes_need_the_link_between_them() -> None:
-    request: dict[str, Any] = {"model": "deepseek-ai/DeepSeek-V3", "gpu": "a100-sxm4-80gb", "quantization": "bf16"}
+    request: dict[str, Any] = {
+        "model": "deepseek-ai/DeepSeek-V3", "gpu": "a100-sxm4-80gb", "quantization": "bf16",
+        "hypothetical_checkpoints": True,
+    }  # fmt: skip
     alone = solved(**request, max_gpus=32, explain=False)
     assert alone.status == "infeasible"
     joined = plan_of(solved(**request, max_gpus=32, internode_gbps=400, concurrency=4, target_context=4096))
@@ -417,13 +433,20 @@ class Attack:
 
 
 def test_hypothetical_checkpoints_come_last() -> None:
-    """Every accepted hypothetical format of a plan that names one says how to make it."""
-    request = SolveRequest(gpu="h100", quantization=("int8",), model="mistralai/Mistral-7B-Instruct-v0.3")
+    """Off unless asked for; a plan with weights that nobody has published says in every format to make them first."""
+    named = SolveRequest(gpu="h100", quantization=("w4a8",), model="mistralai/Mistral-7B-Instruct-v0.3")
+    assert solve(named.replaced(explain=False), CATALOG).plan is None
+    request = named.replaced(hypothetical_checkpoints=True)
     setting = resolve_solve(request, CATALOG)
     (weights,) = setting.formats
     assert isinstance(weights.quantization, Quantization)
     plan = plan_of(solve(request, CATALOG))
-    assert (plan.checkpoint is None) == (weights.origin == HYPOTHETICAL)
+    assert plan.checkpoint is None
+    assert weights.publisher_rank == HYPOTHETICAL
+    assert plan.checkpoint_publisher == "hypothetical"
+    answer = solve(request, CATALOG)
+    for format_name in ("table", "json", "yaml", "command", "env", "compose", "kubernetes", "html"):
+        assert "make it first" in render_answer(answer, format_name, Screen(200)), format_name
 
 
 @pytest.mark.parametrize("version", ["0.33", "0.11", "0.7.3"])

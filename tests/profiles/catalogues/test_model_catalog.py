@@ -10,6 +10,7 @@ import pytest
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.layouts.compatibility import violations
 from vllm_opt.constraints.weights.breakdown import parameter_count
+from vllm_opt.profiles.catalogues import checkpoints, model_names
 from vllm_opt.profiles.catalogues import models as model_catalog
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.catalogues.models import load_model, model_ids
@@ -142,9 +143,13 @@ def test_loading_one_model_reads_only_its_file(monkeypatch: pytest.MonkeyPatch) 
         read.append(name)
         return original(name)
 
-    monkeypatch.setattr(model_catalog, "read_data_file", recorded)
+    for module in (model_catalog, model_names, checkpoints):
+        monkeypatch.setattr(module, "read_data_file", recorded)
     load_model("openai/gpt-oss-20b")
-    assert set(read) == {"models/index.json", "models/openai--gpt-oss-20b.json"}
+    assert [name for name in read if name.startswith("models/")] == [
+        "models/index.json", "models/openai--gpt-oss-20b.json",
+    ]  # fmt: skip
+    assert len(read) == len(set(read)) == 4
 
 
 def test_a_path_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

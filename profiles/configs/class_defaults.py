@@ -32,6 +32,7 @@ CLASS_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "kimi_k2": {"q_lora_rank": 1536, "topk_method": None},
     "kimi_linear": {"q_lora_rank": None},
     "llama4_text": {"head_dim": 128, "num_key_value_heads": 8, "attention_chunk_size": 8192},
+    "longcat_flash": {"q_lora_rank": 1536},
     "mimo_v2_flash": {
         "head_dim": 192,
         "num_key_value_heads": 4,
@@ -42,8 +43,10 @@ CLASS_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "minimax_m2": {"head_dim": 128, "num_key_value_heads": 8},
     "ministral3": {"head_dim": 128, "num_key_value_heads": 8},
     "mistral": {"num_key_value_heads": 8},
+    "mistral4": {"q_lora_rank": 1024},
     "nemotron_h": {"head_dim": 128, "num_key_value_heads": 8},
     "phi3": {"sliding_window": None},
+    "phi4mm": {"sliding_window": None},
     "qwen3": {"head_dim": 128},
     "qwen3_5_moe_text": _QWEN3_5
     | {"num_key_value_heads": 2, "num_experts": 256, "shared_expert_intermediate_size": 512},
@@ -66,17 +69,19 @@ VISION_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "Qwen2_5_VLForConditionalGeneration": _QWEN_VISION,
     "Qwen3VLForConditionalGeneration": _QWEN_VISION | {"deepstack_visual_indexes": (8, 16, 24)},
     "Qwen3VLMoeForConditionalGeneration": _QWEN_VISION | {"deepstack_visual_indexes": (8, 16, 24)},
+    "Glm4vForConditionalGeneration": _QWEN_VISION,
+    "Glm4vMoeForConditionalGeneration": _QWEN_VISION,
     "Qwen3_5ForConditionalGeneration": _QWEN_VISION,
     "Qwen3_5MoeForConditionalGeneration": _QWEN_VISION,
 }
 """Vision-language class -> key of its `vision_config` -> value."""
 
 HEAD_DIM_IS_STATED = frozenset(
-    {"qwen3_moe", "qwen3_vl_moe_text", "minimax_m1", "mistral", "mixtral", "granite", "phi3"}
+    {"qwen3_moe", "qwen3_vl_moe_text", "minimax_m1", "mistral", "mixtral", "granite", "phi3", "hy_v3"}
 )
 """Types whose class divides hidden_size by the heads although many published configs state another head_dim."""
 
-USUAL_HEAD_DIMS = frozenset({64, 80, 96, 128, 256})
+USUAL_HEAD_DIMS = frozenset({64, 128, 256})
 
 
 def take_class_defaults(keys: ConfigKeys, defaults: Mapping[str, Default]) -> None:

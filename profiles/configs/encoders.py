@@ -34,7 +34,8 @@ def bert(keys: ConfigKeys) -> Decoder:
     mixer = _encoder(attention(common, qkv_bias=True, output_bias=True))
     mlp = dense_mlp(keys, bias=True, gated=False)
     layer = DecoderLayer(mixer=mixer, feed_forward=mlp, norm_parameters=4 * hidden)
-    positions = 0 if keys.has("rope_parameters") else _padded(keys.integer("max_position_embeddings"))
+    rotary = (keys.strings("architectures") or [""])[0] == "JinaEmbeddingsV3Model"
+    positions = 0 if rotary else _padded(keys.integer("max_position_embeddings"))
     types = _padded(keys.integer("type_vocab_size", default=2))
     beside = (positions + types + 2) * hidden
     if (keys.strings("architectures") or [""])[0] in CLASSIFIERS:

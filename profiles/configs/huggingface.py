@@ -23,6 +23,7 @@ from vllm_opt.profiles.configs.class_defaults import CLASS_DEFAULTS, take_class_
 from vllm_opt.profiles.configs.context_limit import context_limit
 from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader
 from vllm_opt.profiles.configs.model_paths import path_id
+from vllm_opt.profiles.configs.plausible import implausible
 from vllm_opt.profiles.configs.reader import ConfigKeys, read_config
 from vllm_opt.profiles.configs.vision_tower import vision_tower
 from vllm_opt.profiles.errors import CannotBeSized, UnknownProfile, did_you_mean
@@ -167,7 +168,15 @@ def _model(outer: ConfigKeys, model_id: str, source: str, facts: dict[str, Any])
         "source": source,
     }
     notes = [*text.assumptions, *(note for note in outer.assumptions if note not in text.assumptions), *decoder.notes]
-    return ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
+    try:
+        model = ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
+    except ValidationError as error:
+        first = error.errors()[0]
+        outer.refuse(f"gives {'.'.join(str(part) for part in first['loc'])} a value that cannot be: {first['msg']}")
+    reason = implausible(model)
+    if reason is not None:
+        outer.refuse(reason)
+    return model
 
 
 def _runner(architecture: str) -> Literal["generate", "pooling", "transcription"]:

@@ -11,6 +11,8 @@ from vllm_opt.profiles.nouns.model import DecoderLayer, Experts, LatentAttention
 def latent_attention(keys: ConfigKeys) -> LatentAttention:
     """Latent attention without an indexer."""
     bias = keys.flag("attention_bias")
+    if "q_lora_rank" not in keys.values:
+        keys.take("q_lora_rank", "none", "a query projection without a rank")
     return LatentAttention(
         num_attention_heads=keys.integer("num_attention_heads"),
         q_lora_rank=keys.optional_integer("q_lora_rank"),
@@ -61,6 +63,8 @@ def _decoder(
     keys: ConfigKeys, mixers: list[LatentAttention], router_dtype: Literal["model", "float32"] = "model"
 ) -> Decoder:
     hidden_size = keys.integer("hidden_size")
+    if "topk_method" not in keys.values:
+        keys.take("topk_method", "none", "a router without a score correction")
     correction = keys.text("topk_method") == "noaux_tc"
     experts = Experts(
         num_experts=keys.integer("n_routed_experts"),

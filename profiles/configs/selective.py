@@ -63,6 +63,9 @@ def step3(keys: ConfigKeys) -> Decoder:
     }
     if unknown := [kind for kind in kinds[:count] if kind not in mixers]:
         keys.refuse(f"names the layer type '{unknown[0][:60]}', for which there is no rule yet")
+    for key in ("use_head_wise_attn_gate", "use_moe_router_bias", "need_fp32_gate"):
+        if not keys.has(key):
+            keys.refuse(f"lacks {key}, without which it cannot be sized")
     moe = _step_moe_layers(keys)
     experts = Experts(
         num_experts=keys.integer("moe_num_experts"),
@@ -96,6 +99,7 @@ def _step_moe_layers(keys: ConfigKeys) -> set[int]:
     """The layers with experts: a text of numbers with commas between them, or all but the first."""
     listed = keys.text("moe_layers_enum")
     if listed is None:
+        keys.take("moe_layers_enum", "all layers but the first", "what vLLM assumes")
         return set(range(1, keys.layer_count()))
     numbers = [part.strip() for part in listed.split(",")]
     if not all(number.isascii() and number.isdigit() and len(number) < 6 for number in numbers):

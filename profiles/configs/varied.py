@@ -1,5 +1,6 @@
 """Readers of decoders that differ from the common families in one thing each: OLMoE, Apertus, Laguna, Hunyuan 3, …"""
 
+from vllm_opt.profiles.configs.class_defaults import take_class_defaults
 from vllm_opt.profiles.configs.decoder import (
     Decoder,
     DecoderReader,
@@ -47,6 +48,7 @@ def laguna(keys: ConfigKeys) -> Decoder:
     """Laguna: heads and window by layer, a gate per head (`gating` true) or per element, one shared expert."""
     common = shape(keys)
     hidden, count = common.hidden_size, common.num_hidden_layers
+    take_class_defaults(keys, {"gating": True, "layer_types": None, "num_attention_heads_per_layer": None})
     heads = keys.integers("num_attention_heads_per_layer", minimum=1) or [common.num_attention_heads] * count
     kinds = keys.strings("layer_types") or ["full_attention"] * count
     sparse = mlp_layer_kinds(keys, count)

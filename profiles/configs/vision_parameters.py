@@ -169,6 +169,9 @@ def _minimax_m3(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> Towe
 
 def _perception_encoder(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
     """Step 3.7: layer scales and norms of the Perception Encoder, two strided convolutions of 3 x 3."""
+    for key in ("mlp_ratio", "ls_init_value", "use_ln_pre"):
+        if key not in vision.values:
+            vision.take(key, "none" if key == "ls_init_value" else "the default", "of vLLM's perception encoder")
     width = vision.integer("width")
     inner = int(width * vision.number("mlp_ratio", 4.0))
     grid = vision.integer("image_size") // vision.integer("patch_size")

@@ -130,3 +130,19 @@ def test_a_value_that_no_model_has_is_one_sentence(
         model_from_config(config, "m")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"hidden_size": 2_000_000_000, "intermediate_size": 2_000_000_000}, "parameters, more than 1e+15"),
+        ({"num_hidden_layers": 10_000, "hidden_size": 10**9, "head_dim": 128}, "parameters, more than 1e+15"),
+        ({"vocab_size": 2_000_000_000, "hidden_size": 2_000_000, "head_dim": 128}, "parameters, more than 1e+15"),
+        ({"max_position_embeddings": 2_000_000_000, "rope_parameters": None}, "a context of 2000000000 tokens"),
+    ],
+)
+def test_a_model_too_large_to_be_is_one_sentence(changes: dict[str, object], sentence: str) -> None:
+    config = json.loads((DATA / "models" / "Qwen--Qwen3-8B.json").read_text())["config"] | changes
+    with pytest.raises(VllmOptError) as caught:
+        model_from_config(config, "m")
+    assert sentence in str(caught.value)

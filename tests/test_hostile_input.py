@@ -170,3 +170,13 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:
     said = child.stderr.read()
     child.stderr.close()
     assert child.wait(timeout=60) == 0, said
+
+
+def test_too_many_workloads_are_counted_in_plain_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "demand.yaml"
+    file.write_text(
+        yaml.safe_dump({"workloads": [{"name": f"w{n}", "model": "gpt2", "concurrency": 1} for n in range(201)]})
+    )
+    said = sentence(capsys, "procure", str(file))
+    assert "must hold at most 200 entries" in said
+    assert "validation" not in said

@@ -52,6 +52,7 @@ ESTIMATE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     count("--decode-context-parallel-size", "-dcp", help="GPUs that share one sequence's KV cache."),
     toggle("enable-expert-parallel", "Whole experts per GPU instead of slices of each."),
     text("--quantization", "-q", help="Weight format. Default: as the checkpoint is stored."),
+    toggle("quantize-at-load", "Make the weight format from the 16-bit checkpoint while loading."),
     text("--kv-cache-dtype", help="KV cache format. Default auto."),
     count("--block-size", help="Tokens per KV block."),
     number("--gpu-memory-utilization", help="Share of the reported memory that vLLM may use."),

@@ -29,7 +29,7 @@ def _words(fault: "ErrorDetails") -> str:
     """pydantic's words, where they need no knowledge of pydantic."""
     if fault["type"] == "too_short":
         return "must not be empty"
-    if fault["type"] == "string_too_long":
+    if fault["type"] == "string_too_long" or (fault["type"] == "too_long" and isinstance(fault["input"], str)):
         return f"must be at most {fault['ctx']['max_length']} characters long"
     if fault["type"] == "too_long":
         return f"must hold at most {fault['ctx']['max_length']:,} entries"

@@ -47,9 +47,7 @@ def quantile_of(probability: float) -> float:
     return NormalDist().inv_cdf(probability)
 
 
-def quantile_factor(
-    c: LatencyCoefficients, metric: Metric, confidence: float, pattern: Pattern = "closed"
-) -> Numbers:
+def quantile_factor(c: LatencyCoefficients, metric: Metric, confidence: float, pattern: Pattern = "closed") -> Numbers:
     """What to multiply a prediction by so that reality is no worse with probability `confidence` (0.5 to 0.99).
 
     At least 1 for TTFT and TPOT, at most 1 for throughput: exp(+-z sigma) with the normal quantile z.

@@ -14,9 +14,7 @@ from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 
 DATA = files("vllm_opt.profiles").joinpath("data")
-PRIOR, KERNELS, CONSTANTS = (
-    Path(str(DATA / name)) for name in ("latency_prior.json", "kernels.json", "latency.json")
-)
+PRIOR, KERNELS, CONSTANTS = (Path(str(DATA / name)) for name in ("latency_prior.json", "kernels.json", "latency.json"))
 MOST_MEMORY_EFFICIENCY = 0.95
 LAUNCH_BOUND_US = 50.0
 """A fitted floor beyond this is the benchmark's own launch time: such a law says nothing of memory reads."""
@@ -34,7 +32,6 @@ TWINS = {
     "rtx-5090": "rtx-pro-6000-server",
     "l40": "l40s",
     "rtx-6000-ada": "l40s",
-    "rtx-4090": "l40s",
     "b100": "b200",
 }
 """SKUs whose kernels are those of a measured SKU with another memory, clock or power limit."""
@@ -78,7 +75,9 @@ def from_kernels(summary: dict[str, Any], paths: dict[str, Any], source: str) ->
     }
 
 
-def path_factors(path: str, law: dict[str, float], half: dict[str, float], common: dict[str, float]) -> dict[str, float]:
+def path_factors(
+    path: str, law: dict[str, float], half: dict[str, float], common: dict[str, float]
+) -> dict[str, float]:
     """How a format's products differ on this SKU from the path's common factors."""
     if path == "bf16":
         return {"compute": 1.0, "memory": 1.0}

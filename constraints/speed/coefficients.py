@@ -226,6 +226,7 @@ def latency_coefficients(
         serial_share=shared.serial_share,
         frontend_s=age.host * shared.frontend_s,
         frontend_token_s=age.host * shared.frontend_token_s,
+        busy_frontend_s=age.host * shared.busy_frontend_s,
         synchrony=shared.synchrony,
         prefill_factor=cell.prefill_factor if cell else 1.0,
         pipeline_stages=float(layout.pipeline_parallel_size),

@@ -5,7 +5,7 @@ One step carries D decoding sequences of mean context c and P prefill tokens of 
     T = dense + head + experts + decode attention + prefill attention + communication + overhead
     dense   = soft(bytes / (BW em), m FLOP / (F ec))        soft(a, b) = max(a, b) + serial_share min(a, b)
     experts = soft(hit(m) bytes / (BW em e_m), m FLOP / (F ec e_f))              expected distinct experts hit:
-    hit(m)  = 1 - (1 - k/E) (1 - (m - 1) ln(1 - k/E) / g)^-g                     popularity follows a gamma law of shape g
+    hit(m)  = 1 - (1 - k/E) (1 - (m - 1) ln(1 - k/E) / g)^-g         popularity follows a gamma law of shape g
     decode attention  = D (a_full c + a_window min(c, w)),  prefill attention = P (b_full s + b_window min(s, w))
     communication     = 2 L (alpha + 2 h m / B) over tensor parallel ranks, plus hops between pipeline stages
     overhead          = L layer_s + L_moe moe_layer_s + L_state state_layer_s + step_s + D sequence_s
@@ -72,6 +72,8 @@ class LatencyCoefficients:
     frontend_s: Scalars
     frontend_token_s: Scalars
     """Tokenising and hashing, per prompt token."""
+    busy_frontend_s: Scalars
+    """What the front end takes longer while others are served."""
     synchrony: Scalars
     """Share of closed-loop users that send in step with each other."""
     prefill_factor: Scalars
@@ -134,9 +136,8 @@ def token_time(c: LatencyCoefficients, tokens: Numbers, sequences: Numbers, rout
     """Everything but attention: the part that CUDA graphs pad, but for the experts that `routed` tokens reach."""
     dense = soft_maximum(c.dense_memory_s, c.dense_compute_s_per_token * tokens, c.serial_share)
     head = soft_maximum(c.head_memory_s, c.head_compute_s_per_sequence * np.maximum(sequences, 1.0), c.serial_share)
-    experts = soft_maximum(
-        c.expert_memory_s * experts_hit(c, routed), c.expert_compute_s_per_token * tokens, c.serial_share
-    )
+    experts_s = c.expert_memory_s * experts_hit(c, routed)
+    experts = soft_maximum(experts_s, c.expert_compute_s_per_token * tokens, c.serial_share)
     return dense + head + experts + c.token_s * tokens + c.sequence_s * sequences + c.fixed_s
 
 

@@ -31,6 +31,7 @@ class SharedConstants(Noun):
     sequence_s: float = Field(ge=0, description="per decoding sequence and step: sampling, detokenising")
     frontend_s: float = Field(ge=0, description="HTTP, queue and first answer")
     frontend_token_s: float = Field(0.0, ge=0, description="tokenising and hashing, per prompt token")
+    busy_frontend_s: float = Field(0.0, ge=0, description="more of the front end's time while others are served")
     synchrony: float = Field(ge=0, le=1, description="share of closed-loop users that send in step with each other")
     attention_efficiency: float = Field(gt=0, description="prefill attention, share of the 16-bit peak")
     kv_read_efficiency: float = Field(gt=0, description="KV reads, share of the memory bandwidth")

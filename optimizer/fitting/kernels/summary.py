@@ -1,4 +1,4 @@
-"""What kernel tables say: time = floor + soft maximum of reading at em of the bandwidth and computing at ec of the peak.
+"""What kernel tables say: time = floor + soft maximum of reading at em of bandwidth and computing at ec of peak.
 
 The same law as `constraints/speed/step_time.py`, fitted to single kernels in ln time, so that efficiencies, launch
 floors, collective latency and the skew of routing need no end-to-end run.
@@ -48,7 +48,7 @@ def peak_of(kind: str, gpu: GpuProfile) -> float:
 
 
 def soft_law(memory: Column, compute: Column, seconds: Column) -> dict[str, float]:
-    """em, ec, floor and serial share with the least robust ln error; `memory`, `compute`: seconds at full efficiency."""
+    """em, ec, floor, serial share with the least robust ln error; `memory`, `compute`: seconds at full efficiency."""
     from scipy.optimize import least_squares
 
     def predicted(x: Column) -> Column:

@@ -1,4 +1,4 @@
-"""Measured kernel tables as columns: one folder per system / operation / framework / version (pyarrow, offline only)."""
+"""Measured kernel tables as columns: a folder per system / operation / framework / version (pyarrow, offline only)."""
 
 from pathlib import Path
 from typing import Any

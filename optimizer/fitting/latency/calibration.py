@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.model_work import model_shape
 from vllm_opt.constraints.speed.step_time import Numbers
-from vllm_opt.optimizer.fitting.latency.parameters import paths_by_gpu
 from vllm_opt.optimizer.fitting.latency.prior import TWINS, kernel_summary
 from vllm_opt.optimizer.fitting.latency.replay import Replay
 from vllm_opt.profiles.nouns.latency_constants import CalibrationCell, GpuConstants, LatencyConstants, Spread
 
-LEAST_CELL_POINTS = 3
-SHRINKAGE_POINTS = 2.0
-"""A cell of n points moves n / (n + 2) of the way from 1 to its median residual."""
+LEAST_CELL_POINTS = 2
+SHRINKAGE_POINTS = 1.5
+PREFILL_SHRINKAGE = 4.0
+"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 4): the first is
+the stack's, the second depends on the clients too."""
 LEAST_TRUST = 0.9
 """Rows below it (stacks or clients that are badly known) form no cell."""
 NORMAL_90 = 1.6449
@@ -40,7 +41,7 @@ def cells_of(replay: Replay, errors: dict[str, Numbers], counted: Mask) -> tuple
     `errors` are those without cells. A cell holds at the tensor-parallel size that was measured: what one layout loses
     to its links says little about another's.
     """
-    step, paths, groups = step_errors(errors), paths_by_gpu(replay), defaultdict(list)
+    step, paths, groups = step_errors(errors), replay.paths, defaultdict(list)
     for index, one in enumerate(replay.observations):
         if counted[index] and one.trust >= LEAST_TRUST and np.isfinite(step[index]):
             shape = model_shape(replay.catalog.model(one.model))
@@ -49,10 +50,10 @@ def cells_of(replay: Replay, errors: dict[str, Numbers], counted: Mask) -> tuple
     for (shape, gpu, path, ranks), rows in sorted(groups.items()):
         if len(rows) < LEAST_CELL_POINTS:
             continue
-        moved = shrunk_median(step[rows])
+        moved = shrunk_median(step[rows], SHRINKAGE_POINTS)
         prefill = errors["ttft"][rows] - moved
         prefill = prefill[np.isfinite(prefill)]
-        extra = shrunk_median(prefill) if prefill.size >= LEAST_CELL_POINTS else 0.0
+        extra = shrunk_median(prefill, PREFILL_SHRINKAGE) if prefill.size >= LEAST_CELL_POINTS else 0.0
         found.append(
             CalibrationCell(
                 model=min(replay.observations[row].model for row in rows),
@@ -68,9 +69,9 @@ def cells_of(replay: Replay, errors: dict[str, Numbers], counted: Mask) -> tuple
     return tuple(found)
 
 
-def shrunk_median(errors: Numbers) -> float:
-    """Median pulled towards 0 when there are few points."""
-    return float(np.median(errors)) * errors.size / (errors.size + SHRINKAGE_POINTS)
+def shrunk_median(errors: Numbers, points: float) -> float:
+    """Median pulled towards 0 as `points` further errors of 0 would do."""
+    return float(np.median(errors)) * errors.size / (errors.size + points)
 
 
 def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> LatencyConstants:
@@ -79,11 +80,7 @@ def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> La
     A SKU or path without a counted row and without kernels of its own falls back to the mean of its class.
     """
     timed = set(kernel_summary()) | set(TWINS)
-    seen = {
-        (one.gpu, path)
-        for one, path, used in zip(replay.observations, paths_by_gpu(replay), counted, strict=True)
-        if used
-    }
+    seen = {(one.gpu, path) for one, path, used in zip(replay.observations, replay.paths, counted, strict=True) if used}
     measured = {gpu for gpu, _ in seen}
     summary = kernel_summary()
     kept = {}
@@ -105,7 +102,7 @@ def class_of(replay: Replay, gpu: str) -> str:
 
 
 def fallback_gpus(replay: Replay, constants: LatencyConstants, measured: set[str]) -> dict[str, GpuConstants]:
-    """Constants for SKUs that were never measured: the geometric mean of the class's measured ones, not its slow end."""
+    """Constants for SKUs that were never measured: the geometric mean of the class's measured ones."""
     result = {}
     for name, old in constants.fallback_gpus.items():
         members = sorted(gpu for gpu in measured & set(constants.gpus) if class_of(replay, gpu) == name)
@@ -131,13 +128,13 @@ def geometric_mean(values: Iterable[float]) -> float:
     return round(float(np.exp(np.mean(np.log(list(values))))), 4)
 
 
-def source_weights(replay: Replay, rows: Mask) -> Numbers:
-    """Weights with which a source counts as the square root of its rows."""
+def source_weights(replay: Replay, rows: Mask, exponent: float = 0.5) -> Numbers:
+    """Weights with which a source counts as n^exponent of its n rows."""
     names = np.array([one.source for one in replay.observations])
     weights = np.zeros(len(names))
     for source in set(names[rows].tolist()):
         here = rows & (names == source)
-        weights[here] = 1.0 / math.sqrt(here.sum())
+        weights[here] = float(here.sum()) ** (exponent - 1.0)
     return weights
 
 
@@ -156,23 +153,36 @@ def calibrated_sigma(errors: Numbers, weights: Numbers, confidence: float = 0.9)
     return max(LEAST_SPREAD, float(size[order][index]) / NORMAL_90)
 
 
-def spread_of_rows(replay: Replay, errors: dict[str, Numbers], rows: Mask) -> Spread:
-    """Spread of each metric over rows of sources that were left out; TTFT by the clients' pattern."""
-    weights = source_weights(replay, rows)
-    step = calibrated_sigma(np.where(rows, step_errors(errors), np.nan), weights)
-    tpot = calibrated_sigma(np.where(rows, errors["tpot"], np.nan), weights)
-    throughput = calibrated_sigma(np.where(rows, errors["throughput"], np.nan), weights)
-    ttft = calibrated_sigma(np.where(rows, errors["ttft"], np.nan), weights)
-    tpot, throughput = (step if math.isnan(value) else value for value in (tpot, throughput))
-    ttft = 2 * tpot if math.isnan(ttft) else ttft
+def sigma_of_rows(replay: Replay, errors: Numbers, rows: Mask) -> float:
+    """Mean of what rows and what sources ask for: the next source is neither a row nor like the largest one."""
+    here = rows & np.isfinite(errors)
+    values = np.where(here, errors, np.nan)
+    found = [calibrated_sigma(values, source_weights(replay, here, exponent)) for exponent in (1.0, 0.5)]
+    return float(np.mean(found))
+
+
+def spread_of_rows(replay: Replay, errors: dict[str, Numbers], rows: Mask, wider: Spread | None = None) -> Spread:
+    """Spread of each metric over rows of sources that were left out; TTFT by the clients' pattern.
+
+    Few rows are pulled towards `wider`, the spread of a weaker basis (without one, a pattern towards all patterns).
+    """
+
+    def pulled(values: Numbers, mask: Mask, towards: float) -> float:
+        own, count = sigma_of_rows(replay, values, mask), float((mask & np.isfinite(values)).sum())
+        if math.isnan(own):
+            return round(towards, 4)
+        share = 1.0 if math.isnan(towards) else count / (count + FEW_POINTS)
+        return round(share * own + (1 - share) * (0.0 if share == 1.0 else towards), 4)
+
+    step = sigma_of_rows(replay, step_errors(errors), rows)
+    tpot = pulled(errors["tpot"], rows, wider.tpot if wider else step)
+    throughput = pulled(errors["throughput"], rows, wider.throughput if wider else step)
+    ttft = pulled(errors["ttft"], rows, wider.ttft if wider else 2 * step)
     patterns = np.array([one.pattern for one in replay.observations])
-    by_pattern = {}
-    for pattern in ("closed", "single", "poisson", "burst"):
-        here = rows & (patterns == pattern) & np.isfinite(errors["ttft"])
-        own = calibrated_sigma(np.where(here, errors["ttft"], np.nan), source_weights(replay, here))
-        share = here.sum() / (here.sum() + FEW_POINTS)
-        by_pattern[pattern] = round(ttft if math.isnan(own) else share * own + (1 - share) * ttft, 4)
+    closed, single, poisson, burst = (
+        pulled(errors["ttft"], rows & (patterns == pattern), ttft)
+        for pattern in ("closed", "single", "poisson", "burst")
+    )
     return Spread(
-        tpot=round(tpot, 4), ttft=by_pattern["closed"], throughput=round(throughput, 4),
-        ttft_single=by_pattern["single"], ttft_poisson=by_pattern["poisson"], ttft_burst=by_pattern["burst"],
+        tpot=tpot, ttft=closed, throughput=throughput, ttft_single=single, ttft_poisson=poisson, ttft_burst=burst,
     )  # fmt: skip

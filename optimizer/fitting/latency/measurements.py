@@ -17,6 +17,7 @@ from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES, K
 from vllm_opt.optimizer.fitting.latency.releases import release_of
 from vllm_opt.optimizer.fitting.latency.stated import stated_observation, why_not_stated
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.latency_constants import version_key
 
 REQUIRED_KEYS = (
     *("source_id", "framework", "model", "gpu", "num_gpus", "tp", "dp", "ep", "weight_precision", "kv_precision"),
@@ -28,7 +29,8 @@ MEASURED_KEYS = (
 )
 SEQUENCES_BY_DEFAULT = 256.0
 TOKENS_BY_DEFAULT = 8192.0
-OTHER_TRUST, OLD_TRUST = 0.6, 0.3
+OTHER_TRUST, OLD_TRUST = 0.6, 0.25
+FIRST_V1 = (0, 8)
 RANDOM_LENGTH_SHARE = {"inferencex": 0.9}
 """InferenceX draws lengths uniformly in [0.8, 1] of the nominal ones."""
 
@@ -193,11 +195,16 @@ def observation(row: dict[str, Any]) -> Observation:
         output_tokens=max(2.0, share * float(row["osl"])),
         source=row["source_id"],
         release=release_of(row),
-        trust=1.0 if controlled else OLD_TRUST if row["source_id"] in ("argonne", "dstack-405b") else OTHER_TRUST,
+        trust=1.0 if controlled else trust_of(row),
         prefix_hit_share=0.0,
         memory_bound_load=kind != "open" and not controlled and (users is None or users / engines > 0.75 * stated),
         measured=measured_of(row, kind, engines),
     )
+
+
+def trust_of(row: dict[str, Any]) -> float:
+    """Weight of a row that is not from a controlled source: the first engine tells little of today's."""
+    return OTHER_TRUST if version_key(release_of(row)) >= FIRST_V1 else OLD_TRUST
 
 
 def gpu_of(row: dict[str, Any], notes: str) -> str:

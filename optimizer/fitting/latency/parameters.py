@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from vllm_opt.constraints.speed.coefficients import effective_path
 from vllm_opt.constraints.speed.step_time import Numbers
 from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES, Observation
 from vllm_opt.optimizer.fitting.latency.prior import TWINS, kernel_summary
@@ -26,8 +25,9 @@ SHARED_PRIORS = {
     "state_layer_s": 0.7,
     "step_s": 0.7,
     "sequence_s": 0.7,
-    "frontend_s": 0.5,
-    "frontend_token_s": 0.7,
+    "frontend_s": 0.3,
+    "frontend_token_s": 0.5,
+    "busy_frontend_s": 0.7,
     "synchrony": 0.7,
     "attention_efficiency": 0.2,
     "kv_read_efficiency": 0.1,
@@ -56,10 +56,12 @@ UNKNOWN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.35}
 PATH_SPREADS = {"compute_factor": 0.25, "memory_factor": 0.12, "expert_compute_factor": 0.3}
 SKU_PATH_SPREADS = {"compute": 0.15, "memory": 0.1}
 LEAST_PATH_POINTS = 5
-GENERATION_SPREAD = 0.2
+GENERATION_SPREAD, OWN_HOST_SPREAD = 0.2, 0.6
+OWN_HOSTS = ("12.1", "CDNA2", "CDNA3", "CDNA4")
+"""Generations whose host or whose stack differs too, so that their fixed time is not that of kernels alone."""
 RELEASE_SPREADS = {"step": 0.15, "host": 0.5}
 SOURCE_SPREAD = 0.15
-"""A source may be slower or faster as a whole by its stack (ln standard deviation); the controlled ones are the level."""
+"""A source may be slower or faster as a whole by its stack (ln standard deviation); controlled ones set the level."""
 CLIENT_SPREAD = 0.3
 """A source's TTFT may be off by how its clients send and where they stand, beside the stack's own offset."""
 NUISANCES = ("source", "client")
@@ -78,12 +80,6 @@ class Parameter:
     """Which observations it touches (Boolean)."""
 
 
-def paths_by_gpu(replay: Replay) -> list[str]:
-    """The kernel path of each observation."""
-    unique = [effective_path(quantization, gpu) for _, quantization, _, gpu, _ in replay.unique_nouns]
-    return [unique[index] for index in replay.position]
-
-
 def controlled_gpus(observations: Sequence[Observation]) -> set[str]:
     """SKUs with points from the controlled sources."""
     return {one.gpu for one in observations if one.source in CONTROLLED_SOURCES}
@@ -93,7 +89,7 @@ def with_rooms(base: LatencyConstants, replay: Replay) -> dict[str, Any]:
     """The constants as a nested dictionary with an entry for every SKU and path that was measured."""
     table: dict[str, Any] = json.loads(base.model_dump_json())
     catalog = replay.catalog
-    for one, path in zip(replay.observations, paths_by_gpu(replay), strict=True):
+    for one, path in zip(replay.observations, replay.paths, strict=True):
         start = base.gpu_constants(catalog.gpu(one.gpu)).model_dump(mode="json")
         entry = table["gpus"].setdefault(one.gpu, {**start, "paths": {}, "source": ""})
         known = entry["source"].split("; ")[0]
@@ -105,7 +101,7 @@ def with_rooms(base: LatencyConstants, replay: Replay) -> dict[str, Any]:
 
 def parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
     """Every free constant for these observations."""
-    observations, paths = replay.observations, np.array(paths_by_gpu(replay))
+    observations, paths = replay.observations, np.array(replay.paths)
     everywhere = np.ones(len(observations), dtype=bool)
     found = [
         Parameter(("shared", name), table["shared"][name], spread, name, everywhere)
@@ -122,7 +118,7 @@ def parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
     for source in sorted(set(sources)):
         if source not in CONTROLLED_SOURCES:
             found.append(Parameter(("source", source), 1.0, SOURCE_SPREAD, "source", sources == source))
-        found.append(Parameter(("client", source), 1.0, CLIENT_SPREAD, "client", sources == source))
+            found.append(Parameter(("client", source), 1.0, CLIENT_SPREAD, "client", sources == source))
     return found
 
 
@@ -158,7 +154,8 @@ def group_parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
     for name in sorted(set(generation.tolist()) - {"9.0"}):
         prior = table["generations"].setdefault(name, 1.0)
         where = ("generations", name)
-        found.append(Parameter(where, prior, GENERATION_SPREAD, "generation", generation == name))
+        spread = OWN_HOST_SPREAD if name in OWN_HOSTS else GENERATION_SPREAD
+        found.append(Parameter(where, prior, spread, "generation", generation == name))
     family = np.array([release_family(gpu) for gpu in profiles])
     versions = [version_key(one.release) for one in replay.observations]
     for name, ranges in table["releases"].items():

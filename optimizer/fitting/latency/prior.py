@@ -32,7 +32,6 @@ TWINS = {
     "rtx-5090": "rtx-pro-6000-server",
     "l40": "l40s",
     "rtx-6000-ada": "l40s",
-    "rtx-4090": "l40s",
     "b100": "b200",
 }
 """SKUs whose kernels are those of a measured SKU with another memory, clock or power limit."""

@@ -11,7 +11,7 @@ MONTHS = {
 
 
 def release_of(row: dict[str, Any]) -> str:
-    """The stated version's first two numbers, else the release of the row's date; a bare year counts from its middle."""
+    """The stated version's first two numbers, else the newest release at the row's date (of a year: at its middle)."""
     version = str(row.get("version") or "").lstrip("v").split("+")[0]
     parts = version.split(".")
     if len(parts) >= 2 and parts[0].isdigit() and parts[1].isdigit():

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.speed.coefficients import kv_element_bytes, latency_coefficients
+from vllm_opt.constraints.speed.coefficients import effective_path, kv_element_bytes, latency_coefficients
 from vllm_opt.constraints.speed.latency import Pattern, offline_batch, under_load
 from vllm_opt.constraints.speed.model_work import model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack
@@ -67,6 +67,12 @@ class Replay:
             (find.model(model), find.quantization(quantization), layout, find.gpu(layout.gpu), release)
             for model, quantization, layout, release in self.unique_keys
         ]
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """The kernel path of each observation."""
+        unique = [effective_path(quantization, gpu) for _, quantization, _, gpu, _ in self.unique_nouns]
+        return [unique[index] for index in self.position]
 
     @cached_property
     def position(self) -> Numbers:

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.step_time import BASES, Numbers
 from vllm_opt.optimizer.fitting.latency.choices import Choices
@@ -47,7 +48,7 @@ def cell_of(errors: Numbers) -> str:
     return f"{np.median(off):.1%} / {np.quantile(off, 0.9):.0%} / {off.mean():.0%} ({known.size}, {bias:+.0%})"
 
 
-def row_of(label: str, held: Held, rows: Numbers) -> str:
+def row_of(label: str, held: Held, rows: NDArray[np.intp]) -> str:
     """One line of a table."""
     return f"| {label} | " + " | ".join(cell_of(held.errors[metric][rows]) for metric, _ in METRICS) + " |"
 
@@ -106,9 +107,8 @@ def stranger_tables(held: Held) -> str:
     )
     parts = [table("Sources left out whole", lines)]
     parts += [table(f"Sources left out whole, {name}", grouped(held, key)) for name, key in keys]
-    parts.append(
-        table("Sources left out whole, by SKU", grouped(held, lambda one: one.gpu, 8), "SKUs of eight rows or more.")
-    )
+    by_sku = grouped(held, lambda one: one.gpu, 8)
+    parts.append(table("Sources left out whole, by SKU", by_sku, "SKUs of eight rows or more."))
     parts.append(table("Sources left out whole, one by one", grouped(held, lambda one: one.source)))
     return "".join(parts)
 
@@ -141,13 +141,12 @@ def intervals(covered: dict[str, dict[str, tuple[float, int]]]) -> str:
     """Coverage of the 90 % interval by basis."""
     lines = [
         "\n## Intervals\n",
-        "Share of rows inside the 90 % interval, where neither the prediction nor the width of the interval had seen the",
-        "row's source (rows in parentheses):\n",
+        "Share of rows inside the 90 % interval, where neither the prediction nor the width of the interval had seen",
+        "the row's source (rows in parentheses):\n",
     ]
     for basis, found in covered.items():
-        lines.append(
-            f"- {basis}: " + ", ".join(f"{name} {share:.0%} ({count})" for name, (share, count) in found.items())
-        )
+        shares = (f"{name} {share:.0%} ({count})" for name, (share, count) in found.items())
+        lines.append(f"- {basis}: " + ", ".join(shares))
     return "\n".join(lines) + "\n"
 
 
@@ -155,10 +154,10 @@ def closing(decided: Choices, skipped: Counter[str], points: int) -> str:
     """Quality of choices, and what was left out."""
     lines = [
         "\n## Choices\n",
-        "Most throughput per GPU under a TPOT limit, by the shipped constants against the measured best:\n",
+        "Most throughput per GPU under a TPOT limit, by the shipped constants against the measured best:",
     ]
     lines.append(
-        f"- controlled sources: {decided.count} choices, mean regret {decided.mean_regret:.1%}, "
+        f"\n- controlled sources: {decided.count} choices, mean regret {decided.mean_regret:.1%}, "
         f"limit broken by more than 10 % in {decided.broken:.1%}"
     )
     lines += ["\n## Rows that were left out\n", f"{points} rows were used; not used were:\n"]

@@ -34,10 +34,8 @@ def why_not_stated(row: dict[str, Any]) -> str | None:
     request = row["estimate_request"]
     if not row.get("expressible"):
         return "not expressible: " + str(row.get("inexpressible_why") or "")[:60]
-    if row["framework"] != "vllm":
-        return "other engine"
-    if row.get("load") not in KINDS:
-        return f"load '{row.get('load')}' is not modelled"
+    if row["framework"] != "vllm" or row.get("load") not in KINDS:
+        return f"load '{row.get('load')}' of {row['framework']} is not modelled"
     if not request.get("input_tokens") or (request.get("output_tokens") or 0) < 2:
         return "lengths not stated"
     try:
@@ -46,16 +44,15 @@ def why_not_stated(row: dict[str, Any]) -> str | None:
         catalog().quantization(quantization_of(row))
     except VllmOptError as error:
         return str(error)
-    if KINDS[row["load"]] == "open" and rate_of(row) is None:
-        return "request rate not stated"
-    return None
+    unstated = KINDS[row["load"]] == "open" and rate_of(row) is None
+    return "request rate not stated" if unstated else None
 
 
 def quantization_of(row: dict[str, Any]) -> str:
     """The format of the request, else that of the row."""
     asked = row["estimate_request"].get("quantization")
     if asked:
-        return QUANTIZATIONS.get(asked, asked)
+        return QUANTIZATIONS.get(asked, str(asked))
     return {**PRECISIONS, **MORE_PRECISIONS}.get(row["weight_precision"], str(row["weight_precision"]))
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vllm_opt.constraints.speed.spread import Metric, quantile_of, spread_for
+from vllm_opt.constraints.speed.spread import Metric, quantile_of
 from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
 from vllm_opt.optimizer.fitting.latency.calibration import Mask, cells_of, known_only, spread_of_rows
 from vllm_opt.optimizer.fitting.latency.parameters import apply
@@ -67,9 +67,8 @@ class Refits:
         values, data, slope = self.point
         kept = ~hidden[self.problem.rows]
         widths = PRIOR_WEIGHT / self.problem.spreads
-        matrix = np.vstack([slope[kept], np.diag(widths)])
-        right = -np.concatenate([data[kept], widths * values])
-        move = np.linalg.lstsq(matrix, right, rcond=None)[0]
+        matrix = slope[kept].T @ slope[kept] + np.diag(widths * widths)
+        move = -np.linalg.solve(matrix, slope[kept].T @ data[kept] + widths * widths * values)
         moved = values + np.clip(move, -LONGEST_STEP, LONGEST_STEP)
         constants = apply(self.problem.table, self.problem.chosen, moved)
         return known_only(constants, self.replay, ~hidden)
@@ -106,17 +105,16 @@ def spreads_of(held: Held, counted: Mask | None = None) -> dict[LatencyBasis, Sp
     """Spread by basis, from rows of left-out sources; a basis without rows takes that of the next weaker one."""
     counted = np.ones(len(held.basis), dtype=bool) if counted is None else counted
     found: dict[LatencyBasis, Spread] = {}
+    wider = None
     for rank in (2, 1, 0):
         rows = counted & (held.basis == rank)
-        if rows.sum() >= 5 or not found:
-            found[BASES[rank]] = spread_of_rows(held.replay, held.errors, rows if rows.any() else counted)
-        else:
-            found[BASES[rank]] = found[BASES[rank + 1]]
+        wider = spread_of_rows(held.replay, held.errors, rows if rows.any() else counted, wider if rank == 0 else None)
+        found[BASES[rank]] = wider
     return found
 
 
 def coverage(held: Held, confidence: float = 0.9) -> dict[str, dict[str, tuple[float, int]]]:
-    """Share of rows inside the interval that sources other than their own calibrated: by basis and metric, with counts."""
+    """Share of rows inside the interval that other sources than theirs calibrated: by basis and metric, with counts."""
     sources = np.array([one.source for one in held.replay.observations])
     patterns = [one.pattern for one in held.replay.observations]
     inside = {metric: np.full(len(sources), np.nan) for metric in METRIC_NAMES}
@@ -147,13 +145,3 @@ def sigma_of(spread: Spread, metric: Metric, pattern: str) -> float:
         own = getattr(spread, f"ttft_{pattern}")
         return float(spread.ttft if own is None else own)
     return float(getattr(spread, metric))
-
-
-def coverage_shipped(replay: Replay, constants: LatencyConstants, errors: dict[str, Numbers]) -> dict[str, float]:
-    """Share of rows inside the intervals that shipped constants give them."""
-    c = replay.coefficients(constants, calibrated=True)
-    found = {}
-    for metric in METRIC_NAMES:
-        ratio = np.abs(errors[metric]) / (quantile_of(0.95) * spread_for(c, metric))
-        found[metric] = float(np.mean(ratio[np.isfinite(ratio)] <= 1))
-    return found

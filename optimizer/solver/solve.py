@@ -9,7 +9,7 @@ from vllm_opt.optimizer.contract.answer import Answer, Explanation, ObjectiveVal
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_lexicographically
-from vllm_opt.optimizer.planning.plan import Choice, make_plan
+from vllm_opt.optimizer.planning.plan import Choice, draft_gain, make_plan
 from vllm_opt.optimizer.search.modes import mode_of
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
@@ -39,6 +39,8 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
     search = Search(setting, shared=shared)
     result = search.run()
     if not result.candidates:
+        if setting.speculation is not None and result.complete:
+            return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache")
         return _without_plan(setting, result, started)
     scores = search.scores
     kept = contenders(setting, result.candidates, scores)
@@ -48,6 +50,10 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
     proven = solve_lexicographically(modes, setting, search.physics.utilizations, known, time_limit=remaining)
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
+    gain = draft_gain(setting, choice)
+    if gain is not None and gain < 1.0:
+        why = f"at confidence {request.confidence:g} it gives {gain:.2f} times the tokens per second at this load"
+        return _without_drafts(request, catalog, why)
     plan = make_plan(setting, choice)
     return _answer(
         setting,
@@ -60,6 +66,12 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
         front=_front(search) if request.pareto else None,
         layouts_solved=len(modes),
     )
+
+
+def _without_drafts(request: SolveRequest, catalog: Catalog, why: str) -> Answer:
+    """The same request with speculative decoding off, and why."""
+    answer = solve(request.replaced(speculative_config=None, acceptance=None), catalog)
+    return answer.model_copy(update={"notes": (*answer.notes, f"speculative decoding is left off: {why}")})
 
 
 def known_point(setting: SolveSetting, kept: list[Candidate], scores: Scores) -> KnownPoint:

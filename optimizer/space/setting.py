@@ -3,14 +3,16 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.estimation.media import without_unused_tower
+from vllm_opt.optimizer.estimation.media import lengths_with_images, without_unused_tower
 from vllm_opt.optimizer.estimation.resolution import (
     FP8_FAMILY,
     checkpoint_of,
     native_quantization_id,
     resolve_quantization,
 )
+from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
@@ -59,6 +61,7 @@ class SolveSetting:
     targets: Targets
     lengths: tuple[int, int]
     notes: tuple[str, ...]
+    speculation: Speculation | None = None
 
     @property
     def largest_batch(self) -> int:
@@ -86,6 +89,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
     gpus = priced_gpus(request, catalog)
+    speculation, draft_notes = speculation_of(request, model, catalog)
     setting = SolveSetting(
         request=request,
         model=model,
@@ -93,14 +97,30 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
         gpus=gpus,
         formats=weight_formats(request, model, engine, catalog),
         targets=_within_this_machine(targets_of(request), request, catalog),
-        lengths=request.lengths,
-        notes=tuple(text for text in (note, *model.assumptions) if text),
+        lengths=_within_context(request, model),
+        notes=tuple(text for text in (note, *model.assumptions, *draft_notes) if text),
+        speculation=speculation,
     )
     if not setting.priced:
         unpriced = ", ".join(item.gpu.id for item in gpus if item.price is None)
         text = f"no price is known for {unpriced}, so cost counts GPUs; give prices with --price SKU=USD"
         return replace(setting, notes=(*setting.notes, text))
     return setting
+
+
+def _within_context(request: SolveRequest, model: ModelProfile) -> tuple[int, int]:
+    """The typical request with its images.
+
+    Raises:
+        InvalidRequest: with its images it is longer than the target context.
+    """
+    lengths = lengths_with_images(request.lengths, model, request, request.input_tokens)
+    if sum(lengths) > request.target_context:
+        raise InvalidRequest(
+            f"images_per_request: with its images the typical request has {sum(lengths)} tokens, more than target_context "
+            f"{request.target_context}; raise target_context or shorten the request"
+        )
+    return lengths
 
 
 def _within_this_machine(targets: Targets, request: SolveRequest, catalog: Catalog) -> Targets:

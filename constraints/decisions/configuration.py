@@ -6,6 +6,7 @@ model decides under that Boolean; a `Configuration` is both, with the number of 
 
 from pydantic import Field
 
+from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.profiles.noun import Noun
 
 
@@ -43,6 +44,7 @@ class Layout(Noun):
     enable_chunked_prefill: bool = True
     async_scheduling: bool = True
     disable_hybrid_kv_cache_manager: bool = Field(False, description="windows keep every token, in one KV group")
+    speculation: Speculation | None = Field(None, description="None: no drafts")
     adapters: Adapters | None = Field(None, description="None: no LoRA")
     media: MediaItems | None = Field(None, description="None: text only, or images left out of profiling")
     nodes: int = Field(1, gt=0, description="servers' nodes that one engine spans")

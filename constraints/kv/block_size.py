@@ -115,7 +115,9 @@ def _hybrid_block_size(context: CacheContext, backends: Backends, block_size: in
     """Return the smallest aligned block whose attention page holds the largest recurrent state."""
     mixer = context.first
     token = context.token_bytes(mixer, context.kv_cache_dtype)
-    state = max(state_bytes(state, context.tp, context.element_bytes) for state in context.states)
+    drafts = context.layout.speculation
+    ahead = drafts.num_speculative_tokens if drafts is not None else 0
+    state = max(state_bytes(state, context.tp, context.element_bytes, ahead) for state in context.states)
     smallest_kernel = min(backends[mixer].kernel_block_sizes)
     step = max(smallest_kernel, block_size)
     if isinstance(mixer, LatentAttention):

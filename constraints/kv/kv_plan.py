@@ -252,7 +252,10 @@ def _in_flight_batches(layout: Layout, engine: EngineProfile) -> int:
 
 def _decode_step(layout: Layout, engine: EngineProfile) -> DecodeStep:
     kept = layout.async_scheduling and engine.sliding_window_in_flight == "concurrent_batches"
-    return DecodeStep(in_flight_steps=1 if kept else 0)
+    drafts = layout.speculation
+    if drafts is None:
+        return DecodeStep(in_flight_steps=1 if kept else 0)
+    return DecodeStep(drafts.num_speculative_tokens, drafts.lookahead_tokens, 1 if kept else 0)
 
 
 def _chunks_disable_groups(layers: list[CacheLayer], engine: EngineProfile) -> bool:
@@ -271,6 +274,8 @@ def _in_order(
         for index in decoder_layers:
             kinds = cached.native_kinds if index in cached.native_layers else cached.kinds
             layers.extend(kinds[model.layer_pattern[index]])
+        if decoder_layers.stop == model.num_hidden_layers:
+            layers.extend(cached.drafter)
         stages.append(range(start, len(layers)))
         distinct.append(tuple(Counter(layers[start:]).items()))
     return layers, stages, tuple(distinct)

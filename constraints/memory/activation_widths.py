@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.decisions.speculation import WITHOUT_WEIGHTS
 from vllm_opt.constraints.weights.adapters import PUNICA_BYTES_PER_TOKEN
 from vllm_opt.profiles.nouns.model import (
     Attention,
@@ -90,13 +91,30 @@ def _one_stage(
         transient_fixed_bytes=max(transient for _, transient in latent),
         kept_bytes_per_token=(experts if workspace_persists else 0)
         + (_encoder_bytes(model) if first else 0)
-        + (0 if layout.adapters is None else PUNICA_BYTES_PER_TOKEN),
+        + (0 if layout.adapters is None else PUNICA_BYTES_PER_TOKEN)
+        + (_draft_bytes(model, layout) if last else 0),
         width_bytes_per_token=widest + residual_bytes(model, layout) + _adapter_bytes(layout),
         hidden_bytes_per_token=model.hidden_size * element,
-        logit_bytes_per_sequence=model.vocab_size * element,
+        logit_bytes_per_sequence=model.vocab_size * element + _draft_logit_bytes(model, layout),
         vocab_size=model.vocab_size,
         samples=last and model.has_lm_head,
     )
+
+
+def _draft_bytes(model: ModelProfile, layout: Layout) -> int:
+    """Hidden states that the drafter reads: one buffer of max_num_batched_tokens rows (`spec_decode/*`)."""
+    drafts = layout.speculation
+    if drafts is None or drafts.method in WITHOUT_WEIGHTS:
+        return 0
+    return model.hidden_size * model_dtype_bytes(model)
+
+
+def _draft_logit_bytes(model: ModelProfile, layout: Layout) -> int:
+    """With probabilistic drafts, float32 logits of every drafted token are kept."""
+    drafts = layout.speculation
+    if drafts is None or not drafts.probabilistic:
+        return 0
+    return drafts.num_speculative_tokens * model.vocab_size * 4
 
 
 def _adapter_bytes(layout: Layout) -> int:

@@ -56,6 +56,8 @@ class GraphMemory:
     relative_spread: float
     floor_bytes: int = 0
     """What any capture takes."""
+    query_tokens: int = 1
+    """Tokens of one decoding sequence in a step: more than one with drafts."""
     actual_share: float = 1.0
     """What capture takes in the end over the estimate that the budget loses."""
 
@@ -65,12 +67,13 @@ class GraphMemory:
 
     def bytes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Central estimate."""
-        sizes = capture_sizes(self.capture, self.max_size, max_num_seqs, max_num_batched_tokens)
+        verified = max_num_seqs * self.query_tokens
+        sizes = capture_sizes(self.capture, self.max_size, verified, max_num_batched_tokens)
         if not sizes:
             return 0
         graphs = len(sizes)
         if self.capture.full_graphs:
-            graphs += sum(size <= max_num_seqs for size in sizes)
+            graphs += sum(size <= verified for size in sizes)
         modelled = self.base_bytes + graphs * self.bytes_per_graph + sizes[-1] * self.bytes_per_captured_token
         return max(self.floor_bytes, modelled)
 
@@ -129,6 +132,7 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
     return GraphMemory(
         floor_bytes=math.ceil(constants.experts_floor_bytes if experts else constants.floor_bytes),
         actual_share=constants.actual_share if engine.graphs_in_budget else 1.0,
+        query_tokens=1 if layout.speculation is None else layout.speculation.query_tokens,
         base_bytes=math.ceil(factor * constants.base_bytes),
         bytes_per_graph=math.ceil(factor * constants.bytes_per_graph_layer * layers),
         bytes_per_captured_token=math.ceil(

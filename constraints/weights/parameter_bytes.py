@@ -9,7 +9,14 @@ from fractions import Fraction
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind
 from vllm_opt.constraints.weights.adapters import adapter_bytes
+from vllm_opt.constraints.weights.drafts import (
+    embedding_copy_bytes,
+    mimo_mtp_layer_bytes,
+    mtp_extra_bytes,
+    shape_bytes,
+)
 from vllm_opt.constraints.weights.extras import buffer_bytes
 from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, native_format, storage_of_parts
 from vllm_opt.constraints.weights.pipeline_ends import end_bytes
@@ -60,7 +67,7 @@ def weight_bytes(
 def weight_extra_bytes(
     model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile
 ) -> tuple[int, ...]:
-    """Return bytes per stage beside the parameters as created: buffers, adapters, what loading adds to mxfp4 experts.
+    """Return bytes per stage beside the target's parameters: buffers, adapters, drafter, what loading adds to mxfp4.
 
     On compute capability 9 those are created with their inner width rounded to 64 and repacked for Marlin with widths
     of 128 and 256: gpt-oss-120b is created in 60.8 GiB and printed as 65.97 (vllm-project/vllm issue 23278); the
@@ -69,12 +76,34 @@ def weight_extra_bytes(
     mxfp4 = quantization.id in REPACKED_FORMATS
     adapters = adapter_bytes(model, layout, mxfp4=mxfp4)
     buffers = _sums(buffer_bytes(model, quantization, layout, gpu), adapters)
+    buffers = _sums(buffers, draft_bytes(model, quantization, layout, gpu))
     if not mxfp4 or not pads_for_hopper(layout, gpu):
         return buffers
     table = WeightTable(model, quantization)
     ampere = gpu.model_copy(update={"compute_capability": (8, 0)})
     created, repacked = table.parameter_bytes(layout, gpu), table.parameter_bytes(layout, ampere)
     return tuple(buffer + after - before for buffer, after, before in zip(buffers, repacked, created, strict=True))
+
+
+def draft_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile) -> tuple[int, ...]:
+    """Return the bytes of the drafter per stage: on the last one; zeros without a drafter or with one of no weights."""
+    before = (0,) * (layout.pipeline_parallel_size - 1)
+    speculation, ranks = layout.speculation, layout.tensor_parallel_size
+    if speculation is None:
+        return (*before, 0)
+    if speculation.shape is not None:
+        return (*before, shape_bytes(speculation.shape, speculation.method, ranks))
+    if speculation.model is not None and speculation.quantization is not None:
+        alone = Layout(gpu=layout.gpu, tensor_parallel_size=ranks, quantization=speculation.quantization.id)
+        return (*before, *weight_bytes(speculation.model, speculation.quantization, alone, gpu))
+    if speculation.method != "mtp" or not has_mtp(model):
+        return (*before, 0)
+    extra = mtp_extra_bytes(model, ranks) + embedding_copy_bytes(model, layout, speculation)
+    if model.architecture.startswith("MiMoV2Flash"):
+        return (*before, mimo_mtp_layer_bytes(model, ranks) + extra)
+    table = WeightTable(model, quantization)
+    variant = table.last_variant_of(mtp_kind(model))
+    return (*before, table.layer_bytes(variant, layout, gpu) + extra)
 
 
 def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
@@ -145,6 +174,10 @@ class WeightTable:
                 tensor_bytes(tensor, formats, shards) for tensor in self._tensors[variant]
             )
         return self._layer_bytes[key]
+
+    def last_variant_of(self, kind: int) -> int:
+        """Return the last variant, in model order, of one kind of layer."""
+        return next(variant for variant in reversed(self.pattern) if self.variants[variant][0] == kind)
 
     def _scalar_bytes(self, kind: DecoderLayer, main: StorageFormat) -> int:
         if self.model.architecture in ATTENTION_WITHOUT_SCALES or not isinstance(

@@ -12,7 +12,9 @@ from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
+from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
+from vllm_opt.optimizer.estimation.media import encoder_seconds, lengths_with_images, with_images
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
@@ -71,8 +73,10 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
             refused = (*refused, refusal.violation)
         return _refused_estimate(setting, request, refused)
     flags = _with_fitted_length(setting, terms) if setting.auto_model_len else setting.flags
-    memory = memory_report(setting.model, terms, flags, request.confidence, expected=expected)
-    performance, bound = _performance(setting, request, flags, terms, memory)
+    memory = memory_report(
+        setting.model, setting.quantization, setting.gpu, terms, flags, request.confidence, expected=expected
+    )
+    performance, bound, notes = _performance(setting, request, flags, terms, memory)
     deployment = _deployment(setting, request, flags, terms, bound)
     central = violations(deployment, without=ASKED_OTHERWISE)
     starts = starts_of(setting, terms, flags, central)
@@ -80,10 +84,11 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
         *central,
         *(() if expected else unsure_starts(setting, replace(deployment, confidence=request.confidence), central)),
         *_concurrency(setting, request, memory),
-        *_typical_request(request, flags),
+        *_typical_request(_lengths(setting, request, flags), flags),
     )
     log = startup_log(setting, flags, memory, central, terms)
-    return _answer(setting, request, flags, memory, performance, found, terms, starts, log)
+    answer = _answer(setting, request, flags, memory, performance, found, terms, starts, log)
+    return answer.model_copy(update={"notes": (*answer.notes, *notes)}) if notes else answer
 
 
 def _refusals(setting: Setting) -> tuple[Violation, ...]:
@@ -125,18 +130,18 @@ def _users(setting: Setting, request: EstimateRequest, flags: EngineFlags, memor
 
 def _performance(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, terms: MemoryTerms, memory: Memory
-) -> tuple[Performance | None, PerformanceBound | None]:
+) -> tuple[Performance | None, PerformanceBound | None, tuple[str, ...]]:
     """Speed at the load asked; None when not even one typical request is accepted and held.
 
     The engine runs as many sequences as the pool holds at their mean length, prompt + half of the answer: in a steady
     state they are spread evenly over their lives.
     """
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    lengths = _lengths(setting, request, flags)
     tokens = flags.max_num_batched_tokens
     if sum(lengths) > flags.max_model_len or not terms.kv.sequence_blocks(sum(lengths), tokens).sequences(
         memory.num_gpu_blocks
     ):
-        return None, None
+        return None, None, ()
     mean = terms.kv.sequence_blocks(lengths[0] + -(-lengths[1] // 2), tokens)
     pooled = max(1, mean.sequences(memory.num_gpu_blocks))
     coefficients = latency_coefficients(
@@ -153,7 +158,19 @@ def _performance(
         chunked_prefill=setting.layout.enable_chunked_prefill,
         prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )
-    return performance, bound_at(coefficients, performance, request.confidence)
+    encoding = encoder_seconds(setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
+    performance = with_images(performance, encoding)
+    if setting.layout.speculation is None:
+        return performance, bound_at(coefficients, performance, request.confidence), ()
+    rate = acceptance_of(setting.layout, request.acceptance)
+    assert rate is not None
+    cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu)
+    drafted = with_drafts(
+        performance, coefficients, setting.layout, cost, rate, lengths=lengths,
+        engines=setting.layout.data_parallel_size * setting.replicas, max_num_seqs=min(flags.max_num_seqs, pooled),
+    )  # fmt: skip
+    note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
+    return drafted, bound_at(coefficients, drafted, request.confidence), (note,)
 
 
 def _deployment(
@@ -197,9 +214,15 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
     )
 
 
-def _typical_request(request: EstimateRequest, flags: EngineFlags) -> tuple[Violation, ...]:
+def _lengths(setting: Setting, request: EstimateRequest, flags: EngineFlags) -> tuple[int, int]:
+    """The typical request with its images."""
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    return lengths_with_images(lengths, setting.model, request, request.input_tokens)
+
+
+def _typical_request(lengths: tuple[int, int], flags: EngineFlags) -> tuple[Violation, ...]:
     """vLLM answers a request longer than max_model_len with an error; the server starts all the same."""
-    tokens = sum(typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens))
+    tokens = sum(lengths)
     if tokens <= flags.max_model_len:
         return ()
     return (

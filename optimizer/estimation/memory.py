@@ -4,14 +4,23 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.weights.adapters import adapter_bytes
-from vllm_opt.constraints.weights.parameter_bytes import REPACKED_FORMATS, weight_bytes, weight_extra_bytes
+from vllm_opt.constraints.weights.parameter_bytes import REPACKED_FORMATS, draft_bytes, weight_bytes, weight_extra_bytes
 from vllm_opt.optimizer.contract.answer import Memory, RankMemory
 from vllm_opt.optimizer.estimation.resolution import Setting
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.quantization import Quantization
 
 
 def memory_report(
-    model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, confidence: float, *, expected: bool = False
+    model: ModelProfile,
+    quantization: Quantization,
+    gpu: GpuProfile,
+    terms: MemoryTerms,
+    flags: EngineFlags,
+    confidence: float,
+    *,
+    expected: bool = False,
 ) -> Memory:
     """Report the central estimate; `confidence_bytes` says what the asked confidence adds to it.
 
@@ -26,7 +35,7 @@ def memory_report(
     activation = terms.activation_bytes(tokens, sequences)
     count = blocks[worst] if terms.kv.block_bytes[worst] else 0
     adapters = adapter_bytes(model, terms.layout, mxfp4=terms.layout.quantization in REPACKED_FORMATS)
-    drafts = (0,) * terms.stages
+    drafts = draft_bytes(model, quantization, terms.layout, gpu)
     sure = min(count, terms.num_gpu_blocks(flags, None if expected else confidence)) if count else 0
     central, upper = terms.outside_kv_bytes(tokens, sequences), terms.outside_kv_bytes(tokens, sequences, confidence)
     return Memory(

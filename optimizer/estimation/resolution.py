@@ -14,6 +14,7 @@ from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
 from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
+from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
@@ -146,6 +147,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     auto = request.max_model_len == "auto"
     length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
     flags = _flags(request, engine, gpu, length)
+    speculation, draft_notes = speculation_of(request, model, catalog)
     manager_off = hybrid_manager_off(request, engine)
     layout = Layout(
         gpu=gpu.id,
@@ -164,13 +166,14 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default),
         disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager or manager_off is not None,
         media=profiled_media(model, request, length),
+        speculation=speculation,
         adapters=adapters_of(request),
         nodes=-(-tensor * request.pipeline_parallel_size // gpu.gpus_per_node),
     )
     windows = manager_off if keeps_windows_or_states(model) else None
     said_of_media = media_notes(model, request)
     notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
-    notes += adapter_notes(model, layout.adapters)
+    notes += (*draft_notes, *adapter_notes(model, layout.adapters))
     return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 

@@ -9,8 +9,10 @@ from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
+from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
+from vllm_opt.optimizer.estimation.media import encoder_seconds, with_images
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.planning.binding import binding_rules
@@ -96,6 +98,38 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
     )
 
 
+def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple[Performance, tuple[str, ...]]:
+    """What drafts make of the speed of a plan. Limits are judged without it."""
+    layout, facts = choice.unit.facts.layout, choice.unit.facts
+    rate = acceptance_of(layout, setting.request.acceptance)
+    if rate is None:
+        return plain, ()
+    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu)
+    drafted = with_drafts(
+        plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
+        max_num_seqs=choice.max_num_seqs,
+    )  # fmt: skip
+    note = draft_note(facts.coefficients, layout, cost, rate, setting.lengths[0] + setting.lengths[1] / 2)
+    return drafted, (note, "limits and objectives are judged by the speed without drafts")
+
+
+def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
+    """Tokens per second with drafts over those without, at the low end of the acceptance; None without drafts."""
+    facts = choice.unit.facts
+    rate = acceptance_of(facts.layout, setting.request.acceptance)
+    if rate is None:
+        return None
+    plain = predicted(setting, choice)
+    sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
+    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu)
+    pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
+    drafted = with_drafts(
+        plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
+        max_num_seqs=choice.max_num_seqs,
+    )  # fmt: skip
+    return drafted.output_tokens_per_s / plain.output_tokens_per_s
+
+
 def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     """Build and re-check one plan.
 
@@ -113,8 +147,14 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
     shown |= feature_flags(setting.request, layout, setting.engine)
+    facts = choice.unit.facts
+    seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
+    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds))
+    performance_full, _ = _drafted(setting, choice, with_images(predicted(setting, choice, full=True), seconds))
     cost = cost_of(deployment.bill, performance)
-    memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
+    memory = memory_report(
+        setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence
+    )
     return Plan(
         model=setting.model.id,
         checkpoint=weights.checkpoint,
@@ -136,11 +176,11 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         vllm_version=setting.engine.version,
         memory=memory,
         performance=performance,
-        performance_full=predicted(setting, choice, full=True),
+        performance_full=performance_full,
         preemption_risk=_preemption_risk(deployment, memory),
         cost=cost,
         binding=binding_rules(deployment),
-        notes=(*plan_notes(setting, choice), *age_note(deployment.bill)),
+        notes=(*plan_notes(setting, choice), *draft_notes, *age_note(deployment.bill)),
         equations=_equations(setting, deployment, memory, performance),
     )
 

@@ -199,6 +199,7 @@ class _GraphTable:
 
     def __init__(self, graphs: Sequence[GraphMemory | None], z: float) -> None:
         self._base = np.array([item.base_bytes if item else 0 for item in graphs], dtype=np.int64)
+        self._query = np.array([item.query_tokens if item else 1 for item in graphs], dtype=np.int64)
         self._floor = np.array([item.floor_bytes if item else 0 for item in graphs], dtype=np.int64)
         self._each = np.array([item.bytes_per_graph if item else 0 for item in graphs], dtype=np.int64)
         self._token = np.array([item.bytes_per_captured_token if item else 0 for item in graphs], dtype=np.int64)
@@ -214,6 +215,7 @@ class _GraphTable:
         capture = self._capture
         if capture is None:
             return np.zeros(len(rows), dtype=np.int64)
+        sequences = sequences * self._query[rows]
         limit = self._largest[rows]
         if capture.sequences_factor is not None:
             limit = np.minimum(limit, capture.sequences_factor * sequences)

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, O
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.plan import Choice, draft_gain
 from vllm_opt.optimizer.search.modes import mode_of, ranked
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
@@ -50,18 +50,21 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
         search = Search(bent, shared=shared)
         found = search.run()
         if found.candidates:
-            return _with_plan(bent, search, found, started)
+            answer = _with_plan(bent, search, found, started)
+            return _without_drafts(request, catalog, answer) if isinstance(answer, str) else answer
         if result is None or not found.complete:
             setting, result = bent, found
         if not found.complete:
             break
     if result is None:
         raise RuntimeError("a request has no setting")
+    if setting.speculation is not None and result.complete:
+        return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache")
     return _without_plan(replace(setting, bends=Bends(reserve=True, limits=True)), result, started)
 
 
-def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, started: float) -> Answer:
-    """Let the model decide between the candidates that can still win, and prove it."""
+def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, started: float) -> Answer | str:
+    """Let the model decide between the candidates that can still win, and prove it; or why drafts do not pay."""
     request, scores, order = setting.request, search.scores, search.order
     kept = ranked(setting, contenders(result.candidates, order, scores))
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
@@ -70,6 +73,9 @@ def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, star
     proven = solve_in_order(modes, setting, order, search.physics.utilizations, known, time_limit=remaining)
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
+    gain = draft_gain(setting, choice)
+    if gain is not None and gain < 1.0:
+        return f"at confidence {request.confidence:g} it gives {gain:.2f} times the tokens per second at this load"
     plan, proves = accepted_plan(setting, choice), result.complete and proven.optimal
     if plan is None:
         rest = [item for item in result.candidates if item is not chosen]
@@ -90,6 +96,12 @@ def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, star
         front=_front(search) if request.pareto else None,
         layouts_solved=len(modes),
     )
+
+
+def _without_drafts(request: SolveRequest, catalog: Catalog, why: str) -> Answer:
+    """The same request with speculative decoding off, and why."""
+    answer = solve(request.replaced(speculative_config=None, acceptance=None), catalog)
+    return answer.model_copy(update={"notes": (*answer.notes, f"speculative decoding is left off: {why}")})
 
 
 def _with_values(proven: ProvenPoint, key: tuple[float, ...]) -> ProvenPoint:

@@ -149,6 +149,7 @@ def layout_of(
         enable_chunked_prefill=shape.chunked_prefill,
         async_scheduling=setting.engine.async_scheduling_default,
         disable_hybrid_kv_cache_manager=hybrid_manager_off(setting.request, setting.engine) is not None,
+        speculation=setting.speculation,
         adapters=adapters_of(setting.request),
         media=profiled_media(setting.model, setting.request, setting.targets.target_context),
         nodes=-(-shape.tensor * shape.pipeline // gpu.gpus_per_node),

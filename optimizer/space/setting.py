@@ -5,12 +5,14 @@ from functools import cached_property
 from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
-from vllm_opt.optimizer.estimation.media import without_unused_tower
+from vllm_opt.optimizer.estimation.media import lengths_with_images, without_unused_tower
 from vllm_opt.optimizer.estimation.resolution import native_quantization_id
+from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, default_limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
 from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
@@ -72,6 +74,7 @@ class SolveSetting:
     assumed: tuple[dict[str, object], ...] = field(default=(), compare=False)
     machine_gpus: int | None = None
     """GPUs of this machine, where a plan may use no others."""
+    speculation: Speculation | None = None
 
     @property
     def largest_batch(self) -> int:
@@ -105,10 +108,12 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         kept, kinds_note = on_this_machine(item.gpu for item in gpus)
         gpus = tuple(item for item in gpus if item.gpu.id in kept)
     machine = machine_gpus((item.gpu for item in gpus), request)
-    said = (note, *model.assumptions, kinds_note, *in_use(item.gpu for item in gpus), *price_notes(catalog))
+    speculation, draft_notes = speculation_of(request, model, catalog)
+    used = in_use(item.gpu for item in gpus)
+    said = (note, *model.assumptions, *draft_notes, kinds_note, *used, *price_notes(catalog))
     if "target_context" not in request.model_fields_set and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
-    lengths = lengths_of(request, bends)
+    lengths = _with_images(lengths_of(request, bends), bends.target_context or request.target_context, model, request)
     setting = SolveSetting(
         request=request,
         model=model,
@@ -121,6 +126,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         bends=bends,
         assumed=assumptions(request, lengths, bends),
         machine_gpus=machine,
+        speculation=speculation,
     )
     unpriced = ", ".join(item.gpu.id for item in gpus if not item.offers)
     if not unpriced:
@@ -141,6 +147,21 @@ def _check_size(model: ModelProfile, catalog: Catalog) -> None:
             f"the config of {model.id[:200]} describes {total >> 40:,} TiB of weights, more than "
             f"{LARGEST_WEIGHTS_BYTES >> 40:,}, which no deployment holds; check its sizes"
         )
+
+
+def _with_images(lengths: tuple[int, int], context: int, model: ModelProfile, request: SolveRequest) -> tuple[int, int]:
+    """The typical request with its images.
+
+    Raises:
+        InvalidRequest: with its images it is longer than the target context.
+    """
+    lengths = lengths_with_images(lengths, model, request, request.input_tokens)
+    if sum(lengths) > context:
+        raise InvalidRequest(
+            f"images_per_request: with its images the typical request has {sum(lengths)} tokens, more than "
+            f"target_context {context}; raise target_context or shorten the request"
+        )
+    return lengths
 
 
 def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int, int]:

@@ -10,6 +10,7 @@ sequences wait in the CPU tier (swap space in V0, KV offload), when one was aske
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
 from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.profiles.reading.quantities import counted
 
 
 def blocks_for_sequences(deployment: Deployment, sequences: int) -> int:
@@ -41,8 +42,9 @@ class Concurrency:
                 Violation(
                     rule=self.name,
                     message=(
-                        f"max_num_seqs {flags.max_num_seqs} on {deployment.engines} engine(s) holds {admitted} "
-                        f"sequences, and {targets.concurrency} are asked; raise max_num_seqs or add replicas"
+                        f"max_num_seqs {flags.max_num_seqs} on {counted(deployment.engines, 'engine')} holds "
+                        f"{counted(admitted, 'sequence')}, and {targets.concurrency} are asked; "
+                        "raise max_num_seqs or add replicas"
                     ),
                     needed=targets.concurrency,
                     available=admitted,
@@ -55,8 +57,8 @@ class Concurrency:
                 Violation(
                     rule=self.name,
                     message=(
-                        f"{flags.max_num_seqs} sequences of {targets.mean_context} tokens need {needed} KV blocks in "
-                        f"one engine, and the pool has {available}"
+                        f"{counted(flags.max_num_seqs, 'sequence')} of {counted(targets.mean_context, 'token')} "
+                        f"need {counted(needed, 'KV block')} in one engine, and the pool has {available}"
                     ),
                     needed=needed,
                     available=available,

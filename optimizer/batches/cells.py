@@ -16,6 +16,7 @@ from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.price import HourlyPrice
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset, find_workload_preset, load_workload_presets
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 MOST_CELLS = 1_000_000
 SEEN_IN_THEIR_EFFECT = ("price", "prices", "provider", "gpu_file")
@@ -60,7 +61,9 @@ def plan_cells(request: BatchRequest, catalog: Catalog) -> tuple[Cell, ...]:
     engines = _chosen_engines(request, catalog)
     count = len(names) * len(gpus) * len(presets) * max(1, len(objectives)) * len(engines)
     if count > MOST_CELLS:
-        raise InvalidRequest(f"{count:,} cells are asked, more than {MOST_CELLS:,}; name fewer models or workloads")
+        raise InvalidRequest(
+            f"{counted(count, 'cell')} are asked, more than {MOST_CELLS:,}; name fewer models or workloads"
+        )
     overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
     prices = {gpu.id: catalog.price_of(gpu.id, request.provider, overrides) for gpu in gpus}
     skus = safe_names([gpu.id for gpu in gpus])

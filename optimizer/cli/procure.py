@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vllm_opt.optimizer.cli.options import SETTINGS, text, with_options
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.procurement.answer import FleetAnswer
@@ -56,7 +57,8 @@ def procure_command(demand: str | None, **options: Any) -> int:
 def _write(answer: "FleetAnswer", options: dict[str, Any]) -> None:
     from pathlib import Path
 
-    from vllm_opt.optimizer.cli.output import replace_file, write_answer
+    from vllm_opt.optimizer.cli.output import write_answer
+    from vllm_opt.optimizer.contract.whole_file import replace_file
     from vllm_opt.optimizer.procurement.render import deployable_files, render_fleet
     from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
     from vllm_opt.profiles.errors import InvalidRequest
@@ -70,6 +72,6 @@ def _write(answer: "FleetAnswer", options: dict[str, Any]) -> None:
             raise InvalidRequest(f"cannot make the folder '{folder}': {error.strerror or error}") from None
         for name, content in files.items():
             replace_file(folder / name, content)
-        click.echo(f"{len(files)} files written to {folder}", err=True)
+        click.echo(f"{counted(len(files), 'file')} written to {folder}", err=True)
     screen = screen_of_standard_output(options["output"] is not None)
     write_answer(render_fleet(answer, options["format_name"], screen), options["output"])

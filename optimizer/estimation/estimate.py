@@ -17,6 +17,7 @@ from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 from vllm_opt.profiles.nouns.workload import Targets
+from vllm_opt.profiles.reading.quantities import counted
 
 STARTUP_RULES = frozenset(
     ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "batching")
@@ -152,7 +153,7 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
         Violation(
             rule="concurrency",
             message=(
-                f"{held} sequence(s) of max_model_len run at once and {request.concurrency} are asked; lower "
+                f"{counted(held, 'sequence')} of max_model_len run at once and {request.concurrency} are asked; lower "
                 "max_model_len, use an fp8 KV cache, raise max_num_seqs, or add GPUs"
             ),
             needed=request.concurrency,

@@ -14,6 +14,7 @@ from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import HYPOTHETICAL, SolveSetting
+from vllm_opt.profiles.reading.quantities import counted
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
         )
     if targets.mean_context < targets.target_context:
         notes.append(
-            f"sequences are counted at {targets.mean_context} tokens on average; preemption is possible when many "
-            f"reach {targets.target_context}"
+            f"sequences are counted at {counted(targets.mean_context, 'token')} on average; preemption is possible "
+            f"when many reach {targets.target_context}"
         )
     if setting.model.verification:
         notes.append(setting.model.verification)

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.rendering.tables import table_of
 from vllm_opt.optimizer.serve_lines.flag_words import FLAG_WORDS
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -78,10 +79,10 @@ def _flags(plan: Plan, screen: Screen) -> "RenderableType":
 
 def speed_heading(performance: Performance, request: dict[str, Any]) -> str:
     """Say for which load the speed holds."""
-    words = f"Speed with {count(performance.concurrency)} users at once"
+    words = f"Speed with {counted(performance.concurrency, 'user')} at once"
     lengths = request.get("input_tokens"), request.get("output_tokens")
     if all(isinstance(length, int) for length in lengths):
-        words += f", {count(lengths[0] or 0)} tokens in and {count(lengths[1] or 0)} out"
+        words += f", {counted(lengths[0] or 0, 'token')} in and {count(lengths[1] or 0)} out"
     return words
 
 

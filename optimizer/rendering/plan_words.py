@@ -1,7 +1,8 @@
 """Plans in words: what the GPU count means, how sure an answer is, how a speed is known."""
 
 from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
-from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
+from vllm_opt.optimizer.contract.quantities import dollars, milliseconds, percent, rate
+from vllm_opt.profiles.reading.quantities import counted
 
 BASIS_WORDS = {
     "measured": "measured on this SKU with this kernel path",
@@ -31,10 +32,10 @@ def gpus_in_words(plan: Plan, concurrency: int | None) -> str:
     per_server = plan.gpu_count // plan.replicas
     words = f"{plan.gpu_count} x {plan.gpu} = {plan.replicas} "
     words += "server" if plan.replicas == 1 else "separate servers (replicas)"
-    words += f" x {per_server} GPU{'s' if per_server > 1 else ''} ({parallelism(plan)})"
+    words += f" x {counted(per_server, 'GPU')} ({parallelism(plan)})"
     if concurrency and plan.replicas > 1:
         share = -(-concurrency // plan.replicas)
-        words += f"; each takes {share} of the {concurrency} sequences"
+        words += f"; each takes {share:,} of the {concurrency:,} sequences"
     return words
 
 
@@ -92,5 +93,5 @@ def basis_in_words(performance: Performance) -> str:
     """Say how the speed is known, and whether users wait."""
     words = f"How it is known: {(performance.basis_note or BASIS_WORDS[performance.basis]).rstrip('.')}."
     if performance.saturated:
-        words += f" With {count(performance.concurrency)} users some wait for a place; the wait is part of TTFT."
+        words += f" With {counted(performance.concurrency, 'user')} some wait for a place; the wait is part of TTFT."
     return words

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.rendering.plan import (
 from vllm_opt.optimizer.rendering.plan_words import status_in_words
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,13 +62,13 @@ def _title(answer: Answer) -> "RenderableType":
 
     style = {"optimal": "bold green", "feasible": "bold yellow"}.get(answer.status, "bold red")
     asked = answer.request
-    words = f"{asked.get('model', 'model')}, {_number(asked.get('concurrency'))} sequences of "
-    words += f"{_number(asked.get('target_context'))} tokens: {status_in_words(answer)}"
+    words = f"{asked.get('model', 'model')}, {_counted(asked.get('concurrency'), 'sequence')} of "
+    words += f"{_counted(asked.get('target_context'), 'token')}: {status_in_words(answer)}"
     return Text(printable(words), style=style)
 
 
-def _number(value: Any) -> str:
-    return count(value) if isinstance(value, int) else "some"
+def _counted(value: Any, noun: str) -> str:
+    return counted(value, noun) if isinstance(value, int) else f"some {noun}s"
 
 
 def _objectives(answer: Answer) -> list["RenderableType"]:
@@ -117,6 +118,6 @@ def _conflict(rule: Any) -> str:
 def _solver(answer: Answer) -> str:
     solver = answer.solver
     return (
-        f"{count(solver.layouts_considered)} layouts considered, {count(solver.layouts_solved)} in the model, "
+        f"{counted(solver.layouts_considered, 'layout')} considered, {count(solver.layouts_solved)} in the model, "
         f"{solver.wall_ms / 1000:.2f} s."
     )

@@ -58,6 +58,11 @@ def parse_amount(
     return number
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a count before its noun: '1 GPU', '1,024 GPUs'; the plural adds an 's' unless it is given."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def format_gib(amount_bytes: int) -> str:
     """Return bytes as GiB with two decimals: '79.10 GiB'."""
     return f"{amount_bytes / GIB:,.2f} GiB"

@@ -47,7 +47,7 @@ def test_the_recommendation_says_what_to_rent_and_what_to_type(width: int) -> No
         "How it is known: fitted to measurements of this SKU or its family.",
         "Memory per GPU: 47.00 GiB reported, 42.00 GiB budget (89.4 %)",
         "weights 15.25 32.4 %",
-        "12,800 blocks of 16 tokens (2,097,152 bytes each) = 204,800 tokens, 25.00 sequences of full length",
+        "KV pool: 204,800 tokens in 12,800 blocks of 16, 2.00 MiB each; 25.00 sequences of full length",
         "concurrency: 18 sequences fit where 16 are admitted (slack 2 sequences).",
         "1 x h100-sxm 1 x TP 1 bf16 auto $5.50 2,400",
         "Preemption is impossible.",

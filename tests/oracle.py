@@ -8,7 +8,8 @@ request means (`resolve_solve`), the physics of one point, and the set of values
   between them is stated;
 - the default block size and those in which a request takes fewer bytes;
 - `max_num_batched_tokens` from `token_grid`, `gpu_memory_utilization` from `utilization_steps`;
-- `max_num_seqs` any whole number up to `request.max_num_seqs` or the concurrency, when `every_size`; else
+- `max_num_seqs` any whole number up to `request.max_num_seqs_limit` or the concurrency, the pinned one where
+  the request pins it, when `every_size`; else
   the sizes of CAPTURED, the fewest needed, the most that memory admits and the most that TTFT and TPOT admit.
 """
 
@@ -81,6 +82,9 @@ class Oracle:
         self.every_size = every_size
         self.asked = 0
         self.known: dict[tuple[Layout, int, int], dict[int, Speeds]] = {}
+        self.largest = max(
+            request.max_num_seqs_limit or LARGEST_BATCH, request.max_num_seqs or 1, self.setting.targets.concurrency
+        )
         self.alone = self.setting.targets.model_copy(update={"concurrency": 1})
 
     def best(self) -> Point | None:
@@ -122,7 +126,12 @@ class Oracle:
                 continue
             if nodes > 1 and (not setting.request.internode_gbps or ranks % node):
                 continue
-            if data > 1 and (not experts or pipeline > 1 or node % (tensor * data)):
+            pinned = setting.request.data_parallel_size
+            if data > 1 and pinned is None and (not experts or pipeline > 1 or node % (tensor * data)):
+                continue
+            if data > 1 and ranks * data > node:
+                continue
+            if not pinned_as_asked(setting.request, tensor, pipeline, data):
                 continue
             for expert, kv_dtype, caching, chunked, block, eager in product(
                 (False, True) if experts else (False,),
@@ -160,12 +169,16 @@ class Oracle:
         ):
             fits: dict[int, list[float]] = {}
             for replicas in range(1, largest // layout.gpus_per_server + 1):
+                if request.replicas not in (None, replicas):
+                    continue
                 engines = replicas * layout.data_parallel_size
                 parked = self.parked(terms, gib)
                 least = max(1, -(-targets.concurrency // engines) - parked)
-                most = max(request.max_num_seqs or LARGEST_BATCH, targets.concurrency)
+                most = self.largest
                 base = self.deployment(sku, weights, layout, terms, replicas, self.flags(gib, tokens, 1, 0.5))
                 for size in range(least, min(most, tokens) + 1):
+                    if request.max_num_seqs not in (None, size):
+                        fits[size] = []
                     if size not in fits:
                         fits[size] = self.utilizations(base, gib, tokens, size)
                 feasible = [size for size in range(least, min(most, tokens) + 1) if fits[size]]
@@ -200,7 +213,7 @@ class Oracle:
         fits: dict[int, list[float]], parked: int,
     ) -> Iterator[Point]:  # fmt: skip
         """Points of one (layout, T, R) that the traffic's rules let pass."""
-        largest = max(self.setting.request.max_num_seqs or LARGEST_BATCH, self.setting.targets.concurrency)
+        largest = self.largest
         speeds = self.speeds(base, tokens, largest, parked)
         passing: list[tuple[int, int, PerformanceBound, Deployment]] = []
         latency_holds: list[int] = []
@@ -342,6 +355,12 @@ class Oracle:
             usd_per_gpu_hour=sku.price.usd_per_gpu_hour if sku.price else None, quality=weights.quality,
             quality_accepted=weights.accepted, confidence=setting.request.confidence,
         )  # fmt: skip
+
+
+def pinned_as_asked(request: SolveRequest, tensor: int, pipeline: int, data: int) -> bool:
+    """Whether the sizes of a server are those that the request pins."""
+    sizes = {"tensor_parallel_size": tensor, "pipeline_parallel_size": pipeline, "data_parallel_size": data}
+    return all(getattr(request, field) in (None, size) for field, size in sizes.items())
 
 
 def caching_choices(setting: SolveSetting, model: ModelProfile) -> tuple[bool, ...]:

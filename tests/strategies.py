@@ -155,7 +155,7 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
     fields: dict[str, Any] = {
         "gpu": tuple(row["id"] for row in gpus),
         "concurrency": draw(st.sampled_from((1, 2, 3, 5, 8) if every_size else (1, 2, 3, 5, 8, 12, 40))),
-        "max_num_seqs": draw(st.integers(1, 8)) if every_size else draw(st.integers(9, 40)),
+        "max_num_seqs_limit": draw(st.integers(1, 8)) if every_size else draw(st.integers(9, 40)),
         "max_gpu_memory_utilization": ceiling,
         "quantization": draw(st.sampled_from((("bf16",), ("fp8",), ("bf16", "fp8"), ("w4a16", "bf16"), ("int8",)))),
         "min_quality": draw(st.sampled_from((0.5, 0.5, 0.98))),
@@ -176,6 +176,15 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
     _some(draw, fields, "host_memory_gib", st.sampled_from((8.0, 16.0, 64.0)), 4)
     _some(draw, fields, "internode_gbps", st.just(100.0), 6)
     _some(draw, fields, "prefix_hit_share", st.sampled_from((0.25, 0.9)), 6)
+    for field, most in (
+        ("tensor_parallel_size", 4),
+        ("pipeline_parallel_size", 3),
+        ("data_parallel_size", 2),
+        ("replicas", 3),
+    ):
+        _some(draw, fields, field, st.integers(1, most), 12)
+    _some(draw, fields, "max_num_seqs", st.integers(1, fields["max_num_seqs_limit"]), 12)
+    _some(draw, fields, "max_num_batched_tokens", st.sampled_from((fields.get("max_num_seqs", 1), 64, 300, 2048)), 12)
     return Problem(config, gpus, prices if priced else prices[:-1], fields, every_size)
 
 

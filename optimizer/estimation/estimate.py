@@ -8,6 +8,7 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance
+from vllm_opt.optimizer.contract.assumptions import assumed_in_estimate
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
@@ -209,6 +210,7 @@ def _resolved_request(
     lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
     filled = request.model_dump(mode="json", exclude_none=True)
     filled.update(
+        assumed=assumed_in_estimate(request, lengths),
         model=setting.model.id,
         gpu=setting.gpu.id,
         vllm_version=setting.engine.version,

@@ -25,6 +25,10 @@ def explain_briefly(setting: SolveSetting, result: SearchResult) -> Explanation:
         counts.update(dropped)
     ordered = [rule for rule in FURTHEST_FIRST if counts[rule]]
     ordered += sorted(rule for rule in counts if rule not in FURTHEST_FIRST)
+    if not ordered and setting.request.pins:
+        pins = " ".join(f"--{field.replace('_', '-')} {value}" for field, value in setting.request.pins.items())
+        message = f"no server within the GPUs allowed has {pins}"
+        return Explanation(conflict=(Conflict(rule=next(iter(setting.request.pins)), message=message),), relaxations=())
     if not ordered:
         message = f"none of the weight formats asked for has a checkpoint of {setting.model.id} that can be loaded"
         return Explanation(conflict=(Conflict(rule="compatibility", message=message),), relaxations=())

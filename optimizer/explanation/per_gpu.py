@@ -20,7 +20,7 @@ def sentences_per_gpu(atlas: Atlas, question: Question, rules: tuple[str, ...]) 
     A conflict of all SKUs is one of each, so each SKU's own conflict is looked for among its rules.
     """
     skus = [item.gpu.id for item in question.setting.gpus]
-    if len(skus) < 2 or any(rule in SAME_FOR_ALL for rule in rules):
+    if len(skus) < 2 or not rules or any(rule in SAME_FOR_ALL for rule in rules):
         return ()
     groups: dict[tuple[str, ...], list[tuple[str, tuple[Measure, ...]]]] = {}
     for sku in skus:

@@ -35,11 +35,14 @@ def relaxation_words(question: Question, fields: dict[str, Any]) -> str:
     clauses, options = [], []
     for field, to in fields.items():
         start = getattr(question.setting.request, field)
+        if to is None:
+            clauses.append(f"leave --{field.replace('_', '-')} {start} out")
+            continue
         if start is None:
             start = getattr(question.setting.targets, field, None)
         clauses.append(NOUNS[field].format(to=_shown(field, to), start=_shown(field, start)))
         options.append(f"--{field.replace('_', '-')} {to}")
-    return f"{' and '.join(clauses)}: {' '.join(options)}"
+    return f"{' and '.join(clauses)}: {' '.join(options)}" if options else " and ".join(clauses)
 
 
 def _shown(field: str, value: Any) -> str:

@@ -6,19 +6,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from vllm_opt.optimizer.contract.fault import one_sentence
-from vllm_opt.optimizer.contract.request import (
+from vllm_opt.optimizer.contract.field_types import (
     Count,
     CountOrZero,
     NumberOrZero,
     PositiveNumber,
-    Request,
     Switch,
     Text,
     Texts,
     _many,
     _number,
-    typical_lengths,
 )
+from vllm_opt.optimizer.contract.request import Request, typical_lengths
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
 

@@ -94,7 +94,7 @@ def eligible_rows(question: Question, landscape: Landscape) -> Integers:
     skus = question.skus or {item.gpu.id for item in setting.gpus}
     formats = {item.quantization.id for item in setting.formats if item.accepted or "quality" not in question.active}
     keep = landscape.sku.within(skus) & landscape.quantization.within(formats)
-    keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting))
+    keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting)) & landscape.matches(setting.request)
     for rule, refused in landscape.refused.items():
         if rule in question.active:
             keep &= ~refused
@@ -110,11 +110,14 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
         most = (targets.gpus or targets.max_gpus) // gpus
     if exact is not None:
         most = np.where(exact % gpus == 0, exact // gpus, 0)
+    pinned = question.setting.request.replicas
+    if pinned is not None:
+        most = np.where((most >= pinned) & ((exact is None) | (most == pinned)), pinned, 0)
     limit = targets.max_hourly_cost
     if limit is not None and "budget" in question.active:
         price = landscape.microusd[rows]
         affordable = np.where(price < 0, 0, microusd(limit) // np.maximum(1, price * gpus))
-        most = np.where(affordable >= most, most, 0 if exact is not None else affordable)
+        most = np.where(affordable >= most, most, affordable if exact is None and pinned is None else 0)
     return most
 
 
@@ -144,6 +147,10 @@ def fewest_points(question: Question, landscape: Landscape, rows: Integers) -> P
     if "concurrency" in active:
         share = -(-setting.targets.concurrency // (replicas * landscape.data[rows]))
         least = np.maximum(1, share - landscape.parked(setting)[rows])
+    pinned = setting.request.max_num_seqs
+    if pinned is not None:
+        rows, replicas, least = (column[least <= pinned] for column in (rows, replicas, least))
+        least = np.full(len(rows), pinned, dtype=np.int64)
     found = [Points(landscape, empty, empty, empty, empty)]
     for tokens, kinds in widths(question, landscape).items():
         mine = kinds[landscape.kind[rows]] & (least <= tokens)

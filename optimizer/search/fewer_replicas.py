@@ -23,7 +23,7 @@ def with_fewer_replicas(
     came: list[Candidate] = []
     names = setting.request.objective
     apart = next((at for at, name in enumerate(names) if name in ("cost", "gpus")), len(names))
-    if set(names[:apart]) - {"efficiency", "latency"} or setting.targets.gpus is not None:
+    if set(names[:apart]) - {"efficiency", "latency"} or setting.targets.gpus is not None or setting.request.replicas:
         return came
     reached: dict[tuple[object, ...], tuple[Key, Unit]] = {}
     for candidate in candidates:

@@ -71,6 +71,14 @@ def fewest_replicas(
     return -(-engines // server.shape.data)
 
 
+def exact_replicas(setting: SolveSetting, gpus: int, active: frozenset[str]) -> int | None:
+    """The replicas of a server of so many GPUs that the request fixes, 0 where they cannot be; None: any number."""
+    pinned, asked = setting.request.replicas, setting.targets.gpus
+    if asked is None or "gpu_count" not in active:
+        return pinned
+    return asked // gpus if asked % gpus == 0 and pinned in (None, asked // gpus) else 0
+
+
 def pieces_of_server(
     setting: SolveSetting, physics: LayoutPhysics, server: Server, replicas: int, active: frozenset[str]
 ) -> Pieces:
@@ -123,15 +131,17 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
     found: Pieces = []
     for tokens in tokens_of(facts):
         most = min(tokens, setting.largest_batch)
-        if most < least:
+        pinned = setting.request.max_num_seqs
+        if most < (least if pinned is None else max(least, pinned)):
             continue
+        smallest = least if pinned is None else pinned
         if "memory_budget" not in active:
-            found.append((unit, tokens, sequence_grid(least, most)))
+            found.append((unit, tokens, sequence_grid(smallest, most)))
             continue
         startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
         context = targets.mean_context if "concurrency" in active else 1
         admitted = Admission(facts, tokens, context, startup)
-        sizes = admitted.sizes(least, most) if monotone else admitted.each(least, most)
+        sizes = admitted.sizes(smallest, most) if monotone else admitted.each(smallest, most)
         if sizes:
             found.append((unit, tokens, sizes))
         elif monotone:

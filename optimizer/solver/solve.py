@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.contract.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
+from vllm_opt.optimizer.contract.assumptions import assumed_in_solve
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_lexicographically
@@ -168,6 +169,7 @@ def _answer(
         mean_context=setting.targets.mean_context,
         input_tokens=setting.lengths[0],
         output_tokens=setting.lengths[1],
+        assumed=assumed_in_solve(request),
         vllm_version=setting.engine.version,
         engine=setting.engine.engine,
     )

@@ -61,11 +61,13 @@ class SolveSetting:
 
     @property
     def largest_batch(self) -> int:
-        """The largest max_num_seqs that is tried: what the request says, but never below the concurrency asked.
+        """The largest max_num_seqs that is tried: the pinned one, else never below the concurrency asked.
 
         The same for any number of replicas, so that more replicas never rule a batch out.
         """
-        return max(self.request.max_num_seqs or LARGEST_BATCH, self.targets.concurrency)
+        if self.request.max_num_seqs is not None:
+            return self.request.max_num_seqs
+        return max(self.request.max_num_seqs_limit or LARGEST_BATCH, self.targets.concurrency)
 
     @cached_property
     def priced(self) -> bool:
@@ -113,7 +115,7 @@ def targets_of(request: SolveRequest) -> Targets:
     """The limits of a request, defaults filled in."""
     return Targets(
         target_context=request.target_context,
-        concurrency=request.concurrency,
+        concurrency=request.least_concurrency,
         mean_context=request.mean_context or request.target_context,
         max_ttft_ms=request.max_ttft_ms,
         max_tpot_ms=request.max_tpot_ms,

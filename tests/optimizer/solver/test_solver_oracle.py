@@ -120,7 +120,7 @@ def test_memory_at_its_edge(problem: Problem) -> None:
         def at(memory: int) -> SolveRequest:
             rows = ({**problem.gpus[0], "memory_bytes": memory},)
             alone = Problem(problem.config, rows, problem.prices[:1], {**problem.fields, "gpu": (rows[0]["id"],)}, True)
-            return request_of(alone, folder, max_num_seqs=4)
+            return request_of(alone, folder, max_num_seqs_limit=4)
 
         low, high = 1 << 29, 24 << 30
         if solve(at(high)).plan is None:

@@ -60,8 +60,16 @@ class Memory(Noun):
     ranks: tuple[RankMemory, ...] = ()
 
 
+class Load(Noun):
+    """The traffic that a prediction holds for."""
+
+    pattern: Literal["closed", "poisson", "burst", "offline"] = "closed"
+    users: int
+    requests_per_s: float | None = None
+
+
 class Performance(Noun):
-    """Predicted speed at full admitted load."""
+    """Predicted speed at one load."""
 
     ttft_ms: float
     tpot_ms: float | None = Field(description="None with one output token")
@@ -71,6 +79,8 @@ class Performance(Noun):
     requests_per_s: float
     saturated: bool
     concurrency: int = Field(description="closed-loop users the figures hold for, in all replicas")
+    load: Load | None = Field(None, description="the traffic that the figures hold for")
+    utilization: float | None = Field(None, description="share of the capacity that this load takes, 0 to 1")
     basis: Basis
     basis_note: str = ""
     interval: dict[str, tuple[float, float]]
@@ -144,6 +154,7 @@ class Plan(Noun):
     vllm_version: str
     memory: Memory
     performance: Performance
+    performance_full: Performance | None = Field(None, description="the same at the most that the flags admit")
     cost: Cost | None
     binding: tuple[Binding, ...]
     notes: tuple[str, ...] = ()
@@ -157,6 +168,7 @@ class ObjectiveValue(Noun):
     value: float
     bound: float
     gap: float
+    conceded: float = Field(0.0, description="relative difference to its optimum that the tolerance allowed")
     unit: str = ""
 
 
@@ -217,6 +229,13 @@ class SolverReport(Noun):
     seed: int
 
 
+class CloseCall(Noun):
+    """A plan that a person would weigh against the chosen one."""
+
+    why: Literal["cheapest", "fastest", "fewest_gpus", "better_weights", "published_weights", "owned"]
+    plan: Plan
+
+
 class Answer(Report):
     """The answer to a `SolveRequest`."""
 
@@ -226,6 +245,7 @@ class Answer(Report):
     objectives: tuple[ObjectiveValue, ...] = ()
     plan: Plan | None = None
     alternatives: tuple[Plan, ...] = ()
+    close_calls: tuple[CloseCall, ...] = ()
     pareto: tuple[Plan, ...] = ()
     explanation: Explanation | None = None
     sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")

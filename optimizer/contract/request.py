@@ -33,6 +33,7 @@ from vllm_opt.optimizer.contract.field_types import (
     _number,
     _one,
 )
+from vllm_opt.optimizer.contract.spellings import renamed, with_gpu_count, with_server_size
 from vllm_opt.profiles.errors import InvalidRequest
 
 ObjectiveName = Literal["cost", "throughput", "concurrency", "gpus", "latency", "efficiency"]
@@ -147,7 +148,8 @@ class SolveRequest(Request):
         """Read the workload, `no_default_limits`, and a free load, which is decided by concurrency."""
         if not isinstance(data, dict):
             return data
-        fields = with_workload(_without_negation(kept_assumptions(data)), SOLVE_FIELDS_OF_A_WORKLOAD)
+        plain = with_gpu_count(renamed(_without_negation(data)))
+        fields = with_workload(kept_assumptions(plain), SOLVE_FIELDS_OF_A_WORKLOAD)
         free = str(_one(fields.get("concurrency"))).strip().lower() == "max"
         return (
             {**fields, "objective": ("concurrency", "throughput")} if free and not fields.get("objective") else fields
@@ -252,7 +254,8 @@ class EstimateRequest(Request):
         """Read the workload."""
         if not isinstance(data, dict):
             return data
-        return with_workload(kept_assumptions(data), ESTIMATE_FIELDS_OF_A_WORKLOAD)
+        plain = with_server_size(renamed(data))
+        return with_workload(kept_assumptions(plain), ESTIMATE_FIELDS_OF_A_WORKLOAD)
 
 
 def typical_lengths(context: int, input_tokens: int | None, output_tokens: int | None) -> tuple[int, int]:

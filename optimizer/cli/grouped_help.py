@@ -38,4 +38,4 @@ class GroupedCommand(click.Command):
             with formatter.section(title):
                 formatter.write_dl(records, col_max=widest)
                 if example:
-                    formatter.write_text(f"e.g. {program} {example}")
+                    formatter.write(f"{'':>{formatter.current_indent}}e.g. {program} {example}\n")

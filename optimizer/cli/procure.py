@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vllm_opt.optimizer.cli import completion
 from vllm_opt.optimizer.cli.options import SETTINGS, text, with_options
 from vllm_opt.profiles.reading.quantities import counted
 
@@ -20,6 +21,10 @@ PROCURE_OPTIONS = (
     text("--output", "-o", metavar="FILE", help="Write the answer to this file, whole or not at all."),
     text("--deploy", metavar="FORMAT", help="Also write one file per assignment: command, env, compose or kubernetes."),
     text("--deploy-dir", metavar="FOLDER", help="Where --deploy writes. Default: deploy."),
+    text(
+        "--workload", metavar="NAME", complete=completion.workloads,
+        help="Preset of the workloads that name none: fills in lengths, context and limits that they do not state.",
+    ),
     text("--time-limit", metavar="S", help="Seconds for the fleet; overrides the file."),
     text("--workers", metavar="N", help="Threads of the solver; overrides the file."),
     text("--seed", metavar="N", help="The same file and seed give the same fleet; overrides the file."),
@@ -46,7 +51,7 @@ def procure_command(demand: str | None, **options: Any) -> int:
     from vllm_opt.optimizer.procurement.demand_file import read_demand
     from vllm_opt.optimizer.procurement.procure import procure
 
-    request = read_demand(demand)
+    request = read_demand(demand, options["workload"])
     changes = {name: options[name] for name in ("time_limit", "workers", "seed", "comparisons")}
     changes = {name: value for name, value in changes.items() if value is not None}
     answer = procure(request.replaced(**changes) if changes else request)

@@ -68,7 +68,16 @@ def _unit(parse: Callable[[str, str], float | int]) -> Callable[[object], object
 def _concurrency(value: object) -> object:
     """Read a number of sequences, or 'max'."""
     value = _one(value)
-    return "max" if isinstance(value, str) and value.strip().lower() == "max" else _count(value)
+    if isinstance(value, str) and value.strip().lower() == "max":
+        return "max"
+    if value is None or isinstance(value, list | tuple | dict):
+        raise ValueError("must be a whole number or 'max'")
+    counted = _count(value)
+    if isinstance(counted, float) and counted.is_integer():
+        counted = int(counted)
+    if not isinstance(counted, int) or not 0 < counted <= LARGEST_COUNT:
+        raise ValueError(f"must be a positive whole number of at most {LARGEST_COUNT}, or 'max'")
+    return counted
 
 
 def _prices(value: object) -> object:
@@ -117,5 +126,5 @@ Share = Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)]
 Confidence = Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)]
 Prices = Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)]
 ModelLen = Annotated[int | Literal["auto"], BeforeValidator(_model_len)]
-Concurrency = Annotated[Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | Literal["max"], BeforeValidator(_concurrency)]
+Concurrency = Annotated[int | Literal["max"], BeforeValidator(_concurrency)]
 Switch = Annotated[bool, BeforeValidator(_one)]

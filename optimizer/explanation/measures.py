@@ -13,7 +13,7 @@ from vllm_opt.optimizer.contract.quantities import count, dollars, gib, millisec
 from vllm_opt.optimizer.explanation.place_words import place_words
 from vllm_opt.optimizer.questions.landscape import Place
 from vllm_opt.optimizer.questions.points import extreme, feasible_points, is_feasible
-from vllm_opt.optimizer.questions.questions import Atlas, LatencyRule, Points, Question
+from vllm_opt.optimizer.questions.questions import LATENCY_RULES, Atlas, LatencyRule, Points, Question
 from vllm_opt.optimizer.questions.thresholds import MOST_GPUS, fewest_gpus, largest_concurrency, lowest_cost
 from vllm_opt.profiles.reading.quantities import counted
 
@@ -135,9 +135,10 @@ def _concurrency(atlas: Atlas, question: Question) -> Measure:
     again = Question(question.setting, question.active | {"concurrency"}, question.skus)
     most = largest_concurrency(atlas, again) or 0
     context = counted(question.setting.targets.mean_context, "token")
+    held = "served within the limits on latency" if any(map(again.limit, LATENCY_RULES)) else "held"
     return Measure(
         "concurrency", asked, most, "sequences",
-        f"{counted(most, 'sequence') if most else 'no sequence'} of {context} can be held and "
+        f"{counted(most, 'sequence') if most else 'no sequence'} of {context} can be {held} and "
         f"{count(asked)} are asked",
     )  # fmt: skip
 

@@ -105,5 +105,5 @@ def _faster(atlas: Atlas, question: Question, plan: Plan) -> Iterator[Sensitivit
         yield Sensitivity(
             change=field, from_value=start, to=to, gain=then[0] - now[0], unit="tokens/s",
             message=f"{what} raises what {plan.gpu} can reach from {rate(now[0])} to {rate(then[0])} output tokens/s "
-            f"at the confidence asked",
+            f"at {question.setting.request.confidence * 100:.3g} % confidence",
         )  # fmt: skip

@@ -49,7 +49,7 @@ def _memory(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
     yield (available - needed) / max(1, available), Binding(
         rule="memory_budget", slack=(available - needed) * block_bytes, unit="bytes",
         message=f"{needed:,} of {counted(available, 'KV block')} hold {counted(flags.max_num_seqs, 'sequence')} per "
-        f"engine at the confidence asked",
+        f"engine {deployment.certainty}",
     )  # fmt: skip
     headroom = terms.headroom_bytes(flags.gpu_memory_utilization)
     wanted = terms.headroom_needed_bytes(flags.max_num_batched_tokens, flags.max_num_seqs, deployment.confidence)
@@ -71,12 +71,12 @@ def _latency(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
         if limit is not None and value is not None:
             yield (limit - value) / limit, Binding(
                 rule=rule, slack=limit - value, unit="ms",
-                message=f"{rule.upper()} is {value:.1f} ms at the confidence asked, of at most {limit:g} ms",
+                message=f"{rule.upper()} is {value:.1f} ms {deployment.certainty}, of at most {limit:g} ms",
             )  # fmt: skip
     floor = targets.min_output_tokens_per_s
     if floor is not None:
         reached = performance.output_tokens_per_s
         yield (reached - floor) / floor, Binding(
             rule="throughput", slack=reached - floor, unit="tokens/s",
-            message=f"{reached:.0f} output tokens/s at the confidence asked, of at least {floor:g}",
+            message=f"{reached:.0f} output tokens/s {deployment.certainty}, of at least {floor:g}",
         )  # fmt: skip

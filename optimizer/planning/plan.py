@@ -160,6 +160,6 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
             f"sequences are counted at {counted(targets.mean_context, 'token')} on average; preemption is possible "
             f"when many reach {targets.target_context}"
         )
-    if setting.model.verification:
+    if setting.model.verification and not setting.model.verification.startswith("exact"):
         notes.append(setting.model.verification)
     return tuple(dict.fromkeys(notes))

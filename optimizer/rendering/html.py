@@ -83,7 +83,8 @@ def _plan(plan: Plan, concurrency: object) -> list[str]:
         for name, value in plan.flags.items()
     ]
     binding = [
-        f"{rule.rule}: {rule.message.rstrip('.')} (slack {quantity(rule.slack, rule.unit)})." for rule in plan.binding
+        f"{rule.rule}: {rule.message.rstrip('.')} ({quantity(rule.slack, rule.unit)} to spare)."
+        for rule in plan.binding
     ]
     return [
         paragraph(gpus_in_words(plan, concurrency if isinstance(concurrency, int) else None)),

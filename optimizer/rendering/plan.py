@@ -97,7 +97,8 @@ def binding_section(plan: Plan) -> list["RenderableType"]:
     if not plan.binding:
         return []
     sentences = [
-        f"{rule.rule}: {rule.message.rstrip('.')} (slack {quantity(rule.slack, rule.unit)})." for rule in plan.binding
+        f"{rule.rule}: {rule.message.rstrip('.')} ({quantity(rule.slack, rule.unit)} to spare)."
+        for rule in plan.binding
     ]
     return [heading("What binds"), *bullets(sentences)]
 

@@ -97,7 +97,7 @@ def _plan(answer: Answer, plan: Plan, screen: Screen) -> list[str]:
 def _explanation(explanation: Explanation, screen: Screen, *, why: bool) -> list[str]:
     lines = ["", "In the way, together:"] if explanation.conflict else []
     for rule in explanation.conflict:
-        lines += prose(f"{rule.rule}: {sentence(rule.message)}", screen, first="  - ")
+        lines += prose(f"{rule.rule}: {rule.message.rstrip('.')}.", screen, first="  - ")
     shown = explanation.relaxations if why else explanation.relaxations[:MOST_RELAXATIONS]
     if shown:
         lines += ["", "Any one of these would help:" if len(shown) > 1 else "This would help:"]

@@ -137,8 +137,10 @@ def _priced(answer: Answer) -> bool:
 
 
 def sentence(words: str) -> str:
-    """Begin with a capital and end with a full stop."""
+    """Begin with a capital, unless with an id, and end with a full stop."""
     words = words.rstrip(".")
+    if not words.partition(" ")[0].isalpha():
+        return f"{words}."
     return f"{words[:1].upper()}{words[1:]}."
 
 

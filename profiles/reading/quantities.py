@@ -13,7 +13,7 @@ LARGEST_COUNT = 10**12
 """No count of tokens, sequences or GPUs that means anything is larger."""
 
 _COUNT = re.compile(r"(\d{1,30})(\.\d{1,30})?([kKmMgGtT]?)")
-_WITH_UNIT = re.compile(r"([+-]?\d{1,30}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,3})?)\s*([A-Za-zµ]*)")
+_WITH_UNIT = re.compile(r"([+-]?\d{1,30}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,3})?)\s*([A-Za-zµ]*)", re.ASCII)
 _MILLISECONDS = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0, "sec": 1000.0, "min": 60_000.0}
 _BYTES = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Plan
 from vllm_opt.optimizer.contract.quantities import dollars, milliseconds, optional, rate
-from vllm_opt.optimizer.rendering.plan_words import parallelism
+from vllm_opt.optimizer.rendering.plan_words import SLOW_TPOT_MS, SLOW_TTFT_MS, marked, parallelism
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.rendering.tables import table_of
 
@@ -37,8 +37,8 @@ def plan_row(plan: Plan) -> list[str]:
         plan.kv_cache_dtype,
         optional(plan.cost, lambda cost: dollars(cost.usd_per_hour)),
         rate(plan.performance.output_tokens_per_s),
-        milliseconds(plan.performance.ttft_ms),
-        optional(plan.performance.tpot_ms, milliseconds),
+        marked(plan.performance.ttft_ms, SLOW_TTFT_MS, milliseconds(plan.performance.ttft_ms)),
+        optional(plan.performance.tpot_ms, lambda time_ms: marked(time_ms, SLOW_TPOT_MS, milliseconds(time_ms))),
     ]
 
 

@@ -23,6 +23,8 @@ from vllm_opt.optimizer.rendering.plan_words import (
     basis_in_words,
     cost_in_words,
     gpus_in_words,
+    slow,
+    slow_in_words,
     speed_rows,
     status_in_words,
     weights_in_words,
@@ -107,6 +109,7 @@ def _speed(performance: Performance) -> str:
     return section(
         f"Speed with {counted(performance.concurrency, 'user')} at once",
         table(headings, speed_rows(performance)),
+        paragraph(slow_in_words(performance)) if slow(performance) else "",
         paragraph(basis_in_words(performance)),
     )
 

@@ -10,6 +10,8 @@ from vllm_opt.optimizer.rendering.plan_words import (
     basis_in_words,
     cost_in_words,
     gpus_in_words,
+    slow,
+    slow_in_words,
     speed_rows,
     weights_in_words,
 )
@@ -89,7 +91,8 @@ def speed_heading(performance: Performance, request: dict[str, Any]) -> str:
 def speed_section(performance: Performance, screen: Screen) -> list["RenderableType"]:
     """Each speed with its interval, and how it is known."""
     table = table_of([("", "left"), ("predicted", "right"), ("90 % interval", "left")], speed_rows(performance), screen)
-    return [table, line(basis_in_words(performance))]
+    warned = [line(slow_in_words(performance))] if slow(performance) else []
+    return [table, *warned, line(basis_in_words(performance))]
 
 
 def binding_section(plan: Plan) -> list["RenderableType"]:

@@ -68,6 +68,32 @@ def status_in_words(answer: Answer) -> str:
     }[answer.status]
 
 
+SLOW_TTFT_MS, SLOW_TPOT_MS = 10_000, 250
+"""Beyond these nobody waits or reads on: never shown without a word."""
+SLOW_MARK = "!"
+SLOW_WORDS = f"{SLOW_MARK} beyond {SLOW_TTFT_MS // 1000} s to the first token, or {SLOW_TPOT_MS} ms per token"
+
+
+def slow(performance: Performance) -> bool:
+    """Whether somebody who waits would give up."""
+    return performance.ttft_ms > SLOW_TTFT_MS or (performance.tpot_ms or 0) > SLOW_TPOT_MS
+
+
+def slow_in_words(performance: Performance) -> str:
+    """Say what is slow and which option limits it; empty when nothing is."""
+    found = []
+    if performance.ttft_ms > SLOW_TTFT_MS:
+        found.append(f"the first token takes {milliseconds(performance.ttft_ms)} on average (--max-ttft-ms limits it)")
+    if performance.tpot_ms is not None and performance.tpot_ms > SLOW_TPOT_MS:
+        found.append(f"each further token takes {milliseconds(performance.tpot_ms)} (--max-tpot-ms limits it)")
+    return f"Slow: {'; '.join(found)}." if found else ""
+
+
+def marked(time_ms: float, limit_ms: float, shown: str) -> str:
+    """A time with a mark when it is beyond what anybody waits for."""
+    return f"{shown}{SLOW_MARK}" if time_ms > limit_ms else shown
+
+
 def speed_rows(performance: Performance) -> list[list[str]]:
     """Return name, value and interval of each speed."""
     rows = [["TTFT", milliseconds(performance.ttft_ms), _span(performance, "ttft_ms")]]

@@ -14,7 +14,7 @@ from vllm_opt.optimizer.rendering.plan import (
     notes_section,
     plan_sections,
 )
-from vllm_opt.optimizer.rendering.plan_words import status_in_words
+from vllm_opt.optimizer.rendering.plan_words import SLOW_WORDS, slow, status_in_words
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.quantities import counted
@@ -34,6 +34,8 @@ def answer_table(answer: Answer, screen: Screen) -> str:
         sections += [heading("Cost, throughput and latency front"), plans_table(answer.pareto, screen)]
     if answer.alternatives:
         sections += [heading(_alternatives_heading(answer)), plans_table(answer.alternatives, screen)]
+    if any(slow(plan.performance) for plan in (*answer.pareto, *answer.alternatives)):
+        sections += [line(SLOW_WORDS)]
     plan_notes = answer.plan.notes if answer.plan else ()
     sections += notes_section((*plan_notes, *(note for note in answer.notes if note not in plan_notes)))
     if answer.plan is not None:
@@ -51,6 +53,9 @@ def explanation_table(answer: Answer, others: list[tuple[dict[str, Any], Answer]
         sections += explanation_sections(answer.explanation)
     if others:
         sections += [heading("What if"), what_if_table([({}, answer), *others], screen)]
+    shown = [answer.plan, *(other.plan for _, other in others)]
+    if any(plan is not None and slow(plan.performance) for plan in shown):
+        sections += [line(SLOW_WORDS)]
     sections += notes_section(answer.notes)
     if answer.plan is not None:
         sections += equations_section(answer.plan.equations)

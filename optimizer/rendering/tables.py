@@ -41,7 +41,7 @@ def table_of(
     kept = kept_columns([heading for heading, _ in headings], longest, leaving, screen.width)
     headings, longest = [headings[index] for index in kept], [longest[index] for index in kept]
     lines = [[line[index] for index in kept] for line in lines]
-    whole = whole_columns(longest, screen.width)
+    whole = whole_columns(longest, screen.width, [side == "right" for _, side in headings])
     for index, (heading, side) in enumerate(headings):
         words = broken(heading, longest[index]) if index in whole else heading
         justify: Literal["left", "right"] = "right" if side == "right" else "left"
@@ -65,13 +65,20 @@ def kept_columns(headings: Sequence[str], longest: Sequence[int], leaving: Seque
     return kept
 
 
-def whole_columns(longest: Sequence[int], width: int) -> set[int]:
-    """Choose the columns whose cells stay on one line: the short ones, as many as leave the others some room."""
+def whole_columns(longest: Sequence[int], width: int, numbers: Sequence[bool] = ()) -> set[int]:
+    """Choose the columns whose cells stay on one line: the short ones, as many as leave the others some room.
+
+    Columns of numbers give way last.
+    """
     limits = [LONGEST_UNBROKEN_NAME, *[LONGEST_UNBROKEN_CELL] * len(longest)]
     whole = {index for index, length in enumerate(longest) if length <= limits[index]}
     room = width - 2 * (len(longest) - 1)
-    while whole and sum(longest[index] for index in whole) + NARROWEST_SHARED * (len(longest) - len(whole)) > room:
-        whole.remove(max(whole, key=longest.__getitem__))
+    while sum(longest[at] if at in whole else min(longest[at], NARROWEST_SHARED) for at in range(len(longest))) > room:
+        wide = {index for index in whole if longest[index] > NARROWEST_SHARED}
+        words = {index for index in wide if index >= len(numbers) or not numbers[index]} or wide
+        if not words:
+            break
+        whole.remove(max(words, key=longest.__getitem__))
     return whole
 
 

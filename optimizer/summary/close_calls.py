@@ -2,7 +2,7 @@
 
 from vllm_opt.optimizer.contract.answer import Answer, Plan
 from vllm_opt.optimizer.contract.quantities import dollars, rate
-from vllm_opt.optimizer.rendering.plan_words import parallelism
+from vllm_opt.optimizer.rendering.plan_words import SLOW_TPOT_MS, SLOW_TTFT_MS, SLOW_WORDS, marked, parallelism, slow
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.summary.lines import Column, columns
 from vllm_opt.optimizer.summary.words import duration, users_of
@@ -42,7 +42,8 @@ def close_call_lines(answer: Answer, screen: Screen) -> list[str]:
         return []
     mark = "* this" if answer.close_calls else "*"
     rows = [_row(mark, answer.plan), *(_row(f"  {why}".rstrip(), plan) for why, plan in others)]
-    return [title, *columns(HEADINGS, rows, screen)]
+    legend = [f"  {SLOW_WORDS}"] if any(slow(plan.performance) for _, plan in others) else []
+    return [title, *columns(HEADINGS, rows, screen), *legend]
 
 
 def _row(mark: str, plan: Plan) -> list[str]:
@@ -54,8 +55,8 @@ def _row(mark: str, plan: Plan) -> list[str]:
         plan.quantization,
         plan.kv_cache_dtype,
         f"{users_of(speed):,}",
-        duration(speed.ttft_ms) + ("!" if speed.ttft_ms > 10_000 else ""),
-        "-" if speed.tpot_ms is None else duration(speed.tpot_ms) + ("!" if speed.tpot_ms > 250 else ""),
+        marked(speed.ttft_ms, SLOW_TTFT_MS, duration(speed.ttft_ms)),
+        "-" if speed.tpot_ms is None else marked(speed.tpot_ms, SLOW_TPOT_MS, duration(speed.tpot_ms)),
         rate(speed.output_tokens_per_s),
         "-" if plan.cost is None else dollars(plan.cost.usd_per_hour),
     ]

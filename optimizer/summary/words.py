@@ -5,10 +5,9 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
 from vllm_opt.optimizer.contract.quantities import dollars, percent
+from vllm_opt.optimizer.rendering.plan_words import slow, slow_in_words
 from vllm_opt.profiles.reading.quantities import counted
 
-SLOW_TTFT_MS, SLOW_TPOT_MS = 10_000, 250
-"""Beyond these nobody waits or reads on: never shown without a word."""
 OPTIONS = {
     "model": "MODEL", "target_context": "--target-context", "concurrency": "--concurrency",
     "input_tokens": "--input-tokens", "output_tokens": "--output-tokens", "max_ttft_ms": "--max-ttft-ms",
@@ -103,14 +102,8 @@ def _assumed(row: Mapping[str, Any], *, named: bool = True) -> str:
 
 def warnings(plan: Plan, request: Mapping[str, Any]) -> list[str]:
     """What nobody should overlook in a plan."""
-    speed, found = plan.performance, []
-    slow = []
-    if speed.ttft_ms > SLOW_TTFT_MS:
-        slow.append(f"the first token takes {duration(speed.ttft_ms)} on average (--max-ttft-ms limits it)")
-    if speed.tpot_ms is not None and speed.tpot_ms > SLOW_TPOT_MS:
-        slow.append(f"each further token takes {duration(speed.tpot_ms)} (--max-tpot-ms limits it)")
-    if slow:
-        found.append(f"Slow: {'; '.join(slow)}.")
+    speed = plan.performance
+    found = [slow_in_words(speed)] if slow(speed) else []
     asked, users = request.get("concurrency"), users_of(speed)
     if isinstance(asked, int) and users > asked:
         found.append(f"The speed is that of {counted(users, 'user')}, which these flags admit; {asked:,} are asked.")

@@ -110,9 +110,8 @@ def warnings(plan: Plan, request: Mapping[str, Any]) -> list[str]:
     if speed.saturated:
         found.append("Some users wait for a place; the wait is part of TTFT.")
     if speed.basis == "datasheet":
-        found.append(
-            f"Nobody has measured this on {plan.gpu}: the speed is from its datasheet; `vllm bench serve` tells."
-        )
+        words = f"{plan.gpu} was never measured with such kernels: its speed is from the datasheet"
+        found.append(f"{words}; `vllm bench serve` tells.")
     if plan.checkpoint is None:
         found.append(f"No {plan.quantization} checkpoint of {plan.model} is published: it has to be made first.")
     return found

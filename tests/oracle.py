@@ -172,7 +172,12 @@ class Oracle:
                 continue
             if nodes > 1 and (not setting.request.internode_gbps or ranks % node):
                 continue
-            if data > 1 and (not experts or pipeline > 1 or node % (tensor * data)):
+            pinned = setting.request.data_parallel_size
+            if data > 1 and pinned is None and (not experts or pipeline > 1 or node % (tensor * data)):
+                continue
+            if data > 1 and ranks * data > node:
+                continue
+            if not pinned_as_asked(setting.request, tensor, pipeline, data):
                 continue
             for expert, kv_dtype, caching, chunked, block, eager in product(
                 (False, True) if experts else (False,),
@@ -207,6 +212,8 @@ class Oracle:
         for tokens in self.widths(sku.gpu, chunked_prefill=layout.enable_chunked_prefill):
             fits: dict[int, list[float]] = {}
             for replicas in range(1, largest // layout.gpus_per_server + 1):
+                if self.setting.request.replicas not in (None, replicas):
+                    continue
                 base = self.deployment(sku, weights, layout, terms, replicas, self.flags(tokens, 1, 0.5))
                 sizes = [size for size in self.sizes(base, tokens, fits) if self.fits(base, tokens, size, fits)]
                 if sizes:
@@ -452,6 +459,12 @@ def efficiency(millitokens: int, bill: int | None, gpus: int) -> int:
     if bill is None:
         return FREE - min(FREE, millitokens * 3600 // gpus)
     return -min(FREE - 1, millitokens * 3600 * 1_000_000 // bill)
+
+
+def pinned_as_asked(request: SolveRequest, tensor: int, pipeline: int, data: int) -> bool:
+    """Whether the sizes of a server are those that the request pins."""
+    sizes = {"tensor_parallel_size": tensor, "pipeline_parallel_size": pipeline, "data_parallel_size": data}
+    return all(getattr(request, field) in (None, size) for field, size in sizes.items())
 
 
 def caching_choices(setting: SolveSetting, model: ModelProfile) -> tuple[bool, ...]:

@@ -207,7 +207,15 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
     _some(draw, fields, "owned", st.just({gpus[0]["id"]: draw(st.integers(1, 5))}), 6)
     _some(draw, fields, "internode_gbps", st.just(100.0), 6)
     _some(draw, fields, "prefix_hit_share", st.sampled_from((0.25, 0.9)), 6)
+    for field, most in (
+        ("tensor_parallel_size", 4),
+        ("pipeline_parallel_size", 3),
+        ("data_parallel_size", 2),
+        ("replicas", 3),
+    ):
+        _some(draw, fields, field, st.integers(1, most), 12)
     _some(draw, fields, "max_num_seqs", st.integers(1, 12), 4)
+    _some(draw, fields, "max_num_batched_tokens", st.sampled_from((fields.get("max_num_seqs", 1), 64, 300, 2048)), 12)
     _some(draw, fields, "kv_sizing", st.sampled_from(("typical", "full")), 3)
     if draw(st.integers(1, 4)) == 1:
         # Every batch is a point of its own then: one format and few GPUs keep brute force short.

@@ -47,6 +47,11 @@ class Deployment:
     confidence: float | None = None
 
     @property
+    def certainty(self) -> str:
+        """How sure the bounds are, in words: 'at 90 % confidence'."""
+        return "at the confidence asked" if self.confidence is None else f"at {self.confidence * 100:.3g} % confidence"
+
+    @property
     def gpu_count(self) -> int:
         """GPUs in all: replicas x DP x TP x PP."""
         return self.replicas * self.layout.gpus_per_server

@@ -15,6 +15,7 @@ from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Attention, CompressedAttention, Experts, Mixer, ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.quantization import Quantization
+from vllm_opt.profiles.reading.quantities import counted
 
 VOCABULARY_PADDING = 64
 
@@ -194,6 +195,6 @@ def _node(layout: Layout, gpu: GpuProfile) -> Iterator[Violation]:
     if layout.gpus_per_engine > available:
         message = (
             f"World size ({layout.gpus_per_engine}) is larger than the number of available GPUs ({available}) "
-            f"on {layout.nodes} node(s) of {gpu.gpus_per_node}; span more nodes with --nnodes."
+            f"on {counted(layout.nodes, 'node')} of {gpu.gpus_per_node}; span more nodes with --nnodes."
         )
         yield _violation(message, layout.gpus_per_engine, available, "GPUs")

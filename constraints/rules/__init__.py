@@ -1,6 +1,6 @@
 """The constraints: one rule per file, in the order from what a layout is, over memory, to what the traffic asks.
 
-May import: decisions, kv, memory, money, layouts, judging.
+May import: profiles, decisions, kv, memory, money, layouts, judging.
 """
 
 from vllm_opt.constraints.decisions.violation import Violation

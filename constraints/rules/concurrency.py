@@ -12,6 +12,7 @@ from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.kv.held_blocks import held_blocks, tokens_held
+from vllm_opt.profiles.reading.quantities import counted
 
 
 def blocks_for_sequences(deployment: Deployment, sequences: int) -> int:
@@ -35,9 +36,9 @@ class Concurrency:
                 Violation(
                     rule=self.name,
                     message=(
-                        f"max_num_seqs {flags.max_num_seqs} on {deployment.engines} engine(s) holds {admitted} "
-                        f"sequences, and {targets.concurrency} are asked{' with a reserve' * targets.admission_reserve}"
-                        "; raise max_num_seqs or add replicas"
+                        f"max_num_seqs {flags.max_num_seqs} on {counted(deployment.engines, 'engine')} holds "
+                        f"{counted(admitted, 'sequence')}, and {targets.concurrency} are asked"
+                        f"{' with a reserve' * targets.admission_reserve}; raise max_num_seqs or add replicas"
                     ),
                     needed=least * deployment.engines if targets.admission_reserve else targets.concurrency,
                     available=admitted,
@@ -50,9 +51,9 @@ class Concurrency:
                 Violation(
                     rule=self.name,
                     message=(
-                        f"{flags.max_num_seqs} sequences of "
-                        f"{tokens_held(deployment.terms.kv, targets, flags.max_num_seqs)} tokens need {needed} KV "
-                        f"blocks in one engine, and the pool has {available}"
+                        f"{counted(flags.max_num_seqs, 'sequence')} of "
+                        f"{counted(tokens_held(deployment.terms.kv, targets, flags.max_num_seqs), 'token')} "
+                        f"need {counted(needed, 'KV block')} in one engine, and the pool has {available}"
                     ),
                     needed=needed,
                     available=available,

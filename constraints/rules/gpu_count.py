@@ -4,6 +4,7 @@ from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.money.bill import machine_gpus
+from vllm_opt.profiles.reading.quantities import counted
 
 
 class GpuCount:
@@ -14,10 +15,11 @@ class GpuCount:
     def check(self, deployment: Deployment) -> tuple[Violation, ...]:
         """Compare with the exact number when one was asked, else with the ceiling."""
         exact, most, count = deployment.targets.gpus, deployment.targets.max_gpus, deployment.gpu_count
+        uses = f"the plan uses {counted(count, 'GPU')}"
         if exact is not None and count != exact:
-            message, limit = f"the plan uses {count} GPU(s), and exactly {exact} were asked", exact
+            message, limit = f"{uses} and not the {exact} asked", exact
         elif exact is None and count > most:
-            message, limit = f"the plan uses {count} GPU(s), and at most {most} are allowed; raise max_gpus", most
+            message, limit = f"{uses}, more than the {most} allowed; raise max_gpus", most
         elif deployment.offers and deployment.bill is None:
             message, limit = _not_on_offer(deployment)
         else:

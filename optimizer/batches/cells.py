@@ -17,6 +17,7 @@ from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset, find_workload_preset, load_workload_presets
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 MOST_CELLS = 1_000_000
 SEEN_IN_THEIR_EFFECT = ("price", "prices", "provider", "billing", "region", "owned", "gpu_file")
@@ -61,7 +62,9 @@ def plan_cells(request: BatchRequest, catalog: Catalog) -> tuple[Cell, ...]:
     engines = _chosen_engines(request, catalog)
     count = len(names) * len(gpus) * len(presets) * max(1, len(objectives)) * len(engines)
     if count > MOST_CELLS:
-        raise InvalidRequest(f"{count:,} cells are asked, more than {MOST_CELLS:,}; name fewer models or workloads")
+        raise InvalidRequest(
+            f"{counted(count, 'cell')} are asked, more than {MOST_CELLS:,}; name fewer models or workloads"
+        )
     terms = offer_terms(request, catalog)
     offers = {gpu.id: catalog.offers_of(gpu, terms) for gpu in gpus}
     owned = terms.stock_gpus or {}

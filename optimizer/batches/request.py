@@ -7,16 +7,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from vllm_opt.optimizer.contract.fault import one_sentence
-from vllm_opt.optimizer.contract.request import (
+from vllm_opt.optimizer.contract.field_types import (
     Count,
     CountOrZero,
     PositiveNumber,
-    Request,
-    SolveRequest,
     Switch,
     Text,
     Texts,
 )
+from vllm_opt.optimizer.contract.request import Request, SolveRequest
 from vllm_opt.profiles.errors import InvalidRequest, did_you_mean
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset
 from vllm_opt.profiles.printable import printable

@@ -9,6 +9,7 @@ from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.rendering.plan_words import cost_in_words
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue
 from vllm_opt.profiles.printable import one_line
+from vllm_opt.profiles.reading.quantities import counted
 from vllm_opt.profiles.version import installed_version
 
 HEADER_START = "# vllm-opt "
@@ -38,15 +39,15 @@ def _header(plan: Plan, cell: Cell, notes: tuple[str, ...]) -> list[str]:
     environment = [f"{name}={shlex.quote(value)}" for name, value in plan.env.items()]
     return [
         f"{HEADER_START[2:]}{installed_version()}: {plan.model} on {count(plan.gpu_count)} x {plan.gpu}",
-        f"Workload {workload.id}: {count(workload.input_tokens)} tokens in, {count(workload.output_tokens)} out, "
+        f"Workload {workload.id}: {counted(workload.input_tokens, 'token')} in, {count(workload.output_tokens)} out, "
         f"{count(workload.concurrency)} at once, up to {count(workload.target_context)} each",
         f"Start {_servers(plan.replicas)} with vLLM {plan.vllm_version}: "
         + " ".join([*environment, f"vllm serve --config {shlex.quote(file)}"]),
         "",
-        f"Predicted with {count(plan.performance.concurrency)} users at once ({plan.performance.basis}):",
+        f"Predicted with {counted(plan.performance.concurrency, 'user')} at once ({plan.performance.basis}):",
         *_speed(plan.performance),
         f"Memory of one GPU: {gib(plan.memory.weights_bytes)} weights, {gib(plan.memory.kv_cache_bytes)} KV cache for "
-        f"{count(plan.memory.kv_cache_tokens)} tokens",
+        f"{counted(plan.memory.kv_cache_tokens, 'token')}",
         f"Cost: {_cost(plan)}",
         f"Objective: {', then '.join(cell.objective)}",
         *(f"Note: {note}" for note in notes),
@@ -54,7 +55,7 @@ def _header(plan: Plan, cell: Cell, notes: tuple[str, ...]) -> list[str]:
 
 
 def _servers(replicas: int) -> str:
-    return "one server" if replicas == 1 else f"{count(replicas)} servers, each"
+    return "one server" if replicas == 1 else f"{counted(replicas, 'server')}, each"
 
 
 def _speed(speed: Performance) -> list[str]:

@@ -19,6 +19,7 @@ from vllm_opt.optimizer.cli.options import (
     with_options,
 )
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.batches.batch import BatchReport
@@ -99,7 +100,7 @@ def _show(report: "BatchReport", format_name: str) -> None:
         write_answer(as_json(report.model_dump(mode="json")), None)
         return
     kept = f", {report.reused:,} of them from the run before" if report.reused else ""
-    lines = [f"{report.cells:,} cells in {report.output}{kept}:"]
+    lines = [f"{counted(report.cells, 'cell')} in {report.output}{kept}:"]
     lines += [f"  {number:>7,}  {STATUS_WORDS[status]}" for status, number in report.counts.items()]
     lines += ["Open index.html, or read CHANGES.md for what differs from the run before."]
     write_answer(printable("\n".join(lines)), None)

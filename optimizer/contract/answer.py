@@ -87,6 +87,7 @@ class Performance(Noun):
     saturated: bool
     concurrency: int = Field(description="closed-loop users the figures hold for, in all replicas")
     load: Load
+    utilization: float | None = Field(None, description="share of the capacity that this load takes, 0 to 1")
     basis: Basis
     basis_note: str = ""
     interval: dict[str, tuple[float, float]]

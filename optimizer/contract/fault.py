@@ -21,7 +21,7 @@ def one_sentence(error: ValidationError, known: tuple[str, ...]) -> str:
         return f"unknown key '{where[:60]}'{did_you_mean(where, known)}"
     message = _words(fault)
     shown = repr(fault.get("input"))
-    got = "" if ", not " in message else f" (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
+    got = "" if ", not " in message or not places else f" (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
     return f"{where}: {message}{got}"
 
 

@@ -11,6 +11,7 @@ from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
+from vllm_opt.optimizer.contract.assumptions import assumed_in_estimate
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
@@ -24,6 +25,7 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.nouns.workload import Targets
+from vllm_opt.profiles.reading.quantities import counted
 
 STARTUP_RULES = frozenset(
     ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "state_blocks", "batching")
@@ -204,7 +206,7 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
         Violation(
             rule="concurrency",
             message=(
-                f"{held} sequence(s) of max_model_len run at once and {request.concurrency} are asked; lower "
+                f"{counted(held, 'sequence')} of max_model_len run at once and {request.concurrency} are asked; lower "
                 "max_model_len, use an fp8 KV cache, raise max_num_seqs, or add GPUs"
             ),
             needed=request.concurrency,
@@ -268,6 +270,7 @@ def _resolved_request(
     lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
     filled = request.model_dump(mode="json", exclude_none=True)
     filled.update(
+        assumed=assumed_in_estimate(request, lengths),
         model=setting.model.id,
         gpu=setting.gpu.id,
         vllm_version=setting.engine.version,

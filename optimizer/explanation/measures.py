@@ -14,8 +14,9 @@ from vllm_opt.optimizer.contract.quantities import count, dollars, gib, millisec
 from vllm_opt.optimizer.explanation.place_words import place_words
 from vllm_opt.optimizer.questions.landscape import Place
 from vllm_opt.optimizer.questions.points import extreme, feasible_points, is_feasible
-from vllm_opt.optimizer.questions.questions import Atlas, LatencyRule, Points, Question
+from vllm_opt.optimizer.questions.questions import LATENCY_RULES, Atlas, LatencyRule, Points, Question
 from vllm_opt.optimizer.questions.thresholds import MOST_GPUS, fewest_gpus, largest_concurrency, lowest_cost
+from vllm_opt.profiles.reading.quantities import counted
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def _context_length(atlas: Atlas, question: Question) -> Measure:
     asked, limit = question.setting.targets.target_context, question.setting.model.max_model_len
     return Measure(
         "context_length", asked, limit, "tokens",
-        f"{question.setting.model.id} takes at most {count(limit)} tokens and {count(asked)} are asked",
+        f"{question.setting.model.id} takes at most {counted(limit, 'token')} and {count(asked)} are asked",
     )  # fmt: skip
 
 
@@ -121,9 +122,9 @@ def _memory(atlas: Atlas, question: Question) -> Measure:
     tokens = tokens_held(place.facts.terms.kv, held, sequences) if held else targets.target_context
     return Measure(
         "memory_budget", needed, available, "bytes",
-        f"nearest is {place_words(place)}: {count(sequences)} sequence{'s' if sequences > 1 else ''} of "
-        f"{count(tokens)} tokens per engine need {gib(needed)} per GPU, {gib(weights)} of "
-        f"it weights, and {gib(available)} can be used",
+        f"nearest is {place_words(place)}: {counted(sequences, 'sequence')} of "
+        f"{counted(tokens, 'token')} per engine need {gib(needed)} per GPU, {gib(weights)} "
+        f"of it weights, and {gib(available)} can be used",
     )  # fmt: skip
 
 
@@ -142,10 +143,11 @@ def _concurrency(atlas: Atlas, question: Question) -> Measure:
     asked = question.setting.targets.concurrency
     again = Question(question.setting, question.active | {"concurrency"}, question.skus)
     most = largest_concurrency(atlas, again) or 0
-    context = count(question.setting.targets.mean_context)
+    context = counted(question.setting.targets.mean_context, "token")
+    held = "served within the limits on latency" if any(map(again.limit, LATENCY_RULES)) else "held"
     return Measure(
         "concurrency", asked, most, "sequences",
-        f"{count(most) if most else 'no'} sequence{'' if most == 1 else 's'} of {context} tokens can be held and "
+        f"{counted(most, 'sequence') if most else 'no sequence'} of {context} can be {held} and "
         f"{count(asked)} are asked",
     )  # fmt: skip
 
@@ -185,7 +187,13 @@ def _gpu_count(atlas: Atlas, question: Question) -> Measure:
         )  # fmt: skip
     if exact and needed <= limit:
         words = f"exactly {limit} cannot be divided into such servers"
-    return Measure("gpu_count", needed, limit, "GPUs", f"{count(needed)} GPUs are needed and {words}")
+    return Measure(
+        "gpu_count",
+        needed,
+        limit,
+        "GPUs",
+        f"{counted(needed, 'GPU')} {'is' if needed == 1 else 'are'} needed and {words}",
+    )
 
 
 def _budget(atlas: Atlas, question: Question) -> Measure:

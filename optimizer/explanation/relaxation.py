@@ -12,6 +12,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Relaxation
 from vllm_opt.optimizer.explanation.choices import choices
+from vllm_opt.optimizer.explanation.pins import without_pins
 from vllm_opt.optimizer.explanation.wording import relaxation_words
 from vllm_opt.optimizer.questions.points import extreme, is_feasible
 from vllm_opt.optimizer.questions.questions import Atlas, Question
@@ -93,6 +94,7 @@ def relaxations(atlas: Atlas, question: Question, catalog: Catalog) -> tuple[Rel
     found = [
         *number_changes(atlas, question),
         *(Change(dict(fields), asks) for fields, asks in choices(atlas, question, catalog)),
+        *(Change(dict(fields), asks) for fields, asks in without_pins(atlas, question)),
     ]
     if not found:
         found = _best_pair(atlas, question)

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.questions.points import extreme
 from vllm_opt.optimizer.questions.questions import Atlas, Question
 from vllm_opt.optimizer.questions.thresholds import changed
 from vllm_opt.optimizer.questions.witness import witness
+from vllm_opt.profiles.reading.quantities import counted
 
 GIB = 1 << 30
 NUDGE = 1.1
@@ -40,8 +41,8 @@ def _pool(plan: Plan) -> Iterator[Sensitivity]:
     yield Sensitivity(
         change="kv_cache_bytes", from_value=memory.kv_cache_bytes, to=memory.kv_cache_bytes + GIB, gain=more,
         unit="sequences",
-        message=f"+1 GiB of KV cache on every GPU holds {shown} more sequences of {plan.flags.get('max-model-len')} "
-        "tokens",
+        message=f"+1 GiB of KV cache on every GPU holds {shown} more sequences of "
+        f"{counted(int(plan.flags.get('max-model-len') or 0), 'token')}",
     )  # fmt: skip
 
 
@@ -95,10 +96,14 @@ def _faster(atlas: Atlas, question: Question, plan: Plan) -> Iterator[Sensitivit
         then = extreme(atlas, changed(same, **{field: to}), "throughput")
         if then is None or then[0] < now[0] * LEAST_GAIN:
             continue
-        what = f"{to} GPUs instead of {plan.gpu_count}" if field == "max_gpus" else relaxation_words(same, {field: to})
+        what = (
+            f"{counted(int(to), 'GPU')} instead of {plan.gpu_count}"
+            if field == "max_gpus"
+            else relaxation_words(same, {field: to})
+        )
         start = plan.gpu_count if field == "max_gpus" else limits[field]
         yield Sensitivity(
             change=field, from_value=start, to=to, gain=then[0] - now[0], unit="tokens/s",
             message=f"{what} raises what {plan.gpu} can reach from {rate(now[0])} to {rate(then[0])} output tokens/s "
-            f"at the confidence asked",
+            f"at {question.setting.request.confidence * 100:.3g} % confidence",
         )  # fmt: skip

@@ -22,6 +22,7 @@ from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 from vllm_opt.profiles.configs.model_paths import short_name
 from vllm_opt.profiles.nouns.quality import Quality
+from vllm_opt.profiles.reading.quantities import counted
 
 
 @dataclass(frozen=True)
@@ -253,18 +254,18 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
         )
     if targets.mean_context < targets.target_context:
         notes.append(
-            f"sequences are counted at {targets.mean_context} tokens on average; preemption is possible when many "
-            f"reach {targets.target_context}"
+            f"sequences are counted at {counted(targets.mean_context, 'token')} on average; preemption is possible "
+            f"when many reach {targets.target_context}"
         )
     if targets.contexts_in_flight is not None:
         held = tokens_held(choice.unit.facts.terms.kv, targets, choice.max_num_seqs)
         notes.append(
-            f"the KV pool is sized for the lengths that are typical: {held} tokens in each of {choice.max_num_seqs} "
-            f"sequences and one full context of {targets.target_context} beside them (--kv-sizing full sizes it for "
-            "full contexts)"
+            f"the KV pool is sized for the lengths that are typical: {counted(held, 'token')} in each of "
+            f"{counted(choice.max_num_seqs, 'sequence')} and one full context of {targets.target_context} beside them "
+            "(--kv-sizing full sizes it for full contexts)"
         )
     if setting.request.host_memory_gib is not None:
         notes.append(host_memory_note(setting, choice))
-    if setting.model.verification:
+    if setting.model.verification and not setting.model.verification.startswith("exact"):
         notes.append(setting.model.verification)
     return tuple(dict.fromkeys(notes))

@@ -12,6 +12,7 @@ from vllm_opt.optimizer.procurement.words import Section, footer, sections, summ
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.rendering.server_spec import ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -153,7 +154,7 @@ def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
         if format_name == "command":
             lines = [
                 "#!/bin/sh",
-                "# one server" if item.replicas == 1 else f"# {item.replicas} servers like this one",
+                "# one server" if item.replicas == 1 else f"# {counted(item.replicas, 'server')} like this one",
                 f"{to_make_first(item.plan)}{command_line(item.plan.command, item.plan.env)}",
             ]
             files[f"{name}.sh"] = "\n".join([*lines, ""])

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
+from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
 from vllm_opt.optimizer.space.fare import Fare
-from vllm_opt.optimizer.space.layouts import Shape, shapes
+from vllm_opt.optimizer.space.layouts import Shape, query_heads, shapes, usual_data_size
 from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics, utilization_steps
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
@@ -25,6 +26,7 @@ from vllm_opt.profiles.nouns.gpu import GpuProfile
 Part = Literal["candidates", "rejected", "refused", "oversized"]
 CAPABLE = (9, 0)
 """Compute capability that stands in where a SKU cannot run a KV dtype, to ask what would be if it could."""
+PINNED_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 MOST_SERVER_GPUS = 64
 """GPUs of one server over several nodes, when the rule gpu_count is dropped."""
 
@@ -68,6 +70,13 @@ class Landscape:
         self.quantization = Labels([layout.quantization for layout in layouts])
         self.kv_dtype = Labels([place.shape.kv_cache_dtype for place in self.places])
         self.stored = Labels([stored_as(place) for place in self.places])
+        self._sizes = {
+            field: _per_row([getattr(layout, field) for layout in layouts], np.int64) for field in PINNED_SIZES
+        }
+        self._usual = {
+            "tensor_parallel_size": _per_row([_divides(setting, place) for place in self.places], bool),
+            "data_parallel_size": _per_row([_usual_data(setting, place) for place in self.places], bool),
+        }
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
@@ -94,6 +103,17 @@ class Landscape:
     def rows(self) -> Integers:
         """Every row."""
         return np.arange(2 * len(self.places), dtype=np.int64)
+
+    def matches(self, request: SolveRequest) -> NDArray[np.bool_]:
+        """Which rows have the sizes that a request pins; sizes that only a pin brings in need that pin."""
+        keep = np.ones(2 * len(self.places), dtype=bool)
+        for field, sizes in self._sizes.items():
+            pinned = getattr(request, field)
+            if pinned is not None:
+                keep &= sizes == pinned
+            elif field in self._usual:
+                keep &= self._usual[field]
+        return keep
 
     def unit(self, setting: SolveSetting, row: int, replicas: int) -> Unit:
         """The layout of a row with a number of replicas, as it is under a (changed) setting."""
@@ -124,7 +144,10 @@ def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterat
         node = sku.gpu.gpus_per_node
         if node not in by_node:
             most = MOST_SERVER_GPUS if setting.request.internode_gbps else node
-            by_node[node] = shapes(setting, node, max(most, targets.gpus or targets.max_gpus))
+            reach = max(most, targets.gpus or targets.max_gpus)
+            by_node[node] = tuple(
+                dict.fromkeys((*shapes(_without_pins(setting), node, reach), *shapes(setting, node, reach)))
+            )
         for weights in setting.formats:
             for shape in by_node[node]:
                 if part == "oversized" and not plain(shape):
@@ -133,6 +156,21 @@ def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterat
                 if (part == "candidates" and not accepted) or (part == "rejected" and accepted):
                     continue
                 yield from _places_of(physics, sku, weights, shape, part)
+
+
+def _without_pins(setting: SolveSetting) -> SolveSetting:
+    """The same setting with every size open: questions drop pins one by one."""
+    pins = setting.request.pins
+    return replace(setting, request=setting.request.replaced(**dict.fromkeys(pins))) if pins else setting
+
+
+def _divides(setting: SolveSetting, place: Place) -> bool:
+    return query_heads(setting.model) % place.shape.tensor == 0
+
+
+def _usual_data(setting: SolveSetting, place: Place) -> bool:
+    shape, node = place.shape, place.facts.sku.gpu.gpus_per_node
+    return usual_data_size(setting.model, shape.tensor, shape.pipeline, shape.data, node)
 
 
 def _places_of(

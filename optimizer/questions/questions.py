@@ -116,7 +116,7 @@ def eligible_rows(question: Question, landscape: Landscape) -> Integers:
     skus = question.skus or {item.gpu.id for item in setting.gpus}
     formats = {item.quantization.id for item in setting.formats}
     keep = landscape.sku.within(skus) & landscape.quantization.within(formats)
-    keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting))
+    keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting)) & landscape.matches(setting.request)
     if "quality" in question.active:
         keep &= landscape.stored.within(accepted_storage(setting))
     for rule, refused in landscape.refused.items():
@@ -134,14 +134,18 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
         most = (targets.gpus or targets.max_gpus) // gpus
     if exact is not None:
         most = np.where(exact % gpus == 0, exact // gpus, 0)
+    fixed = exact is not None
     if "gpu_count" in question.active:
         held = landscape.by_fare(rows, lambda fare, count: fare.obtainable(count), most)
-        most = np.where(held >= most, most, 0 if exact is not None else held)
+        most = np.where(held >= most, most, 0 if fixed else held)
+    pinned = question.setting.request.replicas
+    if pinned is not None:
+        most = np.where((most >= pinned) & ((not fixed) | (most == pinned)), pinned, 0)
     limit = targets.max_hourly_cost
     if limit is not None and "budget" in question.active:
         allowed = microusd(limit)
         affordable = landscape.by_fare(rows, lambda fare, count: fare.most_at(allowed, 0, count), most)
-        most = np.where(affordable >= most, most, 0 if exact is not None else affordable)
+        most = np.where(affordable >= most, most, 0 if fixed or pinned is not None else affordable)
     return most
 
 

@@ -6,6 +6,7 @@ from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.rendering.server_spec import MODEL_FOLDER, PORT, ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import one_line
+from vllm_opt.profiles.reading.quantities import counted
 
 
 def compose_file(spec: ServerSpec) -> str:
@@ -16,8 +17,8 @@ def compose_file(spec: ServerSpec) -> str:
     """
     if spec.nodes_per_server > 1:
         raise InvalidRequest(
-            f"one server of this plan spans {spec.nodes_per_server} nodes, which a compose file cannot start; "
-            "use --format command on each node"
+            f"one server of this plan spans {counted(spec.nodes_per_server, 'node')}, which a compose file cannot "
+            "start; use --format command on each node"
         )
     here = min(spec.replicas, spec.gpu.gpus_per_node // spec.gpus)
     hosts = -(-spec.replicas // here)
@@ -30,7 +31,10 @@ def compose_file(spec: ServerSpec) -> str:
 def _header(spec: ServerSpec, here: int, hosts: int) -> list[str]:
     lines = [spec.summary, *([spec.release_note] if spec.release_note else [])]
     if hosts > 1:
-        lines.append(f"{spec.replicas} servers need {hosts} hosts: start this file, {here} servers, on each of them;")
+        lines.append(
+            f"{counted(spec.replicas, 'server')} need {counted(hosts, 'host')}: start this file, "
+            f"{counted(here, 'server')}, on each of them;"
+        )
         lines.append(f"on the last one only {spec.replicas - here * (hosts - 1)}.")
     if spec.local_model is not None:
         lines.append(f"The model is the folder {spec.local_model}; a relative one is looked for beside this file.")

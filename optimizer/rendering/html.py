@@ -1,5 +1,7 @@
 """An answer or an estimate as one self-contained page, for a mail or a ticket."""
 
+from typing import Any
+
 from vllm_opt.optimizer.contract.answer import Answer, Equation, Estimate, Explanation, Performance, Plan
 from vllm_opt.optimizer.contract.quantities import count, quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
@@ -21,11 +23,14 @@ from vllm_opt.optimizer.rendering.plan_words import (
     basis_in_words,
     cost_in_words,
     gpus_in_words,
+    slow,
+    slow_in_words,
     speed_rows,
     status_in_words,
     weights_in_words,
 )
 from vllm_opt.optimizer.serve_lines.flag_words import FLAG_WORDS
+from vllm_opt.profiles.reading.quantities import counted
 
 COMMAND_WIDTH = 100
 
@@ -35,7 +40,7 @@ def answer_page(answer: Answer) -> str:
     asked = answer.request
     title = f"{asked.get('model', 'model')}: {status_in_words(answer)}"
     colour = "good" if answer.status in ("optimal", "feasible") else "bad"
-    load = f"{asked.get('concurrency')} sequences of {asked.get('target_context')} tokens"
+    load = f"{_counted(asked, 'concurrency', 'sequence')} of {_counted(asked, 'target_context', 'token')}"
     body = [f'<h1 class="{colour}">{safe(title)}</h1>', paragraph(load)]
     if answer.plan is not None:
         body += _plan(answer.plan, asked.get("concurrency"))
@@ -46,6 +51,11 @@ def answer_page(answer: Answer) -> str:
     notes = (*(answer.plan.notes if answer.plan else ()), *answer.notes)
     body += [section("Notes", bullets(list(dict.fromkeys(notes)))), _footer(answer)]
     return page(title, body)
+
+
+def _counted(asked: dict[str, Any], field: str, noun: str) -> str:
+    value = asked.get(field)
+    return counted(value, noun) if isinstance(value, int) else f"some {noun}s"
 
 
 def estimate_page(estimate: Estimate) -> str:
@@ -75,7 +85,8 @@ def _plan(plan: Plan, concurrency: object) -> list[str]:
         for name, value in plan.flags.items()
     ]
     binding = [
-        f"{rule.rule}: {rule.message.rstrip('.')} (slack {quantity(rule.slack, rule.unit)})." for rule in plan.binding
+        f"{rule.rule}: {rule.message.rstrip('.')} ({quantity(rule.slack, rule.unit)} to spare)."
+        for rule in plan.binding
     ]
     return [
         paragraph(gpus_in_words(plan, concurrency if isinstance(concurrency, int) else None)),
@@ -96,8 +107,9 @@ def _plan(plan: Plan, concurrency: object) -> list[str]:
 def _speed(performance: Performance) -> str:
     headings = [("", "left"), ("predicted", "right"), ("90 % interval", "left")]
     return section(
-        f"Speed with {count(performance.concurrency)} users at once",
+        f"Speed with {counted(performance.concurrency, 'user')} at once",
         table(headings, speed_rows(performance)),
+        paragraph(slow_in_words(performance)) if slow(performance) else "",
         paragraph(basis_in_words(performance)),
     )
 
@@ -124,5 +136,5 @@ def _equations(equations: tuple[Equation, ...]) -> str:
 
 def _footer(answer: Answer) -> str:
     solver = answer.solver
-    words = f"{count(solver.layouts_considered)} layouts considered, {count(solver.layouts_solved)} in the model."
+    words = f"{counted(solver.layouts_considered, 'layout')} considered, {count(solver.layouts_solved)} in the model."
     return f"<footer>{safe(words)}</footer>"

@@ -6,6 +6,7 @@ from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.rendering.server_spec import MODEL_FOLDER, PORT, ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import one_line
+from vllm_opt.profiles.reading.quantities import counted
 
 STARTUP_MINUTES = 60
 """Weights of hundreds of GB are downloaded before the first answer."""
@@ -19,7 +20,7 @@ def kubernetes_manifests(spec: ServerSpec) -> str:
     """
     if spec.nodes_per_server > 1:
         raise InvalidRequest(
-            f"one server of this plan spans {spec.nodes_per_server} nodes, which needs an operator such as "
+            f"one server of this plan spans {counted(spec.nodes_per_server, 'node')}, which needs an operator such as "
             "LeaderWorkerSet; use --format command on each node"
         )
     body = as_yaml(_deployment(spec), _service(spec))

@@ -2,6 +2,7 @@
 
 from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
+from vllm_opt.profiles.reading.quantities import counted
 
 BASIS_WORDS = {
     "measured": "measured on this SKU with this kernel path",
@@ -40,10 +41,10 @@ def gpus_in_words(plan: Plan, concurrency: int | None) -> str:
     per_server = plan.gpu_count // plan.replicas
     words = f"{plan.gpu_count} x {plan.gpu} = {plan.replicas} "
     words += "server" if plan.replicas == 1 else "separate servers (replicas)"
-    words += f" x {per_server} GPU{'s' if per_server > 1 else ''} ({parallelism(plan)})"
+    words += f" x {counted(per_server, 'GPU')} ({parallelism(plan)})"
     if concurrency and plan.replicas > 1:
         share = -(-concurrency // plan.replicas)
-        words += f"; each takes {share} of the {concurrency} sequences"
+        words += f"; each takes {share:,} of the {concurrency:,} sequences"
     return words
 
 
@@ -92,6 +93,32 @@ def status_in_words(answer: Answer) -> str:
     }[answer.status]
 
 
+SLOW_TTFT_MS, SLOW_TPOT_MS = 10_000, 250
+"""Beyond these nobody waits or reads on: never shown without a word."""
+SLOW_MARK = "!"
+SLOW_WORDS = f"{SLOW_MARK} beyond {SLOW_TTFT_MS // 1000} s to the first token, or {SLOW_TPOT_MS} ms per token"
+
+
+def slow(performance: Performance) -> bool:
+    """Whether somebody who waits would give up."""
+    return performance.ttft_ms > SLOW_TTFT_MS or (performance.tpot_ms or 0) > SLOW_TPOT_MS
+
+
+def slow_in_words(performance: Performance) -> str:
+    """Say what is slow and which option limits it; empty when nothing is."""
+    found = []
+    if performance.ttft_ms > SLOW_TTFT_MS:
+        found.append(f"the first token takes {milliseconds(performance.ttft_ms)} on average (--max-ttft-ms limits it)")
+    if performance.tpot_ms is not None and performance.tpot_ms > SLOW_TPOT_MS:
+        found.append(f"each further token takes {milliseconds(performance.tpot_ms)} (--max-tpot-ms limits it)")
+    return f"Slow: {'; '.join(found)}." if found else ""
+
+
+def marked(time_ms: float, limit_ms: float, shown: str) -> str:
+    """A time with a mark when it is beyond what anybody waits for."""
+    return f"{shown}{SLOW_MARK}" if time_ms > limit_ms else shown
+
+
 def speed_rows(performance: Performance) -> list[list[str]]:
     """Return name, value and interval of each speed."""
     rows = [["TTFT", milliseconds(performance.ttft_ms), _span(performance, "ttft_ms")]]
@@ -117,5 +144,5 @@ def basis_in_words(performance: Performance) -> str:
     """Say how the speed is known, and whether users wait."""
     words = f"How it is known: {(performance.basis_note or BASIS_WORDS[performance.basis]).rstrip('.')}."
     if performance.saturated:
-        words += f" With {count(performance.concurrency)} users some wait for a place; the wait is part of TTFT."
+        words += f" With {counted(performance.concurrency, 'user')} some wait for a place; the wait is part of TTFT."
     return words

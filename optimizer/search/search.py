@@ -23,7 +23,13 @@ from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
 from vllm_opt.optimizer.search.scores import Scores
-from vllm_opt.optimizer.search.units import Pieces, fewest_replicas, loads_of_server, pieces_of_server
+from vllm_opt.optimizer.search.units import (
+    Pieces,
+    exact_replicas,
+    fewest_replicas,
+    loads_of_server,
+    pieces_of_server,
+)
 from vllm_opt.optimizer.space.latency_limits import feasible_part, latency_rules, refined_pieces, within_latency
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
@@ -247,10 +253,10 @@ class Search:
             return 0, 0, "memory_budget"
         if least > most:
             return 0, 0, "concurrency"
-        if targets.gpus is not None and "gpu_count" in self.active:
-            if targets.gpus % gpus or not least <= targets.gpus // gpus <= most:
-                return 0, 0, "gpu_count"
-            least = most = targets.gpus // gpus
+        exact = exact_replicas(self.setting, gpus, self.active)
+        if exact is not None and not least <= exact <= most:
+            return 0, 0, "concurrency" if targets.gpus is None and exact < least else "gpu_count"
+        least, most = (least, most) if exact is None else (exact, exact)
         if targets.max_hourly_cost is not None and "budget" in self.active:
             most = server.fare.most_at(microusd(targets.max_hourly_cost), 0, most)
             if most < least:

@@ -77,6 +77,14 @@ def fewest_replicas(
     return -(-engines // server.shape.data)
 
 
+def exact_replicas(setting: SolveSetting, gpus: int, active: frozenset[str]) -> int | None:
+    """The replicas of a server of so many GPUs that the request fixes, 0 where they cannot be; None: any number."""
+    pinned, asked = setting.request.replicas, setting.targets.gpus
+    if asked is None or "gpu_count" not in active:
+        return pinned
+    return asked // gpus if asked % gpus == 0 and pinned in (None, asked // gpus) else 0
+
+
 def pieces_of_server(
     setting: SolveSetting, physics: LayoutPhysics, server: Server, replicas: int, active: frozenset[str]
 ) -> Pieces:
@@ -132,13 +140,8 @@ def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
 
 
 def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> int:
-    """Sequences that every engine must admit for the load asked, reserve included.
-
-    A max_num_seqs that is pinned is the number itself; it must admit the load.
-    """
-    if "concurrency" not in active:
-        return setting.request.max_num_seqs or 1
-    return max(setting.targets.sequences_admitted(unit.engines), setting.request.max_num_seqs or 1)
+    """Sequences that every engine must admit for the load asked, reserve included."""
+    return setting.targets.sequences_admitted(unit.engines) if "concurrency" in active else 1
 
 
 def sizes_of(admitted: Admission, least: int, most: int, active: frozenset[str]) -> list[int]:
@@ -186,15 +189,17 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
     found: Pieces = []
     for tokens in tokens_of(facts):
         most = min(tokens, setting.largest_batch)
-        if most < least:
+        pinned = setting.request.max_num_seqs
+        if most < (least if pinned is None else max(least, pinned)):
             continue
+        smallest = least if pinned is None else pinned
         if "memory_budget" not in active:
             asked = setting.load_is_asked(active)
-            found.append((unit, tokens, [least] if asked else sequence_grid(least, most)))
+            found.append((unit, tokens, [smallest] if asked else sequence_grid(smallest, most)))
             continue
         startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
         admitted = Admission(facts, tokens, startup, held="concurrency" in active)
-        sizes = sizes_of(admitted, least, most, active)
+        sizes = sizes_of(admitted, smallest, most, active)
         if sizes:
             found.append((unit, tokens, sizes))
         elif monotone:

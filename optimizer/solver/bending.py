@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vllm_opt.optimizer.space.default_limits import Bends, takes_default_limits
+from vllm_opt.optimizer.space.default_limits import Bends, is_stated, limits_may_bend
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
@@ -19,7 +19,7 @@ def bent_settings(setting: SolveSetting, catalog: Catalog) -> Iterator[SolveSett
     fewer = _with_fewer_users(setting, catalog, Bends(reserve=True))
     if fewer is not None:
         yield fewer
-    if takes_default_limits(setting.request):
+    if limits_may_bend(setting.request):
         yield _bent(setting, catalog, reserve=True, limits=True)
         fewer = _with_fewer_users(setting, catalog, Bends(reserve=True, limits=True))
         if fewer is not None:
@@ -32,7 +32,7 @@ def _bent(setting: SolveSetting, catalog: Catalog, *, reserve: bool, limits: boo
 
 def _with_fewer_users(setting: SolveSetting, catalog: Catalog, bends: Bends) -> SolveSetting | None:
     """The most users that fit, when the number asked is a default and one user fits at all."""
-    if "concurrency" in setting.request.model_fields_set:
+    if is_stated(setting.request, "concurrency"):
         return None
     from vllm_opt.optimizer.questions.questions import Atlas, Question
     from vllm_opt.optimizer.questions.thresholds import largest_concurrency

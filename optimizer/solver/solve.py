@@ -26,6 +26,7 @@ from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.solver.pareto import Front
@@ -159,7 +160,7 @@ def _front_notes(front: Front | None) -> tuple[str, ...]:
     """What the reader of a front must know: how many points it has, and whether all were visited."""
     if front is None:
         return ()
-    notes = list(front.notes) or [f"the front has {front.total} points"]
+    notes = list(front.notes) or [f"the front has {counted(front.total, 'point')}"]
     if not front.complete:
         notes.append("the time limit came before every server was visited: raise --time-limit for the whole front")
     return tuple(notes)

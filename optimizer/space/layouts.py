@@ -69,26 +69,46 @@ def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iter
     """Yield (TP, PP, DP, expert parallel) that one server can have within the GPUs allowed and the node.
 
     Servers over several nodes exist only when the request states the link between nodes; they fill whole nodes. A
-    group of experts over data-parallel ranks takes a whole part of a node (1/8, 1/4, 1/2 or all of eight GPUs).
+    group of experts over data-parallel ranks takes a whole part of a node (1/8, 1/4, 1/2 or all of eight GPUs). A size
+    that the request pins is taken as it is, and whether it can work is left to the rules.
     """
-    model = setting.model
-    reach = most if setting.request.internode_gbps else min(most, gpus_per_node)
-    experts, heads = has_experts(model), query_heads(model)
-    for tensor in range(1, min(reach, heads) + 1):
-        if heads % tensor:
-            continue
-        for pipeline in range(1, min(MAX_PIPELINE_STAGES, model.num_hidden_layers, reach // tensor) + 1):
+    request, model = setting.request, setting.model
+    reach = most if request.internode_gbps else min(most, gpus_per_node)
+    heads = query_heads(model)
+    stages = min(MAX_PIPELINE_STAGES, model.num_hidden_layers)
+    tensors = [size for size in range(1, min(reach, heads) + 1) if heads % size == 0]
+    for tensor in tensors if request.tensor_parallel_size is None else [request.tensor_parallel_size]:
+        pinned = request.pipeline_parallel_size
+        for pipeline in range(1, min(stages, reach // tensor) + 1) if pinned is None else [pinned]:
             engine = tensor * pipeline
+            if engine > reach or pipeline > model.num_hidden_layers:
+                continue
             if engine > gpus_per_node and engine % gpus_per_node:
                 continue
-            yield tensor, pipeline, 1, False
-            if experts and tensor > 1:
-                yield tensor, pipeline, 1, True
-            if experts and pipeline == 1:
-                for data in range(2, min(reach, gpus_per_node) // tensor + 1):
-                    if gpus_per_node % (tensor * data) == 0:
-                        yield tensor, pipeline, data, False
-                        yield tensor, pipeline, data, True
+            for data, experts in _data_sizes(setting, tensor, pipeline, min(reach, gpus_per_node), gpus_per_node):
+                yield tensor, pipeline, data, experts
+
+
+def _data_sizes(
+    setting: SolveSetting, tensor: int, pipeline: int, reach: int, gpus_per_node: int
+) -> Iterator[tuple[int, bool]]:
+    """Yield (DP, expert parallel) beside a tensor and a pipeline size."""
+    pinned, experts = setting.request.data_parallel_size, has_experts(setting.model)
+    if pinned in (None, 1):
+        yield 1, False
+        if experts and tensor > 1:
+            yield 1, True
+    elif tensor * pipeline * pinned <= reach:
+        yield from ((pinned, False), (pinned, True)) if experts else ((pinned, False),)
+    if pinned is None:
+        for data in range(2, reach // tensor + 1):
+            if usual_data_size(setting.model, tensor, pipeline, data, gpus_per_node):
+                yield from ((data, False), (data, True))
+
+
+def usual_data_size(model: ModelProfile, tensor: int, pipeline: int, data: int, gpus_per_node: int) -> bool:
+    """Whether a data-parallel size is tried when the request pins none."""
+    return data == 1 or (has_experts(model) and pipeline == 1 and gpus_per_node % (tensor * data) == 0)
 
 
 def decode_context_sizes(model: ModelProfile, tensor: int) -> tuple[int, ...]:

@@ -69,7 +69,9 @@ class Candidate:
 
 def token_grid(setting: SolveSetting, default_tokens: int, *, chunked_prefill: bool) -> tuple[int, ...]:
     """The values of max_num_batched_tokens that are tried."""
-    length = setting.targets.target_context
+    length, pinned = setting.targets.target_context, setting.request.max_num_batched_tokens
+    if pinned is not None:
+        return (pinned,) if chunked_prefill or pinned >= length else ()
     values = {*TOKEN_STEPS, default_tokens}
     if not chunked_prefill:
         return tuple(sorted({value for value in values if value >= length} | {max(length, default_tokens), length}))

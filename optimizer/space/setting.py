@@ -13,7 +13,7 @@ from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images, without_unused_tower
 from vllm_opt.optimizer.estimation.resolution import native_quantization_id
 from vllm_opt.optimizer.estimation.speculation import speculation_of
-from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, default_limits_ms
+from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
 from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -111,7 +111,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     speculation, draft_notes = speculation_of(request, model, catalog)
     used = in_use(item.gpu for item in gpus)
     said = (note, *model.assumptions, *draft_notes, kinds_note, *used, *price_notes(catalog))
-    if "target_context" not in request.model_fields_set and request.target_context > model.max_model_len:
+    if not is_stated(request, "target_context") and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
     lengths = _with_images(lengths_of(request, bends), bends.target_context or request.target_context, model, request)
     setting = SolveSetting(
@@ -168,23 +168,26 @@ def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int,
     """Input and output tokens of the typical request."""
     if bends.target_context is None:
         return request.lengths
-    return typical_lengths(bends.target_context, request.input_tokens, request.output_tokens)
+    given = (request.input_tokens, request.output_tokens)
+    if sum(length or 1 for length in given) > bends.target_context:
+        given = (None, None)
+    return typical_lengths(bends.target_context, *given)
 
 
 def targets_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> Targets:
     """The limits of a request, defaults filled in."""
     context = bends.target_context or request.target_context
     free = request.concurrency == "max"
-    limits = None if bends.limits else default_limits_ms(request, lengths_of(request, bends)[0])
+    limits = limits_ms(request, lengths_of(request, bends)[0], bends)
     return Targets(
         target_context=context,
-        concurrency=1 if request.concurrency == "max" else bends.concurrency or request.concurrency,
+        concurrency=bends.concurrency or request.least_concurrency,
         mean_context=min(context, request.mean_context or context),
         contexts_in_flight=_contexts_in_flight(request, lengths_of(request, bends)),
         load_free=free,
         admission_reserve=not (free or bends.reserve or request.max_num_seqs),
-        max_ttft_ms=request.max_ttft_ms if limits is None else limits[0],
-        max_tpot_ms=request.max_tpot_ms if limits is None else limits[1],
+        max_ttft_ms=limits[0],
+        max_tpot_ms=limits[1],
         min_output_tokens_per_s=request.min_output_tokens_per_s,
         max_hourly_cost=request.max_hourly_cost,
         min_quality=request.min_quality,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from vllm_opt.optimizer.linter.subject.context import LintContext
 from vllm_opt.optimizer.linter.subject.report import Finding, Level
 from vllm_opt.optimizer.serve_lines.flag_history import version_parts
+from vllm_opt.profiles.reading.quantities import counted
 
 NOT_MODELLED = {
     "speculative-config": "speculative decoding adds the draft model's weights, KV layers and states",
@@ -64,10 +65,12 @@ def _gpus(context: LintContext) -> Iterator[Finding]:
         return
     local = context.parsed.value("data-parallel-size-local")
     if given < needed and local is None and context.parsed.value("nnodes") in (None, 1):
-        message = f"the command uses {needed} GPUs (TP x PP x DP) and gets {given}: vLLM cannot start its workers"
+        message = (
+            f"the command uses {counted(needed, 'GPU')} (TP x PP x DP) and gets {given}: vLLM cannot start its workers"
+        )
         yield _finding(context, "gpu_count", "error", f"{message}; give {needed} or lower --tensor-parallel-size")
     elif given > needed:
-        message = f"the command uses {needed} of the {given} GPUs it gets; the others stay idle"
+        message = f"the command uses {needed} of the {counted(given, 'GPU')} it gets; the others stay idle"
         yield _finding(
             context, "gpu_count", "warning",
             f"{message}: raise --data-parallel-size or --tensor-parallel-size, or ask for {needed}",

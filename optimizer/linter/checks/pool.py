@@ -13,6 +13,7 @@ from vllm_opt.optimizer.linter.subject.gains import (
     pool_words,
 )
 from vllm_opt.optimizer.linter.subject.report import Finding, Level
+from vllm_opt.profiles.reading.quantities import counted
 
 FAR_ABOVE, FAR_ABOVE_FULL_LENGTH = 4.0, 32.0
 """max_num_seqs beyond so many times what the pool holds is worth saying; most sequences are shorter than full."""
@@ -69,8 +70,8 @@ def _raise_sequences(
     yield context.finding(
         "max_num_seqs_below_pool",
         "warning",
-        f"the pool holds {int(held)} sequences {kind} and max_num_seqs admits {admitted}: the rest wait while memory "
-        "is free",
+        f"the pool holds {counted(int(held), 'sequence')} {kind} and max_num_seqs admits {admitted}: the rest wait "
+        "while memory is free",
         changes,
         default=admitted,
         gain=gain,
@@ -86,8 +87,8 @@ def _lower_sequences(
     if not after.fits:
         return
     message = (
-        f"max_num_seqs admits {admitted} sequences and the pool holds {held:.1f} {kind}: what exceeds the pool is "
-        "preempted and computed again"
+        f"max_num_seqs admits {counted(admitted, 'sequence')} and the pool holds {held:.1f} {kind}: what exceeds the "
+        "pool is preempted and computed again"
     )
     known = context.request.mean_context or context.request.target_context
     if context.request.mean_context is None:

@@ -65,7 +65,7 @@ def test_a_price_change_that_changes_the_plan_is_told_with_both_prices() -> None
         flags={"max-model-len": 8192, "max-num-seqs": 32, "tensor-parallel-size": 2},
     )  # fmt: skip
     page = changes_page([now], before)
-    assert "- price of l40s 0.79 (2026-01-01) -> 0.5 (2026-02-01) USD per GPU-hour bought: 1 cells" in page
+    assert "- price of l40s 0.79 (2026-01-01) -> 0.5 (2026-02-01) USD per GPU-hour bought: 1 cell" in page
     assert "## Other configuration (1)" in page
     assert (
         "- Qwen/Qwen3-8B, chat on l40s (cost+throughput): gpu\\_count 1 -> 2; --max-num-seqs 64 -> 32; "
@@ -106,7 +106,7 @@ def test_cells_that_come_and_go_are_listed() -> None:
 
 def test_other_hashes_without_another_recommendation_change_nothing() -> None:
     page = changes_page([row(inputs={"tool": "z"})], index(row()))
-    assert page == "# Changes\n\n1 cells, 1 in the previous run.\n\nNo recommendation changed.\n"
+    assert page == "# Changes\n\n1 cell, 1 in the previous run.\n\nNo recommendation changed.\n"
 
 
 def test_a_damaged_previous_index_stops_nothing() -> None:
@@ -173,7 +173,7 @@ def test_a_new_price_is_a_change_with_its_reason_and_the_rest_is_tidied_up(tmp_p
     batch(request.replaced(models=MODELS[1], price={"l4": 0.2}))
     changes = (folder / "CHANGES.md").read_text()
     assert "- price of l4 " in changes
-    assert "-> 0.2 (given with the request) USD per GPU-hour bought: 1 cells" in changes
+    assert "-> 0.2 (given with the request) USD per GPU-hour bought: 1 cell" in changes
     assert "usd_per_hour 0.44 -> 0.2" in changes
     assert "## Cells no longer asked for (2)" in changes
     left = set(written(folder / "configs"))

@@ -11,7 +11,7 @@ CATALOG = Catalog()
 @pytest.mark.parametrize(
     ("changes", "rule", "words"),
     [
-        ({"max_gpus": 1}, "memory_budget", "with one sequence of 8,192 tokens fits no layout on at most 1 GPUs (l4)"),
+        ({"max_gpus": 1}, "memory_budget", "with one sequence of 8,192 tokens fits no layout on at most 1 GPU (l4)"),
         ({"max_gpus": 8, "concurrency": 100_000}, "concurrency", "holds 100,000 sequences of 8,192 tokens"),
         ({"max_hourly_cost": 0.5}, "budget", "costs at most $0.50 per hour"),
         ({"max_ttft_ms": 1.0}, "ttft", "reaches a TTFT of 1.0 ms"),

@@ -116,6 +116,8 @@ def _sentence(error: ValidationError, lines: Lines, shown: str) -> str:
     if fault["type"] == "missing":
         return f"{where}: '{name[:80]}' is missing"
     message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    if fault["type"] == "too_long" and not isinstance(fault["input"], str):
+        message = f"must hold at most {fault['ctx']['max_length']:,} entries"
     given = repr(fault.get("input"))
     tail = f" (got {given})" if len(given) <= 60 else ""
     return f"{where}: {name[:80]}: {message[0].lower()}{message[1:]}{tail}"

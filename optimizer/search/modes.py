@@ -21,7 +21,7 @@ def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
 
 
 def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]:
-    """What decides between equal objectives, smaller first: GPUs, publisher, quality, 16-bit KV, simple flags."""
+    """What decides between equal objectives, smaller first: GPUs, publisher, quality, 16-bit KV, node parts, flags."""
     layout, weights = candidate.unit.facts.layout, candidate.unit.facts.weights
     unusual = (
         weights.checkpoint != setting.model.id,

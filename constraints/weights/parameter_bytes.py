@@ -102,7 +102,7 @@ class WeightTable:
         self.variants, self.pattern = layer_variants(model, quantization)
         self._formats = [storage_of_parts(model, quantization, overrides) for _, overrides in self.variants]
         self._tensors = [layer_tensors(model.layer_kinds[kind], model.hidden_size) for kind, _ in self.variants]
-        self._layer_bytes: dict[tuple[int, int, int, int, bool], int] = {}
+        self._layer_bytes: dict[tuple[int, int, int, int, bool, int], int] = {}
         self._stage_counts: dict[int, tuple[Counter[int], ...]] = {}
 
     def parameter_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
@@ -119,9 +119,12 @@ class WeightTable:
         """Return the bytes of one layer of a variant on TP rank 0."""
         ranks, data_ranks = layout.tensor_parallel_size, layout.data_parallel_size
         padded = pads_for_hopper(layout, gpu)
-        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded)
+        redundant = layout.num_redundant_experts
+        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded, redundant)
         if key not in self._layer_bytes:
-            shards = Shards(ranks, data_ranks, expert_parallel=layout.expert_parallel, hopper_padding=padded)
+            shards = Shards(
+                ranks, data_ranks, expert_parallel=layout.expert_parallel, hopper_padding=padded, redundant=redundant
+            )
             formats = self._formats[variant]
             kind = self.model.layer_kinds[self.variants[variant][0]]
             scalars = self._scalar_bytes(kind, formats.main)
@@ -154,15 +157,21 @@ class WeightTable:
 class Shards:
     """How one layer is divided: attention and dense by TP, experts by TP x DP or dealt out whole (expert parallel)."""
 
-    __slots__ = ("expert_ranks", "hopper_padding", "inner_ranks", "ranks")
+    __slots__ = ("expert_ranks", "hopper_padding", "inner_ranks", "ranks", "redundant", "shared_ranks")
 
-    def __init__(self, ranks: int, data_ranks: int, *, expert_parallel: bool, hopper_padding: bool) -> None:
+    def __init__(
+        self, ranks: int, data_ranks: int, *, expert_parallel: bool, hopper_padding: bool, redundant: int = 0
+    ) -> None:
         """`expert_ranks` share whole experts, `inner_ranks` share each expert's inner width; one of them is 1."""
         everyone = ranks * data_ranks
         self.ranks = ranks
         self.expert_ranks = everyone if expert_parallel else 1
         self.inner_ranks = 1 if expert_parallel else everyone
         self.hopper_padding = hopper_padding
+        self.redundant = redundant
+        # With whole experts over TP and DP, tokens are split over TP, and each rank needs the shared experts whole
+        # (`config/parallel.py:use_sequence_parallel_moe`).
+        self.shared_ranks = 1 if expert_parallel and ranks > 1 and data_ranks > 1 else ranks
 
 
 def pads_for_hopper(layout: Layout, gpu: GpuProfile | None) -> bool:
@@ -179,8 +188,9 @@ def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> 
     storage = formats.of(None if mixed else tensor.part)
     if tensor.role == "routed_experts":
         return _routed_bytes(tensor, storage, shards)
-    rows = tuple(group.on_rank(shards.ranks) for group in tensor.rows)
-    columns = -(-tensor.columns // shards.ranks) if tensor.columns_sharded else tensor.columns
+    ranks = shards.shared_ranks if tensor.role == "shared_experts" else shards.ranks
+    rows = tuple(group.on_rank(ranks) for group in tensor.rows)
+    columns = -(-tensor.columns // ranks) if tensor.columns_sharded else tensor.columns
     bias = sum(rows) * HALF_BYTES if tensor.row_bias else 0
     if tensor.part is None or storage.granularity == "none":
         return sum(rows) * columns * (tensor.element_bytes or HALF_BYTES) + bias
@@ -188,7 +198,7 @@ def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> 
 
 
 def _routed_bytes(tensor: WeightTensor, storage: StorageFormat, shards: Shards) -> int:
-    experts = -(-tensor.copies // shards.expert_ranks)
+    experts = -(-(tensor.copies + shards.redundant) // shards.expert_ranks)
     rows = tuple(group.on_rank(1 if tensor.columns_sharded else shards.inner_ranks) for group in tensor.rows)
     columns = -(-tensor.columns // shards.inner_ranks) if tensor.columns_sharded else tensor.columns
     inner = columns if tensor.columns_sharded else rows[0]

@@ -5,12 +5,13 @@ from functools import cached_property
 
 from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.estimation.media import lengths_with_images, without_unused_tower
+from vllm_opt.optimizer.estimation.media import lengths_with_images
 from vllm_opt.optimizer.estimation.resolution import (
     FP8_FAMILY,
     checkpoint_of,
     native_quantization_id,
     resolve_quantization,
+    served_model,
 )
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
@@ -84,8 +85,8 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a request that leaves nothing to choose from.
     """
-    model = without_unused_tower(catalog.model(request.model), request)
     engine, note = catalog.engine(request.vllm_version, request.engine)
+    model, model_notes = served_model(catalog.model(request.model), request, engine)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
     gpus = priced_gpus(request, catalog)
@@ -98,7 +99,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
         formats=weight_formats(request, model, engine, catalog),
         targets=_within_this_machine(targets_of(request), request, catalog),
         lengths=_within_context(request, model),
-        notes=tuple(text for text in (note, *model.assumptions, *draft_notes) if text),
+        notes=tuple(text for text in (note, *model.assumptions, *model_notes, *draft_notes) if text),
         speculation=speculation,
     )
     if not setting.priced:
@@ -117,8 +118,8 @@ def _within_context(request: SolveRequest, model: ModelProfile) -> tuple[int, in
     lengths = lengths_with_images(request.lengths, model, request, request.input_tokens)
     if sum(lengths) > request.target_context:
         raise InvalidRequest(
-            f"images_per_request: with its images the typical request has {sum(lengths)} tokens, more than target_context "
-            f"{request.target_context}; raise target_context or shorten the request"
+            f"images_per_request: with its images the typical request has {sum(lengths)} tokens, more than "
+            f"target_context {request.target_context}; raise target_context or shorten the request"
         )
     return lengths
 

@@ -44,6 +44,14 @@ class Layout(Noun):
     enable_chunked_prefill: bool = True
     async_scheduling: bool = True
     disable_hybrid_kv_cache_manager: bool = Field(False, description="windows keep every token, in one KV group")
+    full_graphs: bool | None = Field(
+        None, description="decode batches as one full CUDA graph; None: as the release does"
+    )
+    graph_sizes: tuple[int, ...] | None = Field(None, description="batch sizes to capture; None: as the release does")
+    sparse_host_gib: float | None = Field(
+        None, gt=0, description="host memory of HiSparseConnector, which keeps sparse latent rows there"
+    )
+    num_redundant_experts: int = Field(0, ge=0, description="copies of experts that EPLB adds over all ranks")
     speculation: Speculation | None = Field(None, description="None: no drafts")
     adapters: Adapters | None = Field(None, description="None: no LoRA")
     media: MediaItems | None = Field(None, description="None: text only, or images left out of profiling")

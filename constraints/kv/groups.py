@@ -11,7 +11,7 @@ from typing import Literal
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.pages import ceil_div
 
-CacheKind = Literal["full", "latent", "indexer", "sliding_window", "chunked_local", "state"]
+CacheKind = Literal["full", "latent", "indexer", "sliding_window", "chunked_local", "state", "resident", "hot"]
 
 _FULL_LENGTH: frozenset[CacheKind] = frozenset({"full", "latent", "indexer"})
 
@@ -61,8 +61,10 @@ class CacheLayer:
 
     def pages_per_request(self, max_model_len: int, in_flight_tokens: int, context_parallel: int) -> int:
         """Return pages that one request of `max_model_len` tokens takes (`max_memory_usage_bytes` / page)."""
-        if self.kind == "state":
+        if self.kind in ("state", "hot"):
             return self.state_pages
+        if self.kind == "resident":
+            return ceil_div(min(in_flight_tokens, max_model_len), self.block_size)
         if self.window_tokens is None:
             return ceil_div(ceil_div(max_model_len, context_parallel), self.block_size)
         if self.kind == "chunked_local":
@@ -80,6 +82,8 @@ class CacheLayer:
         """
         if self.kind == "state":
             return 1 + step.speculative_tokens
+        if self.kind in ("hot", "resident"):
+            return self.state_pages
         whole = ceil_div(ceil_div(context - 1 + step.allocated_tokens, context_parallel), self.block_size)
         if self.window_tokens is None:
             return whole
@@ -100,6 +104,8 @@ class CacheLayer:
         """
         if self.kind == "state":
             return _least(self.state_pages, 2 + step.speculative_tokens)
+        if self.kind in ("hot", "resident"):
+            return self.pages_per_request(prompt_tokens, in_flight_tokens, context_parallel)
         tokens = prompt_tokens + step.lookahead_tokens
         whole = ceil_div(ceil_div(tokens, context_parallel), self.block_size)
         if self.window_tokens is None:

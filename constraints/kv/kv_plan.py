@@ -17,6 +17,7 @@ from vllm_opt.constraints.kv.compressed import PackedCache, is_compressed, packe
 from vllm_opt.constraints.kv.groups import CacheGroup, CacheLayer, DecodeStep, group_layers, promote_windows
 from vllm_opt.constraints.kv.layers import CacheLayers, cache_layers
 from vllm_opt.constraints.kv.pages import ceil_div
+from vllm_opt.constraints.kv.sparse import sparse_cache
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -54,6 +55,8 @@ class KvPlan:
     engine: EngineProfile
     step: DecodeStep
     """What one decode step allocates and what is in flight beside it."""
+    host_blocks: int | None = None
+    """Blocks of a pool in host memory that holds every token (HiSparse); None: there is none."""
 
     @property
     def has_states(self) -> bool:
@@ -158,7 +161,10 @@ class KvPlan:
     def running_concurrency(self, num_gpu_blocks: int, context: int) -> float:
         """Return how many requests of `context` tokens decode at once."""
         null_block = 1 if self.engine.null_block_in_fit_check else 0
-        return max(0, num_gpu_blocks - null_block) / max(1, self.running_blocks_per_request(context))
+        held = max(0, num_gpu_blocks - null_block) / max(1, self.running_blocks_per_request(context))
+        if self.host_blocks is None:
+            return held
+        return min(held, self.host_blocks / ceil_div(context, self.block_size))
 
     def printed_tokens(self, num_gpu_blocks: int, max_model_len: int, max_num_batched_tokens: int) -> int:
         """Return N of 'GPU KV cache size: N tokens' by the release's own rule."""
@@ -212,6 +218,8 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
         return _packed_plan(packed_cache(model, layout, gpu), layout, engine)
     cached = cache_layers(model, layout, engine, gpu)
     layers, stages, per_stage = _in_order(model, layout, cached)
+    if layout.sparse_host_gib is not None:
+        return _sparse_plan(model, layout, engine, layers, cached.block_size)
     if layout.disable_hybrid_kv_cache_manager or not engine.hybrid_kv_cache or _chunks_disable_groups(layers, engine):
         layers = promote_windows(layers)
     groups = group_layers(layers, stages)
@@ -240,6 +248,17 @@ def _packed_plan(cache: PackedCache, layout: Layout, engine: EngineProfile) -> K
         engine=engine,
         step=_decode_step(layout, engine),
     )
+
+
+def _sparse_plan(
+    model: ModelProfile, layout: Layout, engine: EngineProfile, layers: list[CacheLayer], block_size: int
+) -> KvPlan:
+    step = _decode_step(layout, engine)
+    cache = sparse_cache(model, layout, layers, block_size, step)
+    return KvPlan(
+        block_size, (cache.block_bytes,), cache.groups, cache.members, (cache.members,),
+        _in_flight_batches(layout, engine), 1, engine, step, cache.host_blocks,
+    )  # fmt: skip
 
 
 def _in_flight_batches(layout: Layout, engine: EngineProfile) -> int:

@@ -147,10 +147,6 @@ def _adapters(model: ModelProfile, layout: Layout) -> Iterator[Violation]:
         return
     if model.architecture in WITHOUT_ADAPTERS:
         yield _violation(f"LoRA is not supported for {model.architecture}.")
-    if layout.expert_parallel and layout.adapters.fully_sharded_loras:
-        yield _violation(
-            "Fused MoE LoRA does not support enable_expert_parallel=True together with fully_sharded_loras=True."
-        )
     wrapped = model.architecture in WRAPS_EMBEDDING - WRAPS_EMBEDDING_ONLY
     if wrapped and model.vocab_size > LARGEST_ADAPTED_VOCABULARY:
         yield _violation(

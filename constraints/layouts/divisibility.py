@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.layouts.experts_dealt import expert_violations
 from vllm_opt.constraints.layouts.quantization_groups import group_violations
 from vllm_opt.constraints.weights.tensor import WeightTensor
 from vllm_opt.constraints.weights.tensors import layer_tensors
@@ -37,6 +38,7 @@ def violations(
         *_stages_and_experts(model, layout),
         *_context_parallel(model, layout),
         *_node(layout, gpu),
+        *expert_violations(model, layout),
     ]
     if not found:
         found.extend(group_violations(model, quantization, layout))

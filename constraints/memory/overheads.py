@@ -56,6 +56,8 @@ class GraphMemory:
     relative_spread: float
     floor_bytes: int = 0
     """What any capture takes."""
+    sizes: tuple[int, ...] | None = None
+    """Batch sizes that were asked for; None: those of the release."""
     query_tokens: int = 1
     """Tokens of one decoding sequence in a step: more than one with drafts."""
     actual_share: float = 1.0
@@ -68,7 +70,10 @@ class GraphMemory:
     def bytes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Central estimate."""
         verified = max_num_seqs * self.query_tokens
-        sizes = capture_sizes(self.capture, self.max_size, verified, max_num_batched_tokens)
+        if self.sizes is None:
+            sizes = capture_sizes(self.capture, self.max_size, verified, max_num_batched_tokens)
+        else:
+            sizes = tuple(size for size in self.sizes if size <= max_num_batched_tokens)
         if not sizes:
             return 0
         graphs = len(sizes)
@@ -125,6 +130,8 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
     blackwell = gpu.compute_capability is not None and gpu.compute_capability[0] == 10
     hybrid = any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)
     capture = engine.graph_capture
+    if layout.full_graphs is not None:
+        capture = capture.model_copy(update={"full_graphs": layout.full_graphs})
     experts = any(isinstance(kind.feed_forward, Experts) for kind in model.layer_kinds)
     factor = constants.irregular_factor if is_irregular(model) else 1.0
     # With adapters every size is captured twice: with none active, and with as many as there are slots.
@@ -139,6 +146,7 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
             factor * constants.bytes_per_captured_byte * captured_width_bytes(model, layout)
         ),
         capture=capture,
+        sizes=layout.graph_sizes,
         max_size=capture.max_size_capability_10 if blackwell else capture.max_size,
         relative_spread=constants.hybrid_relative_spread if hybrid else constants.relative_spread,
     )

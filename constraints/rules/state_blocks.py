@@ -16,7 +16,7 @@ from vllm_opt.constraints.memory.startup_errors import too_few_state_blocks
 
 def needs_a_block_each(terms: MemoryTerms) -> bool:
     """Whether this release refuses more sequences than blocks in this layout."""
-    full_graphs = terms.graphs is not None and terms.engine.graph_capture.full_graphs
+    full_graphs = terms.graphs is not None and terms.graphs.capture.full_graphs
     return full_graphs and terms.engine.state_blocks_cover_sequences and terms.kv.has_states
 
 

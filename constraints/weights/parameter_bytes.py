@@ -120,7 +120,7 @@ class WeightTable:
         self.variants, self.pattern = layer_variants(model, quantization)
         self._formats = [storage_of_parts(model, quantization, overrides) for _, overrides in self.variants]
         self._tensors = [layer_tensors(model.layer_kinds[kind], model.hidden_size) for kind, _ in self.variants]
-        self._layer_bytes: dict[tuple[int, int, int, int, bool, int], int] = {}
+        self._layer_bytes: dict[tuple[int, int, int, int, bool, int, int], int] = {}
         self._stage_counts: dict[int, tuple[Counter[int], ...]] = {}
         self._whole_bytes: int | None = None
 
@@ -157,7 +157,8 @@ class WeightTable:
         """Return the bytes of one layer of a variant on TP rank 0."""
         ranks, data_ranks = layout.tensor_parallel_size, layout.data_parallel_size
         padded = pads_for_hopper(layout, gpu) and self.model.architecture not in MARLIN_EXPERTS
-        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded, _half_expert_multiple(gpu))
+        redundant, half = layout.num_redundant_experts, _half_expert_multiple(gpu)
+        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded, half, redundant)
         if key not in self._layer_bytes:
             shards = Shards(
                 ranks,
@@ -165,7 +166,8 @@ class WeightTable:
                 expert_parallel=layout.expert_parallel,
                 hopper_padding=padded,
                 whole_roles=_whole_roles(self.model),
-                half_expert_multiple=_half_expert_multiple(gpu),
+                half_expert_multiple=half,
+                redundant=redundant,
             )
             formats = self._formats[variant]
             kind = self.model.layer_kinds[self.variants[variant][0]]
@@ -211,7 +213,9 @@ def _half_expert_multiple(gpu: GpuProfile | None) -> int:
 class Shards:
     """How one layer is divided: attention and dense by TP, experts by TP x DP or dealt out whole (expert parallel)."""
 
-    __slots__ = ("expert_ranks", "half_expert_multiple", "hopper_padding", "inner_ranks", "ranks", "whole_roles")
+    __slots__ = (
+        "expert_ranks", "half_expert_multiple", "hopper_padding", "inner_ranks", "ranks", "redundant", "whole_roles",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -222,6 +226,7 @@ class Shards:
         hopper_padding: bool,
         whole_roles: frozenset[Role] = frozenset(),
         half_expert_multiple: int = 1,
+        redundant: int = 0,
     ) -> None:
         """`expert_ranks` share whole experts, `inner_ranks` share each expert's inner width; one of them is 1."""
         everyone = ranks * data_ranks
@@ -231,6 +236,7 @@ class Shards:
         self.hopper_padding = hopper_padding
         self.whole_roles = whole_roles if expert_parallel and ranks > 1 and data_ranks > 1 else frozenset()
         self.half_expert_multiple = half_expert_multiple
+        self.redundant = redundant
 
 
 def pads_for_hopper(layout: Layout, gpu: GpuProfile | None) -> bool:
@@ -259,7 +265,7 @@ def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> 
 
 
 def _routed_bytes(tensor: WeightTensor, storage: StorageFormat, shards: Shards) -> int:
-    experts = -(-tensor.copies // shards.expert_ranks)
+    experts = -(-(tensor.copies + shards.redundant) // shards.expert_ranks)
     rows = tuple(group.on_rank(1 if tensor.columns_sharded else shards.inner_ranks) for group in tensor.rows)
     columns = -(-tensor.columns // shards.inner_ranks) if tensor.columns_sharded else tensor.columns
     inner = columns if tensor.columns_sharded else rows[0]

@@ -125,6 +125,8 @@ FEATURES = (
     switch("--language-model-only", help="Leave the encoders of a multimodal model out."),
     switch("--skip-mm-profiling", help="Leave the encoders out of the profile run."),
     text("--hf-overrides", metavar="JSON", help="Overrides of the model's config.json, such as a longer context."),
+    switch("--enable-eplb", help="Balance experts over ranks."),
+    text("--eplb-config", metavar="JSON", help="Redundant experts and the like, as vLLM takes it."),
     text("--kv-transfer-config", metavar="JSON", help="A KV connector, as vLLM takes it."),
     text("--kv-events-config", metavar="JSON", help="KV cache events, as vLLM takes it."),
     text("--compilation-config", metavar="JSON", help="Compilation and CUDA graphs, as vLLM takes it."),

@@ -90,6 +90,8 @@ class Features(BaseModel):
     language_model_only: Switch = False
     skip_mm_profiling: Switch = False
     hf_overrides: JsonText | None = None
+    enable_eplb: Switch = False
+    eplb_config: JsonText | None = None
     kv_transfer_config: JsonText | None = None
     kv_events_config: JsonText | None = None
     compilation_config: JsonText | None = None

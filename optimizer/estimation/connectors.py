@@ -42,6 +42,36 @@ def hybrid_manager_off(request: Features, engine: EngineProfile) -> str | None:
     return None
 
 
+def sparse_host_gib(request: Features) -> float | None:
+    """Return the host memory of HiSparseConnector in GiB; None with another connector or none.
+
+    Raises:
+        InvalidRequest: the connector without the size of its pool.
+    """
+    connector = json_value(request.kv_transfer_config)
+    if connector.get("kv_connector") != "HiSparseConnector":
+        return None
+    extra = connector.get("kv_connector_extra_config")
+    size = extra.get("host_pool_gib") if isinstance(extra, dict) else None
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size <= 1e6:
+        raise InvalidRequest("kv_transfer_config: HiSparseConnector needs host_pool_gib in kv_connector_extra_config")
+    return float(size)
+
+
+def redundant_experts(request: Features) -> int:
+    """Return the copies of experts that --eplb-config adds over all ranks.
+
+    Raises:
+        InvalidRequest: redundant experts without --enable-eplb, which vLLM refuses, or no whole number of them.
+    """
+    count = json_value(request.eplb_config).get("num_redundant_experts", 0)
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= 65536:
+        raise InvalidRequest("eplb_config: num_redundant_experts must be a whole number, 0 or more")
+    if count and not request.enable_eplb:
+        raise InvalidRequest(f"eplb_config: num_redundant_experts is set to {count} but EPLB is not enabled")
+    return count
+
+
 def _supports_hybrid(connector: dict[str, Any]) -> bool:
     """A MultiConnector supports it when every child does."""
     name = connector.get("kv_connector")

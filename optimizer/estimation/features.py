@@ -7,9 +7,9 @@ from vllm_opt.profiles.nouns.engine import EngineProfile
 
 JSON_FLAGS = (
     "speculative_config", "limit_mm_per_prompt", "hf_overrides", "kv_transfer_config", "kv_events_config",
-    "compilation_config",
+    "compilation_config", "eplb_config",
 )  # fmt: skip
-SWITCHES = ("language_model_only", "skip_mm_profiling")
+SWITCHES = ("language_model_only", "skip_mm_profiling", "enable_eplb")
 
 
 def feature_flags(request: Features, layout: Layout, engine: EngineProfile) -> dict[str, FlagValue]:

@@ -10,10 +10,13 @@ from vllm_opt.constraints.decisions.engine_defaults import (
     prefix_caching_default,
 )
 from vllm_opt.constraints.layouts import divisibility
+from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
-from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off
+from vllm_opt.optimizer.estimation.compilation import graph_choice
+from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
+from vllm_opt.optimizer.estimation.overrides import with_overrides
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -49,6 +52,14 @@ class Setting:
         """GPUs of all replicas (contract, Counts)."""
         sizes = self.layout.tensor_parallel_size * self.layout.pipeline_parallel_size * self.layout.data_parallel_size
         return sizes * self.replicas
+
+
+def served_model(model: ModelProfile, request: Features, engine: EngineProfile) -> tuple[ModelProfile, tuple[str, ...]]:
+    """Return the model as the server builds it: without unused towers, with overrides, as a pooling model if asked."""
+    model, notes = with_overrides(without_unused_tower(model, request), request, engine)
+    if request.runner == "pooling":
+        model = model.model_copy(update={"has_lm_head": False})
+    return model, notes
 
 
 def keeps_windows_or_states(model: ModelProfile) -> bool:
@@ -136,9 +147,9 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a file or value that cannot be understood.
     """
-    model = without_unused_tower(catalog.model(request.model), request)
-    gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     engine, note = catalog.engine(request.vllm_version, request.engine)
+    model, model_notes = served_model(catalog.model(request.model), request, engine)
+    gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     quantization = resolve_quantization(catalog, model, request.quantization)
     served = _served(request, model, quantization, engine, catalog)
     if request.kv_cache_dtype != "auto":
@@ -147,6 +158,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     auto = request.max_model_len == "auto"
     length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
     flags = _flags(request, engine, gpu, length)
+    graphs = graph_choice(request)
     speculation, draft_notes = speculation_of(request, model, catalog)
     manager_off = hybrid_manager_off(request, engine)
     layout = Layout(
@@ -160,7 +172,11 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         checkpoint=served.checkpoint,
         kv_cache_dtype=request.kv_cache_dtype,
         block_size=request.block_size,
-        enforce_eager=request.enforce_eager,
+        enforce_eager=request.enforce_eager or graphs.enforce_eager,
+        full_graphs=graphs.full_graphs,
+        graph_sizes=graphs.sizes,
+        sparse_host_gib=sparse_host_gib(request),
+        num_redundant_experts=redundant_experts(request),
         enable_prefix_caching=_or(request.enable_prefix_caching, prefix_caching_default(engine, model)),
         enable_chunked_prefill=_or(request.enable_chunked_prefill, chunked_prefill_default(engine, length)),
         async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default),
@@ -173,7 +189,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     windows = manager_off if keeps_windows_or_states(model) else None
     said_of_media = media_notes(model, request)
     notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
-    notes += (*draft_notes, *adapter_notes(model, layout.adapters))
+    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters))
     return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 

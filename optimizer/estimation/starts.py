@@ -15,13 +15,14 @@ from vllm_opt.optimizer.estimation.resolution import Setting
 
 REFUSED = Starts(probability=0.0, needed_bytes=0, available_bytes=0)
 """Of a layout that vLLM refuses before it counts memory."""
+CERTAIN = frozenset(("divisibility", "compatibility", "context_length", "batching"))
 UNCERTAIN = frozenset(("memory_budget", "startup_headroom", "state_blocks"))
 """Rules that compare fitted terms; the others are certain."""
 
 
 def starts_of(setting: Setting, terms: MemoryTerms, flags: EngineFlags, central: tuple[Violation, ...]) -> Starts:
     """Return the probability of a start, 0 where a rule without uncertainty is broken."""
-    certain = any(violation.rule in ("context_length", "batching") for violation in central)
+    certain = any(violation.rule in CERTAIN for violation in central)
     margin = tightest_margin(terms, flags, blocks_needed=_blocks_needed(setting, terms, flags))
     return Starts(
         probability=0.0 if certain else margin.probability,

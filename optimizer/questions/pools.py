@@ -208,7 +208,11 @@ class _GraphTable:
         first = next((item for item in graphs if item is not None), None)
         self._capture = first.capture if first else None
         widest = int(self._largest.max(initial=0))
-        self._sizes = np.array(capture_sizes(first.capture, widest, WIDEST, WIDEST) if first else (), dtype=np.int64)
+        self._asked = first.sizes if first else None
+        sizes: tuple[int, ...] = ()
+        if first is not None:
+            sizes = first.sizes or capture_sizes(first.capture, widest, WIDEST, WIDEST)
+        self._sizes = np.array(sizes, dtype=np.int64)
 
     def bytes(self, rows: Integers, tokens: int, sequences: Integers) -> Integers:
         """Graph bytes per row; 0 in eager mode."""
@@ -216,10 +220,10 @@ class _GraphTable:
         if capture is None:
             return np.zeros(len(rows), dtype=np.int64)
         sequences = sequences * self._query[rows]
-        limit = self._largest[rows]
-        if capture.sequences_factor is not None:
+        limit = self._largest[rows] if self._asked is None else np.full(len(rows), WIDEST)
+        if self._asked is None and capture.sequences_factor is not None:
             limit = np.minimum(limit, capture.sequences_factor * sequences)
-        if capture.bounded_by_batched_tokens:
+        if self._asked is not None or capture.bounded_by_batched_tokens:
             limit = np.minimum(limit, tokens)
         sizes = np.searchsorted(self._sizes, limit, side="right")
         graphs = sizes.copy()

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
 from vllm_opt.optimizer.estimation.adapters import adapters_of
-from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off
+from vllm_opt.optimizer.estimation.compilation import graph_choice
+from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
 from vllm_opt.optimizer.estimation.media import profiled_media
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import WeightFormat
@@ -153,6 +154,7 @@ def layout_of(
     setting: SolveSetting, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, enforce_eager: bool = False
 ) -> Layout:
     """The layout of one SKU, weight format and shape."""
+    graphs = graph_choice(setting.request)
     return Layout(
         gpu=gpu.id,
         tensor_parallel_size=shape.tensor,
@@ -164,7 +166,11 @@ def layout_of(
         checkpoint=weights.checkpoint,
         kv_cache_dtype=shape.kv_cache_dtype,
         block_size=shape.block_size,
-        enforce_eager=enforce_eager,
+        enforce_eager=enforce_eager or graphs.enforce_eager,
+        full_graphs=graphs.full_graphs,
+        graph_sizes=graphs.sizes,
+        sparse_host_gib=sparse_host_gib(setting.request),
+        num_redundant_experts=redundant_experts(setting.request) if shape.experts else 0,
         enable_prefix_caching=shape.prefix_caching,
         enable_chunked_prefill=shape.chunked_prefill,
         async_scheduling=setting.engine.async_scheduling_default,

@@ -10,8 +10,8 @@ from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
-from vllm_opt.optimizer.estimation.media import lengths_with_images, without_unused_tower
-from vllm_opt.optimizer.estimation.resolution import native_quantization_id
+from vllm_opt.optimizer.estimation.media import lengths_with_images
+from vllm_opt.optimizer.estimation.resolution import native_quantization_id, served_model
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
@@ -98,9 +98,9 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a request that leaves nothing to choose from.
     """
-    model = without_unused_tower(catalog.model(request.model), request)
-    _check_size(model, catalog)
     engine, note = catalog.engine(request.vllm_version, request.engine)
+    model, model_notes = served_model(catalog.model(request.model), request, engine)
+    _check_size(model, catalog)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
     gpus, kinds_note = priced_gpus(request, catalog), ""
@@ -110,7 +110,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     machine = machine_gpus((item.gpu for item in gpus), request)
     speculation, draft_notes = speculation_of(request, model, catalog)
     used = in_use(item.gpu for item in gpus)
-    said = (note, *model.assumptions, *draft_notes, kinds_note, *used, *price_notes(catalog))
+    said = (note, *model.assumptions, *model_notes, *draft_notes, kinds_note, *used, *price_notes(catalog))
     if not is_stated(request, "target_context") and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
     lengths = _with_images(lengths_of(request, bends), bends.target_context or request.target_context, model, request)

@@ -82,6 +82,11 @@ class EngineProfile(Noun):
         description="what turns those groups off: --kv-events-config (until 0.19), --kv-transfer-config with any "
         "connector (until 0.20), or with one that lacks SupportsHMA (`config/vllm.py:VllmConfig.__post_init__`)",
     )
+    yarn_scales_context: bool = Field(
+        True,
+        description="the context under YaRN is original_max_position_embeddings x factor (until 0.29); otherwise "
+        "max_position_embeddings must hold it (`config/model.py:_get_and_verify_max_len`, 0.33)",
+    )
     state_blocks_cover_sequences: bool = Field(
         False,
         description="with full CUDA graphs, models with states refuse max_num_seqs above num_gpu_blocks (0.20 on, "

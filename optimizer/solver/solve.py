@@ -10,6 +10,7 @@ from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_lexicographically
 from vllm_opt.optimizer.planning.plan import Choice, make_plan
+from vllm_opt.optimizer.search.best_first import unit_name
 from vllm_opt.optimizer.search.modes import mode_of
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
@@ -104,8 +105,8 @@ def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, m
         unit = candidate.unit
         if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
             groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
-        elif top is not None and unit.facts.layout != used.facts.layout:
-            groups.setdefault(unit.facts.layout, []).append(candidate)
+        elif top is not None and unit_name(unit) != unit_name(used):
+            groups.setdefault(unit_name(unit), []).append(candidate)
     scored = sorted((best_choice(setting, members, scores) for members in groups.values()), key=lambda item: item.key)
     return tuple(make_plan(setting, item.choice) for item in scored[:top])
 

@@ -41,11 +41,16 @@ class Fare:
         """
         found: list[int] = []
         for count in range(most, least - 1, -1):
-            if not found or self.cost_with(count) * found[-1] < self.cost_with(found[-1]) * count:
+            if not found or self._spent(count) * found[-1] < self._spent(found[-1]) * count:
                 found.append(count)
         return found
 
     def equally_efficient(self, replicas: int) -> list[int]:
         """The numbers of servers, ascending to `replicas`, that cost the same by server."""
-        cost = self.cost_with(replicas)
-        return [count for count in range(1, replicas + 1) if self.cost_with(count) * replicas == cost * count]
+        spent = self._spent(replicas)
+        return [count for count in range(1, replicas + 1) if self._spent(count) * replicas == spent * count]
+
+    def _spent(self, replicas: int) -> int:
+        """What efficiency divides by: money, or GPUs where there is no price."""
+        bill = self.sku.bill(replicas, self.server_gpus, self.nodes)
+        return replicas * self.server_gpus if bill is None else bill.microusd_per_hour

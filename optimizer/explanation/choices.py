@@ -9,6 +9,7 @@ from vllm_opt.optimizer.questions.questions import Atlas, Question
 from vllm_opt.optimizer.questions.witness import witness
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.errors import InvalidRequest
 
 ASKS_KV_DTYPE, ASKS_QUALITY, ASKS_FORMAT, ASKS_SKU = 0.1, 0.3, 0.4, 0.7
 """How much a choice asks beside the logarithms of numbers: an fp8 cache about as much as 10 % fewer tokens, another
@@ -67,7 +68,10 @@ def _sku(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any],
     request = question.setting.request
     if not request.gpu or question.setting.machine_gpus:
         return
-    everything = resolve_solve(request.replaced(gpu=()), catalog)
+    try:
+        everything = resolve_solve(request.replaced(gpu=()), catalog)
+    except InvalidRequest:
+        return  # nothing has a price, so there is nothing to choose from unless it is named
     named = {item.gpu.id for item in question.setting.gpus}
     others = tuple(item for item in everything.gpus if item.gpu.id not in named)
     if not others:

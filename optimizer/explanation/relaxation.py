@@ -169,7 +169,8 @@ def _aside(question: Question, field: str) -> Question | None:
     request = question.setting.request
     if field == "target_context" and (request.input_tokens or request.output_tokens or request.mean_context):
         return None
-    return changed(question, **{field: 1 if field == "concurrency" else CONTEXT_STEP})
+    context = min(CONTEXT_STEP, question.setting.targets.target_context)
+    return changed(question, **{field: 1 if field == "concurrency" else context})
 
 
 def _eased(question: Question, field: str) -> Iterator[Change]:

@@ -222,7 +222,7 @@ def test_code_named_in_a_config_is_data(tmp_path: Path) -> None:
 
 def test_dimensions_that_no_model_has_are_one_sentence(tmp_path: Path) -> None:
     sizes = {"hidden_size": 2**30, "intermediate_size": 2**30, "vocab_size": 2**30, "num_hidden_layers": 10_000}
-    with pytest.raises(InvalidRequest, match="parameters, more than 1e[+]15, which no model has"):
+    with pytest.raises(InvalidRequest, match=r"parameters, more than 1e\+15, which no model has"):
         estimate(EstimateRequest(model=written(tmp_path, DENSE | sizes), max_model_len=2048))
 
 

@@ -23,6 +23,9 @@ Release = tuple[int, int, int]
 ANOTHER_RELEASE = "and may differ in that release"
 """How the sentence about a release without a profile of its own ends."""
 
+OLDER_THAN_ALL = "is older than every profile here"
+"""What that sentence says where the oldest profile stands in."""
+
 
 class EngineFile(NamedTuple):
     """One profile on disk, known by its name alone: '0.8.5-v1.json' or '0.33.json'."""
@@ -75,7 +78,7 @@ def choose_engine(
         oldest = next((file for file in files if file.engine == chosen), None)
         if oldest is None:
             raise UnknownProfile(f"no release of the {chosen.upper()} engine has a profile; see `vllm-opt engines`")
-        return oldest, _not_its_own(release, "is older than every profile here", oldest)
+        return oldest, _not_its_own(release, OLDER_THAN_ALL, oldest)
     best = candidates[-1]
     if version is None or best.covers(release) or best.release == release:
         return best, None

@@ -23,6 +23,7 @@ from vllm_opt.constraints.decisions.engine_defaults import (
 from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.optimizer.fitting.startup.names import GIB, find_gpu, find_model, find_quantization
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.catalogues.engines import OLDER_THAN_ALL
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -154,9 +155,11 @@ def _resolve(row: dict[str, Any], catalog: Catalog) -> StartupLog | str:
 def _find_engine(release: str, row: dict[str, Any], catalog: Catalog) -> EngineProfile | None:
     wanted: Literal["v0", "v1"] | None = "v0" if row.get("engine") == "V0" else None
     try:
-        return catalog.engine(release, wanted)[0]
+        engine, note = catalog.engine(release, wanted)
     except VllmOptError:
         return None
+    # Another release's rules would be scored, not this one's.
+    return None if note is not None and OLDER_THAN_ALL in note else engine
 
 
 def _assemble(

@@ -23,7 +23,7 @@ def cells(**asked: Any) -> tuple[Cell, ...]:
 
 def test_globs_match_whole_ids_and_names_without_the_organisation() -> None:
     catalog = Catalog()
-    assert chosen_models(BatchRequest(models="openai/*"), catalog) == ("openai/gpt-oss-120b", "openai/gpt-oss-20b")
+    assert chosen_models(BatchRequest(models="openai/gpt*"), catalog) == ("openai/gpt-oss-120b", "openai/gpt-oss-20b")
     assert chosen_models(BatchRequest(models="GPT-OSS-??b"), catalog) == ("openai/gpt-oss-20b",)
     assert chosen_models(BatchRequest(), catalog) == tuple(sorted(catalog.model_ids))
     both = chosen_models(BatchRequest(models=["qwen/qwen3-0.6b", "Qwen/Qwen3-0.6?"]), catalog)

@@ -6,6 +6,7 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.rules import violations
+from vllm_opt.constraints.speed.notes import speed_notes
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
 from vllm_opt.optimizer.estimation.hourly_cost import cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report
@@ -161,4 +162,8 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
         )
     if setting.model.verification:
         notes.append(setting.model.verification)
+    facts = choice.unit.facts
+    notes += speed_notes(
+        facts.constants, facts.sku.gpu, setting.engine.version, facts.layout, setting.request.prefix_hit_share
+    )
     return tuple(dict.fromkeys(notes))

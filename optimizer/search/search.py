@@ -68,7 +68,7 @@ class Search:
         self.physics = LayoutPhysics(setting, shared)
         self.result = SearchResult()
         self.scores = Scores(setting)
-        self.standings = {sku.gpu.id: Standing((setting.request.top or 0) + 1) for sku in setting.gpus}
+        self.standings = {sku.gpu.id: Standing(2 * (setting.request.top or 0) + 1) for sku in setting.gpus}
         self.first = setting.request.objective[0]
         targets = setting.targets
         self.most_gpus = (targets.gpus or targets.max_gpus) if "gpu_count" in active else UNLIMITED_GPUS

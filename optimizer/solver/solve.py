@@ -15,7 +15,7 @@ from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.space.objective import OBJECTIVES
-from vllm_opt.optimizer.space.points import Candidate
+from vllm_opt.optimizer.space.points import Candidate, Unit
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -108,10 +108,15 @@ def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, m
         unit = candidate.unit
         if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
             groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
-        elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
-            groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
+        elif top is not None and (key := _shown_as(unit)) != _shown_as(used):
+            groups.setdefault(key, []).append(candidate)
     scored = sorted((best_choice(setting, members, scores) for members in groups.values()), key=lambda item: item.key)
     return tuple(make_plan(setting, item.choice) for item in scored[:top])
+
+
+def _shown_as(unit: Unit) -> tuple[object, ...]:
+    """What counts as one layout in a list of the best: with CUDA graphs or without, it is the same one."""
+    return unit.facts.layout.model_copy(update={"enforce_eager": False}), unit.replicas
 
 
 def _front(search: Search) -> Front:

@@ -10,6 +10,7 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.notes import speed_notes
 from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
 from vllm_opt.optimizer.contract.assumptions import assumed_in_estimate
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
@@ -260,8 +261,15 @@ def _answer(
         performance=performance,
         violations=found,
         startup_log=log,
-        notes=setting.notes,
+        notes=(*setting.notes, *(speed_notes_of(setting, request) if performance is not None else ())),
         equations=equations,
+    )
+
+
+def speed_notes_of(setting: Setting, request: EstimateRequest) -> tuple[str, ...]:
+    """What a reader must know about the predicted speed."""
+    return speed_notes(
+        default_latency_constants(), setting.gpu, setting.engine.version, setting.layout, request.prefix_hit_share
     )
 
 

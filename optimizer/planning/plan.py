@@ -8,6 +8,7 @@ from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
+from vllm_opt.constraints.speed.notes import speed_notes
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.features import feature_flags
@@ -268,4 +269,8 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
         notes.append(host_memory_note(setting, choice))
     if setting.model.verification and not setting.model.verification.startswith("exact"):
         notes.append(setting.model.verification)
+    facts = choice.unit.facts
+    notes += speed_notes(
+        facts.constants, facts.sku.gpu, setting.engine.version, facts.layout, setting.request.prefix_hit_share
+    )
     return tuple(dict.fromkeys(notes))

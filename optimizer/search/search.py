@@ -76,7 +76,8 @@ class Search:
         self.result = SearchResult()
         self.scores = Scores(setting)
         self.order = Order.of(setting.request.objective, setting.request.tolerance)
-        self.standings = {sku.gpu.id: Standing((setting.request.top or 0) + 1, self.order) for sku in setting.gpus}
+        most = 2 * (setting.request.top or 0) + 1
+        self.standings = {sku.gpu.id: Standing(most, self.order) for sku in setting.gpus}
         self.first = setting.request.objective[0]
         targets = setting.targets
         self.most_gpus = (targets.gpus or targets.max_gpus) if "gpu_count" in active else UNLIMITED_GPUS

@@ -25,11 +25,16 @@ def alternatives(search: Search, result: SearchResult, main: Choice) -> tuple[Pl
         unit = candidate.unit
         if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
             groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
-        elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
-            groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
+        elif top is not None and (key := _shown_as(unit)) != _shown_as(used):
+            groups.setdefault(key, []).append(candidate)
     best = (best_accepted(setting, members, order, scores) for members in groups.values())
     found = sorted((item for item in best if item is not None), key=lambda item: item[0].key)
     return (*variants, *(plan for _, plan in found[:top]))
+
+
+def _shown_as(unit: Unit) -> tuple[object, ...]:
+    """What counts as one layout in a list of the best: with CUDA graphs or without, it is the same one."""
+    return unit.facts.layout.model_copy(update={"enforce_eager": False}), unit.replicas
 
 
 def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:

@@ -47,6 +47,9 @@ class SharedConstants(Noun):
     collective_bandwidth_factor: float = Field(gt=0, description="all-reduce bandwidth in serving over the benchmark")
     eager_layer_s: float = Field(gt=0, description="CPU time to launch one layer's kernels without a CUDA graph")
     eager_moe_layer_s: float = Field(ge=0, description="more launch time of a layer with experts")
+    eager_gap_s: float = Field(
+        1e-5, ge=0, description="time per layer that eager mode adds to any step: gaps between kernels, lost fusion"
+    )
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
     expert_imbalance: float = Field(ge=1, description="slowest over mean rank with expert parallelism")
 

@@ -60,6 +60,7 @@ IDEAL = SharedConstants(
     collective_bandwidth_factor=1,
     eager_layer_s=1e-3,
     eager_moe_layer_s=0,
+    eager_gap_s=0,
     pipeline_hop_s=0,
     expert_imbalance=1,
 )

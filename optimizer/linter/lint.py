@@ -6,7 +6,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Estimate
 from vllm_opt.optimizer.linter.checks.defaults import default_findings
-from vllm_opt.optimizer.linter.checks.environment import environment_findings, graphs_switched_off
+from vllm_opt.optimizer.linter.checks.environment import environment_findings, graphs_switched_off, left_out_findings
 from vllm_opt.optimizer.linter.checks.flags import flag_findings, parser_refusal
 from vllm_opt.optimizer.linter.checks.layout import layout_findings
 from vllm_opt.optimizer.linter.checks.model import model_findings, no_model
@@ -18,6 +18,7 @@ from vllm_opt.optimizer.linter.fix_yaml import Edit
 from vllm_opt.optimizer.linter.optimum import optima
 from vllm_opt.optimizer.linter.subject.catalog import ReadOnceCatalog
 from vllm_opt.optimizer.linter.subject.context import FIELDS, LintContext
+from vllm_opt.optimizer.linter.subject.feature_fields import with_features
 from vllm_opt.optimizer.linter.subject.report import CommandReport, Finding, LintReport, Optimum
 from vllm_opt.optimizer.linter.subject.request import LintRequest
 from vllm_opt.optimizer.linter.subject.served_model import ServedModel, served_model
@@ -120,10 +121,12 @@ def _check(
     log: tuple[str, ...] = ()
     estimate: Estimate | None = None
     found: tuple[Optimum, ...] = ()
+    left_out: dict[str, str] = {}
     if served.name is not None:
         fields = {**given, "model": served.name, "quantization": served.quantization}
         fields |= {"quantize_at_load": True} if served.at_load else {}
-        context = context.with_changes(fields)
+        context, left_out = with_features(context, fields)
+        given = {name: value for name, value in given.items() if name not in left_out}
         log = context.estimate().startup_log
         refused, context = startup_findings(context)
         findings += refused
@@ -132,6 +135,7 @@ def _check(
         gpus = _gpus(context.fields)
         found = tuple(optima(context, estimate, gpus)) if request.optimum else ()
     findings += environment_findings(context)
+    findings += left_out_findings(context, left_out)
     findings += default_findings(replace(context, fields={**context.fields, **given}))
     return _report(read, context, served, _sorted(findings), log, estimate, found)
 

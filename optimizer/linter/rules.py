@@ -37,6 +37,7 @@ RULES = {
     "shared_memory": "A container with several ranks needs shared memory.",
     "sliding_window_in_flight": "A prompt needs its windows and the tokens in flight free before it starts.",
     "startup_headroom": "The CUDA context and communication buffers must fit outside the budget.",
+    "state_blocks": "With CUDA graphs, a model with recurrent states needs a block per sequence.",
     "startup_margin": "vLLM starts by less than the prediction may be off.",
     "stray_word": "A word belongs to no flag.",
     "tensor_parallel_beyond_kv_heads": "Tensor parallelism beyond the KV heads holds copies of them.",

@@ -9,12 +9,8 @@ from vllm_opt.optimizer.serve_lines.flag_history import version_parts
 from vllm_opt.profiles.reading.quantities import counted
 
 NOT_MODELLED = {
-    "speculative-config": "speculative decoding adds the draft model's weights, KV layers and states",
-    "spec-method": "speculative decoding adds the draft model's weights, KV layers and states",
-    "enable-lora": "LoRA adapters take max_loras x rank x widths on every rank",
-    "hf-overrides": "overrides of the model's config",
+    "spec-method": "the draft model's weights, KV layers and states",
     "rope-scaling": "a longer context from RoPE scaling",
-    "kv-transfer-config": "a KV connector's buffers",
     "prefill-context-parallel-size": "prefill context parallelism",
     "dtype": "another --dtype than the checkpoint's",
     "performance-mode": "another performance mode than 'balanced', which changes the batch defaults",
@@ -142,6 +138,13 @@ def _not_modelled(context: LintContext) -> Iterator[Finding]:
         yield _finding(
             context, "not_modelled", "note", f"--{name}: the prediction leaves out {words}; leave room", f"--{name}"
         )
+
+
+def left_out_findings(context: LintContext, left_out: dict[str, str]) -> Iterator[Finding]:
+    """Features that the prediction could not take in, and why."""
+    for field, why in left_out.items():
+        flag = f"--{field.replace('_', '-')}"
+        yield _finding(context, "not_modelled", "note", f"{flag}: the prediction leaves it out: {why}", flag)
 
 
 def graphs_switched_off(context_flags: dict[str, object]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from vllm_opt.optimizer.contract.request import EstimateRequest
-from vllm_opt.optimizer.linter.subject.context import FIELDS
+from vllm_opt.optimizer.linter.subject.context import FEATURE_FIELDS, FIELDS
 from vllm_opt.optimizer.linter.subject.report import Change, Finding
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.flag_history import explain_unknown
@@ -75,7 +75,7 @@ def _given(flag: str, value: str | None) -> Change:
 
 def _out_of_range(use: FlagUse) -> Iterator[Finding]:
     name = FIELDS.get(use.name)
-    if name is None:
+    if name is None or name in FEATURE_FIELDS:
         return
     try:
         EstimateRequest(**{name: use.value})

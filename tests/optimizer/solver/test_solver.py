@@ -24,6 +24,7 @@ from vllm_opt.optimizer.space.points import CAPTURED, Unit, token_grid
 from vllm_opt.optimizer.space.setting import resolve_solve
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.nouns.checkpoint import PUBLISHERS
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 CATALOG = Catalog()
@@ -88,7 +89,7 @@ def test_objectives_are_what_the_plan_gives(order: tuple[str, ...]) -> None:
 
 
 def test_earlier_objectives_come_first() -> None:
-    common: dict[str, Any] = {"gpu": ("l4", "a100"), "max_gpus": 2}
+    common: dict[str, Any] = {"gpu": ("l4", "a100"), "max_gpus": 2, "tolerance": 0}
     names = ("cost", "throughput", "concurrency", "gpus", "latency", "efficiency")
     alone = {name: values(solved(**common, objective=name))[name] for name in names}
     for first, second in itertools.permutations(names, 2):
@@ -249,9 +250,10 @@ def test_top_is_the_start_of_a_longer_top() -> None:
     assert [plan.command for plan in nine[:3]] == [plan.command for plan in three]
 
 
-def _place(plan: Plan) -> tuple[float, float]:
+def _place(plan: Plan) -> tuple[float, int, float]:
     assert plan.cost is not None
-    return plan.cost.usd_per_hour, -plan.performance.output_tokens_per_s
+    rank = PUBLISHERS.index(plan.checkpoint_publisher)
+    return plan.cost.usd_per_hour, rank, -plan.performance.output_tokens_per_s
 
 
 MODELS = (

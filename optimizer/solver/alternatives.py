@@ -51,7 +51,7 @@ def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:
     sku, layout = used.facts.sku, used.facts.layout
     servers = [
         replace(server, replicas=used.gpu_count // server.shape.gpus)
-        for server in search.servers_of(sku)
+        for server in search.servers.of(sku)
         if server.weights is used.facts.weights
         and server.shape.kv_cache_dtype == layout.kv_cache_dtype
         and server.shape.block_size == layout.block_size

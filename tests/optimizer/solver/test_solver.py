@@ -18,8 +18,9 @@ from vllm_opt.optimizer.planning.plan import Choice, deployment_of, predicted
 from vllm_opt.optimizer.rendering.formats import render_answer
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.solver.solve import solve
+from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.optimizer.space.layouts import shapes
-from vllm_opt.optimizer.space.physics import LayoutPhysics, utilization_steps
+from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import CAPTURED, Unit, token_grid
 from vllm_opt.optimizer.space.setting import resolve_solve
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL

@@ -42,11 +42,11 @@ def plans(answer: Answer) -> tuple[Plan, ...]:
 
 
 def is_only_listed(name: str) -> bool:
-    """Whether the catalogue lists a model with the reason why it cannot be sized."""
+    """Whether the catalogue lists a model with the reason why it cannot be sized, or generates no text."""
     try:
         CATALOG.model(name)
     except UnknownProfile as refusal:
-        return "cannot be sized" in str(refusal)
+        return "cannot be sized" in str(refusal) or "generates none" in str(refusal)
     return False
 
 

@@ -1,6 +1,5 @@
-"""Findings about environment variables, GPUs given, shared memory, and features that the prediction leaves out."""
+"""Findings about environment variables, and about features that the prediction leaves out."""
 
-import json
 from collections.abc import Iterator
 
 from vllm_opt.optimizer.linter.subject.context import LintContext
@@ -8,18 +7,23 @@ from vllm_opt.optimizer.linter.subject.report import Finding, Level
 from vllm_opt.optimizer.serve_lines.flag_history import version_parts
 
 NOT_MODELLED = {
-    "speculative-config": "speculative decoding adds the draft model's weights, KV layers and states",
-    "spec-method": "speculative decoding adds the draft model's weights, KV layers and states",
-    "enable-lora": "LoRA adapters take max_loras x rank x widths on every rank",
-    "hf-overrides": "overrides of the model's config",
-    "rope-scaling": "a longer context from RoPE scaling",
+    "speculative-config": "the draft model's weights, KV layers and states",
+    "spec-method": "the draft model's weights, KV layers and states",
+    "enable-lora": "LoRA adapters, which take max_loras x rank x widths on every rank",
+    "hf-overrides": "what the overrides change in the model's config",
+    "rope-scaling": "the longer context that RoPE scaling gives",
     "kv-transfer-config": "a KV connector's buffers",
     "prefill-context-parallel-size": "prefill context parallelism",
-    "dtype": "another --dtype than the checkpoint's",
-    "performance-mode": "another performance mode than 'balanced', which changes the batch defaults",
-    "enable-dbo": "two micro-batches in flight",
-    "kv-cache-dtype-skip-layers": "layers kept in 16 bits",
-    "attention-backend": "an attention backend that is not vLLM's own choice",
+    "dtype": "the size of weights in another type than the checkpoint's",
+    "performance-mode": "the batch defaults of a performance mode other than 'balanced'",
+    "enable-dbo": "the second micro-batch in flight",
+    "max-cudagraph-capture-size": "how many CUDA graphs are captured",
+    "cudagraph-capture-sizes": "how many CUDA graphs are captured",
+    "mm-ipc-gpu-memory-gb": "the memory that multimodal inputs take from the KV pool",
+    "limit-mm-per-prompt": "how many images and videos a prompt may hold",
+    "skip-mm-profiling": "the encoder's memory, which is not profiled",
+    "kv-cache-dtype-skip-layers": "the layers whose KV cache stays in 16 bits",
+    "attention-backend": "what an attention backend other than vLLM's own choice needs",
 }
 """Flag -> what of it the prediction leaves out."""
 
@@ -29,75 +33,18 @@ HARMLESS_VALUES = {
     "prefill-context-parallel-size": (1,),
 }
 V1_ONLY_SINCE = (0, 11)
-LARGEST_USUAL_NODE = 8
 NO_BACKEND_VARIABLE_SINCE = (0, 33)
 """The release whose own source was read to lack VLLM_ATTENTION_BACKEND; older ones may, too."""
 
 
 def environment_findings(context: LintContext) -> Iterator[Finding]:
     """Everything around the command that changes what it does."""
-    yield from _gpus(context)
-    yield from _one_node(context)
-    yield from _shared_memory(context)
     yield from _variables(context)
     yield from _not_modelled(context)
 
 
-def gpus_needed(context: LintContext) -> int:
-    """GPUs of one server: TP x PP x DP."""
-    product = 1
-    for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
-        product *= int(context.fields.get(name, 1))
-    return product
-
-
 def _finding(context: LintContext, rule: str, level: Level, message: str, flag: str | None = None) -> Finding:
     return Finding(rule=rule, level=level, message=message, flag=flag, line=context.line_of(flag or ""))
-
-
-def _gpus(context: LintContext) -> Iterator[Finding]:
-    needed, given = gpus_needed(context), context.command.gpu_count
-    visible = context.command.environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip() and "$" not in visible:
-        given = len([part for part in visible.split(",") if part.strip()])
-    if given is None or given == needed:
-        return
-    local = context.parsed.value("data-parallel-size-local")
-    if given < needed and local is None and context.parsed.value("nnodes") in (None, 1):
-        message = f"the command uses {needed} GPUs (TP x PP x DP) and gets {given}: vLLM cannot start its workers"
-        yield _finding(context, "gpu_count", "error", f"{message}; give {needed} or lower --tensor-parallel-size")
-    elif given > needed:
-        message = f"the command uses {needed} of the {given} GPUs it gets; the others stay idle"
-        yield _finding(
-            context, "gpu_count", "warning",
-            f"{message}: raise --data-parallel-size or --tensor-parallel-size, or ask for {needed}",
-        )  # fmt: skip
-
-
-def _one_node(context: LintContext) -> Iterator[Finding]:
-    """One engine's ranks must fit in a node unless the command says how to span several."""
-    world = gpus_needed(context) // int(context.fields.get("data_parallel_size", 1))
-    usual = max(LARGEST_USUAL_NODE, context.gpu.gpus_per_node, context.command.gpu_count or 0)
-    spans = context.parsed.value("nnodes") not in (None, 1) or context.parsed.given("distributed-executor-backend")
-    if world <= usual or spans:
-        return
-    knows_nodes = any(flag.name == "nnodes" for flag in context.engine.flags)
-    how = "--nnodes N or --distributed-executor-backend ray" if knows_nodes else "--distributed-executor-backend ray"
-    yield _finding(
-        context, "one_node", "error" if knows_nodes else "warning",
-        f"World size ({world}) is larger than the {usual} GPUs that a server usually holds: span several with "
-        f"{how}", "--distributed-executor-backend",
-    )  # fmt: skip
-
-
-def _shared_memory(context: LintContext) -> Iterator[Finding]:
-    if context.command.shared_memory is False and gpus_needed(context) > 1:
-        yield _finding(
-            context, "shared_memory", "warning",
-            "several ranks in one container exchange data through /dev/shm, which has 64 MiB by default: give "
-            "--ipc=host (docker), ipc: host or shm_size (compose), or an emptyDir of medium Memory at /dev/shm "
-            "(Kubernetes)",
-        )  # fmt: skip
 
 
 def _variables(context: LintContext) -> Iterator[Finding]:
@@ -139,17 +86,3 @@ def _not_modelled(context: LintContext) -> Iterator[Finding]:
         yield _finding(
             context, "not_modelled", "note", f"--{name}: the prediction leaves out {words}; leave room", f"--{name}"
         )
-
-
-def graphs_switched_off(context_flags: dict[str, object]) -> bool:
-    """Whether -O0 or a compilation config without graphs does what --enforce-eager does."""
-    if str(context_flags.get("optimization-level")) == "0":
-        return True
-    config = context_flags.get("compilation-config")
-    if not isinstance(config, str):
-        return False
-    try:
-        read = json.loads(config)
-    except ValueError:
-        return config == "NONE"
-    return isinstance(read, dict) and str(read.get("cudagraph_mode", "")).upper() == "NONE"

@@ -1,0 +1,98 @@
+"""Text together with the place in the file that each of its characters comes from.
+
+A script may stand in a string of a YAML list, its dollar signs doubled, its lines folded, a variable filled in. Places
+let a finding name the right line and let a fix change exactly that text, or know that it cannot.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+HOLE = "\ue000"
+"""Stands for one character of a template (`{{ … }}`, `<model>`), so that positions stay those of the file."""
+OPEN, CLOSE = "\ue001", "\ue002"
+"""Around a variable that nothing in the file fills in."""
+_PRIVATE = {ord(mark): "?" for mark in (HOLE, OPEN, CLOSE)}
+
+
+def clean(text: str) -> str:
+    """Text of a user, without the marks that are used inside; its length stays."""
+    return text.translate(_PRIVATE)
+
+
+def unknown(raw: str) -> str:
+    """Mark a piece of text as something that is not known here."""
+    return f"{OPEN}{raw.translate(_PRIVATE)}{CLOSE}"
+
+
+def unmarked(text: str) -> str:
+    """The text with its unknown parts as they were spelled."""
+    return text.replace(OPEN, "").replace(CLOSE, "")
+
+
+class Lines:
+    """The text of one file, and the line numbers of its positions."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._starts = [0]
+        at = text.find("\n")
+        while at >= 0:
+            self._starts.append(at + 1)
+            at = text.find("\n", at + 1)
+
+    def line(self, position: int) -> int:
+        """The line of a position, from 1."""
+        return bisect_right(self._starts, max(0, position))
+
+    def column(self, position: int) -> int:
+        """The column of a position, from 1."""
+        return position - self._starts[self.line(position) - 1] + 1
+
+
+@dataclass(frozen=True)
+class PlacedText:
+    """Some text; `places[i]` is where its character i stands in the file, -1 where it does not stand there."""
+
+    text: str
+    file: Lines
+    places: Sequence[int]
+    first_line: int = 1
+    """The line to name for characters that stand nowhere."""
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Where a part stands as one piece of the file; (-1, -1) where it does not."""
+        if end <= start:
+            return -1, -1
+        first, last = self.places[start], self.places[end - 1]
+        if first < 0 or last - first != end - 1 - start:
+            return -1, -1
+        if isinstance(self.places, range) or self.file.text[first : last + 1] == self.text[start:end]:
+            return first, last + 1
+        return -1, -1
+
+    def line(self, position: int) -> int:
+        """The line in the file of one of the characters, or of the nearest one before it that has a place."""
+        at = min(position, len(self.places) - 1)
+        while at >= 0 and self.places[at] < 0:
+            at -= 1
+        return self.file.line(self.places[at]) if at >= 0 else self.first_line
+
+    def part(self, start: int, end: int) -> "PlacedText":
+        """A slice."""
+        return PlacedText(self.text[start:end], self.file, self.places[start:end], self.line(start))
+
+
+def whole(text: str) -> PlacedText:
+    """A file's own text."""
+    return PlacedText(text, Lines(text), range(len(text)))
+
+
+def joined(pieces: Iterable[tuple[str, Sequence[int] | None]], file: Lines, first_line: int) -> PlacedText:
+    """Pieces of text, each with its places or None."""
+    texts: list[str] = []
+    places: list[int] = []
+    for text, where in pieces:
+        texts.append(text)
+        places.extend(where if where is not None else (-1,) * len(text))
+    return PlacedText("".join(texts), file, places, first_line)

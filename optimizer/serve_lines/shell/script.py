@@ -1,0 +1,374 @@
+"""Walk a script's syntax tree in order, keeping what its variables hold, and collect the servers that it starts.
+
+Nothing is executed. Branches are all looked at; what they disagree on is unknown afterwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from vllm_opt.optimizer.serve_lines.commands import InnerScript, ServeCommand, server_in
+from vllm_opt.optimizer.serve_lines.containers import Container, cloud_run, container_run, exported
+from vllm_opt.optimizer.serve_lines.placed_text import OPEN, PlacedText, joined, unknown, unmarked
+from vllm_opt.optimizer.serve_lines.shell.expansion import Expander
+from vllm_opt.optimizer.serve_lines.shell.plain_words import plain_commands
+from vllm_opt.optimizer.serve_lines.shell.reading import Embedded, Reading
+from vllm_opt.optimizer.serve_lines.shell.state import ShellState
+from vllm_opt.optimizer.serve_lines.shell.tree import syntax_tree
+from vllm_opt.optimizer.serve_lines.words import Word
+from vllm_opt.profiles.errors import InvalidRequest
+
+MOST_STEPS = 200_000
+DEEPEST = 8
+_DECLARATIONS = ("export", "declare", "typeset", "local", "readonly")
+_BLOCKS = ("program", "compound_statement", "do_group", "pipeline", "negated_command", "elif_clause", "else_clause")
+_TESTS = ("test_command", "negated_command")
+_WORDS = frozenset(
+    ("word", "string", "raw_string", "ansi_c_string", "translated_string", "concatenation", "simple_expansion",
+     "expansion", "command_substitution", "arithmetic_expansion", "number", "process_substitution", "brace_expression",
+     "extglob_pattern", "regex", "variable_name", "subscript")
+)  # fmt: skip
+
+
+class Script:
+    """One shell text; nested texts share its findings and its budget of steps."""
+
+    def __init__(self, source: PlacedText, reading: Reading, budget: list[int], depth: int, *, strict: bool) -> None:
+        self.source, self.reading, self.budget, self.depth, self.strict = source, reading, budget, depth, strict
+        self.called: set[str] = set()
+
+    def run(self, state: ShellState) -> None:
+        """Walk the whole text."""
+        root, self.offset = syntax_tree(self.source.text)
+        self._each(root, state)
+        for name, body in list(state.functions.items()):
+            if name not in self.called:
+                self.called.add(name)
+                unknown_call = state.copy()
+                unknown_call.parameters, unknown_call.ended = None, False
+                self._each(body, unknown_call)
+
+    def _each(self, node: Any, state: ShellState) -> None:
+        for child in node.children:
+            if state.ended:
+                return
+            self._statement(child, state)
+
+    def _statement(self, node: Any, state: ShellState) -> None:  # noqa: PLR0912
+        self.budget[0] -= 1
+        if self.budget[0] < 0:
+            raise InvalidRequest("the script takes too many steps to follow; give the vLLM command alone")
+        kind = node.type
+        if not node.is_named or kind == "comment":
+            return
+        if kind == "ERROR" or (node.has_error and (kind not in _BLOCKS or self._broken_here(node))):
+            self._plainly(node, state)
+        elif kind in _BLOCKS:
+            self._each(node, state)
+        elif kind == "subshell":
+            self._each(node, state.copy())
+        elif kind == "list":
+            self._list(node, state)
+        elif kind == "redirected_statement":
+            self._redirected(node, state)
+        elif kind == "command":
+            self._command(node, state, {})
+        elif kind == "variable_assignment":
+            self._assign(node, state)
+        elif kind == "variable_assignments":
+            self._each(node, state)
+        elif kind == "declaration_command":
+            self._declare(node, state)
+        elif kind == "if_statement":
+            self._if(node, state)
+        elif kind == "case_statement":
+            self._branches([child for child in node.children if child.type == "case_item"], state, always=False)
+        elif kind in ("for_statement", "while_statement", "c_style_for_statement"):
+            self._loop(node, state)
+        elif kind == "function_definition":
+            self._define(node, state)
+        elif kind == "unset_command":
+            for child in node.children[1:]:
+                state.values[self._expander(state).spelled(child)] = ""
+
+    def _broken_here(self, node: Any) -> bool:
+        return any(child.type == "ERROR" or child.is_missing for child in node.children)
+
+    def _expander(self, state: ShellState) -> Expander:
+        return Expander(self.source, self.offset, state)
+
+    def _plainly(self, node: Any, state: ShellState) -> None:
+        """What the grammar cannot read: word by word, without structure."""
+        start, end = self.offset[node.start_byte], self.offset[node.end_byte]
+        try:
+            self._take(plain_commands(self.source.part(start, end), state))
+        except InvalidRequest as fault:
+            if self.strict:
+                raise
+            self.reading.unread.append((self.source.line(start), str(fault)))
+
+    # --- control flow -----------------------------------------------------------------------------------------------
+
+    def _list(self, node: Any, state: ShellState) -> None:
+        """`a && b`: b belongs to a's run; after a test, or after `||`, it may not happen at all."""
+        left, *rest = [child for child in node.children if child.is_named]
+        operator = next((child.type for child in node.children if child.type in ("&&", "||")), "&&")
+        self._statement(left, state)
+        for child in rest:
+            if operator == "&&" and left.type not in _TESTS:
+                self._statement(child, state)
+            else:
+                branch = state.copy()
+                self._statement(child, branch)
+                state.take([branch, state.copy()])
+
+    def _if(self, node: Any, state: ShellState) -> None:
+        """Statements between `then` and the next clause, then each clause."""
+        blocks: list[list[Any]] = [[]]
+        has_else = False
+        for child in node.children:
+            if child.type in ("elif_clause", "else_clause"):
+                blocks.append(list(child.children))
+                has_else = has_else or child.type == "else_clause"
+            else:
+                blocks[0].append(child)
+        branches = []
+        for block in blocks:
+            branch = state.copy()
+            for child in block:
+                if not branch.ended:
+                    self._statement(child, branch)
+            branches.append(branch)
+        if not has_else:
+            branches.append(state.copy())
+        state.take(branches)
+
+    def _branches(self, blocks: Sequence[Any], state: ShellState, *, always: bool) -> None:
+        branches = [] if always else [state.copy()]
+        for block in blocks:
+            branch = state.copy()
+            self._each(block, branch)
+            branches.append(branch)
+        state.take(branches)
+
+    def _loop(self, node: Any, state: ShellState) -> None:
+        branch = state.copy()
+        name = next((child for child in node.children if child.type == "variable_name"), None)
+        if name is not None and node.type == "for_statement":
+            items = [child for child in node.children if child.type in _WORDS and child is not name]
+            values = [self._expander(state).value(item) for item in items]
+            spelled = self._expander(state).spelled(name)
+            branch.values[spelled] = values[0] if len(values) == 1 else unknown(f"${spelled}")
+        for child in node.children:
+            self._statement(child, branch)
+        branch.ended = False
+        state.take([branch, state.copy()])
+
+    def _define(self, node: Any, state: ShellState) -> None:
+        name = next((child for child in node.children if child.type == "word"), None)
+        body = next((child for child in node.children if child.type.endswith(("_statement", "subshell"))), None)
+        if name is not None and body is not None:
+            state.functions[self._expander(state).spelled(name)] = body
+
+    # --- variables --------------------------------------------------------------------------------------------------
+
+    def _assign(self, node: Any, state: ShellState) -> None:
+        expander = self._expander(state)
+        target = node.children[0]
+        name = expander.spelled(target)
+        appends = any(child.type == "+=" for child in node.children)
+        value = node.children[-1] if len(node.children) > 2 else None
+        if target.type != "variable_name":
+            state.values.pop(name.partition("[")[0], None)
+            return
+        before = state.values.get(name)
+        if value is not None and value.type == "array":
+            words = tuple(word for child in value.children if child.is_named for word in expander.fields(child))
+            earlier = before if isinstance(before, tuple) else ()
+            if appends and before is None:
+                earlier = (_many(f"${{{name}[@]}}"),)
+            state.values[name] = (*earlier, *words) if appends else words
+            return
+        text = "" if value is None else expander.value(value)
+        if appends and isinstance(before, tuple):
+            text = unknown(f"${name}")
+        elif appends:
+            text = (unknown(f"${name}") if before is None else str(before)) + text
+        state.values[name] = text
+
+    def _declare(self, node: Any, state: ShellState) -> None:
+        expander = self._expander(state)
+        keyword = expander.spelled(node.children[0])
+        for child in node.children[1:]:
+            if child.type == "variable_assignment":
+                self._assign(child, state)
+                name = expander.spelled(child.children[0])
+            else:
+                name = expander.spelled(child)
+            if keyword == "export":
+                state.exported.add(name)
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def _redirected(self, node: Any, state: ShellState) -> None:
+        target, bodies = "", []
+        statement, trailing = None, []
+        for child in node.children:
+            if child.type == "heredoc_redirect":
+                bodies.append(child)
+                trailing += [each for each in child.children if each.type in ("pipeline", "list", "command")]
+                target = target or self._target(child.children, state)
+            elif child.type == "file_redirect":
+                target = target or self._target([child], state)
+            elif child.is_named and statement is None and child.type != "herestring_redirect":
+                statement = child
+        if statement is not None and bodies:
+            self._here_documents(statement, bodies, target, state)
+        if statement is not None:
+            self._statement(statement, state)
+        for child in trailing:
+            self._statement(child, state)
+
+    def _target(self, children: Sequence[Any], state: ShellState) -> str:
+        for child in children:
+            if child.type == "file_redirect" and any(each.type in (">", ">>", ">|") for each in child.children):
+                return unmarked(self._expander(state).value(child.children[-1]))
+        return ""
+
+    def _here_documents(self, statement: Any, bodies: Sequence[Any], target: str, state: ShellState) -> None:
+        words = self._words(statement, state)[0] if statement.type == "command" else []
+        texts = [word.text for word in words]
+        runs = _reads_a_script(texts)
+        name = target or next((text for text in texts[1:] if "/" in text or "." in text), "")
+        for body in bodies:
+            inner = next((child for child in body.children if child.type == "heredoc_body"), None)
+            if inner is None:
+                continue
+            text = self._here_text(inner, state)
+            if runs:
+                self._nested(text, ShellState(), ())
+            else:
+                self.reading.embedded.append(Embedded(name, text))
+
+    def _here_text(self, body: Any, state: ShellState) -> PlacedText:
+        """The body, with variables that the text sets filled in where its delimiter lets them be."""
+        start, end = self.offset[body.start_byte], self.offset[body.end_byte]
+        expander, at = self._expander(state), start
+        pieces: list[tuple[str, Sequence[int] | None]] = []
+        for child in body.children:
+            first, last = expander.place(child)
+            if child.type not in ("simple_expansion", "expansion") or first < at:
+                continue
+            value = expander.value(child)
+            if OPEN in value:
+                continue
+            pieces += [(self.source.text[at:first], self.source.places[at:first]), (value, None)]
+            at = last
+        pieces.append((self.source.text[at:end], self.source.places[at:end]))
+        return joined(pieces, self.source.file, self.source.line(start))
+
+    def _words(self, node: Any, state: ShellState) -> tuple[list[Word], dict[int, Any]]:
+        """The words of a command, and the node of each word that came from one alone."""
+        expander = self._expander(state)
+        words: list[Word] = []
+        nodes: dict[int, Any] = {}
+        for child in node.children:
+            if child.type == "variable_assignment":
+                spelled = expander.spelled(child.children[0])
+                value = child.children[-1] if len(child.children) > 2 else None
+                text = unmarked(expander.value(value)) if value is not None and value.type != "array" else ""
+                start = expander.place(child)[0]
+                words.append(Word(f"{spelled}={text}", -1, -1, self.source.line(start), literal=False))
+            elif child.type in _WORDS or child.type == "command_name":
+                made = expander.fields(child)
+                if len(made) == 1:
+                    nodes[len(words)] = child
+                words += made
+            elif child.type == "test_operator":
+                words += expander.fields(child)
+        return words, nodes
+
+    def _command(self, node: Any, state: ShellState, _: dict[str, str]) -> None:
+        words, nodes = self._words(node, state)
+        texts = [word.text for word in words]
+        if not texts:
+            return
+        name = texts[0]
+        if name in ("exit", "return"):
+            state.ended = True
+        elif name == "eval":
+            self._nested(self._evaluated(words), state, None)
+        elif name == "set" and "--" in texts:
+            state.parameters = tuple(words[texts.index("--") + 1 :])
+        elif name == "shift":
+            count = int(texts[1]) if len(texts) > 1 and texts[1].isdecimal() and len(texts[1]) < 5 else 1
+            state.parameters = state.parameters[count:] if state.parameters is not None else None
+        elif name in state.functions and self.depth < DEEPEST:
+            self._call(name, words[1:], state)
+        else:
+            self._program(words, nodes, state)
+        if (name == "ray" and texts[1:2] == ["start"]) or any(text.endswith("multi-node-serving.sh") for text in texts):
+            state.starts_ray = True
+
+    def _call(self, name: str, parameters: list[Word], state: ShellState) -> None:
+        self.called.add(name)
+        outer = state.parameters
+        state.parameters = tuple(parameters)
+        self.depth += 1
+        self._statement(state.functions[name], state)
+        self.depth -= 1
+        state.parameters, state.ended = outer, False
+
+    def _evaluated(self, words: list[Word]) -> PlacedText:
+        text = " ".join(word.text for word in words[1:])
+        return joined([(text, None)], self.source.file, words[0].line)
+
+    def _program(self, words: list[Word], nodes: dict[int, Any], state: ShellState) -> None:
+        environment = {**state.environment(), **exported(words)}
+        file = self.source.file.text
+        run = container_run(words, file, environment)
+        container: Container | None = None
+        found: ServeCommand | InnerScript | None
+        if run is not None:
+            container, found = run
+            environment = dict(container.environment)
+        else:
+            found = cloud_run(words, file, environment) or server_in(words, file, environment)
+        if isinstance(found, ServeCommand):
+            ray = replace(found, starts_ray=state.starts_ray)
+            self._take([container.around(ray) if container is not None else ray])
+        elif found is not None and self.depth < DEEPEST:
+            index = next((i for i, word in enumerate(words) if word is found.script), -1)
+            source = (
+                Expander(self.source, self.offset, state).script(nodes[index])
+                if index in nodes
+                else joined([(found.script.text, None)], self.source.file, found.script.line)
+            )
+            inner = ShellState(dict(environment), set(environment), found.parameters[1:], {}, state.starts_ray)
+            before = len(self.reading.commands)
+            self._nested(source, inner, None)
+            if container is not None:
+                self.reading.commands[before:] = [container.around(each) for each in self.reading.commands[before:]]
+
+    def _nested(self, source: PlacedText, state: ShellState, _: tuple[Word, ...] | None) -> None:
+        if self.depth < DEEPEST:
+            Script(source, self.reading, self.budget, self.depth + 1, strict=self.strict).run(state)
+
+    def _take(self, commands: Sequence[ServeCommand]) -> None:
+        self.reading.commands.extend(commands)
+
+
+def _many(spelled: str) -> Word:
+    return Word(spelled, -1, -1, 1, (spelled,), literal=False, many=True, raw=f'"{spelled}"')
+
+
+def _reads_a_script(texts: Sequence[str]) -> bool:
+    """Whether a here-document after these words is a script: `bash`, `bash -s`, `ssh host 'bash -s'`."""
+    if not texts:
+        return False
+    name, last = texts[0].rsplit("/", 1)[-1], texts[-1].split()
+    if name in ("bash", "sh", "zsh", "sbatch", "source"):
+        return not [text for text in texts[1:] if not text.startswith("-")]
+    return name in ("ssh", "docker", "kubectl", "sudo", "srun", "su") and bool(last) and (
+        last[0].rsplit("/", 1)[-1] in ("bash", "sh") or (len(last) > 1 and last[-2].endswith("bash")) or name == "ssh"
+    )  # fmt: skip

@@ -114,14 +114,14 @@ def in_words_of_the_command_line(sentence: str, fields: Iterable[str]) -> str:
     return sentence
 
 
-def request_from(context: click.Context, request_type: Any) -> Any:
-    """Build the request from what was typed; its errors speak of options.
+def request_from(context: click.Context, request_type: Any, also: dict[str, Any] | None = None) -> Any:
+    """Build the request from what was typed, and from `also`; its errors speak of options.
 
     Raises:
         InvalidRequest: a value cannot be understood or two of them contradict each other.
     """
     fields = tuple(request_type.model_fields)
     try:
-        return request_type(**typed(context, fields))
+        return request_type(**{**typed(context, fields), **(also or {})})
     except InvalidRequest as error:
         raise InvalidRequest(in_words_of_the_command_line(str(error), fields)) from None

@@ -12,7 +12,7 @@ from vllm_opt.optimizer.linter.checks.flags import flag_findings, parser_refusal
 from vllm_opt.optimizer.linter.checks.json_keys import json_key_findings
 from vllm_opt.optimizer.linter.checks.layout import layout_findings
 from vllm_opt.optimizer.linter.checks.model import model_findings, no_model
-from vllm_opt.optimizer.linter.checks.placement import placement_findings
+from vllm_opt.optimizer.linter.checks.placement import other_hardware, placement_findings
 from vllm_opt.optimizer.linter.checks.pool import pool_findings
 from vllm_opt.optimizer.linter.checks.release_rules import release_rule_findings
 from vllm_opt.optimizer.linter.checks.speed import speed_findings
@@ -32,7 +32,6 @@ from vllm_opt.optimizer.linter.worth import worse_than_before
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.config_file import with_config_file
 from vllm_opt.optimizer.serve_lines.flags import parse_flags
-from vllm_opt.optimizer.serve_lines.images import NOT_JUDGED
 from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
@@ -90,9 +89,7 @@ def read_command(
 
 
 def _parsed(command: ServeCommand, words: Iterable[Any], engine: EngineProfile) -> ParsedCommand:
-    return parse_flags(
-        list(words), engine, positional_model=command.positional_model, wrapper=command.wrapper_flags
-    )
+    return parse_flags(list(words), engine, positional_model=command.positional_model, wrapper=command.wrapper_flags)
 
 
 def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
@@ -108,7 +105,7 @@ def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
     elif name is not None:
         served = _served(name, given, read, catalog)
         findings += model_findings(read.command, parsed, served)
-    judged = read.gpu is not None and read.command.hardware not in NOT_JUDGED
+    judged = read.gpu is not None and not other_hardware(read.command, read.gpu)
     context = LintContext(
         request, read.command, parsed, read.engine, read.gpu or catalog.gpus[0], catalog, given, dict(given)
     )
@@ -121,7 +118,7 @@ def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
         refused, context = startup_findings(context)
         findings += refused
         estimate = context.estimate()
-        if not matters(read.command, read.parsed, read.config_note):
+        if not matters(read.parsed, read.config_note):
             findings += _advice(context, estimate)
         found = tuple(optima(context, estimate, gpus_of(context.fields))) if request.optimum else ()
         findings += release_rule_findings(replace(context, fields={**context.fields, **given}), parsed)
@@ -131,13 +128,16 @@ def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
     findings += environment_findings(context)
     if judged:
         findings += default_findings(replace(context, fields={**context.fields, **given}))
-    findings = depending(findings, read.command, read.parsed, read.config_note)
+    findings = depending(findings, read.parsed, read.config_note)
     return _checked(read, context, served, _sorted(findings), log, estimate, found)
 
 
 def _served(name: str, given: dict[str, Any], read: ReadCommand, catalog: Catalog) -> ServedModel:
     try:
-        return served_model(name, given.pop("quantization", None), read.engine, catalog)
+        served = served_model(name, given.pop("quantization", None), read.engine, catalog)
+        if served.name is not None:
+            catalog.model(served.name)
+        return served
     except VllmOptError as error:
         return ServedModel(None, note=str(error))
 
@@ -206,7 +206,7 @@ def _checked(
         correction = Correction(read.command, read.parsed)
     refusal = parser_refusal(read.command, read.parsed, findings)
     errors = any(finding.level == "error" and finding.rule != "max_model_len_below_need" for finding in findings)
-    unsure = matters(read.command, read.parsed, read.config_note) or plugin_of(read.parsed) is not None
+    unsure = matters(read.parsed, read.config_note) or plugin_of(read.parsed) is not None
     starts = False if refusal or errors else None if unsure or estimate is None else True
     report = CommandReport(
         place=read.command.place,
@@ -241,9 +241,7 @@ def _with_fix(finding: Finding, read: ReadCommand) -> Finding:
         tuple(
             problem
             for problem in read.parsed.problems
-            if problem.rule == finding.rule
-            and problem.words[0].line == finding.line
-            and problem.flag == (finding.flag or "")
+            if problem.words[0].line == finding.line and problem.flag == (finding.flag or "")
         ),
         read.parsed.open_words, read.parsed.unknown_values, read.parsed.model_unresolved,
     )  # fmt: skip

@@ -106,7 +106,9 @@ class _File:
         if self.request.gpu == "local" and command.gpu_count is None:
             command = replace(command, gpu_count=len(self.catalog.local_gpus))
         try:
-            return check(self.request, read_command(self.request, command, self.source.folder, self.catalog, gpu), self.catalog)
+            return check(
+                self.request, read_command(self.request, command, self.source.folder, self.catalog, gpu), self.catalog
+            )
         except VllmOptError as fault:
             if alone:
                 raise
@@ -138,7 +140,11 @@ class _File:
                 continue
             kept.append(finding.model_copy(update={"file": self.name}))
         return each.report.model_copy(
-            update={"findings": tuple(kept), "file": self.name, "withheld": each.withheld or self.withheld.get(number, "")}
+            update={
+                "findings": tuple(kept),
+                "file": self.name,
+                "withheld": each.withheld or self.withheld.get(number, ""),
+            }
         )
 
 
@@ -156,7 +162,9 @@ def _report(
         advice=counts["advice"],
         suppressed=sum(file.suppressed for file in files),
         commands=commands,
-        files=tuple(FixedFile(file=file.name or "", fixed_text=file.text) for file in files if several and file.commands),
+        files=tuple(
+            FixedFile(file=file.name or "", fixed_text=file.text) for file in files if several and file.commands
+        ),
         unread=(*unread, *(each for file in files for each in file.unread)),
         fixed_text=text,
     )

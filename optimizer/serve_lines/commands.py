@@ -110,9 +110,7 @@ def server_in(words: Sequence[Word], text: str, environment: Mapping[str, str]) 
     return None
 
 
-def made(
-    words: Sequence[Word], last: int, entry: str, text: str, environment: Mapping[str, str]
-) -> ServeCommand:
+def made(words: Sequence[Word], last: int, entry: str, text: str, environment: Mapping[str, str]) -> ServeCommand:
     """The command whose arguments follow the word number `last`."""
     arguments = tuple(words[last + 1 :])
     final = words[-1] if words else None

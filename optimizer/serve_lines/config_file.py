@@ -16,9 +16,7 @@ from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.reading.user_files import read_user_file, shown_name
 
 
-def with_config_file(
-    command: ServeCommand, folder: Path | None, engine: EngineProfile
-) -> tuple[ServeCommand, str]:
+def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineProfile) -> tuple[ServeCommand, str]:
     """Put the flags of the config file in front of those of the command, as vLLM does; a note where it is not here.
 
     A container's paths are not this machine's, so there the file is never looked for.

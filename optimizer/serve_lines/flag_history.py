@@ -107,6 +107,6 @@ def every_flag() -> frozenset[str]:
 
 
 @cache
-def takes_json(name: str) -> bool:
-    """Whether a flag takes a mapping in some release."""
-    return any(flag.kind == "json" for engine in Catalog().engines for flag in engine.flags if flag.name == name)
+def json_flags() -> frozenset[str]:
+    """The flags that take a mapping in some release, without dashes."""
+    return frozenset(flag.name for engine in Catalog().engines for flag in engine.flags if flag.kind == "json")

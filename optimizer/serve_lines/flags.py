@@ -149,7 +149,9 @@ class _Parser:
         name = spelling.lstrip("-").replace("_", "-")
         words = [word] if value is not None else [word, *self._take(1)]
         if name == "model-id" and (value or len(words) > 1):
-            self.uses.append(FlagUse("model", spelling, value or words[-1].text, tuple(words), joined=value is not None))
+            self.uses.append(
+                FlagUse("model", spelling, value or words[-1].text, tuple(words), joined=value is not None)
+            )
 
     def _optimization_level(self, word: Word, value: str) -> None:
         if "--optimization-level" not in self.table.spellings and "-O" not in self.table.spellings:
@@ -209,7 +211,7 @@ class _Parser:
         taken: list[Word] = []
         while len(taken) < at_most and self.index < len(self.words) and not _is_option(self.words[self.index]):
             word = self.words[self.index]
-            if word.many and (at_most > 1 or any(mark in word.text for mark in _LIST_MARKS)):
+            if word.many and (taken or any(mark in word.text for mark in _LIST_MARKS)):
                 break
             taken.append(self.words[self.index])
             self.index += 1

@@ -76,5 +76,5 @@ def _computed_defaults(context: LintContext) -> dict[str, object]:
         "enable-chunked-prefill": cuts,
         "max-num-batched-tokens": tokens,
         "max-num-seqs": default_max_num_seqs(context.engine, context.gpu, given.get("max_num_batched_tokens", tokens)),
-        "max-model-len": default_length(context.catalog.model(setting.model.id), auto=False),
+        "max-model-len": default_length(context.catalog.model(context.fields["model"]), auto=False),
     }

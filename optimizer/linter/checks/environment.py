@@ -52,12 +52,7 @@ def _variables(context: LintContext) -> Iterator[Finding]:
     if "VLLM_USE_V1" in environment and release >= V1_ONLY_SINCE:
         message = f"vLLM {context.engine.version} has the V1 engine only: VLLM_USE_V1 has no effect; drop it"
         yield _finding(context, "environment", "warning", message, "VLLM_USE_V1")
-    if environment.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "0") in ("1", "true", "True"):
-        message = (
-            "VLLM_ALLOW_LONG_MAX_MODEL_LEN lets max_model_len exceed what the model was made for: positions beyond it "
-            "give NaN or nonsense; drop it unless RoPE scaling is configured"
-        )
-        yield _finding(context, "environment", "warning", message, "VLLM_ALLOW_LONG_MAX_MODEL_LEN")
+    yield from _longer_than_made_for(context)
     switch = context.engine.reads_cuda_graph_estimate_flag
     name = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
     if name in environment and switch is None:
@@ -69,13 +64,31 @@ def _variables(context: LintContext) -> Iterator[Finding]:
             "gpu_memory_utilization by their size or drop the variable"
         )
         yield _finding(context, "environment", "warning", message, name)
-    if "VLLM_ATTENTION_BACKEND" in environment and release >= NO_BACKEND_VARIABLE_SINCE:
+    if environment.get("VLLM_ATTENTION_BACKEND") and release >= NO_BACKEND_VARIABLE_SINCE:
         message = f"vLLM {context.engine.version} does not read VLLM_ATTENTION_BACKEND; use --attention-backend"
         yield _finding(context, "environment", "warning", message, "VLLM_ATTENTION_BACKEND")
     for name in ("VLLM_PP_LAYER_PARTITION", "VLLM_KV_CACHE_LAYOUT", "VLLM_ENABLE_STARTUP_PLAN"):
         if name in environment:
             message = f"{name} changes the memory plan and is not part of the prediction"
             yield _finding(context, "not_modelled", "note", message, name)
+
+
+def _longer_than_made_for(context: LintContext) -> Iterator[Finding]:
+    name = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+    if context.command.environment.get(name, "0") not in ("1", "true", "True"):
+        return
+    asked = context.given.get("max_model_len")
+    if "model" in context.fields and isinstance(asked, int):
+        limit = context.catalog.model(context.fields["model"]).max_model_len
+        if asked <= limit:
+            message = f"{name} has no effect: max_model_len {asked:,} is within the model's {limit:,}; drop it"
+            yield _finding(context, "environment", "note", message, name)
+            return
+    message = (
+        f"{name} lets max_model_len exceed what the model was made for: positions beyond it give NaN or nonsense; drop "
+        "it unless RoPE scaling is configured"
+    )
+    yield _finding(context, "environment", "warning", message, name)
 
 
 def _not_modelled(context: LintContext) -> Iterator[Finding]:

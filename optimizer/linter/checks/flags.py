@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.linter.subject.context import FIELDS
-from vllm_opt.optimizer.linter.checks.unresolved import PLUGIN_METHODS, plugin_of
+from vllm_opt.optimizer.linter.checks.unresolved import OWN_PARSERS, PLUGIN_METHODS, plugin_of
 from vllm_opt.optimizer.linter.subject.releases import ReadRelease
 from vllm_opt.optimizer.linter.subject.report import Change, Finding
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
@@ -87,8 +87,8 @@ def _by_plugin(problem: FlagProblem, plugin: str | None) -> str | None:
     """A sentence where a plugin may bring what vLLM itself does not have."""
     if plugin is None:
         return None
-    if problem.rule == "unknown_flag":
-        return f"{problem.flag} is not vLLM's own: {plugin} brings flags that are not known here, so it is not judged"
+    if problem.rule in ("unknown_flag", "wrong_choice", "wrong_type", "ambiguous_flag") and plugin in OWN_PARSERS:
+        return f"{problem.flag} is read by {plugin}, which brings flags that are not known here: it is not judged"
     if problem.flag == "--quantization" and problem.value in PLUGIN_METHODS:
         return f"--quantization {problem.value} is brought by {plugin}: memory and speed are not judged"
     return None

@@ -4,12 +4,16 @@ from collections.abc import Iterator
 
 from vllm_opt.optimizer.linter.subject.context import LintContext
 from vllm_opt.optimizer.linter.subject.report import Finding, Level
+from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.images import NOT_JUDGED
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 LARGEST_USUAL_NODE = 8
 _SPREAD = ("data-parallel-address", "data-parallel-rank", "data-parallel-start-rank", "data-parallel-hybrid-lb",
            "data-parallel-external-lb", "headless", "data-parallel-backend", "data-parallel-size-local")  # fmt: skip
 """Flags with which the engines of one server run on several nodes."""
+_AMD_ONLY = ("VLLM_ROCM_", "HIP_VISIBLE", "ROCR_VISIBLE", "HSA_", "PYTORCH_ROCM_ARCH")
+"""Variables that only ROCm reads."""
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
@@ -93,11 +97,19 @@ def _shared_memory(context: LintContext) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def other_hardware(command: ServeCommand, gpu: GpuProfile) -> str:
+    """Return why the command is for other hardware than this GPU; an empty text where nothing says so."""
+    if command.hardware in NOT_JUDGED:
+        return f"the image's name says {command.hardware}"
+    if gpu.vendor != "amd" and command.hardware == "rocm":
+        return "the image's name says ROCm"
+    marked = next((name for name in sorted(command.environment) if name.startswith(_AMD_ONLY)), None)
+    return f"{marked} is for AMD GPUs" if gpu.vendor != "amd" and marked is not None else ""
+
+
 def _hardware(context: LintContext) -> Iterator[Finding]:
-    hardware, vendor = context.command.hardware, context.gpu.vendor
-    if hardware in NOT_JUDGED:
-        message = f"the image's name says {hardware}: memory, speed and what such a build supports are not judged"
-        yield _finding(context, "other_hardware", "note", message)
-    elif hardware == "rocm" and vendor == "nvidia" and context.request.gpu is not None:
-        message = f"the image's name says ROCm, and {context.gpu.id} is NVIDIA's: name the AMD GPU with --gpu"
-        yield _finding(context, "other_hardware", "warning", message)
+    why = other_hardware(context.command, context.gpu)
+    if why:
+        message = f"{why}, and the GPU named is {context.gpu.id}: memory, speed and what it supports are not judged"
+        level: Level = "note" if context.command.hardware in NOT_JUDGED else "warning"
+        yield _finding(context, "other_hardware", level, message)

@@ -51,7 +51,9 @@ def _other_backends(context: LintContext, violation: Violation) -> bool:
     Source: vLLM 0.33 `platforms/rocm.py:get_attn_backend_cls`, which picks ROCM_AITER_* when VLLM_ROCM_USE_AITER=1.
     """
     aiter = context.command.environment.get("VLLM_ROCM_USE_AITER", "0").strip().lower() in ("1", "true")
-    return aiter and context.gpu.vendor == "amd" and violation.rule == "compatibility" and "backend" in violation.message
+    return (
+        aiter and context.gpu.vendor == "amd" and violation.rule == "compatibility" and "backend" in violation.message
+    )
 
 
 def _not_judged(context: LintContext, violation: Violation) -> Finding:

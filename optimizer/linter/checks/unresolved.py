@@ -10,6 +10,8 @@ from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
 
 PLUGIN_MARKS = {"--omni": "vLLM-Omni"}
 """Flags by which a plugin of vLLM is known; it brings further flags of its own."""
+OWN_PARSERS = frozenset(("vLLM-Omni",))
+"""Plugins that read the whole command line themselves."""
 PLUGIN_METHODS = {"ascend": "vllm-ascend"}
 """Values of --quantization that a plugin brings."""
 _SIZES = frozenset(
@@ -38,7 +40,7 @@ def plugin_of(parsed: ParsedCommand) -> str | None:
     return None
 
 
-def matters(command: ServeCommand, parsed: ParsedCommand, config_note: str = "") -> bool:
+def matters(parsed: ParsedCommand, config_note: str = "") -> bool:
     """Whether what is unknown could change memory, the layout, or which flags there are."""
     hidden = {use.name for use in parsed.unknown_values}
     return bool(
@@ -63,11 +65,9 @@ def unresolved_findings(command: ServeCommand, parsed: ParsedCommand, config_not
         yield Finding(rule="unresolved_arguments", level="note", message=config_note, line=command.line)
 
 
-def depending(
-    findings: Sequence[Finding], command: ServeCommand, parsed: ParsedCommand, config_note: str
-) -> list[Finding]:
+def depending(findings: Sequence[Finding], parsed: ParsedCommand, config_note: str) -> list[Finding]:
     """Findings that what is unknown could take back name it, and are no errors."""
-    if not matters(command, parsed, config_note):
+    if not matters(parsed, config_note):
         return list(findings)
     return [_depending(finding, parsed, config_note) for finding in findings]
 

@@ -144,7 +144,7 @@ def _apply(correction: Correction, change: Change, *, safely: bool) -> None:
     touched = [word for occurrence in _occurrences(correction.parsed, change.flag) for word in occurrence.words]
     hidden = change.flag in {f"--{use.name}" for use in correction.parsed.unknown_values}
     nowhere = not touched and change.to is not None and (correction.command.arguments_end <= 0 or hidden)
-    if safely and (nowhere or any(not word.editable and not word.source for word in touched)):
+    if safely and (nowhere or not all(_may_change(word, correction.command) for word in touched)):
         correction.refused.append(change.flag)
         return
     correction.added = [(flag, words) for flag, words in correction.added if flag != change.flag]
@@ -163,7 +163,9 @@ def _apply(correction: Correction, change: Change, *, safely: bool) -> None:
     if last is None:
         correction.added.append((change.flag, words))
         return
-    if len(words) == len(last.words) == 2 and isinstance(last, FlagUse):
+    if correction.command.entry == "config":
+        _replace(correction, last.words[0], words)
+    elif len(words) == len(last.words) == 2 and isinstance(last, FlagUse):
         # The flag keeps the spelling it was given, such as -tp.
         _replace(correction, last.words[0], (last.words[0].text,))
         _replace(correction, last.words[1], (words[1],))
@@ -172,6 +174,12 @@ def _apply(correction: Correction, change: Change, *, safely: bool) -> None:
             _replace(correction, word, (replacement,))
     else:
         _replace(correction, last.words[0], words)
+
+
+def _may_change(word: Word, command: ServeCommand) -> bool:
+    """A value in a file of flags has no place of its own: its line is edited by its key."""
+    behind_its_key = command.entry == "config" and word.start < 0 and word.literal and not word.unresolved
+    return word.editable or bool(word.source) or behind_its_key
 
 
 def _occurrences(parsed: ParsedCommand, flag: str) -> list[FlagUse | FlagProblem]:

@@ -48,9 +48,7 @@ def _edits(proposed: Sequence[Proposed], chosen: Sequence[int]) -> list[Edit]:
     return list(found)
 
 
-def _unproven(
-    source: SourceFile, text: str, proposed: Sequence[Proposed], chosen: Sequence[int]
-) -> list[int]:
+def _unproven(source: SourceFile, text: str, proposed: Sequence[Proposed], chosen: Sequence[int]) -> list[int]:
     again = read_again(source, text)
     if again is None or len(again) != len(proposed):
         return list(chosen)

@@ -47,9 +47,7 @@ def _settings(texts: Sequence[str]) -> list[tuple[str, ...]]:
 
 def no_new_problem(parsed: ParsedCommand, again: ServeCommand, engine: EngineProfile) -> bool:
     """Whether the release's parser finds fewer faults than before, and no other ones."""
-    mended = parse_flags(
-        again.arguments, engine, positional_model=again.positional_model, wrapper=again.wrapper_flags
-    )
+    mended = parse_flags(again.arguments, engine, positional_model=again.positional_model, wrapper=again.wrapper_flags)
     before = [(problem.rule, problem.flag) for problem in parsed.problems if problem.level == "error"]
     after = [(problem.rule, problem.flag) for problem in mended.problems if problem.level == "error"]
     return all(fault in before for fault in after) and len(after) <= len(before)

@@ -25,7 +25,7 @@ _LESS_EXACT = frozenset(("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "int8", "nvfp
 def lowers_quality(change: Change) -> bool:
     """Whether a change makes answers less exact, or sequences shorter than the author allowed."""
     if change.flag == "--kv-cache-dtype":
-        return str(change.to) in _LESS_EXACT and str(change.from_value) not in _LESS_EXACT
+        return str(change.to) in _LESS_EXACT and str(change.from_value).lower() not in _LESS_EXACT
     return change.flag == "--quantization" and change.to is not None
 
 
@@ -44,7 +44,7 @@ def safe_to_fix(finding: Finding, command: ServeCommand, parsed: ParsedCommand) 
     if finding.rule in ("wrong_type", "wrong_choice") and finding.to is None:
         return False
     needs_gpus = any(change.flag in _PARALLEL and change.to is not None for change in finding.changes)
-    return not needs_gpus or finding.rule == "divisibility"
+    return not needs_gpus or renamed or finding.rule in ("divisibility", "wrong_type", "conflicting_flags", "duplicate_flag")
 
 
 _PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")

@@ -27,6 +27,14 @@ class Page:
     def markdown(cls) -> str:
         """The page."""
         title, _, rest = cleandoc(cls.__doc__ or "").partition("\n")
-        parts = [f"# {cls.code()}", title, rest.strip(), f"**Level:** {' or '.join(cls.levels)}.", f"**Fix:** {cls.fix}"]
-        silence = f"Silence it with `# vllm-opt: ignore[{cls.code()}]` on or above the line, or `--ignore {cls.code()}`."
+        parts = [
+            f"# {cls.code()}",
+            title,
+            rest.strip(),
+            f"**Level:** {' or '.join(cls.levels)}.",
+            f"**Fix:** {cls.fix}",
+        ]
+        silence = (
+            f"Silence it with `# vllm-opt: ignore[{cls.code()}]` on or above the line, or `--ignore {cls.code()}`."
+        )
         return "\n\n".join(part for part in (*parts, silence) if part) + "\n"

@@ -70,7 +70,9 @@ class Finding(Report):
     source: str = Field("", description="name of the --config file when the flag stands there")
     unresolved: tuple[str, ...] = Field((), description="what nobody filled in and the finding depends on")
     file: str | None = Field(None, description="the file it stands in")
-    fix: Fix | None = Field(None, description="the change as edits of the file; null where its text must not be touched")
+    fix: Fix | None = Field(
+        None, description="the change as edits of the file; null where its text must not be touched"
+    )
 
 
 class Optimum(Report):

@@ -1,5 +1,6 @@
 """A container of compose or Kubernetes: entry point and arguments, lists or text, filled in and read."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,6 +16,9 @@ from vllm_opt.optimizer.serve_lines.shell.shell import read_shell
 from vllm_opt.optimizer.serve_lines.shell.state import ShellState
 from vllm_opt.optimizer.serve_lines.words import Word, finished
 
+_TEMPLATE_LINE = re.compile(r"[ \t]*(?:\{\{[^\n]*\}\}[ \t]*)?\n")
+_ADDS_ITEMS = re.compile(r"^[ \t]*(\{\{[^\n]*(?:toYaml|include|tpl|range|template)[^\n]*\}\})[ \t]*$", re.MULTILINE)
+
 
 class YamlContainer:
     """Reads the commands of one container."""
@@ -28,12 +32,25 @@ class YamlContainer:
         if node is None or (node.kind == "scalar" and node.text in ("", "null", "~") and node.style is None):
             return None
         if node.kind == "list":
-            return [self._item(item, node) for item in self.document.items(node)]
+            words = [self._item(item, node) for item in self.document.items(node)]
+            return [*words, *self._templates(node)]
         if node.kind != "scalar":
             return None
         filled = self.fill(self.document.placed(node), False)
         words = placed_words(filled, {})
         return [replace(word, literal=False) for word in words] if node.uses > 1 else words
+
+    def _templates(self, node: Node) -> list[Word]:
+        """Lines of a template between or behind the items may add any others."""
+        text = self.document.file.text
+        end = node.end
+        while (match := _TEMPLATE_LINE.match(text, end)) is not None:
+            end = match.end()
+        found = _ADDS_ITEMS.search(text, node.start, end)
+        if found is None:
+            return []
+        spelled = found.group(1).strip()
+        return [Word(spelled, -1, -1, self.document.file.line(found.start()), (spelled,), literal=False, many=True)]
 
     def _item(self, item: Node, parent: Node) -> Word:
         if item.kind != "scalar":

@@ -18,7 +18,9 @@ from vllm_opt.optimizer.serve_lines.shell.shell import read_shell
 from vllm_opt.optimizer.serve_lines.shell.state import ShellState
 from vllm_opt.optimizer.serve_lines.words import Word
 
-_INSTRUCTION = re.compile(r"^[ \t]*(?P<name>[A-Za-z]+)[ \t]+(?P<rest>(?:[^\n\\]|\\[^\n]|\\\r?\n(?:[ \t]*#[^\n]*\n)*)*)", re.MULTILINE)
+_INSTRUCTION = re.compile(
+    r"^[ \t]*(?P<name>[A-Za-z]+)[ \t]+(?P<rest>(?:[^\n\\]|\\[^\n]|\\\r?\n(?:[ \t]*#[^\n]*\n)*)*)", re.MULTILINE
+)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 

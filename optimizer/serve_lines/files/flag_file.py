@@ -2,7 +2,7 @@
 
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.files.yaml_tree import Document, Node
-from vllm_opt.optimizer.serve_lines.flag_history import every_flag, takes_json
+from vllm_opt.optimizer.serve_lines.flag_history import every_flag, json_flags
 from vllm_opt.optimizer.serve_lines.placed_text import HOLE
 from vllm_opt.optimizer.serve_lines.shell.reading import Reading
 from vllm_opt.optimizer.serve_lines.words import Word, finished
@@ -23,10 +23,12 @@ def is_flag_file(document: Document) -> bool:
     nested = [
         name
         for name, value in zip(names, top.values(), strict=True)
-        if value.kind == "map" and not takes_json(name.partition(".")[0])
+        if value.kind == "map" and name.partition(".")[0] not in json_flags()
     ]
     few = set(names) <= {"model", "port", "host", "config"} and len(names) < 2
-    lists = [value for value in top.values() if value.kind == "list" and any(each.kind != "scalar" for each in value.items)]
+    lists = [
+        value for value in top.values() if value.kind == "list" and any(each.kind != "scalar" for each in value.items)
+    ]
     telling = _TELLING & set(names)
     return bool(telling) and not nested and not lists and not few and len(known) >= _LEAST_SHARE_KNOWN * len(names)
 

@@ -114,7 +114,10 @@ def _filled_in_turn(document: Document, node: Node | None, found: dict[str, str]
 
 def gpus_asked(document: Document, resources: Node | None) -> int | None:
     """GPUs of a container's resources; None where none are named."""
-    asked = {**document.members(document.at(resources, "requests")), **document.members(document.at(resources, "limits"))}
+    asked = {
+        **document.members(document.at(resources, "requests")),
+        **document.members(document.at(resources, "limits")),
+    }
     counts = [document.scalar(asked[name]) or "" for name in GPU_RESOURCES if name in asked]
     return int(counts[0]) if counts and counts[0].isdecimal() and len(counts[0]) < 6 else None
 

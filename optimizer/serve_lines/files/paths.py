@@ -1,5 +1,6 @@
 """What to read when files, folders and patterns are given."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
@@ -54,12 +55,12 @@ def _matching(pattern: str) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    for base, folders, names in folder.walk():
+    for base, folders, names in os.walk(folder):
         folders[:] = sorted(
             name for name in folders if name not in SKIPPED_FOLDERS and (not name.startswith(".") or name == ".github")
         )
         for name in sorted(names):
-            file = base / name
+            file = Path(base) / name
             if _can_hold_a_command(name) and file.is_file() and _mentions_vllm(file):
                 yield file
 

@@ -8,6 +8,7 @@ from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.files.compose import compose_servers, is_compose
 from vllm_opt.optimizer.serve_lines.files.containers_in_yaml import YamlContainer
 from vllm_opt.optimizer.serve_lines.files.filling_in import kubernetes_filler
+from vllm_opt.optimizer.serve_lines.files.flag_blocks import flag_blocks
 from vllm_opt.optimizer.serve_lines.files.flag_file import flag_file_server, is_flag_file
 from vllm_opt.optimizer.serve_lines.files.helm_values import value_servers
 from vllm_opt.optimizer.serve_lines.files.kubernetes import ConfigMaps, Pod, config_maps, pod_servers
@@ -47,6 +48,7 @@ def yaml_servers(text: str, name: str, variables: Mapping[str, str]) -> Reading:
             continue
         if document is not None:
             found.append(document)
+            reading.unread += [(line, f"{name}, line {line}: {problem}") for line, problem in document.repeated]
     maps = config_maps(found)
     for document in found:
         try:
@@ -97,7 +99,10 @@ def _servers(document: Document, maps: ConfigMaps, variables: Mapping[str, str])
         found = [*value_servers(document), *pod_servers(document, document.top, maps, Pod())]
     yield from found
     if not any(reading.commands for reading in found):
-        yield from _scripts(document)
+        scripts = list(_scripts(document))
+        yield from scripts
+        if not any(reading.commands for reading in scripts) and not kind:
+            yield from flag_blocks(document)
 
 
 def _list_of_flags(document: Document) -> Iterator[Reading]:

@@ -1,10 +1,10 @@
-"""A YAML document as nodes with positions: anchors and merge keys followed, nothing constructed, size and depth limited.
+"""A YAML document as nodes with positions: anchors and merge keys followed, nothing constructed, size limited.
 
 The events come from PyYAML (its C parser where it was built in); a node keeps where it stands, so that a fix can change
 the text itself. Tags are left alone: no object is ever made from them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +40,10 @@ EMPTY = Node("scalar", -1)
 class Document:
     """One document of a file, with the budget for looking at its nodes."""
 
-    def __init__(self, top: Node, file: Lines) -> None:
+    def __init__(self, top: Node, file: Lines, repeated: Sequence[tuple[int, str]] = ()) -> None:
         self.top, self.file = top, file
+        self.repeated = repeated
+        """Lines on which a key is given again."""
         self.left = MOST_EXPANDED_NODES
 
     def members(self, node: Node | None) -> dict[str, Node]:
@@ -110,12 +112,13 @@ def documents(file: Lines, text: str, start: int, name: str) -> Document | None:
     """Read one document, whose text begins at position `start` of the file; None when it is empty.
 
     Raises:
-        InvalidRequest: not well-formed, nested deeper than 32 levels, more than 50,000 values, or a key given twice.
+        InvalidRequest: not well-formed, nested deeper than 32 levels, or more than 50,000 values.
     """
     import yaml
 
     try:
-        top = _Composer(file, start, name).compose(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        composer = _Composer(file, start, name)
+        top = composer.compose(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = printable((error.problem or "unreadable").replace("\n", " "))[:120]
@@ -124,7 +127,7 @@ def documents(file: Lines, text: str, start: int, name: str) -> Document | None:
     except yaml.YAMLError as error:
         problem = printable(str(error).splitlines()[0])[:120]
         raise InvalidRequest(f"{name}: not valid YAML ({problem})") from None
-    return Document(top, file) if top is not None else None
+    return Document(top, file, composer.repeated) if top is not None else None
 
 
 class _Composer:
@@ -135,6 +138,7 @@ class _Composer:
         self.keys: list[Node | None] = []
         self.seen: list[set[str]] = []
         self.top: Node | None = None
+        self.repeated: list[tuple[int, str]] = []
 
     def compose(self, events: Any) -> Node | None:
         import yaml
@@ -198,7 +202,8 @@ class _Composer:
         elif self.keys[-1] is None:
             if node.kind == "scalar" and node.text != "<<":
                 if node.text in self.seen[-1]:
-                    self._refuse(event, f"the key {printable(repr(node.text))[:80]} is given twice")
+                    line = self.file.line(self.start) + event.start_mark.line
+                    self.repeated.append((line, f"the key {printable(repr(node.text))[:80]} is given twice; the last counts"))
                 self.seen[-1].add(node.text)
             self.keys[-1] = node
         else:

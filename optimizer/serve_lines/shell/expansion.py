@@ -16,6 +16,7 @@ _FIELD = re.compile(f"(?:{OPEN}[^{CLOSE}]*{CLOSE}|[^\\s{OPEN}])+")
 _ESCAPED_IN_QUOTES = '"\\$`\n'
 _ANSI = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
 _ANSI_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|([0-7]{1,3})|(.))", re.DOTALL)
+_QUOTED_PIECE = re.compile(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|[^'\"]+|['\"]", re.DOTALL)
 _LONGEST_VALUE = 200_000
 _DEEPEST_DEFAULT = 8
 
@@ -162,15 +163,15 @@ class Expander:
         known = self._known(name, index)
         if known is not None and OPEN in known and operator.lstrip(":") not in ("", "?"):
             known, operator = unknown(spelled), ""
-        chosen = self._chosen(spelled, known, operator, match.group("rest") or "")
+        chosen = self._chosen(spelled, known, operator, match.group("rest") or "", quoted=quoted)
         yield Part(chosen[:_LONGEST_VALUE], splits=not quoted, expanded=True)
 
-    def _chosen(self, spelled: str, known: str | None, operator: str, rest: str) -> str:
+    def _chosen(self, spelled: str, known: str | None, operator: str, rest: str, *, quoted: bool) -> str:
         empty = known == "" and operator.startswith(":")
         if operator.endswith(("-", "=")):
-            return self._default(rest) if known is None or empty else known
+            return self._default(rest, quoted=quoted) if known is None or empty else known
         if operator.endswith("+"):
-            return unknown(spelled) if known is None else "" if empty else self._default(rest)
+            return unknown(spelled) if known is None else "" if empty else self._default(rest, quoted=quoted)
         return unknown(spelled) if known is None else known
 
     def _known(self, name: str, index: str | None) -> str | None:
@@ -199,19 +200,25 @@ class Expander:
             value = tuple(word for word in value if word.text)
         return Part(words=tuple(_elsewhere(word) for word in value), expanded=True)
 
-    def _default(self, rest: str) -> str:
-        """The text after `:-`, which may hold variables again."""
-        if "$" not in rest and "`" not in rest:
-            return _unescaped(rest.replace('"', "").replace("'", ""))
+    def _default(self, rest: str, *, quoted: bool) -> str:
+        """The text after `:-`: quotes count in it unless the whole expansion stands in double quotes already."""
+        if quoted:
+            return self._in_quotes(rest.replace('"', ""))
+        return "".join(
+            piece[1:-1] if piece[:1] == "'" else self._in_quotes(piece.strip('"')) if piece[:1] == '"' or "$" in piece
+            else _unescaped(piece)
+            for piece in _QUOTED_PIECE.findall(rest)
+        )  # fmt: skip
+
+    def _in_quotes(self, text: str) -> str:
+        if not any(mark in text for mark in "$`\\"):
+            return text
         if self.depth >= _DEEPEST_DEFAULT:
-            return unknown(rest)
+            return unknown(text)
         from vllm_opt.optimizer.serve_lines.shell.tree import parsed_word
 
-        body = rest.replace('"', "")
-        source, offset, node = parsed_word(f'"{body}"')
-        if node is None:
-            return unknown(rest)
-        return Expander(source, offset, self.state, self.depth + 1).value(node)
+        source, offset, node = parsed_word(f'"{text}"')
+        return unknown(text) if node is None else Expander(source, offset, self.state, self.depth + 1).value(node)
 
     # --- scripts with places ----------------------------------------------------------------------------------------
 
@@ -243,41 +250,58 @@ class Expander:
 
 def _fields(parts: Sequence[Part]) -> Iterator[str | Word]:
     """Join the parts and split where an unquoted expansion holds blanks."""
-    current: str | None = None
+    joining = _Joining(alone=len(parts) == 1)
     for part in parts:
         if part.words is not None:
-            for number, word in enumerate(part.words):
-                if number or word.many:
-                    if current:
-                        yield current
-                    current = None
-                if word.many or (current is None and number < len(part.words) - 1):
-                    yield word
-                elif current is None and len(parts) == 1:
-                    yield word
-                else:
-                    current = (current or "") + _marked(word)
-            continue
-        if not part.splits:
-            if part.text or not part.expanded:
-                current = (current or "") + part.text
-            elif current is None:
-                current = ""
-            continue
-        pieces = _FIELD.findall(part.text)
-        if part.text[:1].isspace() and current is not None:
-            yield current
-            current = None
-        for number, piece in enumerate(pieces):
-            if number and current is not None:
-                yield current
-                current = None
-            current = (current or "") + piece
-        if part.text[-1:].isspace() and current is not None:
-            yield current
-            current = None
-    if current is not None:
-        yield current
+            joining.words(part.words)
+        elif part.splits:
+            joining.split(part.text)
+        else:
+            joining.text(part.text)
+    yield from joining.finished()
+
+
+class _Joining:
+    """The fields so far, and the one that is still growing."""
+
+    def __init__(self, *, alone: bool) -> None:
+        self.alone = alone
+        self.found: list[str | Word] = []
+        self.current: str | None = None
+
+    def text(self, text: str) -> None:
+        self.current = (self.current or "") + text
+
+    def end(self) -> None:
+        if self.current is not None:
+            self.found.append(self.current)
+        self.current = None
+
+    def split(self, text: str) -> None:
+        if text[:1].isspace():
+            self.end()
+        for number, piece in enumerate(_FIELD.findall(text)):
+            if number:
+                self.end()
+            self.text(piece)
+        if text[-1:].isspace():
+            self.end()
+
+    def words(self, words: Sequence[Word]) -> None:
+        for number, word in enumerate(words):
+            if number or word.many:
+                if self.current:
+                    self.end()
+                self.current = None
+            inner = self.current is None and (number < len(words) - 1 or self.alone)
+            if word.many or inner:
+                self.found.append(word)
+            else:
+                self.text(_marked(word))
+
+    def finished(self) -> list[str | Word]:
+        self.end()
+        return self.found
 
 
 def _elsewhere(word: Word) -> Word:

@@ -41,18 +41,32 @@ class Script:
         """Walk the whole text."""
         root, self.offset = syntax_tree(self.source.text)
         self._each(root, state)
-        for name, body in list(state.functions.items()):
-            if name not in self.called:
+        for name, (owner, body) in list(state.functions.items()):
+            if owner is self and name not in self.called:
                 self.called.add(name)
                 unknown_call = state.copy()
                 unknown_call.parameters, unknown_call.ended = None, False
                 self._each(body, unknown_call)
 
     def _each(self, node: Any, state: ShellState) -> None:
-        for child in node.children:
-            if state.ended:
-                return
-            self._statement(child, state)
+        children = list(node.children)
+        index = 0
+        while index < len(children) and not state.ended:
+            last = self._unreadable(children, index)
+            if last < 0:
+                self._statement(children[index], state)
+                index += 1
+            else:
+                self._plainly(children[index].start_byte, children[last].end_byte, state)
+                index = last + 1
+
+    def _unreadable(self, children: Sequence[Any], index: int) -> int:
+        """The last of the children from here on that share lines with something the grammar cannot read; -1: none."""
+        last = index
+        while last + 1 < len(children) and children[last + 1].start_point[0] == children[last].end_point[0]:
+            last += 1
+        group = children[index : last + 1]
+        return last if any(child.type == "ERROR" or child.is_missing for child in group) else -1
 
     def _statement(self, node: Any, state: ShellState) -> None:  # noqa: PLR0912
         self.budget[0] -= 1
@@ -62,7 +76,7 @@ class Script:
         if not node.is_named or kind == "comment":
             return
         if kind == "ERROR" or (node.has_error and (kind not in _BLOCKS or self._broken_here(node))):
-            self._plainly(node, state)
+            self._plainly(node.start_byte, node.end_byte, state)
         elif kind in _BLOCKS:
             self._each(node, state)
         elif kind == "subshell":
@@ -97,9 +111,9 @@ class Script:
     def _expander(self, state: ShellState) -> Expander:
         return Expander(self.source, self.offset, state)
 
-    def _plainly(self, node: Any, state: ShellState) -> None:
+    def _plainly(self, first: int, last: int, state: ShellState) -> None:
         """What the grammar cannot read: word by word, without structure."""
-        start, end = self.offset[node.start_byte], self.offset[node.end_byte]
+        start, end = self.offset[first], self.offset[last]
         try:
             self._take(plain_commands(self.source.part(start, end), state))
         except InvalidRequest as fault:
@@ -156,9 +170,10 @@ class Script:
         name = next((child for child in node.children if child.type == "variable_name"), None)
         if name is not None and node.type == "for_statement":
             items = [child for child in node.children if child.type in _WORDS and child is not name]
-            values = [self._expander(state).value(item) for item in items]
+            words = [word for item in items for word in self._expander(state).fields(item)]
             spelled = self._expander(state).spelled(name)
-            branch.values[spelled] = values[0] if len(values) == 1 else unknown(f"${spelled}")
+            known = len(words) == 1 and not words[0].unresolved
+            branch.values[spelled] = words[0].text if known else unknown(f"${spelled}")
         for child in node.children:
             self._statement(child, branch)
         branch.ended = False
@@ -168,7 +183,7 @@ class Script:
         name = next((child for child in node.children if child.type == "word"), None)
         body = next((child for child in node.children if child.type.endswith(("_statement", "subshell"))), None)
         if name is not None and body is not None:
-            state.functions[self._expander(state).spelled(name)] = body
+            state.functions[self._expander(state).spelled(name)] = (self, body)
 
     # --- variables --------------------------------------------------------------------------------------------------
 
@@ -311,12 +326,12 @@ class Script:
             state.starts_ray = True
 
     def _call(self, name: str, parameters: list[Word], state: ShellState) -> None:
-        self.called.add(name)
-        outer = state.parameters
-        state.parameters = tuple(parameters)
-        self.depth += 1
-        self._statement(state.functions[name], state)
-        self.depth -= 1
+        owner, body = state.functions[name]
+        owner.called.add(name)
+        outer, depth = state.parameters, owner.depth
+        state.parameters, owner.depth = tuple(parameters), max(owner.depth, self.depth) + 1
+        owner._statement(body, state)
+        owner.depth = depth
         state.parameters, state.ended = outer, False
 
     def _evaluated(self, words: list[Word]) -> PlacedText:

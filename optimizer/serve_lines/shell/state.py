@@ -1,7 +1,6 @@
 """What a shell would know at one point of a script, as far as the text itself says it."""
 
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +20,7 @@ class ShellState:
     parameters: tuple[Word, ...] | None = None
     """Positional parameters; None: given by whoever starts the script."""
     functions: dict[str, Any] = field(default_factory=dict)
+    """Name -> the script that defines it, and its body."""
     starts_ray: bool = False
     ended: bool = False
     """The branch leaves the script or the function."""
@@ -68,7 +68,16 @@ def _shared(name: str, values: list[Value | None]) -> Value:
         return (*shared, Word(spelled, -1, -1, 1, (spelled,), literal=False, many=True, raw=f'"{spelled}"'))
     texts = [value for value in values if isinstance(value, str)]
     if len(texts) == len(values):
-        prefix = os.path.commonprefix(texts)
+        prefix = _common_start(texts)
         if all(text == prefix or text[len(prefix) :][:1].isspace() for text in texts) and prefix.strip():
             return f"{prefix} " + unknown(f"${name}")
     return unknown(f"${name}")
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    length = 0
+    for letters in zip(*texts, strict=False):
+        if len(set(letters)) > 1:
+            break
+        length += 1
+    return texts[0][:length]

@@ -8,7 +8,7 @@ import yaml
 from vllm_opt.optimizer.linter.lint import lint
 from vllm_opt.optimizer.linter.subject.report import LintReport
 from vllm_opt.optimizer.linter.subject.request import LintRequest
-from vllm_opt.optimizer.serve_lines.sources import read_source
+from vllm_opt.optimizer.serve_lines.files.sources import read_source
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 

@@ -17,7 +17,7 @@ from vllm_opt.optimizer.linter.checks.pool import pool_findings
 from vllm_opt.optimizer.linter.checks.release_rules import release_rule_findings
 from vllm_opt.optimizer.linter.checks.speed import speed_findings
 from vllm_opt.optimizer.linter.checks.startup import startup_findings
-from vllm_opt.optimizer.linter.checks.unresolved import depending, matters, plugin_of, unresolved_findings
+from vllm_opt.optimizer.linter.checks.unresolved import depending, in_doubt, matters, plugin_of, unresolved_findings
 from vllm_opt.optimizer.linter.fixes.correction import Correction, corrected, one_line
 from vllm_opt.optimizer.linter.fixes.file_fixes import described
 from vllm_opt.optimizer.linter.fixes.safety import lowers_quality, safe_to_fix
@@ -129,6 +129,7 @@ def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
     if judged:
         findings += default_findings(replace(context, fields={**context.fields, **given}))
     findings = depending(findings, read.parsed, read.config_note)
+    findings = in_doubt(findings, read.command, request.vllm_version)
     return _checked(read, context, served, _sorted(findings), log, estimate, found)
 
 
@@ -207,7 +208,9 @@ def _checked(
     refusal = parser_refusal(read.command, read.parsed, findings)
     errors = any(finding.level == "error" and finding.rule != "max_model_len_below_need" for finding in findings)
     unsure = matters(read.parsed, read.config_note) or plugin_of(read.parsed) is not None
-    starts = False if refusal or errors else None if unsure or estimate is None else True
+    doubtful = read.command.unversioned and context.request.vllm_version is None
+    refusal = None if doubtful and not errors else refusal
+    starts = False if refusal or errors else None if unsure or doubtful or estimate is None else True
     report = CommandReport(
         place=read.command.place,
         line=read.command.line,

@@ -26,7 +26,7 @@ def worse_than_before(context: LintContext, correction: Correction) -> str:
         wrapper=command.wrapper_flags,
     )  # fmt: skip
     model = context.fields["model"]
-    before = _estimate(context, correction.parsed, model)
+    before = _estimate(context, context.parsed, model)
     after = _estimate(context, mended, model)
     if before is None or after is None:
         return ""

@@ -63,6 +63,8 @@ class ServeCommand:
     """Backslashes that a blank keeps from continuing their line, with that blank."""
     hardware: str | None = None
     """What the image runs on where its name says so: 'cpu', 'rocm' …"""
+    unversioned: bool = False
+    """The image is a build whose release is not known, perhaps newer than every known one."""
     wrapper_flags: tuple[str, ...] = ()
     """Flags of a wrapper around vLLM, without dashes; vLLM does not see them."""
 

@@ -8,6 +8,7 @@ from vllm_opt.optimizer.serve_lines.commands import InnerScript, ServeCommand, m
 from vllm_opt.optimizer.serve_lines.images import (
     image_hardware,
     image_version,
+    is_unversioned,
     is_vllm_image,
     looks_like_vllm,
     starts_vllm_itself,
@@ -40,6 +41,7 @@ class Container:
             environment={**self.environment, **command.environment},
             image_version=image_version(self.image) or command.image_version,
             hardware=image_hardware(self.image) or command.hardware,
+            unversioned=is_unversioned(self.image),
             gpu_count=self.gpu_count if self.gpu_count is not None else command.gpu_count,
             shared_memory=self.shared_memory,
             in_container=True,

@@ -220,6 +220,8 @@ class _Parser:
     def _skip_values(self) -> list[Word]:
         """What follows an unreadable flag is probably its value, unless it can only be the model."""
         named = self.model_word is not None or not self.positional_model
+        two = all(not _is_option(word) for word in self.words[self.index : self.index + 2])
+        named = named or (two and len(self.words) >= self.index + 2)
         return self._take(1) if named or any(word.text.split("=")[0] == "--model" for word in self.words) else []
 
     def _unknown(self, word: Word, spelling: str) -> None:

@@ -8,6 +8,7 @@ _IMAGE = re.compile(
     r"(?P<name>(?:[\w.-]+(?::\d+)?/)*[\w.-]*vllm[\w.-]*(?:/[\w.-]+)*)(?::(?P<tag>[\w.-]*))?(?:@sha256:[0-9a-f]+)?"
 )
 _TAG = re.compile(r"(?:[a-z]+[-_])*v?(\d{1,4}\.\d{1,4}(?:\.\d{1,4})?)(?:[-_.+].*)?")
+_INSIDE = re.compile(r"(?:^|[-_])v?(\d{1,4}\.\d{1,4}\.\d{1,4})(?:$|[-_.+])")
 _OFFICIAL = re.compile(r"(?:docker\.io/|index\.docker\.io/|registry-1\.docker\.io/)?vllm/vllm-openai(?:-rocm)?")
 _HARDWARE = (
     ("cpu", re.compile(r"(?:^|[-_./:])cpu(?:$|[-_./:])")),
@@ -38,8 +39,16 @@ def is_vllm_image(image: str) -> bool:
 def image_version(image: str) -> str | None:
     """Return the release in the tag of a vLLM image: 'vllm/vllm-openai:v0.11.0' -> '0.11.0'; None for 'latest'."""
     match = _IMAGE.fullmatch(image.strip())
-    tag = _TAG.fullmatch(match.group("tag") or "") if match else None
-    return tag.group(1) if tag and not OTHER_SCHEMES.fullmatch(tag.group(1)) else None
+    tag = (match.group("tag") or "") if match else ""
+    found = _TAG.fullmatch(tag) or _INSIDE.search(tag)
+    return found.group(1) if found and not OTHER_SCHEMES.fullmatch(found.group(1)) else None
+
+
+def is_unversioned(image: str) -> bool:
+    """Whether the image is a build whose release its name does not say, such as a nightly one or a digest."""
+    text = image.strip()
+    tag = text.rpartition("/")[2].partition(":")[2]
+    return ("@sha256:" in text or tag not in ("", "latest")) and image_version(text) is None
 
 
 def starts_vllm_itself(image: str) -> bool:

@@ -19,9 +19,10 @@ _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES
 
 def placement_findings(context: LintContext) -> Iterator[Finding]:
     """GPUs given and used, nodes, /dev/shm, and images for other hardware."""
-    yield from _gpus(context)
-    yield from _one_node(context)
-    yield from _shared_memory(context)
+    if context.command.hardware not in NOT_JUDGED:
+        yield from _gpus(context)
+        yield from _one_node(context)
+        yield from _shared_memory(context)
     yield from _hardware(context)
 
 
@@ -59,7 +60,7 @@ def _gpus(context: LintContext) -> Iterator[Finding]:
     several = several or context.parsed.value("nnodes") not in (None, 1) or (
         context.parsed.value("distributed-executor-backend") == "ray"
     )  # fmt: skip
-    if given < needed and not (several and needed % given == 0):
+    if given < needed and not several:
         message = f"the command uses {needed} GPUs (TP x PP x DP) and gets {given}: vLLM cannot start its workers"
         yield _finding(context, "gpu_count", "error", f"{message}; give {needed} or lower --tensor-parallel-size")
     elif given > needed:

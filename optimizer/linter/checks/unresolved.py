@@ -65,6 +65,25 @@ def unresolved_findings(command: ServeCommand, parsed: ParsedCommand, config_not
         yield Finding(rule="unresolved_arguments", level="note", message=config_note, line=command.line)
 
 
+_OF_RELEASE = frozenset(
+    ("unknown_flag", "wrong_choice", "unknown_json_key", "flag_not_yet_existing", "removed_flag", "flag_conflict")
+)
+
+
+def in_doubt(findings: Sequence[Finding], command: ServeCommand, asked: str | None) -> list[Finding]:
+    """Errors that another release might not have, for a build whose release nobody says: warnings."""
+    if not command.unversioned or asked is not None:
+        return list(findings)
+    return [
+        finding.model_copy(
+            update={"level": "warning", "message": f"{finding.message} (the image's release is not known)"}
+        )
+        if finding.level == "error" and finding.rule in _OF_RELEASE
+        else finding
+        for finding in findings
+    ]
+
+
 def depending(findings: Sequence[Finding], parsed: ParsedCommand, config_note: str) -> list[Finding]:
     """Findings that what is unknown could take back name it, and are no errors."""
     if not matters(parsed, config_note):

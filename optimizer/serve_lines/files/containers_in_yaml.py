@@ -8,7 +8,7 @@ from vllm_opt.optimizer.serve_lines.commands import InnerScript, ServeCommand
 from vllm_opt.optimizer.serve_lines.containers import server_in_image
 from vllm_opt.optimizer.serve_lines.files.filling_in import Filler
 from vllm_opt.optimizer.serve_lines.files.yaml_tree import Document, Node
-from vllm_opt.optimizer.serve_lines.images import image_hardware, image_version
+from vllm_opt.optimizer.serve_lines.images import image_hardware, image_version, is_unversioned
 from vllm_opt.optimizer.serve_lines.placed_text import HOLE, OPEN, PlacedText, clean, unmarked
 from vllm_opt.optimizer.serve_lines.shell.plain_words import placed_words
 from vllm_opt.optimizer.serve_lines.shell.reading import Reading
@@ -96,6 +96,7 @@ class YamlContainer:
             environment={**self.environment, **command.environment},
             image_version=image_version(image) or command.image_version,
             hardware=image_hardware(image) or command.hardware,
+            unversioned=is_unversioned(image),
             in_container=True,
             leading=command.leading or ("vllm", "serve"),
         )

@@ -44,6 +44,8 @@ def _compose_value(match: re.Match[str], variables: Mapping[str, str], depth: in
     known = variables.get(name)
     if operator.endswith("-"):
         absent = known is None or (known == "" and operator.startswith(":"))
+        if absent and not match.group("rest"):
+            return None  # An empty default leaves the value to whoever starts the services.
         return known if not absent else _default(match.group("rest"), variables, depth)
     if operator.endswith("+"):
         return None if known is None else _default(match.group("rest"), variables, depth) if known else ""

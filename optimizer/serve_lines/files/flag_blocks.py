@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.files.yaml_tree import Document, Node
 from vllm_opt.optimizer.serve_lines.flag_history import every_flag
-from vllm_opt.optimizer.serve_lines.images import image_version, is_vllm_image
+from vllm_opt.optimizer.serve_lines.images import image_version, is_unversioned, is_vllm_image
 from vllm_opt.optimizer.serve_lines.shell.reading import Reading
 from vllm_opt.optimizer.serve_lines.words import Word, finished
 
@@ -39,6 +39,7 @@ def flag_blocks(document: Document) -> Iterator[Reading]:
             ServeCommand(
                 (*named, rest, *words), "serve" if named else "api_server", text=document.file.text, line=line,
                 place=f"flags under '{'.'.join(path)}'" if path else "flags", image_version=image_version(image),
+                unversioned=is_unversioned(image),
                 in_container=True, leading=("vllm", "serve"),
             )
         ])  # fmt: skip

@@ -13,7 +13,7 @@ from vllm_opt.optimizer.serve_lines.files.kubernetes import container_environmen
 from vllm_opt.optimizer.serve_lines.files.runtime_config import config_words, image_of, model_word
 from vllm_opt.optimizer.serve_lines.files.serving_kinds import kubeai_model
 from vllm_opt.optimizer.serve_lines.files.yaml_tree import EMPTY, Document, Node
-from vllm_opt.optimizer.serve_lines.images import image_hardware, image_version
+from vllm_opt.optimizer.serve_lines.images import image_hardware, image_version, is_unversioned
 from vllm_opt.optimizer.serve_lines.shell.reading import Reading
 from vllm_opt.optimizer.serve_lines.words import Word
 
@@ -48,8 +48,9 @@ def _model_spec(document: Document, spec: Node) -> Reading:
             arguments=(model_word(url, line), *config_words(document, config)), entry="serve",
             environment=environment, text=document.file.text, line=line,
             place=f"model '{document.text_at(spec, 'name')}'", image_version=image_version(image),
-            hardware=image_hardware(image), gpu=_gpu_of_terms(document, spec),
+            hardware=image_hardware(image), gpu=_gpu_of_terms(document, spec), unversioned=is_unversioned(image),
             gpu_count=int(asked) if asked.isdecimal() and 0 < int(asked[:5]) < 10_000 else None,
+            starts_ray=document.at(spec, "raySpec") is not None,
             in_container=True, leading=("vllm", "serve"),
         )
     ])  # fmt: skip

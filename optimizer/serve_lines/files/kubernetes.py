@@ -15,6 +15,11 @@ PRODUCT_LABELS = (
     "amd.com/gpu.product-name", "k8s.amazonaws.com/accelerator",
 )  # fmt: skip
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
+OTHER_RESOURCES = {
+    "google.com/tpu": "tpu", "habana.ai/gaudi": "gaudi", "aws.amazon.com/neuron": "neuron",
+    "aws.amazon.com/neuroncore": "neuron", "huawei.com/Ascend910": "ascend", "gpu.intel.com/i915": "xpu",
+    "gpu.intel.com/xe": "xpu",
+}  # fmt: skip
 ConfigMaps = Mapping[str, Mapping[str, str]]
 
 
@@ -76,8 +81,11 @@ def in_pod(document: Document, node: Node, pod: Pod, command: ServeCommand) -> S
         for mount in mounts
     )
     label = document.scalar(container.get("name")) or ""
+    resources = document.at(container.get("resources"), "limits") or document.at(container.get("resources"), "requests")
+    other = next((OTHER_RESOURCES[name] for name in document.members(resources) if name in OTHER_RESOURCES), None)
     return replace(
         command,
+        hardware=other or command.hardware,
         place=f"container '{label}'" + (f" of '{pod.name}'" if pod.name else ""),
         gpu=pod.gpu,
         gpu_count=gpus_asked(document, container.get("resources")),

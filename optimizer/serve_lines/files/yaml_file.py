@@ -24,7 +24,7 @@ from vllm_opt.profiles.errors import InvalidRequest
 
 _DOCUMENT_END = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
 _TEMPLATE = re.compile(r"\{\{[^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*\}\}|\{%[^\n]*?%\}")
-_CONTROL_LINE = re.compile(r"^[ \t]*(?:-[ \t]+)?(?:\{\{[^\n]*\}\}|\{%[^\n]*%\})[ \t]*$", re.MULTILINE)
+_CONTROL_LINE = re.compile(r"^(?P<indent>[ \t]*)(?P<rest>(?:\{\{[^\n]*\}\}|\{%[^\n]*%\}|\{#[^\n]*#\})[ \t]*)$", re.MULTILINE)
 _STARTS = re.compile(r"vllm serve|vllm[./]entrypoints|vllm/vllm-openai")
 _INSTALLED = re.compile(r"vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)")
 
@@ -39,16 +39,16 @@ def yaml_servers(text: str, name: str, variables: Mapping[str, str]) -> Reading:
     file, masked = Lines(text), _without_templates(text)
     found: list[Document] = []
     for start, end in _documents(masked):
-        if not masked[start:end].strip():
-            continue
         try:
-            document = documents(file, masked[start:end], start, name)
+            document = _document(file, text, masked, start, end, name)
         except InvalidRequest as fault:
             reading.unread.append((file.line(start), str(fault)))
             continue
         if document is not None:
             found.append(document)
-            reading.unread += [(line, f"{name}, line {line}: {problem}") for line, problem in document.repeated]
+            templated = masked[start:end] != text[start:end]
+            repeated = [] if templated else document.repeated
+            reading.unread += [(line, f"{name}, line {line}: {problem}") for line, problem in repeated]
     maps = config_maps(found)
     for document in found:
         try:
@@ -61,12 +61,29 @@ def yaml_servers(text: str, name: str, variables: Mapping[str, str]) -> Reading:
     return reading
 
 
-def _without_templates(text: str) -> str:
+def _document(file: Lines, text: str, masked: str, start: int, end: int, name: str) -> Document | None:
+    """One document; where lines of directives as blanks make no YAML, they are taken for comments."""
+    if not masked[start:end].strip():
+        return None
+    try:
+        return documents(file, masked[start:end], start, name)
+    except InvalidRequest:
+        if masked[start:end] == text[start:end]:
+            raise
+        return documents(file, _without_templates(text, as_comments=True)[start:end], start, name)
+
+
+def _without_templates(text: str, *, as_comments: bool = False) -> str:
     """The text without Helm's and Jinja's directives, each replaced by as many characters."""
     text = clean(text)
     if "{{" not in text and "{%" not in text:
         return text
-    text = _CONTROL_LINE.sub(lambda match: " " * len(match.group()), text)
+
+    def replaced(match: re.Match[str]) -> str:
+        rest = match.group("rest")
+        return match.group("indent") + (("#" if as_comments else " ") + " " * (len(rest) - 1))
+
+    text = _CONTROL_LINE.sub(replaced, text)
     return _TEMPLATE.sub(lambda match: HOLE * len(match.group()), text)
 
 

@@ -168,6 +168,8 @@ class Expander:
 
     def _chosen(self, spelled: str, known: str | None, operator: str, rest: str, *, quoted: bool) -> str:
         empty = known == "" and operator.startswith(":")
+        if operator.endswith(("-", "=")) and (known is None or empty) and not rest.strip("\"'"):
+            return unknown(spelled)  # An empty default leaves the value to whoever starts the script.
         if operator.endswith(("-", "=")):
             return self._default(rest, quoted=quoted) if known is None or empty else known
         if operator.endswith("+"):

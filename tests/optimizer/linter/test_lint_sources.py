@@ -169,8 +169,9 @@ def test_config_with_an_equals_sign_is_ignored_by_vllm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("a.yaml", "services: {a: &x {image: vllm/vllm-openai}}\n", "anchors and aliases"),
-        ("a.yaml", "services: !!python/object:os.system {}\n", "tags are not accepted"),
+        ("a.yaml", "services: {a: &x {image: vllm/vllm-openai}}\n", "no command that starts a vLLM server"),
+        ("a.yaml", "services: !!python/object:os.system {}\n", "no command that starts a vLLM server"),
+        ("a.yaml", "a: &x [*x]\n", "stands for nothing that is complete"),
         ("a.yaml", "[" * 100, "nested deeper"),
         ("a.yaml", "services: {a: {command: 'vllm serve \"x'}}\n", "never closed"),
         ("a.yaml", "services: {a: {image: postgres}}\n", "no command that starts a vLLM server"),

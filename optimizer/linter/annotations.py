@@ -76,6 +76,13 @@ def sarif(report: LintReport) -> dict[str, Any]:
                     }
                 },
                 "columnKind": "unicodeCodePoints",
+                "properties": {
+                    "judged_by_another_release": [
+                        {"file": each.file, "line": each.line, "release": each.release, "vllm_version": each.vllm_version}
+                        for each in report.commands
+                        if each.release is not None
+                    ]
+                },
                 "results": [
                     _result(finding, command, used.index(finding.rule), command.file or report.file)
                     for command in report.commands

@@ -129,7 +129,7 @@ def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
     if judged:
         findings += default_findings(replace(context, fields={**context.fields, **given}))
     findings = depending(findings, read.parsed, read.config_note)
-    findings = in_doubt(findings, read.command, request.vllm_version)
+    findings = in_doubt(findings, read.command, request.vllm_version, read.release.stands_in)
     return _checked(read, context, served, _sorted(findings), log, estimate, found)
 
 
@@ -138,9 +138,9 @@ def _served(name: str, given: dict[str, Any], read: ReadCommand, catalog: Catalo
         served = served_model(name, given.pop("quantization", None), read.engine, catalog)
         if served.name is not None:
             catalog.model(served.name)
-        return served
     except VllmOptError as error:
         return ServedModel(None, note=str(error))
+    return served
 
 
 def _as_corrected(read: ReadCommand, findings: list[Finding]) -> ParsedCommand:
@@ -209,7 +209,7 @@ def _checked(
     errors = any(finding.level == "error" and finding.rule != "max_model_len_below_need" for finding in findings)
     unsure = matters(read.parsed, read.config_note) or plugin_of(read.parsed) is not None
     doubtful = read.command.unversioned and context.request.vllm_version is None
-    refusal = None if doubtful and not errors else refusal
+    refusal = refusal if errors else None
     starts = False if refusal or errors else None if unsure or doubtful or estimate is None else True
     report = CommandReport(
         place=read.command.place,

@@ -15,8 +15,9 @@ CLI_MODULES = ("vllm", "vllm.entrypoints.cli.main")
 _SHELLS = ("sh", "bash", "dash", "zsh", "ash", "ksh")
 _SCRIPT_OPTION = re.compile(r"-[a-zA-Z]*c")
 _SPEAKERS = frozenset(
-    ("echo", "printf", "print", "pkill", "pgrep", "grep", "killall", "kill", "which", "man", "git", "cat", "log", "info",
-     "warn", "error", "logger", "alias", "type", "command", "ps", "pip", "read", "test", "[", "[[", "sed", "awk")
+    ("echo", "printf", "print", "pkill", "pgrep", "grep", "killall", "kill", "which", "man", "git", "cat", "log",
+     "info", "warn", "error", "logger", "alias", "type", "command", "ps", "pip", "read", "test", "[", "[[", "sed",
+     "awk")
 )  # fmt: skip
 """Commands that only speak of what their words name."""
 _CARRIERS = frozenset(("ssh", "tmux", "screen", "su", "pdsh", "watch", "parallel-ssh", "nsenter", "wsl", "runuser"))

@@ -101,6 +101,10 @@ class _Parser:
         if self.model_word is None and self.positional_model:
             self.model_word = word
             return
+        self._stray(word)
+
+    def _stray(self, word: Word) -> None:
+        """A word that no flag takes and that is not the model."""
         if self.open_words and not (word.text.startswith("--") and " " in word.text):
             return  # It may be the value of a flag that a variable before it holds.
         if word.text.startswith("--") and " " in word.text:

@@ -4,6 +4,7 @@ A script may stand in a string of a YAML list, its dollar signs doubled, its lin
 let a finding name the right line and let a fix change exactly that text, or know that it cannot.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,47 @@ HOLE = "\ue000"
 """Stands for one character of a template (`{{ … }}`, `<model>`), so that positions stay those of the file."""
 OPEN, CLOSE = "\ue001", "\ue002"
 """Around a variable that nothing in the file fills in."""
+_TEMPLATE_OPENS = re.compile(r"\{\{|\{%")
+_BRACES = re.compile(r"\{\{|\}\}")
+_NOT_A_BREAK = re.compile(r"[^\n]")
+_LONGEST_TEMPLATE = 4_000
 _PRIVATE = {ord(mark): "?" for mark in (HOLE, OPEN, CLOSE)}
 
 
 def clean(text: str) -> str:
     """Text of a user, without the marks that are used inside; its length stays."""
     return text.translate(_PRIVATE)
+
+
+def without_templates(text: str) -> str:
+    """The text with `{{ … }}` and `{% … %}` replaced by as many marks; line breaks stay, nested braces go together."""
+    if "{{" not in text and "{%" not in text:
+        return text
+    parts: list[str] = []
+    at = 0
+    while (match := _TEMPLATE_OPENS.search(text, at)) is not None:
+        end = _template_end(text, match.start())
+        parts.append(text[at : match.start()])
+        if end < 0:
+            parts.append(match.group())
+            at = match.end()
+        else:
+            parts.append(_NOT_A_BREAK.sub(HOLE, text[match.start() : end]))
+            at = end
+    return "".join([*parts, text[at:]])
+
+
+def _template_end(text: str, start: int) -> int:
+    """Where the template that begins here ends; -1 where it does not."""
+    if text.startswith("{%", start):
+        end = text.find("%}", start, start + _LONGEST_TEMPLATE)
+        return end + 2 if end >= 0 else -1
+    depth = 0
+    for match in _BRACES.finditer(text, start, start + _LONGEST_TEMPLATE):
+        depth += 1 if match.group() == "{{" else -1
+        if depth == 0:
+            return match.end()
+    return -1
 
 
 def unknown(raw: str) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from vllm_opt.optimizer.contract.request import EstimateRequest
-from vllm_opt.optimizer.linter.subject.context import FIELDS
 from vllm_opt.optimizer.linter.checks.unresolved import OWN_PARSERS, PLUGIN_METHODS, plugin_of
+from vllm_opt.optimizer.linter.subject.context import FIELDS
 from vllm_opt.optimizer.linter.subject.releases import ReadRelease
 from vllm_opt.optimizer.linter.subject.report import Change, Finding
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
@@ -68,8 +68,8 @@ def _cut_lines(command: ServeCommand) -> Iterator[Finding]:
         yield Finding(
             rule="broken_continuation",
             level="error",
-            message="a blank follows the backslash at the end of this line, so the shell ends the command here and takes "
-            "the next line for a command of its own; take the blank away",
+            message="a blank follows the backslash at the end of this line, so the shell ends the command here and "
+            "takes the next line for a command of its own; take the blank away",
             line=word.line,
         )
 

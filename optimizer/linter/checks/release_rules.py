@@ -45,8 +45,8 @@ def _mamba(context: LintContext) -> Iterator[Finding]:
     if cached and any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds):
         yield _finding(
             context,
-            "AssertionError: Chunked prefill is required for Mamba prefix caching; drop --no-enable-chunked-prefill, or "
-            "add --no-enable-prefix-caching",
+            "AssertionError: Chunked prefill is required for Mamba prefix caching; drop --no-enable-chunked-prefill, "
+            "or add --no-enable-prefix-caching",
             "--enable-chunked-prefill",
         )
 

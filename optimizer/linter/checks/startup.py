@@ -29,7 +29,7 @@ def startup_findings(context: LintContext) -> tuple[list[Finding], LintContext]:
             break
         first = min(broken, key=lambda violation: ORDER.index(violation.rule))
         if _other_backends(context, first):
-            findings.append(_not_judged(context, first))
+            findings.append(_not_judged(context))
             context = context.with_changes({"block_size": None})
             if first.rule in context.broken():
                 break
@@ -56,11 +56,11 @@ def _other_backends(context: LintContext, violation: Violation) -> bool:
     )
 
 
-def _not_judged(context: LintContext, violation: Violation) -> Finding:
+def _not_judged(context: LintContext) -> Finding:
     return context.finding(
         "not_judged", "note",
-        "VLLM_ROCM_USE_AITER=1 lets vLLM choose AMD's own attention kernels, whose block sizes and formats are not known "
-        "here: whether this combination is supported is not judged", flag="VLLM_ROCM_USE_AITER",
+        "VLLM_ROCM_USE_AITER=1 lets vLLM choose AMD's own attention kernels, whose block sizes and formats are not "
+        "known here: whether this combination is supported is not judged", flag="VLLM_ROCM_USE_AITER",
     )  # fmt: skip
 
 

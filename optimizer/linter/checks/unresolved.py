@@ -70,15 +70,19 @@ _OF_RELEASE = frozenset(
 )
 
 
-def in_doubt(findings: Sequence[Finding], command: ServeCommand, asked: str | None) -> list[Finding]:
-    """Errors that another release might not have, for a build whose release nobody says: warnings."""
-    if not command.unversioned or asked is not None:
+def in_doubt(
+    findings: Sequence[Finding], command: ServeCommand, asked: str | None, stands_in: str | None
+) -> list[Finding]:
+    """Errors that the release might not have, as warnings: a build without a release, or one judged by another's."""
+    if command.unversioned and asked is None:
+        doubted, why = _OF_RELEASE, "the image's release is not known"
+    elif stands_in is not None:
+        doubted, why = frozenset(("wrong_choice", "unknown_json_key", "flag_conflict")), f"vLLM {stands_in} may differ"
+    else:
         return list(findings)
     return [
-        finding.model_copy(
-            update={"level": "warning", "message": f"{finding.message} (the image's release is not known)"}
-        )
-        if finding.level == "error" and finding.rule in _OF_RELEASE
+        finding.model_copy(update={"level": "warning", "message": f"{finding.message} ({why})"})
+        if finding.level == "error" and finding.rule in doubted
         else finding
         for finding in findings
     ]

@@ -41,9 +41,7 @@ def _edits(proposed: Sequence[Proposed], chosen: Sequence[int]) -> list[Edit]:
     found: dict[Edit, None] = {}
     for number in chosen:
         for edit in proposed[number].correction.edits():
-            if edit.start == edit.end:
-                found[edit] = None
-            elif not any(edit.start < other.end and other.start < edit.end for other in found):
+            if edit.start == edit.end or not any(edit.start < other.end and other.start < edit.end for other in found):
                 found[edit] = None
     return list(found)
 

@@ -44,7 +44,11 @@ def safe_to_fix(finding: Finding, command: ServeCommand, parsed: ParsedCommand) 
     if finding.rule in ("wrong_type", "wrong_choice") and finding.to is None:
         return False
     needs_gpus = any(change.flag in _PARALLEL and change.to is not None for change in finding.changes)
-    return not needs_gpus or renamed or finding.rule in ("divisibility", "wrong_type", "conflicting_flags", "duplicate_flag")
+    return (
+        not needs_gpus
+        or renamed
+        or finding.rule in ("divisibility", "wrong_type", "conflicting_flags", "duplicate_flag")
+    )
 
 
 _PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.files.containers_in_yaml import YamlContainer
-from vllm_opt.optimizer.serve_lines.files.filling_in import kubernetes_filler, known_only
+from vllm_opt.optimizer.serve_lines.files.filling_in import known_only, kubernetes_filler
 from vllm_opt.optimizer.serve_lines.files.kubernetes import container_environment, gpus_asked, product_name
 from vllm_opt.optimizer.serve_lines.files.runtime_config import config_words, image_of, model_word
 from vllm_opt.optimizer.serve_lines.files.serving_kinds import kubeai_model

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.files.containers_in_yaml import YamlContainer, environment_of
-from vllm_opt.optimizer.serve_lines.files.filling_in import kubernetes_filler, known_only
+from vllm_opt.optimizer.serve_lines.files.filling_in import known_only, kubernetes_filler
 from vllm_opt.optimizer.serve_lines.files.yaml_tree import Document, Node
 from vllm_opt.optimizer.serve_lines.shell.reading import Reading
 

@@ -11,7 +11,8 @@ from vllm_opt.profiles.errors import InvalidRequest
 _FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>[^\n`]*)$", re.MULTILINE)
 _SHELLS = frozenset(("", "bash", "sh", "shell", "zsh", "console", "text", "shell-session", "shellsession", "terminal"))
 _FILES = {"yaml": "block.yaml", "yml": "block.yaml", "json": "block.json", "python": "block.py", "py": "block.py",
-          "dockerfile": "Dockerfile", "docker": "Dockerfile", "ini": "block.service", "systemd": "block.service"}  # fmt: skip
+          "dockerfile": "Dockerfile", "docker": "Dockerfile", "ini": "block.service",
+          "systemd": "block.service"}  # fmt: skip
 _PROMPT = re.compile(r"^(?:\$|%|>|#(?= (?:vllm|docker|python)))[ \t]+")
 
 

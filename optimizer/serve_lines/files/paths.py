@@ -46,9 +46,8 @@ def files_of(paths: Sequence[str], exclude: Sequence[str] = ()) -> tuple[list[Pa
 
 
 def _matching(pattern: str) -> list[Path]:
-    import glob
-
-    files = [Path(each) for each in sorted(glob.glob(pattern, recursive=True))]
+    base = Path(Path(pattern).anchor)
+    files = sorted(base.glob(str(Path(pattern).relative_to(base)))) if base.parts else sorted(Path().glob(pattern))
     if not files:
         raise InvalidRequest(f"no file matches '{pattern[-200:]}'")
     return [file for file in files if file.is_file() and _mentions_vllm(file)]

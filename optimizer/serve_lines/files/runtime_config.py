@@ -49,6 +49,6 @@ def image_of(document: Document, node: Node) -> str:
     """`{registry, name}`, `{repository, tag}` or plain text as the name of an image."""
     if node.kind == "scalar":
         return node.text
-    name = document.text_at(node, "name") or document.text_at(node, "repository")
+    name = document.text_at(node, "repository") or document.text_at(node, "name")
     tag = document.text_at(node, "tag")
     return f"{name}:{tag}" if tag else name

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.files.containers_in_yaml import YamlContainer
-from vllm_opt.optimizer.serve_lines.files.filling_in import kubernetes_filler, known_only
+from vllm_opt.optimizer.serve_lines.files.filling_in import known_only, kubernetes_filler
 from vllm_opt.optimizer.serve_lines.files.kubernetes import (
     ConfigMaps,
     Pod,
@@ -28,9 +28,10 @@ from vllm_opt.optimizer.serve_lines.words import Word
 
 KSERVE_FLAGS = (
     "model_name", "model_id", "model_dir", "model_revision", "tokenizer_revision", "backend", "task", "max_length",
-    "tensor_input_names", "return_token_type_ids", "return_probabilities", "return_raw_logits", "http_port", "grpc_port",
-    "workers", "max_threads", "max_asyncio_workers", "enable_grpc", "enable_docs_url", "enable_latency_logging",
-    "configure_logging", "log_config_file", "access_log_format", "predictor_host", "predictor_protocol",
+    "tensor_input_names", "return_token_type_ids", "return_probabilities", "return_raw_logits", "http_port",
+    "grpc_port", "workers", "max_threads", "max_asyncio_workers", "enable_grpc", "enable_docs_url",
+    "enable_latency_logging", "configure_logging", "log_config_file", "access_log_format", "predictor_host",
+    "predictor_protocol",
     "predictor_use_ssl", "predictor_request_timeout_seconds", "disable_lower_case", "disable_special_tokens",
     "trust_remote_code", "dtype", "disable_log_requests", "disable_log_stats",
 )  # fmt: skip

@@ -16,15 +16,16 @@ from vllm_opt.optimizer.serve_lines.files.markdown import markdown_servers
 from vllm_opt.optimizer.serve_lines.files.serving_kinds import special_servers
 from vllm_opt.optimizer.serve_lines.files.yaml_tree import Document, Node, documents
 from vllm_opt.optimizer.serve_lines.images import looks_like_vllm
-from vllm_opt.optimizer.serve_lines.placed_text import HOLE, Lines, clean
+from vllm_opt.optimizer.serve_lines.placed_text import Lines, clean, without_templates
 from vllm_opt.optimizer.serve_lines.shell.reading import Reading
 from vllm_opt.optimizer.serve_lines.shell.shell import read_shell
 from vllm_opt.optimizer.serve_lines.shell.state import ShellState
 from vllm_opt.profiles.errors import InvalidRequest
 
 _DOCUMENT_END = re.compile(r"^---(?:[ \t].*)?$", re.MULTILINE)
-_TEMPLATE = re.compile(r"\{\{[^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*\}\}|\{%[^\n]*?%\}")
-_CONTROL_LINE = re.compile(r"^(?P<indent>[ \t]*)(?P<rest>(?:\{\{[^\n]*\}\}|\{%[^\n]*%\}|\{#[^\n]*#\})[ \t]*)$", re.MULTILINE)
+_CONTROL_LINE = re.compile(
+    r"^(?P<indent>[ \t]*)(?P<rest>(?:\{\{[^\n]*\}\}|\{%[^\n]*%\}|\{#[^\n]*#\})[ \t]*)$", re.MULTILINE
+)
 _STARTS = re.compile(r"vllm serve|vllm[./]entrypoints|vllm/vllm-openai")
 _INSTALLED = re.compile(r"vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)")
 
@@ -84,7 +85,7 @@ def _without_templates(text: str, *, as_comments: bool = False) -> str:
         return match.group("indent") + (("#" if as_comments else " ") + " " * (len(rest) - 1))
 
     text = _CONTROL_LINE.sub(replaced, text)
-    return _TEMPLATE.sub(lambda match: HOLE * len(match.group()), text)
+    return without_templates(text)
 
 
 def _documents(text: str) -> Iterator[tuple[int, int]]:

@@ -164,7 +164,20 @@ class _Composer:
                 node.end = self.start + event.end_mark.index
                 self.keys.pop()
                 self.seen.pop()
+        self._share_downwards()
         return self.top
+
+    def _share_downwards(self) -> None:
+        """Whatever stands below a shared node is shared, too."""
+        remaining = [node for node in self.anchors.values() if node.uses > 1]
+        seen: set[int] = set()
+        while remaining:
+            node = remaining.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            node.uses = max(node.uses, 2)
+            remaining += [*node.items, *(value for _, value in node.pairs)]
 
     def _alias(self, event: Any) -> None:
         node = self.anchors.get(event.anchor)
@@ -203,7 +216,9 @@ class _Composer:
             if node.kind == "scalar" and node.text != "<<":
                 if node.text in self.seen[-1]:
                     line = self.file.line(self.start) + event.start_mark.line
-                    self.repeated.append((line, f"the key {printable(repr(node.text))[:80]} is given twice; the last counts"))
+                    self.repeated.append(
+                        (line, f"the key {printable(repr(node.text))[:80]} is given twice; the last counts")
+                    )
                 self.seen[-1].add(node.text)
             self.keys[-1] = node
         else:

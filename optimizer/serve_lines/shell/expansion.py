@@ -2,33 +2,20 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from vllm_opt.optimizer.serve_lines.placed_text import CLOSE, HOLE, OPEN, PlacedText, joined, unknown, unmarked
+from vllm_opt.optimizer.serve_lines.placed_text import HOLE, OPEN, PlacedText, joined, unknown, unmarked
+from vllm_opt.optimizer.serve_lines.shell.fields import Part, ansi_decoded, elsewhere, fields_of, marked, unescaped
 from vllm_opt.optimizer.serve_lines.shell.state import ShellState
 from vllm_opt.optimizer.serve_lines.words import Word, finished
 
 _PARAMETER = re.compile(
     r"(?P<name>[A-Za-z_]\w*|\d+|[@*])(?P<index>\[[^\]]*\])?(?:(?P<operator>:?[-=+?])(?P<rest>.*))?", re.DOTALL
 )
-_FIELD = re.compile(f"(?:{OPEN}[^{CLOSE}]*{CLOSE}|[^\\s{OPEN}])+")
 _ESCAPED_IN_QUOTES = '"\\$`\n'
-_ANSI = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
-_ANSI_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|([0-7]{1,3})|(.))", re.DOTALL)
 _QUOTED_PIECE = re.compile(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|[^'\"]+|['\"]", re.DOTALL)
 _LONGEST_VALUE = 200_000
 _DEEPEST_DEFAULT = 8
-
-
-@dataclass(frozen=True)
-class Part:
-    """A piece of a word: text that stays together, text that is split at blanks, or whole words."""
-
-    text: str = ""
-    splits: bool = False
-    words: tuple[Word, ...] | None = None
-    expanded: bool = False
 
 
 class Expander:
@@ -54,9 +41,10 @@ class Expander:
         spelled = self.source.file.text[where[0] : where[1]] if where[0] >= 0 else self.source.text[start:end]
         if not any(part.expanded for part in parts):
             text = "".join(part.text for part in parts)
-            return [finished(text, *where, line, raw=spelled if HOLE in text else "")]
+            alone = bool(text) and not text.strip(HOLE)
+            return [finished(text, *where, line, many=alone, raw=spelled if HOLE in text else "")]
         whole = all(part.splits or part.words is not None for part in parts)
-        made = list(_fields(parts))
+        made = list(fields_of(parts))
         found: list[Word] = []
         for item in made:
             if isinstance(item, Word):
@@ -71,7 +59,7 @@ class Expander:
     def value(self, node: Any) -> str:
         """A node as one text, as in an assignment: nothing is split."""
         return "".join(
-            " ".join(_marked(word) for word in part.words) if part.words is not None else part.text
+            " ".join(marked(word) for word in part.words) if part.words is not None else part.text
             for part in self._parts(node)
         )
 
@@ -86,7 +74,7 @@ class Expander:
         if kind == "raw_string":
             yield Part(self.spelled(node)[1:-1])
         elif kind == "ansi_c_string":
-            yield Part(_ANSI_ESCAPE.sub(_ansi, self.spelled(node)[2:-1]))
+            yield Part(ansi_decoded(self.spelled(node)[2:-1]))
         elif kind in ("string", "translated_string"):
             yield from self._string(node)
         elif kind == "concatenation" or (kind == "command_name" and node.children):
@@ -96,7 +84,7 @@ class Expander:
         elif kind in ("command_substitution", "arithmetic_expansion", "process_substitution"):
             yield Part(unknown(self.spelled(node)), splits=not quoted, expanded=True)
         else:
-            yield Part(_unescaped(self.spelled(node)))
+            yield Part(unescaped(self.spelled(node)))
 
     def _gaps(self, node: Any, *, quoted: bool) -> Iterator[Part]:
         """Children, and the text between them."""
@@ -104,11 +92,11 @@ class Expander:
         for child in node.children:
             start, stop = self.place(child)
             if start > at:
-                yield Part(_unescaped(self.source.text[at:start]))
+                yield Part(unescaped(self.source.text[at:start]))
             yield from self._parts(child, quoted=quoted)
             at = stop
         if end > at:
-            yield Part(_unescaped(self.source.text[at:end]))
+            yield Part(unescaped(self.source.text[at:end]))
 
     def _string(self, node: Any) -> Iterator[Part]:
         yield Part("")
@@ -182,13 +170,13 @@ class Expander:
             given = self.state.parameters
             if number == 0 or given is None or any(word.many for word in given[:number]):
                 return None
-            return _marked(given[number - 1]) if number <= len(given) else ""
+            return marked(given[number - 1]) if number <= len(given) else ""
         value = self.state.values.get(name)
         if isinstance(value, tuple):
             at = 0 if index is None else int(index[1:-1]) if index[1:-1].isdecimal() and len(index) < 8 else -1
             if at < 0 or any(word.many for word in value[: at + 1]):
                 return unknown(f"${{{name}{index or ''}}}")
-            return _marked(value[at]) if at < len(value) else ""
+            return marked(value[at]) if at < len(value) else ""
         return value if index is None or value is None else unknown(f"${{{name}{index}}}")
 
     def _list(self, spelled: str, name: str, operator: str, *, quoted: bool) -> Part:
@@ -200,7 +188,7 @@ class Expander:
             return Part(words=(Word(spelled, -1, -1, 1, (spelled,), literal=False, many=True, raw=raw),), expanded=True)
         if any(word.text == "" and not quoted for word in value):
             value = tuple(word for word in value if word.text)
-        return Part(words=tuple(_elsewhere(word) for word in value), expanded=True)
+        return Part(words=tuple(elsewhere(word) for word in value), expanded=True)
 
     def _default(self, rest: str, *, quoted: bool) -> str:
         """The text after `:-`: quotes count in it unless the whole expansion stands in double quotes already."""
@@ -208,7 +196,7 @@ class Expander:
             return self._in_quotes(rest.replace('"', ""))
         return "".join(
             piece[1:-1] if piece[:1] == "'" else self._in_quotes(piece.strip('"')) if piece[:1] == '"' or "$" in piece
-            else _unescaped(piece)
+            else unescaped(piece)
             for piece in _QUOTED_PIECE.findall(rest)
         )  # fmt: skip
 
@@ -236,7 +224,7 @@ class Expander:
             for child in node.children:
                 yield from self._placed(child)
         elif node.type in ("word", "number", "string_content"):
-            inner = _unescaped(text[start:end])
+            inner = unescaped(text[start:end])
             yield inner, places[start:end] if inner == text[start:end] else None
         else:
             yield from self._filled(node)
@@ -248,87 +236,3 @@ class Expander:
         yield (value, None) if known else (unmarked(value), None) if value != unknown(self.spelled(node)) else (
             self.source.text[start:end], self.source.places[start:end]
         )  # fmt: skip
-
-
-def _fields(parts: Sequence[Part]) -> Iterator[str | Word]:
-    """Join the parts and split where an unquoted expansion holds blanks."""
-    joining = _Joining(alone=len(parts) == 1)
-    for part in parts:
-        if part.words is not None:
-            joining.words(part.words)
-        elif part.splits:
-            joining.split(part.text)
-        else:
-            joining.text(part.text)
-    yield from joining.finished()
-
-
-class _Joining:
-    """The fields so far, and the one that is still growing."""
-
-    def __init__(self, *, alone: bool) -> None:
-        self.alone = alone
-        self.found: list[str | Word] = []
-        self.current: str | None = None
-
-    def text(self, text: str) -> None:
-        self.current = (self.current or "") + text
-
-    def end(self) -> None:
-        if self.current is not None:
-            self.found.append(self.current)
-        self.current = None
-
-    def split(self, text: str) -> None:
-        if text[:1].isspace():
-            self.end()
-        for number, piece in enumerate(_FIELD.findall(text)):
-            if number:
-                self.end()
-            self.text(piece)
-        if text[-1:].isspace():
-            self.end()
-
-    def words(self, words: Sequence[Word]) -> None:
-        for number, word in enumerate(words):
-            if number or word.many:
-                if self.current:
-                    self.end()
-                self.current = None
-            inner = self.current is None and (number < len(words) - 1 or self.alone)
-            if word.many or inner:
-                self.found.append(word)
-            else:
-                self.text(_marked(word))
-
-    def finished(self) -> list[str | Word]:
-        self.end()
-        return self.found
-
-
-def _elsewhere(word: Word) -> Word:
-    """A word of an array: it keeps its line, and no fix touches it where it is used."""
-    return Word(word.text, -1, -1, word.line, word.unresolved, literal=False, many=word.many, raw=word.raw)
-
-
-def _marked(word: Word) -> str:
-    if not word.unresolved:
-        return word.text
-    text = word.text
-    for spelled in dict.fromkeys(word.unresolved):
-        text = text.replace(spelled, unknown(spelled))
-    return text
-
-
-def _unescaped(text: str) -> str:
-    if "\\" not in text:
-        return text
-    return re.sub(r"\\(\r?\n|.)", lambda match: "" if match.group(1).endswith("\n") else match.group(1), text)
-
-
-def _ansi(match: re.Match[str]) -> str:
-    hexadecimal, unicode, octal, letter = match.groups()
-    if letter is not None:
-        return _ANSI.get(letter, letter)
-    code = int(hexadecimal or unicode, 16) if octal is None else int(octal, 8)
-    return chr(code) if code else ""

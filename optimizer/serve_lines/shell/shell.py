@@ -3,7 +3,7 @@
 import re
 
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
-from vllm_opt.optimizer.serve_lines.placed_text import CLOSE, HOLE, OPEN, PlacedText, whole
+from vllm_opt.optimizer.serve_lines.placed_text import CLOSE, HOLE, OPEN, PlacedText, whole, without_templates
 from vllm_opt.optimizer.serve_lines.shell.reading import Reading
 from vllm_opt.optimizer.serve_lines.shell.script import MOST_STEPS, Script
 from vllm_opt.optimizer.serve_lines.shell.state import ShellState
@@ -13,7 +13,7 @@ from vllm_opt.profiles.errors import InvalidRequest
 MAX_TEXT_CHARACTERS = 2 * 1024 * 1024
 _CUT_LINE = re.compile(r"\\([ \t]+)(\r?\n)(?=[ \t]*-{1,2}[A-Za-z])")
 _MARKS = {ord(OPEN): "?", ord(CLOSE): "?"}
-_HOLES = re.compile(r"\{\{[^\n]*?\}\}|\{%[^\n]*?%\}|(?<=[\s=:/\"'-])<[A-Za-z][\w ./|:-]{0,60}>(?!\()")
+_PLACEHOLDER = re.compile(r"(?<=[\s=:/\"'-])<[A-Za-z][\w ./|:-]{0,60}>(?!\()")
 
 
 def serve_commands(text: str) -> list[ServeCommand]:
@@ -33,7 +33,8 @@ def read_shell(source: PlacedText, state: ShellState | None = None, *, strict: b
     """
     if len(source.text) > MAX_TEXT_CHARACTERS:
         raise InvalidRequest(f"the text is longer than {MAX_TEXT_CHARACTERS:,} characters; give the vLLM command alone")
-    text = _HOLES.sub(lambda match: HOLE * len(match.group()), source.text.translate(_MARKS))
+    text = without_templates(source.text.translate(_MARKS))
+    text = _PLACEHOLDER.sub(lambda match: HOLE * len(match.group()), text)
     text, cuts = _joined_lines(text, source)
     reading = Reading()
     prepared = PlacedText(text, source.file, source.places, source.first_line)

@@ -252,7 +252,9 @@ def test_fp8_kv_cache_doubles_the_sequences() -> None:
     assert after / before == pytest.approx(2, rel=0.01)
     assert "+100 % sequences" in found.gain_text
     assert "fp8_kv_cache" not in rules(run("--max-model-len 8192 --kv-cache-dtype fp8", advice=True))
-    assert "fp8_kv_cache" not in rules(run("vllm serve Qwen/Qwen2.5-7B-Instruct --max-model-len 2048", gpu="t4", advice=True))
+    assert "fp8_kv_cache" not in rules(
+        run("vllm serve Qwen/Qwen2.5-7B-Instruct --max-model-len 2048", gpu="t4", advice=True)
+    )
 
 
 def test_narrower_steps_admit_more_sliding_window_sequences() -> None:

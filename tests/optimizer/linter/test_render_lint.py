@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from vllm_opt.optimizer.cli.main import main
-from vllm_opt.optimizer.linter.lint import lint_command
 from vllm_opt.optimizer.linter.annotations import sarif
+from vllm_opt.optimizer.linter.lint import lint_command
 from vllm_opt.optimizer.linter.render import render_lint
 from vllm_opt.optimizer.linter.rules import RULES
 from vllm_opt.optimizer.linter.subject.report import Change, LintReport

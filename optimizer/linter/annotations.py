@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from vllm_opt.optimizer.linter.rules import PAGES_ADDRESS, RULES
+from vllm_opt.optimizer.linter.rules import RULE_PAGES, RULES
 from vllm_opt.optimizer.linter.subject.report import CommandReport, Finding, Fix, LintReport
 from vllm_opt.profiles.printable import printable
 
@@ -69,7 +69,7 @@ def sarif(report: LintReport) -> dict[str, Any]:
                             {
                                 "id": rule,
                                 "shortDescription": {"text": RULES.get(rule, rule)},
-                                "helpUri": f"{PAGES_ADDRESS}/{rule}.md",
+                                "help": {"text": RULES.get(rule, rule), "markdown": RULE_PAGES.get(rule, rule)},
                             }
                             for rule in used
                         ],
@@ -78,7 +78,12 @@ def sarif(report: LintReport) -> dict[str, Any]:
                 "columnKind": "unicodeCodePoints",
                 "properties": {
                     "judged_by_another_release": [
-                        {"file": each.file, "line": each.line, "release": each.release, "vllm_version": each.vllm_version}
+                        {
+                            "file": each.file,
+                            "line": each.line,
+                            "release": each.release,
+                            "vllm_version": each.vllm_version,
+                        }
                         for each in report.commands
                         if each.release is not None
                     ]

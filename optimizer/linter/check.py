@@ -221,7 +221,7 @@ def _checked(
         vllm_version=read.engine.version,
         release=read.release.asked if read.release.note else None,
         starts=starts,
-        unresolved=read.parsed.unresolved,
+        unresolved=(*read.parsed.unresolved, *(("--config",) if read.config_note else ())),
         startup_log=(refusal,) if refusal else () if starts is None else _stopped_before(findings, log),
         findings=tuple(_with_fix(finding, read) for finding in findings),
         optima=found,

@@ -8,7 +8,8 @@ _PAGES: tuple[type[Page], ...] = tuple(
 )
 RULES: dict[str, str] = {page.code(): page.summary() for page in _PAGES}
 """Code -> what the rule says, in one sentence; SARIF lists them."""
-PAGES_ADDRESS = "https://github.com/vllm-opt/vllm-opt/blob/main/docs/lint"
+RULE_PAGES: dict[str, str] = {page.code(): page.markdown() for page in _PAGES}
+"""Code -> the rule's page, as docs/lint has it."""
 _INTRODUCTION = """\
 # Rules of `vllm-opt lint`
 

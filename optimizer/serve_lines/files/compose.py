@@ -27,7 +27,11 @@ def _service(document: Document, name: str, node: Node, variables: Mapping[str, 
     service = document.members(node)
     fill = compose_filler(variables)
     image_node = service.get("image")
-    image = unmarked(fill(document.placed(image_node), True).text) if document.scalar(image_node) else ""
+    image = (
+        unmarked(fill(document.placed(image_node), True).text)
+        if image_node is not None and image_node.kind == "scalar"
+        else ""
+    )
     environment = known_only(environment_of(document, service.get("environment"), fill))
     reading = YamlContainer(document, fill, environment).read(image, service.get("entrypoint"), service.get("command"))
     shared = document.scalar(service.get("ipc")) in ("host", "shareable") or "shm_size" in service

@@ -161,7 +161,7 @@ class _Composer:
                     self._refuse(event, f"nested deeper than {MAX_NESTING} levels")
             elif isinstance(event, yaml.CollectionEndEvent):
                 node = self.open.pop()
-                node.end = self.start + event.end_mark.index
+                node.end = self.start + (event.end_mark.index if event.end_mark is not None else 0)
                 self.keys.pop()
                 self.seen.pop()
         self._share_downwards()

@@ -50,7 +50,7 @@ UNTOUCHED = [
         "services:\n  a:\n    image: vllm/vllm-openai:v0.20.0\n    entrypoint: [bash, -c, 'vllm serve \"$$@\"', --]\n"
         "    command: [" + LLAMA + ", --max-model-len, '8192']\n",
     ),
-    ("values.yaml", "replicaCount: 1\nmaxModelLen: 512\ntensorParallelSize: 1\nvllm: {image: x}\nhpa: {enabled: true}\n"),
+    ("values.yaml", "replicas: 1\nmaxModelLen: 512\ntensorParallelSize: 1\nvllm: {image: x}\nhpa: {enabled: true}\n"),
     ("run.py", f"cmd = ['vllm', 'serve', '{LLAMA}', '--swap-space', '4']\nrun(cmd)\n"),
 ]  # fmt: skip
 
@@ -114,13 +114,15 @@ services:
 def test_comments_quotes_and_anchors_stay(tmp_path: Path) -> None:
     made = report(tmp_path, "compose.yml", COMPOSE)
     expected = COMPOSE.replace('      - "serve"\n', "").replace('"--dtype auto"', "--dtype\n      - auto")
-    expected = expected.replace("--max-model-len=200000", "--max-model-len\n      - \"131072\"")
+    expected = expected.replace("--max-model-len=200000", '--max-model-len\n      - "131072"')
     assert made.fixed_text == expected
     assert yaml.safe_load(made.fixed_text)["services"]["a"]["command"][0] == LLAMA
 
 
 def test_a_shared_list_is_not_edited(tmp_path: Path) -> None:
-    text = "services:\n  a: &a {image: vllm/vllm-openai:v0.33.0, command: [--model, Qwen/Qwen3-8B, --swap-space, '4']}\n"
+    text = (
+        "services:\n  a: &a {image: vllm/vllm-openai:v0.33.0, command: [--model, Qwen/Qwen3-8B, --swap-space, '4']}\n"
+    )
     assert report(tmp_path, "c.yml", text + "  b: *a\n").fixed_text == text + "  b: *a\n"
     assert "swap-space" not in report(tmp_path, "c.yml", text).fixed_text
 
@@ -135,14 +137,16 @@ def test_what_depends_on_a_variable_says_so_and_is_no_error() -> None:
     assert (command.starts, command.unresolved) == (False, ("$MORE",))
     other = lint_command(f"vllm serve {LLAMA} --max-model-len $LEN", "a10", "0.33", catalog=CATALOG, optimum=False)
     assert (other.commands[0].starts, other.errors) == (None, 0)
-    harmless = lint_command(f"vllm serve {LLAMA} --max-model-len 8192 --port $P", "h100", catalog=CATALOG, optimum=False)
+    harmless = lint_command(
+        f"vllm serve {LLAMA} --max-model-len 8192 --port $P", "h100", catalog=CATALOG, optimum=False
+    )
     assert harmless.commands[0].starts is True
 
 
 def test_the_one_line_command_keeps_what_a_shell_fills_in() -> None:
-    text = f"vllm serve {LLAMA} \"$@\" --api-key 'a$(id)b' --port=${{P:-1}} --x \"$(cat k)\""
+    text = f'vllm serve {LLAMA} "$@" --api-key \'a$(id)b\' --port=${{P:-1}} --x "$(cat k)"'
     command = lint_command(text, "h100-sxm", catalog=CATALOG, optimum=False).commands[0].fixed_command
-    assert command == f"vllm serve {LLAMA} \"$@\" --api-key 'a$(id)b' --port=1 --x \"$(cat k)\""
+    assert command == f'vllm serve {LLAMA} "$@" --api-key \'a$(id)b\' --port=1 --x "$(cat k)"'
 
 
 def test_fix_all_never_lowers_quality(tmp_path: Path) -> None:

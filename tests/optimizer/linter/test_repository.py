@@ -34,7 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def rules(text: str, **fields: object) -> list[str]:
-    return [each.rule for each in lint_command(text, "h100-sxm", "0.33", catalog=CATALOG, optimum=False, **fields).findings]
+    return [
+        each.rule for each in lint_command(text, "h100-sxm", "0.33", catalog=CATALOG, optimum=False, **fields).findings
+    ]
 
 
 def test_a_folder_without_a_gpu_is_checked_for_its_flags(folder: Path) -> None:
@@ -117,13 +119,13 @@ def test_advice_speaks_when_it_decides_the_load() -> None:
     ("line", "rule", "part"),
     [
         ("--disable-log-requests", "equals_default", "--disable-log-requests is what"),
-        ("--compilation-config '{\"pass_config\": {\"nope\": 1}}'", "unknown_json_key", "'pass_config.nope'"),
+        ('--compilation-config \'{"pass_config": {"nope": 1}}\'', "unknown_json_key", "'pass_config.nope'"),
         ("--compilation-config.nope 1", "unknown_json_key", "'nope'"),
         ("--enable-eplb", "flag_conflict", "enable_expert_parallel must be True"),
         ("-max-num-seqs 8", "typographic_dash", "one dash"),
         ("--quantization ascend", "plugin_flag", "vllm-ascend"),
         ("--config none.yaml", "unresolved_arguments", "no such file beside it"),
-        ("--speculative-config '{\"method\": \"ngram\"}'", "not_modelled", "leaves out the draft model's weights"),
+        ('--speculative-config \'{"method": "ngram"}\'', "not_modelled", "leaves out the draft model's weights"),
     ],
 )
 def test_true_sentences(line: str, rule: str, part: str) -> None:

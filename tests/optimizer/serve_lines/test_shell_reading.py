@@ -57,13 +57,13 @@ def test_words_that_the_shell_would_pass(text: str, expected: list[str]) -> None
 @pytest.mark.parametrize(
     ("text", "unresolved"),
     [
-        ("vllm serve \"$@\"", ("$@",)),
-        ("vllm serve m \"${ARGS[@]}\"", ("${ARGS[@]}",)),
+        ('vllm serve "$@"', ("$@",)),
+        ('vllm serve m "${ARGS[@]}"', ("${ARGS[@]}",)),
         ("vllm serve m $EXTRA", ("$EXTRA",)),
         ("vllm serve m ${EXTRA:-}", ("${EXTRA:-}",)),
         ("vllm serve m $(flags)", ("$(flags)",)),
         ("vllm serve m {{ extra }}", ("{{ … }}",)),
-        ("A=(--a)\nif x; then A+=(--b); fi\nvllm serve m \"${A[@]}\"", ("${A[@]}",)),
+        ('A=(--a)\nif x; then A+=(--b); fi\nvllm serve m "${A[@]}"', ("${A[@]}",)),
     ],
 )
 def test_what_may_be_any_words_is_marked_and_never_literal(text: str, unresolved: tuple[str, ...]) -> None:
@@ -72,7 +72,7 @@ def test_what_may_be_any_words_is_marked_and_never_literal(text: str, unresolved
 
 
 def test_what_branches_share_is_known() -> None:
-    text = "A=(--a 1)\nif x; then A+=(--b); else A+=(--c); fi\nvllm serve m \"${A[@]}\""
+    text = 'A=(--a 1)\nif x; then A+=(--b); else A+=(--c); fi\nvllm serve m "${A[@]}"'
     assert [word.text for word in only(text).arguments] == ["m", "--a", "1", "${A[@]}"]
 
 
@@ -159,6 +159,8 @@ def test_any_text_is_read_or_refused_in_one_sentence(text: str) -> None:
     assert "\n" not in sentence
 
 
-@pytest.mark.parametrize("text", ["f() { f; }\nf", "eval \"$X\" \nX='eval \"$X\"'\neval \"$X\"", "a() { b; }\nb() { a; }\na"])
+@pytest.mark.parametrize(
+    "text", ["f() { f; }\nf", 'eval "$X" \nX=\'eval "$X"\'\neval "$X"', "a() { b; }\nb() { a; }\na"]
+)
 def test_scripts_that_call_themselves_end(text: str) -> None:
     assert serve_commands(text) == []

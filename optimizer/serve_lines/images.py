@@ -8,6 +8,8 @@ _IMAGE = re.compile(
     r"(?P<name>(?:[\w.-]+(?::\d+)?/)*[\w.-]*vllm[\w.-]*(?:/[\w.-]+)*)(?::(?P<tag>[\w.-]*))?(?:@sha256:[0-9a-f]+)?"
 )
 _TAG = re.compile(r"(?:[a-z]+[-_])*v?(\d{1,4}\.\d{1,4}(?:\.\d{1,4})?)(?:[-_.+].*)?")
+_NUMBERED_OTHERWISE = ("lmcache",)
+"""Images with vLLM in them whose tags count the releases of something else."""
 _INSIDE = re.compile(r"(?:^|[-_])v?(\d{1,4}\.\d{1,4}\.\d{1,4})(?:$|[-_.+])")
 _OFFICIAL = re.compile(r"(?:docker\.io/|index\.docker\.io/|registry-1\.docker\.io/)?vllm/vllm-openai(?:-rocm)?")
 _HARDWARE = (
@@ -41,7 +43,9 @@ def image_version(image: str) -> str | None:
     match = _IMAGE.fullmatch(image.strip())
     tag = (match.group("tag") or "") if match else ""
     found = _TAG.fullmatch(tag) or _INSIDE.search(tag)
-    return found.group(1) if found and not OTHER_SCHEMES.fullmatch(found.group(1)) else None
+    if found is None or OTHER_SCHEMES.fullmatch(found.group(1)) or any(name in image for name in _NUMBERED_OTHERWISE):
+        return None
+    return found.group(1)
 
 
 def is_unversioned(image: str) -> bool:

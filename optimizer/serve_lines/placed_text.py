@@ -103,7 +103,7 @@ class PlacedText:
         first, last = self.places[start], self.places[end - 1]
         if first < 0 or last - first != end - 1 - start:
             return -1, -1
-        if isinstance(self.places, range) or self.file.text[first : last + 1] == self.text[start:end]:
+        if isinstance(self.places, range) or _same(self.file.text[first : last + 1], self.text[start:end]):
             return first, last + 1
         return -1, -1
 
@@ -117,6 +117,13 @@ class PlacedText:
     def part(self, start: int, end: int) -> "PlacedText":
         """A slice."""
         return PlacedText(self.text[start:end], self.file, self.places[start:end], self.line(start))
+
+
+def _same(written: str, read: str) -> bool:
+    """Whether the file says what was read; a template stands for itself."""
+    if HOLE not in read:
+        return written == read
+    return all(one in (other, HOLE) for one, other in zip(read, written, strict=True))
 
 
 def whole(text: str) -> PlacedText:

@@ -26,13 +26,16 @@ class Word:
     edited: whatever was filled in is written elsewhere, or is not known at all."""
     many: bool = False
     """It may become any number of words, none included: `"$@"`, `"${ARRAY[@]}"`, `$EXTRA_ARGS`."""
+    conditional: bool = False
+    """A template decides whether it is there at all."""
     raw: str = ""
     """As it is spelled in shell text, where that differs from the text with quotes put on."""
 
     @property
     def editable(self) -> bool:
         """Whether a fix may touch it."""
-        return self.literal and not self.unresolved and not self.many and self.start >= 0 and not self.source
+        certain = self.literal and not self.unresolved and not self.many and not self.conditional
+        return certain and self.start >= 0 and not self.source
 
 
 def finished(

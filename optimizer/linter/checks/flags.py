@@ -163,7 +163,7 @@ def _repeated(parsed: ParsedCommand) -> Iterator[Finding]:
         if "." not in use.words[0].text.partition("=")[0] and use.name not in REPEATABLE:
             by_name.setdefault(use.name, []).append(use)
     for name, uses in by_name.items():
-        last, spoken = uses[-1], [use for use in uses if not use.words[0].source]
+        last, spoken = uses[-1], [use for use in uses if not use.words[0].source and not use.words[0].conditional]
         if len(spoken) < 2:
             continue
         values = [str(use.value) for use in spoken]

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.serve_lines.shell.state import ShellState
 from vllm_opt.optimizer.serve_lines.words import Word, finished
 
 _TEMPLATE_LINE = re.compile(r"[ \t]*(?:\{\{[^\n]*\}\}[ \t]*)?\n")
+_BLOCK = re.compile(r"\{\{-?\s*(if|range|with|end)\b")
 _ADDS_ITEMS = re.compile(r"^[ \t]*(\{\{[^\n]*(?:toYaml|include|tpl|range|template)[^\n]*\}\})[ \t]*$", re.MULTILINE)
 
 
@@ -32,7 +33,13 @@ class YamlContainer:
         if node is None or (node.kind == "scalar" and node.text in ("", "null", "~") and node.style is None):
             return None
         if node.kind == "list":
-            words = [self._item(item, node) for item in self.document.items(node)]
+            optional = _conditional_lines(self.document.file.text, node.start, node.end)
+            words = [
+                replace(word, conditional=any(start <= item.start < end for start, end in optional))
+                for item in self.document.items(node)
+                for word in [self._item(item, node)]
+            ]
+            self.scripts.update({id(word): self._script(item) for word, item in zip(words, node.items, strict=True)})
             return [*words, *self._templates(node)]
         if node.kind != "scalar":
             return None
@@ -65,8 +72,11 @@ class YamlContainer:
             word = replace(word, raw=item.text.replace(HOLE, ""), text=_spelled(self.document, item, word))
             alone = unmarked(filled.text).strip() in word.unresolved or not filled.text.strip(HOLE)
             word = replace(word, many=alone and HOLE in filled.text, raw="")
-        self.scripts[id(word)] = self.fill(source, False)
         return word
+
+    def _script(self, item: Node) -> PlacedText:
+        """An item as a script of the container's shell."""
+        return self.fill(self.document.placed(item), False)
 
     def read(self, image: str, entry: Node | None, command: Node | None) -> Reading:
         """The servers that the container starts."""
@@ -100,6 +110,21 @@ class YamlContainer:
             in_container=True,
             leading=command.leading or ("vllm", "serve"),
         )
+
+
+def _conditional_lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Where between two positions a template's `if`, `range` or `with` is open."""
+    found: list[tuple[int, int]] = []
+    depth = opened = 0
+    for match in _BLOCK.finditer(text, start, end):
+        if match.group(1) != "end":
+            opened = match.end() if depth == 0 else opened
+            depth += 1
+        elif depth:
+            depth -= 1
+            if depth == 0:
+                found.append((opened, match.start()))
+    return [*found, (opened, end)] if depth else found
 
 
 def _spelled(document: Document, item: Node, word: Word) -> str:

@@ -45,7 +45,8 @@ def _model_spec(document: Document, spec: Node) -> Reading:
     }
     return Reading([
         ServeCommand(
-            arguments=(model_word(url, line), *config_words(document, config)), entry="serve",
+            arguments=(model_word(url, line), *config_words(document, config), *config_words(document, spec)),
+            entry="serve",
             environment=environment, text=document.file.text, line=line,
             place=f"model '{document.text_at(spec, 'name')}'", image_version=image_version(image),
             hardware=image_hardware(image), gpu=_gpu_of_terms(document, spec), unversioned=is_unversioned(image),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vllm_opt.optimizer.serve_lines.placed_text import Lines, PlacedText
+from vllm_opt.optimizer.serve_lines.placed_text import HOLE, Lines, PlacedText
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.user_files import MAX_NESTING, MAX_NODES
@@ -248,7 +248,7 @@ def _aligned(node: Node, raw: str) -> list[int]:
                 continue
             places[index] = node.start + at + 1 if following == wanted else -1
             index, at = index + 1, at + _ESCAPE_LENGTHS.get(following, 2)
-        elif wanted == found or (wanted in " \n" and found in _BLANKS):
+        elif wanted in (found, HOLE) or (wanted in " \n" and found in _BLANKS):
             places[index] = node.start + at
             index, at = index + 1, at + (2 if style == "'" and found == "'" else 1)
         elif found in _BLANKS:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vllm_opt.optimizer.serve_lines.commands import InnerScript, ServeCommand, server_in
 from vllm_opt.optimizer.serve_lines.containers import Container, cloud_run, container_run, exported
-from vllm_opt.optimizer.serve_lines.placed_text import OPEN, PlacedText, joined, unmarked
+from vllm_opt.optimizer.serve_lines.placed_text import OPEN, PlacedText, joined, unmarked, without_templates
 from vllm_opt.optimizer.serve_lines.shell.expansion import Expander
 from vllm_opt.optimizer.serve_lines.shell.flow import WORDS, Flow
 from vllm_opt.optimizer.serve_lines.shell.plain_words import plain_commands
@@ -260,7 +260,8 @@ class Script(Flow):
 
     def _nested(self, source: PlacedText, state: ShellState, _: tuple[Word, ...] | None) -> None:
         if self.depth < DEEPEST:
-            Script(source, self.reading, self.budget, self.depth + 1, strict=self.strict).run(state)
+            clear = replace(source, text=without_templates(source.text))
+            Script(clear, self.reading, self.budget, self.depth + 1, strict=self.strict).run(state)
 
     def _take(self, commands: Sequence[ServeCommand]) -> None:
         self.reading.commands.extend(commands)

@@ -280,3 +280,33 @@ def test_folders_and_patterns(tmp_path: Path) -> None:
 def test_hostile_files_are_read_or_noted(name: str, text: str) -> None:
     source = read(name, text)
     assert all("\n" not in reason for _, reason in source.unread)
+
+
+def test_templates_inside_a_script_of_a_manifest_stay_unknown() -> None:
+    text = (
+        "kind: Pod\nspec:\n  containers:\n  - image: vllm/vllm-openai:v0.20.0\n    command: [bash, -c]\n    args:\n"
+        '    - |\n      eval "vllm serve m --port 1 \\\n        {{- if .Values.tp }} -tp {{ .Values.tp }}{{- end }} \\\n'
+        '        --seed {{ or .Values.seed "{{ 1 }}" }} $EXTRA"\n'
+    )
+    words = only("pod.yaml", text).arguments
+    assert [word.text for word in words[:3]] == ["m", "--port", "1"]
+    assert not [word.text for word in words if "{{" in word.text and not word.unresolved]
+
+
+def test_a_tag_that_counts_something_else_is_no_release() -> None:
+    values = (
+        "servingEngineSpec: {modelSpec: [{name: a, repository: lmcache/vllm-openai, tag: v0.3.9, modelURL: org/m}]}"
+    )
+    command = only("values.yaml", values)
+    assert (command.image_version, command.unversioned) == (None, True)
+
+
+def test_items_that_a_template_may_leave_out_are_not_edited() -> None:
+    text = (
+        "kind: Pod\nspec:\n  containers:\n  - image: vllm/vllm-openai:v0.33.0\n    args:\n    - --model=m\n"
+        "    {{- if .Values.a }}\n    - --seed=1\n    {{- else }}\n    - --seed=2\n    {{- end }}\n    - --port=1\n"
+    )
+    words = only("pod.yaml", text).arguments
+    assert [(word.text, word.editable) for word in words] == [
+        ("--model=m", True), ("--seed=1", False), ("--seed=2", False), ("--port=1", True),
+    ]  # fmt: skip

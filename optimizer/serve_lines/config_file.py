@@ -30,19 +30,18 @@ def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineP
     index = texts.index("--config")
     word = command.arguments[index + 1]
     shown = shown_name(Path(word.text))
-    unread = f"the flags in --config {shown} are not known: {{}}, so what depends on them is not judged"
     if command.in_container:
-        return command, unread.format("the path is inside the container")
+        return command, _unread(shown, "the path is inside the container")
     if word.unresolved:
-        return command, unread.format("nothing here says which file it is")
+        return command, _unread(shown, "nothing here says which file it is")
     try:
         path = Path(word.text).expanduser()
     except RuntimeError:
-        return command, unread.format("the home folder is not known")
+        return command, _unread(shown, "the home folder is not known")
     if not path.is_absolute() and folder is not None:
         path = folder / path
     if not path.is_file():
-        return command, unread.format("there is no such file beside it")
+        return command, _unread(shown, "there is no such file beside it")
     content = read_user_file(path)
     if not isinstance(content, dict):
         raise InvalidRequest(f"{shown_name(path)} must hold flags as 'name: value' lines")
@@ -55,6 +54,10 @@ def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineP
     else:
         rest = command.arguments[len(model) :]
     return replace(command, arguments=(*model, *words, *rest)), ""
+
+
+def _unread(shown: str, why: str) -> str:
+    return f"the flags in --config {shown} are not known: {why}, so what depends on them is not judged"
 
 
 def config_words(content: Mapping[object, object], engine: EngineProfile, source: str, line: int = 1) -> list[Word]:

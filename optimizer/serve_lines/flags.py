@@ -179,9 +179,12 @@ class _Parser:
 
     def _switch(self, word: Word, flag: FlagSpec, spelling: str, value: str | None, *, negated: bool) -> None:
         if value is not None:
-            message = f"argument {spelling}: ignored explicit argument '{value}': the flag takes no value; leave it out"
             turned_off = value.lower() in ("false", "no", "off", "0")
             suggestion = None if turned_off and not flag.negatable else f"--{'no-' * turned_off}{flag.name}"
+            advice = (
+                "leave the value out" if not turned_off else f"{suggestion} turns it off" if suggestion else "drop it"
+            )
+            message = f"argument {spelling}: ignored explicit argument '{value}': the flag takes no value; {advice}"
             self._problem("flag_takes_no_value", message, flag.name, [word], value=value, suggestion=suggestion)
             return
         self.uses.append(FlagUse(flag.name, spelling, not negated, (word,)))

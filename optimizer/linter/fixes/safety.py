@@ -16,7 +16,8 @@ _SHOWN_ONLY = frozenset(
 """Rules whose remedy is a choice, unless it is a plain new name for the same thing."""
 _CHANGES_THE_MODEL = frozenset(
     ("--quantization", "--rope-scaling", "--rope-theta", "--hf-overrides", "--speculative-model",
-     "--speculative-config", "--dtype", "--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
+     "--speculative-config", "--dtype", "--task",
+     "--tensor-parallel-size", "--pipeline-parallel-size", "--data-parallel-size")
 )  # fmt: skip
 """Flags that decide what is served and on how many GPUs: they are not taken away, nor are GPUs asked for."""
 _LESS_EXACT = frozenset(("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "int8", "nvfp4", "fp8_ds_mla"))
@@ -56,6 +57,8 @@ _PARALLEL = ("--tensor-parallel-size", "--pipeline-parallel-size", "--data-paral
 
 def _useless(change: Change, command: ServeCommand, parsed: ParsedCommand) -> bool:
     """A RoPE flag may go where no longer context is asked for; a layout flag where it only repeats the default."""
+    if change.flag == "--task":
+        return str(change.from_value) in ("auto", "generate", "transcription")
     if change.flag in ("--rope-scaling", "--rope-theta"):
         longer = command.environment.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "0") in ("1", "true", "True")
         return not longer and not parsed.given("max-model-len")

@@ -285,7 +285,8 @@ def test_hostile_files_are_read_or_noted(name: str, text: str) -> None:
 def test_templates_inside_a_script_of_a_manifest_stay_unknown() -> None:
     text = (
         "kind: Pod\nspec:\n  containers:\n  - image: vllm/vllm-openai:v0.20.0\n    command: [bash, -c]\n    args:\n"
-        '    - |\n      eval "vllm serve m --port 1 \\\n        {{- if .Values.tp }} -tp {{ .Values.tp }}{{- end }} \\\n'
+        '    - |\n      eval "vllm serve m --port 1 \\\n'
+        "        {{- if .Values.tp }} -tp {{ .Values.tp }}{{- end }} \\\n"
         '        --seed {{ or .Values.seed "{{ 1 }}" }} $EXTRA"\n'
     )
     words = only("pod.yaml", text).arguments

@@ -1,6 +1,7 @@
 """How the best deployment is found, explained and shown.
 
-The public functions and types are imported when they are first used, so that importing the package stays cheap.
+The public functions and types are imported when they are first used, so that importing the package stays cheap. This
+file is also the front of the whole: `from vllm_opt import solve`, and `python -m vllm_opt` beside it.
 """
 
 from importlib import import_module
@@ -61,7 +62,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"vllm_opt.optimizer.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,10 @@ class UnknownProfile(VllmOptError):  # noqa: N818 - the name is part of the publ
     """A model, GPU, quantisation or vLLM release that the catalogue does not hold."""
 
 
+class CannotBeSized(UnknownProfile):
+    """A model that is known, and whose memory nothing here can count: its architecture has no rule or no config."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'a' or 'b'?"` for the nearest known names, or an empty string when none is near."""
     by_lower = {candidate.lower(): candidate for candidate in known}

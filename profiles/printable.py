@@ -10,6 +10,14 @@ def printable(text: str) -> str:
     return "".join(_escaped(character) for character in text)
 
 
+def one_line(text: str) -> str:
+    """Return the text on one line: every kind of line break and run of blanks becomes one blank, the rest as above.
+
+    What stands behind a `#` must not end the comment: YAML also breaks lines at U+0085, U+2028 and U+2029.
+    """
+    return printable(" ".join(text.split()))
+
+
 def _escaped(character: str) -> str:
     if character == "\n" or not unicodedata.category(character).startswith("C"):
         return character

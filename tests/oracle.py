@@ -8,12 +8,13 @@ request means (`resolve_solve`), the physics of one point, and the set of values
   between them is stated;
 - the default block size and those in which a request takes fewer bytes;
 - `max_num_batched_tokens` from `token_grid`, `gpu_memory_utilization` from `utilization_steps`;
-- `max_num_seqs` any whole number up to `request.max_num_seqs` or the concurrency, when `every_size`; else
-  the sizes of CAPTURED, the fewest needed, the most that memory admits and the most that TTFT and TPOT admit.
+- `max_num_seqs`: what is pinned; at the load asked a few from the fewest needed on (speed does not depend on it); where
+  the load is free or what is admitted is an objective, the sizes of CAPTURED, the fewest, the most that memory admits,
+  the most that TTFT and TPOT admit, and the most of full contexts that the pool holds.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -22,22 +23,25 @@ import numpy as np
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
-from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
+from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
+from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.latency import closed_loop, quantile_factor
 from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.space.host_tier import host_tier_sizes
-from vllm_opt.optimizer.space.physics import TOKEN_STEPS, utilization_steps
+from vllm_opt.optimizer.space.default_limits import Bends
+from vllm_opt.optimizer.space.layout_facts import utilization_steps
+from vllm_opt.optimizer.space.physics import TOKEN_STEPS
 from vllm_opt.optimizer.space.points import CAPTURED, token_grid
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.price import Offer
 
-LARGEST_BATCH = 1024
+UNPRICED, FREE = 2**50, 2**51
 BLOCK_SIZES = (None, 16, 32, 64, 128)
 STATIC_RULES = frozenset({"context_length", "memory_budget", "startup_headroom", "batching", "concurrency"})
 LAYOUT_RULES = frozenset({"divisibility", "compatibility"})
@@ -46,11 +50,10 @@ TRAFFIC_RULES = frozenset({"quality", "ttft", "tpot", "throughput", "gpu_count",
 
 @dataclass(frozen=True)
 class Point:
-    """One feasible point with what the objectives and the limits see of it."""
+    """One feasible point; `values` are the integers that decide, smaller is better."""
 
-    values: tuple[int, ...]
+    values: dict[str, int]
     gpu_count: int
-    origin: int
     layout: Layout
     replicas: int
     max_num_batched_tokens: int
@@ -62,50 +65,98 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Speeds:
-    """Central predictions of one engine at every max_num_seqs, and the factors of the confidence asked."""
+class Best:
+    """The optimum of each objective in its turn, and the points that nothing distinguishes but preference."""
 
-    ttft_ms: np.ndarray
-    tpot_ms: np.ndarray
-    e2e_ms: np.ndarray
-    tokens_per_s: np.ndarray
+    optima: dict[str, int]
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Central predictions of one engine, and the factors of the confidence asked."""
+
+    ttft_ms: float
+    tpot_ms: float
+    e2e_ms: float
+    tokens_per_s: float
     factors: tuple[float, float, float]
+
+
+def last_true(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
+    """The last of low … high for which a monotone predicate holds."""
+    if low > high or not holds(low):
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
 
 
 class Oracle:
     """Every feasible point of one request."""
 
-    def __init__(self, request: SolveRequest, catalog: Catalog | None = None, *, every_size: bool = True) -> None:
+    def __init__(self, request: SolveRequest, catalog: Catalog | None = None, *, reserve: bool = True) -> None:
         catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
-        self.setting: SolveSetting = resolve_solve(request, catalog)
-        self.every_size = every_size
+        self.setting: SolveSetting = resolve_solve(request, catalog, Bends(reserve=not reserve))
         self.asked = 0
-        self.known: dict[tuple[Layout, int, int], dict[int, Speeds]] = {}
-        self.alone = self.setting.targets.model_copy(update={"concurrency": 1})
+        self.known: dict[tuple[Layout, int, float], Speeds] = {}
+        alone = {"concurrency": 1, "admission_reserve": False}
+        self.alone = self.setting.targets.model_copy(update=alone)
 
-    def best(self) -> Point | None:
-        """The lexicographic optimum; among equals the one with the fewest GPUs, then with a known checkpoint."""
-        return min(self.points(), key=lambda point: (point.values, point.gpu_count, point.origin), default=None)
+    def best(self) -> Best | None:
+        """The best points by the order that is documented: objectives with their slack, the publisher, TTFT.
+
+        Written out once more on purpose: nothing of `search/order.py` is used.
+        """
+        left = list(self.points())
+        if not left:
+            return None
+        request = self.setting.request
+        tolerance, names = request.tolerance, list(request.objective)
+        if tolerance > 0 and "cost" not in names and "gpus" not in names and "efficiency" not in names:
+            names.append("cost")
+        if tolerance > 0 and names in (["cost"], ["gpus"], ["efficiency"]):
+            names.append("throughput")
+        slacks = [tolerance, 0.02 if tolerance > 0 else 0.0, *([0.0] * len(names))]
+        optima = {}
+        for at, (name, slack) in enumerate(zip(names, slacks, strict=False)):
+            optimum = min(point.values[name] for point in left)
+            optima[name] = optimum
+            amount = abs(optimum - kind_of(name, optimum))
+            left = [point for point in left if point.values[name] <= optimum + int(amount * slack)]
+            if at == 0 and tolerance > 0:
+                first = min(point.values["publisher"] for point in left)
+                left = [point for point in left if point.values["publisher"] == first]
+        if tolerance > 0:
+            soonest = min(point.values["ttft"] for point in left)
+            left = [point for point in left if point.values["ttft"] == soonest]
+        fewest = min((point.gpu_count, point.values["publisher"]) for point in left)
+        kept = [point for point in left if (point.gpu_count, point.values["publisher"]) == fewest]
+        return Best(optima, tuple(kept))
 
     def points(self) -> Iterator[Point]:
         """Every feasible point."""
         for sku, weights in product(self.setting.gpus, self.setting.formats):
             for layout in self.layouts(sku, weights):
-                arguments = self.setting.model, weights.quantization, layout, self.setting.engine, sku.gpu
-                if layout.block_size is not None and not self.frugal(layout, sku):
+                arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
+                if layout.block_size is not None and not self.frugal(layout, sku, weights):
                     continue
                 terms = memory_terms(*arguments)
                 yield from self.points_of(sku, weights, layout, terms)
 
-    def frugal(self, layout: Layout, sku: PricedGpu) -> bool:
+    def frugal(self, layout: Layout, sku: PricedGpu, weights: WeightFormat) -> bool:
         """Whether a request takes fewer bytes in such blocks than in the default ones, at any width of a step."""
         targets, setting = self.setting.targets, self.setting
-        asked = plan_kv_cache(setting.model, layout, setting.engine, sku.gpu)
-        default = plan_kv_cache(setting.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
+        asked = plan_kv_cache(weights.model, layout, setting.engine, sku.gpu)
+        default = plan_kv_cache(weights.model, layout.model_copy(update={"block_size": None}), setting.engine, sku.gpu)
+        full, mean = targets.target_context, targets.mean_context
         return any(
-            asked.blocks_per_request(context, tokens) * small < default.blocks_per_request(context, tokens) * usual
-            for context in (targets.target_context, targets.mean_context)
+            ours * small < theirs * usual
             for tokens in TOKEN_STEPS
+            for ours, theirs in zip(
+                appetite(asked, full, mean, tokens), appetite(default, full, mean, tokens), strict=True
+            )
             for small, usual in zip(asked.block_bytes, default.block_bytes, strict=True)
         )
 
@@ -122,7 +173,12 @@ class Oracle:
                 continue
             if nodes > 1 and (not setting.request.internode_gbps or ranks % node):
                 continue
-            if data > 1 and (not experts or pipeline > 1 or node % (tensor * data)):
+            pinned = setting.request.data_parallel_size
+            if data > 1 and pinned is None and (not experts or pipeline > 1 or node % (tensor * data)):
+                continue
+            if data > 1 and ranks * data > node:
+                continue
+            if not pinned_as_asked(setting.request, tensor, pipeline, data):
                 continue
             for expert, kv_dtype, caching, chunked, block, eager in product(
                 (False, True) if experts else (False,),
@@ -138,6 +194,7 @@ class Oracle:
                     quantization=weights.quantization.id, checkpoint=weights.checkpoint, kv_cache_dtype=kv_dtype,
                     block_size=block, enforce_eager=eager, enable_prefix_caching=caching,
                     enable_chunked_prefill=chunked, async_scheduling=engine.async_scheduling_default, nodes=nodes,
+                    media=media_items(model.vision, setting.targets.target_context, {}),
                 )  # fmt: skip
                 if self.loads(sku, weights, layout):
                     yield layout
@@ -146,45 +203,72 @@ class Oracle:
         """Whether the rules that judge a layout on its own hold."""
         from vllm_opt.constraints.layouts import compatibility, divisibility
 
-        arguments = self.setting.model, weights.quantization, layout, self.setting.engine, sku.gpu
+        arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
         return not divisibility.violations(*arguments) and not compatibility.violations(*arguments)
 
     def points_of(self, sku: PricedGpu, weights: WeightFormat, layout: Layout, terms: MemoryTerms) -> Iterator[Point]:
         """Every feasible point of one layout."""
-        setting = self.setting
-        targets, request = setting.targets, setting.request
+        targets = self.setting.targets
         largest = targets.gpus or targets.max_gpus
-        for gib, tokens in product(
-            host_tier_sizes(setting, sku.gpu, layout.gpus_per_server),
-            self.widths(sku.gpu, chunked_prefill=layout.enable_chunked_prefill),
-        ):
+        for tokens in self.widths(sku.gpu, chunked_prefill=layout.enable_chunked_prefill):
             fits: dict[int, list[float]] = {}
             for replicas in range(1, largest // layout.gpus_per_server + 1):
-                engines = replicas * layout.data_parallel_size
-                parked = self.parked(terms, gib)
-                least = max(1, -(-targets.concurrency // engines) - parked)
-                most = max(request.max_num_seqs or LARGEST_BATCH, targets.concurrency)
-                base = self.deployment(sku, weights, layout, terms, replicas, self.flags(gib, tokens, 1, 0.5))
-                for size in range(least, min(most, tokens) + 1):
-                    if size not in fits:
-                        fits[size] = self.utilizations(base, gib, tokens, size)
-                feasible = [size for size in range(least, min(most, tokens) + 1) if fits[size]]
-                if feasible:
-                    yield from self.judged(base, weights, gib, tokens, least, feasible, fits, parked)
+                if self.setting.request.replicas not in (None, replicas):
+                    continue
+                base = self.deployment(sku, weights, layout, terms, replicas, self.flags(tokens, 1, 0.5))
+                sizes = [size for size in self.sizes(base, tokens, fits) if self.fits(base, tokens, size, fits)]
+                if sizes:
+                    yield from self.judged(base, weights, tokens, sizes, fits)
 
-    def utilizations(self, base: Deployment, gib: float, tokens: int, size: int) -> list[float]:
+    def fits(self, base: Deployment, tokens: int, size: int, known: dict[int, list[float]]) -> bool:
+        """Whether memory holds at any utilisation step."""
+        if size not in known:
+            known[size] = self.utilizations(base, tokens, size)
+        return bool(known[size])
+
+    def sizes(self, base: Deployment, tokens: int, fits: dict[int, list[float]]) -> list[int]:
+        """The values of max_num_seqs that are looked at: at the load asked a few, else the grid and its ends."""
+        setting = self.setting
+        targets, pinned = setting.targets, setting.request.max_num_seqs
+        share = max(1, math.ceil(targets.concurrency / base.engines))
+        reserve = max(1, math.ceil(share / 10)) if targets.admission_reserve else 0
+        least = share + reserve
+        if pinned:
+            return [pinned] if share <= pinned <= tokens else []
+        if not targets.load_free and "concurrency" not in setting.request.objective:
+            return [size for size in (least, least + 1, least + 3) if size <= tokens]
+        largest = last_true(least, tokens, lambda size: self.fits(base, tokens, size, fits))
+        if largest is None:
+            monotone = base.engine.graphs_in_budget
+            return [] if monotone else [size for size in CAPTURED if least <= size <= tokens]
+        crossing = last_true(least, largest, lambda size: self.held(base, tokens, size, fits.get(size)) >= size)
+        return sorted(
+            {least, largest, *([crossing] if crossing else []), *(c for c in CAPTURED if least < c < largest)}
+        )
+
+    def held(self, base: Deployment, tokens: int, size: int, steps: list[float] | None) -> int:
+        """floor(running_concurrency) at the highest utilisation that memory admits; 0 where it admits none."""
+        steps = self.utilizations(base, tokens, size) if steps is None else steps
+        counts = []
+        for step in steps:
+            flags = self.flags(tokens, size, step)
+            blocks = base.terms.num_gpu_blocks(flags)
+            counts.append(math.floor(base.terms.kv.running_concurrency(blocks, flags.max_model_len)))
+        return max(counts, default=0)
+
+    def utilizations(self, base: Deployment, tokens: int, size: int) -> list[float]:
         """The utilisation steps at which memory holds, whatever the traffic asks.
 
         Wording a refusal takes long, so the pool is compared first; one refusal in fifty is asked of the rules too.
         """
         terms, targets = base.terms, self.setting.targets
         needed = max(
-            terms.null_blocks + size * terms.kv.blocks_per_request(targets.mean_context, tokens),
+            self.blocks_held(terms, tokens, size),
             terms.kv.startup_blocks(targets.target_context, tokens),
         )
         found = []
         for step in utilization_steps(self.setting.request.max_gpu_memory_utilization):
-            trial = replace(base, flags=self.flags(gib, tokens, size, step), targets=self.alone)
+            trial = replace(base, flags=self.flags(tokens, size, step), targets=self.alone)
             self.asked += 1
             if trial.num_gpu_blocks < needed and self.asked % 50:
                 continue
@@ -195,114 +279,107 @@ class Oracle:
                 found.append(step)
         return found
 
+    def blocks_held(self, terms: MemoryTerms, tokens: int, size: int) -> int:
+        """KV blocks of `size` sequences: all at the mean context, or by the distribution of typical lengths."""
+        targets, kv = self.setting.targets, terms.kv
+        typical = targets.contexts_in_flight
+        if typical is None:
+            return kv.sequence_blocks(targets.mean_context, tokens).needed(size)
+        full = kv.sequence_blocks(targets.target_context, tokens)
+        each = math.ceil(typical.mean_tokens + typical.quantile * typical.deviation_tokens / math.sqrt(size))
+        each = min(targets.target_context, each + kv.block_size // 2)
+        return min(full.needed(size), kv.sequence_blocks(each, tokens).needed(size) + full.each)
+
     def judged(
-        self, base: Deployment, weights: WeightFormat, gib: float, tokens: int, least: int, feasible: list[int],
-        fits: dict[int, list[float]], parked: int,
+        self, base: Deployment, weights: WeightFormat, tokens: int, sizes: list[int], fits: dict[int, list[float]],
     ) -> Iterator[Point]:  # fmt: skip
         """Points of one (layout, T, R) that the traffic's rules let pass."""
-        largest = max(self.setting.request.max_num_seqs or LARGEST_BATCH, self.setting.targets.concurrency)
-        speeds = self.speeds(base, tokens, largest, parked)
-        passing: list[tuple[int, int, PerformanceBound, Deployment]] = []
-        latency_holds: list[int] = []
-        for size in feasible:
-            at = size - 1
-            ttft, tpot, throughput = speeds.factors
-            bound = PerformanceBound(
-                ttft_ms=float(speeds.ttft_ms[at]) * ttft,
-                tpot_ms=None if self.setting.lengths[1] <= 1 else float(speeds.tpot_ms[at]) * tpot,
-                output_tokens_per_s=float(speeds.tokens_per_s[at]) * base.engines * throughput,
-            )
-            trial = replace(base, flags=self.flags(gib, tokens, size, fits[size][0]), performance=bound)
-            found = {violation.rule for violation in violations(trial, without=LAYOUT_RULES)}
-            if not found & {"ttft", "tpot"}:
-                latency_holds.append(size)
-            if not found:
-                passing.append((at, size, bound, trial))
-        allowed = {*CAPTURED, least, feasible[-1], *latency_holds[-1:]}
-        for at, size, bound, trial in passing:
-            if self.every_size or size in allowed:
-                yield self.point(trial, weights, speeds, at, fits[size], bound)
+        sizes = sorted({*sizes, *self.largest_in_time(base, tokens, sizes, fits)})
+        for size in sizes:
+            speeds = self.speeds(base, tokens, size)
+            trial = replace(base, flags=self.flags(tokens, size, fits[size][0]), performance=self.bound(base, speeds))
+            if not violations(trial, without=LAYOUT_RULES):
+                yield self.point(trial, weights, speeds, fits[size])
 
-    def point(
-        self, found: Deployment, weights: WeightFormat, speeds: Speeds, at: int, steps: list[float],
-        bound: PerformanceBound,
-    ) -> Point:  # fmt: skip
+    def largest_in_time(
+        self, base: Deployment, tokens: int, sizes: list[int], fits: dict[int, list[float]]
+    ) -> list[int]:
+        """Where the load is free, the largest batch between those of the grid that meets the latency limits."""
+        if not self.setting.targets.load_free or self.setting.request.max_num_seqs:
+            return []
+
+        def holds(size: int) -> bool:
+            bound = self.bound(base, self.speeds(base, tokens, size))
+            trial = replace(base, flags=self.flags(tokens, size, 0.5), performance=bound)
+            return not {broken.rule for broken in violations(trial)} & {"ttft", "tpot"}
+
+        last = last_true(sizes[0], sizes[-1], holds)
+        return [last] if last and self.fits(base, tokens, last, fits) else []
+
+    def bound(self, base: Deployment, speeds: "Speeds") -> PerformanceBound:
+        """What the latency rules compare."""
+        ttft, tpot, throughput = speeds.factors
+        return PerformanceBound(
+            ttft_ms=speeds.ttft_ms * ttft,
+            tpot_ms=None if self.setting.lengths[1] <= 1 else speeds.tpot_ms * tpot,
+            output_tokens_per_s=speeds.tokens_per_s * base.engines * throughput,
+        )
+
+    def point(self, found: Deployment, weights: WeightFormat, speeds: "Speeds", steps: list[float]) -> Point:
         """The objective integers of one feasible point: smaller is better."""
-        setting, terms, flags = self.setting, found.terms, found.flags
-        price = round((found.usd_per_gpu_hour or 0.0) * 1e6) if setting.priced else 1_000_000
-        cost = price * found.gpu_count
-        millitokens = math.floor(float(speeds.tokens_per_s[at]) * 1000) * found.engines
+        setting, flags = self.setting, found.flags
+        bill = whole_machines(found.offers, found.replicas, found.layout.gpus_per_server, found.layout.nodes)
+        cost = UNPRICED + 1_000_000 * found.gpu_count if bill is None else bill
+        millitokens = math.floor(speeds.tokens_per_s * 1000) * found.engines
         values = {
             "cost": cost,
             "gpus": found.gpu_count,
             "throughput": -millitokens,
-            "latency": math.ceil(float(speeds.e2e_ms[at]) * 1000),
-            "efficiency": -(millitokens * 3600 * 1_000_000 // max(1, cost)),
+            "latency": math.ceil(speeds.e2e_ms * 1000),
+            "efficiency": efficiency(millitokens, bill, found.gpu_count),
+            "ttft": math.ceil(speeds.ttft_ms * 1000),
+            "publisher": weights.publisher_rank,
         }
         if "concurrency" in setting.request.objective:
-            held = []
-            for step in steps:
-                blocks = terms.num_gpu_blocks(flags.model_copy(update={"gpu_memory_utilization": step}))
-                held.append(
-                    math.floor(terms.kv.max_concurrency(blocks, flags.max_model_len, flags.max_num_batched_tokens))
-                )
-            values["concurrency"] = -max(held) * found.engines
+            held = self.held(found, flags.max_num_batched_tokens, flags.max_num_seqs, steps)
+            values["concurrency"] = -min(flags.max_num_seqs, held) * found.engines
         return Point(
-            values=tuple(values[name] for name in setting.request.objective),
-            gpu_count=found.gpu_count, origin=weights.origin, layout=found.layout, replicas=found.replicas,
-            max_num_batched_tokens=flags.max_num_batched_tokens, max_num_seqs=flags.max_num_seqs, bound=bound,
-            speeds=(
-                float(speeds.ttft_ms[at]), float(speeds.tpot_ms[at]), float(speeds.tokens_per_s[at])
-            ),
+            values=values, gpu_count=found.gpu_count, layout=found.layout, replicas=found.replicas,
+            max_num_batched_tokens=flags.max_num_batched_tokens, max_num_seqs=flags.max_num_seqs,
+            bound=self.bound(found, speeds),
+            speeds=(speeds.ttft_ms, speeds.tpot_ms, speeds.tokens_per_s),
             microusd=cost,
         )  # fmt: skip
 
-    def speeds(self, base: Deployment, tokens: int, largest: int, parked: int) -> Speeds:
-        """Closed-loop predictions of one engine at full admitted load, for 1 to `largest` sequences.
-
-        They depend neither on the block size nor, unless users wait for parked sequences, on the replicas.
-        """
-        setting = self.setting
-        share = -(-setting.targets.concurrency // base.engines) if parked else 1
-        layout = base.layout.model_copy(update={"block_size": None})
-        key = layout, share, largest
+    def speeds(self, base: Deployment, tokens: int, size: int) -> "Speeds":
+        """Central predictions of one engine: the fullest one's times and the average one's rate at the load asked."""
+        setting, layout = self.setting, base.layout.model_copy(update={"block_size": None})
+        share = float(size) if setting.targets.load_free else setting.targets.concurrency / base.engines
+        key = layout, tokens, share
         if key not in self.known:
-            self.known[key] = self.predicted(base, layout, share, largest)
-        return self.known[key][tokens]
-
-    def predicted(self, base: Deployment, layout: Layout, share: int, largest: int) -> dict[int, Speeds]:
-        """The same at every width of a step, in one call."""
-        setting = self.setting
-        coefficients = latency_coefficients(
-            setting.model, base.quantization, layout, base.gpu, default_latency_constants(),
-            calibrated=setting.request.calibration,
-        )  # fmt: skip
-        widths = self.widths(base.gpu, chunked_prefill=layout.enable_chunked_prefill)
-        sizes = np.arange(1.0, largest + 1.0)
-        load = closed_loop(
-            coefficients,
-            users=np.maximum(sizes, share),
-            max_num_seqs=sizes,
-            max_num_batched_tokens=np.array(widths, dtype=float)[:, None],
-            input_tokens=float(setting.lengths[0]),
-            output_tokens=float(setting.lengths[1]),
-            chunked_prefill=layout.enable_chunked_prefill,
-            prefix_hit_share=setting.request.prefix_hit_share if layout.enable_prefix_caching else 0.0,
-        )
-        ttft, tpot, throughput = (
-            float(quantile_factor(coefficients, metric, setting.request.confidence))
-            for metric in ("ttft", "tpot", "throughput")
-        )
-        return {
-            width: Speeds(
-                load.ttft_ms[at],
-                load.tpot_ms[at],
-                load.e2e_ms[at],
-                load.output_tokens_per_s[at],
-                (ttft, tpot, throughput),
+            coefficients = latency_coefficients(
+                base.model, base.quantization, layout, base.gpu, default_latency_constants(),
+                calibrated=setting.request.calibration, release=setting.engine.version,
+            )  # fmt: skip
+            load = closed_loop(
+                coefficients,
+                users=np.array([math.ceil(share), share]),
+                max_num_seqs=float(math.ceil(share)),
+                max_num_batched_tokens=float(tokens),
+                input_tokens=float(setting.lengths[0]),
+                output_tokens=float(setting.lengths[1]),
+                chunked_prefill=layout.enable_chunked_prefill,
+                prefix_hit_share=setting.request.prefix_hit_share if layout.enable_prefix_caching else 0.0,
             )
-            for at, width in enumerate(widths)
-        }
+            ttft, tpot, throughput = (
+                float(quantile_factor(coefficients, metric, setting.request.confidence))
+                for metric in ("ttft", "tpot", "throughput")
+            )
+            self.known[key] = Speeds(
+                float(load.ttft_ms[0]), float(load.tpot_ms[0]), float(load.e2e_ms[0]),
+                float(load.output_tokens_per_s[1]), (ttft, tpot, throughput),
+            )  # fmt: skip
+        return self.known[key]
 
     def widths(self, gpu: GpuProfile, *, chunked_prefill: bool) -> tuple[int, ...]:
         """The values of max_num_batched_tokens."""
@@ -313,21 +390,14 @@ class Oracle:
         )  # fmt: skip
         return token_grid(setting, default, chunked_prefill=chunked_prefill)
 
-    def parked(self, terms: MemoryTerms, gib: float) -> int:
-        """Sequences of the mean context that the CPU tier of one engine holds."""
-        return terms.host_tier_tokens(self.flags(gib, 1, 1, 0.5)) // self.setting.targets.mean_context if gib else 0
-
-    def flags(self, gib: float, tokens: int, size: int, utilization: float) -> EngineFlags:
+    def flags(self, tokens: int, size: int, utilization: float) -> EngineFlags:
         """The flags of a point."""
-        engine = self.setting.engine
-        swaps = engine.swap_space == "capacity"
         return EngineFlags(
             gpu_memory_utilization=utilization,
             max_model_len=self.setting.targets.target_context,
             max_num_seqs=size,
             max_num_batched_tokens=tokens,
-            swap_space_gib=gib if gib and swaps else engine.default_swap_space_gib,
-            kv_offloading_size_gib=gib if gib and not swaps else None,
+            swap_space_gib=self.setting.engine.default_swap_space_gib,
         )
 
     def deployment(
@@ -337,11 +407,65 @@ class Oracle:
         """A point before its speed is known."""
         setting = self.setting
         return Deployment(
-            model=setting.model, quantization=weights.quantization, layout=layout, gpu=sku.gpu, engine=setting.engine,
+            model=weights.model, quantization=weights.quantization, layout=layout, gpu=sku.gpu, engine=setting.engine,
             flags=flags, replicas=replicas, targets=setting.targets, terms=terms,
-            usd_per_gpu_hour=sku.price.usd_per_gpu_hour if sku.price else None, quality=weights.quality,
-            quality_accepted=weights.accepted, confidence=setting.request.confidence,
+            offers=sku.offers,
+            quality=weights.plan_quality(layout.kv_cache_dtype, sku.gpu, setting.targets.target_context),
+            quality_accepted=weights.accepts(layout.kv_cache_dtype, sku.gpu, setting.targets.target_context),
+            confidence=setting.request.confidence,
         )  # fmt: skip
+
+
+def appetite(plan: KvPlan, full: int, mean: int, tokens: int) -> tuple[int, ...]:
+    """Blocks of one request: planned and running at the full context, running and starting at the mean one."""
+    return (
+        plan.blocks_per_request(full, tokens), plan.running_blocks_per_request(full),
+        plan.running_blocks_per_request(mean), plan.admission_blocks(mean, tokens),
+    )  # fmt: skip
+
+
+def kind_of(name: str, value: int) -> int:
+    """The offset of a kind of cost or efficiency, which no tolerance is a share of."""
+    if name == "cost" and value >= UNPRICED:
+        return UNPRICED
+    if name == "efficiency" and (value <= -FREE or value > 0):
+        return -FREE if value < 0 else FREE
+    return 0
+
+
+def whole_machines(offers: tuple[Offer, ...], replicas: int, server_gpus: int, nodes: int) -> int | None:
+    """Millionths of a dollar per hour of the cheapest offer, its machines filled one server after the other."""
+    costs = []
+    for offer in offers:
+        size, part = offer.up_to_gpus or offer.gpus, server_gpus // nodes
+        left = size * replicas * nodes if offer.stock_gpus is None else offer.stock_gpus
+        machines: list[int] = []
+        for _ in range(replicas * nodes):
+            at = next((at for at, room in enumerate(machines) if room >= part), None)
+            if at is None:
+                at = len(machines)
+                machines.append(min(size, left))
+                left -= machines[at]
+            machines[at] -= part
+        if min(machines) >= 0:
+            billed = replicas * server_gpus if offer.up_to_gpus else len(machines)
+            costs.append(round(offer.usd_per_hour * 1e6) * billed)
+    return min(costs, default=None)
+
+
+def efficiency(millitokens: int, bill: int | None, gpus: int) -> int:
+    """Tokens per USD; owned machines before everything by tokens/s per GPU, those without a price last by GPU-hour."""
+    if bill == 0:
+        return -(FREE + millitokens // gpus)
+    if bill is None:
+        return FREE - min(FREE, millitokens * 3600 // gpus)
+    return -min(FREE - 1, millitokens * 3600 * 1_000_000 // bill)
+
+
+def pinned_as_asked(request: SolveRequest, tensor: int, pipeline: int, data: int) -> bool:
+    """Whether the sizes of a server are those that the request pins."""
+    sizes = {"tensor_parallel_size": tensor, "pipeline_parallel_size": pipeline, "data_parallel_size": data}
+    return all(getattr(request, field) in (None, size) for field, size in sizes.items())
 
 
 def caching_choices(setting: SolveSetting, model: ModelProfile) -> tuple[bool, ...]:

@@ -8,6 +8,17 @@ from typing import Any
 from hypothesis import strategies as st
 
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.profiles.nouns.price import Offer
+
+
+def offer(gpus: int, usd: float, **changes: Any) -> Offer:
+    """A machine of so many GPUs at so many USD per hour."""
+    fields = {
+        "gpu": "h100-sxm", "provider": "P", "instance_type": f"x{gpus}", "gpus": gpus, "usd_per_hour": usd,
+        "billing": "on-demand", "as_of": "2026-11-01", "confidence": "high", "source": "https://example.com",
+    }  # fmt: skip
+    return Offer(**{**fields, **changes})
+
 
 OBJECTIVES = ("cost", "throughput", "concurrency", "gpus", "latency", "efficiency")
 
@@ -20,7 +31,8 @@ class Problem:
     gpus: tuple[dict[str, Any], ...]
     prices: tuple[tuple[str, float], ...]
     fields: dict[str, Any]
-    every_size: bool
+    machines: tuple[dict[str, Any], ...] = ()
+    """Offers of whole machines, beside the prices per GPU."""
 
 
 @st.composite
@@ -108,7 +120,23 @@ def hybrids(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-CONFIGS = st.one_of(decoders(), decoders(), with_experts(), latent(), windowed(), hybrids())
+@st.composite
+def stored(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]]) -> dict[str, Any]:
+    """A checkpoint that is stored in 8 or 4 bits and may say how its KV cache is kept."""
+    stated: dict[str, Any] = {
+        "quant_method": "modelopt",
+        "quant_algo": draw(st.sampled_from(("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "NVFP4"))),
+    }
+    stated |= draw(
+        st.sampled_from(({}, {"kv_cache_quant_algo": "FP8"}, {"kv_cache_scheme": {"num_bits": 8, "type": "float"}}))
+    )
+    return draw(configs) | {"quantization_config": stated}
+
+
+PLAIN = st.one_of(decoders(), decoders(), with_experts(), latent(), windowed(), hybrids())
+CONFIGS = st.one_of(PLAIN, PLAIN, stored(PLAIN))
+FORMATS = (("bf16",), ("fp8",), ("bf16", "fp8"), ("w4a16", "bf16"), ("int8",))
+BESIDE_STORED = (("native",), ("native", "bf16"), ("bf16", "native"), ("w4a16", "native"), ("int8", "fp8", "nvfp4"))
 
 
 @st.composite
@@ -150,14 +178,17 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
     ratios = [draw(st.sampled_from((1, 1, 2, 0.5, 1.5))) for _ in gpus]
     priced = draw(st.integers(0, 9)) > 0
     prices = tuple((row["id"], base_price * ratio) for row, ratio in zip(gpus, ratios, strict=True))
-    every_size = draw(st.integers(0, 3)) > 0
+    prices = prices if priced else prices[:-1]
+    whole = {sku for sku, _ in prices if draw(st.booleans())}
+    machines = tuple(offer for sku, usd in prices if sku in whole for offer in draw(offers(sku, usd)))
     ceiling = draw(st.sampled_from((0.5, 0.505, 0.51, 0.52)))
     fields: dict[str, Any] = {
         "gpu": tuple(row["id"] for row in gpus),
-        "concurrency": draw(st.sampled_from((1, 2, 3, 5, 8) if every_size else (1, 2, 3, 5, 8, 12, 40))),
-        "max_num_seqs": draw(st.integers(1, 8)) if every_size else draw(st.integers(9, 40)),
+        "concurrency": draw(st.sampled_from((1, 2, 3, 5, 8, 12, 40))),
+        "tolerance": draw(st.sampled_from((0.0, 0.0, 0.05, 0.3))),
+        "default_limits": False,
         "max_gpu_memory_utilization": ceiling,
-        "quantization": draw(st.sampled_from((("bf16",), ("fp8",), ("bf16", "fp8"), ("w4a16", "bf16"), ("int8",)))),
+        "quantization": draw(st.sampled_from(BESIDE_STORED if "quantization_config" in config else FORMATS)),
         "min_quality": draw(st.sampled_from((0.5, 0.5, 0.98))),
         "explain": draw(st.sampled_from((False, False, True))),
         "kv_cache_dtype": draw(st.sampled_from(("auto", "any", "any", "fp8"))),
@@ -173,10 +204,42 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
         if release == "0.8.5":
             fields["engine"] = draw(st.sampled_from(("v0", "v1")))
     _some(draw, fields, "max_hourly_cost", st.sampled_from((0.5, 1.0, 1.3, 2.0, 2.6, 3.9)), 3)
-    _some(draw, fields, "host_memory_gib", st.sampled_from((8.0, 16.0, 64.0)), 4)
+    _some(draw, fields, "owned", st.just({gpus[0]["id"]: draw(st.integers(1, 5))}), 6)
     _some(draw, fields, "internode_gbps", st.just(100.0), 6)
     _some(draw, fields, "prefix_hit_share", st.sampled_from((0.25, 0.9)), 6)
-    return Problem(config, gpus, prices if priced else prices[:-1], fields, every_size)
+    for field, most in (
+        ("tensor_parallel_size", 4),
+        ("pipeline_parallel_size", 3),
+        ("data_parallel_size", 2),
+        ("replicas", 3),
+    ):
+        _some(draw, fields, field, st.integers(1, most), 12)
+    _some(draw, fields, "max_num_seqs", st.integers(1, 12), 4)
+    _some(draw, fields, "max_num_batched_tokens", st.sampled_from((fields.get("max_num_seqs", 1), 64, 300, 2048)), 12)
+    _some(draw, fields, "kv_sizing", st.sampled_from(("typical", "full")), 3)
+    if draw(st.integers(1, 4)) == 1:
+        # Every batch is a point of its own then: one format and few GPUs keep brute force short.
+        fields["concurrency"] = "max"
+        fields["quantization"] = fields["quantization"][:1]
+        fields["kv_cache_dtype"] = "auto"
+        fields = {name: min(2, value) if name in ("gpus", "max_gpus") else value for name, value in fields.items()}
+        _some(draw, fields, "max_num_seqs", st.integers(1, 12), 2)
+    singly = tuple(pair for pair in prices if pair[0] not in whole)
+    return Problem(config, gpus, singly, fields, machines)
+
+
+@st.composite
+def offers(draw: st.DrawFn, sku: str, usd: float) -> list[dict[str, Any]]:
+    """One to three machines of a SKU, sizes mixed; sometimes GPUs sold one by one."""
+    found = []
+    for at in range(draw(st.integers(1, 3))):
+        size = draw(st.sampled_from((1, 2, 3, 4, 8)))
+        row = {"gpu": sku, "instance_type": f"m{at}", "gpus": size, "provider": "P"}
+        row["usd_per_hour"] = size * usd * draw(st.sampled_from((0.5, 0.75, 1, 1, 1.5)))
+        if size == 1 and draw(st.booleans()):
+            row["up_to_gpus"] = draw(st.sampled_from((2, 4)))
+        found.append(row)
+    return found
 
 
 def _some(draw: st.DrawFn, fields: dict[str, Any], name: str, values: st.SearchStrategy[Any], one_in: int) -> None:
@@ -189,7 +252,12 @@ def request_of(problem: Problem, folder: Path, **changes: Any) -> SolveRequest:
     """Write the model and the GPUs where the request finds them."""
     (folder / "config.json").write_text(json.dumps(problem.config))
     (folder / "gpus.json").write_text(json.dumps({"gpus": problem.gpus}))
+    (folder / "prices.json").write_text(json.dumps({"offers": problem.machines}))
     fields = {**problem.fields, **changes}
     return SolveRequest(
-        model=str(folder / "config.json"), gpu_file=str(folder / "gpus.json"), price=problem.prices, **fields
+        model=str(folder / "config.json"),
+        gpu_file=str(folder / "gpus.json"),
+        price=problem.prices,
+        prices=str(folder / "prices.json"),
+        **fields,
     )

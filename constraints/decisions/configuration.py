@@ -6,7 +6,24 @@ model decides under that Boolean; a `Configuration` is both, with the number of 
 
 from pydantic import Field
 
+from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.profiles.noun import Noun
+
+
+class MediaItems(Noun):
+    """What requests may carry besides text, as the profile run of a server counts it."""
+
+    item_tokens: int = Field(gt=0, description="encoder tokens of the largest item over all modalities that are on")
+    items_per_prompt: int = Field(gt=0, description="how many of that item one prompt may hold")
+
+
+class Adapters(Noun):
+    """LoRA slots of every rank, as `--enable-lora` and its flags ask for them."""
+
+    max_loras: int = Field(1, gt=0, description="adapters in one batch")
+    max_lora_rank: int = Field(16, gt=0)
+    max_cpu_loras: int = Field(1, gt=0, description="adapters kept in host memory")
+    fully_sharded_loras: bool = False
 
 
 class Layout(Noun):
@@ -27,6 +44,17 @@ class Layout(Noun):
     enable_chunked_prefill: bool = True
     async_scheduling: bool = True
     disable_hybrid_kv_cache_manager: bool = Field(False, description="windows keep every token, in one KV group")
+    full_graphs: bool | None = Field(
+        None, description="decode batches as one full CUDA graph; None: as the release does"
+    )
+    graph_sizes: tuple[int, ...] | None = Field(None, description="batch sizes to capture; None: as the release does")
+    sparse_host_gib: float | None = Field(
+        None, gt=0, description="host memory of HiSparseConnector, which keeps sparse latent rows there"
+    )
+    num_redundant_experts: int = Field(0, ge=0, description="copies of experts that EPLB adds over all ranks")
+    speculation: Speculation | None = Field(None, description="None: no drafts")
+    adapters: Adapters | None = Field(None, description="None: no LoRA")
+    media: MediaItems | None = Field(None, description="None: text only, or images left out of profiling")
     nodes: int = Field(1, gt=0, description="servers' nodes that one engine spans")
 
     @property

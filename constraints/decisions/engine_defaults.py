@@ -19,7 +19,8 @@ def batch_defaults(engine: EngineProfile, gpu: GpuProfile) -> BatchDefaults:
         excluded = any(part in names for part in tier.excluded_names) or (
             gpu.compute_capability in tier.excluded_capabilities
         )
-        if gpu.memory_bytes >= tier.min_memory_gib * GIB and not excluded:
+        named = not tier.required_names or any(part in names for part in tier.required_names)
+        if gpu.memory_bytes >= tier.min_memory_gib * GIB and named and not excluded:
             return tier
     return engine.batch_defaults[-1]
 

@@ -1,4 +1,4 @@
 """What a rule sees: the deployment that `check` judges and the CP-SAT space that `add` writes into.
 
-May import: profiles, decisions, memory.
+May import: profiles, decisions, memory, money.
 """

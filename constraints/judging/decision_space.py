@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
@@ -24,8 +24,10 @@ class SequencePoint:
     """What one value of max_num_seqs means under one mode. Bounds are at the confidence asked."""
 
     max_num_seqs: int
-    outside_kv_bytes: tuple[int, ...]
-    """Everything in the budget but the KV cache, per pipeline stage, at the confidence asked."""
+    graph_bytes: int
+    """CUDA graphs inside the budget, at the confidence asked; 0 where they are outside it."""
+    encoder_bytes: int
+    """Peak of the vision encoder on the first stage, at the confidence asked; 0 without one."""
     headroom_needed_bytes: int
     blocks_needed: int
     """KV blocks of one engine for that many sequences of the mean context."""
@@ -36,12 +38,31 @@ class SequencePoint:
     """Of all replicas together."""
     e2e_us: int
     """Central prediction, rounded up."""
+    ttft_us: int
+    """Central prediction, rounded up."""
     output_millitokens_per_s: int
     """Of all replicas together, central prediction, rounded down."""
     highest_budget_bytes: int = 0
     """The largest budget that keeps the headroom."""
     most_concurrent: int = 0
-    """floor(max_concurrency) of all engines with that budget, as the plan will report it."""
+    """min(max_num_seqs, floor(running_concurrency)) of all engines with that budget, as the plan will report it."""
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """What one pipeline stage keeps in the budget at the confidence asked, linear in max_num_seqs S and blocks N.
+
+    fixed + forward                   + graphs + block N <= budget
+    fixed + sampler + per_sequence S  + graphs + block N <= budget
+    """
+
+    fixed_bytes: int
+    """Weights, what is made of them after loading, and buffers."""
+    forward_bytes: int
+    """The forward pass of a full step."""
+    sampler_bytes: int
+    sampler_bytes_per_sequence: int
+    block_bytes: int
 
 
 @dataclass(frozen=True)
@@ -56,14 +77,17 @@ class Mode:
     engines: int
     gpu_count: int
     microusd_per_hour: int
-    """What the objective `cost` counts: one 'dollar' per GPU when some SKU has no price."""
+    """What the objective `cost` counts: whole machines; without a price, GPUs above every price."""
     price_microusd: int | None
     """What it costs in money per hour; None without a price."""
-    block_bytes: tuple[int, ...]
+    stages: tuple[StageMemory, ...]
     startup_blocks: int
+    publisher_rank: int
     points: tuple[SequencePoint, ...]
-    parked_sequences: int = 0
-    """Sequences that the CPU tier of one engine holds besides those that run."""
+    load_bytes: int = 0
+    """What a GPU holds at the peak of loading, at the confidence asked; 0 where loading has no peak."""
+    keeps_quality: bool = True
+    """Whether weights and KV cache together keep what is asked, or are named."""
 
 
 @dataclass
@@ -97,6 +121,18 @@ class DecisionSpace:
     def budget_of(self, mode: Mode) -> cp_model.IntVar:
         """The budget variable of the GPU of a mode."""
         return self.budgets[mode.terms.total_bytes]
+
+    def encoder_of(self, mode: Mode) -> Any:
+        """Peak of the vision encoder of a mode: one constant per max_num_seqs, the chosen one counts."""
+        literals = self.picked[self.modes.index(mode)]
+        return sum(point.encoder_bytes * picked for point, picked in zip(mode.points, literals, strict=True))
+
+    def graphs_of(self, mode: Mode) -> Any:
+        """Bytes of CUDA graphs in the budget of a mode: one constant per max_num_seqs, the chosen one counts."""
+        literals = self.picked[self.modes.index(mode)]
+        return sum(
+            point.graph_bytes * picked for point, picked in zip(mode.points, literals, strict=True) if point.graph_bytes
+        )
 
     def forbid(self, breaks: Callable[[SequencePoint], bool]) -> None:
         """Rule out the points that break a limit: compared as `check` compares them."""

@@ -1,12 +1,16 @@
 """Deployment: one fully resolved point, as every rule's `check` sees it. Integers in, violations out."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.memory.ledger import MemoryTerms
+from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.price import Offer
+from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.nouns.quantization import Quantization
 from vllm_opt.profiles.nouns.workload import Targets
 
@@ -34,15 +38,28 @@ class Deployment:
     targets: Targets
     terms: MemoryTerms
     performance: PerformanceBound | None = None
-    usd_per_gpu_hour: float | None = None
-    quality: float | None = None
+    offers: tuple[Offer, ...] = ()
+    """Machines on which it may run; none for a SKU without a price."""
+    quality: Quality | None = None
+    """Of weights and KV cache together; None: not judged."""
     quality_accepted: bool = True
+    """Whether it meets the floor at the confidence asked, or is named."""
     confidence: float | None = None
+
+    @property
+    def certainty(self) -> str:
+        """How sure the bounds are, in words: 'at 90 % confidence'."""
+        return "at the confidence asked" if self.confidence is None else f"at {self.confidence * 100:.3g} % confidence"
 
     @property
     def gpu_count(self) -> int:
         """GPUs in all: replicas x DP x TP x PP."""
         return self.replicas * self.layout.gpus_per_server
+
+    @cached_property
+    def bill(self) -> Bill | None:
+        """The cheapest whole machines that hold it; None without a price, or when none on offer does."""
+        return cheapest_bill(self.offers, self.replicas, self.layout.gpus_per_server, self.layout.nodes)
 
     @property
     def engines(self) -> int:

@@ -72,6 +72,9 @@ FLASHINFER_MLA_SPARSE = AttentionBackend(
 )
 INDEXER = AttentionBackend("DEEPSEEK_V32_INDEXER", frozenset({"auto"}), (64,), latent=True, sparse=True)
 
+BLOCK_SELECTOR = AttentionBackend("MINIMAX_M3_SPARSE", frozenset({"auto"}), (128,))
+"""The sparse attention of MiniMax M3 and its selector (`models/minimax_m3/common/`, vLLM 0.33)."""
+
 
 def any_backend(*, latent: bool) -> AttentionBackend:
     """Return the backend that stands for engines whose choice restricts neither block size nor KV dtype (V0)."""

@@ -9,8 +9,9 @@ from functools import cached_property
 from math import lcm
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.attention_backend import preferred_block_size
-from vllm_opt.constraints.kv.attention_backends import INDEXER, AttentionBackend
+from vllm_opt.constraints.kv.attention_backends import BLOCK_SELECTOR, INDEXER, AttentionBackend
 from vllm_opt.constraints.kv.pages import attention_token_bytes, ceil_div, latent_token_bytes, state_bytes
 from vllm_opt.constraints.kv.platform_blocks import platform_block_size
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -85,6 +86,7 @@ def resolve_block_size(context: CacheContext, backends: Backends, mixed_dtypes: 
         return context.layout.block_size or default
     elif context.layout.block_size is not None:
         block_size = context.layout.block_size
+        _check_block_selector(backends, block_size)
     else:
         block_size = preferred_block_size(_distinct_backends(backends), default)
     if context.states and backends and context.engine.hybrid_kv_cache:
@@ -98,14 +100,24 @@ def _distinct_backends(backends: Backends) -> tuple[AttentionBackend, ...]:
     distinct = dict.fromkeys(backends.values())
     if any(isinstance(mixer, LatentAttention) and mixer.index_head_dim is not None for mixer in backends):
         distinct[INDEXER] = None
+    if any(isinstance(mixer, Attention) and mixer.index_head_dim is not None for mixer in backends):
+        distinct[BLOCK_SELECTOR] = None
     return tuple(distinct)
+
+
+def _check_block_selector(backends: Backends, block_size: int) -> None:
+    if BLOCK_SELECTOR in _distinct_backends(backends) and not BLOCK_SELECTOR.supports_block_size(block_size):
+        message = f"No common block size for {block_size}: {BLOCK_SELECTOR.name} has blocks of 128 only."
+        raise LayoutRefused(Violation(rule="compatibility", message=message, needed=128, available=block_size))
 
 
 def _hybrid_block_size(context: CacheContext, backends: Backends, block_size: int) -> int:
     """Return the smallest aligned block whose attention page holds the largest recurrent state."""
     mixer = context.first
     token = context.token_bytes(mixer, context.kv_cache_dtype)
-    state = max(state_bytes(state, context.tp, context.element_bytes) for state in context.states)
+    drafts = context.layout.speculation
+    ahead = drafts.num_speculative_tokens if drafts is not None else 0
+    state = max(state_bytes(state, context.tp, context.element_bytes, ahead) for state in context.states)
     smallest_kernel = min(backends[mixer].kernel_block_sizes)
     step = max(smallest_kernel, block_size)
     if isinstance(mixer, LatentAttention):

@@ -11,9 +11,36 @@ from typing import Literal
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.pages import ceil_div
 
-CacheKind = Literal["full", "latent", "indexer", "sliding_window", "chunked_local", "state"]
+CacheKind = Literal["full", "latent", "indexer", "sliding_window", "chunked_local", "state", "resident", "hot"]
 
 _FULL_LENGTH: frozenset[CacheKind] = frozenset({"full", "latent", "indexer"})
+
+
+def _least(one: int, other: int) -> int:
+    """Return the smaller, element by element where arrays meet."""
+    return one + (other - one) * (other < one)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeStep:
+    """Tokens that one decode step adds to a request beside those processed: none but the next one without drafts."""
+
+    speculative_tokens: int = 0
+    """Draft tokens that are verified per step."""
+    lookahead_tokens: int = 0
+    """Slots past the verified tokens that the drafter writes (`VllmConfig.num_lookahead_tokens`)."""
+    in_flight_steps: int = 0
+    """Steps that are scheduled but not processed: windows still keep their tokens (asynchronous scheduling)."""
+
+    @property
+    def allocated_tokens(self) -> int:
+        """Slots that a step must find: one token, the drafts, the lookahead."""
+        return 1 + self.speculative_tokens + self.lookahead_tokens
+
+    @property
+    def in_flight_tokens(self) -> int:
+        """Tokens of the steps before it that are not processed yet."""
+        return self.in_flight_steps * (1 + self.speculative_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +61,58 @@ class CacheLayer:
 
     def pages_per_request(self, max_model_len: int, in_flight_tokens: int, context_parallel: int) -> int:
         """Return pages that one request of `max_model_len` tokens takes (`max_memory_usage_bytes` / page)."""
-        if self.kind == "state":
+        if self.kind in ("state", "hot"):
             return self.state_pages
+        if self.kind == "resident":
+            return ceil_div(min(in_flight_tokens, max_model_len), self.block_size)
         if self.window_tokens is None:
             return ceil_div(ceil_div(max_model_len, context_parallel), self.block_size)
         if self.kind == "chunked_local":
             return ceil_div(min(self.window_tokens + in_flight_tokens, max_model_len), self.block_size)
         # One page more, because the window need not start at a page boundary.
         return ceil_div(min(self.window_tokens - 1 + in_flight_tokens, max_model_len), self.block_size) + 1
+
+    def pages_while_decoding(self, context: int, step: DecodeStep, context_parallel: int) -> int:
+        """Return the most pages that a request of `context` tokens holds while it decodes.
+
+        Before every step vLLM frees what lies outside the window of the tokens processed so far
+        (`v1/core/kv_cache_manager.py:allocate_slots`, `single_type_kv_cache_manager.py:remove_skipped_blocks`), so a
+        window keeps its own tokens, the step in flight and the step being allocated, wherever they start in a page.
+        Element by element where `context` is an array.
+        """
+        if self.kind == "state":
+            return 1 + step.speculative_tokens
+        if self.kind in ("hot", "resident"):
+            return self.state_pages
+        whole = ceil_div(ceil_div(context - 1 + step.allocated_tokens, context_parallel), self.block_size)
+        if self.window_tokens is None:
+            return whole
+        span = self.window_tokens - 1 + step.in_flight_tokens + step.allocated_tokens
+        if self.kind == "chunked_local":
+            # A chunk starts at a page boundary and is dropped whole.
+            return _least(whole, ceil_div(span, self.block_size))
+        return _least(whole, ceil_div(span - 1, self.block_size) + 1)
+
+    def pages_at_admission(
+        self, prompt_tokens: int, in_flight_tokens: int, step: DecodeStep, context_parallel: int
+    ) -> int:
+        """Return the pages that must be free before a prompt of `prompt_tokens` may start.
+
+        The whole prompt, windows capped at what chunks in flight can hold (`scheduler_reserve_full_isl`,
+        `SlidingWindowSpec.max_admission_blocks_per_request`). A state needs the pages of its prefill: the running one,
+        and with prefix caching the one that it is copied from.
+        """
+        if self.kind == "state":
+            return _least(self.state_pages, 2 + step.speculative_tokens)
+        if self.kind in ("hot", "resident"):
+            return self.pages_per_request(prompt_tokens, in_flight_tokens, context_parallel)
+        tokens = prompt_tokens + step.lookahead_tokens
+        whole = ceil_div(ceil_div(tokens, context_parallel), self.block_size)
+        if self.window_tokens is None:
+            return whole
+        if self.kind == "chunked_local":
+            return _least(whole, ceil_div(self.window_tokens + in_flight_tokens, self.block_size))
+        return _least(whole, ceil_div(self.window_tokens - 1 + in_flight_tokens, self.block_size) + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,30 @@ from math import lcm
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
-from vllm_opt.constraints.kv.groups import CacheGroup, CacheLayer, group_layers, promote_windows
+from vllm_opt.constraints.kv.compressed import PackedCache, is_compressed, packed_cache
+from vllm_opt.constraints.kv.groups import CacheGroup, CacheLayer, DecodeStep, group_layers, promote_windows
 from vllm_opt.constraints.kv.layers import CacheLayers, cache_layers
 from vllm_opt.constraints.kv.pages import ceil_div
+from vllm_opt.constraints.kv.sparse import sparse_cache
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
+
+
+@dataclass(frozen=True)
+class SequenceBlocks:
+    """KV blocks for n sequences at once: `fixed + n * each`, the null block included."""
+
+    fixed: int
+    each: int
+
+    def needed(self, sequences: int) -> int:
+        """Return the blocks that `sequences` sequences take; element by element for arrays."""
+        return self.fixed + sequences * self.each
+
+    def sequences(self, num_gpu_blocks: int) -> int:
+        """Return the sequences that a pool of `num_gpu_blocks` holds, at least 0 and without a bound where none is."""
+        return max(0, (num_gpu_blocks - self.fixed) // max(1, self.each))
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,15 @@ class KvPlan:
     in_flight_batches: int
     context_parallel: int
     engine: EngineProfile
+    step: DecodeStep
+    """What one decode step allocates and what is in flight beside it."""
+    host_blocks: int | None = None
+    """Blocks of a pool in host memory that holds every token (HiSparse); None: there is none."""
+
+    @property
+    def has_states(self) -> bool:
+        """Whether some layer keeps a recurrent state."""
+        return any(layer.kind == "state" for layer, _ in self.requests)
 
     def in_flight_tokens(self, max_num_batched_tokens: int) -> int:
         """Return tokens that windows hold back for steps under way: batches in flight x tokens per batch."""
@@ -47,6 +74,41 @@ class KvPlan:
             count * layer.pages_per_request(max_model_len, in_flight, self.context_parallel)
             for layer, count in self.requests
         )
+
+    def running_blocks_per_request(self, context: int) -> int:
+        """Return the most blocks that one request of `context` tokens holds while it decodes, over all groups.
+
+        Read off vLLM 0.33's own `KVCacheManager` for every kind of layer. Releases from 0.9 on free what lies outside a
+        window by the tokens that they scheduled, 0.26 and later by those that they processed, which keeps one step
+        more (read in their source, not simulated). Before that, windows keep every token (`hybrid_kv_cache`).
+        """
+        return sum(
+            count * layer.pages_while_decoding(context, self.step, self.context_parallel)
+            for layer, count in self.requests
+        )
+
+    def admission_blocks(self, prompt_tokens: int, max_num_batched_tokens: int) -> int:
+        """Return the blocks that must be free before a prompt of `prompt_tokens` starts, over all groups."""
+        in_flight = self.in_flight_batches * max_num_batched_tokens
+        return sum(
+            count * layer.pages_at_admission(prompt_tokens, in_flight, self.step, self.context_parallel)
+            for layer, count in self.requests
+        )
+
+    def sequence_blocks(self, context: int, max_num_batched_tokens: int) -> SequenceBlocks:
+        """Return what sequences of `context` tokens need of the pool, as a linear function of their number.
+
+        All but one decode; one has just started and holds the blocks of its prefill, which the gate wants free.
+        """
+        in_flight = self.in_flight_batches * max_num_batched_tokens
+        null_block = 1 if self.engine.null_block_in_fit_check else 0
+        each, prefill = 0, 0
+        for layer, count in self.requests:
+            running = layer.pages_while_decoding(context, self.step, self.context_parallel)
+            starting = layer.pages_at_admission(context, in_flight, self.step, self.context_parallel)
+            each += count * running
+            prefill += count * (starting - running) * (starting > running)
+        return SequenceBlocks(null_block + prefill, each)
 
     def startup_blocks(self, max_model_len: int, max_num_batched_tokens: int) -> int:
         """Return the fewest blocks with which this release starts at `max_model_len`, the null block included."""
@@ -90,12 +152,28 @@ class KvPlan:
             return num_gpu_blocks * self.block_size / max_model_len
         return num_gpu_blocks / max(1, self.blocks_per_request(max_model_len, max_num_batched_tokens))
 
+    def admission_concurrency(self, num_gpu_blocks: int, prompt_tokens: int, max_num_batched_tokens: int) -> float:
+        """Return how many prompts of `prompt_tokens` may start at once in an empty pool."""
+        null_block = 1 if self.engine.null_block_in_fit_check else 0
+        needed = self.admission_blocks(prompt_tokens, max_num_batched_tokens)
+        return max(0, num_gpu_blocks - null_block) / max(1, needed)
+
+    def running_concurrency(self, num_gpu_blocks: int, context: int) -> float:
+        """Return how many requests of `context` tokens decode at once."""
+        null_block = 1 if self.engine.null_block_in_fit_check else 0
+        held = max(0, num_gpu_blocks - null_block) / max(1, self.running_blocks_per_request(context))
+        if self.host_blocks is None:
+            return held
+        return min(held, self.host_blocks / ceil_div(context, self.block_size))
+
     def printed_tokens(self, num_gpu_blocks: int, max_model_len: int, max_num_batched_tokens: int) -> int:
         """Return N of 'GPU KV cache size: N tokens' by the release's own rule."""
         if self.engine.printed_tokens == "blocks_times_size":
             return num_gpu_blocks * self.block_size
         if self.engine.printed_tokens == "blocks_over_groups":
-            smallest = min((group.layer.block_size for group in self.groups), default=self.block_size)
+            # A state's group carries the attention block, or max_model_len without prefix caching: never the smallest.
+            sizes = [group.layer.block_size for group in self.groups if group.layer.kind != "state"]
+            smallest = min(sizes, default=max_model_len)
             return num_gpu_blocks // max(1, len(self.groups)) * smallest * self.context_parallel
         return int(self.max_concurrency(num_gpu_blocks, max_model_len, max_num_batched_tokens) * max_model_len)
 
@@ -136,8 +214,12 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
     Raises:
         LayoutRefused: vLLM would not start with this combination of KV dtype, block size, model and GPU.
     """
+    if is_compressed(model):
+        return _packed_plan(packed_cache(model, layout, gpu), layout, engine)
     cached = cache_layers(model, layout, engine, gpu)
     layers, stages, per_stage = _in_order(model, layout, cached)
+    if layout.sparse_host_gib is not None:
+        return _sparse_plan(model, layout, engine, layers, cached.block_size)
     if layout.disable_hybrid_kv_cache_manager or not engine.hybrid_kv_cache or _chunks_disable_groups(layers, engine):
         layers = promote_windows(layers)
     groups = group_layers(layers, stages)
@@ -150,7 +232,33 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
         in_flight_batches=_in_flight_batches(layout, engine),
         context_parallel=layout.decode_context_parallel_size,
         engine=engine,
+        step=_decode_step(layout, engine),
     )
+
+
+def _packed_plan(cache: PackedCache, layout: Layout, engine: EngineProfile) -> KvPlan:
+    return KvPlan(
+        block_size=cache.block_size,
+        block_bytes=cache.block_bytes,
+        groups=cache.groups,
+        requests=tuple(Counter(group.layer for group in cache.groups).items()),
+        stage_layers=cache.stage_layers,
+        in_flight_batches=_in_flight_batches(layout, engine),
+        context_parallel=1,
+        engine=engine,
+        step=_decode_step(layout, engine),
+    )
+
+
+def _sparse_plan(
+    model: ModelProfile, layout: Layout, engine: EngineProfile, layers: list[CacheLayer], block_size: int
+) -> KvPlan:
+    step = _decode_step(layout, engine)
+    cache = sparse_cache(model, layout, layers, block_size, step)
+    return KvPlan(
+        block_size, (cache.block_bytes,), cache.groups, cache.members, (cache.members,),
+        _in_flight_batches(layout, engine), 1, engine, step, cache.host_blocks,
+    )  # fmt: skip
 
 
 def _in_flight_batches(layout: Layout, engine: EngineProfile) -> int:
@@ -159,6 +267,14 @@ def _in_flight_batches(layout: Layout, engine: EngineProfile) -> int:
     if engine.sliding_window_in_flight == "one_batch":
         return 1
     return layout.pipeline_parallel_size + (1 if layout.async_scheduling else 0)
+
+
+def _decode_step(layout: Layout, engine: EngineProfile) -> DecodeStep:
+    kept = layout.async_scheduling and engine.sliding_window_in_flight == "concurrent_batches"
+    drafts = layout.speculation
+    if drafts is None:
+        return DecodeStep(in_flight_steps=1 if kept else 0)
+    return DecodeStep(drafts.num_speculative_tokens, drafts.lookahead_tokens, 1 if kept else 0)
 
 
 def _chunks_disable_groups(layers: list[CacheLayer], engine: EngineProfile) -> bool:
@@ -177,6 +293,8 @@ def _in_order(
         for index in decoder_layers:
             kinds = cached.native_kinds if index in cached.native_layers else cached.kinds
             layers.extend(kinds[model.layer_pattern[index]])
+        if decoder_layers.stop == model.num_hidden_layers:
+            layers.extend(cached.drafter)
         stages.append(range(start, len(layers)))
         distinct.append(tuple(Counter(layers[start:]).items()))
     return layers, stages, tuple(distinct)

@@ -4,9 +4,10 @@ Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/at
 `layers/mamba/abstract.py`, `models/deepseek_v2.py:DeepseekV32IndexerCache`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind
 from vllm_opt.constraints.kv.attention_backend import AttentionNeed, check_mixed_layouts, choose_backend
 from vllm_opt.constraints.kv.attention_backends import AttentionBackend, any_backend
 from vllm_opt.constraints.kv.block_size import (
@@ -44,6 +45,8 @@ class CacheLayers:
     kinds: tuple[tuple[CacheLayer, ...], ...]
     native_kinds: tuple[tuple[CacheLayer, ...], ...]
     native_layers: frozenset[int]
+    drafter: tuple[CacheLayer, ...] = ()
+    """Layers of the drafter, behind the last decoder layer."""
 
 
 def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> CacheLayers:
@@ -59,15 +62,36 @@ def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu
     backends = {mixer: _backend(context, mixer, kv_cache_dtype) for mixer in context.mixers}
     block_size = resolve_block_size(context, backends, bool(native_layers))
     kinds = tuple(_kind_layers(context, kind, block_size, backends) for kind in range(len(model.layer_kinds)))
+    drafter = draft_layers(context, kinds, block_size)
     if not native_layers:
-        return CacheLayers(block_size, kinds, kinds, native_layers)
+        return CacheLayers(block_size, kinds, kinds, native_layers, drafter)
     native = CacheContext(model, layout, engine, gpu, "auto", element_bytes)
     native_backends = {mixer: _backend(native, mixer, "auto") for mixer in context.mixers}
     native_kinds = tuple(
         _kind_layers(native, kind, block_size, native_backends) for kind in range(len(model.layer_kinds))
     )
     check_mixed_layouts((*backends.values(), *native_backends.values()))
-    return CacheLayers(block_size, kinds, native_kinds, native_layers)
+    return CacheLayers(block_size, kinds, native_kinds, native_layers, drafter)
+
+
+def draft_layers(
+    context: CacheContext, kinds: tuple[tuple[CacheLayer, ...], ...], block_size: int
+) -> tuple[CacheLayer, ...]:
+    """Return the cache layers of the drafter: it joins the target's groups (`v1/worker/gpu/spec_decode`)."""
+    drafts = context.layout.speculation
+    if drafts is None:
+        return ()
+    if drafts.method == "mtp" and has_mtp(context.model):
+        return kinds[mtp_kind(context.model)]
+    if drafts.shape is not None:
+        mixers = [drafts.shape.attention] * drafts.shape.num_layers
+    elif drafts.model is not None:
+        mixers = [layer.mixer for layer in drafts.model.layers if isinstance(layer.mixer, Attention)]
+    else:
+        return ()
+    own = replace(context, kv_cache_dtype=drafts.kv_cache_dtype or context.kv_cache_dtype)
+    found = {mixer: _backend(own, mixer, own.kv_cache_dtype) for mixer in set(mixers)}
+    return tuple(_attention_layer(own, mixer, block_size, found[mixer]) for mixer in mixers)
 
 
 def _backend(context: CacheContext, mixer: TokenMixer, kv_cache_dtype: str) -> AttentionBackend:
@@ -109,23 +133,41 @@ def _kind_layers(context: CacheContext, kind: int, block_size: int, backends: Ba
         return _state_layer(context, mixer, block_size)
     if isinstance(mixer, LatentAttention):
         return _latent_layers(context, mixer, block_size, backends[mixer])
-    if mixer.shares_kv_cache:
+    if not isinstance(mixer, Attention) or mixer.shares_kv_cache or not mixer.causal:
         return ()
-    return (_attention_layer(context, mixer, block_size, backends[mixer]),)
+    layer = _attention_layer(context, mixer, block_size, backends[mixer])
+    return (layer, *_selector_layers(context, mixer, block_size))
+
+
+def _selector_layers(context: CacheContext, mixer: Attention, block_size: int) -> tuple[CacheLayer, ...]:
+    """Return the key-only cache of a block selector: one vector per token, whole on every rank (MiniMax M3)."""
+    if mixer.index_head_dim is None:
+        return ()
+    element = 1 if is_quantized(mixer.index_cache_dtype) else context.element_bytes
+    page = block_size * mixer.index_head_dim * element
+    return (CacheLayer("indexer", block_size, page, (page,), own_bytes=page),)
 
 
 def _state_layer(context: CacheContext, mixer: StateSpace, block_size: int) -> tuple[CacheLayer, ...]:
     if not context.engine.hybrid_kv_cache:
         return ()
-    size = state_bytes(mixer, context.tp, context.element_bytes)
+    drafts = context.layout.speculation
+    ahead = drafts.num_speculative_tokens if drafts is not None else 0
+    size = state_bytes(mixer, context.tp, context.element_bytes, ahead)
     page = size
     if context.mixers:
         page = block_size * context.token_bytes(context.first, context.kv_cache_dtype)
     pages = 1
     if context.layout.enable_prefix_caching:
-        exports = mixer.kind == "mamba2" or checkpoint_tokens(context) > 1
+        exports = mixer.kind == "mamba2" or checkpoint_tokens(context) > 1 or _exports_kimi_delta(context, mixer)
         pages = 3 if exports and context.engine.state_checkpoint_page else 2
-    return (CacheLayer("state", 1, page, (size,), state_pages=pages, own_bytes=size),)
+    return (CacheLayer("state", 1, page, (size,), state_pages=pages + ahead, own_bytes=size),)
+
+
+def _exports_kimi_delta(context: CacheContext, mixer: StateSpace) -> bool:
+    """Tell whether FlashKDA serves the layer, which checkpoints its state (compute capability 9.0 and above)."""
+    capability = context.gpu.compute_capability
+    return mixer.kind == "kimi_delta" and capability is not None and capability >= (9, 0)
 
 
 def _latent_layers(
@@ -152,7 +194,9 @@ def _latent_row(context: CacheContext, mixer: LatentAttention, backend: Attentio
 
 
 def _attention_layer(context: CacheContext, mixer: Attention, block_size: int, backend: AttentionBackend) -> CacheLayer:
-    token = context.token_bytes(mixer, context.kv_cache_dtype)
+    # A block selector's attention reads plain fp8, without the scales per token and head.
+    plain = mixer.index_head_dim is not None and context.kv_cache_dtype == "fp8_per_token_head"
+    token = context.token_bytes(mixer, "fp8" if plain else context.kv_cache_dtype)
     shape = (kv_heads_per_rank(mixer.num_key_value_heads, context.tp), mixer.head_dim, mixer.v_head_dim, token)
     if mixer.kind == "sliding_window":
         block_size = backend.largest_kernel_block(block_size)

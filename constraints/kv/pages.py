@@ -102,16 +102,20 @@ def _replicated_groups(num_groups: int, tensor_parallel_size: int) -> int:
     return tensor_parallel_size
 
 
-def state_bytes(mixer: StateSpace, tensor_parallel_size: int, element_bytes: int = HALF_BYTES) -> int:
+def state_bytes(
+    mixer: StateSpace, tensor_parallel_size: int, element_bytes: int = HALF_BYTES, speculative_tokens: int = 0
+) -> int:
     """Return bytes of one recurrent state on one rank: convolution window plus recurrent matrix.
 
-    The convolution keeps `conv_kernel - 1` past inputs in the model dtype; the matrix is in the dtype that the
-    config asks for (`ssm_dtype`), else the model dtype.
+    The convolution keeps `conv_kernel - 1` past inputs, and as many more as tokens are drafted, in the model dtype; the
+    matrix is in the dtype that the config asks for (`ssm_dtype`), else the model dtype.
     """
     tp = tensor_parallel_size
     conv_dim, matrix = _state_elements(mixer, tp)
     ssm_dtype = mixer.ssm_dtype or ("float32" if mixer.kind == "kimi_delta" else "auto")
-    conv = (mixer.conv_kernel - 1) * (conv_dim // tp) * element_bytes if mixer.conv_kernel else 0
+    # Mamba 1 has no drafting form.
+    inputs = mixer.conv_kernel - 1 + (0 if mixer.kind == "mamba1" else speculative_tokens)
+    conv = inputs * (conv_dim // tp) * element_bytes if mixer.conv_kernel else 0
     return conv + matrix * DTYPE_BYTES.get(ssm_dtype, element_bytes)
 
 

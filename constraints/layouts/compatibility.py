@@ -12,6 +12,7 @@ from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.dtype import runtime_dtype
 from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
+from vllm_opt.constraints.weights.adapters import WRAPS_EMBEDDING, WRAPS_EMBEDDING_ONLY
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Attention, LatentAttention, Mixer, ModelProfile
@@ -51,6 +52,7 @@ def choice_violations(
         *_kv_cache_dtype(model, layout, engine, gpu),
         *_block_size(layout, engine),
         *_shared_caches(model, layout),
+        *_adapters(model, layout),
     )
 
 
@@ -128,6 +130,29 @@ def _kv_cache_dtype(model: ModelProfile, layout: Layout, engine: EngineProfile, 
             "--kv-cache-dtype (e.g., 'fp8', 'auto', or 'nvfp4_ds_mla' with a sparse MLA backend) for MLA models such "
             "as DeepSeek."
         )
+
+
+WITHOUT_ADAPTERS = frozenset((
+    "BloomForCausalLM", "BloomModel", "FalconForCausalLM", "KimiK25ForConditionalGeneration",
+    "KimiK3ForConditionalGeneration", "MiMoV2FlashForCausalLM", "MiniMaxM3SparseForCausalLM",
+    "MiniMaxM3SparseForConditionalGeneration", "Step3p7ForConditionalGeneration",
+))  # fmt: skip
+"""Classes without SupportsLoRA in 0.33."""
+LARGEST_ADAPTED_VOCABULARY = 258_048
+
+
+def _adapters(model: ModelProfile, layout: Layout) -> Iterator[Violation]:
+    """What `config/lora.py`, `config/vllm.py` and the wrapped layers refuse."""
+    if layout.adapters is None:
+        return
+    if model.architecture in WITHOUT_ADAPTERS:
+        yield _violation(f"LoRA is not supported for {model.architecture}.")
+    wrapped = model.architecture in WRAPS_EMBEDDING - WRAPS_EMBEDDING_ONLY
+    if wrapped and model.vocab_size > LARGEST_ADAPTED_VOCABULARY:
+        yield _violation(
+            f"When using LoRA, vocab size must be <= {LARGEST_ADAPTED_VOCABULARY}",
+            model.vocab_size, LARGEST_ADAPTED_VOCABULARY, "tokens",
+        )  # fmt: skip
 
 
 def _block_size(layout: Layout, engine: EngineProfile) -> Iterator[Violation]:

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.layouts.experts_dealt import expert_violations
 from vllm_opt.constraints.layouts.quantization_groups import group_violations
 from vllm_opt.constraints.weights.tensor import WeightTensor
 from vllm_opt.constraints.weights.tensors import layer_tensors
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.model import Attention, Experts, LatentAttention, ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.model import Attention, CompressedAttention, Experts, Mixer, ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.quantization import Quantization
+from vllm_opt.profiles.reading.quantities import counted
 
 VOCABULARY_PADDING = 64
 
@@ -32,9 +34,11 @@ def violations(
         *_vocabulary(model, layout),
         *_widths(model, layout),
         *_state_heads(model, layout),
+        *_vision(model, layout),
         *_stages_and_experts(model, layout),
         *_context_parallel(model, layout),
         *_node(layout, gpu),
+        *expert_violations(model, layout),
     ]
     if not found:
         found.extend(group_violations(model, quantization, layout))
@@ -45,7 +49,7 @@ def _violation(message: str, needed: int, available: int, unit: str) -> Violatio
     return Violation(rule="divisibility", message=message, needed=needed, available=available, unit=unit)
 
 
-def _mixers(model: ModelProfile) -> Iterator[Attention | LatentAttention | StateSpace]:
+def _mixers(model: ModelProfile) -> Iterator[Mixer]:
     for kind in model.layer_kinds:
         if kind.mixer is not None:
             yield kind.mixer
@@ -90,7 +94,7 @@ def _widths(model: ModelProfile, layout: Layout) -> Iterator[Violation]:
     for kind in model.layer_kinds:
         for tensor in layer_tensors(kind, model.hidden_size):
             ranks = ranks_of(tensor, layout)
-            if tensor.columns_sharded and tensor.columns % ranks:
+            if tensor.columns_sharded and tensor.column_block == 1 and tensor.columns % ranks:
                 message = f"{tensor.columns} is not divisible by {ranks}: the inputs of {tensor.name}."
                 yield _violation(message, tensor.columns, ranks, tensor.name)
             for rows in tensor.rows:
@@ -128,6 +132,13 @@ def _state_heads(model: ModelProfile, layout: Layout) -> Iterator[Violation]:
             yield _violation(message, mixer.num_groups, ranks, "key heads")
 
 
+def _vision(model: ModelProfile, layout: Layout) -> Iterator[Violation]:
+    ranks = layout.tensor_parallel_size
+    for width in model.vision.divisible_widths if model.vision else ():
+        if width % ranks:
+            yield _violation(f"{width} is not divisible by {ranks}: the vision tower.", width, ranks, "vision tower")
+
+
 def _stages_and_experts(model: ModelProfile, layout: Layout) -> Iterator[Violation]:
     stages = layout.pipeline_parallel_size
     if stages > model.num_hidden_layers:
@@ -145,6 +156,8 @@ def _context_parallel(model: ModelProfile, layout: Layout) -> Iterator[Violation
     if ranks % context:
         yield _violation(f"tp_size={ranks} must be divisible by dcp_size={context}.", context, ranks, "ranks")
         return
+    if any(isinstance(mixer, CompressedAttention) for mixer in _mixers(model)):
+        yield _violation("DCP not support sliding window.", 1, context, "decode context parallel size")
     attention = [mixer for mixer in _mixers(model) if isinstance(mixer, Attention)]
     if not attention:
         return
@@ -184,6 +197,6 @@ def _node(layout: Layout, gpu: GpuProfile) -> Iterator[Violation]:
     if layout.gpus_per_engine > available:
         message = (
             f"World size ({layout.gpus_per_engine}) is larger than the number of available GPUs ({available}) "
-            f"on {layout.nodes} node(s) of {gpu.gpus_per_node}; span more nodes with --nnodes."
+            f"on {counted(layout.nodes, 'node')} of {gpu.gpus_per_node}; span more nodes with --nnodes."
         )
         yield _violation(message, layout.gpus_per_engine, available, "GPUs")

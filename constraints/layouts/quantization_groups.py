@@ -91,7 +91,7 @@ def _grouped_experts(tensor: WeightTensor, storage: StorageFormat, layout: Layou
 
 def _blocked(tensor: WeightTensor, block: int, ranks: int) -> Iterator[Violation]:
     """128 x 128 blocks: inputs of row-parallel matrices, outputs of divided ones; fused outputs may straddle blocks."""
-    columns = tensor.columns // ranks
+    columns = tensor.columns_on_rank(ranks)
     if ranks > 1 and tensor.columns_sharded and columns % block:
         message = (
             f"Weight input_size_per_partition = {columns} is not divisible by weight quantization "

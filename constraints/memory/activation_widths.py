@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.decisions.speculation import WITHOUT_WEIGHTS
+from vllm_opt.constraints.weights.adapters import PUNICA_BYTES_PER_TOKEN
 from vllm_opt.profiles.nouns.model import (
     Attention,
+    CompressedAttention,
     DecoderLayer,
     DenseMlp,
     Experts,
@@ -20,6 +23,7 @@ from vllm_opt.profiles.nouns.model import (
 )
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+IRREGULAR_WIDTHS = 4
 LATENT_WORKSPACE_TOKENS = 64 * 1024
 """Context tokens that the chunked-prefill workspace of MLA holds at most
 (`layers/attention/mla_attention.py:determine_chunked_prefill_workspace_size`)."""
@@ -85,13 +89,37 @@ def _one_stage(
     return StageTerms(
         kept_fixed_bytes=max(kept for kept, _ in latent),
         transient_fixed_bytes=max(transient for _, transient in latent),
-        kept_bytes_per_token=(experts if workspace_persists else 0) + (_encoder_bytes(model) if first else 0),
-        width_bytes_per_token=widest + residual_bytes(model, layout),
+        kept_bytes_per_token=(experts if workspace_persists else 0)
+        + (_encoder_bytes(model) if first else 0)
+        + (0 if layout.adapters is None else PUNICA_BYTES_PER_TOKEN)
+        + (_draft_bytes(model, layout) if last else 0),
+        width_bytes_per_token=widest + residual_bytes(model, layout) + _adapter_bytes(layout),
         hidden_bytes_per_token=model.hidden_size * element,
-        logit_bytes_per_sequence=model.vocab_size * element,
+        logit_bytes_per_sequence=model.vocab_size * element + _draft_logit_bytes(model, layout),
         vocab_size=model.vocab_size,
         samples=last and model.has_lm_head,
     )
+
+
+def _draft_bytes(model: ModelProfile, layout: Layout) -> int:
+    """Hidden states that the drafter reads: one buffer of max_num_batched_tokens rows (`spec_decode/*`)."""
+    drafts = layout.speculation
+    if drafts is None or drafts.method in WITHOUT_WEIGHTS:
+        return 0
+    return model.hidden_size * model_dtype_bytes(model)
+
+
+def _draft_logit_bytes(model: ModelProfile, layout: Layout) -> int:
+    """With probabilistic drafts, float32 logits of every drafted token are kept."""
+    drafts = layout.speculation
+    if drafts is None or not drafts.probabilistic:
+        return 0
+    return drafts.num_speculative_tokens * model.vocab_size * 4
+
+
+def _adapter_bytes(layout: Layout) -> int:
+    """The shrunken inputs of the widest fused projection in float32: three slices of the rank."""
+    return 0 if layout.adapters is None else 3 * layout.adapters.max_lora_rank * 4
 
 
 def _encoder_bytes(model: ModelProfile) -> int:
@@ -101,6 +129,12 @@ def _encoder_bytes(model: ModelProfile) -> int:
     return model.hidden_size * model_dtype_bytes(model) + model.vision.pixel_bytes_per_token
 
 
+def is_irregular(model: ModelProfile) -> bool:
+    """Whether the layers' MLPs have many widths, as those that a search of architectures leaves (Nemotron Super)."""
+    mlps = (kind.feed_forward for kind in model.layer_kinds)
+    return len({mlp.intermediate_size for mlp in mlps if isinstance(mlp, DenseMlp)}) >= IRREGULAR_WIDTHS
+
+
 def model_dtype_bytes(model: ModelProfile) -> int:
     """Bytes of one activation element."""
     return DTYPE_BYTES[model.dtype]
@@ -108,7 +142,7 @@ def model_dtype_bytes(model: ModelProfile) -> int:
 
 def residual_bytes(model: ModelProfile, layout: Layout) -> int:
     """Residual stream and hidden states of one token; pipeline stages also keep the pair that they pass on."""
-    copies = 4 if layout.pipeline_parallel_size > 1 else 2
+    copies = (4 if layout.pipeline_parallel_size > 1 else 2) * max(1, model.hyper_connections)
     return copies * model.hidden_size * model_dtype_bytes(model)
 
 
@@ -161,6 +195,9 @@ def _mixer_bytes(layer: DecoderLayer, model: ModelProfile, layout: Layout) -> in
         key_width = mixer.qk_nope_head_dim + mixer.qk_rope_head_dim
         expanded = heads * (mixer.qk_nope_head_dim + mixer.v_head_dim)
         return (2 * heads * key_width + expanded + heads * mixer.v_head_dim) * element
+    if isinstance(mixer, CompressedAttention):
+        heads = -(-mixer.num_attention_heads // ranks)
+        return (2 * heads * mixer.head_dim + mixer.q_lora_rank + 5 * mixer.head_dim) * element
     if isinstance(mixer, StateSpace):
         values = mixer.num_heads * mixer.head_dim
         keys = mixer.num_groups * mixer.state_size

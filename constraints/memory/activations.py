@@ -1,6 +1,6 @@
 """The activation peak of the profile run: what PyTorch holds at its highest beyond weights and buffers.
 
-    peak(T, S) = max(forward(T), sampler(T, S))
+    peak(T, S) = max(forward(T), sampler(T, S), encoder(T, S))
     forward = base + (kept + token + factor * (residual + widest layer)) * T
     sampler = base + (kept + token + hidden) * T + (dtype + c(release)) * vocab * S
 
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.memory.activation_widths import stage_terms
+from vllm_opt.constraints.memory.activation_widths import is_irregular, stage_terms
+from vllm_opt.constraints.memory.encoder_peak import EncoderPeak, encoder_peak
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
@@ -32,23 +33,60 @@ class ActivationPeak:
     sampler_bytes_per_token: tuple[int, ...]
     sampler_bytes_per_sequence: tuple[int, ...]
     relative_spread: float
+    encoder: EncoderPeak | None = None
+    """On the first stage."""
+
+    def encoder_bytes(self, max_num_batched_tokens: int, max_num_seqs: int) -> int:
+        """Floor of the first stage's peak: 0 where no encoder is profiled."""
+        return 0 if self.encoder is None else self.encoder.bytes(max_num_batched_tokens, max_num_seqs)
 
     def bytes(self, max_num_batched_tokens: int, max_num_seqs: int) -> tuple[int, ...]:
         """Central estimate per stage."""
+        encoder = self.encoder_bytes(max_num_batched_tokens, max_num_seqs)
         return tuple(
             max(
                 self.forward_fixed_bytes[stage] + self.forward_bytes_per_token[stage] * max_num_batched_tokens,
                 self.sampler_fixed_bytes[stage]
                 + self.sampler_bytes_per_token[stage] * max_num_batched_tokens
                 + self.sampler_bytes_per_sequence[stage] * min(max_num_seqs, max_num_batched_tokens),
+                encoder if stage == 0 else 0,
             )
             for stage in range(len(self.forward_fixed_bytes))
         )
 
     def bytes_at(self, confidence: float, max_num_batched_tokens: int, max_num_seqs: int) -> tuple[int, ...]:
-        """Upper end per stage: the peak is no higher with probability `confidence`; rounded up."""
-        factor = 1.0 + max(0.0, NormalDist().inv_cdf(confidence)) * self.relative_spread
-        return tuple(math.ceil(central * factor) for central in self.bytes(max_num_batched_tokens, max_num_seqs))
+        """Upper end per stage: the peak is no higher with probability `confidence`; each linear term is rounded up."""
+        sequences = min(max_num_seqs, max_num_batched_tokens)
+        encoder = self.encoder_at(confidence, max_num_batched_tokens, max_num_seqs)
+        return tuple(
+            max(forward, sampler + each * sequences, 0 if stage else encoder)
+            for stage, (forward, sampler, each) in enumerate(self.linear_at(confidence, max_num_batched_tokens))
+        )
+
+    def encoder_at(self, confidence: float | None, max_num_batched_tokens: int, max_num_seqs: int) -> int:
+        """Upper end of the encoder's floor on the first stage; None gives the central estimate."""
+        central = self.encoder_bytes(max_num_batched_tokens, max_num_seqs)
+        return central if confidence is None else math.ceil(self.factor_at(confidence) * central)
+
+    def factor_at(self, confidence: float) -> float:
+        """By what the upper end multiplies the central estimate."""
+        return 1.0 + max(0.0, NormalDist().inv_cdf(confidence)) * self.relative_spread
+
+    def linear_at(self, confidence: float, max_num_batched_tokens: int) -> tuple[tuple[int, int, int], ...]:
+        """Per stage (forward, sampler, sampler per sequence) of the upper end: the rows of the constraint model."""
+        factor = self.factor_at(confidence)
+        return tuple(
+            (
+                math.ceil(
+                    factor * (self.forward_fixed_bytes[at] + self.forward_bytes_per_token[at] * max_num_batched_tokens)
+                ),
+                math.ceil(
+                    factor * (self.sampler_fixed_bytes[at] + self.sampler_bytes_per_token[at] * max_num_batched_tokens)
+                ),
+                math.ceil(factor * self.sampler_bytes_per_sequence[at]),
+            )
+            for at in range(len(self.forward_fixed_bytes))
+        )
 
 
 def activation_peak(
@@ -61,7 +99,10 @@ def activation_peak(
     del gpu
     constants = engine.startup
     base = math.ceil(constants.base_bytes.value)
-    factor, per_token = constants.forward_factor.value, math.ceil(constants.token_bytes.value)
+    # The factor was fitted to regular models; on layers of many widths V0 was seen to take no more than the widths say.
+    fitted = engine.engine != "v0" or not is_irregular(model)
+    factor = constants.forward_factor.value if fitted else 1.0
+    per_token = math.ceil(constants.token_bytes.value)
     per_logit = sampler_bytes_per_logit(model, quantization, engine)
     skips_sampler = layout.enable_chunked_prefill and not constants.sampler_runs_with_chunked_prefill
     stages = stage_terms(
@@ -83,6 +124,7 @@ def activation_peak(
             for stage, samples in zip(stages, sampling, strict=True)
         ),
         relative_spread=constants.activation_relative_spread,
+        encoder=encoder_peak(model, layout) if engine.engine == "v1" else None,
     )
 
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
+from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.overheads import (
     FittedBytes,
     GraphMemory,
@@ -47,11 +48,25 @@ class MemoryTerms:
     graphs: GraphMemory | None
     context: FittedBytes
     kv: KvPlan
+    taken_at_start_bytes: int = 0
+    """What the driver or the operating system holds before vLLM starts: the budget has to be free at start-up."""
+    load_peak: tuple[int, ...] = ()
+    """Weights per stage at the peak of loading, where that is more than what is loaded."""
 
     @property
     def stages(self) -> int:
         """Pipeline stages."""
         return len(self.weights)
+
+    def load_bytes(self, confidence: float | None = None) -> int:
+        """What a GPU holds at the peak of loading: weights and the CUDA context; 0 where loading has no peak."""
+        if not self.load_peak:
+            return 0
+        return max(self.load_peak) + (self.context.bytes if confidence is None else self.context.at(confidence))
+
+    def loads(self, confidence: float | None = None) -> bool:
+        """Whether the weights can be loaded at all."""
+        return self.load_bytes(confidence) <= self.total_bytes
 
     @property
     def null_blocks(self) -> int:
@@ -104,6 +119,17 @@ class MemoryTerms:
             budget - rest + min(offloaded, weights) for rest, weights in zip(outside, self.weights, strict=True)
         )
 
+    def spread_bytes(self, tokens: int, sequences: int) -> tuple[int, ...]:
+        """One standard deviation of what is in the budget beside weights and KV cache, per stage.
+
+        The fitted terms are taken to err together, as the upper ends at a confidence are.
+        """
+        shared = float(self.non_torch.spread_bytes)
+        if self.graphs is not None and self.engine.graphs_in_budget:
+            shared += self.graphs.relative_spread * self.graphs.bytes(sequences, tokens)
+        peaks = self.activation.bytes(tokens, sequences)
+        return tuple(math.ceil(shared + self.activation.relative_spread * peak) for peak in peaks)
+
     def blocks_by_stage(self, flags: EngineFlags, confidence: float | None = None) -> tuple[int, ...]:
         """Whole KV blocks that each stage can hold; a stage without cache layers holds any number."""
         available = self.available_kv_bytes(flags, confidence)
@@ -123,8 +149,8 @@ class MemoryTerms:
     def headroom_needed_bytes(self, tokens: int, sequences: int, confidence: float | None = None) -> int:
         """What must fit outside the budget.
 
-        The CUDA context and communication buffers always; before the graph estimate was subtracted, also the graphs,
-        less the activation peak, which has been freed when they are captured.
+        The CUDA context and communication buffers always, with what is taken before vLLM starts; before the graph
+        estimate was subtracted, also the graphs, less the activation peak, freed when they are captured.
         """
         context = self.context.bytes if confidence is None else self.context.at(confidence)
         if self.engine.graphs_in_budget or self.graphs is None:
@@ -138,10 +164,10 @@ class MemoryTerms:
         return math.ceil(max(self.kv.bytes_per_token, default=0))
 
     def host_tier_tokens(self, flags: EngineFlags) -> int:
-        """Tokens that the CPU tier parks: swap space in V0, `--kv-offloading-size` where it exists.
+        """Tokens that host memory holds: swap space in V0, `--kv-offloading-size` where it exists.
 
         `tokens = tier_bytes / bytes_per_token`, with swap space counted per GPU and the offloading size over all TP
-        ranks. The tier extends what may be resident or parked, never what one step can run.
+        ranks. They are prefixes that a later request may load, or preempted sequences: never running ones.
         """
         per_token = self.kv_bytes_per_token
         if per_token == 0:
@@ -165,11 +191,13 @@ def memory_terms(
         layout=layout,
         engine=engine,
         total_bytes=gpu.memory_bytes,
-        weights=weight_bytes(model, quantization, layout),
+        weights=weight_bytes(model, quantization, layout, gpu),
         weights_extra=weight_extra_bytes(model, quantization, layout, gpu),
         activation=activation_peak(model, quantization, layout, engine, gpu),
         non_torch=non_torch(layout, engine, gpu),
         graphs=None if layout.enforce_eager else cuda_graphs(model, layout, engine, gpu),
         context=context_and_communication(layout, engine, gpu),
         kv=plan_kv_cache(model, layout, engine, gpu),
+        taken_at_start_bytes=gpu.taken_at_start_bytes,
+        load_peak=load_peak_bytes(model, quantization, layout, engine, gpu),
     )

@@ -14,13 +14,16 @@ from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
-from vllm_opt.constraints.memory.activation_widths import layer_bytes, residual_bytes
+from vllm_opt.constraints.memory.activation_widths import is_irregular, layer_bytes, residual_bytes
 from vllm_opt.profiles.nouns.engine import EngineProfile, GraphCapture
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.startup_constants import TopologyBytes
 
 FAST_LINKS = ("nvlink", "infinity_fabric")
+SMALL_GPU_BYTES = 40 * 2**30
+COMPILED_SPREAD_BYTES = 256 * 2**20
+"""On small cards a compiled start was seen to leave between 0.4 GiB less and 1 GiB more than an eager one suggests."""
 BRIDGED_GPUS = 2
 """An NVLink bridge joins a pair of PCIe cards; larger all-reduce buffers need a switch or a mesh."""
 
@@ -41,7 +44,8 @@ class FittedBytes:
 class GraphMemory:
     """CUDA-graph memory of one rank as a function of the flags.
 
-    `base + per_graph_layer * layers * graphs(S, T) + per_captured_token * max_size(S, T)`; monotone in S and T.
+    `max(floor, base + per_graph_layer * layers * graphs(S, T) + per_captured_token * max_size(S, T))`; monotone in S
+    and T. Since 0.20 vLLM subtracts an estimate from the budget, and what it captures in the end is another figure.
     """
 
     base_bytes: int
@@ -50,16 +54,33 @@ class GraphMemory:
     capture: GraphCapture
     max_size: int
     relative_spread: float
+    floor_bytes: int = 0
+    """What any capture takes."""
+    sizes: tuple[int, ...] | None = None
+    """Batch sizes that were asked for; None: those of the release."""
+    query_tokens: int = 1
+    """Tokens of one decoding sequence in a step: more than one with drafts."""
+    actual_share: float = 1.0
+    """What capture takes in the end over the estimate that the budget loses."""
+
+    def actual_bytes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
+        """Central estimate of what stays captured."""
+        return math.ceil(self.actual_share * self.bytes(max_num_seqs, max_num_batched_tokens))
 
     def bytes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Central estimate."""
-        sizes = capture_sizes(self.capture, self.max_size, max_num_seqs, max_num_batched_tokens)
+        verified = max_num_seqs * self.query_tokens
+        if self.sizes is None:
+            sizes = capture_sizes(self.capture, self.max_size, verified, max_num_batched_tokens)
+        else:
+            sizes = tuple(size for size in self.sizes if size <= max_num_batched_tokens)
         if not sizes:
             return 0
         graphs = len(sizes)
         if self.capture.full_graphs:
-            graphs += sum(size <= max_num_seqs for size in sizes)
-        return self.base_bytes + graphs * self.bytes_per_graph + sizes[-1] * self.bytes_per_captured_token
+            graphs += sum(size <= verified for size in sizes)
+        modelled = self.base_bytes + graphs * self.bytes_per_graph + sizes[-1] * self.bytes_per_captured_token
+        return max(self.floor_bytes, modelled)
 
     def bytes_at(self, confidence: float, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Upper end: the graphs take no more with probability `confidence`; rounded up."""
@@ -87,12 +108,19 @@ def capture_sizes(
 
 def non_torch(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
     """Growth outside PyTorch's allocator inside the budget: kernels' workspaces, all-reduce buffers, NCCL channels."""
-    return _by_topology(engine.startup.non_torch, layout, gpu)
+    fitted = _by_topology(engine.startup.non_torch, layout, gpu)
+    if layout.enforce_eager or gpu.memory_bytes >= SMALL_GPU_BYTES:
+        return fitted
+    return FittedBytes(fitted.bytes, fitted.spread_bytes + COMPILED_SPREAD_BYTES)
 
 
 def context_and_communication(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
-    """What is in use before the baseline snapshot, outside the budget."""
-    return _by_topology(engine.startup.context, layout, gpu)
+    """What is in use before the baseline snapshot, outside the budget: other programs' and the system's memory as well.
+
+    vLLM 0.33 compares the budget with the memory that is free at start-up (`v1/worker/utils.py:request_memory`).
+    """
+    own = _by_topology(engine.startup.context, layout, gpu)
+    return FittedBytes(own.bytes + max(gpu.taken_at_start_bytes, gpu.memory_in_use_bytes), own.spread_bytes)
 
 
 def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> GraphMemory:
@@ -102,11 +130,23 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
     blackwell = gpu.compute_capability is not None and gpu.compute_capability[0] == 10
     hybrid = any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)
     capture = engine.graph_capture
+    if layout.full_graphs is not None:
+        capture = capture.model_copy(update={"full_graphs": layout.full_graphs})
+    experts = any(isinstance(kind.feed_forward, Experts) for kind in model.layer_kinds)
+    factor = constants.irregular_factor if is_irregular(model) else 1.0
+    # With adapters every size is captured twice: with none active, and with as many as there are slots.
+    factor *= 1 if layout.adapters is None else 2
     return GraphMemory(
-        base_bytes=math.ceil(constants.base_bytes),
-        bytes_per_graph=math.ceil(constants.bytes_per_graph_layer * layers),
-        bytes_per_captured_token=math.ceil(constants.bytes_per_captured_byte * captured_width_bytes(model, layout)),
+        floor_bytes=math.ceil(constants.experts_floor_bytes if experts else constants.floor_bytes),
+        actual_share=constants.actual_share if engine.graphs_in_budget else 1.0,
+        query_tokens=1 if layout.speculation is None else layout.speculation.query_tokens,
+        base_bytes=math.ceil(factor * constants.base_bytes),
+        bytes_per_graph=math.ceil(factor * constants.bytes_per_graph_layer * layers),
+        bytes_per_captured_token=math.ceil(
+            factor * constants.bytes_per_captured_byte * captured_width_bytes(model, layout)
+        ),
         capture=capture,
+        sizes=layout.graph_sizes,
         max_size=capture.max_size_capability_10 if blackwell else capture.max_size,
         relative_spread=constants.hybrid_relative_spread if hybrid else constants.relative_spread,
     )

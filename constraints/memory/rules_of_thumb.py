@@ -6,7 +6,7 @@ They hold for plain multi-head attention and nothing else resident. The physics 
 
 from fractions import Fraction
 
-from vllm_opt.profiles.nouns.model import Attention, LatentAttention, ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.model import Attention, CompressedAttention, LatentAttention, ModelProfile, StateSpace
 
 BITS_PER_BYTE = 8
 
@@ -54,6 +54,8 @@ def why_not_multi_head(model: ModelProfile) -> str | None:
         reasons.append("latent attention caches one compressed vector per token instead of keys and values")
     if any(isinstance(m, Attention) and m.kind != "full" for m in mixers):
         reasons.append("windowed layers keep only their window")
+    if any(isinstance(m, CompressedAttention) for m in mixers):
+        reasons.append("one compressed state stands for several tokens beyond a short window")
     if any(isinstance(m, StateSpace) for m in mixers):
         reasons.append("recurrent layers keep a state that does not grow with the context")
     if any(isinstance(m, Attention) and m.head_dim * m.num_attention_heads != model.hidden_size for m in mixers):

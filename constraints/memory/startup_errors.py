@@ -97,6 +97,15 @@ def kv_cache_refusal(
     return None
 
 
+def too_few_state_blocks(max_num_seqs: int, num_gpu_blocks: int) -> str:
+    """Return the text for a model with states whose pool has fewer blocks than max_num_seqs (0.20 and later)."""
+    return (
+        f"max_num_seqs ({max_num_seqs}) exceeds available Mamba cache blocks ({num_gpu_blocks}). Each decode sequence "
+        "requires one Mamba cache block, so CUDA graph capture cannot proceed. Please lower max_num_seqs to at most "
+        f"{num_gpu_blocks} or increase gpu_memory_utilization."
+    )
+
+
 def auto_fit_failed() -> str:
     """Return the text of `--max-model-len auto` when not even one token fits."""
     return (

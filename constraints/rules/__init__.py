@@ -1,6 +1,6 @@
 """The constraints: one rule per file, in the order from what a layout is, over memory, to what the traffic asks.
 
-May import: decisions, memory, layouts, judging.
+May import: profiles, decisions, kv, memory, money, layouts, judging.
 """
 
 from vllm_opt.constraints.decisions.violation import Violation
@@ -16,6 +16,7 @@ from vllm_opt.constraints.rules.gpu_count import GpuCount
 from vllm_opt.constraints.rules.memory_budget import MemoryBudget
 from vllm_opt.constraints.rules.quality import Quality
 from vllm_opt.constraints.rules.startup_headroom import StartupHeadroom
+from vllm_opt.constraints.rules.state_blocks import StateBlocks
 from vllm_opt.constraints.rules.throughput import Throughput
 from vllm_opt.constraints.rules.tpot import TimePerOutputToken
 from vllm_opt.constraints.rules.ttft import TimeToFirstToken
@@ -27,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     Quality(),
     MemoryBudget(),
     StartupHeadroom(),
+    StateBlocks(),
     Batching(),
     Concurrency(),
     TimeToFirstToken(),

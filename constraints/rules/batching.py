@@ -2,6 +2,7 @@
 
     max_num_batched_tokens >= max_num_seqs
     max_num_batched_tokens >= max_model_len when chunked prefill is off
+    max_num_batched_tokens > num_speculative_tokens with drafts
 
 (vLLM 0.33 `config/scheduler.py:verify_max_model_len`).
 """
@@ -48,7 +49,23 @@ class Batching:
                     unit="tokens",
                 )
             )
+        found += self._lookahead(deployment)
         return tuple(found)
+
+    def _lookahead(self, deployment: Deployment) -> list[Violation]:
+        drafts, tokens = deployment.layout.speculation, deployment.flags.max_num_batched_tokens
+        if drafts is None or tokens > drafts.num_speculative_tokens:
+            return []
+        return [
+            Violation(
+                rule=self.name,
+                message="VllmConfig does not have enough slots to schedule a token and support the speculative "
+                f"decoding settings: max_num_batched_tokens ({tokens}) must exceed the tokens drafted",
+                needed=drafts.num_speculative_tokens + 1,
+                available=tokens,
+                unit="tokens",
+            )
+        ]
 
     def add(self, space: DecisionSpace) -> None:
         """Tie the step width to the mode and bound it from below."""
@@ -57,3 +74,7 @@ class Batching:
             space.model.add(space.max_num_batched_tokens == mode.max_num_batched_tokens).only_enforce_if(chosen)
             if not mode.terms.layout.enable_chunked_prefill:
                 space.model.add(space.max_num_batched_tokens >= space.max_model_len).only_enforce_if(chosen)
+            drafts = mode.terms.layout.speculation
+            if drafts is not None:
+                least = drafts.num_speculative_tokens + 1
+                space.model.add(space.max_num_batched_tokens >= least).only_enforce_if(chosen)

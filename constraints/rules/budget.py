@@ -1,15 +1,9 @@
-"""budget: gpu_count x usd_per_gpu_hour <= max_hourly_cost."""
+"""budget: whole machines x price of one <= max_hourly_cost."""
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
 from vllm_opt.constraints.judging.deployment import Deployment
-
-MICRO = 1_000_000
-
-
-def microusd(usd: float) -> int:
-    """Money as whole millionths of a dollar, so that the model and the check compare the same integers."""
-    return round(usd * MICRO)
+from vllm_opt.constraints.money.bill import MICRO, microusd
 
 
 class Budget:
@@ -22,7 +16,7 @@ class Budget:
         limit = deployment.targets.max_hourly_cost
         if limit is None:
             return ()
-        if deployment.usd_per_gpu_hour is None:
+        if deployment.bill is None:
             return (
                 Violation(
                     rule=self.name,
@@ -32,7 +26,7 @@ class Budget:
                     unit="USD/hour",
                 ),
             )
-        cost = microusd(deployment.usd_per_gpu_hour) * deployment.gpu_count
+        cost = deployment.bill.microusd_per_hour
         if cost <= microusd(limit):
             return ()
         return (

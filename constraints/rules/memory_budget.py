@@ -2,6 +2,7 @@
 
     weights + extras + activation(T, S) + non_torch + [v >= 0.20] graphs(S, T) + N * block_bytes <= round(u * total)
     N >= null_block + blocks_per_request(max_model_len, T)
+    load_peak + context <= total                      where 16-bit weights are loaded before they are made smaller
 
 per pipeline stage (vLLM 0.33 `v1/core/kv_cache_planning.py:_check_enough_kv_cache_memory`).
 """
@@ -21,6 +22,8 @@ class MemoryBudget:
     def check(self, deployment: Deployment) -> tuple[Violation, ...]:
         """Compare needed and available KV blocks on the smallest stage, in bytes."""
         flags, terms = deployment.flags, deployment.terms
+        if not terms.loads(deployment.confidence):
+            return (self._loading(deployment),)
         blocks = terms.kv.startup_blocks(flags.max_model_len, flags.max_num_batched_tokens)
         for stage, available in enumerate(terms.available_kv_bytes(flags, deployment.confidence)):
             needed = blocks * terms.kv.block_bytes[stage]
@@ -35,6 +38,21 @@ class MemoryBudget:
                     ),
                 )
         return self._beyond_the_gpu(deployment)
+
+    def _loading(self, deployment: Deployment) -> Violation:
+        """Weights that are converted while they load do not fit before they are converted."""
+        terms, needed = deployment.terms, deployment.terms.load_bytes(deployment.confidence)
+        return Violation(
+            rule=self.name,
+            message=(
+                f"CUDA out of memory: vLLM {terms.engine.version} loads the 16-bit weights before it makes "
+                f"{deployment.quantization.id} of them, which takes {format_gib(needed)} of "
+                f"{format_gib(terms.total_bytes)} GiB per GPU; serve a checkpoint that is stored so, or take more GPUs"
+            ),
+            needed=needed,
+            available=terms.total_bytes,
+            unit="bytes",
+        )
 
     def _beyond_the_gpu(self, deployment: Deployment) -> tuple[Violation, ...]:
         """A pool given in bytes or blocks is not bounded by the budget, but by the GPU: vLLM runs out of memory."""
@@ -74,10 +92,18 @@ class MemoryBudget:
         )
 
     def add(self, space: DecisionSpace) -> None:
-        """Bound weights, activations and KV blocks by the budget, per point and pipeline stage."""
-        for mode, point, picked in space.points():
-            budget = space.budget_of(mode)
-            for outside, block in zip(point.outside_kv_bytes, mode.block_bytes, strict=True):
-                space.model.add(outside + block * space.num_gpu_blocks <= budget).only_enforce_if(picked)
+        """fixed + max(forward, sampler + each S, encoder(S)) + graphs(S) + block N <= u M per stage; N >= startup."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            space.model.add(space.num_gpu_blocks >= mode.startup_blocks).only_enforce_if(chosen)
+            budget, blocks, graphs = space.budget_of(mode), space.num_gpu_blocks, space.graphs_of(mode)
+            for stage in mode.stages:
+                kept = stage.fixed_bytes + graphs + stage.block_bytes * blocks
+                sampler = stage.sampler_bytes + stage.sampler_bytes_per_sequence * space.max_num_seqs
+                space.model.add(kept + stage.forward_bytes <= budget).only_enforce_if(chosen)
+                space.model.add(kept + sampler <= budget).only_enforce_if(chosen)
+            encoder, first = space.encoder_of(mode), mode.stages[0]
+            kept = first.fixed_bytes + graphs + first.block_bytes * blocks
+            if any(point.encoder_bytes for point in mode.points):
+                space.model.add(kept + encoder <= budget).only_enforce_if(chosen)
+            space.model.add(blocks >= mode.startup_blocks).only_enforce_if(chosen)
+            if mode.load_bytes > mode.terms.total_bytes:
+                space.model.add(chosen == 0)

@@ -1,36 +1,47 @@
-"""quality: the weight format keeps at least `min_quality` of the 16-bit model's published score.
+"""quality: weights and KV cache together keep at least `min_quality` of the model's published score.
 
-Without any evidence a format is left out, unless the request names it or the checkpoint is native.
+Recoveries multiply: that of the weights (by checkpoint, else pooled by format and size of the model) and that of a
+quantised KV cache (by kind of attention, release and context). The floor holds for the low end of the pooled mean, at
+the confidence asked. Without any number a format is left out, unless the request names it or the model is published so.
 """
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
 from vllm_opt.constraints.judging.deployment import Deployment
 
+CENTRAL = 0.5
+
 
 class Quality:
-    """The recovery against 16-bit is known and high enough."""
+    """The recovery of weights and KV cache is known and high enough."""
 
     name = "quality"
 
     def check(self, deployment: Deployment) -> tuple[Violation, ...]:
-        """Compare the recovery with the floor; formats accepted by name pass without evidence."""
-        floor, quality = deployment.targets.min_quality, deployment.quality
-        if quality is None:
-            if deployment.quality_accepted:
-                return ()
-            message = (
-                f"no published accuracy of {deployment.quantization.id} is known; name it with --quantization "
-                f"{deployment.quantization.id} to accept it"
-            )
-        elif quality < floor and not deployment.quality_accepted:
-            message = (
-                f"{deployment.quantization.id} keeps {quality:.1%} of the 16-bit score, below the floor of "
-                f"{floor:.1%}; lower --min-quality"
-            )
-        else:
+        """Compare the low end of the recovery with the floor; what the request names passes."""
+        quality, floor = deployment.quality, deployment.targets.min_quality
+        if quality is None or deployment.quality_accepted:
             return ()
-        return (Violation(rule=self.name, message=message, needed=floor, available=quality, unit="recovery"),)
+        stored = f"{deployment.quantization.id} weights with {_cache(deployment)} KV cache"
+        low = quality.low(deployment.confidence or CENTRAL)
+        if low is None:
+            message = f"no published accuracy of {stored} is known ({quality.evidence}); name both to accept them"
+        elif low >= floor:
+            return ()
+        else:
+            message = (
+                f"{stored} keep {quality.recovery or 0.0:.1%} of the score, at least {low:.1%} at the confidence "
+                f"asked, below the floor of {floor:.1%}; lower --min-quality"
+            )
+        return (Violation(rule=self.name, message=message, needed=floor, available=low, unit="recovery"),)
 
     def add(self, space: DecisionSpace) -> None:
-        """Nothing to add: a format below the floor never becomes a mode while this rule is active."""
+        """Forbid the modes whose weights and KV cache keep too little: `chosen[m] = 0`."""
+        for mode, chosen in zip(space.modes, space.chosen, strict=True):
+            if not mode.keeps_quality:
+                space.model.add(chosen == 0)
+
+
+def _cache(deployment: Deployment) -> str:
+    asked = deployment.layout.kv_cache_dtype
+    return "a 16-bit" if asked == "auto" else f"an {asked}" if asked[0] in "afi" else f"a {asked}"

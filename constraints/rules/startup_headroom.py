@@ -10,7 +10,16 @@ graph estimate was part of the budget, graphs were captured after the activation
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
 from vllm_opt.constraints.judging.deployment import Deployment
-from vllm_opt.constraints.memory.startup_errors import format_gib
+from vllm_opt.constraints.memory.startup_errors import format_gib, free_memory_below_request
+
+
+def _not_free(deployment: Deployment, needed: int, available: int) -> Violation:
+    """Return vLLM's refusal of a budget that is not free at start-up."""
+    terms, utilization = deployment.terms, deployment.flags.gpu_memory_utilization
+    free = terms.total_bytes - terms.taken_at_start_bytes
+    budget = terms.budget_bytes(utilization)
+    message = free_memory_below_request(free, terms.total_bytes, utilization, budget)
+    return Violation(rule="startup_headroom", message=message, needed=needed, available=available, unit="bytes")
 
 
 class StartupHeadroom:
@@ -25,6 +34,8 @@ class StartupHeadroom:
         needed = terms.headroom_needed_bytes(flags.max_num_batched_tokens, flags.max_num_seqs, deployment.confidence)
         if available >= needed:
             return ()
+        if terms.taken_at_start_bytes > available:
+            return (_not_free(deployment, needed, available),)
         return (
             Violation(
                 rule=self.name,

@@ -1,4 +1,4 @@
-"""throughput: output tokens per second of all replicas, at the confidence asked, reach the floor."""
+"""throughput: output tokens per second of all replicas, {deployment.certainty}, reach the floor."""
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
@@ -19,7 +19,7 @@ class Throughput:
             Violation(
                 rule=self.name,
                 message=(
-                    f"throughput is {performance.output_tokens_per_s:.1f} output tokens/s at the confidence asked, "
+                    f"throughput is {performance.output_tokens_per_s:.1f} output tokens/s {deployment.certainty}, "
                     f"below the floor of {floor:g}"
                 ),
                 needed=floor,

@@ -1,4 +1,4 @@
-"""tpot: the time per output token at full admitted load, at the confidence asked, stays under its limit."""
+"""tpot: the time per output token at full admitted load, {deployment.certainty}, stays under its limit."""
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
@@ -19,7 +19,7 @@ class TimePerOutputToken:
             Violation(
                 rule=self.name,
                 message=(
-                    f"TPOT is {performance.tpot_ms:.1f} ms at the confidence asked, above the limit of {limit:g} ms"
+                    f"TPOT is {performance.tpot_ms:.1f} ms {deployment.certainty}, above the limit of {limit:g} ms"
                 ),
                 needed=performance.tpot_ms,
                 available=limit,

@@ -8,9 +8,9 @@ from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, mod
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import (
-    CalibrationCell,
     GpuConstants,
     KernelPath,
+    LatencyBasis,
     LatencyConstants,
     Spread,
 )
@@ -23,10 +23,13 @@ LEAST_MISS_LOG = -50.0
 
 
 def kv_element_bytes(layout: Layout, model: ModelProfile) -> float:
-    """Bytes of one cached element; `auto` follows the checkpoint, else 16 bit. nvfp4: 4 bits + 1 scale byte per 16."""
-    name = layout.kv_cache_dtype
-    if name == "auto" and model.native_quantization is not None:
-        name = model.native_quantization.kv_cache_dtype or "auto"
+    """Bytes of one cached element; `auto` follows the checkpoint, else 16 bit. nvfp4: 4 bits + 1 scale byte per 16.
+
+    What a checkpoint says of its cache holds for that checkpoint only: other weights of the model say nothing.
+    """
+    name, native = layout.kv_cache_dtype, model.native_quantization
+    if name == "auto" and native is not None and native.quantization == layout.quantization:
+        name = native.kv_cache_dtype or "auto"
     if name.startswith(("fp8", "int8")):
         return 1.0
     return 0.5625 if name.startswith("nvfp4") else 2.0
@@ -72,12 +75,30 @@ def path_on(constants: LatencyConstants, own: GpuConstants, name: str) -> Kernel
     return path.model_copy(update=factors)
 
 
-def combined_spread(*parts: Spread) -> Spread:
-    """Independent relative errors add in quadrature."""
+def weight_bytes_per_s(gpu: GpuProfile, own: GpuConstants, factor: float) -> float:
+    """Bandwidth of weight reads; no kernel reads faster than the datasheet allows."""
+    return gpu.memory_bandwidth_bytes_per_s * min(1.0, own.memory_efficiency * factor)
+
+
+def combined_spread(known: Spread, more: Spread, times: int) -> Spread:
+    """Independent relative errors add in quadrature: `more`, so many times, to every metric of `known`."""
+
+    def total(one: float, other: float) -> float:
+        return math.hypot(one, other * math.sqrt(times))
+
+    by_pattern = {
+        name: total(value if value is not None else known.ttft, more.ttft)
+        for name, value in (
+            ("ttft_single", known.ttft_single),
+            ("ttft_poisson", known.ttft_poisson),
+            ("ttft_burst", known.ttft_burst),
+        )
+    }
     return Spread(
-        tpot=math.hypot(*(part.tpot for part in parts)),
-        ttft=math.hypot(*(part.ttft for part in parts)),
-        throughput=math.hypot(*(part.throughput for part in parts)),
+        tpot=total(known.tpot, more.tpot),
+        ttft=total(known.ttft, more.ttft),
+        throughput=total(known.throughput, more.throughput),
+        **by_pattern,
     )
 
 
@@ -97,12 +118,13 @@ def matrix_seconds(
     work: ModelWork, layout: Layout, gpu: GpuProfile, own: GpuConstants, path: KernelPath, quantization: Quantization
 ) -> tuple[float, float]:
     """Dense matrices: seconds to read them once, and seconds per token to multiply by them."""
-    bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     flops = gpu.half_flops_per_s * own.compute_efficiency
-    quantized_flops = path_peak(quantization, gpu) * own.compute_efficiency * path.compute_factor
-    read = 2 * work.half_dense + work.quantized_dense * work.bytes_per_quantized_weight / path.memory_factor
+    quantized_flops = path_peak(quantization, gpu) * min(1.0, own.compute_efficiency * path.compute_factor)
+    stored = work.quantized_dense * work.bytes_per_quantized_weight
+    read_s = 2 * work.half_dense / weight_bytes_per_s(gpu, own, 1.0)
+    read_s += stored / weight_bytes_per_s(gpu, own, path.memory_factor)
     compute = work.half_dense / flops + work.quantized_dense / quantized_flops
-    return read / bytes_per_s / layout.tensor_parallel_size, 2 * compute / layout.tensor_parallel_size
+    return read_s / layout.tensor_parallel_size, 2 * compute / layout.tensor_parallel_size
 
 
 def expert_seconds(
@@ -121,14 +143,14 @@ def expert_seconds(
         return 0.0, 0.0, LEAST_MISS_LOG
     own, shared = constants.gpu_constants(gpu), constants.shared
     peers = layout.data_parallel_size
-    bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency * shared.expert_read_efficiency
+    read = shared.expert_read_efficiency * (path.memory_factor if work.experts_quantized else 1.0)
     factor = own.compute_efficiency * shared.expert_compute_efficiency
     flops = (
         path_peak(quantization, gpu) * path.compute_factor * path.expert_compute_factor * factor
         if work.experts_quantized
         else gpu.half_flops_per_s * factor
     )
-    memory = work.expert_weights * work.bytes_per_expert_weight / path.memory_factor / bytes_per_s
+    memory = work.expert_weights * work.bytes_per_expert_weight / weight_bytes_per_s(gpu, own, read)
     imbalance = shared.expert_imbalance if layout.expert_parallel else 1.0
     compute = 2 * work.active_expert_weights / flops * imbalance
     share = work.experts_per_token / work.experts
@@ -145,19 +167,24 @@ def latency_coefficients(
     constants: LatencyConstants,
     *,
     calibrated: bool = True,
+    release: str | None = None,
 ) -> LatencyCoefficients:
-    """Seconds per unit of one engine of `layout` on `gpu`; `calibrated` applies the cell of (model, SKU, path)."""
+    """Seconds per unit of one engine of `layout` on `gpu`.
+
+    `calibrated` applies the cell of (model, SKU, path, TP); `release` is the vLLM version, None the newest measured.
+    Nothing here is biased to the slow side: what no measurement covers widens the interval.
+    """
     work, shared, own = model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
     name = effective_path(quantization, gpu)
     path = path_on(constants, own, name)
-    cell = constants.cell(model_shape(model), gpu.id, name) if calibrated else None
-    unmeasured = (name not in own.paths) + unmeasured_features(layout)
-    factor = own.paths[name].step if name in own.paths else 1.0
-    factor *= constants.unseen_path_slowdown**unmeasured * (cell.step_factor if cell else 1.0)
+    ranks = layout.tensor_parallel_size
+    cell = constants.cell(model_shape(model), gpu.id, name, ranks) if calibrated else None
+    age = constants.release_factor(gpu, release)
+    factor = age.step * (cell.step_factor if cell else 1.0)
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
-    kv_bytes_per_s = bytes_per_s * shared.kv_read_efficiency
-    attention_flops = gpu.half_flops_per_s * shared.attention_efficiency
-    element, ranks = kv_element_bytes(layout, model), layout.tensor_parallel_size
+    kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
+    attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
+    element = kv_element_bytes(layout, model)
     decode, prefill, window = [0.0, 0.0], [0.0, 0.0], 1.0
     for group in work.attention:
         windowed = int(group.window_tokens != math.inf)
@@ -168,41 +195,47 @@ def latency_coefficients(
     dense_memory_s, dense_compute_s = matrix_seconds(work, layout, gpu, own, path, quantization)
     expert_memory_s, expert_compute_s, miss = expert_seconds(work, layout, gpu, constants, path, quantization)
     link_fixed_s, link_token_s = communication(work, layout, gpu, constants)
-    stream_s = shared.activation_passes * work.layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
-    layers_s = work.layers * shared.layer_s + work.moe_layers * shared.moe_layer_s
-    launch_s = work.layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
-    spread = spread_of(constants, own, path, cell, unmeasured=unmeasured)
-    basis = "datasheet" if unmeasured else "measured" if cell else own.basis
+    layers = work.halves / 2
+    stream_s = shared.activation_passes * layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
+    layers_s = layers * shared.layer_s + work.moe_layers * shared.moe_layer_s + work.state_layers * shared.state_layer_s
+    launch_s = layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
+    kernels_s, head_flops = constants.generation_factor(gpu) * layers_s, gpu.half_flops_per_s * own.compute_efficiency
+    basis: LatencyBasis = "measured" if cell else own.basis
+    if name not in own.paths or unmeasured_features(layout):
+        basis = "datasheet"
+    spread = combined_spread(constants.spreads[basis], constants.unseen_feature_spread, unmeasured_features(layout))
     return LatencyCoefficients(
         dense_memory_s=factor * dense_memory_s,
         dense_compute_s_per_token=factor * dense_compute_s,
         head_memory_s=factor * 2 * work.head_weights / ranks / bytes_per_s,
-        head_compute_s_per_sequence=factor
-        * 2
-        * work.head_weights
-        / ranks
-        / (gpu.half_flops_per_s * own.compute_efficiency),
+        head_compute_s_per_sequence=factor * 2 * work.head_weights / ranks / head_flops,
         expert_memory_s=factor * expert_memory_s,
         expert_compute_s_per_token=factor * expert_compute_s,
         expert_miss_log=miss,
+        expert_shape=shared.routing_shape,
         decode_s_per_context_token=factor * decode[0],
         decode_s_per_window_token=factor * decode[1],
         prefill_s_per_span_token=factor * prefill[0],
         prefill_s_per_window_token=factor * prefill[1],
         window_tokens=window,
         token_s=factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
-        sequence_s=factor * (shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s),
-        fixed_s=factor * (own.overhead_factor * (layers_s + shared.step_s) + link_fixed_s),
-        launch_s=own.overhead_factor * launch_s,
+        sequence_s=factor * (age.host * shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s),
+        fixed_s=factor * (kernels_s + age.host * shared.step_s + link_fixed_s),
+        launch_s=age.host * launch_s,
+        eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),
         serial_share=shared.serial_share,
-        frontend_s=shared.frontend_s,
-        crowding=shared.crowding,
-        crowding_exponent=shared.crowding_exponent,
+        frontend_s=age.host * shared.frontend_s,
+        frontend_token_s=age.host * shared.frontend_token_s,
+        busy_frontend_s=age.host * shared.busy_frontend_s,
+        synchrony=shared.synchrony,
         prefill_factor=cell.prefill_factor if cell else 1.0,
         pipeline_stages=float(layout.pipeline_parallel_size),
         tpot_spread=spread.tpot,
         ttft_spread=spread.ttft,
+        ttft_single_spread=spread.ttft_single or spread.ttft,
+        ttft_poisson_spread=spread.ttft_poisson or spread.ttft,
+        ttft_burst_spread=spread.ttft_burst or spread.ttft,
         throughput_spread=spread.throughput,
         basis_rank=BASIS_RANK[basis],
     )
@@ -211,16 +244,8 @@ def latency_coefficients(
 def unmeasured_features(layout: Layout) -> int:
     """How many features of the layout no published measurement covers: their speed is formula only.
 
-    A search picks exactly what is predicted too rosily, so pipeline stages, decode context parallelism and eager mode
-    (which also loses torch.compile's fusion) each take the slow side, as a kernel path does that was never measured.
+    Pipeline stages, decode context parallelism and eager mode each widen the interval; the centre stays where the
+    formula puts it.
     """
     stages = layout.pipeline_parallel_size > 1
     return stages + (layout.decode_context_parallel_size > 1) + layout.enforce_eager
-
-
-def spread_of(
-    constants: LatencyConstants, own: GpuConstants, path: KernelPath, cell: CalibrationCell | None, *, unmeasured: int
-) -> Spread:
-    """How far off a prediction may be: of a calibration cell or of SKU and path, wider per unmeasured feature."""
-    known = cell.spread if cell is not None else combined_spread(own.spread, path.spread)
-    return combined_spread(known, *([constants.unseen_path_spread] * unmeasured)) if unmeasured else known

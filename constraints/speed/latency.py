@@ -1,4 +1,4 @@
-"""TTFT, TPOT and throughput of one engine under load: closed loop, open loop, and an offline batch.
+"""TTFT, TPOT and throughput of one engine under load: by the clients' pattern, and of an offline batch.
 
 Every argument may be an array; all broadcast. Pipeline stages work on as many micro-batches in turn. Users beyond
 max_num_seqs, or beyond what the token budget can admit, wait outside the batch; that wait is part of TTFT. Formulas:
@@ -11,25 +11,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.speed.first_token import Pattern, frontend
 from vllm_opt.constraints.speed.spread import interval_factors, quantile_factor, relative_spread
 from vllm_opt.constraints.speed.steady_state import (
-    Traffic,
+    burst_block,
     closed_loop_block,
     open_loop_block,
     pipeline_fill,
     prefill_only_block,
 )
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients, Numbers, Scalars, step_time
+from vllm_opt.constraints.speed.traffic import Traffic
 
 __all__ = [
     "BatchPrediction",
     "LoadPrediction",
+    "Pattern",
     "closed_loop",
     "interval_factors",
     "offline_batch",
     "open_loop",
     "quantile_factor",
     "relative_spread",
+    "under_load",
 ]
 
 BLOCK = 2048
@@ -60,6 +64,12 @@ class BatchPrediction:
 
 
 Block = Callable[[LatencyCoefficients, Traffic, Numbers, Numbers], tuple[Numbers, ...]]
+BLOCKS: dict[Pattern, Block] = {
+    "closed": closed_loop_block,
+    "single": closed_loop_block,
+    "poisson": open_loop_block,
+    "burst": burst_block,
+}
 
 
 def predict(c: LatencyCoefficients, block: Block, arguments: tuple[Scalars, ...]) -> LoadPrediction:
@@ -104,6 +114,24 @@ def assemble(result: Numbers, inputs: Numbers, outputs: Numbers) -> LoadPredicti
     )
 
 
+def under_load(
+    c: LatencyCoefficients,
+    load: Scalars,
+    max_num_seqs: Scalars,
+    max_num_batched_tokens: Scalars,
+    input_tokens: Scalars,
+    output_tokens: Scalars,
+    *,
+    pattern: Pattern = "closed",
+    chunked_prefill: Scalars | bool = True,
+    prefix_hit_share: Scalars = 0.0,
+) -> LoadPrediction:
+    """One engine under `load`: users for the patterns closed, single (at most 1 counts) and burst, else requests/s."""
+    flags = max_num_seqs, max_num_batched_tokens, input_tokens, output_tokens, prefix_hit_share, chunked_prefill
+    alone = np.minimum(np.asarray(load, dtype=np.float64), 1.0) if pattern == "single" else load
+    return predict(c, BLOCKS[pattern], (alone, *flags))
+
+
 def closed_loop(
     c: LatencyCoefficients,
     users: Scalars,
@@ -112,6 +140,7 @@ def closed_loop(
     input_tokens: Scalars,
     output_tokens: Scalars,
     *,
+    pattern: Pattern = "closed",
     chunked_prefill: Scalars | bool = True,
     prefix_hit_share: Scalars = 0.0,
 ) -> LoadPrediction:
@@ -119,8 +148,10 @@ def closed_loop(
 
     TTFT and TPOT never fall when users grow. `saturated`: users wait outside the batch, and that wait is in TTFT.
     """
-    flags = max_num_seqs, max_num_batched_tokens, input_tokens, output_tokens, prefix_hit_share, chunked_prefill
-    return predict(c, closed_loop_block, (users, *flags))
+    return under_load(
+        c, users, max_num_seqs, max_num_batched_tokens, input_tokens, output_tokens, pattern=pattern,
+        chunked_prefill=chunked_prefill, prefix_hit_share=prefix_hit_share,
+    )  # fmt: skip
 
 
 def open_loop(
@@ -134,12 +165,14 @@ def open_loop(
     chunked_prefill: Scalars | bool = True,
     prefix_hit_share: Scalars = 0.0,
 ) -> LoadPrediction:
-    """Steady state of one engine at a Poisson arrival rate (not validated).
+    """Steady state of one engine at a Poisson arrival rate.
 
     When `saturated`, requests_per_s is what the engine can serve and TTFT is a lower bound: the queue grows for ever.
     """
-    flags = max_num_seqs, max_num_batched_tokens, input_tokens, output_tokens, prefix_hit_share, chunked_prefill
-    return predict(c, open_loop_block, (requests_per_s, *flags))
+    return under_load(
+        c, requests_per_s, max_num_seqs, max_num_batched_tokens, input_tokens, output_tokens, pattern="poisson",
+        chunked_prefill=chunked_prefill, prefix_hit_share=prefix_hit_share,
+    )  # fmt: skip
 
 
 def offline_batch(
@@ -171,6 +204,6 @@ def offline_batch(
     whole = step_time(c, np.maximum(slots / stages, 1.0), traffic.context_tokens, zero, zero)
     last = step_time(c, np.maximum(rest / stages, 1.0), traffic.context_tokens, zero, zero)
     decode = np.maximum(outputs - 1.0, 0.0) * (waves * whole + np.where(rest > 0, last, 0.0))
-    makespan = c.frontend_s + prefill * pipeline_fill(c, work / batch) + decode
+    makespan = frontend(c, traffic) + prefill * pipeline_fill(c, work / batch) + decode
     rate = prompts / makespan
     return BatchPrediction(makespan * 1e3, rate * outputs, rate * (inputs + outputs), rate)

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from vllm_opt.profiles.nouns.model import (
     Attention,
+    CompressedAttention,
     DecoderLayer,
     DenseMlp,
     Experts,
@@ -47,7 +48,9 @@ class ModelWork:
     experts: int = 0
     experts_per_token: int = 0
     moe_layers: int = 0
-    layers: int = 0
+    mixers: int = 0
+    feed_forwards: int = 0
+    state_layers: int = 0
     head_weights: float = 0.0
     hidden_size: int = 0
     bytes_per_quantized_weight: float = 2.0
@@ -55,6 +58,11 @@ class ModelWork:
     state_elements: float = 0.0
     state_flop: float = 0.0
     attention: list[AttentionGroup] = field(default_factory=list)
+
+    @property
+    def halves(self) -> int:
+        """Mixers and feed-forwards: each is half a layer of fixed time and ends in one all-reduce."""
+        return self.mixers + self.feed_forwards
 
     @property
     def bytes_per_expert_weight(self) -> float:
@@ -87,6 +95,8 @@ def mixer_weights(layer: DecoderLayer, hidden_size: int) -> float:
         return hidden_size * (query + cached + mixer.num_attention_heads * mixer.v_head_dim)
     if isinstance(mixer, LatentAttention):
         return latent_projection_weights(mixer, hidden_size)
+    if isinstance(mixer, CompressedAttention):
+        return compressed_projection_weights(mixer, hidden_size)
     if isinstance(mixer, StateSpace):
         return state_projection_weights(mixer, hidden_size)
     return 0.0
@@ -106,6 +116,36 @@ def latent_projection_weights(mixer: LatentAttention, hidden_size: int) -> float
             mixer.index_head_dim + mixer.index_n_heads
         )
     return query + down + up + heads * mixer.v_head_dim * hidden_size + indexer
+
+
+def compressed_projection_weights(mixer: CompressedAttention, hidden_size: int) -> float:
+    """Query, window and output factors of DeepSeek V4, with its compressors and indexer."""
+    queries, output = mixer.num_attention_heads * mixer.head_dim, mixer.o_groups * mixer.o_lora_rank
+    weights = hidden_size * (mixer.q_lora_rank + mixer.head_dim + output) + mixer.q_lora_rank * queries
+    weights += queries * mixer.o_lora_rank
+    if mixer.compress_ratio == 4:
+        indexer = mixer.q_lora_rank * mixer.index_n_heads * mixer.index_head_dim
+        weights += indexer + hidden_size * (4 * mixer.head_dim + 4 * mixer.index_head_dim + mixer.index_n_heads)
+    elif mixer.compress_ratio:
+        weights += 2 * hidden_size * mixer.head_dim
+    return weights
+
+
+def compressed_groups(mixer: CompressedAttention, layers: int) -> tuple[AttentionGroup, ...]:
+    """The window, the compressed states that a query reads (at most index_topk of ratio 4), and the indexer's keys.
+
+    One state stands for `compress_ratio` tokens, so its bytes and FLOP are shared among them.
+    """
+    heads, dim, ratio = mixer.num_attention_heads, mixer.head_dim, mixer.compress_ratio
+    groups = [AttentionGroup(layers, heads, 0, dim, 4 * dim, 4 * dim, float(mixer.window_tokens))]
+    if ratio:
+        reach = float(ratio * mixer.index_topk) if ratio == 4 else float("inf")
+        groups.append(AttentionGroup(layers, heads, 0, dim // ratio, 4 * dim // ratio, 4 * dim // ratio, reach))
+    if ratio == 4:
+        flop = 2 * mixer.index_head_dim // ratio
+        elements = mixer.index_head_dim // ratio
+        groups.append(AttentionGroup(layers, mixer.index_n_heads, 0, elements, flop, flop, float("inf")))
+    return tuple(groups)
 
 
 def state_projection_weights(mixer: StateSpace, hidden_size: int) -> float:
@@ -140,6 +180,8 @@ def attention_group(layer: DecoderLayer, layers: int) -> tuple[AttentionGroup, .
                 AttentionGroup(layers, mixer.index_n_heads, 0, mixer.index_head_dim, flop, flop, float("inf"))
             )
         return tuple(groups)
+    if isinstance(mixer, CompressedAttention):
+        return compressed_groups(mixer, layers)
     return ()
 
 
@@ -179,7 +221,7 @@ def add_experts(work: ModelWork, experts: Experts, layers: int, hidden_size: int
 @lru_cache(maxsize=256)
 def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
     """Count one model in one weight format; the result is shared, so do not change it."""
-    work = ModelWork(layers=model.num_hidden_layers, hidden_size=model.hidden_size)
+    work = ModelWork(hidden_size=model.hidden_size)
     work.head_weights = float(model.vocab_size * model.hidden_size) if model.has_lm_head else 0.0
     work.bytes_per_quantized_weight = stored_bytes_per_weight(quantization)
     quantized = quantization.weight_bits < 16
@@ -190,6 +232,9 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
     )
     for index, layer in enumerate(model.layer_kinds):
         layers = model.layer_pattern.count(index)
+        work.mixers += layers * (layer.mixer is not None)
+        work.feed_forwards += layers * (layer.feed_forward is not None)
+        work.state_layers += layers * isinstance(layer.mixer, StateSpace)
         mixer = layers * mixer_weights(layer, model.hidden_size)
         if attention_half:
             work.half_dense += mixer
@@ -207,4 +252,23 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
             work.state_flop += 6 * state
     if not quantized or experts_only:
         work.half_dense, work.quantized_dense = work.half_dense + work.quantized_dense, 0.0
+    work.bytes_per_quantized_weight *= _published_share(model, quantization, work)
     return work
+
+
+def _published_share(model: ModelProfile, quantization: Quantization, work: ModelWork) -> float:
+    """How many more bytes a published checkpoint streams than the count of its format, at least 1.
+
+    What its published size has beyond the count (`CheckpointQuantization.stored_bytes`) is put on the quantised
+    weights: which of them are wider is not known.
+    """
+    native = model.native_quantization
+    narrow = (work.quantized_dense + work.expert_weights) * work.bytes_per_quantized_weight
+    if native is None or native.quantization != quantization.id or not narrow:
+        return 1.0
+    if native.stored_bytes is None:
+        return 1.0 + native.size_margin
+    embedding = model.vocab_size * model.hidden_size * (1 if model.tie_word_embeddings else 2)
+    vision = model.vision.parameters if model.vision else 0
+    wide = 2.0 * (work.half_dense + embedding + vision)
+    return max(1.0, (native.stored_bytes - wide) / narrow)

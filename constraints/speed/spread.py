@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from vllm_opt.constraints.speed.first_token import Pattern
 from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
 from vllm_opt.profiles.nouns.latency_constants import LatencyBasis
 
@@ -28,10 +29,17 @@ def relative_spread(c: LatencyCoefficients) -> RelativeSpread:
     return RelativeSpread(tpot, ttft, throughput, BASES[int(np.asarray(c.basis_rank))])
 
 
-def spread_for(c: LatencyCoefficients, metric: Metric) -> Numbers:
-    """Sigma of ln(measured / predicted) of one metric."""
-    by_metric = {"ttft": c.ttft_spread, "tpot": c.tpot_spread, "throughput": c.throughput_spread}
-    return np.asarray(by_metric[metric], dtype=np.float64)
+def spread_for(c: LatencyCoefficients, metric: Metric, pattern: Pattern = "closed") -> Numbers:
+    """Sigma of ln(measured / predicted) of one metric; how well TTFT is known depends on how the clients send."""
+    if metric == "ttft":
+        by_pattern = {
+            "closed": c.ttft_spread,
+            "single": c.ttft_single_spread,
+            "poisson": c.ttft_poisson_spread,
+            "burst": c.ttft_burst_spread,
+        }
+        return np.asarray(by_pattern[pattern], dtype=np.float64)
+    return np.asarray({"tpot": c.tpot_spread, "throughput": c.throughput_spread}[metric], dtype=np.float64)
 
 
 def quantile_of(probability: float) -> float:
@@ -39,18 +47,20 @@ def quantile_of(probability: float) -> float:
     return NormalDist().inv_cdf(probability)
 
 
-def quantile_factor(c: LatencyCoefficients, metric: Metric, confidence: float) -> Numbers:
+def quantile_factor(c: LatencyCoefficients, metric: Metric, confidence: float, pattern: Pattern = "closed") -> Numbers:
     """What to multiply a prediction by so that reality is no worse with probability `confidence` (0.5 to 0.99).
 
     At least 1 for TTFT and TPOT, at most 1 for throughput: exp(+-z sigma) with the normal quantile z.
     """
     z = quantile_of(max(confidence, 0.5))
     sign = -1.0 if metric == "throughput" else 1.0
-    return np.asarray(np.exp(sign * z * spread_for(c, metric)))
+    return np.asarray(np.exp(sign * z * spread_for(c, metric, pattern)))
 
 
-def interval_factors(c: LatencyCoefficients, metric: Metric, confidence: float) -> tuple[Numbers, Numbers]:
+def interval_factors(
+    c: LatencyCoefficients, metric: Metric, confidence: float, pattern: Pattern = "closed"
+) -> tuple[Numbers, Numbers]:
     """(low, high) factors of the two-sided interval that holds `confidence` of reality."""
     z = quantile_of((1.0 + confidence) / 2.0)
-    sigma = spread_for(c, metric)
+    sigma = spread_for(c, metric, pattern)
     return np.asarray(np.exp(-z * sigma)), np.asarray(np.exp(z * sigma))

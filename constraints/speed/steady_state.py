@@ -6,7 +6,7 @@ r = D I / (O - 1) prompt tokens ride along (I = prompt tokens to compute, O = ou
     f    = max(1 - exp(-x), r / (M - D)),  x = D max(1, I/M) / (O - 1)       share of steps that carry prefill
     TPOT = (1 - f) T(D, c, 0) + f T(D, c, r / f),       c = input + O / 2
     S    = the prompt's own chunks, riding with the other decoders
-    TTFT = frontend + TPOT / 2 + S (1 + crowding (users - 1)^e) + wait
+    TTFT = frontend + S + what `first_token.py` says of the clients' pattern + wait for a free slot
     X    = D / ((O - 1) TPOT),       users(D) = D + X TTFT                   Little's law, solved for D
 
 D is found by bisection on a grid that does not depend on the number of users, so D, TPOT and TTFT never fall when users
@@ -14,50 +14,15 @@ are added: the optimiser's own bisection relies on it. T is the step time of `st
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vllm_opt.constraints.speed.first_token import ClosedWait, burst_prefill, frontend, poisson_wait
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, step_time
+from vllm_opt.constraints.speed.traffic import Traffic
 
 BISECTIONS = 11
 LEAST_DECODERS = 1e-5
-MOST_UTILISATION = 0.99
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Lengths of the typical request and the flags that shape steps; per micro-batch of a pipeline."""
-
-    input_tokens: Numbers
-    computed_tokens: Numbers
-    span_tokens: Numbers
-    context_tokens: Numbers
-    decode_steps: Numbers
-    budget_tokens: Numbers
-    chunked: NDArray[np.bool_]
-
-    @classmethod
-    def of(
-        cls, input_tokens: Numbers, output_tokens: Numbers, budget: Numbers, hit: Numbers, chunked: Numbers
-    ) -> "Traffic":
-        """A hit prefix is not computed, but the rest of the prompt still attends to it."""
-        return cls(
-            input_tokens=input_tokens,
-            computed_tokens=np.maximum(1.0, input_tokens * (1.0 - hit)),
-            span_tokens=input_tokens * (1.0 + hit) / 2.0,
-            context_tokens=input_tokens + output_tokens / 2.0,
-            decode_steps=np.maximum(output_tokens - 1.0, 1.0),
-            budget_tokens=np.maximum(budget, 2.0),
-            chunked=chunked.astype(bool),
-        )
-
-    @property
-    def most_decoders(self) -> Numbers:
-        """Decoders at which decode and prefill tokens together fill every step."""
-        chunked = self.budget_tokens / (1.0 + self.computed_tokens / self.decode_steps)
-        return np.where(self.chunked, chunked, self.budget_tokens)
 
 
 def step_mix(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tuple[Numbers, Numbers]:
@@ -94,11 +59,6 @@ def pipeline_fill(c: LatencyCoefficients, chunks: Numbers) -> Numbers:
     return np.asarray((chunks + c.pipeline_stages - 1.0) / (chunks * c.pipeline_stages))
 
 
-def crowding_factor(c: LatencyCoefficients, users: Numbers) -> Numbers:
-    """How much longer a prompt takes because others arrive at the same time; 1 for a single user."""
-    return np.asarray(1.0 + c.crowding * np.maximum(users - 1.0, 0.0) ** c.crowding_exponent)
-
-
 def bisect_decoders(load: Callable[[Numbers], Numbers], wanted: Numbers, most: Numbers) -> tuple[Numbers, Numbers]:
     """(D with load(D) = wanted, load(most)): geometric bisection, then linear interpolation inside the last cell.
 
@@ -119,20 +79,20 @@ def bisect_decoders(load: Callable[[Numbers], Numbers], wanted: Numbers, most: N
 
 def closed_loop_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
     """(TTFT s, TPOT s, requests/s, saturated) of one micro-batch."""
+    waiting, before = ClosedWait.of(c, traffic), frontend(c, traffic)
 
     def users_at(decoders: Numbers) -> Numbers:
         tpot, prefill = step_mix(c, traffic, decoders)
         rate = decoders / (traffic.decode_steps * tpot)
-        first = c.frontend_s + tpot / 2
-        uncrowded = decoders + rate * (first + prefill)
-        return decoders + rate * (first + prefill * crowding_factor(c, uncrowded))
+        uncrowded = decoders + rate * (before + prefill)
+        return decoders + rate * (before + prefill + waiting.seconds(uncrowded, tpot))
 
     admitted = np.minimum(users, slots)
     decoders, most_users = bisect_decoders(users_at, admitted, traffic.most_decoders)
     tpot, prefill = step_mix(c, traffic, decoders)
     resident = np.minimum(admitted, most_users)
     rate = decoders / (traffic.decode_steps * tpot)
-    ttft = c.frontend_s + tpot / 2 + prefill * crowding_factor(c, resident) + (users - resident) / rate
+    ttft = before + prefill + waiting.seconds(resident, tpot) + (users - resident) / rate
     return ttft, tpot, rate, (users > resident * (1.0 + 1e-9)).astype(np.float64)
 
 
@@ -143,14 +103,14 @@ def prefill_only_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers,
     one = step_time(c, zero, zero, alone, traffic.span_tokens) * traffic.computed_tokens / alone * c.prefill_factor
     full = step_time(c, zero, zero, traffic.budget_tokens, traffic.span_tokens) * c.prefill_factor
     least = full * traffic.computed_tokens / traffic.budget_tokens
-    crowd = crowding_factor(c, np.minimum(users, slots))
-    engine = one * pipeline_fill(c, traffic.computed_tokens / alone) * crowd
-    ttft = c.frontend_s + np.maximum(engine, users * least)
+    others = np.maximum(np.minimum(users, slots) - 1.0, 0.0)
+    engine = one * pipeline_fill(c, traffic.computed_tokens / alone) + others * least
+    ttft = frontend(c, traffic) + np.maximum(engine, users * least)
     return ttft, np.full_like(ttft, np.nan), users / ttft, (users > slots).astype(np.float64)
 
 
 def open_loop_block(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
-    """(TTFT s, TPOT s, requests/s, saturated) of one micro-batch at a Poisson arrival rate; M/D/1 queue for prefill."""
+    """(TTFT s, TPOT s, requests/s, saturated) of one micro-batch at a Poisson arrival rate."""
 
     def rate_at(decoders: Numbers) -> Numbers:
         tpot, _ = step_mix(c, traffic, decoders)
@@ -159,7 +119,24 @@ def open_loop_block(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slo
     most = np.minimum(traffic.most_decoders, slots)
     decoders, most_rate = bisect_decoders(rate_at, rate, most)
     tpot, prefill = step_mix(c, traffic, decoders)
-    load = rate * prefill
-    busy = np.minimum(load, MOST_UTILISATION)
-    ttft = c.frontend_s + tpot / 2 + prefill * (1.0 + busy / (2.0 * (1.0 - busy)))
+    wait, load = poisson_wait(c, traffic, rate, decoders, tpot)
+    ttft = frontend(c, traffic) + prefill + wait
     return ttft, tpot, np.minimum(rate, most_rate), ((rate > most_rate) | (load >= 1.0)).astype(np.float64)
+
+
+def burst_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
+    """(mean TTFT s, mean TPOT s, requests/s, saturated) when all users send at once, and only once.
+
+    They are prefilled in full steps, then decode together; users beyond the slots run in further waves. Who has its
+    first token early decodes beside the others' prefills.
+    """
+    together = np.minimum(users, slots)
+    first, everything = burst_prefill(c, traffic, together)
+    zero = np.zeros_like(together)
+    decode = step_time(c, np.maximum(together, 1.0), traffic.context_tokens, zero, zero)
+    tpot = decode + (everything - first) / traffic.decode_steps
+    wave = everything * pipeline_fill(c, np.ones_like(together)) + traffic.decode_steps * decode
+    waves = np.maximum(users / together, 1.0)
+    ttft = frontend(c, traffic) + first + (waves - 1.0) / 2.0 * wave
+    rate = users / (frontend(c, traffic) + np.ceil(waves - 1e-9) * wave)
+    return ttft, tpot, rate, (users > slots * (1.0 + 1e-9)).astype(np.float64)

@@ -4,13 +4,17 @@ One step carries D decoding sequences of mean context c and P prefill tokens of 
 
     T = dense + head + experts + decode attention + prefill attention + communication + overhead
     dense   = soft(bytes / (BW em), m FLOP / (F ec))        soft(a, b) = max(a, b) + serial_share min(a, b)
-    experts = soft((1 - (1 - k/E)^m) bytes / (BW em e_m), m FLOP / (F ec e_f))   expected distinct experts hit
+    experts = soft(hit(m) bytes / (BW em e_m), m FLOP / (F ec e_f))              expected distinct experts hit:
+    hit(m)  = 1 - (1 - k/E) (1 - (m - 1) ln(1 - k/E) / g)^-g         popularity follows a gamma law of shape g
     decode attention  = D (a_full c + a_window min(c, w)),  prefill attention = P (b_full s + b_window min(s, w))
     communication     = 2 L (alpha + 2 h m / B) over tensor parallel ranks, plus hops between pipeline stages
-    overhead          = L layer_s + L_moe moe_layer_s + step_s + D sequence_s
+    overhead          = L layer_s + L_moe moe_layer_s + L_state state_layer_s + step_s + D sequence_s
 
-Coefficients are seconds, so one evaluation is a dozen multiplications per point. Without CUDA graphs a step lasts at
-least as long as the CPU needs to launch its kernels. Validity: vLLM 0.11 to 0.19, docs/latency-accuracy.md.
+L counts half a layer for a mixer and half for a feed-forward, so a block that is only one of them is no whole layer.
+
+Coefficients are seconds, so one evaluation is a dozen multiplications per point. Without CUDA graphs (in eager mode,
+and in any step wider than the largest captured one) a step lasts at least as long as the CPU needs to launch its
+kernels; eager mode adds a constant for the gaps between them. Validity: vLLM 0.11 to 0.19, docs/latency-accuracy.md.
 """
 
 from collections.abc import Sequence
@@ -26,7 +30,7 @@ BASES: tuple[LatencyBasis, ...] = ("measured", "fitted", "datasheet")
 BASIS_WORDS = {
     "measured": "measured on this model, GPU and precision",
     "fitted": "fitted on this GPU with other models",
-    "datasheet": "from formulas: this GPU, kernel path or layout was never measured, biased to the slow side",
+    "datasheet": "from formulas: this GPU, kernel path or layout was never measured, so its interval is wide",
 }
 Numbers = NDArray[np.float64]
 Scalars = float | Numbers
@@ -47,6 +51,8 @@ class LatencyCoefficients:
     expert_compute_s_per_token: Scalars
     expert_miss_log: Scalars
     """Natural log of the chance that one token misses a given expert; per token of this rank, DP peers counted in."""
+    expert_shape: Scalars
+    """Shape of the gamma law of expert popularity: small is skewed, large is uniform."""
     decode_s_per_context_token: Scalars
     decode_s_per_window_token: Scalars
     prefill_s_per_span_token: Scalars
@@ -59,17 +65,26 @@ class LatencyCoefficients:
     fixed_s: Scalars
     """Layers, step and the start-up part of communication."""
     launch_s: Scalars
-    """Least duration of a step without CUDA graphs (CPU launch time)."""
+    """Least duration of a step without a CUDA graph (CPU launch time)."""
+    eager_s: Scalars
+    """What eager mode adds to any step: gaps between kernels and lost fusion."""
     eager: Scalars
     """1 without CUDA graphs, else 0."""
     serial_share: Scalars
     frontend_s: Scalars
-    crowding: Scalars
-    crowding_exponent: Scalars
+    frontend_token_s: Scalars
+    """Tokenising and hashing, per prompt token."""
+    busy_frontend_s: Scalars
+    """What the front end takes longer while others are served."""
+    synchrony: Scalars
+    """Share of closed-loop users that send in step with each other."""
     prefill_factor: Scalars
     pipeline_stages: Scalars
     tpot_spread: Scalars
     ttft_spread: Scalars
+    ttft_single_spread: Scalars
+    ttft_poisson_spread: Scalars
+    ttft_burst_spread: Scalars
     throughput_spread: Scalars
     basis_rank: Scalars
     """0 measured, 1 fitted, 2 datasheet."""
@@ -112,12 +127,19 @@ def padded_batch(tokens: Scalars) -> Numbers:
     return np.where(whole > LARGEST_CAPTURE, tokens, np.ceil(whole / gap) * gap)
 
 
-def token_time(c: LatencyCoefficients, tokens: Numbers, sequences: Numbers) -> Numbers:
-    """Everything but attention: the part that CUDA graphs pad; seconds."""
+def experts_hit(c: LatencyCoefficients, tokens: Scalars) -> Numbers:
+    """Share of the experts that `tokens` tokens reach; exact for one token, never falls with more."""
+    others = np.maximum(np.asarray(tokens) - 1.0, 0.0)
+    log_missed = c.expert_miss_log - c.expert_shape * np.log1p(-others * c.expert_miss_log / c.expert_shape)
+    return np.asarray(-np.expm1(log_missed))
+
+
+def token_time(c: LatencyCoefficients, tokens: Numbers, sequences: Numbers, routed: Numbers) -> Numbers:
+    """Everything but attention: the part that CUDA graphs pad, but for the experts that `routed` tokens reach."""
     dense = soft_maximum(c.dense_memory_s, c.dense_compute_s_per_token * tokens, c.serial_share)
     head = soft_maximum(c.head_memory_s, c.head_compute_s_per_sequence * np.maximum(sequences, 1.0), c.serial_share)
-    hit = -np.expm1(c.expert_miss_log * tokens)
-    experts = soft_maximum(c.expert_memory_s * hit, c.expert_compute_s_per_token * tokens, c.serial_share)
+    experts_s = c.expert_memory_s * experts_hit(c, routed)
+    experts = soft_maximum(experts_s, c.expert_compute_s_per_token * tokens, c.serial_share)
     return dense + head + experts + c.token_s * tokens + c.sequence_s * sequences + c.fixed_s
 
 
@@ -130,14 +152,18 @@ def step_time(
     *,
     padding: bool = True,
 ) -> Numbers:
-    """Seconds of one step: `sequences` decode at mean context `context_tokens`, with `prefill_tokens` beside them."""
+    """Seconds of one step: `sequences` decode at mean context `context_tokens`, with `prefill_tokens` beside them.
+
+    Without `padding` it is a lower bound: neither rounded up to a captured size nor held up by launches beyond them.
+    """
     decoding = np.asarray(sequences, dtype=np.float64)
     tokens = decoding + prefill_tokens
     batch = padded_batch(tokens) if padding else tokens
-    time = token_time(c, batch, decoding)
+    time = token_time(c, batch, decoding, tokens)
     time = time + decoding * decode_attention(c, context_tokens)
     time = time + prefill_tokens * prefill_attention(c, span_tokens)
-    return np.maximum(time, c.eager * c.launch_s)
+    wide = np.asarray(tokens) > LARGEST_CAPTURE if padding else False
+    return np.asarray(np.maximum(time, np.maximum(c.eager, wide) * c.launch_s) + c.eager * c.eager_s)
 
 
 def decode_attention(c: LatencyCoefficients, context_tokens: Scalars) -> Numbers:

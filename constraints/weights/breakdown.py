@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.weights.compressed_tensors import hyper_connection_head_parameters
 from vllm_opt.constraints.weights.formats import storage_of_parts
 from vllm_opt.constraints.weights.parameter_bytes import Shards, WeightTable, pads_for_hopper, tensor_bytes
 from vllm_opt.constraints.weights.pipeline_ends import padded_vocabulary
@@ -127,7 +128,8 @@ def parameter_count(model: ModelProfile) -> int:
     head = table if model.has_lm_head and not model.tie_word_embeddings else 0
     per_layer = model.per_layer_embedding_width * (model.vocab_size + model.hidden_size)
     vision = model.vision.parameters if model.vision else 0
-    return layers + table + head + per_layer + model.extra_parameters + model.final_norm_parameters + vision
+    joined = hyper_connection_head_parameters(model.hyper_connections, model.hidden_size)
+    return layers + table + head + per_layer + joined + model.extra_parameters + model.final_norm_parameters + vision
 
 
 def active_parameter_count(model: ModelProfile) -> int:

@@ -71,7 +71,7 @@ def storage_of_parts(model: ModelProfile, quantization: Quantization, overrides:
     Raises InvalidRequest when an override names a format whose storage is unknown.
     """
     native = native_format(model, quantization)
-    main = storage_format(quantization, native)
+    main = _with_scales(storage_format(quantization, native), native)
     if native and not overrides:
         overrides = tuple((entry.part, entry.quantization) for entry in native.part_formats if entry.layers is None)
     resolved: dict[Part, StorageFormat] = {}
@@ -82,8 +82,15 @@ def storage_of_parts(model: ModelProfile, quantization: Quantization, overrides:
                 f"model '{model.id}' stores its {part} as '{format_id}', for which there is no storage rule; "
                 "choose another --quantization"
             )
-        resolved[part] = storage
+        resolved[part] = _with_scales(storage, native)
     experts_only = quantization.experts_only or bool(native and native.experts_only)
     lists_ignored = main.method not in ("fp8", "awq", "gptq") or bool(native and native.ignored_modules)
     router_quantized = model.architecture in ROUTER_IS_A_QUANTIZED_LINEAR and not lists_ignored
     return PartFormats(main, resolved, experts_only, router_quantized and not experts_only)
+
+
+def _with_scales(storage: StorageFormat, native: CheckpointQuantization | None) -> StorageFormat:
+    """Apply the checkpoint's own width of block scales."""
+    if native is None or storage.granularity != "block":
+        return storage
+    return storage._replace(scale_bytes=native.block_scale_bytes)

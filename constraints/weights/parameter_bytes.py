@@ -5,15 +5,25 @@ Computed per distinct kind of layer, never per layer. TP rank 0 is counted; it h
 """
 
 from collections import Counter
+from fractions import Fraction
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
-from vllm_opt.constraints.weights.extras import weight_extra_bytes
-from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, storage_of_parts
+from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind
+from vllm_opt.constraints.weights.adapters import adapter_bytes
+from vllm_opt.constraints.weights.drafts import (
+    embedding_copy_bytes,
+    mimo_mtp_layer_bytes,
+    mtp_extra_bytes,
+    shape_bytes,
+)
+from vllm_opt.constraints.weights.extras import buffer_bytes
+from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, native_format, storage_of_parts
 from vllm_opt.constraints.weights.pipeline_ends import end_bytes
 from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat, expert_bytes, linear_bytes
-from vllm_opt.constraints.weights.tensor import WeightTensor
+from vllm_opt.constraints.weights.tensor import Role, WeightTensor
 from vllm_opt.constraints.weights.tensors import layer_tensors
+from vllm_opt.profiles.nouns.checkpoint import CheckpointQuantization
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, LatentAttention, ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
@@ -21,8 +31,23 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 __all__ = ["WeightTable", "weight_bytes", "weight_extra_bytes"]
 
 
-ATTENTION_WITHOUT_SCALES = frozenset(("JambaForCausalLM",))
+REPACKED_FORMATS = frozenset(("mxfp4",))
+ATTENTION_WITHOUT_SCALES = frozenset(("JambaForCausalLM", "MiniMaxM3SparseForConditionalGeneration"))
 """Classes that do not hand the quantisation to their attention, so no KV-cache scales are allocated."""
+
+WHOLE_SHARED_EXPERTS = frozenset((
+    "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM", "DeepseekV4ForCausalLM",
+    "GlmMoeDsaForCausalLM", "KimiK25ForConditionalGeneration", "KimiK3ForConditionalGeneration",
+    "Qwen3NextForCausalLM", "Qwen3_5MoeForConditionalGeneration", "Llama4ForConditionalGeneration",
+))  # fmt: skip
+"""Classes that keep their shared experts whole on every rank with expert parallelism, TP and DP together
+(`config/parallel.py:use_sequence_parallel_moe`, vLLM 0.33)."""
+
+WHOLE_DENSE_MLP = frozenset(("KimiK3ForConditionalGeneration",))
+"""Those of them whose dense layers do the same."""
+
+MARLIN_EXPERTS = frozenset(("DeepseekV4ForCausalLM",))
+"""Classes whose mxfp4 experts are padded to 128 and 256 on Hopper too (`oracle/mxfp4.py`, vLLM 0.33)."""
 
 
 def weight_bytes(
@@ -31,10 +56,58 @@ def weight_bytes(
     """Return the bytes of all parameters on TP rank 0 of each pipeline stage.
 
     The native checkpoint's own mixture of formats applies when `quantization` is the one it is published in; any other
-    format leaves embeddings, norms, routers and output head in 16 bits. `gpu` decides the padding of mxfp4 experts;
-    without it the SKU id in `layout` tells the generation. For many layouts of one model build a `WeightTable` once.
+    format leaves embeddings, norms, routers and output head in 16 bits. A checkpoint whose published size is known
+    never counts fewer bytes, one of unknown layers has a margin (`CheckpointQuantization`). `gpu` decides the padding
+    of mxfp4 experts; without it the SKU id in `layout` tells the generation. For many layouts of one model build a
+    `WeightTable` once.
     """
     return WeightTable(model, quantization).parameter_bytes(layout, gpu)
+
+
+def weight_extra_bytes(
+    model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile
+) -> tuple[int, ...]:
+    """Return bytes per stage beside the target's parameters: buffers, adapters, drafter, what loading adds to mxfp4.
+
+    On compute capability 9 those are created with their inner width rounded to 64 and repacked for Marlin with widths
+    of 128 and 256: gpt-oss-120b is created in 60.8 GiB and printed as 65.97 (vllm-project/vllm issue 23278); the
+    Triton kernels of some releases end at 64.4 (issue 33155).
+    """
+    mxfp4 = quantization.id in REPACKED_FORMATS
+    adapters = adapter_bytes(model, layout, mxfp4=mxfp4)
+    buffers = _sums(buffer_bytes(model, quantization, layout, gpu), adapters)
+    buffers = _sums(buffers, draft_bytes(model, quantization, layout, gpu))
+    if not mxfp4 or not pads_for_hopper(layout, gpu):
+        return buffers
+    table = WeightTable(model, quantization)
+    ampere = gpu.model_copy(update={"compute_capability": (8, 0)})
+    created, repacked = table.parameter_bytes(layout, gpu), table.parameter_bytes(layout, ampere)
+    return tuple(buffer + after - before for buffer, after, before in zip(buffers, repacked, created, strict=True))
+
+
+def draft_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile) -> tuple[int, ...]:
+    """Return the bytes of the drafter per stage: on the last one; zeros without a drafter or with one of no weights."""
+    before = (0,) * (layout.pipeline_parallel_size - 1)
+    speculation, ranks = layout.speculation, layout.tensor_parallel_size
+    if speculation is None:
+        return (*before, 0)
+    if speculation.shape is not None:
+        return (*before, shape_bytes(speculation.shape, speculation.method, ranks))
+    if speculation.model is not None and speculation.quantization is not None:
+        alone = Layout(gpu=layout.gpu, tensor_parallel_size=ranks, quantization=speculation.quantization.id)
+        return (*before, *weight_bytes(speculation.model, speculation.quantization, alone, gpu))
+    if speculation.method != "mtp" or not has_mtp(model):
+        return (*before, 0)
+    extra = mtp_extra_bytes(model, ranks) + embedding_copy_bytes(model, layout, speculation)
+    if model.architecture.startswith("MiMoV2Flash"):
+        return (*before, mimo_mtp_layer_bytes(model, ranks) + extra)
+    table = WeightTable(model, quantization)
+    variant = table.last_variant_of(mtp_kind(model))
+    return (*before, table.layer_bytes(variant, layout, gpu) + extra)
+
+
+def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(one + other for one, other in zip(left, right, strict=True))
 
 
 class WeightTable:
@@ -47,11 +120,31 @@ class WeightTable:
         self.variants, self.pattern = layer_variants(model, quantization)
         self._formats = [storage_of_parts(model, quantization, overrides) for _, overrides in self.variants]
         self._tensors = [layer_tensors(model.layer_kinds[kind], model.hidden_size) for kind, _ in self.variants]
-        self._layer_bytes: dict[tuple[int, int, int, int, bool], int] = {}
+        self._layer_bytes: dict[tuple[int, int, int, int, bool, int, int], int] = {}
         self._stage_counts: dict[int, tuple[Counter[int], ...]] = {}
+        self._whole_bytes: int | None = None
 
     def parameter_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         """Return what `weight_bytes` returns."""
+        counted = self._counted_bytes(layout, gpu)
+        native = native_format(self.model, self.quantization)
+        if native is None or not (native.stored_bytes or native.size_margin):
+            return counted
+        factor = self._published_share(native)
+        return tuple(-(-stage * factor.numerator // factor.denominator) for stage in counted)
+
+    def _published_share(self, native: CheckpointQuantization) -> Fraction:
+        """How much larger the published weights are than the count of their format, at least 1.
+
+        Every rank holds its share of what is larger, as of the rest: which layers it is in is not known.
+        """
+        if native.stored_bytes is None:
+            return 1 + Fraction(native.size_margin).limit_denominator(1_000_000)
+        if self._whole_bytes is None:
+            self._whole_bytes = sum(self._counted_bytes(Layout(gpu="", quantization=self.quantization.id)))
+        return max(Fraction(1), Fraction(native.stored_bytes, self._whole_bytes))
+
+    def _counted_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         stages = layout.pipeline_parallel_size
         totals = [
             sum(count * self.layer_bytes(variant, layout, gpu) for variant, count in counts.items())
@@ -63,10 +156,19 @@ class WeightTable:
     def layer_bytes(self, variant: int, layout: Layout, gpu: GpuProfile | None = None) -> int:
         """Return the bytes of one layer of a variant on TP rank 0."""
         ranks, data_ranks = layout.tensor_parallel_size, layout.data_parallel_size
-        padded = pads_for_hopper(layout, gpu)
-        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded)
+        padded = pads_for_hopper(layout, gpu) and self.model.architecture not in MARLIN_EXPERTS
+        redundant, half = layout.num_redundant_experts, _half_expert_multiple(gpu)
+        key = (variant, ranks, data_ranks, int(layout.expert_parallel), padded, half, redundant)
         if key not in self._layer_bytes:
-            shards = Shards(ranks, data_ranks, expert_parallel=layout.expert_parallel, hopper_padding=padded)
+            shards = Shards(
+                ranks,
+                data_ranks,
+                expert_parallel=layout.expert_parallel,
+                hopper_padding=padded,
+                whole_roles=_whole_roles(self.model),
+                half_expert_multiple=half,
+                redundant=redundant,
+            )
             formats = self._formats[variant]
             kind = self.model.layer_kinds[self.variants[variant][0]]
             scalars = self._scalar_bytes(kind, formats.main)
@@ -74,6 +176,10 @@ class WeightTable:
                 tensor_bytes(tensor, formats, shards) for tensor in self._tensors[variant]
             )
         return self._layer_bytes[key]
+
+    def last_variant_of(self, kind: int) -> int:
+        """Return the last variant, in model order, of one kind of layer."""
+        return next(variant for variant in reversed(self.pattern) if self.variants[variant][0] == kind)
 
     def _scalar_bytes(self, kind: DecoderLayer, main: StorageFormat) -> int:
         if self.model.architecture in ATTENTION_WITHOUT_SCALES or not isinstance(
@@ -92,24 +198,51 @@ class WeightTable:
         return storage_of_parts(self.model, self.quantization, ()).of("lm_head")
 
 
+def _whole_roles(model: ModelProfile) -> frozenset[Role]:
+    if model.architecture in WHOLE_DENSE_MLP:
+        return frozenset(("shared_experts", "dense_mlp"))
+    return frozenset(("shared_experts",)) if model.architecture in WHOLE_SHARED_EXPERTS else frozenset()
+
+
+def _half_expert_multiple(gpu: GpuProfile | None) -> int:
+    """The 16-bit expert kernel of compute capability 10 pads a rank's inner width to 128 (vLLM 0.33 on a B200)."""
+    major = gpu.compute_capability[0] if gpu is not None and gpu.compute_capability is not None else 0
+    return 128 if major == 10 else 1
+
+
 class Shards:
     """How one layer is divided: attention and dense by TP, experts by TP x DP or dealt out whole (expert parallel)."""
 
-    __slots__ = ("expert_ranks", "hopper_padding", "inner_ranks", "ranks")
+    __slots__ = (
+        "expert_ranks", "half_expert_multiple", "hopper_padding", "inner_ranks", "ranks", "redundant", "whole_roles",
+    )  # fmt: skip
 
-    def __init__(self, ranks: int, data_ranks: int, *, expert_parallel: bool, hopper_padding: bool) -> None:
+    def __init__(
+        self,
+        ranks: int,
+        data_ranks: int,
+        *,
+        expert_parallel: bool,
+        hopper_padding: bool,
+        whole_roles: frozenset[Role] = frozenset(),
+        half_expert_multiple: int = 1,
+        redundant: int = 0,
+    ) -> None:
         """`expert_ranks` share whole experts, `inner_ranks` share each expert's inner width; one of them is 1."""
         everyone = ranks * data_ranks
         self.ranks = ranks
         self.expert_ranks = everyone if expert_parallel else 1
         self.inner_ranks = 1 if expert_parallel else everyone
         self.hopper_padding = hopper_padding
+        self.whole_roles = whole_roles if expert_parallel and ranks > 1 and data_ranks > 1 else frozenset()
+        self.half_expert_multiple = half_expert_multiple
+        self.redundant = redundant
 
 
 def pads_for_hopper(layout: Layout, gpu: GpuProfile | None) -> bool:
     """Return whether mxfp4 experts are padded as on compute capability 9 (the inner width to 64, else 128 and 256)."""
-    if gpu is not None and gpu.compute_capability is not None:
-        return gpu.compute_capability[0] == 9
+    if gpu is not None:
+        return gpu.compute_capability is not None and gpu.compute_capability[0] == 9
     return layout.gpu.startswith(("h", "gh"))
 
 
@@ -120,8 +253,11 @@ def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> 
     storage = formats.of(None if mixed else tensor.part)
     if tensor.role == "routed_experts":
         return _routed_bytes(tensor, storage, shards)
-    rows = tuple(group.on_rank(shards.ranks) for group in tensor.rows)
-    columns = -(-tensor.columns // shards.ranks) if tensor.columns_sharded else tensor.columns
+    ranks = 1 if tensor.role in shards.whole_roles else shards.ranks
+    rows = tuple(group.on_rank(ranks) for group in tensor.rows)
+    columns = tensor.columns_on_rank(ranks)
+    if tensor.row_multiple > 1:
+        rows = (round_up(sum(rows), tensor.row_multiple),)
     bias = sum(rows) * HALF_BYTES if tensor.row_bias else 0
     if tensor.part is None or storage.granularity == "none":
         return sum(rows) * columns * (tensor.element_bytes or HALF_BYTES) + bias
@@ -129,10 +265,16 @@ def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> 
 
 
 def _routed_bytes(tensor: WeightTensor, storage: StorageFormat, shards: Shards) -> int:
-    experts = -(-tensor.copies // shards.expert_ranks)
+    experts = -(-(tensor.copies + shards.redundant) // shards.expert_ranks)
     rows = tuple(group.on_rank(1 if tensor.columns_sharded else shards.inner_ranks) for group in tensor.rows)
     columns = -(-tensor.columns // shards.inner_ranks) if tensor.columns_sharded else tensor.columns
     inner = columns if tensor.columns_sharded else rows[0]
+    if shards.inner_ranks > 1 and inner < tensor.least_shard:
+        inner = tensor.least_shard
+        rows, columns = (rows, inner) if tensor.columns_sharded else ((inner,) * len(rows), columns)
+    if storage.granularity == "none" and shards.half_expert_multiple > 1:
+        inner = round_up(inner, shards.half_expert_multiple)
+        rows, columns = (rows, inner) if tensor.columns_sharded else ((inner,) * len(rows), columns)
     if storage.method == "mxfp4":
         padded_inner = round_up(inner, 64 if shards.hopper_padding else 128)
         hidden = columns if not tensor.columns_sharded else rows[0]

@@ -7,6 +7,7 @@ from the parameters that vLLM itself builds).
 
 from typing import Literal
 
+from vllm_opt.constraints.weights.compressed_tensors import FLOAT_BYTES, hyper_connection_head_parameters
 from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat, linear_bytes
 from vllm_opt.profiles.nouns.model import ModelProfile
 
@@ -51,6 +52,7 @@ def end_bytes(model: ModelProfile, ranks: int, stages: int, lm_head: StorageForm
     embedding = rows * model.hidden_size * HALF_BYTES
     head = linear_bytes((rows,), model.hidden_size, lm_head) if model.has_lm_head else 0
     norm = model.final_norm_parameters * HALF_BYTES
+    joined = hyper_connection_head_parameters(model.hyper_connections, model.hidden_size) * FLOAT_BYTES
     everywhere = ON_EVERY_STAGE.get(model.architecture, frozenset())
     width = model.per_layer_embedding_width
     beside = (model.extra_parameters + rows * width + -(-width // ranks) * model.hidden_size) * HALF_BYTES
@@ -62,6 +64,7 @@ def end_bytes(model: ModelProfile, ranks: int, stages: int, lm_head: StorageForm
         # Per-layer embeddings and their projection (Gemma 4) follow the embedding.
         total += beside if first or ("embedding" in everywhere and model.per_layer_embedding_width) else 0
         total += embedding if first or tied_copy or "embedding" in everywhere else 0
+        total += joined  # built on every stage, used on the last
         total += norm if last or "norm" in everywhere else 0
         total += head if not model.tie_word_embeddings and (last or "lm_head" in everywhere) else 0
         totals.append(total)

@@ -1,4 +1,4 @@
-"""The weight tensors of recurrent mixers: Mamba 1 and 2, gated delta net, lightning attention.
+"""The weight tensors of recurrent mixers: Mamba 1 and 2, gated and Kimi delta nets, lightning attention.
 
 Shapes follow `vllm/model_executor/layers/mamba/` of vLLM 0.33: heads and channels are divided by tensor parallelism,
 groups are replicated where there are fewer of them than ranks.
@@ -10,7 +10,13 @@ from vllm_opt.profiles.nouns.model import StateSpace
 
 def state_space_tensors(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
     """Return the tensors of one recurrent block, by kind."""
-    by_kind = {"mamba1": _mamba1, "mamba2": _mamba2, "gated_delta_net": _gated_delta_net, "lightning": _lightning}
+    by_kind = {
+        "mamba1": _mamba1,
+        "mamba2": _mamba2,
+        "gated_delta_net": _gated_delta_net,
+        "lightning": _lightning,
+        "kimi_delta": _kimi_delta,
+    }
     if mixer.kind not in by_kind:
         raise ValueError(f"no weight formula for a state-space block of kind '{mixer.kind}'")
     return by_kind[mixer.kind](mixer, hidden_size)
@@ -83,3 +89,35 @@ def _lightning(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
         vector("norm", "norm", inner, sharded=True),
         WeightTensor("out_proj", "state_space", "state_space", (whole(hidden_size),), inner, columns_sharded=True),
     ]
+
+
+KIMI_PROJECTION_ROWS = 16
+"""The fused input projection of a Kimi delta net is padded to a multiple of so many rows per rank (`kda.py`, 0.33)."""
+
+
+def _kimi_delta(mixer: StateSpace, hidden_size: int) -> list[WeightTensor]:
+    # Checkpoints name these layers self_attn, so their lists of ignored modules mean them as attention.
+    heads, rank = mixer.num_heads, mixer.decay_rank
+    inner, keys = heads * mixer.head_dim, mixer.num_groups * mixer.state_size
+    key, value = Rows(keys, mixer.num_groups), Rows(inner, heads)
+    gate = value if mixer.full_rank_gate else whole(rank)
+    tensors = [
+        WeightTensor(
+            "in_proj_qkvgfab",
+            "state_space",
+            "attention",
+            (key, key, value, gate, whole(rank) if rank else key, Rows(heads, heads)),
+            hidden_size,
+            row_multiple=KIMI_PROJECTION_ROWS,
+        ),
+        WeightTensor("conv1d", "state_space", None, (key, key, value), mixer.conv_kernel, element_bytes=4),
+        vector("dt_bias", "state_space", keys, sharded=True, element_bytes=4),
+        vector("A_log", "state_space", heads, sharded=True, element_bytes=4),
+        vector("o_norm", "norm", mixer.head_dim),
+        WeightTensor("o_proj", "state_space", "attention_output", (whole(hidden_size),), inner, columns_sharded=True),
+    ]
+    if rank:
+        tensors.append(WeightTensor("f_b_proj", "state_space", "attention", (key,), rank))
+    if not mixer.full_rank_gate:
+        tensors.append(WeightTensor("g_b_proj", "state_space", "attention", (value,), rank))
+    return tensors

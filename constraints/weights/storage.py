@@ -54,6 +54,7 @@ def standard_format(quantization_id: str, method: Method) -> StorageFormat | Non
         "fp8_per_tensor": per_tensor,
         "fp8_block": StorageFormat(8, "block", 4, SCALE_BLOCK, 0, method),
         "mxfp8": StorageFormat(8, "group", 1, 32, 0, method),
+        "mxfp4": StorageFormat(4, "group", 1, 32, 0, "mxfp4"),
         "nvfp4": StorageFormat(4, "group", 1, 16, 0, method),
         "nvfp4_w4a16": StorageFormat(4, "group", 1, 16, 0, method, weight_only=True),
     }.get(quantization_id)
@@ -138,6 +139,10 @@ def _is_nvfp4(storage: StorageFormat) -> bool:
     return storage.bits == 4 and storage.group == 16 and storage.scale_bytes == 1
 
 
+def _is_mxfp4(storage: StorageFormat) -> bool:
+    return storage.bits == 4 and storage.group == 32 and storage.scale_bytes == 1
+
+
 def expert_bytes(row_groups: tuple[int, ...], columns: int, intermediate: int, storage: StorageFormat) -> int:
     """Return the bytes of one matrix of one routed expert, whose shard of the inner width is `intermediate`.
 
@@ -172,7 +177,7 @@ def _grouped_expert_bytes(
     scalars = 0
     if _is_nvfp4(storage):
         scalars = 8 * len(row_groups)
-    elif storage.method == "compressed-tensors":
+    elif storage.method == "compressed-tensors" and not _is_mxfp4(storage):
         scalars = 4
     elif storage.method == "gptq":
         scalars = HALF_BYTES * rows

@@ -49,6 +49,21 @@ class WeightTensor(NamedTuple):
     row_bias: bool = False
     copies: int = 1
     element_bytes: int | None = None
+    column_block: int = 1
+    """Sharded columns are dealt out in whole blocks of so many."""
+    row_multiple: int = 1
+    """The rows of one rank are padded to a multiple of this."""
+    least_shard: int = 0
+    """A rank's share of an expert's inner width is padded to this where TP divides experts."""
+
+    def columns_on_rank(self, ranks: int) -> int:
+        """Return the columns of the fullest rank."""
+        if not self.columns_sharded:
+            return self.columns
+        if self.column_block == 1:
+            return -(-self.columns // ranks)
+        blocks = -(-self.columns // self.column_block)
+        return self.column_block * -(-blocks // ranks)
 
     @property
     def parameters(self) -> int:

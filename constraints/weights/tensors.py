@@ -3,9 +3,19 @@
 Shapes follow `vllm/model_executor/layers/linear.py`, `mla.py`, `fused_moe/layer.py` and the model files of vLLM 0.33.
 """
 
+from vllm_opt.constraints.weights.compressed_tensors import compressed_attention_tensors, hyper_connection_tensors
 from vllm_opt.constraints.weights.recurrent_tensors import state_space_tensors
 from vllm_opt.constraints.weights.tensor import Role, Rows, WeightTensor, split, vector, whole
-from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, DenseMlp, Experts, LatentAttention, Part, StateSpace
+from vllm_opt.profiles.nouns.model import (
+    Attention,
+    CompressedAttention,
+    DecoderLayer,
+    DenseMlp,
+    Experts,
+    LatentAttention,
+    Mixer,
+    Part,
+)
 
 
 def layer_tensors(layer: DecoderLayer, hidden_size: int) -> tuple[WeightTensor, ...]:
@@ -22,13 +32,15 @@ def layer_tensors(layer: DecoderLayer, hidden_size: int) -> tuple[WeightTensor, 
         tensors.append(vector("norms", "norm", layer.norm_parameters))
     if layer.extra_parameters:
         tensors.append(vector("extra", "norm", layer.extra_parameters))
-    return tuple(tensors)
+    return (*tensors, *hyper_connection_tensors(layer.hyper_connections, hidden_size))
 
 
-def mixer_tensors(mixer: Attention | LatentAttention | StateSpace, hidden_size: int) -> list[WeightTensor]:
+def mixer_tensors(mixer: Mixer, hidden_size: int) -> list[WeightTensor]:
     """Return the tensors of one token mixer."""
     if isinstance(mixer, Attention):
         return attention_tensors(mixer, hidden_size)
+    if isinstance(mixer, CompressedAttention):
+        return compressed_attention_tensors(mixer, hidden_size)
     if isinstance(mixer, LatentAttention):
         return latent_attention_tensors(mixer, hidden_size)
     return state_space_tensors(mixer, hidden_size)
@@ -39,7 +51,9 @@ def attention_tensors(mixer: Attention, hidden_size: int) -> list[WeightTensor]:
     heads, kv_heads = mixer.num_attention_heads, mixer.num_key_value_heads
     query = Rows(heads * mixer.head_dim * (2 if mixer.output_gate else 1), heads)
     key, value = Rows(kv_heads * mixer.head_dim, kv_heads), Rows(kv_heads * mixer.v_head_dim, kv_heads)
-    qkv = (query,) if mixer.shares_kv_cache else (query, key, value)
+    qkv: tuple[Rows, ...] = (query,) if mixer.shares_kv_cache else (query, key, value)
+    if mixer.index_heads and mixer.index_head_dim:
+        qkv += (Rows(mixer.index_heads * mixer.index_head_dim, mixer.index_heads), whole(mixer.index_head_dim))
     output_columns = heads * mixer.v_head_dim
     tensors = [
         WeightTensor("qkv_proj", "attention", "attention", qkv, hidden_size, row_bias=mixer.qkv_bias),
@@ -54,8 +68,10 @@ def attention_tensors(mixer: Attention, hidden_size: int) -> list[WeightTensor]:
         ),
     ]
     if mixer.scalar_gate_per_head:
-        tensors.append(WeightTensor("g_proj", "attention", "attention", (Rows(heads, heads),), hidden_size))
+        tensors.append(WeightTensor("g_proj", "attention", None, (Rows(heads, heads),), hidden_size))
     tensors += _query_key_norms(mixer)
+    if mixer.index_head_dim:
+        tensors.append(vector("index_norms", "norm", 2 * mixer.index_head_dim))
     if mixer.sinks:
         tensors.append(vector("sinks", "attention", heads, sharded=True))
     return tensors
@@ -86,7 +102,9 @@ def latent_attention_tensors(mixer: LatentAttention, hidden_size: int) -> list[W
             WeightTensor("kv_a_proj", "attention", "attention", (latent,), hidden_size, row_bias=bias),
         ]
     else:
-        down = (whole(mixer.q_lora_rank), latent)
+        down: tuple[Rows, ...] = (whole(mixer.q_lora_rank), latent)
+        if mixer.output_gate:
+            down = (*down, Rows(heads * mixer.v_head_dim, heads))
         tensors = [
             WeightTensor("fused_qkv_a_proj", "attention", "attention", down, hidden_size, row_bias=bias),
             WeightTensor("q_b_proj", "attention", "attention", (query_rows,), mixer.q_lora_rank),
@@ -121,9 +139,14 @@ def _indexer_tensors(mixer: LatentAttention, hidden_size: int) -> list[WeightTen
     ]
 
 
-def mlp_tensors(name: str, role: Role, part: Part, mlp: DenseMlp, hidden_size: int) -> list[WeightTensor]:
-    """Return the fused gate-and-up projection (or up alone) and the down projection of a dense block."""
-    inner = split(mlp.intermediate_size)
+def mlp_tensors(
+    name: str, role: Role, part: Part, mlp: DenseMlp, hidden_size: int, block: int = 1
+) -> list[WeightTensor]:
+    """Return the fused gate-and-up projection (or up alone) and the down projection of a dense block.
+
+    TP deals out the inner width in whole blocks of `block`, so that the last rank may hold padding.
+    """
+    inner = Rows(mlp.intermediate_size, -(-mlp.intermediate_size // block))
     first = (inner, inner) if mlp.gated else (inner,)
     return [
         WeightTensor(f"{name}.gate_up_proj", role, part, first, hidden_size, row_bias=mlp.bias),
@@ -135,6 +158,7 @@ def mlp_tensors(name: str, role: Role, part: Part, mlp: DenseMlp, hidden_size: i
             mlp.intermediate_size,
             columns_sharded=True,
             row_bias=mlp.bias,
+            column_block=block,
         ),
     ]
 
@@ -148,7 +172,16 @@ def expert_tensors(experts: Experts, hidden_size: int) -> list[WeightTensor]:
     router = WeightTensor("router", "router", "router", (whole(count),), hidden_size, element_bytes=router_bytes)
     tensors = [
         router,
-        WeightTensor("experts.w13", "routed_experts", "experts", first, width, row_bias=experts.bias, copies=count),
+        WeightTensor(
+            "experts.w13",
+            "routed_experts",
+            "experts",
+            first,
+            width,
+            row_bias=experts.bias,
+            copies=count,
+            least_shard=experts.least_inner_width,
+        ),
         WeightTensor(
             "experts.w2",
             "routed_experts",
@@ -158,6 +191,7 @@ def expert_tensors(experts: Experts, hidden_size: int) -> list[WeightTensor]:
             columns_sharded=True,
             row_bias=experts.bias,
             copies=count,
+            least_shard=experts.least_inner_width,
         ),
     ]
     if experts.router_bias:
@@ -165,13 +199,21 @@ def expert_tensors(experts: Experts, hidden_size: int) -> list[WeightTensor]:
         tensors.append(vector("router_bias", "router", count, element_bytes=None if experts.bias else 4))
     if experts.shared_expert_intermediate_size:
         shared = DenseMlp(intermediate_size=experts.shared_expert_intermediate_size, gated=experts.gated)
-        tensors += mlp_tensors("shared_experts", "shared_experts", "shared_experts", shared, hidden_size)
+        block = experts.shared_expert_block
+        tensors += mlp_tensors("shared_experts", "shared_experts", "shared_experts", shared, hidden_size, block)
     if experts.shared_expert_gate:
         tensors.append(WeightTensor("shared_expert_gate", "router", None, (whole(1),), hidden_size))
+    if experts.hash_table_entries:
+        tensors.append(vector("tid2eid", "router", experts.hash_table_entries, element_bytes=4))
     if experts.latent_size:
-        latent = experts.latent_size
-        tensors += [
-            WeightTensor("fc1_latent_proj", "shared_experts", "shared_experts", (whole(latent),), hidden_size),
-            WeightTensor("fc2_latent_proj", "shared_experts", "shared_experts", (whole(hidden_size),), latent),
-        ]
+        tensors += _latent_projections(experts, experts.latent_size, hidden_size)
     return tensors
+
+
+def _latent_projections(experts: Experts, latent: int, hidden_size: int) -> list[WeightTensor]:
+    part: Part | None = None if experts.latent_norm else "shared_experts"
+    projections = [
+        WeightTensor("fc1_latent_proj", "shared_experts", part, (whole(latent),), hidden_size),
+        WeightTensor("fc2_latent_proj", "shared_experts", part, (whole(hidden_size),), latent),
+    ]
+    return [*projections, vector("latent_norm", "norm", latent)] if experts.latent_norm else projections

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.contract.answer import Report
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.noun import Noun
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset
+from vllm_opt.profiles.reading.quantities import counted
 
 
 class FailedCell(Noun):
@@ -41,7 +42,9 @@ class BatchInterrupted(KeyboardInterrupt):
     """Ctrl-C: what is finished is in the folder and in the index."""
 
     def __init__(self, finished: int, cells: int, output: str) -> None:
-        super().__init__(f"{finished:,} of {cells:,} cells are finished in '{output}'; --resume goes on from there")
+        super().__init__(
+            f"{finished:,} of {counted(cells, 'cell')} are finished in '{output}'; --resume goes on from there"
+        )
 
 
 def batch(request: BatchRequest, catalog: Catalog | None = None) -> BatchReport:

@@ -8,18 +8,20 @@ from typing import Any
 
 from vllm_opt.optimizer.batches.fingerprint import common_fingerprints, fingerprint
 from vllm_opt.optimizer.batches.request import BatchRequest, objectives_of, read_models_file
+from vllm_opt.optimizer.estimation.hourly_cost import offer_terms
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, VllmOptError, did_you_mean
+from vllm_opt.profiles.errors import CannotBeSized, InvalidRequest, UnknownProfile, VllmOptError, did_you_mean
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
-from vllm_opt.profiles.nouns.price import HourlyPrice
+from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset, find_workload_preset, load_workload_presets
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 MOST_CELLS = 1_000_000
-SEEN_IN_THEIR_EFFECT = ("price", "prices", "provider", "gpu_file")
-"""Options that reach an answer through the price and the GPU alone, which have fingerprints of their own."""
+SEEN_IN_THEIR_EFFECT = ("price", "prices", "provider", "billing", "region", "owned", "gpu_file")
+"""Options that reach an answer through the offers and the GPU alone, which have fingerprints of their own."""
 _GLOB = re.compile(r"[*?\[]")
 _PATH_START = ("/", "./", "../", "~")
 
@@ -37,7 +39,7 @@ class Cell:
     gpu: str
     objective: tuple[str, ...]
     vllm_version: str
-    price: HourlyPrice | None
+    offers: tuple[Offer, ...]
     path: str
     request: dict[str, Any] | None
     refusal: tuple[str, str] | None
@@ -60,11 +62,15 @@ def plan_cells(request: BatchRequest, catalog: Catalog) -> tuple[Cell, ...]:
     engines = _chosen_engines(request, catalog)
     count = len(names) * len(gpus) * len(presets) * max(1, len(objectives)) * len(engines)
     if count > MOST_CELLS:
-        raise InvalidRequest(f"{count:,} cells are asked, more than {MOST_CELLS:,}; name fewer models or workloads")
-    overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
-    prices = {gpu.id: catalog.price_of(gpu.id, request.provider, overrides) for gpu in gpus}
+        raise InvalidRequest(
+            f"{counted(count, 'cell')} are asked, more than {MOST_CELLS:,}; name fewer models or workloads"
+        )
+    terms = offer_terms(request, catalog)
+    offers = {gpu.id: catalog.offers_of(gpu, terms) for gpu in gpus}
+    owned = terms.stock_gpus or {}
+    stock = {gpu.id: [(gpu.id, owned[gpu.id])] if gpu.id in owned else [] for gpu in gpus}
     skus = safe_names([gpu.id for gpu in gpus])
-    planner = _Planner(request, presets, objectives, engines, gpus, prices, skus)
+    planner = _Planner(request, presets, objectives, engines, gpus, offers, skus, stock)
     folders = safe_names(names)
     cells = [cell for name in names for cell in planner.cells_of(name, folders[name], catalog)]
     return tuple(sorted(cells, key=lambda cell: cell.path))
@@ -91,8 +97,11 @@ def chosen_models(request: BatchRequest, catalog: Catalog) -> tuple[str, ...]:
 
 
 def _resolved(name: str, catalog: Catalog) -> str:
-    """The id of a short name or twin; a path or Hub id stays what it is."""
-    model = catalog.model(name)
+    """The id of a short name or twin; a path or Hub id stays what it is, and so does what cannot be sized."""
+    try:
+        model = catalog.model(name)
+    except CannotBeSized:
+        return name
     return name if name.startswith(_PATH_START) or "/" not in model.id else model.id
 
 
@@ -150,8 +159,10 @@ class _Planner:
     objectives: tuple[tuple[str, ...], ...]
     engines: tuple[EngineProfile, ...]
     gpus: tuple[GpuProfile, ...]
-    prices: dict[str, HourlyPrice | None]
+    offers: dict[str, tuple[Offer, ...]]
     sku_names: dict[str, str]
+    stock: dict[str, list[tuple[str, int]]]
+    """What is owned of each SKU, and of no other: a cell is about one."""
 
     def cells_of(self, name: str, folder: str, catalog: Catalog) -> Iterator[Cell]:
         """Every cell of one model; a model without a rule for its architecture gets cells that say so."""
@@ -183,7 +194,7 @@ class _Planner:
         gpu: GpuProfile,
         shared: dict[str, str],
     ) -> Cell:
-        price = self.prices[gpu.id]
+        offers = self.offers[gpu.id]
         clipped = preset.within(model.max_model_len) if model else preset
         notes: tuple[str, ...] = ()
         if model is not None and clipped is None:
@@ -204,7 +215,7 @@ class _Planner:
             "workload": fingerprint([used.model_dump(mode="json", exclude={"sources", "description"}), objective]),
             "vllm": fingerprint(engine.model_dump(mode="json")),
             "gpu": fingerprint(gpu.model_dump(mode="json")),
-            "price": fingerprint(price.model_dump(mode="json") if price else None),
+            "price": fingerprint([offer.model_dump(mode="json") for offer in offers]),
         }
         return Cell(
             model=name,
@@ -212,7 +223,7 @@ class _Planner:
             gpu=gpu.id,
             objective=objective,
             vllm_version=engine.version,
-            price=price,
+            offers=offers,
             path=self._path(folder, preset, objective, engine, gpu),
             request=None if refusal else self._solve_request(name, used, objective, engine, gpu),
             refusal=refusal,
@@ -247,4 +258,5 @@ class _Planner:
             "explain": False,
             **wanted,
             **self.request.passed_on,
+            **({"owned": self.stock[gpu.id]} if self.request.owned else {}),
         }

@@ -6,6 +6,7 @@ from typing import Any
 
 from vllm_opt.optimizer.batches.rows import STATUS_WORDS, IndexRow
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 CAUSES = {
     "price": "price",
@@ -33,14 +34,14 @@ def changes_page(rows: Sequence[IndexRow], previous: Mapping[str, Any] | None) -
     if previous is None:
         counts = Counter(row.status for row in rows)
         listed = [f"- {STATUS_WORDS[status]}: {number:,}" for status, number in sorted(counts.items())]
-        return "\n".join(["# Changes", "", f"First run: {len(rows):,} cells.", "", *listed, ""])
+        return "\n".join(["# Changes", "", f"First run: {counted(len(rows), 'cell')}.", "", *listed, ""])
     rows_before = [row for row in previous["cells"] if isinstance(row, dict)]
     before = {row["cell"]: row for row in rows_before if isinstance(row.get("cell"), str)}
     now = {row.cell: row.model_dump(mode="json", exclude_none=True) for row in rows}
     both = [cell for cell in now if cell in before]
     configured = {cell: _differences(before[cell], now[cell], CONFIGURATION) for cell in both}
     predicted = {cell: _differences(before[cell], now[cell], PREDICTION) for cell in both if not configured[cell]}
-    lines = ["# Changes", "", f"{len(now):,} cells, {len(before):,} in the previous run."]
+    lines = ["# Changes", "", f"{counted(len(now), 'cell')}, {len(before):,} in the previous run."]
     lines += _why(before, now, [cell for cell in both if configured[cell] or predicted.get(cell)])
     lines += _section("Other configuration", [_line(before[c], now[c], configured[c]) for c in both if configured[c]])
     lines += _section(
@@ -101,7 +102,7 @@ def causes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _cause(name: str, words: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     if name == "price":
-        return f"price of {_plain(new.get('gpu'))} {_price(old)} -> {_price(new)} USD per GPU-hour"
+        return f"price of {_plain(new.get('gpu'))} {_price(old)} -> {_price(new)} USD per GPU-hour bought"
     if name == "vllm" and old.get("vllm_version") != new.get("vllm_version"):
         return f"vLLM {_plain(old.get('vllm_version'))} -> {_plain(new.get('vllm_version'))}"
     return words
@@ -121,7 +122,7 @@ def _why(before: Mapping[str, Any], now: Mapping[str, Any], changed: Sequence[st
     reasons = Counter(reason for cell in changed for reason in causes(before[cell], now[cell]))
     if not reasons:
         return []
-    listed = [f"- {reason}: {number:,} cells" for reason, number in sorted(reasons.items())]
+    listed = [f"- {reason}: {counted(number, 'cell')}" for reason, number in sorted(reasons.items())]
     return ["", "## Why", "", *listed]
 
 

@@ -11,9 +11,11 @@ import vllm_opt.profiles
 from vllm_opt.profiles.reading.data_files import DATA
 from vllm_opt.profiles.version import installed_version
 
-HASHED_ROW_BY_ROW = {"gpus.json", "prices.json", "workloads.json"}
-"""Data files of which a cell uses one row: that row has a fingerprint of its own."""
-WEIGHT_FORMATS = {"quantizations.json", "kv_cache_dtypes.json"}
+HASHED_ROW_BY_ROW = {"gpus.json", "prices.json", "workloads.json", "model_names.json", "quality_evidence.json"}
+"""Data files of which a cell uses one row, which has a fingerprint of its own, or none."""
+WEIGHT_FORMATS = {
+    "quantizations.json", "kv_cache_dtypes.json", "checkpoints.json", "quality.json", "kv_cache_quality.json",
+}  # fmt: skip
 
 
 def fingerprint(content: object, *, length: int = 16) -> str:

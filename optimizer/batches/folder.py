@@ -6,15 +6,14 @@ Every file is written beside its place and moved over it: after a kill -9 a file
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from vllm_opt.optimizer.batches.cells import Cell
 from vllm_opt.optimizer.batches.vllm_config import HEADER_START
+from vllm_opt.optimizer.contract.whole_file import TEMPORARY_SUFFIX, locked, replace_file
 from vllm_opt.profiles.errors import InvalidRequest
 
 LOCK = ".lock"
@@ -39,16 +38,8 @@ class BatchFolder:
             InvalidRequest: it cannot be written, holds something else than a batch, or another run writes it.
         """
         self._create()
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this platform
-            yield
-            return
-        with (self.path / "cells" / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InvalidRequest(f"another batch is writing '{self.path}'; wait for it, or use --output") from None
+        busy = f"another batch is writing '{self.path}'; wait for it, or use --output"
+        with locked(self.path / "cells" / LOCK, busy):
             yield
 
     def _create(self) -> None:
@@ -85,22 +76,12 @@ class BatchFolder:
         Raises:
             InvalidRequest: the disk is full or the folder unwritable.
         """
-        target, encoded = self.path / name, content.encode("utf-8", errors="replace")
+        target = self.path / name
         try:
-            if target.is_file() and target.read_bytes() == encoded:
-                return
             target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(encoded)
-                Path(temporary).chmod(0o644)
-                Path(temporary).replace(target)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
         except OSError as error:
             raise InvalidRequest(f"cannot write '{target}': {error.strerror or error}") from None
+        replace_file(target, content, follow_link=False, durable=False)
 
     def previous_index(self) -> dict[str, Any] | None:
         """The index of the last complete run, if there is one that can be read."""
@@ -122,7 +103,7 @@ class BatchFolder:
         for entry in (self.path / "cells").iterdir():
             if entry.is_file() and entry.name != LOCK and entry.name not in keys:
                 entry.unlink(missing_ok=True)
-        for part in (self.path / "configs").rglob(".*.part"):
+        for part in (self.path / "configs").rglob(f".*{TEMPORARY_SUFFIX}"):
             part.unlink(missing_ok=True)
         for row in previous["cells"] if previous else ():
             name = row.get("file") if isinstance(row, dict) else None

@@ -8,6 +8,7 @@ from vllm_opt.optimizer.batches.rows import STATUS_WORDS, IndexRow
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
 from vllm_opt.optimizer.rendering.html_parts import bullets, page, paragraph, safe
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset
+from vllm_opt.profiles.reading.quantities import counted
 from vllm_opt.profiles.version import installed_version
 
 OWN_STYLE = """<style>
@@ -29,7 +30,7 @@ def index_page(rows: Sequence[IndexRow], workloads: Sequence[WorkloadPreset], *,
     body = [
         OWN_STYLE,
         "<h1>Recommended vLLM configurations</h1>",
-        paragraph(f"{len(rows):,} cells by vllm-opt {installed_version()}."),
+        paragraph(f"{counted(len(rows), 'cell')} by vllm-opt {installed_version()}."),
         "" if complete else paragraph("This run was interrupted: only what is finished is listed. --resume goes on."),
         bullets(listed),
         paragraph(
@@ -105,5 +106,5 @@ def _cell(row: IndexRow | None) -> str:
 
 
 def _servers(row: IndexRow) -> str:
-    servers = f", {row.replicas} servers" if (row.replicas or 1) > 1 else ""
-    return f"{row.gpu_count} GPU{'s' if (row.gpu_count or 1) > 1 else ''}{servers}, {row.quantization}"
+    servers = f", {counted(row.replicas or 1, 'server')}" if (row.replicas or 1) > 1 else ""
+    return f"{counted(row.gpu_count or 1, 'GPU')}{servers}, {row.quantization}"

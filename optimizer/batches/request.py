@@ -7,16 +7,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from vllm_opt.optimizer.contract.fault import one_sentence
-from vllm_opt.optimizer.contract.request import (
+from vllm_opt.optimizer.contract.field_types import (
     Count,
     CountOrZero,
     PositiveNumber,
-    Request,
-    SolveRequest,
     Switch,
     Text,
     Texts,
 )
+from vllm_opt.optimizer.contract.request import Request, SolveRequest
 from vllm_opt.profiles.errors import InvalidRequest, did_you_mean
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset
 from vllm_opt.profiles.printable import printable
@@ -25,8 +24,8 @@ from vllm_opt.profiles.reading.user_files import line_of, read_user_file, shown_
 DEFAULT_GPUS = ("h100-sxm", "h200-sxm", "b200", "a100-sxm4-80gb", "l40s", "mi300x")
 PASSED_ON = (
     "max_gpus", "quantization", "min_quality", "kv_cache_dtype", "max_gpu_memory_utilization", "max_hourly_cost",
-    "provider", "price", "prices", "gpu_file", "host_memory_gib", "internode_gbps", "confidence", "calibration",
-    "hypothetical_checkpoints", "time_limit", "seed",
+    "provider", "billing", "region", "owned", "price", "prices", "gpu_file", "host_memory_gib", "internode_gbps",
+    "confidence", "calibration", "hypothetical_checkpoints", "time_limit", "seed",
 )  # fmt: skip
 """Fields that mean what they mean in a SolveRequest and go into every cell."""
 LONGEST_MODELS_FILE = 1024 * 1024
@@ -76,6 +75,9 @@ class BatchRequest(Request):
     max_gpu_memory_utilization: _field("max_gpu_memory_utilization") = 0.95  # type: ignore[valid-type]
     max_hourly_cost: PositiveNumber | None = None
     provider: Texts = ()
+    billing: Texts = ()
+    region: Texts = ()
+    owned: _field("owned") = ()  # type: ignore[valid-type]
     price: _field("price") = ()  # type: ignore[valid-type]
     prices: Text | None = None
     gpu_file: Text | None = None

@@ -52,7 +52,8 @@ class IndexRow(Noun):
     max_concurrency: float | None = None
     usd_per_hour: float | None = None
     usd_per_million_output_tokens: float | None = None
-    usd_per_gpu_hour: float | None = None
+    usd_per_gpu_hour: float | None = Field(None, description="usd_per_hour by GPUs bought, used or not")
+    gpus_bought: int | None = None
     price_date: str | None = None
     price_source: str | None = None
     notes: tuple[str, ...] = ()
@@ -80,9 +81,6 @@ def result_of(cell: Cell, record: dict[str, Any]) -> Result:
         "status": record["status"],
         "reason": record.get("reason"),
         "cell": cell.path,
-        "usd_per_gpu_hour": cell.price.usd_per_gpu_hour if cell.price else None,
-        "price_date": cell.price.as_of if cell.price else None,
-        "price_source": cell.price.source if cell.price else None,
         "notes": notes,
         "key": cell.key,
         "inputs": cell.inputs,
@@ -115,4 +113,8 @@ def _of_plan(plan: Plan, path: str) -> dict[str, Any]:
         "max_concurrency": plan.memory.max_concurrency,
         "usd_per_hour": cost.usd_per_hour if cost else None,
         "usd_per_million_output_tokens": cost.usd_per_million_output_tokens if cost else None,
+        "usd_per_gpu_hour": cost.usd_per_hour / cost.gpus_bought if cost else None,
+        "gpus_bought": cost.gpus_bought if cost else None,
+        "price_date": cost.price_date if cost else None,
+        "price_source": cost.price_source if cost else None,
     }

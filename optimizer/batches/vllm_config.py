@@ -6,8 +6,10 @@ from vllm_opt.optimizer.batches.cells import Cell
 from vllm_opt.optimizer.contract.answer import Performance, Plan
 from vllm_opt.optimizer.contract.quantities import count, gib
 from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+from vllm_opt.optimizer.rendering.plan_words import cost_in_words
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue
-from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.printable import one_line
+from vllm_opt.profiles.reading.quantities import counted
 from vllm_opt.profiles.version import installed_version
 
 HEADER_START = "# vllm-opt "
@@ -22,7 +24,7 @@ def vllm_config(plan: Plan, cell: Cell, notes: tuple[str, ...]) -> str:
     settings: dict[str, FlagValue] = {"model": served_model(plan)}
     for name, value in plan.flags.items():
         settings[f"no-{name}" if value is False else name] = True if value is False else value
-    comments = "".join(f"# {_one_line(line)}\n" if line else "#\n" for line in _header(plan, cell, notes))
+    comments = "".join(f"# {one_line(line)}\n" if line else "#\n" for line in _header(plan, cell, notes))
     return comments + as_yaml(settings)
 
 
@@ -31,33 +33,29 @@ def served_model(plan: Plan) -> str:
     return shlex.split(plan.command)[2]
 
 
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
-
-
 def _header(plan: Plan, cell: Cell, notes: tuple[str, ...]) -> list[str]:
     workload = cell.workload
     file = cell.path.rsplit("/", 1)[-1]
     environment = [f"{name}={shlex.quote(value)}" for name, value in plan.env.items()]
     return [
         f"{HEADER_START[2:]}{installed_version()}: {plan.model} on {count(plan.gpu_count)} x {plan.gpu}",
-        f"Workload {workload.id}: {count(workload.input_tokens)} tokens in, {count(workload.output_tokens)} out, "
+        f"Workload {workload.id}: {counted(workload.input_tokens, 'token')} in, {count(workload.output_tokens)} out, "
         f"{count(workload.concurrency)} at once, up to {count(workload.target_context)} each",
         f"Start {_servers(plan.replicas)} with vLLM {plan.vllm_version}: "
         + " ".join([*environment, f"vllm serve --config {shlex.quote(file)}"]),
         "",
-        f"Predicted with {count(plan.performance.concurrency)} users at once ({plan.performance.basis}):",
+        f"Predicted with {counted(plan.performance.concurrency, 'user')} at once ({plan.performance.basis}):",
         *_speed(plan.performance),
         f"Memory of one GPU: {gib(plan.memory.weights_bytes)} weights, {gib(plan.memory.kv_cache_bytes)} KV cache for "
-        f"{count(plan.memory.kv_cache_tokens)} tokens",
-        f"Cost: {_cost(plan, cell)}",
+        f"{counted(plan.memory.kv_cache_tokens, 'token')}",
+        f"Cost: {_cost(plan)}",
         f"Objective: {', then '.join(cell.objective)}",
         *(f"Note: {note}" for note in notes),
     ]
 
 
 def _servers(replicas: int) -> str:
-    return "one server" if replicas == 1 else f"{count(replicas)} servers, each"
+    return "one server" if replicas == 1 else f"{counted(replicas, 'server')}, each"
 
 
 def _speed(speed: Performance) -> list[str]:
@@ -77,12 +75,7 @@ def _rounded(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _cost(plan: Plan, cell: Cell) -> str:
-    if plan.cost is None or cell.price is None:
+def _cost(plan: Plan) -> str:
+    if plan.cost is None:
         return "no price is known for this SKU"
-    tokens = plan.cost.usd_per_million_output_tokens
-    per_token = f", {tokens:.2f} USD per million output tokens" if tokens is not None else ""
-    return (
-        f"{plan.cost.usd_per_hour:.2f} USD per hour{per_token} ({cell.price.usd_per_gpu_hour:g} USD per GPU-hour at "
-        f"{cell.price.provider}, {plan.cost.price_date}, {plan.cost.price_source})"
-    )
+    return f"{cost_in_words(plan.cost)}; price: {plan.cost.price_source}"

@@ -19,6 +19,7 @@ from vllm_opt.optimizer.cli.options import (
     with_options,
 )
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.batches.batch import BatchReport
@@ -34,7 +35,7 @@ BATCH_OPTIONS = (
     text("--vllm-version", many=True, metavar="V", help="vLLM release. Repeatable. Default: the newest."),
     count("--max-gpus", help="Use at most this many GPUs per configuration. Default 16."),
     text("--quantization", many=True, help="Restrict the weight formats, or 'native'. Repeatable."),
-    number("--min-quality", help="Lowest accepted recovery against 16-bit. Default 0.98."),
+    number("--min-quality", help="Lowest accepted recovery of weights and KV cache together. Default 0.98."),
     text("--kv-cache-dtype", help="One format, or 'any' (default): auto or fp8."),
     number("--max-gpu-memory-utilization", help="Highest gpu-memory-utilization to consider."),
     number("--max-hourly-cost", help="Limit on the cost of one configuration in USD per hour."),
@@ -99,7 +100,7 @@ def _show(report: "BatchReport", format_name: str) -> None:
         write_answer(as_json(report.model_dump(mode="json")), None)
         return
     kept = f", {report.reused:,} of them from the run before" if report.reused else ""
-    lines = [f"{report.cells:,} cells in {report.output}{kept}:"]
+    lines = [f"{counted(report.cells, 'cell')} in {report.output}{kept}:"]
     lines += [f"  {number:>7,}  {STATUS_WORDS[status]}" for status, number in report.counts.items()]
     lines += ["Open index.html, or read CHANGES.md for what differs from the run before."]
     write_answer(printable("\n".join(lines)), None)

@@ -1,11 +1,11 @@
-"""`vllm-opt models | gpus | quantizations | engines | prices`: what the catalogue holds."""
+"""`vllm-opt models | gpus | quantizations | engines`: what the catalogue holds."""
 
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from vllm_opt.optimizer.cli.options import GPU_FILE, PRICES, SETTINGS, text, with_options
+from vllm_opt.optimizer.cli.options import GPU_FILE, SETTINGS, text, with_options
 
 LISTING = (
     click.argument("name", required=False, default=None),
@@ -16,15 +16,16 @@ LISTING = (
 )
 
 
-def _show(kind: str, rows: list[dict[str, Any]], format_name: str, output: str | None) -> int:
+def show_rows(kind: str, rows: list[dict[str, Any]], format_name: str, output: str | None) -> int:
     """Print rows as a table of their short columns, or whole as JSON or YAML."""
     from vllm_opt.optimizer.cli.output import write_answer
 
     if format_name == "table":
-        from vllm_opt.optimizer.cli.catalogue_tables import catalogue_table
+        from vllm_opt.optimizer.cli.catalogue_tables import catalogue_table, prices_table
         from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
 
-        write_answer(catalogue_table(kind, rows, screen_of_standard_output(output is not None)), output)
+        screen = screen_of_standard_output(output is not None)
+        write_answer(prices_table(rows, screen) if kind == "prices" else catalogue_table(kind, rows, screen), output)
         return 0
     from vllm_opt.optimizer.rendering.as_json import as_json
     from vllm_opt.optimizer.rendering.as_yaml import as_yaml
@@ -34,7 +35,7 @@ def _show(kind: str, rows: list[dict[str, Any]], format_name: str, output: str |
     return 0
 
 
-def _matching(rows: list[dict[str, Any]], name: str | None, keys: tuple[str, ...], what: str) -> list[dict[str, Any]]:
+def matching(rows: list[dict[str, Any]], name: str | None, keys: tuple[str, ...], what: str) -> list[dict[str, Any]]:
     """Keep the rows in which one of the keys contains the name, case ignored.
 
     Raises:
@@ -70,9 +71,11 @@ def models_command(name: str | None, format_name: str, output: str | None) -> in
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     catalog = Catalog()
-    known = [{"id": model_id} for model_id in sorted(catalog.model_ids, key=str.lower)]
-    chosen = [row["id"] for row in _matching(known, name, ("id",), "model")]
-    return _show("models", model_rows(catalog, chosen), format_name, output)
+    known = sorted(catalog.model_ids, key=str.lower)
+    chosen = [model_id for model_id in known if name is None or name.lower() in model_id.lower()]
+    if name is not None and not chosen:
+        chosen = [catalog.model(name).id]
+    return show_rows("models", model_rows(catalog, chosen), format_name, output)
 
 
 @_listing("gpus", GPU_FILE)
@@ -82,16 +85,17 @@ def gpus_command(name: str | None, format_name: str, output: str | None, gpu_fil
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     rows = gpu_rows(Catalog(gpu_file=gpu_file))
-    return _show("gpus", _matching(rows, name, ("id", "name", "aliases"), "GPU"), format_name, output)
+    return show_rows("gpus", matching(rows, name, ("id", "name", "aliases"), "GPU"), format_name, output)
 
 
 @_listing("quantizations")
 def quantizations_command(name: str | None, format_name: str, output: str | None) -> int:
     """List the weight formats, or those whose id or spelling contains NAME."""
+    from vllm_opt.optimizer.cli.catalogue_rows import quantization_rows
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
-    rows = [quantization.model_dump(mode="json") for quantization in Catalog().quantizations]
-    return _show("quantizations", _matching(rows, name, ("id", "names"), "quantisation"), format_name, output)
+    rows = quantization_rows(Catalog())
+    return show_rows("quantizations", matching(rows, name, ("id", "names"), "quantisation"), format_name, output)
 
 
 @_listing("engines")
@@ -100,16 +104,4 @@ def engines_command(name: str | None, format_name: str, output: str | None) -> i
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     rows = [engine.model_dump(mode="json") for engine in Catalog().engines]
-    return _show("engines", _matching(rows, name, ("version",), "vLLM release"), format_name, output)
-
-
-@_listing("prices", PRICES[0], PRICES[2])
-def prices_command(
-    name: str | None, format_name: str, output: str | None, provider: tuple[str, ...], prices: str | None
-) -> int:
-    """List the price of a GPU-hour, of every SKU or of those whose id contains NAME."""
-    from vllm_opt.optimizer.cli.catalogue_rows import price_rows
-    from vllm_opt.profiles.catalogues.catalog import Catalog
-
-    rows = price_rows(Catalog(prices_file=prices), provider)
-    return _show("prices", _matching(rows, name, ("gpu",), "price"), format_name, output)
+    return show_rows("engines", matching(rows, name, ("version",), "vLLM release"), format_name, output)

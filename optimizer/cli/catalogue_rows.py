@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from vllm_opt.profiles.errors import UnknownProfile, VllmOptError, did_you_mean
+from vllm_opt.profiles.errors import VllmOptError
 
 if TYPE_CHECKING:
     from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -40,26 +40,50 @@ def _model_row(catalog: "Catalog", model_id: str) -> dict[str, Any]:
         return {"id": model_id, "refused": str(error)}
 
 
+def quantization_rows(catalog: "Catalog") -> list[dict[str, Any]]:
+    """Return every weight format with what it keeps of the scores of models of two sizes, pooled."""
+    sizes = {"8B": 8.0, "70B": 70.0}
+    return [
+        {
+            **quantization.model_dump(mode="json"),
+            "recovery": {
+                name: 1.0 if quantization.id == "bf16" else catalog.quality.pooled(quantization.id, billions).recovery
+                for name, billions in sizes.items()
+            },
+        }
+        for quantization in catalog.quantizations
+    ]
+
+
 def gpu_rows(catalog: "Catalog") -> list[dict[str, Any]]:
-    """Return every SKU with the price that `solve` would take by default."""
+    """Return every SKU with the lowest price per GPU of a whole machine that is rented on demand."""
     rows = []
     for gpu in catalog.gpus:
-        price = catalog.price_of(gpu.id)
-        rows.append({**gpu.model_dump(mode="json"), "usd_per_gpu_hour": price.usd_per_gpu_hour if price else None})
+        lowest = min((offer.usd_per_gpu_hour for offer in catalog.offers_of(gpu)), default=None)
+        rows.append({**gpu.model_dump(mode="json"), "usd_per_gpu_hour": lowest})
     return rows
 
 
-def price_rows(catalog: "Catalog", providers: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return the hourly prices, cheapest first within each SKU.
+def price_rows(
+    catalog: "Catalog", providers: tuple[str, ...], billing: tuple[str, ...] = (), regions: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """Return the machines on offer, the cheapest by GPU first within each SKU.
 
     Raises:
-        UnknownProfile: no price is by any of the providers.
+        UnknownProfile: no machine is by any of the providers, or in any of the regions.
+        InvalidRequest: a kind of billing that does not exist.
     """
-    wanted = {provider.lower() for provider in providers}
-    known = {price.provider for price in catalog.hourly_prices}
-    for provider in providers:
-        if provider.lower() not in {name.lower() for name in known}:
-            raise UnknownProfile(f"no price by provider '{provider[:80]}'{did_you_mean(provider, known)}")
-    kept = [price for price in catalog.hourly_prices if not wanted or price.provider.lower() in wanted]
-    kept.sort(key=lambda price: (price.gpu, price.usd_per_gpu_hour, price.provider, price.billing))
-    return [price.model_dump(mode="json") for price in kept]
+    from vllm_opt.profiles.catalogues.offers import billings, check_region, known_provider, names_region
+
+    wanted, kinds = {known_provider(name, catalog.offers) for name in providers}, billings(billing)
+    for region in regions:
+        check_region(region, catalog.offers)
+    kept = [
+        offer
+        for offer in catalog.offers
+        if (not wanted or offer.provider in wanted)
+        and (not kinds or offer.billing in kinds)
+        and (not regions or any(names_region(name, offer.region or "") for name in regions))
+    ]
+    kept.sort(key=lambda offer: (offer.gpu, offer.usd_per_gpu_hour, offer.gpus, offer.provider, offer.instance_type))
+    return [{**offer.model_dump(mode="json"), "usd_per_gpu_hour": offer.usd_per_gpu_hour} for offer in kept]

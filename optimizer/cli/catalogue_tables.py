@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from vllm_opt.optimizer.contract.quantities import billions, count, dollars, gib, optional
+from vllm_opt.optimizer.contract.quantities import billions, count, dollars, gib, optional, percent
 from vllm_opt.optimizer.rendering.plan import bullets
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.optimizer.rendering.tables import table_of
@@ -20,6 +20,18 @@ def _tera(key: str) -> Callable[[dict[str, Any]], str]:
     return lambda row: optional(row.get(key), lambda value: f"{value / 1e12:,.0f}")
 
 
+def _machine(row: dict[str, Any]) -> str:
+    name = row["instance_type"]
+    return f"{row['provider']} {name if len(name) <= LONGEST_MACHINE else name[: LONGEST_MACHINE - 1] + '…'}"
+
+
+def _gpus(row: dict[str, Any]) -> str:
+    return f"1-{row['up_to_gpus']}" if row["up_to_gpus"] else str(row["gpus"])
+
+
+LONGEST_MACHINE = 18
+MOST_MACHINES = 17
+"""Rows of one SKU that fit a screen of 24 lines with their heading and notes."""
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "models": (
         ("model", "left", _text("id")),
@@ -44,7 +56,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("scales per", "left", _text("scale_granularity")),
         ("from capability", "left", lambda row: optional(row["min_capability"], lambda cc: f"{cc[0]}.{cc[1]}")),
         ("at load", "left", lambda row: "yes" if row["quantizes_at_load"] else "no"),
-        ("median quality", "right", lambda row: optional(row["quality_median"], lambda value: f"{value:.4f}")),
+        ("keeps at 8B", "right", lambda row: optional(row["recovery"]["8B"], percent)),
+        ("at 70B", "right", lambda row: optional(row["recovery"]["70B"], percent)),
         ("what it is", "left", _text("title")),
     ),
     "engines": (
@@ -58,13 +71,41 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "prices": (
         ("SKU", "left", _text("gpu")),
-        ("USD/h", "right", lambda row: dollars(row["usd_per_gpu_hour"])),
-        ("provider", "left", _text("provider")),
+        ("machine", "left", _machine),
+        ("GPUs", "right", _gpus),
+        ("USD/h", "right", lambda row: dollars(row["usd_per_hour"])),
+        ("per GPU", "right", lambda row: dollars(row["usd_per_gpu_hour"])),
         ("billing", "left", _text("billing")),
-        ("read on", "left", _text("as_of")),
-        ("confidence", "left", _text("confidence")),
+        ("date", "left", _text("as_of")),
     ),
 }
+
+
+def prices_table(rows: list[dict[str, Any]], screen: Screen) -> str:
+    """Draw offers: a SKU alone with its cheapest machines, as many as a screen takes; of several one machine each.
+
+    Machines that are rented on demand stand first, of one machine in several regions the cheapest.
+    """
+    order = sorted(rows, key=lambda row: row["billing"] != "on-demand" or row["confidence"] == "low")
+    by_machine: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in order:
+        by_machine.setdefault(tuple(row[key] for key in ("gpu", "provider", "instance_type", "billing")), row)
+    skus = dict.fromkeys(row["gpu"] for row in rows)
+    alone = len(skus) == 1
+    shown = list(by_machine.values())[:MOST_MACHINES] if alone else [
+        next(row for row in by_machine.values() if row["gpu"] == sku) for sku in skus
+    ]  # fmt: skip
+    columns = COLUMNS["prices"][1:] if alone else COLUMNS["prices"]
+    title = f"{next(iter(skus))}: machines on offer" if alone else "The cheapest machine of each SKU"
+    table = table_of(
+        [(head, side) for head, side, _ in columns], [[cell(row) for *_, cell in columns] for row in shown], screen
+    )
+    left = len(rows) - len(shown)
+    more = f"{count(left)} more offers" + ("" if alone else "; name a SKU for its machines")
+    notes = [f"{more}; --format json has all, with regions and addresses"] if left else []
+    if any(row["up_to_gpus"] for row in shown):
+        notes.append("GPUs '1-8': sold one by one, so many in one machine; every other machine is paid whole")
+    return drawn(title, "", table, *bullets(notes), screen=screen)
 
 
 def catalogue_table(kind: str, rows: list[dict[str, Any]], screen: Screen) -> str:

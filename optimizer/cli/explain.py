@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vllm_opt.optimizer.cli.grouped_help import GroupedCommand, grouped
 from vllm_opt.optimizer.cli.options import (
+    EQUATIONS,
+    MODEL_ARGUMENT,
     PRESENTATION,
     REQUESTS,
     SETTINGS,
@@ -13,6 +16,7 @@ from vllm_opt.optimizer.cli.options import (
     text,
     typed,
     with_options,
+    with_settings,
 )
 from vllm_opt.optimizer.cli.solve import EXIT_CODES, SOLVE_OPTIONS
 from vllm_opt.profiles.errors import InvalidRequest
@@ -26,10 +30,14 @@ WHAT_IF = text(
     metavar="KEY=VALUE,…",
     help="Solve again with these options changed and compare; a key given twice makes a list. Repeatable.",
 )
+EXPLAIN_OPTIONS = grouped(
+    "Answer", "explain --gpu l4 --what-if target-context=4096,users=16", WHAT_IF, EQUATIONS, *PRESENTATION, REQUESTS
+)
 
 
-@click.command("explain", context_settings=SETTINGS)
-@with_options((*SOLVE_OPTIONS, WHAT_IF, *PRESENTATION, REQUESTS))
+@click.command("explain", cls=GroupedCommand, context_settings=SETTINGS)
+@MODEL_ARGUMENT
+@with_options((*SOLVE_OPTIONS, *EXPLAIN_OPTIONS))
 @click.pass_context
 def explain_command(context: click.Context, /, **options: Any) -> int:
     """Explain the answer to a request: the conflict and the relaxations, or the rules that bind."""
@@ -47,7 +55,7 @@ def explain_command(context: click.Context, /, **options: Any) -> int:
     request = request_from(context, SolveRequest)
     changes = [read_changes(what_if) for what_if in options["what_if"]]
     variants = [_changed(context, SolveRequest, change) for change in changes]
-    answer = explain(request)
+    answer = with_settings(context, explain(request))
     others = [solve(variant) for variant in variants]
     _show(answer, list(zip(changes, others, strict=True)), options["format_name"], options["output"])
     return EXIT_CODES[answer.status]

@@ -17,7 +17,9 @@ from typing import Any
 
 import click
 
-from vllm_opt.profiles.errors import VllmOptError, did_you_mean
+from vllm_opt.optimizer.cli import synonyms
+from vllm_opt.optimizer.cli.synonyms import meant
+from vllm_opt.profiles.errors import VllmOptError
 from vllm_opt.profiles.printable import printable
 
 PROGRAM = "vllm-opt"
@@ -36,16 +38,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Check a vllm serve command, script, compose or Kubernetes file.",
     ),
     "models": ("vllm_opt.optimizer.cli.catalogue:models_command", "List the models of the catalogue."),
+    "quality": ("vllm_opt.optimizer.cli.quality:quality_command", "What a model keeps of its scores, by format."),
     "gpus": ("vllm_opt.optimizer.cli.catalogue:gpus_command", "List the GPU SKUs of the catalogue."),
     "quantizations": ("vllm_opt.optimizer.cli.catalogue:quantizations_command", "List the weight formats."),
     "engines": ("vllm_opt.optimizer.cli.catalogue:engines_command", "List the vLLM releases."),
-    "prices": ("vllm_opt.optimizer.cli.catalogue:prices_command", "List the price of each GPU-hour."),
+    "prices": ("vllm_opt.optimizer.cli.prices:prices_command", "List the machines on offer, or import a price list."),
 }
 """Name -> (where the command is, what it does in one line)."""
 
 
 class Interrupted(Exception):  # noqa: N818 - what a person does is no error
     """Somebody pressed Ctrl-C."""
+
+
+class ReaderLeft(Exception):  # noqa: N818 - what a reader does is no error
+    """Whoever read standard output has enough."""
 
 
 class LazyGroup(click.Group):
@@ -65,14 +72,35 @@ class LazyGroup(click.Group):
             raise TypeError(f"{COMMANDS[cmd_name][0]} is not a command")
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`help` and `help COMMAND` are other words for `--help`."""
+        if args[:1] == ["help"]:
+            args = [*args[1:2], "--help"]
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or name the nearest ones."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            hint = did_you_mean(args[0], COMMANDS) or f"; commands are {', '.join(COMMANDS)}"
+            hint = meant(args[0], COMMANDS, synonyms.COMMANDS) or f"; commands are {', '.join(COMMANDS)}"
             raise click.UsageError(f"no command '{args[0]}'{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing and not {"-h", "--help"} & set(rest):
+            self._read_settings(ctx, command)
+        return name, command, rest
+
+    def _read_settings(self, ctx: click.Context, command: click.Command) -> None:
+        """Take the environment and the settings files for what is not typed; every command's options are known."""
+        from vllm_opt.optimizer.cli.settings import settings_for, settings_wanted, unknown_variables
+
+        if not settings_wanted():
+            return
+        commands = {name: found for name in COMMANDS if (found := self.get_command(ctx, name)) is not None}
+        for sentence in unknown_variables(commands):
+            _say(f"{PROGRAM}: warning: {sentence}")
+        ctx.obj = settings_for(command, commands)
+        ctx.default_map = {command.name or "": ctx.obj.values}
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; click itself would print an empty line for an interruption."""
@@ -80,6 +108,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None
+        except BrokenPipeError:
+            raise ReaderLeft from None  # click itself would leave with 1, which says that nothing fits
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
@@ -97,13 +127,19 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
+    "--version",
+    "-V",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version.",
 )
 def root() -> None:
     """Find the provably best vLLM deployment: GPU, count, parallelism, quantisation and every memory flag.
 
-    `vllm-opt solve --target-context 8192 --concurrency 32` is a good first command; `vllm-opt COMMAND --help` lists
-    the options of each.
+    `vllm-opt solve Qwen/Qwen3-8B --workload chat` is a good first command; `vllm-opt COMMAND --help` lists the options
+    of each, in groups with an example.
     """
 
 
@@ -124,7 +160,7 @@ def _usage_sentence(error: click.ClickException) -> str:
     """One sentence for what click found wrong with the command line."""
     if isinstance(error, click.NoSuchOption):
         known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
-        return f"no option '{error.option_name}'{did_you_mean(error.option_name, known)}"
+        return f"no option '{error.option_name}'{meant(error.option_name, known, synonyms.OPTIONS)}"
     message = error.format_message().rstrip(".").replace(". ", "; ")
     return message[:1].lower() + message[1:]
 
@@ -171,7 +207,7 @@ def _exit_code(arguments: Sequence[str] | None, watch: InterruptWatch) -> int:
         return _run(arguments)
     except (Interrupted, KeyboardInterrupt, click.Abort):
         return _interrupted()
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderLeft):
         _silence_standard_output()
         return 0
     except (click.ClickException, VllmOptError, OSError) as error:

@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from vllm_opt.optimizer.cli import completion
+from vllm_opt.optimizer.cli.completion import Completer
+from vllm_opt.optimizer.cli.grouped_help import Decorator
+from vllm_opt.optimizer.cli.settings import place_of_setting, settings_note
 from vllm_opt.profiles.errors import InvalidRequest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Decorator = Callable[[Any], Any]
-
+GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+"""Where a value counts as given: the command line, or the environment and the settings files."""
 FORMATS = ("table", "json", "yaml", "command", "env", "compose", "kubernetes", "html")
 SETTINGS = {
     "help_option_names": ["-h", "--help"],
@@ -25,9 +29,11 @@ SETTINGS = {
 """vLLM itself takes `--max_model_len` for `--max-model-len`; so do we."""
 
 
-def text(*names: str, help: str, metavar: str = "TEXT", many: bool = False) -> Decorator:
-    """An option whose value the request reads."""
-    return click.option(*names, type=str, multiple=many, metavar=metavar, help=help)
+def text(
+    *names: str, help: str, metavar: str = "TEXT", many: bool = False, complete: Completer | None = None
+) -> Decorator:
+    """An option whose value the request reads; `complete` offers names to the shell."""
+    return click.option(*names, type=str, multiple=many, metavar=metavar, help=help, shell_complete=complete)
 
 
 def count(*names: str, help: str) -> Decorator:
@@ -56,8 +62,19 @@ def with_options(options: Iterable[Decorator]) -> Callable[[Function], Function]
     return decorate
 
 
-MODEL = text("--model", help="Catalogue name, Hugging Face id, or path of a config.json or model folder.")
-VLLM_VERSION = text("--vllm-version", metavar="V", help="Flags, defaults and memory rules of this release.")
+MODEL_ARGUMENT = click.argument("model_argument", required=False, metavar="[MODEL]", shell_complete=completion.models)
+MODEL = text(
+    "--model", help="The same as MODEL: catalogue name, Hugging Face id, or path of a config.json or model folder.",
+    complete=completion.models,
+)  # fmt: skip
+WORKLOAD = text(
+    "--workload", metavar="NAME", complete=completion.workloads,
+    help="Preset that fills in what is not stated: chat, rag, code, long-context, offline-batch or agentic.",
+)  # fmt: skip
+VLLM_VERSION = text(
+    "--vllm-version", metavar="V", help="Flags, defaults and memory rules of this release. Default: the newest.",
+    complete=completion.engines,
+)  # fmt: skip
 ENGINE = text("--engine", metavar="v0|v1", help="For releases that had both engines.")
 TYPICAL_REQUEST = (
     count("--input-tokens", help="Prompt tokens of the typical request. Default: what --output-tokens leaves."),
@@ -65,13 +82,23 @@ TYPICAL_REQUEST = (
     number("--prefix-hit-share", help="Share of prompt tokens found in the prefix cache, 0 to 1. Default 0."),
 )
 LATENCY_LIMITS = (
-    number("--max-ttft-ms", help="Limit on the time to first token."),
-    number("--max-tpot-ms", help="Limit on the time per output token after the first."),
+    number("--max-ttft-ms", help="Limit on the time to first token: 2000, 2s or 500ms."),
+    number("--max-tpot-ms", help="Limit on the time per output token after the first: 50 or 50ms."),
     number("--min-output-tokens-per-s", help="Least output tokens per second, all replicas together."),
 )
 PRICES = (
-    text("--provider", many=True, help="Take prices of this provider only. Repeatable."),
-    text("--price", many=True, metavar="SKU=USD", help="Override the price of one GPU-hour. Repeatable."),
+    text("--provider", many=True, help="Rent from this provider only. Repeatable."),
+    text(
+        "--billing",
+        many=True,
+        metavar="KIND",
+        help="on-demand (default), reserved-1y, reserved-3y, spot or marketplace. Repeatable.",
+    ),
+    text("--region", many=True, help="Rent in this region only, as 'us' or 'us-east-1'. Repeatable."),
+    text("--owned", many=True, metavar="SKU=N", help="N GPUs of a SKU are owned and cost nothing. Repeatable."),
+    text(
+        "--price", many=True, metavar="SKU=USD", help="A SKU's price per GPU-hour, GPUs rented one by one. Repeatable."
+    ),
     text("--prices", metavar="FILE", help="Use another price list."),
 )
 GPU_FILE = text("--gpu-file", metavar="FILE", help="A file that adds or overrides GPUs.")
@@ -84,10 +111,35 @@ CERTAINTY = (
         help="Use factors learned per model family, SKU and precision. Default: use.",
     ),
 )
+FEATURES = (
+    text("--speculative-config", metavar="JSON", help="Speculative decoding, as vLLM takes it."),
+    number("--acceptance", help="Share of drafted tokens that are accepted, 0 to 1. Default: by method, published."),
+    switch("--enable-lora", help="Serve LoRA adapters."),
+    count("--max-loras", help="Adapters in one batch. Default 1."),
+    count("--max-lora-rank", help="Largest rank of an adapter. Default 16."),
+    count("--max-cpu-loras", help="Adapters kept in host memory. Default: --max-loras."),
+    switch("--fully-sharded-loras", help="Divide adapters fully by tensor parallelism."),
+    text("--limit-mm-per-prompt", metavar="JSON", help="Images, videos, audio clips per prompt; 0 switches one off."),
+    number("--images-per-request", help="Images in the typical request, on average."),
+    count("--image-tokens", help="Tokens of one image. Default: of 1024 x 1024 pixels."),
+    switch("--language-model-only", help="Leave the encoders of a multimodal model out."),
+    switch("--skip-mm-profiling", help="Leave the encoders out of the profile run."),
+    text("--hf-overrides", metavar="JSON", help="Overrides of the model's config.json, such as a longer context."),
+    switch("--enable-eplb", help="Balance experts over ranks."),
+    text("--eplb-config", metavar="JSON", help="Redundant experts and the like, as vLLM takes it."),
+    text("--kv-transfer-config", metavar="JSON", help="A KV connector, as vLLM takes it."),
+    text("--kv-events-config", metavar="JSON", help="KV cache events, as vLLM takes it."),
+    text("--compilation-config", metavar="JSON", help="Compilation and CUDA graphs, as vLLM takes it."),
+    text("--runner", metavar="generate|pooling", help="What the model does. Default: as its class says."),
+)
 EQUATIONS = switch("--equations", help="Show each formula with its numbers in.")
 PRESENTATION = (
     click.option("--format", "format_name", type=click.Choice(FORMATS), default="table", help="Default: table."),
     text("--output", "-o", metavar="FILE", help="Write the answer to this file, whole or not at all."),
+)
+LENGTH_OF_TABLE = (
+    switch("--full", help="Every number: flags, speed, memory, other SKUs, notes."),
+    switch("--why", help="The rules, and which of them bind."),
 )
 REQUESTS = text(
     "--requests", metavar="FILE", help="Answer one JSON request per line with one JSON line; '-' reads standard input."
@@ -95,13 +147,30 @@ REQUESTS = text(
 
 
 def typed(context: click.Context, fields: Iterable[str]) -> dict[str, Any]:
-    """Return the request fields that the user gave on this command line, and only those."""
+    """Return the request fields that were given: typed on this command line, else taken from the settings.
+
+    Raises:
+        InvalidRequest: the model is named twice.
+    """
     known = set(fields)
-    return {
+    found = {
         name: value
         for name, value in context.params.items()
-        if name in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name in known and context.get_parameter_source(name) in GIVEN
     }
+    positional = context.params.get("model_argument")
+    if positional is not None and "model" in known:
+        named = found.get("model") if context.get_parameter_source("model") is ParameterSource.COMMANDLINE else None
+        if named not in (None, positional):
+            raise InvalidRequest(f"the model is named twice: '{positional[:80]}' and --model '{named[:80]}'")
+        found["model"] = positional
+    return found
+
+
+def with_settings(context: click.Context, answer: Any) -> Any:
+    """The answer with a note that names every settings file and variable it rests on."""
+    note = settings_note(context)
+    return answer.model_copy(update={"notes": (*answer.notes, note)}) if note else answer
 
 
 def in_words_of_the_command_line(sentence: str, fields: Iterable[str]) -> str:
@@ -121,7 +190,9 @@ def request_from(context: click.Context, request_type: Any, also: dict[str, Any]
         InvalidRequest: a value cannot be understood or two of them contradict each other.
     """
     fields = tuple(request_type.model_fields)
+    given = typed(context, fields)
     try:
-        return request_type(**{**typed(context, fields), **(also or {})})
+        return request_type(**{**given, **(also or {})})
     except InvalidRequest as error:
-        raise InvalidRequest(in_words_of_the_command_line(str(error), fields)) from None
+        sentence = in_words_of_the_command_line(str(error), fields)
+        raise InvalidRequest(sentence + place_of_setting(context, sentence)) from None

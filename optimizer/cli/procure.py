@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vllm_opt.optimizer.cli import completion
 from vllm_opt.optimizer.cli.options import SETTINGS, text, with_options
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.procurement.answer import FleetAnswer
@@ -19,6 +21,10 @@ PROCURE_OPTIONS = (
     text("--output", "-o", metavar="FILE", help="Write the answer to this file, whole or not at all."),
     text("--deploy", metavar="FORMAT", help="Also write one file per assignment: command, env, compose or kubernetes."),
     text("--deploy-dir", metavar="FOLDER", help="Where --deploy writes. Default: deploy."),
+    text(
+        "--workload", metavar="NAME", complete=completion.workloads,
+        help="Preset of the workloads that name none: fills in lengths, context and limits that they do not state.",
+    ),
     text("--time-limit", metavar="S", help="Seconds for the fleet; overrides the file."),
     text("--workers", metavar="N", help="Threads of the solver; overrides the file."),
     text("--seed", metavar="N", help="The same file and seed give the same fleet; overrides the file."),
@@ -45,7 +51,7 @@ def procure_command(demand: str | None, **options: Any) -> int:
     from vllm_opt.optimizer.procurement.demand_file import read_demand
     from vllm_opt.optimizer.procurement.procure import procure
 
-    request = read_demand(demand)
+    request = read_demand(demand, options["workload"])
     changes = {name: options[name] for name in ("time_limit", "workers", "seed", "comparisons")}
     changes = {name: value for name, value in changes.items() if value is not None}
     answer = procure(request.replaced(**changes) if changes else request)
@@ -56,7 +62,8 @@ def procure_command(demand: str | None, **options: Any) -> int:
 def _write(answer: "FleetAnswer", options: dict[str, Any]) -> None:
     from pathlib import Path
 
-    from vllm_opt.optimizer.cli.output import replace_file, write_answer
+    from vllm_opt.optimizer.cli.output import write_answer
+    from vllm_opt.optimizer.contract.whole_file import replace_file
     from vllm_opt.optimizer.procurement.render import deployable_files, render_fleet
     from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
     from vllm_opt.profiles.errors import InvalidRequest
@@ -70,6 +77,6 @@ def _write(answer: "FleetAnswer", options: dict[str, Any]) -> None:
             raise InvalidRequest(f"cannot make the folder '{folder}': {error.strerror or error}") from None
         for name, content in files.items():
             replace_file(folder / name, content)
-        click.echo(f"{len(files)} files written to {folder}", err=True)
+        click.echo(f"{counted(len(files), 'file')} written to {folder}", err=True)
     screen = screen_of_standard_output(options["output"] is not None)
     write_answer(render_fleet(answer, options["format_name"], screen), options["output"])

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.cli.output import write_answer, write_standard_output
 from vllm_opt.optimizer.rendering.as_json import as_json_line
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
+from vllm_opt.profiles.printable import printable
 
 LONGEST_LINE_BYTES = 2**20
 PROGRAM_FAULT = 70
@@ -119,16 +120,28 @@ def _fields(line: bytes) -> dict[str, Any]:
     if len(line) > LONGEST_LINE_BYTES:
         raise InvalidRequest(f"the line is longer than {LONGEST_LINE_BYTES} bytes")
     try:
-        fields = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        fields = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_each_key_once)
     except UnicodeDecodeError:
         raise InvalidRequest("the line is not UTF-8 text") from None
     except RecursionError:
         raise InvalidRequest("the JSON is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"the line is not JSON: {error.msg} at column {error.colno}") from None
     except ValueError as error:
         raise InvalidRequest(f"the line is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise InvalidRequest(f"the line must be a JSON object, not {type(fields).__name__}")
     return fields
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that is given twice: which of the two was meant, nobody can say."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidRequest(f"the key {printable(repr(key[:60]))} is given twice; keep one")
+        found[key] = value
+    return found
 
 
 def _refuse_constant(name: str) -> float:

@@ -6,6 +6,8 @@ from pydantic import ConfigDict, Field
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.profiles.noun import Basis, Noun
+from vllm_opt.profiles.nouns.checkpoint import Publisher
+from vllm_opt.profiles.nouns.price import Billing
 
 
 class Report(Noun):
@@ -39,16 +41,22 @@ class Memory(Noun):
     budget_bytes: int = Field(description="gpu_memory_utilization x total, rounded as that release does")
     weights_bytes: int
     weights_extra_bytes: int
+    draft_bytes: int = Field(0, description="weights of the drafter of speculative decoding")
+    lora_bytes: int = Field(0, description="slots of all adapters, whether or not they are used")
+    encoder_peak_bytes: int = Field(0, description="of the vision encoder while profiling: a floor of the peak")
     activation_peak_bytes: int
     non_torch_bytes: int
     cuda_graph_bytes: int = Field(description="estimate; inside the budget only from the release that subtracts it")
     cuda_graph_in_budget: bool
+    cuda_graph_actual_bytes: int = Field(0, description="what capture takes in the end; vLLM's estimate may differ")
     kv_cache_bytes: int = Field(description="what is left for the pool; 0 when nothing is left")
     kv_block_bytes: int
     block_size: int = Field(description="tokens per block")
     num_gpu_blocks: int
     kv_cache_tokens: int
-    max_concurrency: float
+    max_concurrency: float = Field(description="requests of max_model_len: what the release prints at start-up")
+    admission_concurrency: float = Field(0.0, description="prompts of max_model_len that may start at once")
+    running_concurrency: float = Field(0.0, description="requests of max_model_len that decode at once")
     kv_bytes_per_token: int
     max_supported_model_len: int
     headroom_bytes: int = Field(
@@ -60,8 +68,16 @@ class Memory(Noun):
     ranks: tuple[RankMemory, ...] = ()
 
 
+class Load(Noun):
+    """The traffic that figures hold for."""
+
+    pattern: Literal["closed", "poisson", "burst", "offline"] = "closed"
+    users: int = Field(description="closed-loop users in all replicas together")
+    requests_per_s: float | None = None
+
+
 class Performance(Noun):
-    """Predicted speed at full admitted load."""
+    """Predicted speed at one load."""
 
     ttft_ms: float
     tpot_ms: float | None = Field(description="None with one output token")
@@ -71,6 +87,8 @@ class Performance(Noun):
     requests_per_s: float
     saturated: bool
     concurrency: int = Field(description="closed-loop users the figures hold for, in all replicas")
+    load: Load
+    utilization: float | None = Field(None, description="share of the capacity that this load takes, 0 to 1")
     basis: Basis
     basis_note: str = ""
     interval: dict[str, tuple[float, float]]
@@ -90,11 +108,25 @@ class Equation(Noun):
 class Cost(Noun):
     """Money."""
 
-    usd_per_hour: float
-    usd_per_million_output_tokens: float | None
-    price_source: str
+    usd_per_hour: float = Field(description="of whole machines, used or not")
+    gpus_bought: int
+    gpus_used: int
+    instances: int = Field(description="machines of the instance type; pods where GPUs are sold one by one")
+    instance_type: str
+    provider: str
+    region: str | None
+    billing: Billing
     price_date: str
-    provider: str = ""
+    price_source: str
+    usd_per_million_output_tokens: float | None
+
+
+class Starts(Noun):
+    """How likely vLLM is to start with one configuration, by the condition that is nearest to failing."""
+
+    probability: float = Field(ge=0, le=1, description="0 where a rule without uncertainty refuses")
+    needed_bytes: int = Field(description="what that condition needs on one rank, usually KV cache for one request")
+    available_bytes: int = Field(description="what is expected to be there; negative when the rest alone is too much")
 
 
 class Estimate(Report):
@@ -102,7 +134,8 @@ class Estimate(Report):
 
     schema_name: str = Field("vllm-opt/estimate/1", alias="schema")
     request: dict[str, Any]
-    fits: bool
+    fits: bool = Field(description="starts at the confidence asked and meets every limit without which it does not")
+    starts: Starts | None = None
     memory: Memory
     performance: Performance | None
     violations: tuple[Violation, ...]
@@ -121,11 +154,23 @@ class Binding(Noun):
     message: str
 
 
+class PlanQuality(Noun):
+    """What weights and KV cache together keep of the scores of the model as published.
+
+    `interval` holds the mean over benchmarks with the confidence asked; both are null where no number is published.
+    """
+
+    recovery: float | None
+    interval: tuple[float, float] | None
+    evidence: str
+
+
 class Plan(Noun):
     """One deployment that satisfies every rule."""
 
     model: str
     checkpoint: str | None
+    checkpoint_publisher: Publisher = "native"
     gpu: str
     gpu_count: int
     replicas: int
@@ -135,15 +180,18 @@ class Plan(Noun):
     decode_context_parallel_size: int = 1
     expert_parallel: bool
     quantization: str
-    quality: float | None = None
-    quality_evidence: str = ""
+    quality: PlanQuality | None = None
     kv_cache_dtype: str
     flags: dict[str, str | int | float | bool]
     env: dict[str, str]
     command: str
     vllm_version: str
     memory: Memory
-    performance: Performance
+    performance: Performance = Field(description="at the load asked")
+    performance_full: Performance = Field(description="at the most that the flags admit")
+    preemption_risk: float | None = Field(
+        None, description="chance that the load asked holds more than the pool at a moment; None: full contexts fit"
+    )
     cost: Cost | None
     binding: tuple[Binding, ...]
     notes: tuple[str, ...] = ()
@@ -151,12 +199,13 @@ class Plan(Noun):
 
 
 class ObjectiveValue(Noun):
-    """One lexicographic objective: its value, the proven bound, and the relative gap between them."""
+    """One objective: the plan's value, and the proven optimum of its turn."""
 
     name: str
-    value: float
-    bound: float
-    gap: float
+    value: float = Field(description="of the plan")
+    bound: float = Field(description="proven optimum of its turn")
+    gap: float = Field(description="of the proof, relative; 0 when the optimum is proven")
+    conceded: float = Field(0.0, description="by how much the plan is worse than that optimum, within the tolerance")
     unit: str = ""
 
 
@@ -217,6 +266,13 @@ class SolverReport(Noun):
     seed: int
 
 
+class CloseCall(Noun):
+    """A plan that a person would weigh against the one chosen."""
+
+    why: Literal["cheapest", "fastest", "fewest_gpus", "better_weights", "published_weights", "owned"]
+    plan: Plan
+
+
 class Answer(Report):
     """The answer to a `SolveRequest`."""
 
@@ -226,6 +282,7 @@ class Answer(Report):
     objectives: tuple[ObjectiveValue, ...] = ()
     plan: Plan | None = None
     alternatives: tuple[Plan, ...] = ()
+    close_calls: tuple[CloseCall, ...] = Field((), description="plans that a person would weigh against this one")
     pareto: tuple[Plan, ...] = ()
     explanation: Explanation | None = None
     sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")

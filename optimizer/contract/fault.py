@@ -21,7 +21,7 @@ def one_sentence(error: ValidationError, known: tuple[str, ...]) -> str:
         return f"unknown key '{where[:60]}'{did_you_mean(where, known)}"
     message = _words(fault)
     shown = repr(fault.get("input"))
-    got = "" if ", not " in message else f" (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
+    got = "" if ", not " in message or not places else f" (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
     return f"{where}: {message}{got}"
 
 
@@ -29,8 +29,10 @@ def _words(fault: "ErrorDetails") -> str:
     """pydantic's words, where they need no knowledge of pydantic."""
     if fault["type"] == "too_short":
         return "must not be empty"
-    if fault["type"] == "too_long":
+    if fault["type"] == "string_too_long" or (fault["type"] == "too_long" and isinstance(fault["input"], str)):
         return f"must be at most {fault['ctx']['max_length']} characters long"
+    if fault["type"] == "too_long":
+        return f"must hold at most {fault['ctx']['max_length']:,} entries"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should ").rstrip(".")
     message = message.replace("unable to parse string as a number", "which this is not")
     return f"must {message}" if fault["msg"].startswith("Input should ") else message[0].lower() + message[1:]

@@ -4,98 +4,66 @@ Field names are the command line's options with underscores. A list of one is ac
 and one value where a list is. Bad input raises `InvalidRequest` with one sentence.
 """
 
-import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from vllm_opt.optimizer.contract.assumptions import Assumption, kept_assumptions, with_workload
 from vllm_opt.optimizer.contract.fault import one_sentence
+from vllm_opt.optimizer.contract.features import Features
+from vllm_opt.optimizer.contract.field_types import (
+    MOST_WORKERS,
+    Bytes,
+    Concurrency,
+    Confidence,
+    Count,
+    CountOrZero,
+    Gibibytes,
+    GibibytesOrZero,
+    GpuCount,
+    Milliseconds,
+    ModelLen,
+    PositiveNumber,
+    Prices,
+    Share,
+    Stock,
+    Switch,
+    Text,
+    Texts,
+    _count,
+    _many,
+    _number,
+    _one,
+)
+from vllm_opt.optimizer.contract.spellings import renamed, with_gpu_count, with_server_size
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.printable import printable
-from vllm_opt.profiles.reading.quantities import parse_count
 
 ObjectiveName = Literal["cost", "throughput", "concurrency", "gpus", "latency", "efficiency"]
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
-LARGEST_COUNT = 2**31 - 1
-LARGEST_GPU_COUNT = 1_000_000
-MOST_WORKERS = 1024
+PINS = (
+    "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas", "max_num_seqs",
+    "max_num_batched_tokens",
+)  # fmt: skip
+"""Fields of a `SolveRequest` that take a choice away from the solver."""
 
 
-def _one(value: object) -> object:
-    """Unwrap a list of one."""
-    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+ESTIMATE_FIELDS_OF_A_WORKLOAD = (
+    "input_tokens", "output_tokens", "prefix_hit_share", "max_ttft_ms", "max_tpot_ms", "min_output_tokens_per_s"
+)  # fmt: skip
+SOLVE_FIELDS_OF_A_WORKLOAD = (
+    *ESTIMATE_FIELDS_OF_A_WORKLOAD, "target_context", "mean_context", "concurrency", "objective"
+)  # fmt: skip
 
 
-def _many(value: object) -> object:
-    """Wrap one value into a tuple; None is an empty tuple."""
-    if value is None:
-        return ()
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _count(value: object) -> object:
-    """Read a whole number, also as '8k' (8000) or '8K' (8192)."""
-    value = _one(value)
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_count(value, "it", minimum=-LARGEST_COUNT)
-    except InvalidRequest as fault:
-        raise ValueError(str(fault).removeprefix("it ")) from None
-
-
-def _number(value: object) -> object:
-    """Read a finite number; true and false are not numbers."""
-    value = _one(value)
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
-def _prices(value: object) -> object:
-    """Read `{'h100-sxm': 2.5}` or `['h100-sxm=2.5']` into a tuple of pairs."""
-    if isinstance(value, dict):
-        return tuple((str(sku), usd) for sku, usd in value.items())
-    pairs = []
-    for item in _many(value):  # type: ignore[attr-defined]
-        if isinstance(item, list | tuple) and len(item) == 2:
-            pairs.append(tuple(item))
-            continue
-        sku, separator, usd = str(item).partition("=")
-        if not separator or not sku.strip():
-            raise ValueError(f"must look like SKU=USD, not {printable(repr(str(item)[:60]))}")
-        pairs.append((sku.strip(), usd))
-    return tuple(pairs)
-
-
-def _model_len(value: object) -> object:
-    """Read a context length; 'auto' and -1 ask vLLM to fit the largest."""
-    value = _one(value)
-    if isinstance(value, list | tuple):
-        raise ValueError("must be one number or 'auto'")
-    if value in (-1, "-1", "auto"):
-        return "auto"
-    counted = _count(value)
-    if isinstance(counted, float) and counted.is_integer():
-        counted = int(counted)
-    if isinstance(counted, int) and not 0 < counted <= LARGEST_COUNT:
-        raise ValueError(f"must be a positive whole number of at most {LARGEST_COUNT}")
-    return counted
-
-
-Count = Annotated[int, BeforeValidator(_count), Field(gt=0, le=LARGEST_COUNT)]
-GpuCount = Annotated[int, BeforeValidator(_count), Field(gt=0, le=LARGEST_GPU_COUNT)]
-CountOrZero = Annotated[int, BeforeValidator(_count), Field(ge=0, le=LARGEST_COUNT)]
-PositiveNumber = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1e15)]
-NumberOrZero = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e15)]
-Text = Annotated[str, BeforeValidator(_one), Field(min_length=1, max_length=4096)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_many)]
-Bytes = Annotated[int, BeforeValidator(_count), Field(gt=0, le=10**15)]
-Switch = Annotated[bool, BeforeValidator(_one)]
+def _without_negation(data: dict[str, Any]) -> dict[str, Any]:
+    """Read `no_default_limits`, the option's own name, as the field `default_limits` the other way round."""
+    if "no_default_limits" not in data:
+        return data
+    fields = dict(data)
+    negated = _one(fields.pop("no_default_limits"))
+    if negated is not None and not isinstance(negated, bool):
+        raise ValueError("no_default_limits must be true or false")
+    return fields if negated is None else {**fields, "default_limits": not negated}
 
 
 class Request(BaseModel):
@@ -103,7 +71,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -111,10 +79,13 @@ class Request(BaseModel):
 
     def replaced(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
-        return type(self)(**{**self.model_dump(exclude_unset=True), **changes})
+        kept = {**self.model_dump(exclude_unset=True), **changes}
+        if assumed := getattr(self, "assumed", ()):
+            kept["assumed"] = assumed
+        return type(self)(**kept)
 
 
-class SolveRequest(Request):
+class SolveRequest(Features, Request):
     """Everything that `vllm-opt solve` takes."""
 
     model: Text = DEFAULT_MODEL
@@ -122,33 +93,55 @@ class SolveRequest(Request):
     gpus: GpuCount | None = None
     max_gpus: GpuCount | None = Field(None, description="default 16, or `gpus` when that is given")
     target_context: Count = 8192
-    concurrency: Count = 32
+    concurrency: Concurrency = Field(
+        32, description="sequences held at once, in all replicas; 'max': whatever the flags admit is the load"
+    )
     mean_context: Count | None = Field(None, description="default target_context")
+    workload: Text | None = Field(None, description="preset that fills in what is not stated")
     input_tokens: Count | None = None
     output_tokens: Count | None = None
-    prefix_hit_share: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = 0.0
-    max_ttft_ms: PositiveNumber | None = None
-    max_tpot_ms: PositiveNumber | None = None
+    prefix_hit_share: Share = 0.0
+    max_ttft_ms: Milliseconds | None = None
+    max_tpot_ms: Milliseconds | None = None
     min_output_tokens_per_s: PositiveNumber | None = None
     max_hourly_cost: PositiveNumber | None = None
     quantization: Texts = ()
-    hypothetical_checkpoints: Switch = Field(True, description="also plan with weights that nobody has published")
+    hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] = 0.98
     kv_cache_dtype: Text = "any"
-    max_num_seqs: Count | None = Field(
-        None, description="largest batch to try, never below the concurrency; default 1024"
+    tensor_parallel_size: Count | None = Field(None, description="exactly this; likewise the five below")
+    pipeline_parallel_size: Count | None = None
+    data_parallel_size: GpuCount | None = None
+    replicas: GpuCount | None = None
+    max_num_seqs: Count | None = None
+    max_num_batched_tokens: Count | None = None
+    kv_sizing: Annotated[Literal["typical", "full"] | None, BeforeValidator(_one)] = Field(
+        None, description="KV pool by typical lengths or by full contexts; default typical when lengths are given"
     )
     max_gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 0.95
     provider: Texts = ()
-    price: Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)] = ()
+    billing: Texts = Field((), description="kinds of billing that are acceptable; default: on-demand")
+    region: Texts = ()
+    owned: Stock = Field((), description="SKU -> GPUs that are owned: they cost nothing")
+    price: Prices = ()
     prices: Text | None = Field(None, description="path of another price list")
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
-    host_memory_gib: PositiveNumber | None = None
+    host_memory_gib: Gibibytes | None = None
+    lora_adapters: Annotated[int, BeforeValidator(_count), Field(gt=0, le=65536)] | None = Field(
+        None, description="adapters that are served at once: implies enable_lora"
+    )
+    lora_rank: Annotated[int, BeforeValidator(_count), Field(gt=0, le=512)] | None = Field(
+        None, description="rank of the largest adapter; the next rank that vLLM offers is taken"
+    )
     internode_gbps: PositiveNumber | None = None
     engine: Annotated[Literal["v0", "v1"] | None, BeforeValidator(_one)] = None
     objective: Annotated[tuple[ObjectiveName, ...], BeforeValidator(_many)] = ("cost", "throughput")
+    tolerance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] = Field(
+        0.05, description="relative; how much of the first objective may be conceded for what comes after it"
+    )
+    default_limits: Switch = Field(True, description="limit TTFT and TPOT where the request limits neither")
     vllm_version: Text | None = None
-    confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
+    confidence: Confidence = 0.9
     calibration: Switch = Field(True, description="use learned factors per model family, SKU and precision")
     top: Count | None = None
     explain: Switch = Field(True, description="when nothing fits, look for the smallest changes that would help")
@@ -157,6 +150,20 @@ class SolveRequest(Request):
     workers: Annotated[int, BeforeValidator(_count), Field(gt=0, le=MOST_WORKERS)] = 1
     seed: CountOrZero = 0
     equations: Switch = False
+    assumed: tuple[Assumption, ...] = Field((), description="what the workload filled in; ignored when it is given")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, data: Any) -> Any:
+        """Read the workload, `no_default_limits`, and a free load, which is decided by concurrency."""
+        if not isinstance(data, dict):
+            return data
+        plain = with_gpu_count(renamed(_without_negation(data)))
+        fields = with_workload(kept_assumptions(plain), SOLVE_FIELDS_OF_A_WORKLOAD)
+        free = str(_one(fields.get("concurrency"))).strip().lower() == "max"
+        return (
+            {**fields, "objective": ("concurrency", "throughput")} if free and not fields.get("objective") else fields
+        )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -175,6 +182,11 @@ class SolveRequest(Request):
             raise ValueError(f"mean_context {self.mean_context} exceeds target_context {self.target_context}")
         if self.gpus is not None and self.max_gpus is not None and self.gpus > self.max_gpus:
             raise ValueError(f"gpus {self.gpus} exceeds max_gpus {self.max_gpus}")
+        if self.max_num_seqs and self.max_num_batched_tokens and self.max_num_seqs > self.max_num_batched_tokens:
+            raise ValueError(
+                f"max_num_seqs {self.max_num_seqs} exceeds max_num_batched_tokens {self.max_num_batched_tokens}, which "
+                "vLLM refuses"
+            )
         if len(set(self.objective)) != len(self.objective) or not self.objective:
             raise ValueError("objective must name at least one objective, each once")
         return self
@@ -184,8 +196,18 @@ class SolveRequest(Request):
         """Input and output tokens of the typical request, defaults filled in."""
         return typical_lengths(self.target_context, self.input_tokens, self.output_tokens)
 
+    @property
+    def least_concurrency(self) -> int:
+        """Sequences that must be held at once; one when the load is left free."""
+        return 1 if self.concurrency == "max" else self.concurrency
 
-class EstimateRequest(Request):
+    @property
+    def pins(self) -> dict[str, int]:
+        """The choices that are taken away from the solver."""
+        return {name: value for name in PINS if (value := getattr(self, name)) is not None}
+
+
+class EstimateRequest(Features, Request):
     """Everything that `vllm-opt estimate` takes; unset flags take that vLLM version's default for that GPU."""
 
     model: Text = DEFAULT_MODEL
@@ -194,7 +216,7 @@ class EstimateRequest(Request):
     engine: Annotated[Literal["v0", "v1"] | None, BeforeValidator(_one)] = None
     input_tokens: Count | None = None
     output_tokens: Count | None = None
-    prefix_hit_share: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = 0.0
+    prefix_hit_share: Share = 0.0
     concurrency: Count | None = None
     replicas: GpuCount = 1
     tensor_parallel_size: Count = 1
@@ -203,10 +225,11 @@ class EstimateRequest(Request):
     decode_context_parallel_size: Count = 1
     enable_expert_parallel: Switch = False
     quantization: Text | None = Field(None, description="None: as the checkpoint is stored")
+    quantize_at_load: Switch = Field(False, description="the format is made from the 16-bit checkpoint while loading")
     kv_cache_dtype: Text = "auto"
     block_size: Count | None = None
     gpu_memory_utilization: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] | None = None
-    max_model_len: Annotated[int | Literal["auto"], BeforeValidator(_model_len)] | None = None
+    max_model_len: ModelLen | None = None
     max_num_seqs: Count | None = None
     max_num_batched_tokens: Count | None = None
     enforce_eager: Switch = False
@@ -216,23 +239,37 @@ class EstimateRequest(Request):
     disable_hybrid_kv_cache_manager: Switch = False
     kv_cache_memory_bytes: Bytes | None = None
     num_gpu_blocks_override: Count | None = None
-    swap_space: NumberOrZero | None = Field(None, description="GiB per GPU")
-    kv_offloading_size: NumberOrZero | None = Field(None, description="GiB in all ranks")
-    cpu_offload_gb: NumberOrZero = 0.0
-    gpu_memory_gib: Annotated[float, BeforeValidator(_number), Field(ge=0.001, le=1e6)] | None = Field(
+    swap_space: GibibytesOrZero | None = Field(None, description="GiB per GPU")
+    kv_offloading_size: GibibytesOrZero | None = Field(None, description="GiB in all ranks")
+    cpu_offload_gb: GibibytesOrZero = Field(0.0, description="GiB per GPU, whatever its name says")
+    gpu_memory_gib: Annotated[Gibibytes, Field(ge=0.001, le=1e6)] | None = Field(
         None, description="overrides the reported memory"
     )
-    max_ttft_ms: PositiveNumber | None = None
-    max_tpot_ms: PositiveNumber | None = None
+    max_ttft_ms: Milliseconds | None = None
+    max_tpot_ms: Milliseconds | None = None
     min_output_tokens_per_s: PositiveNumber | None = None
     provider: Texts = ()
-    price: Annotated[tuple[tuple[Text, PositiveNumber], ...], BeforeValidator(_prices)] = ()
+    billing: Texts = Field((), description="kinds of billing that are acceptable; default: on-demand")
+    region: Texts = ()
+    owned: Stock = Field((), description="SKU -> GPUs that are owned: they cost nothing")
+    price: Prices = ()
     prices: Text | None = None
     gpu_file: Text | None = None
     internode_gbps: PositiveNumber | None = None
-    confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
+    confidence: Confidence = 0.9
     calibration: Switch = True
     equations: Switch = False
+    workload: Text | None = Field(None, description="preset that fills in lengths and limits that are not stated")
+    assumed: tuple[Assumption, ...] = Field((), description="what the workload filled in; ignored when it is given")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, data: Any) -> Any:
+        """Read the workload."""
+        if not isinstance(data, dict):
+            return data
+        plain = with_server_size(renamed(data))
+        return with_workload(kept_assumptions(plain), ESTIMATE_FIELDS_OF_A_WORKLOAD)
 
 
 def typical_lengths(context: int, input_tokens: int | None, output_tokens: int | None) -> tuple[int, int]:

@@ -9,13 +9,15 @@ from vllm_opt.constraints.judging.decision_space import DecisionSpace
 class KnownPoint:
     """A feasible point that the search found: where the solver starts.
 
-    `objectives`: its exact integers; `bounds`: the smallest integer of each objective over all modes, on its own.
+    `optima`: the best integer of each objective in its turn; `values`: the point's own; `bounds`: the smallest integer
+    of each objective over all modes, on its own.
     """
 
     mode_index: int
     max_num_seqs: int
     gpu_memory_utilization: float
-    objectives: tuple[int, ...]
+    optima: tuple[int, ...]
+    values: tuple[int, ...]
     bounds: tuple[int, ...]
 
 

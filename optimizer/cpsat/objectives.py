@@ -3,12 +3,21 @@
 from typing import Any
 
 from vllm_opt.constraints.judging.decision_space import DecisionSpace, Mode
-from vllm_opt.constraints.rules.budget import MICRO
-from vllm_opt.optimizer.space.objective import SECONDS_PER_HOUR
+from vllm_opt.optimizer.space.objective import efficiency_integer
+
+
+def publisher_expression(space: DecisionSpace) -> Any:
+    """The place of the weights in the publisher order, the first place smallest."""
+    return sum(mode.publisher_rank * chosen for mode, chosen in zip(space.modes, space.chosen, strict=True))
+
+
+def ttft_expression(space: DecisionSpace) -> Any:
+    """TTFT of the chosen point in microseconds."""
+    return sum(point.ttft_us * picked for _, point, picked in space.points())
 
 
 def objective_expression(space: DecisionSpace, name: str) -> Any:
-    """The variable that an objective minimises, tied to the chosen point (integers of `objective.py`).
+    """The variable that an objective minimises: the constant of the chosen point (integers of `space/objective.py`).
 
     `variable >= value of the point`, one implication each: bounds propagate at once, and minimising makes it equal.
     """
@@ -36,8 +45,16 @@ def _values(mode: Mode, name: str) -> list[int]:
         return [point.e2e_us for point in mode.points]
     if name == "concurrency":
         return [-point.most_concurrent for point in mode.points]
-    cost = max(1, mode.microusd_per_hour)
-    return [-(point.output_millitokens_per_s * SECONDS_PER_HOUR * MICRO // cost) for point in mode.points]
+    cost, gpus = mode.microusd_per_hour, mode.gpu_count
+    return [efficiency_integer(point.output_millitokens_per_s, cost, gpus) for point in mode.points]
+
+
+def value_at(mode: Mode, name: str, max_num_seqs: int) -> int:
+    """The integer of one objective at one point."""
+    if name == "gpus":
+        return mode.gpu_count
+    at = next(index for index, point in enumerate(mode.points) if point.max_num_seqs == max_num_seqs)
+    return _values(mode, name)[at]
 
 
 def tie_breaker(space: DecisionSpace, default_utilization: float) -> Any:

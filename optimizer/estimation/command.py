@@ -4,6 +4,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Estimate
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue, command_of, flags_of, has_flag
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -20,10 +21,10 @@ def command_of_estimate(estimate: Estimate) -> str:
         InvalidRequest: no checkpoint of the model in this weight format is known and vLLM cannot make one at load.
     """
     asked: dict[str, Any] = estimate.request
-    setting = resolve(
-        EstimateRequest(**asked), Catalog(gpu_file=asked.get("gpu_file"), prices_file=asked.get("prices"))
-    )
-    return command_of(_checkpoint(setting), {**_flags(setting), **_pool_flags(setting, asked)})
+    request = EstimateRequest(**asked)
+    setting = resolve(request, Catalog(gpu_file=asked.get("gpu_file"), prices_file=asked.get("prices")))
+    features = feature_flags(request, setting.layout, setting.engine)
+    return command_of(_checkpoint(setting), {**_flags(setting), **features, **_pool_flags(setting, asked)})
 
 
 def _flags(setting: Setting) -> dict[str, FlagValue]:

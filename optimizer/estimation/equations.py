@@ -131,7 +131,11 @@ def _pool(setting: Described, flags: EngineFlags, memory: Memory) -> Equation:
     in_budget = memory.cuda_graph_in_budget
     terms = [memory.weights_bytes, memory.weights_extra_bytes, memory.activation_peak_bytes, memory.non_torch_bytes]
     terms += [memory.cuda_graph_bytes] if in_budget else []
-    formula = "budget - weights - weight extras - activation peak - other" + (" - CUDA graphs" if in_budget else "")
+    resident = {"drafter": memory.draft_bytes, "adapters": memory.lora_bytes}
+    names = "".join(f" - {name}" for name, held in resident.items() if held)
+    terms[2:2] = [held for held in resident.values() if held]
+    formula = f"budget - weights - weight extras{names} - activation peak - other"
+    formula += " - CUDA graphs" if in_budget else ""
     values = f"{memory.budget_bytes:,} - " + " - ".join(f"{term:,}" for term in terms)
     if flags.cpu_offload_gib:
         formula, values = formula + " + cpu-offload-gb", f"{values} + {int(flags.cpu_offload_gib * 2**30):,}"

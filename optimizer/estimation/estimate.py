@@ -1,25 +1,36 @@
 """`estimate`: one given configuration, its memory to the block, its speed, and everything that is not met."""
 
+from dataclasses import replace
+
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
+from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
-from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance
+from vllm_opt.constraints.speed.notes import speed_notes
+from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
-from vllm_opt.optimizer.estimation.hourly_cost import cost_of
+from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
+from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
+from vllm_opt.optimizer.estimation.media import encoder_seconds, lengths_with_images, with_images
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
+from vllm_opt.optimizer.estimation.offload import offload_notes
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
-from vllm_opt.optimizer.estimation.resolution import Setting, price_of, resolve
+from vllm_opt.optimizer.estimation.resolution import Setting, resolve
+from vllm_opt.optimizer.estimation.resolved_request import resolved_request
+from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
+from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.nouns.workload import Targets
+from vllm_opt.profiles.reading.quantities import counted
 
 STARTUP_RULES = frozenset(
-    ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "batching")
+    ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "state_blocks", "batching")
 )
 """Rules without which vLLM does not start; the others are targets."""
 ASKED_OTHERWISE = frozenset(("concurrency", "quality", "gpu_count", "budget"))
@@ -35,14 +46,27 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
     """
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     setting = resolve(request, catalog)
-    price = price_of(request, setting.gpu.id, catalog)
+    offers = catalog.offers_of(setting.gpu, offer_terms(request, catalog))
     found = estimate_setting(setting, request)
     speed = found.performance if found.fits else None
-    return found.model_copy(update={"cost": cost_of(price, setting.gpu_count, speed)})
+    bill = _bill(setting, offers)
+    notes = (*found.notes, *(price_notes(catalog) if bill else ()), *age_note(bill))
+    return found.model_copy(update={"cost": cost_of(bill, speed), "notes": notes})
 
 
-def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
-    """Predict for a configuration that is already resolved."""
+def _bill(setting: Setting, offers: tuple[Offer, ...]) -> Bill | None:
+    """The cheapest whole machines; data-parallel ranks may stand on several where one node does not hold them all."""
+    layout, ranks = setting.layout, setting.layout.data_parallel_size
+    if layout.gpus_per_server > setting.gpu.gpus_per_node and ranks > 1:
+        return cheapest_bill(offers, setting.replicas * ranks, layout.gpus_per_server // ranks, layout.nodes)
+    return cheapest_bill(offers, setting.replicas, layout.gpus_per_server, layout.nodes)
+
+
+def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bool = False) -> Estimate:
+    """Predict for a configuration that is already resolved.
+
+    Whether it starts is judged at the confidence asked; `expected` judges the central estimate instead.
+    """
     refused = _refusals(setting)
     if setting.layout.pipeline_parallel_size > setting.model.num_hidden_layers:
         return _refused_estimate(setting, request, refused)
@@ -53,14 +77,23 @@ def estimate_setting(setting: Setting, request: EstimateRequest) -> Estimate:
             refused = (*refused, refusal.violation)
         return _refused_estimate(setting, request, refused)
     flags = _with_fitted_length(setting, terms) if setting.auto_model_len else setting.flags
-    memory = memory_report(setting.model, terms, flags, request.confidence)
-    performance, bound = _performance(setting, request, flags, terms, memory)
-    found = (
-        *violations(_deployment(setting, request, flags, terms, bound), without=ASKED_OTHERWISE),
-        *_concurrency(setting, request, memory),
-        *_typical_request(request, flags),
+    memory = memory_report(
+        setting.model, setting.quantization, setting.gpu, terms, flags, request.confidence, expected=expected
     )
-    return _answer(setting, request, flags, memory, performance, found, terms)
+    performance, bound, notes = _performance(setting, request, flags, terms, memory)
+    deployment = _deployment(setting, request, flags, terms, bound)
+    central = violations(deployment, without=ASKED_OTHERWISE)
+    starts = starts_of(setting, terms, flags, central)
+    found = (
+        *central,
+        *(() if expected else unsure_starts(setting, replace(deployment, confidence=request.confidence), central)),
+        *_concurrency(setting, request, memory),
+        *_typical_request(_lengths(setting, request, flags), flags),
+    )
+    log = startup_log(setting, flags, memory, central, terms)
+    notes += offload_notes(terms.kv, setting.layout, flags)
+    answer = _answer(setting, request, flags, memory, performance, found, terms, starts, log)
+    return answer.model_copy(update={"notes": (*answer.notes, *notes)}) if notes else answer
 
 
 def _refusals(setting: Setting) -> tuple[Violation, ...]:
@@ -70,7 +103,17 @@ def _refusals(setting: Setting) -> tuple[Violation, ...]:
 
 def _refused_estimate(setting: Setting, request: EstimateRequest, found: tuple[Violation, ...]) -> Estimate:
     memory = memory_without_plan(setting)
-    return _answer(setting, request, setting.flags, memory, None, found, None)
+    return _answer(
+        setting,
+        request,
+        setting.flags,
+        memory,
+        None,
+        found,
+        None,
+        REFUSED,
+        startup_log(setting, setting.flags, memory, found, None),
+    )
 
 
 def _with_fitted_length(setting: Setting, terms: MemoryTerms) -> EngineFlags:
@@ -86,27 +129,29 @@ def _users(setting: Setting, request: EstimateRequest, flags: EngineFlags, memor
     """Closed-loop users: what was asked, else what the flags admit and the pool holds (contract, Load)."""
     if request.concurrency is not None:
         return request.concurrency
-    per_engine = max(1, min(flags.max_num_seqs, int(memory.max_concurrency)))
+    per_engine = max(1, min(flags.max_num_seqs, int(memory.running_concurrency)))
     return per_engine * setting.layout.data_parallel_size * setting.replicas
 
 
 def _performance(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, terms: MemoryTerms, memory: Memory
-) -> tuple[Performance | None, PerformanceBound | None]:
+) -> tuple[Performance | None, PerformanceBound | None, tuple[str, ...]]:
     """Speed at the load asked; None when not even one typical request is accepted and held.
 
     The engine runs as many sequences as the pool holds at their mean length, prompt + half of the answer: in a steady
     state they are spread evenly over their lives.
     """
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    lengths = _lengths(setting, request, flags)
     tokens = flags.max_num_batched_tokens
-    room = memory.num_gpu_blocks - terms.null_blocks
-    if sum(lengths) > flags.max_model_len or room < terms.kv.blocks_per_request(sum(lengths), tokens):
-        return None, None
-    pooled = room // max(1, terms.kv.blocks_per_request(lengths[0] + -(-lengths[1] // 2), tokens))
+    if sum(lengths) > flags.max_model_len or not terms.kv.sequence_blocks(sum(lengths), tokens).sequences(
+        memory.num_gpu_blocks
+    ):
+        return None, None, ()
+    mean = terms.kv.sequence_blocks(lengths[0] + -(-lengths[1] // 2), tokens)
+    pooled = max(1, mean.sequences(memory.num_gpu_blocks))
     coefficients = latency_coefficients(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
-        calibrated=request.calibration,
+        calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
     performance = predict(
         coefficients,
@@ -118,7 +163,19 @@ def _performance(
         chunked_prefill=setting.layout.enable_chunked_prefill,
         prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )
-    return performance, bound_at(coefficients, performance, request.confidence)
+    encoding = encoder_seconds(setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
+    performance = with_images(performance, encoding)
+    if setting.layout.speculation is None:
+        return performance, bound_at(coefficients, performance, request.confidence), ()
+    rate = acceptance_of(setting.layout, request.acceptance)
+    assert rate is not None
+    cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu)
+    drafted = with_drafts(
+        performance, coefficients, setting.layout, cost, rate, lengths=lengths,
+        engines=setting.layout.data_parallel_size * setting.replicas, max_num_seqs=min(flags.max_num_seqs, pooled),
+    )  # fmt: skip
+    note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
+    return drafted, bound_at(coefficients, drafted, request.confidence), (note,)
 
 
 def _deployment(
@@ -144,7 +201,7 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
     """The concurrency asked against full-length sequences that are admitted and held."""
     if request.concurrency is None:
         return ()
-    held = min(setting.flags.max_num_seqs, int(memory.max_concurrency))
+    held = min(setting.flags.max_num_seqs, int(memory.running_concurrency))
     held *= setting.layout.data_parallel_size * setting.replicas
     if held >= request.concurrency:
         return ()
@@ -152,7 +209,7 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
         Violation(
             rule="concurrency",
             message=(
-                f"{held} sequence(s) of max_model_len run at once and {request.concurrency} are asked; lower "
+                f"{counted(held, 'sequence')} of max_model_len run at once and {request.concurrency} are asked; lower "
                 "max_model_len, use an fp8 KV cache, raise max_num_seqs, or add GPUs"
             ),
             needed=request.concurrency,
@@ -162,9 +219,15 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
     )
 
 
-def _typical_request(request: EstimateRequest, flags: EngineFlags) -> tuple[Violation, ...]:
+def _lengths(setting: Setting, request: EstimateRequest, flags: EngineFlags) -> tuple[int, int]:
+    """The typical request with its images."""
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    return lengths_with_images(lengths, setting.model, request, request.input_tokens)
+
+
+def _typical_request(lengths: tuple[int, int], flags: EngineFlags) -> tuple[Violation, ...]:
     """vLLM answers a request longer than max_model_len with an error; the server starts all the same."""
-    tokens = sum(typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens))
+    tokens = sum(lengths)
     if tokens <= flags.max_model_len:
         return ()
     return (
@@ -181,7 +244,8 @@ def _typical_request(request: EstimateRequest, flags: EngineFlags) -> tuple[Viol
 
 def _answer(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None,
-    found: tuple[Violation, ...], terms: MemoryTerms | None,
+    found: tuple[Violation, ...], terms: MemoryTerms | None, starts: Starts,
+    log: tuple[str, ...],
 ) -> Estimate:  # fmt: skip
     fits = not any(violation.rule in STARTUP_RULES for violation in found)
     equations: tuple[Equation, ...] = ()
@@ -190,40 +254,20 @@ def _answer(
 
         equations = equations_of(setting, flags, terms, memory, performance)
     return Estimate(
-        request=_resolved_request(setting, request, flags, memory, performance),
+        request=resolved_request(setting, request, flags, memory, performance),
         fits=fits,
+        starts=starts,
         memory=memory,
         performance=performance,
         violations=found,
-        startup_log=startup_log(setting, flags, memory, found, terms),
-        notes=setting.notes,
+        startup_log=log,
+        notes=(*setting.notes, *(speed_notes_of(setting, request) if performance is not None else ())),
         equations=equations,
     )
 
 
-def _resolved_request(
-    setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None
-) -> dict[str, object]:
-    """The request with every default filled in."""
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
-    filled = request.model_dump(mode="json", exclude_none=True)
-    filled.update(
-        model=setting.model.id,
-        gpu=setting.gpu.id,
-        vllm_version=setting.engine.version,
-        engine=setting.engine.engine,
-        quantization=setting.quantization.id,
-        input_tokens=lengths[0],
-        output_tokens=lengths[1],
-        gpu_memory_utilization=flags.gpu_memory_utilization,
-        max_model_len=flags.max_model_len,
-        max_num_seqs=flags.max_num_seqs,
-        max_num_batched_tokens=flags.max_num_batched_tokens,
-        block_size=memory.block_size,
-        enable_prefix_caching=setting.layout.enable_prefix_caching,
-        enable_chunked_prefill=setting.layout.enable_chunked_prefill,
-        async_scheduling=setting.layout.async_scheduling,
+def speed_notes_of(setting: Setting, request: EstimateRequest) -> tuple[str, ...]:
+    """What a reader must know about the predicted speed."""
+    return speed_notes(
+        default_latency_constants(), setting.gpu, setting.engine.version, setting.layout, request.prefix_hit_share
     )
-    if performance is not None:
-        filled["concurrency"] = performance.concurrency
-    return filled

@@ -3,14 +3,30 @@
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.constraints.weights.parameter_bytes import weight_bytes, weight_extra_bytes
+from vllm_opt.constraints.weights.adapters import adapter_bytes
+from vllm_opt.constraints.weights.parameter_bytes import REPACKED_FORMATS, draft_bytes, weight_bytes, weight_extra_bytes
 from vllm_opt.optimizer.contract.answer import Memory, RankMemory
 from vllm_opt.optimizer.estimation.resolution import Setting
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.quantization import Quantization
 
 
-def memory_report(model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, confidence: float) -> Memory:
-    """Report the central estimate; `confidence_bytes` says what the asked confidence adds to it."""
+def memory_report(
+    model: ModelProfile,
+    quantization: Quantization,
+    gpu: GpuProfile,
+    terms: MemoryTerms,
+    flags: EngineFlags,
+    confidence: float,
+    *,
+    expected: bool = False,
+) -> Memory:
+    """Report the central estimate; `confidence_bytes` says what the asked confidence adds to it.
+
+    The longest context is the one that starts at the confidence asked, or by the central estimate where that is
+    `expected`.
+    """
     tokens, sequences = flags.max_num_batched_tokens, flags.max_num_seqs
     available = terms.available_kv_bytes(flags)
     blocks = terms.blocks_by_stage(flags)
@@ -18,28 +34,37 @@ def memory_report(model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, c
     graph_bytes = terms.graph_bytes(tokens, sequences)
     activation = terms.activation_bytes(tokens, sequences)
     count = blocks[worst] if terms.kv.block_bytes[worst] else 0
+    adapters = adapter_bytes(model, terms.layout, mxfp4=terms.layout.quantization in REPACKED_FORMATS)
+    drafts = draft_bytes(model, quantization, terms.layout, gpu)
+    sure = min(count, terms.num_gpu_blocks(flags, None if expected else confidence)) if count else 0
     central, upper = terms.outside_kv_bytes(tokens, sequences), terms.outside_kv_bytes(tokens, sequences, confidence)
     return Memory(
         gpu_total_bytes=terms.total_bytes,
         budget_bytes=terms.budget_bytes(flags.gpu_memory_utilization),
         weights_bytes=terms.weights[worst],
-        weights_extra_bytes=terms.weights_extra[worst],
+        weights_extra_bytes=terms.weights_extra[worst] - drafts[worst] - adapters[worst],
+        draft_bytes=drafts[worst],
+        lora_bytes=adapters[worst],
+        encoder_peak_bytes=terms.activation.encoder_bytes(tokens, sequences) if worst == 0 else 0,
         activation_peak_bytes=activation[worst],
         non_torch_bytes=terms.non_torch.bytes,
         cuda_graph_bytes=graph_bytes,
         cuda_graph_in_budget=terms.engine.graphs_in_budget,
+        cuda_graph_actual_bytes=0 if terms.graphs is None else terms.graphs.actual_bytes(sequences, tokens),
         kv_cache_bytes=max(0, available[worst]),
         kv_block_bytes=terms.kv.block_bytes[worst],
         block_size=terms.kv.block_size,
         num_gpu_blocks=count,
         kv_cache_tokens=terms.kv.printed_tokens(count, flags.max_model_len, tokens),
         max_concurrency=terms.kv.max_concurrency(count, flags.max_model_len, tokens),
+        admission_concurrency=terms.kv.admission_concurrency(count, flags.max_model_len, tokens),
+        running_concurrency=terms.kv.running_concurrency(count, flags.max_model_len),
         kv_bytes_per_token=terms.kv_bytes_per_token,
-        max_supported_model_len=terms.kv.max_supported_model_len(count, tokens, model.max_model_len),
+        max_supported_model_len=terms.kv.max_supported_model_len(sure, tokens, model.max_model_len),
         headroom_bytes=terms.headroom_bytes(flags.gpu_memory_utilization),
         headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences),
         host_tier_tokens=terms.host_tier_tokens(flags),
-        confidence_bytes=upper[worst] - central[worst],
+        confidence_bytes=max(0, upper[worst] - central[worst]),
         ranks=_ranks(model, terms, available, blocks, activation, graph_bytes),
     )
 
@@ -73,7 +98,7 @@ def memory_without_plan(setting: Setting) -> Memory:
     """What can be said of a layout that vLLM refuses: totals and weights; the pool is empty."""
     weights, extra = [0], [0]
     if setting.layout.pipeline_parallel_size <= setting.model.num_hidden_layers:
-        weights = list(weight_bytes(setting.model, setting.quantization, setting.layout))
+        weights = list(weight_bytes(setting.model, setting.quantization, setting.layout, setting.gpu))
         extra = list(weight_extra_bytes(setting.model, setting.quantization, setting.layout, setting.gpu))
     worst = max(range(len(weights)), key=weights.__getitem__)
     total = setting.gpu.memory_bytes

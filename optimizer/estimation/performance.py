@@ -8,7 +8,7 @@ from vllm_opt.constraints.judging.deployment import PerformanceBound
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
-from vllm_opt.optimizer.contract.answer import Performance
+from vllm_opt.optimizer.contract.answer import Load, Performance
 
 INTERVAL_CONFIDENCE = 0.95
 
@@ -57,6 +57,7 @@ def predict(
         requests_per_s=float(load.requests_per_s[1]) * engines,
         saturated=bool(load.saturated[0]),
         concurrency=users,
+        load=Load(users=users),
         basis=coefficients.basis,
         basis_note=coefficients.basis_note,
         interval=interval,

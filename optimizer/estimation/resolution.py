@@ -9,14 +9,24 @@ from vllm_opt.constraints.decisions.engine_defaults import (
     default_max_num_seqs,
     prefix_caching_default,
 )
+from vllm_opt.constraints.layouts import divisibility
+from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
+from vllm_opt.optimizer.estimation.compilation import graph_choice
+from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
+from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
+from vllm_opt.optimizer.estimation.overrides import with_overrides
+from vllm_opt.optimizer.estimation.speculation import speculation_of
+from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.model import ModelProfile
-from vllm_opt.profiles.nouns.price import HourlyPrice
+from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.quantization import Quantization
+from vllm_opt.profiles.reading.quantities import format_gib
 
 GIB = 1 << 30
 FP8_FAMILY = ("fp8", "fp8_per_tensor", "fp8_block")
@@ -44,6 +54,20 @@ class Setting:
         return sizes * self.replicas
 
 
+def served_model(model: ModelProfile, request: Features, engine: EngineProfile) -> tuple[ModelProfile, tuple[str, ...]]:
+    """Return the model as the server builds it: without unused towers, with overrides, as a pooling model if asked."""
+    model, notes = with_overrides(without_unused_tower(model, request), request, engine)
+    if request.runner == "pooling":
+        model = model.model_copy(update={"has_lm_head": False})
+    return model, notes
+
+
+def keeps_windows_or_states(model: ModelProfile) -> bool:
+    """Whether the hybrid KV manager matters: some layer does not keep every token."""
+    mixers = {kind.mixer for kind in model.layer_kinds}
+    return any(isinstance(mixer, StateSpace) or getattr(mixer, "window_tokens", None) for mixer in mixers)
+
+
 def native_quantization_id(model: ModelProfile) -> str:
     """The format in which the model's own checkpoint is stored."""
     return model.native_quantization.quantization if model.native_quantization else "bf16"
@@ -66,11 +90,34 @@ def resolve_quantization(catalog: Catalog, model: ModelProfile, name: str | None
     return catalog.quantization(native) if found.id == "fp8" and native in FP8_FAMILY else found
 
 
-def checkpoint_of(model: ModelProfile, quantization: Quantization) -> str | None:
-    """The Hugging Face id that holds the model in this format, or None when no such checkpoint is known."""
-    if quantization.id == native_quantization_id(model):
-        return model.id
-    return next((known.id for known in model.checkpoints if known.quantization == quantization.id), None)
+@dataclass(frozen=True)
+class ServedWeights:
+    """Whose weights are served, and the model with its weights stored as they are."""
+
+    checkpoint: str | None
+    publisher: Publisher
+    model: ModelProfile
+
+
+def served_weights(
+    catalog: Catalog, model: ModelProfile, quantization: Quantization, engine: EngineProfile
+) -> ServedWeights:
+    """Choose the weights of one format by publisher, then certainty, then downloads.
+
+    The model as published, its maker's or a vendor's checkpoint, what the release makes while loading, anybody's
+    checkpoint; None where nobody has published any and vLLM cannot make it.
+    """
+    native = native_quantization_id(model)
+    if quantization.id == native:
+        return ServedWeights(model.id, catalog.model_names.publisher_of(model), model)
+    best = next((known for known in model.checkpoints if known.quantization == quantization.id), None)
+    if best is not None and best.publisher != "community":
+        return ServedWeights(best.id, best.publisher, catalog.stored_as(model, best))
+    if native == "bf16" and load_flag_value(quantization, engine) is not None:
+        return ServedWeights(model.id, "online", model)
+    if best is not None:
+        return ServedWeights(best.id, best.publisher, catalog.stored_as(model, best))
+    return ServedWeights(None, "hypothetical", model)
 
 
 def with_memory(gpu: GpuProfile, gpu_memory_gib: float | None) -> GpuProfile:
@@ -93,12 +140,6 @@ def _gpu(catalog: Catalog, name: str) -> GpuProfile:
     return next(iter(found.values()))
 
 
-def price_of(request: EstimateRequest, gpu: str, catalog: Catalog) -> HourlyPrice | None:
-    """What one GPU-hour costs under the price options of a request; None where no price is known."""
-    overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
-    return catalog.price_of(gpu, request.provider, overrides)
-
-
 def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     """Look everything up and fill in the release's defaults.
 
@@ -106,35 +147,85 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a file or value that cannot be understood.
     """
-    model = catalog.model(request.model)
-    gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     engine, note = catalog.engine(request.vllm_version, request.engine)
+    model, model_notes = served_model(catalog.model(request.model), request, engine)
+    gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     quantization = resolve_quantization(catalog, model, request.quantization)
+    served = _served(request, model, quantization, engine, catalog)
     if request.kv_cache_dtype != "auto":
         catalog.kv_cache_dtype(request.kv_cache_dtype)
+    tensor, said = _tensor_parallel_size(request, model, quantization, engine, gpu)
     auto = request.max_model_len == "auto"
     length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
     flags = _flags(request, engine, gpu, length)
+    graphs = graph_choice(request)
+    speculation, draft_notes = speculation_of(request, model, catalog)
+    manager_off = hybrid_manager_off(request, engine)
     layout = Layout(
         gpu=gpu.id,
-        tensor_parallel_size=request.tensor_parallel_size,
+        tensor_parallel_size=tensor,
         pipeline_parallel_size=request.pipeline_parallel_size,
         data_parallel_size=request.data_parallel_size,
         decode_context_parallel_size=request.decode_context_parallel_size,
         expert_parallel=request.enable_expert_parallel,
         quantization=quantization.id,
-        checkpoint=checkpoint_of(model, quantization),
+        checkpoint=served.checkpoint,
         kv_cache_dtype=request.kv_cache_dtype,
         block_size=request.block_size,
-        enforce_eager=request.enforce_eager,
+        enforce_eager=request.enforce_eager or graphs.enforce_eager,
+        full_graphs=graphs.full_graphs,
+        graph_sizes=graphs.sizes,
+        sparse_host_gib=sparse_host_gib(request),
+        num_redundant_experts=redundant_experts(request),
         enable_prefix_caching=_or(request.enable_prefix_caching, prefix_caching_default(engine, model)),
         enable_chunked_prefill=_or(request.enable_chunked_prefill, chunked_prefill_default(engine, length)),
         async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default),
-        disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager,
-        nodes=-(-request.tensor_parallel_size * request.pipeline_parallel_size // gpu.gpus_per_node),
+        disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager or manager_off is not None,
+        media=profiled_media(model, request, length),
+        speculation=speculation,
+        adapters=adapters_of(request),
+        nodes=-(-tensor * request.pipeline_parallel_size // gpu.gpus_per_node),
     )
-    notes = tuple(text for text in (note, *model.assumptions) if text)
-    return Setting(model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
+    windows = manager_off if keeps_windows_or_states(model) else None
+    said_of_media = media_notes(model, request)
+    notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
+    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters))
+    return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
+
+
+def _served(
+    request: EstimateRequest, model: ModelProfile, quantization: Quantization, engine: EngineProfile, catalog: Catalog
+) -> ServedWeights:
+    """The weights that are loaded: the best published in this format, or the 16-bit ones, converted on the way."""
+    at_load = model.native_quantization is None and load_flag_value(quantization, engine) is not None
+    if request.quantize_at_load and at_load:
+        return ServedWeights(model.id, "online", model)
+    return served_weights(catalog, model, quantization, engine)
+
+
+def _tensor_parallel_size(
+    request: EstimateRequest, model: ModelProfile, quantization: Quantization, engine: EngineProfile, gpu: GpuProfile
+) -> tuple[int, str]:
+    """What is asked; on this machine without any parallel size, the largest power of two that the model divides by."""
+    sizes = {"tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas"}
+    found = gpu.gpus_per_node
+    if request.gpu.lower() != "local" or sizes & request.model_fields_set or found == 1:
+        return request.tensor_parallel_size, ""
+    powers = [1 << power for power in range(found.bit_length()) if 1 << power <= found]
+    for size in reversed(powers):
+        layout = Layout(gpu=gpu.id, tensor_parallel_size=size, quantization=quantization.id)
+        if not divisibility.violations(model, quantization, layout, engine, gpu):
+            break
+    return (
+        size,
+        f"{size} of this machine's {found} GPUs {'is' if size == 1 else 'are'} taken (TP {size}); -tp says otherwise",
+    )
+
+
+def _in_use(gpu: GpuProfile) -> str:
+    """What other programs hold of this machine's card, where they do."""
+    used = gpu.memory_in_use_bytes
+    return f"{format_gib(used)} of each {gpu.id} of this machine are in use by other programs" if used else ""
 
 
 def _or(asked: bool | None, default: bool) -> bool:

@@ -30,10 +30,15 @@ def startup_log(
         )
         return (f"ValueError: {text}",)
     for violation in found:
+        if violation.rule == "memory_budget" and not terms.loads():
+            return (f"torch.OutOfMemoryError: {violation.message}",)
         if violation.rule == "memory_budget":
             text = auto_fit_failed() if setting.auto_model_len else violation.message
             return (f"ValueError: {text}",)
-    return _pool_lines(setting, flags, memory, terms)
+    lines = _pool_lines(setting, flags, memory, terms)
+    # The pool is there and printed before graphs are captured.
+    states = (f"ValueError: {violation.message}" for violation in found if violation.rule == "state_blocks")
+    return (*lines, *states)
 
 
 def _pool_lines(setting: Setting, flags: EngineFlags, memory: Memory, terms: MemoryTerms) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from vllm_opt.optimizer.questions.questions import Atlas, Question
 from vllm_opt.optimizer.questions.witness import witness
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.errors import InvalidRequest
 
 ASKS_KV_DTYPE, ASKS_QUALITY, ASKS_FORMAT, ASKS_SKU = 0.1, 0.3, 0.4, 0.7
 """How much a choice asks beside the logarithms of numbers: an fp8 cache about as much as 10 % fewer tokens, another
@@ -45,14 +46,15 @@ def _format(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, An
     accepted = {item.quantization.id for item in setting.formats if item.accepted}
     others = sorted(
         (item for item in wide.formats if item.quantization.id not in accepted),
-        key=lambda item: (-(item.quality or 0.0), item.origin),
+        key=lambda item: (-(item.quality.recovery or 0.0), item.publisher_rank),
     )
     for item in others:
         only = replace(setting, formats=(replace(item, accepted=True),))
         if not _feasible(only):
             continue
-        if not request.quantization and item.quality is not None:
-            floor = int(item.quality * 1000) / 1000
+        low = item.quality.low(request.confidence)
+        if not request.quantization and low is not None:
+            floor = int(low * 1000) / 1000
             if _feasible(resolve_solve(request.replaced(min_quality=floor), catalog)):
                 yield {"min_quality": floor}, ASKS_QUALITY
             return
@@ -64,9 +66,12 @@ def _format(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, An
 def _sku(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
     """The cheapest other SKU that would do, when some were named."""
     request = question.setting.request
-    if not request.gpu:
+    if not request.gpu or question.setting.machine_gpus:
         return
-    everything = resolve_solve(request.replaced(gpu=()), catalog)
+    try:
+        everything = resolve_solve(request.replaced(gpu=()), catalog)
+    except InvalidRequest:
+        return  # nothing has a price, so there is nothing to choose from unless it is named
     named = {item.gpu.id for item in question.setting.gpus}
     others = tuple(item for item in everything.gpus if item.gpu.id not in named)
     if not others:

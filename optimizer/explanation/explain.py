@@ -4,6 +4,7 @@ from vllm_opt.optimizer.contract.answer import Explanation
 from vllm_opt.optimizer.explanation.conflict import minimal_conflict
 from vllm_opt.optimizer.explanation.measures import measures
 from vllm_opt.optimizer.explanation.per_gpu import sentences_per_gpu
+from vllm_opt.optimizer.explanation.pins import pins_in_conflict
 from vllm_opt.optimizer.explanation.relaxation import relaxations
 from vllm_opt.optimizer.questions.questions import Atlas, Question
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -25,8 +26,9 @@ def explain_infeasible(
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     atlas, question = atlas or Atlas(setting), Question(setting)
     rules = minimal_conflict(atlas, question)
+    told = tuple(measure.conflict for measure in measures(atlas, question, rules))
     return Explanation(
-        conflict=tuple(measure.conflict for measure in measures(atlas, question, rules)),
+        conflict=(*told, *pins_in_conflict(atlas, question, rules)),
         relaxations=relaxations(atlas, question, catalog),
         per_gpu=sentences_per_gpu(atlas, question, rules),
     )

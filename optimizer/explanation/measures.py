@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.optimizer.contract.answer import Conflict
 from vllm_opt.optimizer.contract.quantities import count, dollars, gib, milliseconds, percent, rate
 from vllm_opt.optimizer.explanation.place_words import place_words
 from vllm_opt.optimizer.questions.landscape import Place
 from vllm_opt.optimizer.questions.points import extreme, feasible_points, is_feasible
-from vllm_opt.optimizer.questions.questions import Atlas, LatencyRule, Points, Question
+from vllm_opt.optimizer.questions.questions import LATENCY_RULES, Atlas, LatencyRule, Points, Question
 from vllm_opt.optimizer.questions.thresholds import MOST_GPUS, fewest_gpus, largest_concurrency, lowest_cost
+from vllm_opt.profiles.reading.quantities import counted
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def _context_length(atlas: Atlas, question: Question) -> Measure:
     asked, limit = question.setting.targets.target_context, question.setting.model.max_model_len
     return Measure(
         "context_length", asked, limit, "tokens",
-        f"{question.setting.model.id} takes at most {count(limit)} tokens and {count(asked)} are asked",
+        f"{question.setting.model.id} takes at most {counted(limit, 'token')} and {count(asked)} are asked",
     )  # fmt: skip
 
 
@@ -74,7 +76,9 @@ def _quality(atlas: Atlas, question: Question) -> Measure:
     floor = question.setting.targets.min_quality
     best: tuple[float, str] | None = None
     for place in _places(atlas, question):
-        quality = place.facts.weights.quality
+        context = question.setting.targets.target_context
+        both = place.facts.weights.plan_quality(place.shape.kv_cache_dtype, place.facts.sku.gpu, context)
+        quality = both.low(question.setting.request.confidence)
         if quality is not None and (best is None or quality > best[0]):
             best = quality, place.facts.layout.quantization
     if best is None:
@@ -84,7 +88,7 @@ def _quality(atlas: Atlas, question: Question) -> Measure:
         )  # fmt: skip
     return Measure(
         "quality", floor, best[0], "recovery",
-        f"the best format that fits is {best[1]}, which keeps {percent(best[0])} of the 16-bit score; "
+        f"the best format that fits is {best[1]}, which keeps at least {percent(best[0])} of the 16-bit score; "
         f"at least {percent(floor)} is asked",
     )  # fmt: skip
 
@@ -92,13 +96,18 @@ def _quality(atlas: Atlas, question: Question) -> Measure:
 def _memory(atlas: Atlas, question: Question) -> Measure:
     found: tuple[float, int, int, Points] | None = None
     setting = question.setting
-    mean = setting.targets.mean_context if "concurrency" in question.active else 1
-    contexts = setting.targets.target_context, mean
+    targets = setting.targets
+    held = targets if "concurrency" in question.active else None
     for points in feasible_points(atlas, question):
         for width in np.unique(points.tokens).tolist():
             mine = points.take(np.flatnonzero(points.tokens == width))
             demand = mine.landscape.memory.demand(
-                mine.rows, width, mine.sequences, contexts, setting.request.max_gpu_memory_utilization
+                mine.rows,
+                width,
+                mine.sequences,
+                targets.target_context,
+                held,
+                setting.request.max_gpu_memory_utilization,
             )
             ratio = demand.needed / np.maximum(1, demand.available)
             at = int(ratio.argmin())
@@ -110,11 +119,12 @@ def _memory(atlas: Atlas, question: Question) -> Measure:
     _, needed, available, points = found
     place, sequences = points.landscape.places[int(points.rows[0]) // 2], int(points.sequences[0])
     weights = max(place.facts.terms.weights)
+    tokens = tokens_held(place.facts.terms.kv, held, sequences) if held else targets.target_context
     return Measure(
         "memory_budget", needed, available, "bytes",
-        f"nearest is {place_words(place)}: {count(sequences)} sequence{'s' if sequences > 1 else ''} of "
-        f"{count(mean if mean > 1 else contexts[0])} tokens per engine need {gib(needed)} per GPU, {gib(weights)} of "
-        f"it weights, and {gib(available)} can be used",
+        f"nearest is {place_words(place)}: {counted(sequences, 'sequence')} of "
+        f"{counted(tokens, 'token')} per engine need {gib(needed)} per GPU, {gib(weights)} "
+        f"of it weights, and {gib(available)} can be used",
     )  # fmt: skip
 
 
@@ -133,10 +143,11 @@ def _concurrency(atlas: Atlas, question: Question) -> Measure:
     asked = question.setting.targets.concurrency
     again = Question(question.setting, question.active | {"concurrency"}, question.skus)
     most = largest_concurrency(atlas, again) or 0
-    context = count(question.setting.targets.mean_context)
+    context = counted(question.setting.targets.mean_context, "token")
+    held = "served within the limits on latency" if any(map(again.limit, LATENCY_RULES)) else "held"
     return Measure(
         "concurrency", asked, most, "sequences",
-        f"{count(most) if most else 'no'} sequence{'' if most == 1 else 's'} of {context} tokens can be held and "
+        f"{counted(most, 'sequence') if most else 'no sequence'} of {context} can be {held} and "
         f"{count(asked)} are asked",
     )  # fmt: skip
 
@@ -176,7 +187,13 @@ def _gpu_count(atlas: Atlas, question: Question) -> Measure:
         )  # fmt: skip
     if exact and needed <= limit:
         words = f"exactly {limit} cannot be divided into such servers"
-    return Measure("gpu_count", needed, limit, "GPUs", f"{count(needed)} GPUs are needed and {words}")
+    return Measure(
+        "gpu_count",
+        needed,
+        limit,
+        "GPUs",
+        f"{counted(needed, 'GPU')} {'is' if needed == 1 else 'are'} needed and {words}",
+    )
 
 
 def _budget(atlas: Atlas, question: Question) -> Measure:

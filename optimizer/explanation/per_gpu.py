@@ -6,6 +6,7 @@ from vllm_opt.optimizer.contract.quantities import count, dollars, gib, millisec
 from vllm_opt.optimizer.explanation.conflict import minimal_conflict
 from vllm_opt.optimizer.explanation.measures import Measure, measures
 from vllm_opt.optimizer.questions.questions import Atlas, Question
+from vllm_opt.profiles.reading.quantities import counted
 
 SAME_FOR_ALL = ("context_length",)
 SAID_BY_THROUGHPUT = ("gpu_count", "budget")
@@ -19,7 +20,7 @@ def sentences_per_gpu(atlas: Atlas, question: Question, rules: tuple[str, ...]) 
     A conflict of all SKUs is one of each, so each SKU's own conflict is looked for among its rules.
     """
     skus = [item.gpu.id for item in question.setting.gpus]
-    if len(skus) < 2 or any(rule in SAME_FOR_ALL for rule in rules):
+    if len(skus) < 2 or not rules or any(rule in SAME_FOR_ALL for rule in rules):
         return ()
     groups: dict[tuple[str, ...], list[tuple[str, tuple[Measure, ...]]]] = {}
     for sku in skus:
@@ -59,8 +60,8 @@ def _clause(found: list[Measure]) -> str:
 
 CLAUSES = {
     "memory_budget": "{needed} needed per GPU and {available} usable",
-    "concurrency": "{available} of {needed} sequences held",
-    "gpu_count": "{needed} GPUs needed and {available} allowed",
+    "concurrency": "{available} held of {needed}",
+    "gpu_count": "{needed} needed and {available} allowed",
     "ttft": "{name} at least {needed}",
     "tpot": "{name} at least {needed}",
     "throughput": "at most {available} output tokens/s",
@@ -85,4 +86,7 @@ def _shown(value: float | int, unit: str) -> str:
         return dollars(value)
     if unit == "tokens/s":
         return rate(value)
-    return percent(value) if unit == "recovery" else count(value)
+    if unit == "recovery":
+        return percent(value)
+    noun = {"GPUs": "GPU", "sequences": "sequence"}.get(unit)
+    return counted(int(value), noun) if noun else count(value)

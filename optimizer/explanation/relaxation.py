@@ -12,6 +12,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Relaxation
 from vllm_opt.optimizer.explanation.choices import choices
+from vllm_opt.optimizer.explanation.pins import without_pins
 from vllm_opt.optimizer.explanation.wording import relaxation_words
 from vllm_opt.optimizer.questions.points import extreme, is_feasible
 from vllm_opt.optimizer.questions.questions import Atlas, Question
@@ -83,7 +84,7 @@ def fields_of(question: Question) -> tuple[str, ...]:
         "min_output_tokens_per_s": targets.min_output_tokens_per_s,
         "max_hourly_cost": targets.max_hourly_cost,
         "gpus": targets.gpus,
-        "max_gpus": None if targets.gpus is not None else targets.max_gpus,
+        "max_gpus": None if targets.gpus is not None or question.setting.machine_gpus else targets.max_gpus,
     }
     return tuple(name for name in NUMBERS if absent.get(name, 0) is not None)
 
@@ -93,6 +94,7 @@ def relaxations(atlas: Atlas, question: Question, catalog: Catalog) -> tuple[Rel
     found = [
         *number_changes(atlas, question),
         *(Change(dict(fields), asks) for fields, asks in choices(atlas, question, catalog)),
+        *(Change(dict(fields), asks) for fields, asks in without_pins(atlas, question)),
     ]
     if not found:
         found = _best_pair(atlas, question)
@@ -167,7 +169,8 @@ def _aside(question: Question, field: str) -> Question | None:
     request = question.setting.request
     if field == "target_context" and (request.input_tokens or request.output_tokens or request.mean_context):
         return None
-    return changed(question, **{field: 1 if field == "concurrency" else CONTEXT_STEP})
+    context = min(CONTEXT_STEP, question.setting.targets.target_context)
+    return changed(question, **{field: 1 if field == "concurrency" else context})
 
 
 def _eased(question: Question, field: str) -> Iterator[Change]:

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.questions.points import extreme
 from vllm_opt.optimizer.questions.questions import Atlas, Question
 from vllm_opt.optimizer.questions.thresholds import changed
 from vllm_opt.optimizer.questions.witness import witness
+from vllm_opt.profiles.reading.quantities import counted
 
 GIB = 1 << 30
 NUDGE = 1.1
@@ -32,16 +33,16 @@ def sensitivities(atlas: Atlas, question: Question, plan: Plan) -> tuple[Sensiti
 def _pool(plan: Plan) -> Iterator[Sensitivity]:
     """Sequences of max_model_len that one more GiB of KV cache on every GPU would hold."""
     memory = plan.memory
-    if not memory.kv_block_bytes or memory.max_concurrency <= 0:
+    if not memory.kv_block_bytes or memory.running_concurrency <= 0:
         return
-    per_sequence = memory.num_gpu_blocks / memory.max_concurrency * memory.kv_block_bytes
+    per_sequence = memory.num_gpu_blocks / memory.running_concurrency * memory.kv_block_bytes
     more = GIB / per_sequence * plan.replicas * plan.data_parallel_size
     shown = f"{more:.2g}" if more < 10 else count(more)
     yield Sensitivity(
         change="kv_cache_bytes", from_value=memory.kv_cache_bytes, to=memory.kv_cache_bytes + GIB, gain=more,
         unit="sequences",
-        message=f"+1 GiB of KV cache on every GPU holds {shown} more sequences of {plan.flags.get('max-model-len')} "
-        "tokens",
+        message=f"+1 GiB of KV cache on every GPU holds {shown} more sequences of "
+        f"{counted(int(plan.flags.get('max-model-len') or 0), 'token')}",
     )  # fmt: skip
 
 
@@ -95,10 +96,14 @@ def _faster(atlas: Atlas, question: Question, plan: Plan) -> Iterator[Sensitivit
         then = extreme(atlas, changed(same, **{field: to}), "throughput")
         if then is None or then[0] < now[0] * LEAST_GAIN:
             continue
-        what = f"{to} GPUs instead of {plan.gpu_count}" if field == "max_gpus" else relaxation_words(same, {field: to})
+        what = (
+            f"{counted(int(to), 'GPU')} instead of {plan.gpu_count}"
+            if field == "max_gpus"
+            else relaxation_words(same, {field: to})
+        )
         start = plan.gpu_count if field == "max_gpus" else limits[field]
         yield Sensitivity(
             change=field, from_value=start, to=to, gain=then[0] - now[0], unit="tokens/s",
             message=f"{what} raises what {plan.gpu} can reach from {rate(now[0])} to {rate(then[0])} output tokens/s "
-            f"at the confidence asked",
+            f"at {question.setting.request.confidence * 100:.3g} % confidence",
         )  # fmt: skip

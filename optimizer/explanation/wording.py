@@ -4,16 +4,17 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, rate
 from vllm_opt.optimizer.questions.questions import Question
+from vllm_opt.profiles.reading.quantities import counted
 
 NOUNS = {
-    "target_context": "a context of {to} tokens instead of {start}",
-    "mean_context": "sequences that hold {to} tokens on average instead of {start} (preemption is then possible)",
+    "target_context": "a context of {to} instead of {start}",
+    "mean_context": "sequences that hold {to} on average instead of {start} (preemption is then possible)",
     "concurrency": "{to} at once instead of {start}",
     "max_ttft_ms": "a TTFT limit of {to} instead of {start}",
     "max_tpot_ms": "a TPOT limit of {to} instead of {start}",
     "min_output_tokens_per_s": "{to} output tokens per second instead of {start}",
-    "max_gpus": "up to {to} GPUs instead of {start}",
-    "gpus": "exactly {to} GPUs instead of {start}",
+    "max_gpus": "up to {to} instead of {start}",
+    "gpus": "exactly {to} instead of {start}",
     "max_hourly_cost": "{to} per hour instead of {start}",
     "max_gpu_memory_utilization": "a gpu_memory_utilization of up to {to} instead of {start}",
     "min_quality": "a quality floor of {to} instead of {start}",
@@ -23,21 +24,30 @@ NOUNS = {
 }
 
 
+COUNTED = {
+    "target_context": "token", "mean_context": "token", "concurrency": "sequence", "max_gpus": "GPU", "gpus": "GPU"
+}  # fmt: skip
+"""What the whole number of a field counts."""
+
+
 def relaxation_words(question: Question, fields: dict[str, Any]) -> str:
     """Say what is changed, and the options to type."""
     clauses, options = [], []
     for field, to in fields.items():
         start = getattr(question.setting.request, field)
+        if to is None:
+            clauses.append(f"leave --{field.replace('_', '-')} {start} out")
+            continue
         if start is None:
             start = getattr(question.setting.targets, field, None)
         clauses.append(NOUNS[field].format(to=_shown(field, to), start=_shown(field, start)))
         options.append(f"--{field.replace('_', '-')} {to}")
-    return f"{' and '.join(clauses)}: {' '.join(options)}"
+    return f"{' and '.join(clauses)}: {' '.join(options)}" if options else " and ".join(clauses)
 
 
 def _shown(field: str, value: Any) -> str:
-    if field == "concurrency" and value is not None:
-        return f"{count(value)} sequence{'' if value == 1 else 's'}"
+    if field in COUNTED and isinstance(value, int):
+        return counted(value, COUNTED[field])
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "any of those accepted"
     if field.endswith("_ms") and value is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Estimate
 from vllm_opt.optimizer.linter.checks.defaults import default_findings
-from vllm_opt.optimizer.linter.checks.environment import environment_findings
+from vllm_opt.optimizer.linter.checks.environment import environment_findings, left_out_findings
 from vllm_opt.optimizer.linter.checks.flags import flag_findings, parser_refusal
 from vllm_opt.optimizer.linter.checks.json_keys import json_key_findings
 from vllm_opt.optimizer.linter.checks.layout import layout_findings
@@ -23,6 +23,7 @@ from vllm_opt.optimizer.linter.fixes.file_fixes import described
 from vllm_opt.optimizer.linter.fixes.safety import lowers_quality, safe_to_fix
 from vllm_opt.optimizer.linter.optimum import optima
 from vllm_opt.optimizer.linter.subject.context import FLAGS, LintContext
+from vllm_opt.optimizer.linter.subject.feature_fields import with_features
 from vllm_opt.optimizer.linter.subject.fields import estimate_fields, gpus_of
 from vllm_opt.optimizer.linter.subject.releases import ReadRelease, release_of
 from vllm_opt.optimizer.linter.subject.report import CommandReport, Finding, Optimum
@@ -112,8 +113,12 @@ def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
     log: tuple[str, ...] = ()
     estimate: Estimate | None = None
     found: tuple[Optimum, ...] = ()
+    left_out: dict[str, str] = {}
     if served.name is not None and judged:
-        context = context.with_changes({**given, "model": served.name, "quantization": served.quantization})
+        fields = {**given, "model": served.name, "quantization": served.quantization}
+        fields |= {"quantize_at_load": True} if served.at_load else {}
+        context, left_out = with_features(context, fields)
+        given = {name: value for name, value in given.items() if name not in left_out}
         log = context.estimate().startup_log
         refused, context = startup_findings(context)
         findings += refused
@@ -126,6 +131,7 @@ def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
         findings += release_rule_findings(context, parsed)
     findings += placement_findings(context)
     findings += environment_findings(context)
+    findings += left_out_findings(context, left_out)
     if judged:
         findings += default_findings(replace(context, fields={**context.fields, **given}))
     findings = depending(findings, read.parsed, read.config_note)
@@ -215,7 +221,7 @@ def _checked(
         place=read.command.place,
         line=read.command.line,
         command=one_line(read.command, [word for word in read.command.arguments if not word.source]),
-        model=served.name,
+        model=served.base or served.name,
         gpu=read.gpu.id if read.gpu is not None else None,
         gpu_count=gpus_of(context.given),
         vllm_version=read.engine.version,

@@ -5,7 +5,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Estimate
 from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.linter.subject.context import LintContext
+from vllm_opt.optimizer.linter.subject.context import FEATURE_FIELDS, LintContext
 from vllm_opt.optimizer.linter.subject.gains import WORTH_SAYING, growth
 from vllm_opt.optimizer.linter.subject.report import Optimum
 from vllm_opt.profiles.errors import VllmOptError
@@ -69,6 +69,7 @@ def _solved(
         "calibration": request.calibration,
         "objective": ("throughput", "concurrency"),
         "time_limit": SECONDS,
+        **{name: context.fields[name] for name in FEATURE_FIELDS if name in context.fields},
     }
     try:
         wanted = SolveRequest(**{name: value for name, value in fields.items() if value is not None})
@@ -82,10 +83,10 @@ def _optimum(title: str, answer: Answer, estimate: Estimate) -> Optimum:
     if plan is None:
         raise ValueError("an optimum needs a plan")
     engines = plan.replicas * plan.data_parallel_size
-    held = plan.memory.max_concurrency * engines
+    held = plan.memory.running_concurrency * engines
     speed = plan.performance.output_tokens_per_s
     now = estimate.performance.output_tokens_per_s if estimate.performance is not None and estimate.fits else 0.0
-    current = estimate.memory.max_concurrency * int(estimate.request.get("data_parallel_size", 1))
+    current = estimate.memory.running_concurrency * int(estimate.request.get("data_parallel_size", 1))
     return Optimum(
         title=title,
         command=plan.command,

@@ -7,6 +7,7 @@ from typing import Any
 from vllm_opt.optimizer.contract.answer import Estimate
 from vllm_opt.optimizer.linter.fixes.correction import Correction
 from vllm_opt.optimizer.linter.subject.context import LintContext
+from vllm_opt.optimizer.linter.subject.feature_fields import with_features
 from vllm_opt.optimizer.linter.subject.fields import estimate_fields
 from vllm_opt.optimizer.serve_lines.flags import parse_flags
 from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
@@ -37,8 +38,10 @@ def worse_than_before(context: LintContext, correction: Correction) -> str:
 
 
 def _estimate(context: LintContext, parsed: ParsedCommand, model: str) -> Estimate | None:
-    fields = {**estimate_fields(parsed), "model": model, "quantization": context.fields.get("quantization")}
+    served = {name: context.fields.get(name) for name in ("quantization", "quantize_at_load")}
     try:
-        return replace(context, fields={name: value for name, value in fields.items() if value is not None}).estimate()
+        return with_features(replace(context, fields={}), {**estimate_fields(parsed), "model": model, **served})[
+            0
+        ].estimate()
     except VllmOptError:
         return None

@@ -1,4 +1,4 @@
 """A point becomes a Plan, checked again by every rule.
 
-May import: constraints, contract, serve_lines, estimation, space.
+May import: profiles, constraints, contract, serve_lines, estimation, space.
 """

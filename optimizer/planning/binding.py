@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.memory.startup_errors import format_gib
-from vllm_opt.constraints.rules.budget import MICRO, microusd
+from vllm_opt.constraints.money.bill import MICRO
 from vllm_opt.constraints.rules.concurrency import blocks_for_sequences
 from vllm_opt.optimizer.contract.answer import Binding
+from vllm_opt.profiles.reading.quantities import counted
 
 
 def binding_rules(deployment: Deployment) -> tuple[Binding, ...]:
@@ -23,11 +24,11 @@ def _slacks(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
     slack: float = admitted - targets.concurrency
     yield slack / targets.concurrency, Binding(
         rule="concurrency", slack=slack, unit="sequences",
-        message=f"{admitted} sequences are admitted and {targets.concurrency} are asked",
+        message=f"{counted(admitted, 'sequence')} admitted, {targets.concurrency:,} asked",
     )  # fmt: skip
     limit = targets.max_hourly_cost
-    if limit is not None and deployment.usd_per_gpu_hour is not None:
-        cost = microusd(deployment.usd_per_gpu_hour) * deployment.gpu_count / MICRO
+    if limit is not None and deployment.bill is not None:
+        cost = deployment.bill.microusd_per_hour / MICRO
         yield (limit - cost) / limit, Binding(
             rule="budget", slack=limit - cost, unit="USD/hour",
             message=f"{cost:.2f} of {limit:g} USD per hour are spent",
@@ -36,7 +37,7 @@ def _slacks(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
         spare = targets.max_gpus - deployment.gpu_count
         yield spare / targets.max_gpus, Binding(
             rule="gpu_count", slack=spare, unit="GPUs",
-            message=f"{deployment.gpu_count} of at most {targets.max_gpus} GPUs are used",
+            message=f"{deployment.gpu_count} of at most {counted(targets.max_gpus, 'GPU')} used",
         )  # fmt: skip
 
 
@@ -47,8 +48,8 @@ def _memory(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
     block_bytes = max(terms.kv.block_bytes, default=0)
     yield (available - needed) / max(1, available), Binding(
         rule="memory_budget", slack=(available - needed) * block_bytes, unit="bytes",
-        message=f"{needed} of {available} KV blocks hold {flags.max_num_seqs} sequences per engine "
-        f"at the confidence asked",
+        message=f"{needed:,} of {counted(available, 'KV block')} hold {counted(flags.max_num_seqs, 'sequence')} per "
+        f"engine {deployment.certainty}",
     )  # fmt: skip
     headroom = terms.headroom_bytes(flags.gpu_memory_utilization)
     wanted = terms.headroom_needed_bytes(flags.max_num_batched_tokens, flags.max_num_seqs, deployment.confidence)
@@ -70,12 +71,12 @@ def _latency(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
         if limit is not None and value is not None:
             yield (limit - value) / limit, Binding(
                 rule=rule, slack=limit - value, unit="ms",
-                message=f"{rule.upper()} is {value:.1f} ms at the confidence asked, of at most {limit:g} ms",
+                message=f"{rule.upper()} is {value:.1f} ms {deployment.certainty}, of at most {limit:g} ms",
             )  # fmt: skip
     floor = targets.min_output_tokens_per_s
     if floor is not None:
         reached = performance.output_tokens_per_s
         yield (reached - floor) / floor, Binding(
             rule="throughput", slack=reached - floor, unit="tokens/s",
-            message=f"{reached:.0f} output tokens/s at the confidence asked, of at least {floor:g}",
+            message=f"{reached:.0f} output tokens/s {deployment.certainty}, of at least {floor:g}",
         )  # fmt: skip

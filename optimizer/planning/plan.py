@@ -3,17 +3,27 @@
 from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags
-from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.constraints.kv.held_blocks import tokens_held
+from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
-from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan
-from vllm_opt.optimizer.estimation.hourly_cost import cost_of
+from vllm_opt.constraints.speed.notes import speed_notes
+from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
+from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
+from vllm_opt.optimizer.estimation.features import feature_flags
+from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
+from vllm_opt.optimizer.estimation.media import encoder_seconds, with_images
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
-from vllm_opt.optimizer.space.setting import HYPOTHETICAL, SolveSetting
+from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.weights import HYPOTHETICAL
+from vllm_opt.profiles.configs.model_paths import short_name
+from vllm_opt.profiles.nouns.quality import Quality
+from vllm_opt.profiles.reading.quantities import counted
 
 
 @dataclass(frozen=True)
@@ -41,17 +51,14 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
         max_model_len=setting.targets.target_context,
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
-        swap_space_gib=choice.unit.host_tier.swap_space_gib,
-        kv_offloading_size_gib=choice.unit.host_tier.kv_offloading_size_gib,
+        swap_space_gib=setting.engine.default_swap_space_gib,
     )
 
 
-def predicted(setting: SolveSetting, choice: Choice) -> Performance:
-    """Speed at full admitted load: max_num_seqs users in every engine."""
+def predicted(setting: SolveSetting, choice: Choice, *, full: bool = False) -> Performance:
+    """Speed at the load asked, or at the most that the flags admit: max_num_seqs users in every engine."""
     facts, engines = choice.unit.facts, choice.unit.engines
-    users = choice.max_num_seqs * engines
-    if choice.unit.host_tier.parked:
-        users = max(users, setting.targets.concurrency)
+    users = choice.max_num_seqs * engines if full or setting.targets.load_free else setting.targets.concurrency
     return predict(
         facts.coefficients,
         engines=engines,
@@ -65,10 +72,18 @@ def predicted(setting: SolveSetting, choice: Choice) -> Performance:
 
 
 def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
-    """The point as the rules see it, at the confidence asked."""
+    """The point as the rules see it, at the confidence asked.
+
+    Memory is computed anew: what the search remembered of other layouts must not vouch for this one.
+
+    Raises:
+        LayoutRefused: vLLM would refuse the layout before any memory is counted.
+    """
     facts, confidence = choice.unit.facts, setting.request.confidence
+    context = setting.targets.target_context
+    terms = memory_terms(facts.weights.model, facts.weights.quantization, facts.layout, setting.engine, facts.sku.gpu)
     return Deployment(
-        model=setting.model,
+        model=facts.weights.model,
         quantization=facts.weights.quantization,
         layout=facts.layout,
         gpu=facts.sku.gpu,
@@ -76,13 +91,45 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         flags=engine_flags(setting, choice),
         replicas=choice.unit.replicas,
         targets=setting.targets,
-        terms=facts.terms,
+        terms=terms,
         performance=bound_at(facts.coefficients, performance, confidence),
-        usd_per_gpu_hour=facts.sku.price.usd_per_gpu_hour if facts.sku.price else None,
-        quality=facts.weights.quality,
-        quality_accepted=facts.weights.accepted,
+        offers=facts.sku.offers,
+        quality=facts.weights.plan_quality(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
+        quality_accepted=facts.weights.accepts(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
         confidence=confidence,
     )
+
+
+def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple[Performance, tuple[str, ...]]:
+    """What drafts make of the speed of a plan. Limits are judged without it."""
+    layout, facts = choice.unit.facts.layout, choice.unit.facts
+    rate = acceptance_of(layout, setting.request.acceptance)
+    if rate is None:
+        return plain, ()
+    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu)
+    drafted = with_drafts(
+        plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
+        max_num_seqs=choice.max_num_seqs,
+    )  # fmt: skip
+    note = draft_note(facts.coefficients, layout, cost, rate, setting.lengths[0] + setting.lengths[1] / 2)
+    return drafted, (note, "limits and objectives are judged by the speed without drafts")
+
+
+def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
+    """Tokens per second with drafts over those without, at the low end of the acceptance; None without drafts."""
+    facts = choice.unit.facts
+    rate = acceptance_of(facts.layout, setting.request.acceptance)
+    if rate is None:
+        return None
+    plain = predicted(setting, choice)
+    sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
+    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu)
+    pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
+    drafted = with_drafts(
+        plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
+        max_num_seqs=choice.max_num_seqs,
+    )  # fmt: skip
+    return drafted.output_tokens_per_s / plain.output_tokens_per_s
 
 
 def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
@@ -92,17 +139,28 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         PlanRejected: some rule does not hold; the solver and the physics disagree.
     """
     performance = predicted(setting, choice)
-    deployment = deployment_of(setting, choice, performance)
+    try:
+        deployment = deployment_of(setting, choice, performance)
+    except LayoutRefused as refusal:
+        raise PlanRejected((refusal.violation,)) from refusal
     found = violations(deployment)
     if found:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
-    shown = flags_of(setting.model, weights.quantization, layout, flags, setting.engine)
-    cost = cost_of(choice.unit.facts.sku.price, choice.unit.gpu_count, performance)
-    memory = memory_report(setting.model, deployment.terms, flags, setting.request.confidence)
+    shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
+    shown |= feature_flags(setting.request, layout, setting.engine)
+    facts = choice.unit.facts
+    seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
+    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds))
+    performance_full, _ = _drafted(setting, choice, with_images(predicted(setting, choice, full=True), seconds))
+    cost = cost_of(deployment.bill, performance)
+    memory = memory_report(
+        setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence
+    )
     return Plan(
         model=setting.model.id,
         checkpoint=weights.checkpoint,
+        checkpoint_publisher=weights.publisher,
         gpu=layout.gpu,
         gpu_count=deployment.gpu_count,
         replicas=choice.unit.replicas,
@@ -112,8 +170,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         decode_context_parallel_size=layout.decode_context_parallel_size,
         expert_parallel=layout.expert_parallel,
         quantization=layout.quantization,
-        quality=weights.quality,
-        quality_evidence=weights.evidence,
+        quality=quality_report(deployment.quality, setting.request.confidence),
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
         env={},
@@ -121,11 +178,33 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         vllm_version=setting.engine.version,
         memory=memory,
         performance=performance,
+        performance_full=performance_full,
+        preemption_risk=_preemption_risk(deployment, memory),
         cost=cost,
         binding=binding_rules(deployment),
-        notes=plan_notes(setting, choice),
+        notes=(*plan_notes(setting, choice), *draft_notes, *age_note(deployment.bill)),
         equations=_equations(setting, deployment, memory, performance),
     )
+
+
+def quality_report(quality: Quality | None, confidence: float) -> PlanQuality | None:
+    """Recovery of weights and KV cache, its two-sided interval, and what it rests on."""
+    if quality is None:
+        return None
+    return PlanQuality(recovery=quality.recovery, interval=quality.interval(confidence), evidence=quality.evidence)
+
+
+def _preemption_risk(deployment: Deployment, memory: Memory) -> float | None:
+    """The chance that the sequences of the load asked hold more than the pool at a moment."""
+    targets = deployment.targets
+    typical = targets.contexts_in_flight
+    if typical is None:
+        return None
+    running = deployment.flags.max_num_seqs if targets.load_free else targets.share_of(deployment.engines)
+    if memory.running_concurrency >= running:
+        return 0.0
+    pool_tokens = memory.running_concurrency * deployment.flags.max_model_len
+    return typical.overflow_probability(running, pool_tokens)
 
 
 def _equations(
@@ -141,24 +220,57 @@ def _equations(
 
 def folder_to_make(setting: SolveSetting, quantization: str) -> str:
     """Where the command expects a checkpoint that nobody has published: the notes say how to make it."""
-    return f"./{setting.model.id.split('/')[-1]}-{quantization}"
+    return f"./{short_name(setting.model.id)}-{quantization}"
+
+
+def host_memory_note(setting: SolveSetting, choice: Choice) -> str:
+    """What host memory is good for: blocks of finished prompts, which a later request with the same beginning loads.
+
+    vLLM 0.33 (`v1/kv_offload`, `v1/core/kv_cache_utils.py`): pool, blocks per request and running sequences are those
+    without the tier; so is V0's swap space, which only takes sequences that were preempted.
+    """
+    facts, engine = choice.unit.facts, setting.engine
+    host, gpu = setting.request.host_memory_gib or 0.0, facts.sku.gpu
+    if not engine.kv_offloading:
+        return "host memory runs no further sequences: it is not part of the plan"
+    share = int(host * min(facts.layout.gpus_per_server, gpu.gpus_per_node) / gpu.gpus_per_node)
+    flags = engine_flags(setting, choice).model_copy(update={"kv_offloading_size_gib": float(share)})
+    tokens = facts.terms.host_tier_tokens(flags)
+    return (
+        f"host memory runs no further sequences and is not part of the plan; --kv-offloading-size {share} would keep "
+        f"{tokens} tokens of finished prompts for later requests that begin alike"
+    )
 
 
 def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
     """What a reader must know before relying on the plan."""
     weights, targets = choice.unit.facts.weights, setting.targets
     notes = list(setting.notes)
-    if weights.origin == HYPOTHETICAL:
+    if weights.publisher_rank == HYPOTHETICAL:
         how = weights.quantization.checkpoint_note or "quantise the 16-bit checkpoint"
         folder = folder_to_make(setting, weights.quantization.id)
         notes.append(
-            f"no {weights.quantization.id} checkpoint of {setting.model.id} is known; make one in {folder}: {how}"
+            f"make it first: no {weights.quantization.id} checkpoint of {setting.model.id} is published; the command "
+            f"expects one in {folder}: {how}"
         )
     if targets.mean_context < targets.target_context:
         notes.append(
-            f"sequences are counted at {targets.mean_context} tokens on average; preemption is possible when many "
-            f"reach {targets.target_context}"
+            f"sequences are counted at {counted(targets.mean_context, 'token')} on average; preemption is possible "
+            f"when many reach {targets.target_context}"
         )
-    if setting.model.verification:
+    if targets.contexts_in_flight is not None:
+        held = tokens_held(choice.unit.facts.terms.kv, targets, choice.max_num_seqs)
+        notes.append(
+            f"the KV pool is sized for the lengths that are typical: {counted(held, 'token')} in each of "
+            f"{counted(choice.max_num_seqs, 'sequence')} and one full context of {targets.target_context} beside them "
+            "(--kv-sizing full sizes it for full contexts)"
+        )
+    if setting.request.host_memory_gib is not None:
+        notes.append(host_memory_note(setting, choice))
+    if setting.model.verification and not setting.model.verification.startswith("exact"):
         notes.append(setting.model.verification)
+    facts = choice.unit.facts
+    notes += speed_notes(
+        facts.constants, facts.sku.gpu, setting.engine.version, facts.layout, setting.request.prefix_hit_share
+    )
     return tuple(dict.fromkeys(notes))

@@ -16,7 +16,7 @@ def fitting_utilization(setting: SolveSetting, candidate: Candidate, sequences: 
     terms, targets = facts.terms, setting.targets
     needed = max(
         terms.kv.startup_blocks(targets.target_context, tokens),
-        facts.blocks_needed(sequences, tokens, targets.mean_context),
+        facts.blocks_needed(sequences, tokens),
     )
     outside = terms.outside_kv_bytes(tokens, sequences, facts.confidence)
     least = max(rest + needed * block for rest, block in zip(outside, terms.kv.block_bytes, strict=True))

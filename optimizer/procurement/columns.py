@@ -23,7 +23,8 @@ from vllm_opt.optimizer.space.latency_limits import masks
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
-from vllm_opt.optimizer.space.setting import LARGEST_BATCH, PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import LARGEST_BATCH, PricedGpu, SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 STEP_WIDTHS = (2048, 8192)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024)
@@ -121,6 +122,8 @@ class ColumnSearch:
         self.dropped.setdefault(sku, Counter())[rule] += 1
 
     def _refusal(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> str | None:
+        if not weights.accepts(shape.kv_cache_dtype, sku.gpu, self.setting.targets.target_context):
+            return "quality"
         if self.physics.incompatible(sku.gpu, weights, shape):
             return "compatibility"
         if self.physics.indivisible(sku.gpu, weights, shape):
@@ -128,6 +131,8 @@ class ColumnSearch:
         plan = self.physics.plan(sku.gpu, weights, shape)
         if isinstance(plan, Violation):
             return plan.rule
+        if max(self.physics.load_peak(sku.gpu, weights, shape), default=0) > sku.gpu.memory_bytes:
+            return "memory_budget"
         budget = self.physics.budgets(sku.gpu)[-1]
         heaviest = max(self.physics.weight_bytes(sku.gpu, weights, shape))
         per_request = plan.blocks_per_request(self.setting.targets.target_context, 1) * max(plan.block_bytes, default=0)
@@ -141,14 +146,19 @@ class ColumnSearch:
         pieces = []
         for unit in units:
             mine = unit if cut == 1 else _cut_unit(unit, cut)
-            grids = [] if mine is None else [(mine, width, self._batches(mine, width)) for width in STEP_WIDTHS]
+            loads = mine is not None and mine.facts.terms.loads(mine.facts.confidence)
+            grids = (
+                []
+                if mine is None or not loads
+                else [(mine, width, self._batches(mine, width)) for width in STEP_WIDTHS]
+            )
             useful = [piece for piece in grids if piece[2]]
             if not useful and cut == 1:
                 self.drop(unit.facts.sku.gpu.id, "memory_budget")
             pieces += useful
         setting = self._cut_setting(cut)
         found: dict[int, ReplicaPlan] = {}
-        for candidate in evaluate(setting, pieces):
+        for candidate in evaluate(setting, pieces, asked=False):
             plan = self._best_point(setting, candidate, cut)
             key = id(candidate.unit)
             if plan and (key not in found or sum(plan.capacity) > sum(found[key].capacity)):
@@ -171,7 +181,7 @@ class ColumnSearch:
         if not facts.layout.enable_chunked_prefill and width < targets.target_context:
             return []
         startup = facts.terms.kv.startup_blocks(targets.target_context, width)
-        most = Admission(facts, width, targets.mean_context, startup).largest(1, min(width, LARGEST_BATCH))
+        most = Admission(facts, width, startup).largest(1, min(width, LARGEST_BATCH))
         return [] if most < 1 else sorted({*(batch for batch in BATCHES if batch < most), most})
 
     def _best_point(self, setting: SolveSetting, candidate: Candidate, cut: int) -> ReplicaPlan | None:
@@ -210,7 +220,7 @@ def representative_formats(setting: SolveSetting) -> list[WeightFormat]:
 
 
 def _order(weights: WeightFormat) -> tuple[int, float, str]:
-    return weights.origin, -(weights.quality or 0.0), weights.quantization.id
+    return weights.publisher_rank, -(weights.quality.recovery or 0.0), weights.quantization.id
 
 
 def _doubles_badly(small: ReplicaPlan, large: ReplicaPlan) -> bool:
@@ -225,7 +235,7 @@ def _cut_unit(unit: Unit, cut: int) -> Unit | None:
     ceiling = total // cut - CONTEXT_RESERVE_BYTES
     rounding = math.ceil if facts.setting.engine.budget_rounding == "ceil" else math.floor
     steps = [step for step in (i * 0.005 for i in range(1, 200)) if rounding(total * step) <= ceiling]
-    if not steps or max(facts.terms.weights) >= ceiling:
+    if not steps or max((*facts.terms.weights, *facts.terms.load_peak)) >= ceiling:
         return None
     steps = [round(step, 3) for step in steps]
     budgets = tuple(rounding(total * step) for step in steps)

@@ -14,16 +14,16 @@ MOST_NODES = 50_000
 Lines = dict[tuple[str | int, ...], int]
 
 
-def read_demand(path: str | Path) -> FleetRequest:
-    """Read a fleet request from a YAML or JSON file.
+def read_demand(path: str | Path, workload: str | None = None) -> FleetRequest:
+    """Read a fleet request from a YAML or JSON file; `workload` is the preset of those that name none.
 
     Raises:
         InvalidRequest: one sentence with file, line and what is wrong.
     """
-    return parse_demand(read_user_text(path), str(path))
+    return parse_demand(read_user_text(path), str(path), workload)
 
 
-def parse_demand(text: str, shown: str = "demand") -> FleetRequest:
+def parse_demand(text: str, shown: str = "demand", workload: str | None = None) -> FleetRequest:
     """Read a fleet request from text.
 
     Raises:
@@ -48,6 +48,10 @@ def parse_demand(text: str, shown: str = "demand") -> FleetRequest:
         raise InvalidRequest(f"{shown} must be a mapping that has 'workloads'; see examples/procure_*.yaml")
     if content.pop("schema", "vllm-opt/demand/1") != "vllm-opt/demand/1":
         raise InvalidRequest(f"{shown} line {lines.get(('schema',), 1)}: schema must be 'vllm-opt/demand/1'")
+    if workload is not None and isinstance(content.get("workloads"), list):
+        content["workloads"] = [
+            {"workload": workload, **each} if isinstance(each, dict) else each for each in content["workloads"]
+        ]
     try:
         return FleetRequest(**content)
     except InvalidDemand as fault:
@@ -112,6 +116,8 @@ def _sentence(error: ValidationError, lines: Lines, shown: str) -> str:
     if fault["type"] == "missing":
         return f"{where}: '{name[:80]}' is missing"
     message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    if fault["type"] == "too_long" and not isinstance(fault["input"], str):
+        message = f"must hold at most {fault['ctx']['max_length']:,} entries"
     given = repr(fault.get("input"))
     tail = f" (got {given})" if len(given) <= 60 else ""
     return f"{where}: {name[:80]}: {message[0].lower()}{message[1:]}{tail}"

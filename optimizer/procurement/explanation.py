@@ -16,6 +16,7 @@ from vllm_opt.optimizer.fleet.rules import rule_names
 from vllm_opt.optimizer.fleet.solver import FleetSolver
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH
 from vllm_opt.optimizer.procurement.problem import MICRO, Procurement
+from vllm_opt.profiles.reading.quantities import counted
 
 SECONDS_PER_QUESTION = 3.0
 ANY_FLEET = FleetOptions(time_limit=SECONDS_PER_QUESTION, relative_gap=1.0)
@@ -80,16 +81,16 @@ def _conflict(asked: Procurement, name: str) -> Conflict:
     spares = {d.workload: d.spare_replicas for d in asked.problem.demands}
     words = {
         "demand": f"workload '{which}' must be served in full",
-        "spare_replicas": f"workload '{which}' keeps {spares.get(which, 0)} spare replicas",
+        "spare_replicas": f"workload '{which}' keeps {counted(spares.get(which, 0), 'spare replica')}",
         "zones": f"no workload stands in one of the {asked.problem.zones} zones alone",
         "stock": f"there are no more nodes of {which} than stated",
-        "quota": f"at most {limits.quota_gpus.get(which)} GPUs of {which} may be rented or bought",
+        "quota": f"at most {counted(limits.quota_gpus.get(which, 0), 'GPU')} of {which} may be rented or bought",
         "budget": f"at most {request.budget_usd_per_month} USD per month",
         "capex": f"at most {request.capex_usd} USD of purchases",
         "power": f"at most {request.watts} W in your own racks",
         "rack_units": f"at most {request.rack_units} rack units",
-        "gpu_kinds": f"at most {request.gpu_kinds} kinds of SKU",
-        "gpu_count": f"at most {request.gpus} GPUs",
+        "gpu_kinds": f"at most {counted(request.gpu_kinds or 0, 'kind')} of SKU",
+        "gpu_count": f"at most {counted(request.gpus or 0, 'GPU')}",
     }
     return Conflict(rule=name, message=words[kind])
 
@@ -117,14 +118,14 @@ def _more(asked: Procurement, name: str) -> Relaxation | None:
     if kind == "quota":
         changed = problem.changed(limits=replace(limits, quota_gpus={**limits.quota_gpus, which: least}))
         was = limits.quota_gpus[which]
-        words = f"order up to {least} GPUs of {which} instead of {was} (short by {least - was})"
+        words = f"order up to {counted(least, 'GPU')} of {which} instead of {was} (short by {least - was})"
         return _verified(changed, f"inventory.quota.{which}", was, least, words)
     if kind == "stock":
         offer = next(offer for offer in problem.offers if offer.name == which)
         offers = tuple(replace(o, max_units=least) if o.name == which else o for o in problem.offers)
-        was, unit = offer.max_units or 0, "nodes" if offer.billing == "node" else "GPUs"
+        was, unit = offer.max_units or 0, "node" if offer.billing == "node" else "GPU"
         field = "inventory.stock" if offer.kind == "stock" else f"inventory.nodes_available.{offer.gpu}"
-        words = f"{least} {unit} of {which} instead of {was} (short by {least - was})"
+        words = f"{counted(least, unit)} of {which} instead of {was} (short by {least - was})"
         return _verified(problem.changed(offers=offers), field, was, least, words)
     if kind == "budget":
         usd = math.ceil(Fraction(least * HOURS_PER_MONTH * 100, MICRO)) / 100
@@ -136,13 +137,20 @@ def _more(asked: Procurement, name: str) -> Relaxation | None:
     fields = {
         "capex": ("capex_cents", "capex_usd", 100, "USD of purchases"),
         "power": ("watts", "watts", 1, "W"),
-        "rack_units": ("rack_milliunits", "rack_units", 1000, "rack units"),
-        "gpu_count": ("gpus", "gpus", 1, "GPUs"),
+        "rack_units": ("rack_milliunits", "rack_units", 1000, "rack unit"),
+        "gpu_count": ("gpus", "gpus", 1, "GPU"),
     }
     inner, outer, scale, unit = fields[name]
     was, to = getattr(request, outer), least / scale if scale > 1 else least
     changed = problem.changed(limits=_with(limits, inner, least))
-    return _verified(changed, f"limits.{outer}", was, to, f"{to:,} {unit} instead of {was:,} (short by {to - was:,})")
+    return _verified(
+        changed, f"limits.{outer}", was, to, f"{_amount(to, unit)} instead of {was:,} (short by {to - was:,})"
+    )
+
+
+def _amount(value: float, unit: str) -> str:
+    """A number with its unit; 'GPU' and 'rack unit' are counted, watts and dollars are not."""
+    return counted(value, unit) if unit in ("GPU", "rack unit") else f"{value:,} {unit}"  # type: ignore[arg-type]
 
 
 def _with(limits: FleetLimits, name: str, value: int) -> FleetLimits:
@@ -196,13 +204,15 @@ def _step(asked: Procurement, name: str) -> Relaxation | None:
         was = problem.limits.gpu_kinds or 1
         for most in range(was + 1, len({offer.gpu for offer in problem.offers}) + 1):
             changed = problem.changed(limits=_with(problem.limits, "gpu_kinds", most))
-            if found := _verified(changed, "limits.gpu_kinds", was, most, f"{most} kinds of SKU instead of {was}"):
+            if found := _verified(
+                changed, "limits.gpu_kinds", was, most, f"{counted(most, 'kind')} of SKU instead of {was}"
+            ):
                 return found
         return None
     spares = next(d.spare_replicas for d in problem.demands if d.workload == which)
     for fewer in range(spares - 1, -1, -1):
         demands = tuple(replace(d, spare_replicas=fewer) if d.workload == which else d for d in problem.demands)
-        words = f"{fewer} spare replicas of '{which}' instead of {spares}"
+        words = f"{counted(fewer, 'spare replica')} of '{which}' instead of {spares}"
         if found := _verified(
             problem.changed(demands=demands), f"workloads.{which}.spare_replicas", spares, fewer, words
         ):

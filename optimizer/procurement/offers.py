@@ -9,13 +9,13 @@ from statistics import median
 from vllm_opt.optimizer.fleet.problem import NodeOffer
 from vllm_opt.optimizer.procurement.request import FleetRequest
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean
+from vllm_opt.profiles.catalogues.offers import OfferTerms, offer_per_gpu
+from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.price import HourlyPrice
+from vllm_opt.profiles.nouns.price import Offer as Machine
 
 HOURS_PER_YEAR = 8760
 HOURS_PER_MONTH = 730
-TRUSTED = ("high", "medium-high", "medium")
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class Market:
         self._available = {catalog.gpu(name).id: n for name, n in inventory.nodes_available.items()}
         self._rack = {catalog.gpu(name).id: units for name, units in inventory.rack_units_per_node.items()}
         self.quota = {catalog.gpu(name).id: n for name, n in inventory.quota.items()}
-        self._rows = self._acceptable_rows()
-        self._sells_nodes = {row.provider for row in catalog.hourly_prices if (row.gpus_per_instance or 1) > 1}
+        self._terms = OfferTerms(money.provider, money.billing or money.commitment, money.region)
 
     def offers(self) -> tuple[Offer, ...]:
         """Every offer, stock first; SKUs without any are left out.
@@ -96,25 +95,6 @@ class Market:
             return self.catalog.gpus
         return tuple({gpu.id: gpu for gpu in map(self.catalog.gpu, named)}.values())
 
-    def _acceptable_rows(self) -> tuple[HourlyPrice, ...]:
-        money, rows = self.request.money, self.catalog.hourly_prices
-        providers = {row.provider.lower(): row.provider for row in rows}
-        for name in money.provider:
-            if name.lower() not in providers:
-                raise UnknownProfile(
-                    f"provider '{name}' is not in the price list{did_you_mean(name, providers.values())}"
-                )
-        wanted = {name.lower() for name in money.provider}
-        billing = {name.lower() for name in money.commitment}
-        return tuple(
-            row
-            for row in rows
-            if (not wanted or row.provider.lower() in wanted)
-            and row.billing.lower() in billing
-            and (row.confidence in TRUSTED or wanted)
-            and (not money.region or any(name.lower() in (row.region or "all").lower() for name in money.region))
-        )
-
     def _watts(self, gpu: GpuProfile, gpus: int, *, with_server: bool = True) -> int:
         server = self.request.money.purchase.watts_per_server if with_server else 0
         return math.ceil((gpu.tdp_watts or 0) * gpus + server)
@@ -151,21 +131,21 @@ class Market:
             yield self._rent(gpu, size, "node", usd, ("user", f"node of {size}", "money.node_price", given))
             return
         if gpu.id in self._price:
-            yield self._rent(gpu, size, "gpu", self._price[gpu.id], ("user", "per GPU", "money.price", given))
+            machine = offer_per_gpu(gpu, self._price[gpu.id], "money.price")
+            yield self._of_machine(gpu, machine.model_copy(update={"up_to_gpus": size}))
             return
-        rows = [row for row in self._rows if row.gpu == gpu.id]
-        for row in rows:
-            words = (row.provider, row.instance_type or "per GPU", row.source, row.as_of)
-            gpus = row.gpus_per_instance or 1
-            if gpus > 1 or row.provider in self._sells_nodes:
-                usd = row.usd_per_instance_hour or row.usd_per_gpu_hour * gpus
-                yield self._rent(gpu, gpus, "node", usd, words)
-            else:
-                yield self._rent(gpu, size, "gpu", row.usd_per_gpu_hour, words)
+        rows = self.catalog.offers_of(gpu, self._terms)
+        yield from (self._of_machine(gpu, machine) for machine in rows)
         if not rows and self.request.money.synthetic_prices:
             usd = self._synthetic(gpu)
             words = ("synthetic", "per GPU", "invented: median USD per byte/s of memory bandwidth", "never quoted")
             yield self._rent(gpu, size, "gpu", usd, words, synthetic=True)
+
+    def _of_machine(self, gpu: GpuProfile, machine: Machine) -> Offer:
+        """A machine of the price list: a whole node, or single GPUs only where they are sold one by one."""
+        words = (machine.provider, machine.instance_type, machine.source, machine.as_of)
+        size = machine.up_to_gpus or machine.gpus
+        return self._rent(gpu, size, "gpu" if machine.up_to_gpus else "node", machine.usd_per_hour, words)
 
     def _rent(
         self, gpu: GpuProfile, gpus: int, billing: str, usd: float, words: tuple[str, str, str, str],
@@ -185,7 +165,7 @@ class Market:
         by_id = {profile.id: profile for profile in self.catalog.gpus}
         rates = [
             row.usd_per_gpu_hour / by_id[row.gpu].memory_bandwidth_bytes_per_s
-            for row in self.catalog.hourly_prices
+            for row in self.catalog.offers
             if row.gpu in by_id and row.billing == "on-demand"
         ]
         return round(median(rates) * gpu.memory_bandwidth_bytes_per_s, 4)

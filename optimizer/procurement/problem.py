@@ -21,8 +21,7 @@ from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
-from vllm_opt.profiles.nouns.price import HourlyPrice
+from vllm_opt.profiles.errors import CannotBeSized, InvalidRequest, UnknownProfile
 
 MICRO = 1_000_000
 SHORT_CONTEXTS = (Fraction(1, 2),)
@@ -64,7 +63,7 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
     """
     market = Market(request, catalog)
     offers = market.offers()
-    gpus = priced_gpus(offers, catalog)
+    gpus = gpus_on_offer(offers, catalog)
     found: list[ColumnPlan] = []
     dropped: dict[str, dict[str, Counter[str]]] = {}
     notes: list[str] = list(market.notes)
@@ -73,7 +72,11 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
         key = workload.model_dump_json(exclude={"name", "requests_per_s", "concurrency", "peak_factor", "priority",
                                                 }) + str(workload.concurrency is None)  # fmt: skip
         if key not in known:
-            known[key] = workload_plans(request, workload, gpus, catalog)
+            try:
+                known[key] = workload_plans(request, workload, gpus, catalog)
+            except CannotBeSized as error:
+                known[key] = [], {gpus[0].gpu.id: Counter({"a model that cannot be sized": 1})}
+                notes.append(str(error))
         plans, dropped[workload.name] = known[key]
         found += columns_of(workload, plans)
         notes += [note for plan in plans[:1] for note in plan.setting.notes]
@@ -96,20 +99,12 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
     )  # fmt: skip
 
 
-def priced_gpus(offers: tuple[Offer, ...], catalog: Catalog) -> tuple[PricedGpu, ...]:
-    """Every SKU on offer, with its cheapest offer as price; nodes as large as the largest offer."""
+def gpus_on_offer(offers: tuple[Offer, ...], catalog: Catalog) -> tuple[PricedGpu, ...]:
+    """Every SKU on offer, with nodes as large as the largest offer; what is paid stands in the orders, not in plans."""
     result = []
     for gpu_id in dict.fromkeys(offer.node.gpu for offer in offers):
-        mine = [offer for offer in offers if offer.node.gpu == gpu_id]
-        best = min(mine, key=lambda offer: offer.usd_per_gpu_hour)
-        price = None
-        if best.usd_per_gpu_hour > 0:
-            price = HourlyPrice(
-                gpu=gpu_id, provider=best.provider, usd_per_gpu_hour=best.usd_per_gpu_hour, billing=best.node.kind,
-                as_of=best.as_of, confidence="medium", source=best.source,
-            )  # fmt: skip
-        size = max(offer.node.gpus_per_node for offer in mine)
-        result.append(PricedGpu(catalog.gpu(gpu_id).model_copy(update={"gpus_per_node": size}), price))
+        size = max(offer.node.gpus_per_node for offer in offers if offer.node.gpu == gpu_id)
+        result.append(PricedGpu(catalog.gpu(gpu_id).model_copy(update={"gpus_per_node": size})))
     return tuple(result)
 
 
@@ -118,13 +113,13 @@ def solve_request(
 ) -> SolveRequest:
     """The question about one replica of one workload; SKUs and their prices are put in afterwards."""
     asked: dict[str, Any] = {
-        "model": workload.model, "target_context": context, "concurrency": 1, "input_tokens": bucket[0],
+        "model": workload.model, "target_context": context, "concurrency": "max", "input_tokens": bucket[0],
         "output_tokens": bucket[1], "max_ttft_ms": workload.max_ttft_ms, "max_tpot_ms": workload.max_tpot_ms,
         "prefix_hit_share": workload.prefix_hit_share, "quantization": workload.quantization,
         "kv_cache_dtype": workload.kv_cache_dtype, "confidence": request.confidence,
         "max_gpus": request.inventory.max_gpus_per_replica, "vllm_version": request.vllm_version,
         "internode_gbps": request.inventory.internode_gbps,
-        "hypothetical_checkpoints": request.hypothetical_checkpoints,
+        "hypothetical_checkpoints": request.hypothetical_checkpoints, "default_limits": False, "kv_sizing": "full",
         "prices": request.money.prices, "gpu_file": request.gpu_file, "gpu": gpu, "price": {gpu: 1.0},
     }  # fmt: skip
     if workload.min_quality is not None:

@@ -12,6 +12,7 @@ from vllm_opt.optimizer.procurement.words import Section, footer, sections, summ
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.rendering.server_spec import ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -116,8 +117,8 @@ def fleet_csv(answer: FleetAnswer) -> str:
 
 
 def _cell(value: object) -> object:
-    """A spreadsheet reads a leading =, +, - or @ as a formula: a quote in front keeps text text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    """A spreadsheet reads a leading =, +, - or @ as a formula, after a tab too: a quote in front keeps text text."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,7 @@ def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
     """
     from vllm_opt.optimizer.rendering.command import command_line
     from vllm_opt.optimizer.rendering.formats import _server_file
-    from vllm_opt.optimizer.rendering.server_spec import spec_of_plan
+    from vllm_opt.optimizer.rendering.server_spec import spec_of_plan, to_make_first
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     if format_name not in FILE_ENDINGS:
@@ -153,13 +154,13 @@ def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
         if format_name == "command":
             lines = [
                 "#!/bin/sh",
-                f"# {item.replicas} servers like this one",
-                command_line(item.plan.command, item.plan.env),
+                "# one server" if item.replicas == 1 else f"# {counted(item.replicas, 'server')} like this one",
+                f"{to_make_first(item.plan)}{command_line(item.plan.command, item.plan.env)}",
             ]
             files[f"{name}.sh"] = "\n".join([*lines, ""])
         else:
             spec = spec_of_plan(item.plan, catalog.gpu(item.plan.gpu))
             fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-            text = _server_file(FleetServerSpec(**fields, label=name), format_name)
+            text = to_make_first(item.plan) + _server_file(FleetServerSpec(**fields, label=name), format_name)
             files[f"{name}.{FILE_ENDINGS[format_name]}"] = text
     return files

@@ -5,24 +5,28 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from vllm_opt.optimizer.contract.assumptions import with_workload
 from vllm_opt.optimizer.contract.fault import one_sentence
-from vllm_opt.optimizer.contract.request import (
+from vllm_opt.optimizer.contract.field_types import (
     Count,
     CountOrZero,
     NumberOrZero,
     PositiveNumber,
-    Request,
     Switch,
     Text,
     Texts,
     _many,
     _number,
-    typical_lengths,
 )
+from vllm_opt.optimizer.contract.request import Request, typical_lengths
+from vllm_opt.optimizer.contract.spellings import renamed
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
 
 Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
+FIELDS_OF_A_WORKLOAD = (
+    "input_tokens", "output_tokens", "prefix_hit_share", "target_context", "max_ttft_ms", "max_tpot_ms"
+)  # fmt: skip
 GpuPrices = dict[Text, PositiveNumber]
 GpuCounts = dict[Text, CountOrZero]
 FleetGoal = Literal["cost", "capex", "gpus", "served"]
@@ -66,6 +70,17 @@ class WorkloadDemand(Noun):
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] | None = None
     kv_cache_dtype: Text = "any"
     spare_replicas: CountOrZero | None = Field(None, description="overrides resilience.spare_replicas")
+    workload: Text | None = Field(None, description="preset that fills in lengths, context and limits not stated")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, data: Any) -> Any:
+        """Read the preset, and `users` for `concurrency`."""
+        if not isinstance(data, dict):
+            return data
+        wanted = FIELDS_OF_A_WORKLOAD if not data.get("lengths") else FIELDS_OF_A_WORKLOAD[2:]
+        filled = with_workload(renamed(data), wanted)
+        return {field: value for field, value in filled.items() if field != "assumed"}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -151,6 +166,7 @@ class Money(Noun):
     provider: Texts = Field((), description="restrict to these providers")
     region: Texts = Field((), description="restrict to price rows whose region names one of these")
     commitment: Texts = Field(("on-demand",), description="kinds of billing that are acceptable")
+    billing: Texts = Field((), description="the same by the command line's name; overrides commitment")
     price: GpuPrices = Field(default_factory=dict, description="SKU -> USD per GPU-hour, GPUs sold singly")
     node_price: GpuPrices = Field(default_factory=dict, description="SKU -> USD per hour of a whole node")
     prices: Text | None = Field(None, description="path of another price list")
@@ -201,7 +217,7 @@ class FleetRequest(Request):
     workers: Count = 1
     seed: CountOrZero = 0
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             BaseModel.__init__(self, **data)
         except ValidationError as error:

@@ -13,6 +13,7 @@ from vllm_opt.optimizer.procurement.answer import BreakEven, Comparison
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Offer
 from vllm_opt.optimizer.procurement.problem import MICRO
 from vllm_opt.optimizer.procurement.report import FleetReport, usd_per_month
+from vllm_opt.profiles.reading.quantities import counted
 
 CHANGES = (("-20 %", Fraction(4, 5)), ("+20 %", Fraction(6, 5)))
 SECONDS = 4.0
@@ -59,7 +60,7 @@ def _comparison(report: FleetReport, name: str, problem: FleetProblem, words: st
     month = usd_per_month(sums["cost"])
     return Comparison(
         name=name, usd_per_month=month, relative=round(relative, 4), gpus=sums["gpus"], gap=round(gap, 4),
-        message=f"{words}: {month:,.0f} USD per month ({100 * relative:+.0f} %), {sums['gpus']} GPUs, "
+        message=f"{words}: {month:,.0f} USD per month ({100 * relative:+.0f} %), {counted(sums['gpus'], 'GPU')}, "
         + _fleet_words(problem, outcome) + within,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, NodeOrder
+from vllm_opt.profiles.reading.quantities import counted
 
 Headings = tuple[tuple[str, str], ...]
 
@@ -42,7 +43,8 @@ def summary(answer: FleetAnswer) -> tuple[str, ...]:
     totals = answer.totals
     if totals is None:
         return ()
-    parts = [f"{money(totals.usd_per_month)} per month ({money(totals.usd_per_hour)} per hour) for {totals.gpus} GPUs"]
+    bill = f"{money(totals.usd_per_month)} per month ({money(totals.usd_per_hour)} per hour)"
+    parts = [f"{bill} for {counted(totals.gpus, 'GPU')}"]
     if totals.capex_usd:
         years = answer.request.get("money", {}).get("purchase", {}).get("years", 3.0)
         parts[0] += f"; it includes {money(totals.capex_usd)} of purchases spread over {years:g} years"

@@ -4,7 +4,7 @@
 that vLLM refuses, formats below the quality floor and weights that no budget holds, each part built when it is asked.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,30 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.violation import Violation
-from vllm_opt.constraints.rules.budget import microusd
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
+from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
-from vllm_opt.optimizer.space.host_tier import host_tier, host_tier_sizes
-from vllm_opt.optimizer.space.layouts import Shape, shapes
-from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics, utilization_steps
+from vllm_opt.optimizer.space.fare import Fare
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
+from vllm_opt.optimizer.space.layouts import Shape, query_heads, shapes, usual_data_size
+from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Unit
-from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 Part = Literal["candidates", "rejected", "refused", "oversized"]
 CAPABLE = (9, 0)
 """Compute capability that stands in where a SKU cannot run a KV dtype, to ask what would be if it could."""
+PINNED_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 MOST_SERVER_GPUS = 64
 """GPUs of one server over several nodes, when the rule gpu_count is dropped."""
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One layout (with CUDA graphs) and its CPU tier; `refused` holds what vLLM says against it."""
+    """One layout (with CUDA graphs); `refused` holds what vLLM says against it."""
 
     facts: LayoutFacts
     shape: Shape
-    host_tier_gib: float
     refused: tuple[Violation, ...]
 
 
@@ -68,11 +70,18 @@ class Landscape:
         self.sku = Labels([layout.gpu for layout in layouts])
         self.quantization = Labels([layout.quantization for layout in layouts])
         self.kv_dtype = Labels([place.shape.kv_cache_dtype for place in self.places])
+        self.stored = Labels([stored_as(place) for place in self.places])
+        self._sizes = {
+            field: _per_row([getattr(layout, field) for layout in layouts], np.int64) for field in PINNED_SIZES
+        }
+        self._usual = {
+            "tensor_parallel_size": _per_row([_divides(setting, place) for place in self.places], bool),
+            "data_parallel_size": _per_row([_usual_data(setting, place) for place in self.places], bool),
+        }
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
-        self.tier = _per_row([place.host_tier_gib > 0 for place in self.places], bool)
-        self.microusd = _per_row([_microusd(place.facts.sku) for place in self.places], np.int64)
+        self.fare, self.fares = _fares(self.places)
         self.refused = {
             rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
             for rule in ("compatibility", "divisibility")
@@ -85,10 +94,27 @@ class Landscape:
         self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
         self._known = np.zeros(2 * len(self.places), dtype=bool)
 
+    def by_fare(self, rows: Integers, value: Callable[[Fare, int], int], most: Integers) -> Integers:
+        """A value of each row's fare and a number of its replicas, computed once for equal ones."""
+        pairs, index = np.unique(np.stack([self.fare[rows], most]), axis=1, return_inverse=True)
+        found = [value(self.fares[at], count) for at, count in pairs.T.tolist()]
+        return np.array(found, dtype=np.int64)[index.reshape(-1)]
+
     @property
     def rows(self) -> Integers:
         """Every row."""
         return np.arange(2 * len(self.places), dtype=np.int64)
+
+    def matches(self, request: SolveRequest) -> NDArray[np.bool_]:
+        """Which rows have the sizes that a request pins; sizes that only a pin brings in need that pin."""
+        keep = np.ones(2 * len(self.places), dtype=bool)
+        for field, sizes in self._sizes.items():
+            pinned = getattr(request, field)
+            if pinned is not None:
+                keep &= sizes == pinned
+            elif field in self._usual:
+                keep &= self._usual[field]
+        return keep
 
     def unit(self, setting: SolveSetting, row: int, replicas: int) -> Unit:
         """The layout of a row with a number of replicas, as it is under a (changed) setting."""
@@ -100,7 +126,7 @@ class Landscape:
             utilizations=steps,
             budgets=tuple(place.facts.terms.budget_bytes(step) for step in steps),
         )
-        return Unit(facts, place.shape, replicas, place.host_tier_gib)
+        return Unit(facts, place.shape, replicas)
 
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
         """Latency coefficients of these rows, stacked."""
@@ -111,14 +137,6 @@ class Landscape:
             self._known[row] = True
         return LatencyCoefficients(*self._coefficients[rows].T)
 
-    def parked(self, setting: SolveSetting) -> Integers:
-        """Sequences of the mean context that the CPU tier of each row parks."""
-        found = np.zeros(2 * len(self.places), dtype=np.int64)
-        for row in np.flatnonzero(self.tier).tolist():
-            place = self.places[row // 2]
-            found[row] = host_tier(replace(place.facts, setting=setting), place.host_tier_gib).parked
-        return found
-
 
 def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterator[Place]:
     """Every layout of one part: SKU by SKU, format by format, shape by shape."""
@@ -127,18 +145,37 @@ def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterat
         node = sku.gpu.gpus_per_node
         if node not in by_node:
             most = MOST_SERVER_GPUS if setting.request.internode_gbps else node
-            by_node[node] = shapes(setting, node, max(most, targets.gpus or targets.max_gpus))
+            reach = max(most, targets.gpus or targets.max_gpus)
+            by_node[node] = tuple(
+                dict.fromkeys((*shapes(_without_pins(setting), node, reach), *shapes(setting, node, reach)))
+            )
         for weights in setting.formats:
-            if (part == "candidates" and not weights.accepted) or (part == "rejected" and weights.accepted):
-                continue
             for shape in by_node[node]:
                 if part == "oversized" and not plain(shape):
                     continue
-                yield from _places_of(setting, physics, sku, weights, shape, part)
+                accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, targets.target_context)
+                if (part == "candidates" and not accepted) or (part == "rejected" and accepted):
+                    continue
+                yield from _places_of(physics, sku, weights, shape, part)
+
+
+def _without_pins(setting: SolveSetting) -> SolveSetting:
+    """The same setting with every size open: questions drop pins one by one."""
+    pins = setting.request.pins
+    return replace(setting, request=setting.request.replaced(**dict.fromkeys(pins))) if pins else setting
+
+
+def _divides(setting: SolveSetting, place: Place) -> bool:
+    return query_heads(setting.model) % place.shape.tensor == 0
+
+
+def _usual_data(setting: SolveSetting, place: Place) -> bool:
+    shape, node = place.shape, place.facts.sku.gpu.gpus_per_node
+    return usual_data_size(setting.model, shape.tensor, shape.pipeline, shape.data, node)
 
 
 def _places_of(
-    setting: SolveSetting, physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
+    physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
 ) -> Iterator[Place]:
     gpu = sku.gpu
     refused = (*physics.incompatible(gpu, weights, shape), *physics.indivisible(gpu, weights, shape))
@@ -149,16 +186,22 @@ def _places_of(
         refused = (*refused, plan)
         gpu = _capable(gpu)
     oversized = max(physics.weight_bytes(gpu, weights, shape)) > gpu.memory_bytes
-    mine: Part = "candidates" if weights.accepted else "rejected"
+    accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, physics.setting.targets.target_context)
+    mine: Part = "candidates" if accepted else "rejected"
     if part != ("oversized" if oversized else "refused" if refused else mine):
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
         return
-    for size in physics.block_sizes(gpu, weights, shape):
+    for size in physics.block_sizes(gpu, weights, shape, at_any_context=True):
         sized = shape if size is None else replace(shape, block_size=size)
-        facts = physics.facts(PricedGpu(gpu, sku.price), weights, sized)
-        for tier in host_tier_sizes(setting, gpu, shape.gpus):
-            yield Place(facts, sized, tier, refused)
+        facts = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
+        yield Place(facts, sized, refused)
+
+
+def stored_as(place: Place) -> str:
+    """What quality depends on: weight format, KV dtype and the card."""
+    layout = place.facts.layout
+    return f"{layout.quantization} {layout.kv_cache_dtype} {layout.gpu}"
 
 
 def plain(shape: Shape) -> bool:
@@ -171,9 +214,18 @@ def _capable(gpu: GpuProfile) -> GpuProfile:
     return gpu.model_copy(update={"compute_capability": CAPABLE, "vendor": "nvidia", "architecture": "hopper"})
 
 
-def _microusd(sku: PricedGpu) -> int:
-    """Price per GPU-hour in millionths of a dollar; -1 when there is none."""
-    return -1 if sku.price is None else microusd(sku.price.usd_per_gpu_hour)
+def _fares(places: list[Place]) -> tuple[Integers, list[Fare]]:
+    """Per row, the position of its (SKU, server size, nodes) in the list of distinct ones: they decide the cost."""
+    known: dict[tuple[str, int, int], int] = {}
+    fares: list[Fare] = []
+    index = []
+    for place in places:
+        layout, sku = place.facts.layout, place.facts.sku
+        at = known.setdefault((layout.gpu, layout.gpus_per_server, layout.nodes), len(fares))
+        if at == len(fares):
+            fares.append(Fare(sku, layout.gpus_per_server, layout.nodes))
+        index.append(at)
+    return np.repeat(np.array(index, dtype=np.int64), 2), fares
 
 
 def _kinds(places: list[Place]) -> tuple[Integers, list[tuple[GpuProfile, bool]]]:

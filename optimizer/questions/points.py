@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.optimizer.questions.pools import Integers
+from vllm_opt.optimizer.questions.question import LATENCY_RULES
 from vllm_opt.optimizer.questions.questions import (
     Atlas,
     LatencyRule,
@@ -45,11 +46,11 @@ def feasible_skus(atlas: Atlas, question: Question) -> frozenset[str]:
 def feasible_points(atlas: Atlas, question: Question, *, within: dict[int, Integers] | None = None) -> Iterator[Points]:
     """Yield feasible points in pieces; speeds are filled in where a latency rule is asked.
 
-    Larger batches than the fewest needed are looked at only where a throughput floor holds.
+    Larger batches than the fewest needed are looked at only where the load is free and a throughput floor holds.
     `within`: rows to look at, per landscape (by its id).
     """
-    batches = question.limit("throughput") is not None
-    timed = batches or any(question.limit(rule) is not None for rule in ("ttft", "tpot"))
+    batches = question.limit("throughput") is not None and not question.setting.load_is_asked(question.active)
+    timed = any(question.limit(rule) is not None for rule in LATENCY_RULES)
     for landscape in atlas.landscapes(question):
         rows = eligible_rows(question, landscape)
         if within is not None:
@@ -66,11 +67,12 @@ def feasible_points(atlas: Atlas, question: Question, *, within: dict[int, Integ
                 yield timely(atlas, question, piece)
 
 
-def timely(atlas: Atlas, question: Question, points: Points) -> Points:
+def timely(atlas: Atlas, question: Question, points: Points, *, rates: bool = False) -> Points:
     """The points that meet the latency limits, with their speeds."""
     keep = within_limits(question, points, atlas.speeds(question, points))
     kept = points.take(np.flatnonzero(keep))
-    return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, atlas.speeds(question, kept))
+    speeds = atlas.speeds(question, kept, rates=rates)
+    return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, speeds)
 
 
 def with_batches(atlas: Atlas, question: Question, points: Points, least_rate: float = 0.0) -> Iterator[Points]:
@@ -175,6 +177,8 @@ def extreme(atlas: Atlas, question: Question, rule: LatencyRule) -> tuple[float,
 
 
 def _pieces(atlas: Atlas, question: Question, points: Points, rule: LatencyRule, best: float) -> Iterator[Points]:
+    if question.setting.load_is_asked(question.active):
+        return iter((timely(atlas, question, points, rates=rule == "throughput"),))
     if rule == "throughput":
         return with_batches(atlas, question, points, least_rate=max(0.0, -best) if np.isfinite(best) else 0.0)
     if question.limit("throughput") is not None:

@@ -12,9 +12,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.kv.held_blocks import held_blocks
+from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
-from vllm_opt.optimizer.space.physics import utilization_steps
+from vllm_opt.optimizer.space.layout_facts import utilization_steps
+from vllm_opt.profiles.nouns.workload import Targets
 
 Integers = NDArray[np.int64]
 Item = TypeVar("Item")
@@ -57,59 +60,109 @@ class MemoryTable:
         self._peak_factor = np.array([1.0 + z * peak.relative_spread for peak in peaks])
         self._non_torch = np.array([item.non_torch.at(confidence) for item in pairs], dtype=np.int64)
         self._context = np.array([item.context.at(confidence) for item in pairs], dtype=np.int64)
-        self._null = np.array([item.null_blocks for item in terms], dtype=np.int64)
+        self._encodes = any(peak.encoder is not None for peak in peaks)
+        self._load = np.array(
+            [0 if item.loads(confidence) else max(item.load_bytes(confidence), item.total_bytes + 1) for item in pairs],
+            dtype=np.int64,
+        )
         self._graphs = _GraphTable([item.graphs for item in terms], z)
         self._in_budget = bool(terms and terms[0].engine.graphs_in_budget)
         self._plans, self._plan = _indexed([item.kv for item in terms], id)
         self._totals, self._total = _indexed([item.total_bytes for item in terms], int)
-        self._blocks: dict[tuple[int, int, int, bool], int] = {}
+        self._startup: dict[tuple[int, int, int], int] = {}
+        self._sequences: dict[tuple[int, int, int], SequenceBlocks] = {}
         self._budgets: dict[float, list[Integers]] = {}
 
-    def blocks_per_request(self, layouts: Integers, context: int, tokens: int, *, startup: bool = False) -> Integers:
-        """KV blocks of one request (or the fewest that start), one entry per layout."""
+    def startup_blocks(self, layouts: Integers, context: int, tokens: int) -> Integers:
+        """The fewest KV blocks that start, one entry per layout."""
         plans = self._plan[layouts]
         found = np.zeros(len(layouts), dtype=np.int64)
         for plan in np.unique(plans).tolist():
-            key = (plan, context, tokens, startup)
-            if key not in self._blocks:
-                noun = self._plans[plan]
-                self._blocks[key] = (noun.startup_blocks if startup else noun.blocks_per_request)(context, tokens)
-            found[plans == plan] = self._blocks[key]
+            key = plan, context, tokens
+            if key not in self._startup:
+                self._startup[key] = self._plans[plan].startup_blocks(context, tokens)
+            found[plans == plan] = self._startup[key]
         return found
+
+    def held_blocks(self, layouts: Integers, held: Targets | None, tokens: int, sequences: Integers) -> Integers:
+        """`constraints/kv/held_blocks.py`, one entry per layout and number of sequences."""
+        if held is None or held.contexts_in_flight is None:
+            return self.sequence_blocks(layouts, 1 if held is None else held.mean_context, tokens, sequences)
+        plans, found = self._plan[layouts], np.zeros(len(layouts), dtype=np.int64)
+        for plan, count in {*zip(plans.tolist(), sequences.tolist(), strict=True)}:
+            found[(plans == plan) & (sequences == count)] = held_blocks(self._plans[plan], held, count, tokens)
+        return found
+
+    def sequence_blocks(self, layouts: Integers, context: int, tokens: int, sequences: Integers) -> Integers:
+        """KV blocks of `sequences` sequences of `context` tokens, one entry per layout."""
+        plans = self._plan[layouts]
+        fixed, each = np.zeros(len(layouts), dtype=np.int64), np.zeros(len(layouts), dtype=np.int64)
+        for plan in np.unique(plans).tolist():
+            key = plan, context, tokens
+            if key not in self._sequences:
+                self._sequences[key] = self._plans[plan].sequence_blocks(context, tokens)
+            fixed[plans == plan], each[plans == plan] = self._sequences[key].fixed, self._sequences[key].each
+        return fixed + sequences * each
 
     def demand(
         self,
         rows: Integers,
         tokens: int,
         sequences: Integers,
-        contexts: tuple[int, int],
+        context: int,
+        held: Targets | None,
         ceiling: float,
         *,
         headroom: bool = True,
     ) -> Demand:
         """Needed and available bytes for `sequences` sequences in steps of `tokens` tokens.
 
-        `contexts`: max_model_len, for which the server must start, and the mean context of a sequence.
+        `context`: max_model_len, for which the server must start; `held`: how many tokens sequences hold, None for one.
         Without `headroom` the whole budget at the utilisation `ceiling` counts.
         """
+        loading = self._load[rows]
         graphs = np.where(rows % 2 == 0, self._graphs.bytes(rows // 2, tokens, sequences), 0)
         non_torch, outside = self._non_torch[rows], self._context[rows]
         rows = rows // 2
         width = int(self._stages[rows].max(initial=1))
         peak = self._peak(rows, tokens, sequences, width)
-        factored = np.ceil(peak * self._peak_factor[rows, None]).astype(np.int64)
+        factored = self._factored(rows, tokens, sequences, width)
         blocks = np.maximum(
-            self.blocks_per_request(rows, contexts[0], tokens, startup=True),
-            self._null[rows] + sequences * self.blocks_per_request(rows, contexts[1], tokens),
+            self.startup_blocks(rows, context, tokens),
+            self.held_blocks(rows, held, tokens, sequences),
         )
         fixed = non_torch + (graphs if self._in_budget else 0)
         needed = self._weights[rows, :width] + factored + fixed[:, None] + blocks[:, None] * self._block[rows, :width]
         needed = np.where(np.arange(width) < self._stages[rows, None], needed, 0).max(axis=1)
+        needed = np.maximum(needed, loading)
         if not self._in_budget:
             stages = np.arange(width) < self._stages[rows, None]
             freed = np.where(stages, peak, np.iinfo(np.int64).max).min(axis=1)
             outside = outside + np.where(graphs > 0, np.maximum(0, graphs - freed), 0)
         return Demand(needed, self._highest_budget(rows, ceiling, outside if headroom else None))
+
+    def _factored(self, rows: Integers, tokens: int, sequences: Integers, width: int) -> Integers:
+        """Upper end of the activation peak per row and stage: `ActivationPeak.bytes_at`, term by term."""
+        factor = self._peak_factor[rows, None]
+
+        def up(central: Integers) -> Integers:
+            raised: Integers = np.ceil(central * factor).astype(np.int64)
+            return raised
+
+        forward = up(self._forward[rows, :width] + self._forward_token[rows, :width] * tokens)
+        sampler = up(self._sampler[rows, :width] + self._sampler_token[rows, :width] * tokens)
+        each = up(self._sampler_sequence[rows, :width]) * np.minimum(sequences, tokens)[:, None]
+        peak: Integers = np.maximum(forward, sampler + each)
+        if self._encodes:
+            encoder = np.ceil(self._encoder(rows, tokens, sequences) * factor[:, 0]).astype(np.int64)
+            peak[:, 0] = np.maximum(peak[:, 0], encoder)
+        return peak
+
+    def _encoder(self, rows: Integers, tokens: int, sequences: Integers) -> Integers:
+        """Central peak of the vision encoder per row, which runs on the first stage."""
+        pairs = list(zip(rows.tolist(), sequences.tolist(), strict=True))
+        distinct = {(row, count): self._terms[row].activation.encoder_bytes(tokens, count) for row, count in set(pairs)}
+        return np.array([distinct[pair] for pair in pairs], dtype=np.int64)
 
     def _peak(self, rows: Integers, tokens: int, sequences: Integers, width: int) -> Integers:
         """Central activation peak per row and stage."""
@@ -117,6 +170,8 @@ class MemoryTable:
         sampled = np.minimum(sequences, tokens)[:, None]
         sampler = self._sampler[rows, :width] + self._sampler_token[rows, :width] * tokens
         peak: Integers = np.maximum(forward, sampler + self._sampler_sequence[rows, :width] * sampled)
+        if self._encodes:
+            peak[:, 0] = np.maximum(peak[:, 0], self._encoder(rows, tokens, sequences))
         return peak
 
     def _highest_budget(self, rows: Integers, ceiling: float, outside: Integers | None) -> Integers:
@@ -144,6 +199,8 @@ class _GraphTable:
 
     def __init__(self, graphs: Sequence[GraphMemory | None], z: float) -> None:
         self._base = np.array([item.base_bytes if item else 0 for item in graphs], dtype=np.int64)
+        self._query = np.array([item.query_tokens if item else 1 for item in graphs], dtype=np.int64)
+        self._floor = np.array([item.floor_bytes if item else 0 for item in graphs], dtype=np.int64)
         self._each = np.array([item.bytes_per_graph if item else 0 for item in graphs], dtype=np.int64)
         self._token = np.array([item.bytes_per_captured_token if item else 0 for item in graphs], dtype=np.int64)
         self._factor = np.array([1.0 + z * item.relative_spread if item else 1.0 for item in graphs])
@@ -151,24 +208,30 @@ class _GraphTable:
         first = next((item for item in graphs if item is not None), None)
         self._capture = first.capture if first else None
         widest = int(self._largest.max(initial=0))
-        self._sizes = np.array(capture_sizes(first.capture, widest, WIDEST, WIDEST) if first else (), dtype=np.int64)
+        self._asked = first.sizes if first else None
+        sizes: tuple[int, ...] = ()
+        if first is not None:
+            sizes = first.sizes or capture_sizes(first.capture, widest, WIDEST, WIDEST)
+        self._sizes = np.array(sizes, dtype=np.int64)
 
     def bytes(self, rows: Integers, tokens: int, sequences: Integers) -> Integers:
         """Graph bytes per row; 0 in eager mode."""
         capture = self._capture
         if capture is None:
             return np.zeros(len(rows), dtype=np.int64)
-        limit = self._largest[rows]
-        if capture.sequences_factor is not None:
+        sequences = sequences * self._query[rows]
+        limit = self._largest[rows] if self._asked is None else np.full(len(rows), WIDEST)
+        if self._asked is None and capture.sequences_factor is not None:
             limit = np.minimum(limit, capture.sequences_factor * sequences)
-        if capture.bounded_by_batched_tokens:
+        if self._asked is not None or capture.bounded_by_batched_tokens:
             limit = np.minimum(limit, tokens)
         sizes = np.searchsorted(self._sizes, limit, side="right")
         graphs = sizes.copy()
         if capture.full_graphs:
             graphs = graphs + np.minimum(sizes, np.searchsorted(self._sizes, sequences, side="right"))
         last = self._sizes[np.maximum(sizes, 1) - 1]
-        central = self._base[rows] + graphs * self._each[rows] + last * self._token[rows]
+        modelled = self._base[rows] + graphs * self._each[rows] + last * self._token[rows]
+        central = np.maximum(self._floor[rows], modelled)
         upper = np.ceil(central * self._factor[rows]).astype(np.int64)
         return np.where(sizes == 0, 0, upper)
 

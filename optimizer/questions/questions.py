@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens
-from vllm_opt.constraints.rules.budget import microusd
+from vllm_opt.constraints.money.bill import microusd
 from vllm_opt.optimizer.questions.landscape import Landscape, Part
 from vllm_opt.optimizer.questions.pools import Integers
 from vllm_opt.optimizer.questions.question import ALL_RULES, LATENCY_RULES, UNLIMITED, LatencyRule, Points, Question
@@ -21,6 +21,9 @@ from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import token_grid
 from vllm_opt.optimizer.space.setting import SolveSetting
 
+LARGEST_AMOUNT = 2**62
+"""Millionths of a dollar that an array holds: no budget above it tells two fleets apart."""
+
 
 class Atlas:
     """The landscapes of one setting, built as they are needed, and the points that answer questions."""
@@ -29,8 +32,8 @@ class Atlas:
         self._setting = setting
         self._physics = physics or LayoutPhysics(setting)
         self._landscapes: dict[Part, Landscape] = {}
-        self._speeds: dict[tuple[int, tuple[int, int]], SpeedTable] = {}
-        self._accepted = frozenset(item.quantization.id for item in setting.formats if item.accepted)
+        self._speeds: dict[tuple[int, tuple[int, int], float, float], SpeedTable] = {}
+        self._accepted = accepted_storage(setting)
 
     @property
     def layouts(self) -> int:
@@ -40,8 +43,7 @@ class Atlas:
     def landscapes(self, question: Question) -> Iterator[Landscape]:
         """The parts that a question reaches, the cheapest first."""
         parts: list[Part] = ["candidates"]
-        accepted = {item.quantization.id for item in question.setting.formats if item.accepted}
-        if "quality" not in question.active or not accepted <= self._accepted:
+        if "quality" not in question.active or not accepted_storage(question.setting) <= self._accepted:
             parts.append("rejected")
         if not {"compatibility", "divisibility"} <= question.active:
             parts.append("refused")
@@ -54,7 +56,10 @@ class Atlas:
 
     def bounds(self, question: Question, points: Points, rule: LatencyRule) -> Numbers:
         """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas."""
-        most = most_admitted(question, points) if rule == "throughput" else points.tokens
+        most = points.tokens
+        if rule == "throughput":
+            asked = question.setting.load_is_asked(question.active)
+            most = points.sequences if asked else most_admitted(question, points)
         bounds = self._table(question, points.landscape).bounds(points.rows, points.tokens, most)
         if rule == "throughput":
             return bounds.rate * points.engines
@@ -71,19 +76,36 @@ class Atlas:
         return points
 
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
-        key = (id(landscape), question.setting.lengths)
+        request = question.setting.request
+        key = (id(landscape), question.setting.lengths, request.prefix_hit_share, request.confidence)
         if key not in self._speeds:
             self._speeds[key] = SpeedTable(landscape, question.setting)
         return self._speeds[key]
 
-    def speeds(self, question: Question, points: Points) -> Speed:
-        """Predicted speeds of points."""
-        setting, landscape = question.setting, points.landscape
-        users = points.sequences
-        if landscape.tier.any():
-            share = -(-setting.targets.concurrency // points.engines)
-            users = np.where(landscape.tier[points.rows], np.maximum(users, share), users)
-        return self._table(question, landscape).at(points.rows, points.tokens, points.sequences, users)
+    def speeds(self, question: Question, points: Points, *, rates: bool = False) -> Speed:
+        """Predicted speeds of points; `rates`: output rates matter although no floor is asked."""
+        table = self._table(question, points.landscape)
+        if not question.setting.load_is_asked(question.active):
+            return table.at(points.rows, points.tokens, points.sequences)
+        average = question.setting.targets.concurrency / points.engines
+        fullest = np.ceil(average).astype(np.int64)
+        speed = table.at(points.rows, points.tokens, fullest)
+        uneven = np.flatnonzero(average != fullest)
+        if (rates or question.limit("throughput") is not None) and len(uneven):
+            speed.rate[uneven] = table.rates(points.rows[uneven], points.tokens[uneven], average[uneven])
+        return speed
+
+
+def accepted_storage(setting: SolveSetting) -> frozenset[str]:
+    """The (weight format, KV dtype, SKU) that keep the quality asked, as `Landscape.stored` names them."""
+    context = setting.targets.target_context
+    return frozenset(
+        f"{item.quantization.id} {dtype} {sku.gpu.id}"
+        for item in setting.formats
+        for dtype in kv_cache_dtypes(setting)
+        for sku in setting.gpus
+        if item.accepts(dtype, sku.gpu, context)
+    )
 
 
 def eligible_rows(question: Question, landscape: Landscape) -> Integers:
@@ -92,9 +114,11 @@ def eligible_rows(question: Question, landscape: Landscape) -> Integers:
     if not len(rows):
         return rows
     skus = question.skus or {item.gpu.id for item in setting.gpus}
-    formats = {item.quantization.id for item in setting.formats if item.accepted or "quality" not in question.active}
+    formats = {item.quantization.id for item in setting.formats}
     keep = landscape.sku.within(skus) & landscape.quantization.within(formats)
-    keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting))
+    keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting)) & landscape.matches(setting.request)
+    if "quality" in question.active:
+        keep &= landscape.stored.within(accepted_storage(setting))
     for rule, refused in landscape.refused.items():
         if rule in question.active:
             keep &= ~refused
@@ -110,11 +134,18 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
         most = (targets.gpus or targets.max_gpus) // gpus
     if exact is not None:
         most = np.where(exact % gpus == 0, exact // gpus, 0)
+    fixed = exact is not None
+    if "gpu_count" in question.active:
+        held = landscape.by_fare(rows, lambda fare, count: fare.obtainable(count), most)
+        most = np.where(held >= most, most, 0 if fixed else held)
+    pinned = question.setting.request.replicas
+    if pinned is not None:
+        most = np.where((most >= pinned) & ((not fixed) | (most == pinned)), pinned, 0)
     limit = targets.max_hourly_cost
     if limit is not None and "budget" in question.active:
-        price = landscape.microusd[rows]
-        affordable = np.where(price < 0, 0, microusd(limit) // np.maximum(1, price * gpus))
-        most = np.where(affordable >= most, most, 0 if exact is not None else affordable)
+        allowed = microusd(limit)
+        affordable = landscape.by_fare(rows, lambda fare, count: fare.most_at(allowed, 0, count), most)
+        most = np.where(affordable >= most, most, 0 if fixed or pinned is not None else affordable)
     return most
 
 
@@ -140,18 +171,24 @@ def fewest_points(question: Question, landscape: Landscape, rows: Integers) -> P
         rows = empty
     replicas = replicas_allowed(question, landscape, rows)
     rows, replicas = rows[replicas > 0], replicas[replicas > 0]
-    least = np.ones(len(rows), dtype=np.int64)
+    least = np.full(len(rows), setting.request.max_num_seqs or 1, dtype=np.int64)
     if "concurrency" in active:
-        share = -(-setting.targets.concurrency // (replicas * landscape.data[rows]))
-        least = np.maximum(1, share - landscape.parked(setting)[rows])
+        least = fewest_admitted(setting, replicas * landscape.data[rows])
     found = [Points(landscape, empty, empty, empty, empty)]
     for tokens, kinds in widths(question, landscape).items():
-        mine = kinds[landscape.kind[rows]] & (least <= tokens)
+        mine = kinds[landscape.kind[rows]] & (least <= min(tokens, setting.largest_batch))
         if not mine.any():
             continue
         points = Points(landscape, rows[mine], np.full(int(mine.sum()), tokens), least[mine], replicas[mine])
         found.append(points.take(admitted(question, points)))
     return joined(found)
+
+
+def fewest_admitted(setting: SolveSetting, engines: Integers) -> Integers:
+    """`Targets.sequences_admitted`, one entry per number of engines."""
+    known = {count: setting.targets.sequences_admitted(count) for count in np.unique(engines).tolist()}
+    pinned = setting.request.max_num_seqs or 1
+    return np.array([max(pinned, known[count]) for count in engines.tolist()], dtype=np.int64)
 
 
 def admitted(question: Question, points: Points) -> NDArray[np.bool_]:
@@ -160,9 +197,9 @@ def admitted(question: Question, points: Points) -> NDArray[np.bool_]:
         return np.ones(len(points), dtype=bool)
     setting, tokens = question.setting, int(points.tokens[0])
     targets = setting.targets
-    mean = targets.mean_context if "concurrency" in question.active else 1
+    held = targets if "concurrency" in question.active else None
     demand = points.landscape.memory.demand(
-        points.rows, tokens, points.sequences, (targets.target_context, mean),
+        points.rows, tokens, points.sequences, targets.target_context, held,
         setting.request.max_gpu_memory_utilization, headroom="startup_headroom" in question.active,
     )  # fmt: skip
     return demand.fits if "memory_budget" in question.active else demand.available >= 0

@@ -50,27 +50,28 @@ class SpeedTable:
         self._values = np.empty((0, COLUMNS))
         self._count = 0
 
-    def at(self, rows: Integers, tokens: Integers, sequences: Integers, users: Integers) -> Speed:
-        """Speeds of these points; those with users that wait outside the batch are never remembered."""
-        plain = users <= sequences
+    def at(self, rows: Integers, tokens: Integers, sequences: Integers) -> Speed:
+        """Speeds of so many users, all of whom run."""
         keys = self._keys_of(rows, tokens, sequences)
         index = np.array([self._known.get(key, -1) for key in keys.tolist()], dtype=np.int64)
-        missing = np.flatnonzero((index < 0) & plain)
+        missing = np.flatnonzero(index < 0)
         if len(missing):
             _, first = np.unique(keys[missing], return_index=True)
             self._learn(keys, missing[first], rows, tokens, sequences)
             index[missing] = [self._known[key] for key in keys[missing].tolist()]
         values = self._values[index] if len(self._values) else np.empty((len(rows), COLUMNS))
-        waiting = np.flatnonzero(~plain)
-        if len(waiting):
-            values[waiting] = self._evaluate(rows[waiting], tokens[waiting], sequences[waiting], users[waiting])
-        return Speed(*values.T)
+        return Speed(*np.ascontiguousarray(values.T))
+
+    def rates(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers:
+        """Output rate of one engine whose users are an average over engines, and so no whole number."""
+        found: Numbers = self._evaluate(rows, tokens, users)[:, 2]
+        return found
 
     def bounds(self, rows: Integers, tokens: Integers, most: Integers) -> Bounds:
         """Bounds at the confidence asked that no batch of up to `most` can beat: one step, where a prediction takes 40.
 
             TPOT(D) >= a = T(1, context, 0)    and    TPOT(D) >= D b + (D - 1) c
-            TTFT    >= frontend + a / 2 + one pass over the prompt, nobody else running
+            TTFT    >= frontend + one pass over the prompt, nobody else running
             rate    <= min(most, (a + c) / (b + c)) / ((O - 1) a)
 
         b: arithmetic and cache reads per decoded token, c: arithmetic of the prompt tokens that ride along with each
@@ -85,7 +86,7 @@ class SpeedTable:
         none = np.zeros(len(rows))
         tpot = step_time(c, none + 1.0, context, none, span, padding=False)
         prompt = step_time(c, none, context, whole, span, padding=False) * computed / whole
-        ttft = c.frontend_s + tpot / 2 + prompt * c.prefill_factor / c.pipeline_stages
+        ttft = c.frontend_s + prompt * c.prefill_factor / c.pipeline_stages
         each = c.dense_compute_s_per_token + c.expert_compute_s_per_token + c.token_s
         steps = max(1.0, outputs - 1.0)
         riding = computed / steps * (each + prefill_attention(c, span))
@@ -105,7 +106,7 @@ class SpeedTable:
         return (((rows << WIDTH_BITS) | index) << SEQUENCE_BITS) | sequences
 
     def _learn(self, keys: Integers, chosen: Integers, rows: Integers, tokens: Integers, sequences: Integers) -> None:
-        found = self._evaluate(rows[chosen], tokens[chosen], sequences[chosen], sequences[chosen])
+        found = self._evaluate(rows[chosen], tokens[chosen], sequences[chosen].astype(np.float64))
         end = self._count + len(chosen)
         if end > len(self._values):
             room = np.empty((max(end, 2 * len(self._values)), COLUMNS))
@@ -115,13 +116,13 @@ class SpeedTable:
         self._known.update(zip(keys[chosen].tolist(), range(self._count, end), strict=True))
         self._count = end
 
-    def _evaluate(self, rows: Integers, tokens: Integers, sequences: Integers, users: Integers) -> Numbers:
+    def _evaluate(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers:
         request, lengths = self._setting.request, self._setting.lengths
         coefficients = self._landscape.coefficients(rows)
         load = closed_loop(
             coefficients,
-            users=users.astype(np.float64),
-            max_num_seqs=sequences.astype(np.float64),
+            users=users,
+            max_num_seqs=np.ceil(users),
             max_num_batched_tokens=tokens.astype(np.float64),
             input_tokens=float(lengths[0]),
             output_tokens=float(lengths[1]),

@@ -13,7 +13,9 @@ import numpy as np
 from vllm_opt.optimizer.questions.points import feasible_points, is_feasible
 from vllm_opt.optimizer.questions.pools import Integers
 from vllm_opt.optimizer.questions.questions import Atlas, Question
-from vllm_opt.optimizer.space.setting import SolveSetting, targets_of
+from vllm_opt.optimizer.space.default_limits import Bends
+from vllm_opt.optimizer.space.local_machine import within_machine
+from vllm_opt.optimizer.space.setting import SolveSetting, lengths_of, targets_of
 
 MOST_GPUS = 1024
 """GPUs beyond which no larger number is suggested."""
@@ -31,7 +33,18 @@ def with_numbers(setting: SolveSetting, **changes: Any) -> SolveSetting:
         InvalidRequest: the numbers contradict each other.
     """
     request = setting.request.replaced(**changes)
-    return replace(setting, request=request, targets=targets_of(request), lengths=request.lengths)
+    bends = without_bends(setting.bends, changes)
+    targets = within_machine(targets_of(request, bends), request, setting.machine_gpus)
+    return replace(setting, request=request, targets=targets, lengths=lengths_of(request, bends), bends=bends)
+
+
+def without_bends(bends: Bends, changes: dict[str, Any]) -> Bends:
+    """What is changed is asked from now on, so it no longer bends."""
+    return replace(
+        bends,
+        target_context=None if "target_context" in changes else bends.target_context,
+        concurrency=None if "concurrency" in changes else bends.concurrency,
+    )
 
 
 def changed(question: Question, **changes: Any) -> Question:
@@ -133,9 +146,10 @@ def nearest_exact_gpus(atlas: Atlas, question: Question) -> int | None:
     asked = question.setting.targets.gpus
     if asked is None:
         return None
+    most = question.setting.machine_gpus or MOST_GPUS
     for distance in range(1, max(asked, NEAREST_EXACT) + 1):
         for value in (asked + distance, asked - distance):
-            if value >= 1 and is_feasible(atlas, changed(question, gpus=value, max_gpus=None)):
+            if 1 <= value <= most and is_feasible(atlas, changed(question, gpus=value, max_gpus=None)):
                 return value
     return None
 

@@ -21,7 +21,7 @@ def witness(atlas: Atlas, question: Question) -> Plan | None:
 def cheapest(points: Points) -> int:
     """The position of the point with the lowest price, or the fewest GPUs."""
     gpus = points.replicas * points.landscape.gpus[points.rows]
-    cost = points.landscape.microusd[points.rows] * gpus
+    cost = points.landscape.by_fare(points.rows, lambda fare, count: fare.cost_with(count), points.replicas)
     return int(np.lexsort((gpus, cost))[0])
 
 
@@ -30,7 +30,7 @@ def plan_of(question: Question, points: Points, at: int) -> Plan | None:
     setting = question.setting
     unit = points.landscape.unit(setting, int(points.rows[at]), int(points.replicas[at]))
     tokens, sequences = int(points.tokens[at]), int(points.sequences[at])
-    candidate = evaluate(setting, [(unit, tokens, [sequences])])[0]
+    candidate = evaluate(setting, [(unit, tokens, [sequences])], asked=setting.load_is_asked(question.active))[0]
     try:
         return make_plan(setting, Choice(unit, tokens, sequences, fitting_utilization(setting, candidate, sequences)))
     except PlanRejected:

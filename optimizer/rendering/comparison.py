@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Plan
 from vllm_opt.optimizer.contract.quantities import dollars, milliseconds, optional, rate
-from vllm_opt.optimizer.rendering.plan_words import parallelism
+from vllm_opt.optimizer.rendering.plan_words import SLOW_TPOT_MS, SLOW_TTFT_MS, marked, parallelism
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.rendering.tables import table_of
 
@@ -24,6 +24,10 @@ COLUMNS = (
 )
 
 
+LEAVING = ("KV", "servers", "TPOT", "weights")
+"""What a narrow screen does without, in this order."""
+
+
 def plan_row(plan: Plan) -> list[str]:
     """The cells of one plan, in the order of COLUMNS."""
     return [
@@ -33,21 +37,21 @@ def plan_row(plan: Plan) -> list[str]:
         plan.kv_cache_dtype,
         optional(plan.cost, lambda cost: dollars(cost.usd_per_hour)),
         rate(plan.performance.output_tokens_per_s),
-        milliseconds(plan.performance.ttft_ms),
-        optional(plan.performance.tpot_ms, milliseconds),
+        marked(plan.performance.ttft_ms, SLOW_TTFT_MS, milliseconds(plan.performance.ttft_ms)),
+        optional(plan.performance.tpot_ms, lambda time_ms: marked(time_ms, SLOW_TPOT_MS, milliseconds(time_ms))),
     ]
 
 
 def plans_table(plans: Sequence[Plan], screen: Screen) -> "Table":
     """One plan per line."""
-    return table_of(COLUMNS, [plan_row(plan) for plan in plans], screen)
+    return table_of(COLUMNS, [plan_row(plan) for plan in plans], screen, LEAVING)
 
 
-def change_in_words(changes: dict[str, Any]) -> str:
+def change_in_words(changes: dict[str, Any], separator: str = ", ") -> str:
     """Write the changed options as they are typed."""
     if not changes:
         return "as asked"
-    return ", ".join(f"{field.replace('_', '-')}={_value(value)}" for field, value in changes.items())
+    return separator.join(f"{field.replace('_', '-')}={_value(value)}" for field, value in changes.items())
 
 
 def _value(value: Any) -> str:
@@ -59,5 +63,5 @@ def what_if_table(variants: Sequence[tuple[dict[str, Any], Answer]], screen: Scr
     rows = []
     for changes, answer in variants:
         cells = plan_row(answer.plan) if answer.plan else [answer.status, *[""] * (len(COLUMNS) - 1)]
-        rows.append([change_in_words(changes), *cells])
-    return table_of([("request", "left"), *COLUMNS], rows, screen)
+        rows.append([change_in_words(changes, ",\n"), *cells])
+    return table_of([("request", "left"), *COLUMNS], rows, screen, LEAVING)

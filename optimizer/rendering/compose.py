@@ -5,7 +5,8 @@ from typing import Any
 from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.rendering.server_spec import MODEL_FOLDER, PORT, ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.printable import one_line
+from vllm_opt.profiles.reading.quantities import counted
 
 
 def compose_file(spec: ServerSpec) -> str:
@@ -16,24 +17,27 @@ def compose_file(spec: ServerSpec) -> str:
     """
     if spec.nodes_per_server > 1:
         raise InvalidRequest(
-            f"one server of this plan spans {spec.nodes_per_server} nodes, which a compose file cannot start; "
-            "use --format command on each node"
+            f"one server of this plan spans {counted(spec.nodes_per_server, 'node')}, which a compose file cannot "
+            "start; use --format command on each node"
         )
     here = min(spec.replicas, spec.gpu.gpus_per_node // spec.gpus)
     hosts = -(-spec.replicas // here)
     services = {_service_name(spec, index): _service(spec, index) for index in range(here)}
     document = {"services": services, "volumes": {"huggingface": {}}}
     body = as_yaml(document)
-    return "\n".join([*(f"# {printable(line)}" for line in _header(spec, here, hosts)), body])
+    return "\n".join([*(f"# {one_line(line)}" for line in _header(spec, here, hosts)), body])
 
 
 def _header(spec: ServerSpec, here: int, hosts: int) -> list[str]:
-    lines = [spec.summary]
+    lines = [spec.summary, *([spec.release_note] if spec.release_note else [])]
     if hosts > 1:
-        lines.append(f"{spec.replicas} servers need {hosts} hosts: start this file, {here} servers, on each of them;")
+        lines.append(
+            f"{counted(spec.replicas, 'server')} need {counted(hosts, 'host')}: start this file, "
+            f"{counted(here, 'server')}, on each of them;"
+        )
         lines.append(f"on the last one only {spec.replicas - here * (hosts - 1)}.")
     if spec.local_model is not None:
-        lines.append(f"The model is the folder {spec.local_model} beside this file.")
+        lines.append(f"The model is the folder {spec.local_model}; a relative one is looked for beside this file.")
     if spec.gpu.vendor == "amd":
         lines.append("Where this release has no such image, use a rocm/vllm image of the same vLLM version.")
     return lines
@@ -67,8 +71,11 @@ def _service(spec: ServerSpec, index: int) -> dict[str, Any]:
     return service
 
 
-def _model_volume(spec: ServerSpec) -> list[str]:
-    return [] if spec.local_model is None else [f"{_literal(spec.local_model)}:{MODEL_FOLDER}:ro"]
+def _model_volume(spec: ServerSpec) -> list[dict[str, Any]]:
+    """The long form: in the short one a colon of the path would end it."""
+    if spec.local_model is None:
+        return []
+    return [{"type": "bind", "source": _literal(spec.local_model), "target": MODEL_FOLDER, "read_only": True}]
 
 
 def _literal(word: str) -> str:

@@ -3,6 +3,7 @@
 import shlex
 
 from vllm_opt.optimizer.rendering.server_spec import ServerSpec
+from vllm_opt.profiles.printable import printable
 
 
 def env_file(spec: ServerSpec) -> str:
@@ -17,4 +18,5 @@ def env_file(spec: ServerSpec) -> str:
         "GPUS_PER_REPLICA": str(spec.gpus),
         "SERVE_ARGS": shlex.join(spec.command[3:]),
     }
-    return "\n".join(f"{name}={shlex.quote(value)}" for name, value in {**spec.env, **own}.items())
+    head = [f"# {printable(spec.release_note)}"] if spec.release_note else []
+    return "\n".join([*head, *(f"{name}={shlex.quote(value)}" for name, value in {**spec.env, **own}.items())])

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.contract.answer import Estimate, Memory
-from vllm_opt.optimizer.contract.quantities import count, gib, quantity
+from vllm_opt.optimizer.contract.quantities import count, gib, percent, quantity
 from vllm_opt.optimizer.rendering.memory import memory_heading, memory_section
 from vllm_opt.optimizer.rendering.plan import (
     bullets,
@@ -39,6 +39,8 @@ def estimate_table(estimate: Estimate, screen: Screen) -> str:
     return drawn(*sections, screen=screen)
 
 
+CERTAIN = 0.99
+"""Probability of a start from which on it is not worth a word."""
 BILL_HEADINGS = [("", "left"), ("bytes", "right"), ("GiB", "right"), ("", "left")]
 
 
@@ -51,6 +53,8 @@ def bill(memory: Memory) -> list[list[str]]:
         ("x utilization = budget", memory.budget_bytes, f"{share:.3f} of the GPU"),
         ("- weights", memory.weights_bytes, "parameters as loaded"),
         ("- weight extras", memory.weights_extra_bytes, "buffers, repacked and absorbed matrices"),
+        *(("- drafter", size, "weights of speculative decoding") for size in (memory.draft_bytes,) if size),
+        *(("- adapters", size, "LoRA slots, used or not") for size in (memory.lora_bytes,) if size),
         ("- activation peak", memory.activation_peak_bytes, "one step of max-num-batched-tokens"),
         ("- other", memory.non_torch_bytes, "allocated outside PyTorch"),
         ("- CUDA graphs" if memory.cuda_graph_in_budget else "  CUDA graphs", memory.cuda_graph_bytes, graphs_words),
@@ -79,9 +83,19 @@ def _title(estimate: Estimate) -> "RenderableType":
     gpus = 1
     for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas"):
         gpus *= int(asked.get(size, 1))
-    verdict = "starts and serves" if estimate.fits else "does not fit"
+    verdict = verdict_of(estimate)
     words = f"{asked.get('model')} on {gpus} x {asked.get('gpu')}, vLLM {asked.get('vllm_version')}: {verdict}"
     return Text(printable(words), style="bold green" if estimate.fits else "bold red")
+
+
+def verdict_of(estimate: Estimate) -> str:
+    """Say whether vLLM starts, and how likely that is where it is not certain."""
+    probability = estimate.starts.probability if estimate.starts is not None else float(estimate.fits)
+    if estimate.fits:
+        return "starts and serves" if probability >= CERTAIN else f"likely to start ({percent(probability)})"
+    if probability < 1 - CERTAIN:
+        return "does not fit"
+    return f"{'expected' if probability >= 0.5 else 'unlikely'} to start ({percent(probability)}), not sure enough"
 
 
 def _violations(estimate: Estimate) -> list["RenderableType"]:

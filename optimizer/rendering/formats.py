@@ -1,12 +1,12 @@
 """From an answer and the name of a format to text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.rendering.as_json import as_json
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.printable import one_line, printable
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
@@ -36,10 +36,10 @@ def render_answer(answer: "Answer", format_name: str, screen: Screen) -> str:
     if not plans:
         return _reasons(answer)
     if format_name == "command":
-        return "\n".join(_command(plan) for plan in plans)
+        return _noted(plans[0].notes, "\n".join(_command(plan) for plan in plans))
     if answer.plan is None:
         raise InvalidRequest(f"--format {format_name} writes one plan; leave --pareto out")
-    return _server_file(_spec(answer.plan, answer.request), format_name)
+    return _to_make_first(answer.plan) + _server_file(_spec(answer.plan, answer.request), format_name)
 
 
 def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> str:
@@ -60,12 +60,12 @@ def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> s
         return _document(estimate.model_dump(mode="json"), format_name)
     if not estimate.fits:
         messages = [violation.message for violation in estimate.violations]
-        return "\n".join(f"# does not fit: {printable(' '.join(message.split()))}" for message in messages)
+        return "\n".join(f"# does not fit: {one_line(message)}" for message in messages)
     from vllm_opt.optimizer.estimation.command import command_of_estimate
 
     command = command_of_estimate(estimate)
     if format_name == "command":
-        return command
+        return _noted(estimate.notes, command)
     from vllm_opt.optimizer.rendering.server_spec import spec_of_estimate
 
     return _server_file(
@@ -97,7 +97,21 @@ def _document(document: dict[str, Any], format_name: str) -> str:
 def _command(plan: "Plan") -> str:
     from vllm_opt.optimizer.rendering.command import command_line
 
-    return command_line(plan.command, plan.env)
+    return _to_make_first(plan) + command_line(plan.command, plan.env)
+
+
+def _to_make_first(plan: "Plan") -> str:
+    from vllm_opt.optimizer.rendering.server_spec import to_make_first
+
+    return to_make_first(plan)
+
+
+def _noted(notes: "Iterable[str]", command: str) -> str:
+    """Put the note about a release without a profile, where there is one, above the command as a comment."""
+    from vllm_opt.optimizer.rendering.server_spec import release_note
+
+    note = release_note(notes)
+    return command if note is None else f"# {printable(note)}\n{command}"
 
 
 def _reasons(answer: "Answer") -> str:
@@ -106,7 +120,7 @@ def _reasons(answer: "Answer") -> str:
     if answer.explanation is not None:
         lines += [f"{rule.rule}: {rule.message}" for rule in answer.explanation.conflict]
         lines += [f"would help: {relaxation.message}" for relaxation in answer.explanation.relaxations]
-    return "\n".join(f"# {printable(' '.join(line.split()))}" for line in lines)
+    return "\n".join(f"# {one_line(line)}" for line in lines)
 
 
 def _gpu(name: str, request: dict[str, Any]) -> "GpuProfile":

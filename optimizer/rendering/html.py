@@ -1,10 +1,12 @@
 """An answer or an estimate as one self-contained page, for a mail or a ticket."""
 
+from typing import Any
+
 from vllm_opt.optimizer.contract.answer import Answer, Equation, Estimate, Explanation, Performance, Plan
 from vllm_opt.optimizer.contract.quantities import count, quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.comparison import COLUMNS, plan_row
-from vllm_opt.optimizer.rendering.estimate import BILL_HEADINGS, bill
+from vllm_opt.optimizer.rendering.estimate import BILL_HEADINGS, bill, verdict_of
 from vllm_opt.optimizer.rendering.html_parts import (
     bullets,
     memory_bar,
@@ -21,11 +23,14 @@ from vllm_opt.optimizer.rendering.plan_words import (
     basis_in_words,
     cost_in_words,
     gpus_in_words,
+    slow,
+    slow_in_words,
     speed_rows,
     status_in_words,
     weights_in_words,
 )
 from vllm_opt.optimizer.serve_lines.flag_words import FLAG_WORDS
+from vllm_opt.profiles.reading.quantities import counted
 
 COMMAND_WIDTH = 100
 
@@ -35,7 +40,7 @@ def answer_page(answer: Answer) -> str:
     asked = answer.request
     title = f"{asked.get('model', 'model')}: {status_in_words(answer)}"
     colour = "good" if answer.status in ("optimal", "feasible") else "bad"
-    load = f"{asked.get('concurrency')} sequences of {asked.get('target_context')} tokens"
+    load = f"{_counted(asked, 'concurrency', 'sequence')} of {_counted(asked, 'target_context', 'token')}"
     body = [f'<h1 class="{colour}">{safe(title)}</h1>', paragraph(load)]
     if answer.plan is not None:
         body += _plan(answer.plan, asked.get("concurrency"))
@@ -48,10 +53,15 @@ def answer_page(answer: Answer) -> str:
     return page(title, body)
 
 
+def _counted(asked: dict[str, Any], field: str, noun: str) -> str:
+    value = asked.get(field)
+    return counted(value, noun) if isinstance(value, int) else f"some {noun}s"
+
+
 def estimate_page(estimate: Estimate) -> str:
     """Return the whole estimate as a page."""
     asked = estimate.request
-    verdict = "starts and serves" if estimate.fits else "does not fit"
+    verdict = verdict_of(estimate)
     title = f"{asked.get('model')} on {asked.get('gpu')}: {verdict}"
     reasons = [f"{violation.rule}: {violation.message}" for violation in estimate.violations]
     body = [
@@ -75,12 +85,13 @@ def _plan(plan: Plan, concurrency: object) -> list[str]:
         for name, value in plan.flags.items()
     ]
     binding = [
-        f"{rule.rule}: {rule.message.rstrip('.')} (slack {quantity(rule.slack, rule.unit)})." for rule in plan.binding
+        f"{rule.rule}: {rule.message.rstrip('.')} ({quantity(rule.slack, rule.unit)} to spare)."
+        for rule in plan.binding
     ]
     return [
         paragraph(gpus_in_words(plan, concurrency if isinstance(concurrency, int) else None)),
         paragraph(weights_in_words(plan)),
-        paragraph(cost_in_words(plan.cost)),
+        paragraph(cost_in_words(plan.cost) + (f"; price: {plan.cost.price_source}" if plan.cost else "")),
         section(
             f"Start each server with vLLM {plan.vllm_version}",
             preformatted(wrapped_command(plan.command, plan.env, COMMAND_WIDTH)),
@@ -96,8 +107,9 @@ def _plan(plan: Plan, concurrency: object) -> list[str]:
 def _speed(performance: Performance) -> str:
     headings = [("", "left"), ("predicted", "right"), ("90 % interval", "left")]
     return section(
-        f"Speed with {count(performance.concurrency)} users at once",
+        f"Speed with {counted(performance.concurrency, 'user')} at once",
         table(headings, speed_rows(performance)),
+        paragraph(slow_in_words(performance)) if slow(performance) else "",
         paragraph(basis_in_words(performance)),
     )
 
@@ -124,5 +136,5 @@ def _equations(equations: tuple[Equation, ...]) -> str:
 
 def _footer(answer: Answer) -> str:
     solver = answer.solver
-    words = f"{count(solver.layouts_considered)} layouts considered, {count(solver.layouts_solved)} in the model."
+    words = f"{counted(solver.layouts_considered, 'layout')} considered, {count(solver.layouts_solved)} in the model."
     return f"<footer>{safe(words)}</footer>"

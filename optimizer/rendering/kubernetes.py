@@ -5,7 +5,8 @@ from typing import Any
 from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.rendering.server_spec import MODEL_FOLDER, PORT, ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.printable import one_line
+from vllm_opt.profiles.reading.quantities import counted
 
 STARTUP_MINUTES = 60
 """Weights of hundreds of GB are downloaded before the first answer."""
@@ -19,14 +20,16 @@ def kubernetes_manifests(spec: ServerSpec) -> str:
     """
     if spec.nodes_per_server > 1:
         raise InvalidRequest(
-            f"one server of this plan spans {spec.nodes_per_server} nodes, which needs an operator such as "
+            f"one server of this plan spans {counted(spec.nodes_per_server, 'node')}, which needs an operator such as "
             "LeaderWorkerSet; use --format command on each node"
         )
     body = as_yaml(_deployment(spec), _service(spec))
     head = [spec.summary, f"Put each pod on a node with {spec.gpu.name}; a gated model needs the secret 'hf-token'."]
+    if spec.release_note is not None:
+        head.append(spec.release_note)
     if spec.local_model is not None:
         head.append(f"The volume claim '{spec.name}-model' has to hold the folder {spec.local_model}.")
-    return "\n".join([*(f"# {printable(line)}" for line in head), body])
+    return "\n".join([*(f"# {one_line(line)}" for line in head), body])
 
 
 def _deployment(spec: ServerSpec) -> dict[str, Any]:

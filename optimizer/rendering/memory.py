@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.contract.answer import Memory
-from vllm_opt.optimizer.contract.quantities import count, gib, percent
+from vllm_opt.optimizer.contract.quantities import count, gib, percent, size
 from vllm_opt.optimizer.rendering.memory_parts import cells, memory_parts, shortfall_bytes
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.rendering.tables import table_of
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -64,13 +65,13 @@ def memory_heading(memory: Memory) -> str:
 def pool_sentence(memory: Memory) -> str:
     """Say what the KV pool holds."""
     sentence = (
-        f"KV pool: {count(memory.num_gpu_blocks)} blocks of {memory.block_size} tokens "
-        f"({count(memory.kv_block_bytes)} bytes each) = {count(memory.kv_cache_tokens)} tokens, "
-        f"{memory.max_concurrency:.2f} sequences of full length; longest context that starts: "
-        f"{count(memory.max_supported_model_len)} tokens."
+        f"KV pool: {counted(memory.kv_cache_tokens, 'token')} in {counted(memory.num_gpu_blocks, 'block')} of "
+        f"{memory.block_size}, {size(memory.kv_block_bytes)} each; {memory.running_concurrency:.1f} sequences of full "
+        f"length at once ({memory.max_concurrency:.2f} printed at start-up, {memory.admission_concurrency:.1f} may "
+        f"start together); longest context that starts: {counted(memory.max_supported_model_len, 'token')}."
     )
     if memory.host_tier_tokens:
-        sentence += f" Host memory parks {count(memory.host_tier_tokens)} tokens more."
+        sentence += f" Host memory holds {counted(memory.host_tier_tokens, 'token')} beside it, which do not run."
     return sentence
 
 

@@ -22,8 +22,10 @@ def memory_parts(memory: Memory) -> tuple[MemoryPart, ...]:
     """
     graphs = MemoryPart("graphs", "CUDA graphs", memory.cuda_graph_bytes, memory.cuda_graph_in_budget)
     outside = max(0, memory.headroom_needed_bytes - (0 if graphs.in_budget else graphs.size_bytes))
+    drafts_and_adapters = memory.draft_bytes + memory.lora_bytes
     parts = (
         MemoryPart("weights", "weights", memory.weights_bytes + memory.weights_extra_bytes),
+        *(MemoryPart("weights", "drafter and adapters", held) for held in (drafts_and_adapters,) if held),
         MemoryPart("activation", "activation peak", memory.activation_peak_bytes),
         graphs,
         MemoryPart("other", "other, in the budget", memory.non_torch_bytes),

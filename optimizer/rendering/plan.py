@@ -10,6 +10,8 @@ from vllm_opt.optimizer.rendering.plan_words import (
     basis_in_words,
     cost_in_words,
     gpus_in_words,
+    slow,
+    slow_in_words,
     speed_rows,
     weights_in_words,
 )
@@ -17,6 +19,7 @@ from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.rendering.tables import table_of
 from vllm_opt.optimizer.serve_lines.flag_words import FLAG_WORDS
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -78,17 +81,18 @@ def _flags(plan: Plan, screen: Screen) -> "RenderableType":
 
 def speed_heading(performance: Performance, request: dict[str, Any]) -> str:
     """Say for which load the speed holds."""
-    words = f"Speed with {count(performance.concurrency)} users at once"
+    words = f"Speed with {counted(performance.concurrency, 'user')} at once"
     lengths = request.get("input_tokens"), request.get("output_tokens")
     if all(isinstance(length, int) for length in lengths):
-        words += f", {count(lengths[0] or 0)} tokens in and {count(lengths[1] or 0)} out"
+        words += f", {counted(lengths[0] or 0, 'token')} in and {count(lengths[1] or 0)} out"
     return words
 
 
 def speed_section(performance: Performance, screen: Screen) -> list["RenderableType"]:
     """Each speed with its interval, and how it is known."""
     table = table_of([("", "left"), ("predicted", "right"), ("90 % interval", "left")], speed_rows(performance), screen)
-    return [table, line(basis_in_words(performance))]
+    warned = [line(slow_in_words(performance))] if slow(performance) else []
+    return [table, *warned, line(basis_in_words(performance))]
 
 
 def binding_section(plan: Plan) -> list["RenderableType"]:
@@ -96,7 +100,8 @@ def binding_section(plan: Plan) -> list["RenderableType"]:
     if not plan.binding:
         return []
     sentences = [
-        f"{rule.rule}: {rule.message.rstrip('.')} (slack {quantity(rule.slack, rule.unit)})." for rule in plan.binding
+        f"{rule.rule}: {rule.message.rstrip('.')} ({quantity(rule.slack, rule.unit)} to spare)."
+        for rule in plan.binding
     ]
     return [heading("What binds"), *bullets(sentences)]
 

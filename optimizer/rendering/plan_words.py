@@ -2,12 +2,22 @@
 
 from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
+from vllm_opt.profiles.reading.quantities import counted
 
 BASIS_WORDS = {
     "measured": "measured on this SKU with this kernel path",
     "fitted": "fitted to measurements of this SKU or its family",
     "datasheet": "from the datasheet, biased to the slow side: no measurement of this SKU or kernel path",
     "derived": "derived from other figures",
+}
+
+
+PUBLISHER_WORDS = {
+    "native": "as published",
+    "official": "by the model's maker",
+    "vendor": "by a vendor",
+    "online": "quantised while loading",
+    "community": "by the community",
 }
 
 
@@ -31,29 +41,45 @@ def gpus_in_words(plan: Plan, concurrency: int | None) -> str:
     per_server = plan.gpu_count // plan.replicas
     words = f"{plan.gpu_count} x {plan.gpu} = {plan.replicas} "
     words += "server" if plan.replicas == 1 else "separate servers (replicas)"
-    words += f" x {per_server} GPU{'s' if per_server > 1 else ''} ({parallelism(plan)})"
+    words += f" x {counted(per_server, 'GPU')} ({parallelism(plan)})"
     if concurrency and plan.replicas > 1:
         share = -(-concurrency // plan.replicas)
-        words += f"; each takes {share} of the {concurrency} sequences"
+        words += f"; each takes {share:,} of the {concurrency:,} sequences"
     return words
 
 
 def weights_in_words(plan: Plan) -> str:
     """Say how weights and KV cache are stored and which checkpoint holds them."""
-    checkpoint = plan.checkpoint or "no known checkpoint: hypothetical"
-    quality = f", quality {percent(plan.quality)} of 16-bit" if plan.quality is not None else ""
-    return f"{plan.quantization} weights ({checkpoint}){quality}; KV cache {plan.kv_cache_dtype}"
+    checkpoint = f"{plan.checkpoint}, {PUBLISHER_WORDS.get(plan.checkpoint_publisher, plan.checkpoint_publisher)}"
+    if plan.checkpoint is None:
+        checkpoint = "hypothetical: make it first"
+    return f"{plan.quantization} weights ({checkpoint}){quality_in_words(plan)}; KV cache {plan.kv_cache_dtype}"
+
+
+def quality_in_words(plan: Plan) -> str:
+    """Say what weights and KV cache keep of the scores, with the interval of the mean."""
+    quality = plan.quality
+    if quality is None or quality.recovery is None or quality.interval is None:
+        return ", quality not published"
+    if quality.interval[0] == 1.0:
+        return ""
+    low, high = quality.interval
+    return f", keeps {percent(quality.recovery)} of the scores ({percent(low)} to {percent(high)})"
 
 
 def cost_in_words(cost: Cost | None) -> str:
-    """Say what it costs, with the source and the date of the price."""
+    """Say what is bought and what it costs; where the price was read stands in JSON and HTML."""
     if cost is None:
         return "no price known for this SKU; --price SKU=USD gives one"
     words = f"{dollars(cost.usd_per_hour)} per hour"
     if cost.usd_per_million_output_tokens is not None:
         words += f", {dollars(cost.usd_per_million_output_tokens)} per million output tokens"
-    seller = f"{cost.provider}, " if cost.provider else ""
-    return f"{words} ({seller}{cost.price_date}, {cost.price_source})"
+    machines = f"{count(cost.instances)} x {cost.instance_type}" if cost.instances > 1 else cost.instance_type
+    parts = [] if cost.billing == "owned" else [cost.provider]
+    parts += [machines, cost.billing]
+    if cost.gpus_bought != cost.gpus_used:
+        parts.append(f"buys {count(cost.gpus_bought)}, uses {count(cost.gpus_used)}")
+    return f"{words} ({', '.join((*parts, cost.price_date))})"
 
 
 def status_in_words(answer: Answer) -> str:
@@ -65,6 +91,32 @@ def status_in_words(answer: Answer) -> str:
         "infeasible": "no plan can meet this request (proven)",
         "unknown": "the time limit passed without an answer; raise --time-limit",
     }[answer.status]
+
+
+SLOW_TTFT_MS, SLOW_TPOT_MS = 10_000, 250
+"""Beyond these nobody waits or reads on: never shown without a word."""
+SLOW_MARK = "!"
+SLOW_WORDS = f"{SLOW_MARK} beyond {SLOW_TTFT_MS // 1000} s to the first token, or {SLOW_TPOT_MS} ms per token"
+
+
+def slow(performance: Performance) -> bool:
+    """Whether somebody who waits would give up."""
+    return performance.ttft_ms > SLOW_TTFT_MS or (performance.tpot_ms or 0) > SLOW_TPOT_MS
+
+
+def slow_in_words(performance: Performance) -> str:
+    """Say what is slow and which option limits it; empty when nothing is."""
+    found = []
+    if performance.ttft_ms > SLOW_TTFT_MS:
+        found.append(f"the first token takes {milliseconds(performance.ttft_ms)} on average (--max-ttft-ms limits it)")
+    if performance.tpot_ms is not None and performance.tpot_ms > SLOW_TPOT_MS:
+        found.append(f"each further token takes {milliseconds(performance.tpot_ms)} (--max-tpot-ms limits it)")
+    return f"Slow: {'; '.join(found)}." if found else ""
+
+
+def marked(time_ms: float, limit_ms: float, shown: str) -> str:
+    """A time with a mark when it is beyond what anybody waits for."""
+    return f"{shown}{SLOW_MARK}" if time_ms > limit_ms else shown
 
 
 def speed_rows(performance: Performance) -> list[list[str]]:
@@ -92,5 +144,5 @@ def basis_in_words(performance: Performance) -> str:
     """Say how the speed is known, and whether users wait."""
     words = f"How it is known: {(performance.basis_note or BASIS_WORDS[performance.basis]).rstrip('.')}."
     if performance.saturated:
-        words += f" With {count(performance.concurrency)} users some wait for a place; the wait is part of TTFT."
+        words += f" With {counted(performance.concurrency, 'user')} some wait for a place; the wait is part of TTFT."
     return words

@@ -2,10 +2,14 @@
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.contract.answer import Estimate, Plan
+from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
+from vllm_opt.profiles.configs.model_paths import is_path, short_name
 from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.printable import printable
 
 CUDA_IMAGE, ROCM_IMAGE = "vllm/vllm-openai", "vllm/vllm-openai-rocm"
 PORT = 8000
@@ -26,11 +30,13 @@ class ServerSpec:
     gpu: GpuProfile
     vllm_version: str
     summary: str
+    release_note: str | None = None
+    """That the rules are another release's, where the asked release has no profile of its own."""
 
     @property
     def name(self) -> str:
         """A name that DNS accepts: the model's, in lower case, at most 50 characters."""
-        model = self.command[2].rstrip("/").rsplit("/", 1)[-1]
+        model = short_name(self.command[2].rstrip("/"))
         plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")[:45].strip("-")
         return f"vllm-{plain}" if plain else "vllm"
 
@@ -38,7 +44,7 @@ class ServerSpec:
     def local_model(self) -> str | None:
         """The folder that holds the model, when it is a path and not an id of the Hugging Face hub."""
         model = self.command[2]
-        return model if model.startswith((".", "/", "~")) else None
+        return model if is_path(model) else None
 
     @property
     def container_command(self) -> tuple[str, ...]:
@@ -64,6 +70,19 @@ class ServerSpec:
         return -(-self.gpus // self.gpu.gpus_per_node)
 
 
+def to_make_first(plan: Plan) -> str:
+    """Comment lines for a plan whose weights nobody has published: it starts nothing before they are made."""
+    if plan.checkpoint_publisher != "hypothetical":
+        return ""
+    told = [note for note in plan.notes if note.startswith("make it first")]
+    return "".join(f"# {printable(' '.join(note.split()))}\n" for note in told or ["make it first"])
+
+
+def release_note(notes: Iterable[str]) -> str | None:
+    """Return the note that says which release's rules stand for one without a profile, if there is one."""
+    return next((note for note in notes if note.startswith("vLLM ") and note.endswith(ANOTHER_RELEASE)), None)
+
+
 def spec_of_plan(plan: Plan, gpu: GpuProfile) -> ServerSpec:
     """Describe the servers of a plan."""
     summary = f"{plan.model} on {plan.gpu_count} x {plan.gpu}, vLLM {plan.vllm_version}"
@@ -75,6 +94,7 @@ def spec_of_plan(plan: Plan, gpu: GpuProfile) -> ServerSpec:
         gpu=gpu,
         vllm_version=plan.vllm_version,
         summary=summary,
+        release_note=release_note(plan.notes),
     )
 
 
@@ -94,4 +114,5 @@ def spec_of_estimate(estimate: Estimate, command: str, gpu: GpuProfile) -> Serve
         gpu=gpu,
         vllm_version=str(asked["vllm_version"]),
         summary=f"{asked['model']} on {gpus * replicas} x {gpu.id}, vLLM {asked['vllm_version']}",
+        release_note=release_note(estimate.notes),
     )

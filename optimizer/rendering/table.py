@@ -14,9 +14,10 @@ from vllm_opt.optimizer.rendering.plan import (
     notes_section,
     plan_sections,
 )
-from vllm_opt.optimizer.rendering.plan_words import status_in_words
+from vllm_opt.optimizer.rendering.plan_words import SLOW_WORDS, slow, status_in_words
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,6 +34,8 @@ def answer_table(answer: Answer, screen: Screen) -> str:
         sections += [heading("Cost, throughput and latency front"), plans_table(answer.pareto, screen)]
     if answer.alternatives:
         sections += [heading(_alternatives_heading(answer)), plans_table(answer.alternatives, screen)]
+    if any(slow(plan.performance) for plan in (*answer.pareto, *answer.alternatives)):
+        sections += [line(SLOW_WORDS)]
     plan_notes = answer.plan.notes if answer.plan else ()
     sections += notes_section((*plan_notes, *(note for note in answer.notes if note not in plan_notes)))
     if answer.plan is not None:
@@ -50,6 +53,9 @@ def explanation_table(answer: Answer, others: list[tuple[dict[str, Any], Answer]
         sections += explanation_sections(answer.explanation)
     if others:
         sections += [heading("What if"), what_if_table([({}, answer), *others], screen)]
+    shown = [answer.plan, *(other.plan for _, other in others)]
+    if any(plan is not None and slow(plan.performance) for plan in shown):
+        sections += [line(SLOW_WORDS)]
     sections += notes_section(answer.notes)
     if answer.plan is not None:
         sections += equations_section(answer.plan.equations)
@@ -61,13 +67,13 @@ def _title(answer: Answer) -> "RenderableType":
 
     style = {"optimal": "bold green", "feasible": "bold yellow"}.get(answer.status, "bold red")
     asked = answer.request
-    words = f"{asked.get('model', 'model')}, {_number(asked.get('concurrency'))} sequences of "
-    words += f"{_number(asked.get('target_context'))} tokens: {status_in_words(answer)}"
+    words = f"{asked.get('model', 'model')}, {_counted(asked.get('concurrency'), 'sequence')} of "
+    words += f"{_counted(asked.get('target_context'), 'token')}: {status_in_words(answer)}"
     return Text(printable(words), style=style)
 
 
-def _number(value: Any) -> str:
-    return count(value) if isinstance(value, int) else "some"
+def _counted(value: Any, noun: str) -> str:
+    return counted(value, noun) if isinstance(value, int) else f"some {noun}s"
 
 
 def _objectives(answer: Answer) -> list["RenderableType"]:
@@ -117,6 +123,6 @@ def _conflict(rule: Any) -> str:
 def _solver(answer: Answer) -> str:
     solver = answer.solver
     return (
-        f"{count(solver.layouts_considered)} layouts considered, {count(solver.layouts_solved)} in the model, "
+        f"{counted(solver.layouts_considered, 'layout')} considered, {count(solver.layouts_solved)} in the model, "
         f"{solver.wall_ms / 1000:.2f} s."
     )

@@ -1,49 +1,64 @@
 """Visit servers in the order of what they could reach at best, and leave out those that cannot win.
 
-Best-first search per SKU: servers ascend by lower bounds on the objectives, compared lexicographically, and then by
-what preference asks first. Once as many servers as are wanted are known, any server whose bounds are above the worst
-of them is left out. Bounds never exceed a point's own values, so nothing that could win or tie is.
+Best-first search per SKU: servers ascend by lower bounds on what decides (`order.py`). Once as many servers as are
+wanted are known, any server is left out whose bounds lie outside the window of the first objective, or behind a known
+point in what decides next. Bounds never exceed a point's own values, so nothing that could win or tie is.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from vllm_opt.optimizer.search.modes import capped_quality
+from vllm_opt.optimizer.search.order import Key, Order
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.space.points import Candidate, Unit
 
 FIRST_ROUND = 4
 """Servers of each SKU that are sized together at first; each further round takes twice as many."""
-Key = tuple[float, ...]
 
 
 @dataclass
 class Standing:
-    """The best points of one SKU so far, by server; `wanted` of them are looked for."""
+    """What is known of one SKU: the points that no other beats, and the best first objective of each server.
+
+    A server may still win when its bounds could enter the window of the first objective, and no known point that costs
+    no more of it is surely better in what comes next (`order.surely_better`). `wanted` servers are looked for.
+    """
 
     wanted: int
+    order: Order
     best: dict[tuple[object, ...], Key] = field(default_factory=dict)
+    kept: list[Key] = field(default_factory=list)
 
     @property
-    def threshold(self) -> Key | None:
-        """The worst of the wanted ones; None while there are fewer."""
+    def window(self) -> float | None:
+        """The worst first objective that can still win; None while there are fewer servers than wanted."""
         if len(self.best) < self.wanted:
             return None
-        return sorted(self.best.values())[self.wanted - 1]
+        return self.order.window(sorted(key[0] for key in self.best.values())[self.wanted - 1])
 
     def may_enter(self, bound: Key) -> bool:
         """Whether a server with this bound could still win or tie."""
-        threshold = self.threshold
-        return threshold is None or bound <= threshold
+        window = self.window
+        if window is None:
+            return True
+        if bound[0] > window:
+            return False
+        beaten = 0
+        for key in self.kept:
+            if key[0] <= bound[0] and self.order.surely_better(key, bound):
+                beaten += 1
+                if beaten >= self.wanted:
+                    return False
+        return True
 
     def enter(self, name: tuple[object, ...], key: Key) -> None:
         """Record a point."""
         if name not in self.best or key < self.best[name]:
             self.best[name] = key
+        if self.wanted > 1 or not any(known[0] <= key[0] and known[1:] <= key[1:] for known in self.kept):
+            self.kept.append(key)
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Visit:
 
 
 def unit_name(unit: Unit) -> tuple[object, ...]:
-    """Servers that differ only in replicas, block size, caching or CPU tier count as one alternative."""
+    """Servers that differ only in replicas, block size, or caching count as one alternative."""
     shape = unit.shape
     return (
         unit.facts.sku.gpu.id, unit.facts.weights.quantization.id, shape.tensor, shape.pipeline, shape.data,
@@ -66,23 +81,17 @@ def unit_name(unit: Unit) -> tuple[object, ...]:
 
 def served(unit: Unit) -> tuple[object, ...]:
     """The identity of the server that a unit belongs to (`Server.identity`)."""
-    return unit.facts.sku.gpu.id, unit.facts.weights.quantization.id, unit.shape, unit.replicas, unit.host_tier_gib
+    return unit.facts.sku.gpu.id, unit.facts.weights.quantization.id, unit.shape, unit.replicas
 
 
-def likings(server: Server) -> Key:
-    """The part of preference that a server fixes, smaller first (`modes.preference`)."""
-    return server.gpu_count, server.weights.origin, -capped_quality(server.weights)
-
-
-def point_key(candidate: Candidate, names: tuple[str, ...], scores: Scores) -> Key:
-    """The lexicographically smallest objectives of a candidate, and its likings."""
-    tables = [scores.of(candidate, name) for name in names]
-    at = int(np.lexsort(tuple(reversed(tables)))[0])
+def point_keys(candidate: Candidate, order: Order, scores: Scores) -> list[Key]:
+    """What decides of each point of a candidate (`Order.key`)."""
+    tables = [scores.of(candidate, name) for name in order.names]
     weights = candidate.unit.facts.weights
-    return (
-        *(int(table[at]) for table in tables),
-        candidate.unit.gpu_count, weights.origin, -capped_quality(weights),
-    )  # fmt: skip
+    return [
+        order.key(values, candidate.unit.gpu_count, weights)
+        for values in dict.fromkeys(zip(*(table.tolist() for table in tables), strict=True))
+    ]
 
 
 def visit(
@@ -90,7 +99,8 @@ def visit(
     bounds: list[tuple[int, ...]],
     standings: dict[str, Standing],
     solve: Callable[[list[Server]], list[Candidate]],
-    key_of: Callable[[Candidate], Key],
+    keys_of: Callable[[Candidate], list[Key]],
+    order: Order,
     deadline: float,
     *,
     first_found: bool = False,
@@ -98,7 +108,8 @@ def visit(
     """Size servers round by round until no unvisited one could enter its SKU's standing."""
     waiting: dict[str, list[tuple[Key, Server]]] = {}
     for server, bound in zip(servers, bounds, strict=True):
-        waiting.setdefault(server.sku.gpu.id, []).append(((*bound, *likings(server)), server))
+        key = order.key(bound, server.gpu_count, server.weights)
+        waiting.setdefault(server.sku.gpu.id, []).append((key, server))
     for entries in waiting.values():
         entries.sort(key=lambda entry: entry[0])
     found: list[Candidate] = []
@@ -114,7 +125,8 @@ def visit(
                 del waiting[sku]
         solved = solve(chosen)
         for candidate in solved:
-            standings[candidate.unit.facts.sku.gpu.id].enter(unit_name(candidate.unit), key_of(candidate))
+            for key in keys_of(candidate):
+                standings[candidate.unit.facts.sku.gpu.id].enter(unit_name(candidate.unit), key)
         reached = {served(candidate.unit) for candidate in solved}
         failed += [server for server in chosen if server.identity not in reached]
         found += solved

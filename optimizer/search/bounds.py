@@ -20,18 +20,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.rules.budget import MICRO
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
 from vllm_opt.constraints.speed.step_time import (
     LatencyCoefficients,
     Numbers,
     decode_attention,
+    experts_hit,
     prefill_attention,
     stack,
 )
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.units import pool_of_server
-from vllm_opt.optimizer.space.objective import SECONDS_PER_HOUR
+from vllm_opt.optimizer.space.objective import efficiency_integer
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
 
@@ -58,14 +58,22 @@ class Reach:
 
 
 def objective_bounds(
-    setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
+    setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str], names: tuple[str, ...]
 ) -> list[tuple[int, ...]]:
-    """A lower bound on each objective's integer, server by server, in the order of the objectives."""
-    names = setting.request.objective
+    """A lower bound on the integer of each objective in `names`, server by server."""
     needs_speed = any(name in ("throughput", "latency", "efficiency") for name in names)
     reach = _reach(setting, physics, servers, active) if needs_speed else None
     columns = [_column(setting, physics, servers, active, name, reach) for name in names]
     return list(zip(*columns, strict=True))
+
+
+def fastest(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Integers:
+    """Lower bounds per server: minus thousandths of a token per second, all replicas; TPOT and TTFT in microseconds."""
+    reach = _reach(setting, physics, servers, active)
+    engines = np.array([server.engines for server in servers], dtype=np.int64)
+    rates = np.ceil(reach.tokens_per_s * 1000 * (1 + ROUNDING)).astype(np.int64) * engines
+    times = (np.floor(time * 1e6 * (1 - ROUNDING)).astype(np.int64) for time in (reach.tpot_s, reach.ttft_s))
+    return np.stack([-rates, *times], axis=1)
 
 
 def _column(
@@ -74,7 +82,7 @@ def _column(
 ) -> list[int]:  # fmt: skip
     if name == "gpus":
         return [server.gpu_count for server in servers]
-    costs = [server.microusd_per_hour(priced=setting.priced) for server in servers]
+    costs = [server.microusd_per_hour for server in servers]
     if name == "cost":
         return costs
     if name == "concurrency":
@@ -88,7 +96,10 @@ def _column(
     millitokens = [most * server.engines for most, server in zip(per_engine, servers, strict=True)]
     if name == "throughput":
         return [-most for most in millitokens]
-    return [-(most * SECONDS_PER_HOUR * MICRO // max(1, cost)) for most, cost in zip(millitokens, costs, strict=True)]
+    return [
+        efficiency_integer(most, cost, server.gpu_count)
+        for most, cost, server in zip(millitokens, costs, servers, strict=True)
+    ]
 
 
 def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:
@@ -97,6 +108,8 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
     most = np.array([pool_of_server(setting, physics, server, active).sequences for server in servers])
+    if setting.load_is_asked(active):
+        most = np.minimum(most, shares)
     inputs, outputs = (float(length) for length in setting.lengths)
     computed = np.maximum(1.0, inputs * (1.0 - hit))
     span = inputs * (1.0 + hit) / 2.0
@@ -156,7 +169,6 @@ def _step_seconds(c: LatencyCoefficients, decoders: Numbers, beside: Numbers, co
     tokens = decoders + riding
     dense = np.maximum(c.dense_memory_s, c.dense_compute_s_per_token * tokens)
     head = np.maximum(c.head_memory_s, c.head_compute_s_per_sequence * decoders)
-    hit = -np.expm1(c.expert_miss_log * decoders)
-    experts = np.maximum(c.expert_memory_s * hit, c.expert_compute_s_per_token * tokens)
+    experts = np.maximum(c.expert_memory_s * experts_hit(c, decoders), c.expert_compute_s_per_token * tokens)
     time = dense + head + experts + c.token_s * tokens + c.sequence_s * decoders + c.fixed_s
     return np.asarray(time + decoders * decode_attention(c, context) + riding * prefill_attention(c, span))

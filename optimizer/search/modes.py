@@ -3,11 +3,12 @@
 import math
 
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
-from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint
-from vllm_opt.constraints.rules.budget import microusd
+from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint, StageMemory
+from vllm_opt.constraints.memory.ledger import MemoryTerms
+from vllm_opt.optimizer.search.order import capped_quality
 from vllm_opt.optimizer.space.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
 from vllm_opt.optimizer.space.points import Candidate
-from vllm_opt.optimizer.space.setting import SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import SolveSetting
 
 
 def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
@@ -19,13 +20,8 @@ def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
     )  # fmt: skip
 
 
-def capped_quality(weights: WeightFormat) -> float:
-    """Recovery against 16 bit; a score above it is chance, and unknown counts as nothing."""
-    return min(1.0, weights.quality or 0.0)
-
-
 def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]:
-    """What decides between equal objectives, smaller first: GPUs, checkpoint at hand, quality, simpler flags."""
+    """What decides between equal objectives, smaller first: GPUs, publisher, quality, 16-bit KV, node parts, flags."""
     layout, weights = candidate.unit.facts.layout, candidate.unit.facts.weights
     unusual = (
         weights.checkpoint != setting.model.id,
@@ -39,13 +35,14 @@ def preference(setting: SolveSetting, candidate: Candidate) -> tuple[float, ...]
         layout.block_size is not None,
         layout.enable_prefix_caching != prefix_caching_default(setting.engine, setting.model),
         layout.nodes > 1,
-        candidate.unit.host_tier_gib > 0,
     )
     tokens = candidate.max_num_batched_tokens
     return (
         candidate.unit.gpu_count,
-        weights.origin,
+        weights.publisher_rank,
         -capped_quality(weights),
+        layout.kv_cache_dtype != "auto",
+        candidate.unit.facts.sku.gpu.gpus_per_node % layout.gpus_per_server != 0,
         sum(unusual),
         abs(math.log2(tokens / default_tokens(setting, candidate))),
         tokens,
@@ -65,17 +62,19 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
     concurrent = [0] * len(candidate.sequences)
     if "concurrency" in setting.request.objective:
         concurrent = concurrency_of(candidate, setting.targets.target_context).tolist()
-    context, has_tpot = setting.targets.mean_context, setting.lengths[1] > 1
+    has_tpot = setting.lengths[1] > 1
     return tuple(
         SequencePoint(
             max_num_seqs=sequences,
-            outside_kv_bytes=terms.outside_kv_bytes(tokens, sequences, confidence),
+            graph_bytes=terms.graph_bytes(tokens, sequences, confidence) if terms.engine.graphs_in_budget else 0,
+            encoder_bytes=terms.activation.encoder_at(confidence, tokens, sequences),
             headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences, confidence),
-            blocks_needed=facts.blocks_needed(sequences, tokens, context),
+            blocks_needed=facts.blocks_needed(sequences, tokens),
             ttft_bound_ms=float(candidate.ttft_bound_ms[at]),
             tpot_bound_ms=float(candidate.tpot_bound_ms[at]) if has_tpot else None,
             bound_tokens_per_s=float(candidate.bound_tokens_per_s[at]),
             e2e_us=math.ceil(float(candidate.e2e_ms[at]) * 1000),
+            ttft_us=math.ceil(float(candidate.ttft_ms[at]) * 1000),
             output_millitokens_per_s=int(millitokens[at]),
             highest_budget_bytes=facts.highest_budget(terms.headroom_needed_bytes(tokens, sequences, confidence)),
             most_concurrent=concurrent[at],
@@ -84,10 +83,27 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
     )
 
 
+def stages_of(terms: MemoryTerms, tokens: int, confidence: float) -> tuple[StageMemory, ...]:
+    """The linear memory rows of every pipeline stage at one width of a step."""
+    shared, linear = terms.non_torch.at(confidence), terms.activation.linear_at(confidence, tokens)
+    return tuple(
+        StageMemory(
+            fixed_bytes=weights + extra + shared,
+            forward_bytes=forward,
+            sampler_bytes=sampler,
+            sampler_bytes_per_sequence=each,
+            block_bytes=block,
+        )
+        for weights, extra, (forward, sampler, each), block in zip(
+            terms.weights, terms.weights_extra, linear, terms.kv.block_bytes, strict=True
+        )
+    )
+
+
 def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
     """One mode of the model; `index` is its rank of preference."""
     unit, tokens = candidate.unit, candidate.max_num_batched_tokens
-    terms, price = unit.facts.terms, unit.facts.sku.price
+    terms = unit.facts.terms
     return Mode(
         index=index,
         terms=terms,
@@ -96,10 +112,14 @@ def mode_of(setting: SolveSetting, candidate: Candidate, index: int) -> Mode:
         replicas=unit.replicas,
         engines=unit.engines,
         gpu_count=unit.gpu_count,
-        microusd_per_hour=unit_cost_microusd(unit, priced=setting.priced),
-        price_microusd=None if price is None else microusd(price.usd_per_gpu_hour) * unit.gpu_count,
-        block_bytes=terms.kv.block_bytes,
+        microusd_per_hour=unit_cost_microusd(unit),
+        price_microusd=None if unit.bill is None else unit.bill.microusd_per_hour,
+        stages=stages_of(terms, tokens, setting.request.confidence),
+        publisher_rank=unit.facts.weights.publisher_rank,
         startup_blocks=terms.kv.startup_blocks(setting.targets.target_context, tokens),
         points=sequence_points(setting, candidate),
-        parked_sequences=unit.host_tier.parked,
+        load_bytes=terms.load_bytes(unit.facts.confidence),
+        keeps_quality=unit.facts.weights.accepts(
+            unit.facts.layout.kv_cache_dtype, unit.facts.sku.gpu, setting.targets.target_context
+        ),
     )

@@ -2,18 +2,17 @@
 
 import heapq
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from vllm_opt.constraints.rules.budget import MICRO, microusd
+from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.setting import PricedGpu, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """One (SKU, weight format, shape) with a number of replicas, of at most `most`.
-
-    `host_tier_gib` is the CPU memory that parks sequences: per GPU as swap space, per engine as KV offload.
-    """
+    """One (SKU, weight format, shape) with a number of replicas, of at most `most`."""
 
     sku: PricedGpu
     weights: WeightFormat
@@ -21,12 +20,11 @@ class Server:
     replicas: int = 1
     most: int = 1
     screened: bool = False
-    host_tier_gib: float = 0.0
 
     @property
-    def identity(self) -> tuple[str, str, Shape, int, float]:
+    def identity(self) -> tuple[str, str, Shape, int]:
         """What makes two servers the same."""
-        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas, self.host_tier_gib
+        return self.sku.gpu.id, self.weights.quantization.id, self.shape, self.replicas
 
     @property
     def gpu_count(self) -> int:
@@ -38,25 +36,24 @@ class Server:
         """Engines of all replicas."""
         return self.replicas * self.shape.data
 
-    def microusd_per_hour(self, *, priced: bool) -> int:
-        """What it costs; one 'dollar' per GPU when prices are not known for every SKU."""
-        price = self.sku.price
-        return self.gpu_count * (MICRO if not priced or price is None else microusd(price.usd_per_gpu_hour))
+    @cached_property
+    def fare(self) -> Fare:
+        """What its replicas cost."""
+        nodes = -(-self.shape.tensor * self.shape.pipeline // self.sku.gpu.gpus_per_node)
+        return Fare(self.sku, self.shape.gpus, nodes)
 
-    def with_most(self) -> "Server":
-        """The same server with the most replicas that limits allow."""
-        return replace(self, replicas=self.most)
+    @property
+    def microusd_per_hour(self) -> int:
+        """What it costs (`cost_integer`)."""
+        return self.fare.cost_with(self.replicas)
 
     def screened_copy(self) -> "Server":
         """The same server, known to be feasible with the most replicas."""
         return replace(self, screened=True)
 
-    def affordable(self, usd_per_hour: float) -> int:
-        """Replicas that a budget pays for; none without a price."""
-        if self.sku.price is None:
-            return 0
-        each = microusd(self.sku.price.usd_per_gpu_hour) * self.shape.gpus
-        return microusd(usd_per_hour) // max(1, each)
+    def with_any_replicas(self) -> list["Server"]:
+        """The same server with every number of replicas from its own to the most."""
+        return [replace(self, replicas=count) for count in range(self.replicas, self.most + 1)]
 
 
 UNKNOWN_BOUND = -(2**62)
@@ -66,9 +63,8 @@ UNKNOWN_BOUND = -(2**62)
 class ServerQueue:
     """The servers of one SKU. Classes of equal bound are taken together."""
 
-    def __init__(self, first_objective: str, *, priced: bool) -> None:
+    def __init__(self, first_objective: str) -> None:
         self._first = first_objective
-        self._priced = priced
         self._heap: list[tuple[int, int, Server]] = []
         self._pushed = 0
 
@@ -85,11 +81,10 @@ class ServerQueue:
         """The bound of the next class."""
         return self._heap[0][0]
 
-    def push(self, server: Server, least: int, most: int) -> None:
-        """Queue a server with its fewest replicas, or with its most when more replicas can only help."""
-        replicas = least if self._first in ("cost", "gpus") else most
+    def push(self, server: Server, replicas: int, most: int) -> None:
+        """Queue a server with a number of replicas."""
         entry = replace(server, replicas=replicas, most=most)
-        heapq.heappush(self._heap, (self._bound(entry), self._pushed, entry))
+        heapq.heappush(self._heap, (self.bound(entry), self._pushed, entry))
         self._pushed += 1
 
     def pop_class(self) -> list[Server]:
@@ -100,7 +95,8 @@ class ServerQueue:
             taken.append(heapq.heappop(self._heap)[2])
         return taken
 
-    def _bound(self, server: Server) -> int:
+    def bound(self, server: Server) -> int:
+        """The value of the first objective where a server fixes it."""
         if self._first == "gpus":
             return server.gpu_count
-        return server.microusd_per_hour(priced=self._priced) if self._first == "cost" else UNKNOWN_BOUND
+        return server.microusd_per_hour if self._first == "cost" else UNKNOWN_BOUND

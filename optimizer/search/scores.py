@@ -16,9 +16,7 @@ class Scores:
         """The integers of one objective at every point of the candidate."""
         key = (id(candidate), name)
         if key not in self._known:
-            values = objective_values(
-                name, candidate, priced=self._setting.priced, max_model_len=self._setting.targets.target_context
-            )
+            values = objective_values(name, candidate, max_model_len=self._setting.targets.target_context)
             # The candidate is kept, because the id of one that is gone may be given to another.
             self._known[key] = candidate, values
         return self._known[key][1]

@@ -6,14 +6,16 @@ from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batch
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.space.admission import Admission
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.objective import whole_requests
-from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics
+from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import (
     Unit,
     sequence_grid,
     token_grid,
 )
 from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.width_memory import WidthMemory
 
 UNLIMITED = 2**40
 """Requests of an engine whose memory is not asked about."""
@@ -41,6 +43,8 @@ def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server
     plan = physics.plan(gpu, server.weights, server.shape)
     if isinstance(plan, Violation):
         return Pool(0, 0)
+    if max(physics.load_peak(gpu, server.weights, server.shape), default=0) > gpu.memory_bytes:
+        return Pool(0, 0)
     budget = physics.budgets(gpu)[-1]
     room = []
     for weights, block in zip(physics.weight_bytes(gpu, server.weights, server.shape), plan.block_bytes, strict=True):
@@ -51,8 +55,10 @@ def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server
     if not room:
         return Pool(ceiling, 0)
     context = targets.mean_context if "concurrency" in active else 1
-    sequences = min(room) // max(1, plan.blocks_per_request(context, 1))
-    return Pool(min(ceiling, sequences), whole_requests(plan, min(room), targets.target_context, 1))
+    if "concurrency" in active and targets.contexts_in_flight is not None:
+        context = min(targets.target_context, int(targets.contexts_in_flight.mean_tokens))
+    sequences = min(ceiling, plan.sequence_blocks(context, 1).sequences(min(room)))
+    return Pool(sequences, min(ceiling, whole_requests(plan, min(room), targets.target_context)))
 
 
 def fewest_replicas(
@@ -64,11 +70,20 @@ def fewest_replicas(
     most = pool_of_server(setting, physics, server, active).sequences
     if most < 1:
         return None
-    if server.host_tier_gib:
-        return 1
+    most = setting.targets.most_asked_of(most) if "concurrency" in active else most
+    if most < 1:
+        return None
     concurrency = setting.targets.concurrency if "concurrency" in active else 1
     engines = -(-concurrency // most)
     return -(-engines // server.shape.data)
+
+
+def exact_replicas(setting: SolveSetting, gpus: int, active: frozenset[str]) -> int | None:
+    """The replicas of a server of so many GPUs that the request fixes, 0 where they cannot be; None: any number."""
+    pinned, asked = setting.request.replicas, setting.targets.gpus
+    if asked is None or "gpu_count" not in active:
+        return pinned
+    return asked // gpus if asked % gpus == 0 and pinned in (None, asked // gpus) else 0
 
 
 def pieces_of_server(
@@ -76,14 +91,34 @@ def pieces_of_server(
 ) -> Pieces:
     """What memory admits with CUDA graphs and in eager mode."""
     captured = physics.facts(server.sku, server.weights, server.shape)
-    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas, server.host_tier_gib), active)
-    eager = Unit(physics.eager_facts(captured), server.shape, replicas, server.host_tier_gib)
+    with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas), active)
+    eager = Unit(physics.eager_facts(captured), server.shape, replicas)
     if needs_no_more(eager, captured):
         admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
         ceilings = {tokens: min(tokens, setting.largest_batch) for tokens in tokens_of(captured)}
-        if all(tokens in admitted and admitted[tokens][-1] == most for tokens, most in ceilings.items()):
+        asked = setting.load_is_asked(active) and "concurrency" not in setting.request.objective
+        if all(tokens in admitted and (asked or admitted[tokens][-1] == most) for tokens, most in ceilings.items()):
             return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
     return with_graphs + pieces_of(setting, eager, active)
+
+
+def loads_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pieces:
+    """The loads of one engine between its share with the most replicas and with the present ones, memory aside.
+
+    Where the load is free the loads are those that memory admits.
+    """
+    if not setting.load_is_asked(active):
+        return pieces_of_server(setting, physics, server, server.most, active)
+    captured = physics.facts(server.sku, server.weights, server.shape)
+    least = setting.targets.share_of(server.most * server.shape.data)
+    most = setting.targets.share_of(server.engines)
+    units = [Unit(facts, server.shape, server.most) for facts in (captured, physics.eager_facts(captured))]
+    return [
+        (unit, tokens, sequence_grid(least, min(most, tokens)))
+        for unit in units
+        for tokens in tokens_of(captured)
+        if tokens >= least
+    ]
 
 
 def needs_no_more(eager: Unit, captured: LayoutFacts) -> bool:
@@ -106,10 +141,40 @@ def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
 
 
 def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> int:
-    """Sequences that every engine must run for the concurrency asked, those parked on the host taken off."""
-    if "concurrency" not in active:
-        return 1
-    return max(1, -(-setting.targets.concurrency // unit.engines) - unit.host_tier.parked)
+    """Sequences that every engine must admit for the load asked, reserve included."""
+    return setting.targets.sequences_admitted(unit.engines) if "concurrency" in active else 1
+
+
+def sizes_of(admitted: Admission, least: int, most: int, active: frozenset[str]) -> list[int]:
+    """The values of max_num_seqs worth trying between the fewest needed and the most that a step carries.
+
+    At the load asked speed does not depend on it, so the fewest that are needed are enough, unless what the flags
+    admit is itself an objective: then also the most that the pool holds.
+    """
+    setting = admitted.facts.setting
+    if not setting.load_is_asked(active):
+        return admitted.sizes(least, most) if admitted.facts.monotone else admitted.each(least, most)
+    if not admitted.admits(least):
+        return []
+    if "concurrency" not in setting.request.objective or least == most:
+        return [least]
+    largest = admitted.largest(least, most)
+    return sorted({least, largest, most_that_run(admitted, least, largest)})
+
+
+def most_that_run(admitted: Admission, least: int, most: int) -> int:
+    """The largest max_num_seqs in [least, most] of which the pool holds every sequence at the target context.
+
+    That is where min(max_num_seqs, floor(running_concurrency)) is highest: one rises with it and the other never does.
+    """
+    facts, tokens = admitted.facts, admitted.tokens
+    memory, context = WidthMemory(facts, tokens, None), facts.setting.targets.target_context
+    low, high = least, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        held = whole_requests(facts.terms.kv, max(0, memory.blocks(middle)), context)
+        low, high = (middle, high) if held >= middle else (low, middle - 1)
+    return low
 
 
 def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Pieces:
@@ -118,20 +183,24 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
     Where need is monotone, it never falls when a step grows, so the first width that does not fit ends the list.
     """
     facts, targets = unit.facts, setting.targets
+    if "memory_budget" in active and not facts.terms.loads(facts.confidence):
+        return []
     least = fewest_sequences(setting, unit, active)
     monotone = facts.monotone
     found: Pieces = []
     for tokens in tokens_of(facts):
         most = min(tokens, setting.largest_batch)
-        if most < least:
+        pinned = setting.request.max_num_seqs
+        if most < (least if pinned is None else max(least, pinned)):
             continue
+        smallest = least if pinned is None else pinned
         if "memory_budget" not in active:
-            found.append((unit, tokens, sequence_grid(least, most)))
+            asked = setting.load_is_asked(active)
+            found.append((unit, tokens, [smallest] if asked else sequence_grid(smallest, most)))
             continue
         startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
-        context = targets.mean_context if "concurrency" in active else 1
-        admitted = Admission(facts, tokens, context, startup)
-        sizes = admitted.sizes(least, most) if monotone else admitted.each(least, most)
+        admitted = Admission(facts, tokens, startup, held="concurrency" in active)
+        sizes = sizes_of(admitted, smallest, most, active)
         if sizes:
             found.append((unit, tokens, sizes))
         elif monotone:

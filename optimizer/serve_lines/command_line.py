@@ -4,6 +4,7 @@ import shlex
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
+from vllm_opt.profiles.configs.model_paths import served_folder
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
@@ -104,7 +105,7 @@ def not_above(left: str, right: str) -> bool:
 
 def command_of(checkpoint: str, flags: dict[str, FlagValue]) -> str:
     """One line that the release's own parser accepts, quoted for a POSIX shell."""
-    words = ["vllm", "serve", checkpoint]
+    words = ["vllm", "serve", served_folder(checkpoint)]
     for name, value in flags.items():
         if value is True:
             words.append(f"--{name}")

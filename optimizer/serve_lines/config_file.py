@@ -13,7 +13,7 @@ from vllm_opt.optimizer.serve_lines.parsed_command import FlagTable
 from vllm_opt.optimizer.serve_lines.words import Word
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
-from vllm_opt.profiles.reading.user_files import read_user_file, shown_name
+from vllm_opt.profiles.reading.user_files import read_user_file, shown_name, with_home
 
 
 def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineProfile) -> tuple[ServeCommand, str]:
@@ -35,8 +35,8 @@ def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineP
     if word.unresolved:
         return command, _unread(shown, "nothing here says which file it is")
     try:
-        path = Path(word.text).expanduser()
-    except RuntimeError:
+        path = with_home(word.text)
+    except InvalidRequest:
         return command, _unread(shown, "the home folder is not known")
     if not path.is_absolute() and folder is not None:
         path = folder / path

@@ -1,19 +1,16 @@
-"""The exact front over cost, throughput, TPOT and TTFT.
+"""The front over cost, throughput, TPOT and TTFT at the load asked.
 
 A point is one layout, max_num_batched_tokens, max_num_seqs and number of replicas that satisfies every rule. Its four
 integers are millionths of USD per hour, thousandths of an output token per second (negative), and TPOT and TTFT in
-microseconds (central predictions, rounded up). A point is on the front when no other is at most equal in all four and
-smaller in one; of points with equal integers the preferred one stays (`modes.preference`).
+microseconds (central predictions, rounded up). A point is left out when another is at most (1 + e) times as dear, as
+slow and as late, with e the request's tolerance: who reads a front does not weigh points nearer than that. With e = 0
+the front is exact.
 
-Every server is sized once, with the most replicas that limits allow; fewer replicas multiply cost and throughput by a
-smaller number, leave TPOT and TTFT of a batch as they are, and take away the batches below ceil(concurrency / engines).
-So a batch that another batch of the same server beats or equals in rate, TPOT, TTFT and size cannot be on the front for
-any number of replicas, and is dropped before replicas are multiplied out. (Sequences parked on the host change that:
-such servers are sized for each number of replicas.) What remains of all servers is filtered once more, all together.
+Servers are visited by ascending cost, with every number of replicas; one whose bounds (`search/bounds.py`) lie within e
+of a point that costs no more is not sized, because none of its points could be kept.
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,21 +18,20 @@ from numpy.typing import NDArray
 
 from vllm_opt.optimizer.planning.plan import Choice
 from vllm_opt.optimizer.planning.utilization import fitting_utilization
-from vllm_opt.optimizer.search.best_first import served
+from vllm_opt.optimizer.search.bounds import fastest
 from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
-from vllm_opt.optimizer.search.units import Pieces, fewest_sequences, pieces_of_server
 from vllm_opt.optimizer.solver.non_dominated import non_dominated
 from vllm_opt.optimizer.solver.thinning import thinned
-from vllm_opt.optimizer.space.admission import Admission
-from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
-from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
+from vllm_opt.optimizer.space.objective import millitokens_per_s, unit_cost_microusd
+from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting
 
-MOST_PLANS = 60
+MOST_PLANS = 12
 """Points of a front that are made into plans."""
-CHUNK = 64
+BATCH = 256
+"""Servers that are sized together, at most."""
 Integers = NDArray[np.int64]
 
 
@@ -56,17 +52,16 @@ class Points:
     values: Integers
     owner: Integers
     place: Integers
-    replicas: Integers
 
     def take(self, index: Integers) -> "Points":
         """Some of them, in the order of `index`."""
-        return Points(self.values[index], self.owner[index], self.place[index], self.replicas[index])
+        return Points(self.values[index], self.owner[index], self.place[index])
 
 
 def pareto_front(search: Search) -> Front:
     """Return the front of a request; a search that runs out of time gives the front of what it has sized."""
     setting = search.setting
-    candidates, points, complete = exact_front(search)
+    candidates, points, complete = front_of(search, setting.request.tolerance)
     kept, notes = thinned(points.values, MOST_PLANS)
     shown = points.take(kept)
     shown = shown.take(np.lexsort(tuple(shown.values.T[::-1])))
@@ -74,93 +69,93 @@ def pareto_front(search: Search) -> Front:
     return Front(choices, len(points.owner), complete, notes)
 
 
-def exact_front(search: Search) -> tuple[list[Candidate], Points, bool]:
-    """Every point of the front with the candidates that hold them, and whether every server was sized."""
+def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points, bool]:
+    """The front with the candidates that hold its points, and whether every server was looked at."""
     setting = search.setting
-    servers = list(search.servers())
+    waiting = _by_cost(search)
     candidates: list[Candidate] = []
-    parts: list[Points] = []
+    found: list[Points] = []
+    known = np.empty((0, 4), dtype=np.int64)
     complete = True
-    for start in range(0, len(servers), CHUNK):
+    for start in range(0, len(waiting), BATCH):
         if time.monotonic() > search.deadline:
             complete = False
             break
-        for server, least, group in _sized(search, servers[start : start + CHUNK]):
-            parts.append(_points_of(setting, server, least, group, len(candidates)))
-            candidates += group
-    if not parts:
+        batch = waiting[start : start + BATCH]
+        bounds = np.array([bound for bound, _ in batch], dtype=np.int64)
+        open_ = np.flatnonzero(~covered(bounds, known, tolerance))
+        solved = search.solve_servers([batch[at][1] for at in open_.tolist()])
+        if solved:
+            found.append(_points_of(solved, len(candidates)))
+            candidates += solved
+            known = np.concatenate([known, found[-1].values])
+            known = known[non_dominated(known)]
+    if not found:
         nothing = np.empty(0, dtype=np.int64)
-        return [], Points(nothing.reshape(0, 4), nothing, nothing, nothing), complete
-    points = _joined(parts)
+        return [], Points(nothing.reshape(0, 4), nothing, nothing), complete
+    points = Points(
+        np.concatenate([part.values for part in found]),
+        np.concatenate([part.owner for part in found]),
+        np.concatenate([part.place for part in found]),
+    )
     points = points.take(_in_order_of_preference(setting, candidates, points))
-    return candidates, points.take(non_dominated(points.values)), complete
+    points = points.take(non_dominated(points.values))
+    return candidates, points.take(_apart(points.values, tolerance)), complete
 
 
-def _sized(search: Search, servers: list[tuple[Server, int]]) -> Iterator[tuple[Server, int, list[Candidate]]]:
-    """The batches of each server that meet the latency limits, sized with its most replicas."""
+def _by_cost(search: Search) -> list[tuple[tuple[int, ...], Server]]:
+    """Every server with every number of replicas and what none of its points can beat, the cheapest first."""
     setting = search.setting
-    without_floor = ALL_RULES - {"throughput"}
-    visited = [
-        (replace(server, replicas=count, most=count), count if server.host_tier_gib else least)
-        for server, least in servers
-        for count in (range(least, server.most + 1) if server.host_tier_gib else (server.most,))
+    servers = [
+        replace(server, replicas=count)
+        for server, least in search.every_server()
+        for count in range(least, server.most + 1)
     ]
-    groups: dict[tuple[object, ...], tuple[Server, int, list[Candidate]]] = {}
-    pieces: Pieces = []
-    for server, least in visited:
-        groups[server.identity] = server, least, []
-        found = pieces_of_server(setting, search.physics, server, server.replicas, ALL_RULES)
-        pieces += [_with_smallest_batches(setting, piece, least, server.replicas) for piece in found]
-    evaluated = evaluate(setting, pieces)
-    evaluated += evaluate(setting, refined_pieces(setting, evaluated, without_floor))
-    for candidate in evaluated:
-        feasible, _ = feasible_part(setting, candidate, without_floor)
-        if feasible is not None:
-            groups[served(candidate.unit)][2].append(feasible)
-    yield from (group for group in groups.values() if group[2])
+    if not servers:
+        return []
+    bounds = fastest(setting, search.physics, servers, ALL_RULES)
+    costs = [server.microusd_per_hour for server in servers]
+    rows = [
+        ((cost, *(int(value) for value in row)), server)
+        for cost, row, server in zip(costs, bounds, servers, strict=True)
+    ]
+    return sorted(rows, key=lambda row: row[0])
 
 
-def _with_smallest_batches(
-    setting: SolveSetting, piece: tuple[Unit, int, list[int]], least: int, most: int
-) -> tuple[Unit, int, list[int]]:
-    """Add the fewest sequences that each smaller number of replicas needs, as far as memory admits them."""
-    unit, tokens, sizes = piece
-    wanted = {_fewest(setting, unit, count) for count in range(least, most)}
-    extra = {size for size in wanted if sizes[0] < size < sizes[-1]} - set(sizes)
-    if extra and not unit.facts.monotone:
-        targets = setting.targets
-        startup = unit.facts.terms.kv.startup_blocks(targets.target_context, tokens)
-        admission = Admission(unit.facts, tokens, targets.mean_context, startup)
-        extra = {size for size in extra if admission.admits(size)}
-    return unit, tokens, sorted({*sizes, *extra})
+def covered(values: Integers, known: Integers, tolerance: float) -> NDArray[np.bool_]:
+    """Which rows lie within the tolerance of a known one that costs no more."""
+    if not len(known):
+        return np.zeros(len(values), dtype=bool)
+    slack = values + np.floor(np.abs(values) * tolerance).astype(np.int64)
+    slack[:, 0] = values[:, 0]
+    nearer: NDArray[np.bool_] = np.all(known[None] <= slack[:, None], axis=2)
+    if tolerance == 0:
+        nearer &= np.any(known[None] < values[:, None], axis=2)
+    within: NDArray[np.bool_] = np.any(nearer, axis=1)
+    return within
 
 
-def _fewest(setting: SolveSetting, unit: Unit, replicas: int) -> int:
-    """Sequences that every engine must run when the server has so many replicas."""
-    return fewest_sequences(setting, Unit(unit.facts, unit.shape, replicas, unit.host_tier_gib), ALL_RULES)
+def _apart(values: Integers, tolerance: float) -> Integers:
+    """Positions of a front, cheapest first, each further than the tolerance from every one kept before."""
+    kept: list[int] = []
+    for position in np.lexsort(tuple(values.T[::-1])).tolist():
+        if tolerance == 0 or not covered(values[position : position + 1], values[kept], tolerance)[0]:
+            kept.append(position)
+    return np.array(sorted(kept), dtype=np.int64)
 
 
-def _points_of(setting: SolveSetting, server: Server, least: int, group: list[Candidate], first: int) -> Points:
-    """The points of one server with every number of replicas between the fewest and the most."""
-    unit = group[0].unit
-    data = unit.facts.layout.data_parallel_size
-    sizes = np.concatenate([candidate.sequences for candidate in group])
-    rate = np.concatenate([np.floor(candidate.engine_tokens_per_s * 1000) for candidate in group]).astype(np.int64)
-    bound = np.concatenate([candidate.bound_tokens_per_s for candidate in group]) / unit.engines
-    tpot = np.concatenate([_microseconds(candidate.tpot_ms) for candidate in group])
-    ttft = np.concatenate([_microseconds(candidate.ttft_ms) for candidate in group])
-    owner = np.repeat(np.arange(first, first + len(group)), [len(candidate.sequences) for candidate in group])
-    place = np.concatenate([np.arange(len(candidate.sequences)) for candidate in group])
-    kept = non_dominated(np.stack([-rate, tpot, ttft, -sizes], axis=1))
-    floor = setting.targets.min_output_tokens_per_s or 0.0
-    parts = []
-    for count in range(least, server.most + 1):
-        engines = count * data
-        allowed = kept[(sizes[kept] >= _fewest(setting, unit, count)) & (bound[kept] * engines >= floor)]
-        cost = replace(server, replicas=count).microusd_per_hour(priced=setting.priced)
-        columns = (np.full(len(allowed), cost), -rate[allowed] * engines, tpot[allowed], ttft[allowed])
-        parts.append(Points(np.stack(columns, axis=1), owner[allowed], place[allowed], np.full(len(allowed), count)))
-    return _joined(parts)
+def _points_of(group: list[Candidate], first: int) -> Points:
+    """Every point of some candidates."""
+    sizes = [len(candidate.sequences) for candidate in group]
+    costs = [unit_cost_microusd(candidate.unit) for candidate in group]
+    columns = (
+        np.repeat(np.array(costs, dtype=np.int64), sizes),
+        -np.concatenate([millitokens_per_s(candidate) for candidate in group]),
+        np.concatenate([_microseconds(candidate.tpot_ms) for candidate in group]),
+        np.concatenate([_microseconds(candidate.ttft_ms) for candidate in group]),
+    )
+    owner = np.repeat(np.arange(first, first + len(group)), sizes)
+    return Points(np.stack(columns, axis=1), owner, np.concatenate([np.arange(size) for size in sizes]))
 
 
 def _microseconds(milliseconds: NDArray[np.float64]) -> Integers:
@@ -168,30 +163,17 @@ def _microseconds(milliseconds: NDArray[np.float64]) -> Integers:
     return np.ceil(np.nan_to_num(milliseconds) * 1000).astype(np.int64)
 
 
-def _joined(parts: list[Points]) -> Points:
-    return Points(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.owner for part in parts]),
-        np.concatenate([part.place for part in parts]),
-        np.concatenate([part.replicas for part in parts]),
-    )
-
-
 def _in_order_of_preference(setting: SolveSetting, candidates: list[Candidate], points: Points) -> Integers:
     """Points in the order in which the front considers them: the preferred one of equals comes first."""
-    ranks = {owner: preference(setting, candidates[owner])[1:] for owner in np.unique(points.owner).tolist()}
-    order = sorted(ranks, key=ranks.__getitem__)
+    order = sorted(range(len(candidates)), key=lambda owner: preference(setting, candidates[owner]))
     rank = np.zeros(len(candidates), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    gpus = np.array([candidate.unit.facts.layout.gpus_per_server for candidate in candidates], dtype=np.int64)
-    return np.lexsort((points.place, rank[points.owner], gpus[points.owner] * points.replicas))
+    return np.lexsort((points.place, rank[points.owner]))
 
 
 def _choice(setting: SolveSetting, candidates: list[Candidate], points: Points, index: int) -> Choice:
     """One point with the utilisation that it takes."""
     candidate = candidates[int(points.owner[index])]
     sequences = int(candidate.sequences[int(points.place[index])])
-    known = candidate.unit
-    unit = Unit(known.facts, known.shape, int(points.replicas[index]), known.host_tier_gib)
     utilization = fitting_utilization(setting, candidate, sequences)
-    return Choice(unit, candidate.max_num_batched_tokens, sequences, utilization)
+    return Choice(candidate.unit, candidate.max_num_batched_tokens, sequences, utilization)

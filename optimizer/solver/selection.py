@@ -1,65 +1,86 @@
-"""Which candidates can still be optimal, read off their exact tables, and the best point of a group of them."""
+"""The best point of some candidates by the order of `search/order.py`, and the candidates that it can still be."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vllm_opt.optimizer.planning.plan import Choice
 from vllm_opt.optimizer.planning.utilization import fitting_utilization
-from vllm_opt.optimizer.search.modes import preference, ranked
+from vllm_opt.optimizer.search.modes import preference
+from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting
 
-MODES_IN_MODEL = 24
-"""Candidates that the CP-SAT model holds at least, as far as there are so many that tie on the first objective."""
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class ScoredChoice:
-    """One full point with its place in the order: objectives first, then preference."""
+    """One full point. `key`: its objectives and its preference; `optima`: the best of each objective in its turn."""
 
     key: tuple[float, ...]
+    optima: tuple[int, ...]
     choice: Choice
     candidate: Candidate
 
 
-def contenders(setting: SolveSetting, candidates: list[Candidate], scores: Scores) -> list[Candidate]:
-    """The candidates that the model decides between, in the order of preference.
+class Table:
+    """Every point of some candidates as columns: what decides, in exact integers that are minimised."""
 
-    A candidate whose best first objective is worse than another's cannot be optimal. Of the rest, everything that
-    reaches the best second objective (over points with the best first one) stays, and the next best as far as there
-    is room; with one objective only, preference decides ties, so the most preferred stay.
+    def __init__(self, candidates: Sequence[Candidate], order: Order, scores: Scores) -> None:
+        self.candidates = candidates
+        sizes = [len(candidate.sequences) for candidate in candidates]
+        self.owner = np.repeat(np.arange(len(candidates)), sizes)
+        self.place = np.concatenate([np.arange(size) for size in sizes])
+        self.objectives = [
+            np.concatenate([scores.of(candidate, name) for candidate in candidates]) for name in order.names
+        ]
+        ranks = [candidate.unit.facts.weights.publisher_rank for candidate in candidates]
+        self.publisher = np.array(ranks, dtype=np.int64)[self.owner]
+        self.ttft_us = np.concatenate([microseconds(candidate.ttft_ms) for candidate in candidates])
+        self.sequences = np.concatenate([candidate.sequences for candidate in candidates])
+
+
+def microseconds(milliseconds: NDArray[np.float64]) -> Integers:
+    """Rounded up."""
+    return np.ceil(milliseconds * 1000).astype(np.int64)
+
+
+def contenders(candidates: list[Candidate], order: Order, scores: Scores) -> list[Candidate]:
+    """The candidates with a point in the window of the first objective: nothing else can be chosen."""
+    first = order.names[0]
+    lowest = [int(scores.of(candidate, first).min()) for candidate in candidates]
+    window = order.window(min(lowest))
+    return [candidate for candidate, value in zip(candidates, lowest, strict=True) if value <= window]
+
+
+def best_choice(setting: SolveSetting, candidates: Sequence[Candidate], order: Order, scores: Scores) -> ScoredChoice:
+    """The best point of some candidates, stage by stage, ties broken as the model breaks them.
+
+    Raises:
+        ValueError: there is no candidate.
     """
-    first, *following = setting.request.objective
-    best = min(int(scores.of(candidate, first).min()) for candidate in candidates)
-    reaching = [candidate for candidate in candidates if int(scores.of(candidate, first).min()) == best]
-    if not following:
-        return ranked(setting, reaching)[:MODES_IN_MODEL]
-    seconds = {
-        id(candidate): int(scores.of(candidate, following[0])[scores.of(candidate, first) == best].min())
-        for candidate in reaching
-    }
-    ordered = sorted(reaching, key=lambda candidate: seconds[id(candidate)])
-    ties = sum(value == seconds[id(ordered[0])] for value in seconds.values())
-    return ranked(setting, ordered[: max(ties, MODES_IN_MODEL)])
-
-
-def best_choice(setting: SolveSetting, candidates: Iterable[Candidate], scores: Scores) -> ScoredChoice:
-    """The lexicographically best point of some candidates, ties broken as the model breaks them."""
-    names = setting.request.objective
-    best: tuple[tuple[float, ...], Candidate, int] | None = None
-    for candidate in candidates:
-        tables = [scores.of(candidate, name) for name in names]
-        at = int(np.lexsort((candidate.sequences, *reversed(tables)))[0])
-        key = (*(float(table[at]) for table in tables), *preference(setting, candidate))
-        if best is None or key < best[0]:
-            best = (key, candidate, at)
-    if best is None:
+    if not candidates:
         raise ValueError("no candidate to choose from")
-    key, candidate, at = best
-    sequences = int(candidate.sequences[at])
-    utilization = fitting_utilization(setting, candidate, sequences, highest="concurrency" in names)
+    table = Table(candidates, order, scores)
+    left = np.arange(len(table.owner))
+    optima = []
+    for position, column in enumerate(table.objectives):
+        best = int(column[left].min())
+        optima.append(best)
+        left = left[column[left] <= order.worst(position, best)]
+        if position == 0 and not order.strict:
+            left = left[table.publisher[left] == table.publisher[left].min()]
+    if not order.strict:
+        left = left[table.ttft_us[left] == table.ttft_us[left].min()]
+    preferences = {owner: preference(setting, candidates[owner]) for owner in np.unique(table.owner[left]).tolist()}
+    at = min(left.tolist(), key=lambda index: (preferences[table.owner[index]], table.sequences[index]))
+    candidate = candidates[table.owner[at]]
+    sequences = int(candidate.sequences[table.place[at]])
+    utilization = fitting_utilization(setting, candidate, sequences, highest="concurrency" in order.names)
     choice = Choice(candidate.unit, candidate.max_num_batched_tokens, sequences, utilization)
-    return ScoredChoice(key, choice, candidate)
+    key = (*(float(column[at]) for column in table.objectives), *preferences[table.owner[at]])
+    return ScoredChoice(key, tuple(optima), choice, candidate)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vllm_opt.optimizer.contract.answer import Answer, Explanation, ObjectiveValue, Plan, SolverReport
+from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, ObjectiveValue, Plan, SolverReport
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
-from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_lexicographically
-from vllm_opt.optimizer.planning.plan import Choice, make_plan
-from vllm_opt.optimizer.search.modes import mode_of
+from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
+from vllm_opt.optimizer.planning.plan import Choice, draft_gain
+from vllm_opt.optimizer.search.modes import mode_of, ranked
+from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
+from vllm_opt.optimizer.solver.accepted import accepted_plan, accepted_plans, best_accepted
+from vllm_opt.optimizer.solver.alternatives import alternatives
+from vllm_opt.optimizer.solver.bending import bent_settings
+from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
-from vllm_opt.optimizer.space.objective import OBJECTIVES
+from vllm_opt.optimizer.space.default_limits import Bends
+from vllm_opt.optimizer.space.objective import relative, shown_value
 from vllm_opt.optimizer.space.points import Candidate
-from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
+from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.solver.pareto import Front
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: SharedLayouts | None = None) -> Answer:
     """Return the best deployment with its proof, or why there is none.
 
+    Before a default makes the request infeasible it gives way (`space/default_limits.py`), and the answer says so.
     `shared` keeps parts of layouts for further requests about the same model and release.
 
     Raises:
@@ -35,83 +44,110 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
     """
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
+    shared = shared or SharedLayouts()
     setting = resolve_solve(request, catalog)
-    search = Search(setting, shared=shared)
-    result = search.run()
-    if not result.candidates:
-        return _without_plan(setting, result, started)
-    scores = search.scores
-    kept = contenders(setting, result.candidates, scores)
+    result = None
+    for bent in bent_settings(setting, catalog):
+        search = Search(bent, shared=shared)
+        found = search.run()
+        if found.candidates:
+            answer = _with_plan(bent, search, found, started)
+            return _without_drafts(request, catalog, answer) if isinstance(answer, str) else answer
+        if result is None or not found.complete:
+            setting, result = bent, found
+        if not found.complete:
+            break
+    if result is None:
+        raise RuntimeError("a request has no setting")
+    if setting.speculation is not None and result.complete:
+        return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache")
+    return _without_plan(replace(setting, bends=Bends(reserve=True, limits=True)), result, started)
+
+
+def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, started: float) -> Answer | str:
+    """Let the model decide between the candidates that can still win, and prove it; or why drafts do not pay."""
+    request, scores, order = setting.request, search.scores, search.order
+    kept = ranked(setting, contenders(result.candidates, order, scores))
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
     remaining = request.time_limit - (time.monotonic() - started)
-    known = known_point(setting, kept, scores)
-    proven = solve_lexicographically(modes, setting, search.physics.utilizations, known, time_limit=remaining)
+    known = known_point(setting, kept, order, scores)
+    proven = solve_in_order(modes, setting, order, search.physics.utilizations, known, time_limit=remaining)
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
-    plan = make_plan(setting, choice)
+    gain = draft_gain(setting, choice)
+    if gain is not None and gain < 1.0:
+        return f"at confidence {request.confidence:g} it gives {gain:.2f} times the tokens per second at this load"
+    plan, proves = accepted_plan(setting, choice), result.complete and proven.optimal
+    if plan is None:
+        rest = [item for item in result.candidates if item is not chosen]
+        fallback = best_accepted(setting, rest, order, scores)
+        if fallback is None:
+            return _answer(setting, result, started, status="unknown")
+        scored, plan = fallback
+        choice, proves, proven = scored.choice, False, _with_values(proven, scored.key)
     return _answer(
         setting,
         result,
         started,
-        status="optimal" if result.complete and proven.optimal else "feasible",
+        status="optimal" if proves else "feasible",
         objectives=_objectives(setting, result, proven),
         plan=plan,
-        alternatives=() if request.pareto else _alternatives(setting, result, scores, choice),
+        others=() if request.pareto else alternatives(search, result, choice),
+        weighed=close_calls(search, result, choice),
         front=_front(search) if request.pareto else None,
         layouts_solved=len(modes),
     )
 
 
-def known_point(setting: SolveSetting, kept: list[Candidate], scores: Scores) -> KnownPoint:
-    """The best point by the exact tables: where CP-SAT starts, and what it must confirm."""
-    best = best_choice(setting, kept, scores)
+def _without_drafts(request: SolveRequest, catalog: Catalog, why: str) -> Answer:
+    """The same request with speculative decoding off, and why."""
+    answer = solve(request.replaced(speculative_config=None, acceptance=None), catalog)
+    return answer.model_copy(update={"notes": (*answer.notes, f"speculative decoding is left off: {why}")})
+
+
+def _with_values(proven: ProvenPoint, key: tuple[float, ...]) -> ProvenPoint:
+    """The proof's bounds beside the values of another point: each bound holds for less than was proven."""
+    values = zip(proven.objectives, key, strict=False)
+    return replace(
+        proven,
+        objectives=tuple((name, int(value), best, min(bound, best)) for (name, _, best, bound), value in values),
+    )
+
+
+def known_point(setting: SolveSetting, kept: list[Candidate], order: Order, scores: Scores) -> KnownPoint:
+    """The best point by the exact tables: where CP-SAT starts, and whose optima it must confirm."""
+    best = best_choice(setting, kept, order, scores)
     return KnownPoint(
         mode_index=next(index for index, candidate in enumerate(kept) if candidate is best.candidate),
         max_num_seqs=best.choice.max_num_seqs,
         gpu_memory_utilization=best.choice.gpu_memory_utilization,
-        objectives=tuple(int(value) for value in best.key[: len(setting.request.objective)]),
-        bounds=tuple(
-            min(int(scores.of(candidate, name).min()) for candidate in kept) for name in setting.request.objective
-        ),
+        optima=best.optima,
+        values=tuple(int(value) for value in best.key[: len(order.names)]),
+        bounds=tuple(min(int(scores.of(candidate, name).min()) for candidate in kept) for name in order.names),
     )
 
 
 def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint) -> tuple[ObjectiveValue, ...]:
     """Values and proven bounds. A search that ran out of time lowers each bound to what it left open."""
     found = []
-    for position, (name, value, bound) in enumerate(proven.objectives):
-        objective = OBJECTIVES[name]
+    for position, (name, value, best, bound) in enumerate(proven.objectives):
+        if name not in setting.request.objective:
+            continue
         if not result.complete:
             bound = min(bound, result.open_bounds[position])  # noqa: PLW2901
-        gap = abs(value - bound) / max(1, abs(value))
+        (shown, unit), (least, unit_of_bound) = shown_value(name, value), shown_value(name, bound)
+        comparable = unit == unit_of_bound
         found.append(
             ObjectiveValue(
                 name=name,
-                value=objective.shown(value),
-                bound=objective.shown(bound),
-                gap=gap,
-                unit=_unit(setting, objective.unit),
+                value=shown,
+                bound=least if comparable else 0.0,
+                gap=relative(name, best, bound) if comparable else 1.0,
+                conceded=relative(name, value, best),
+                unit=unit,
             )
         )
     return tuple(found)
-
-
-def _unit(setting: SolveSetting, unit: str) -> str:
-    return unit if setting.priced else unit.replace("USD/hour", "GPUs").replace("USD", "GPU-hour")
-
-
-def _alternatives(setting: SolveSetting, result: SearchResult, scores: Scores, main: Choice) -> tuple[Plan, ...]:
-    """The best plan on each other SKU, or the N best layouts when `top` asks for them."""
-    top, used = setting.request.top, main.unit
-    groups: dict[object, list[Candidate]] = {}
-    for candidate in result.candidates:
-        unit = candidate.unit
-        if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
-            groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
-        elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
-            groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
-    scored = sorted((best_choice(setting, members, scores) for members in groups.values()), key=lambda item: item.key)
-    return tuple(make_plan(setting, item.choice) for item in scored[:top])
 
 
 def _front(search: Search) -> Front:
@@ -124,14 +160,18 @@ def _front_notes(front: Front | None) -> tuple[str, ...]:
     """What the reader of a front must know: how many points it has, and whether all were visited."""
     if front is None:
         return ()
-    notes = list(front.notes) or [f"the front has {front.total} points"]
+    notes = list(front.notes) or [f"the front has {counted(front.total, 'point')}"]
     if not front.complete:
         notes.append("the time limit came before every server was visited: raise --time-limit for the whole front")
     return tuple(notes)
 
 
 def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -> Answer:
-    """No point was found: infeasible when every layout was visited, unknown when time ran out."""
+    """No point was found: infeasible when every layout was visited, unknown when time ran out.
+
+    What is explained is what was asked: no reserve, no default limit.
+    """
+    setting = replace(setting, targets=targets_of(setting.request, setting.bends))
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
     if setting.request.explain:
@@ -153,7 +193,8 @@ def _answer(
     status: str,
     objectives: tuple[ObjectiveValue, ...] = (),
     plan: Plan | None = None,
-    alternatives: tuple[Plan, ...] = (),
+    others: tuple[Plan, ...] = (),
+    weighed: tuple[CloseCall, ...] = (),
     explanation: Explanation | None = None,
     layouts_solved: int = 0,
     front: Front | None = None,
@@ -165,6 +206,11 @@ def _answer(
         gpu=[item.gpu.id for item in setting.gpus],
         max_gpus=setting.targets.max_gpus,
         mean_context=setting.targets.mean_context,
+        target_context=setting.targets.target_context,
+        concurrency="max" if setting.targets.load_free else setting.targets.concurrency,
+        max_ttft_ms=setting.targets.max_ttft_ms,
+        max_tpot_ms=setting.targets.max_tpot_ms,
+        assumed=list(setting.assumed),
         input_tokens=setting.lengths[0],
         output_tokens=setting.lengths[1],
         vllm_version=setting.engine.version,
@@ -175,8 +221,9 @@ def _answer(
         request=resolved,
         objectives=objectives,
         plan=plan,
-        alternatives=alternatives,
-        pareto=tuple(make_plan(setting, choice) for choice in front.choices) if front else (),
+        alternatives=others,
+        close_calls=weighed,
+        pareto=tuple(accepted_plans(setting, front.choices)) if front else (),
         explanation=explanation,
         notes=(*setting.notes, *_front_notes(front)),
         solver=SolverReport(

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.profiles.reading.quantities import counted
+
 Integers = NDArray[np.int64]
 STEPS = 24
 """Bisections of the tolerance."""
@@ -23,7 +25,7 @@ def thinned(values: Integers, most: int) -> tuple[Integers, tuple[str, ...]]:
         low, high = (low, middle) if len(_cover(logs, middle, most)) <= most else (middle, high)
     kept = _cover(logs, high, most)
     note = (
-        f"the front has {len(values):,} points; {len(kept)} are shown, and every other one is within "
+        f"the front has {counted(len(values), 'point')}; {len(kept)} are shown, and every other one is within "
         f"{np.expm1(high):.1%} of one of them in cost, throughput, TPOT and TTFT"
     )
     return kept, (note,)

@@ -1,40 +1,53 @@
-"""How many sequences memory admits beside each other, for one layout and one width of a step."""
+"""How many sequences memory admits beside each other, for one layout and one width of a step.
 
+The sequences hold what `held_blocks` says, or one token each where nobody asks for their concurrency.
+"""
+
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from vllm_opt.optimizer.space.physics import LayoutFacts
+from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.points import sequence_grid
 from vllm_opt.optimizer.space.width_memory import WidthMemory
 
 
 @dataclass(frozen=True)
 class Admission:
-    """What the KV pool holds at T = `tokens`: sequences of `context` tokens, beside the `startup` blocks at least."""
+    """What the KV pool holds at T = `tokens`, beside the `startup` blocks at least."""
 
     facts: LayoutFacts
     tokens: int
-    context: int
     startup: int
+    held: bool = True
 
     @cached_property
-    def _per_sequence(self) -> int:
-        return max(1, self.facts.terms.kv.blocks_per_request(self.context, self.tokens))
+    def _blocks(self) -> SequenceBlocks:
+        """Blocks of so many sequences: exact where all hold the same, else no more than they hold."""
+        kv, targets = self.facts.terms.kv, self.facts.setting.targets
+        context = targets.mean_context if self.held else 1
+        if self.held and targets.contexts_in_flight is not None:
+            context = min(targets.target_context, math.floor(targets.contexts_in_flight.mean_tokens))
+        return kv.sequence_blocks(context, self.tokens)
 
     @cached_property
     def _memory(self) -> WidthMemory:
         return WidthMemory(self.facts, self.tokens, self.facts.confidence)
 
     def capacity(self, sequences: int) -> int:
-        """Sequences that the pool holds when max_num_seqs is `sequences`; 0 when the engine does not start."""
+        """At most so many sequences does the pool hold when max_num_seqs is `sequences`; 0 when it does not start."""
         blocks = self._memory.blocks(sequences)
         if blocks < self.startup:
             return 0
-        return (blocks - self.facts.terms.null_blocks) // self._per_sequence
+        return self._blocks.sequences(blocks)
 
     def admits(self, sequences: int) -> bool:
         """Whether the pool holds as many sequences as the flags admit."""
-        return self.capacity(sequences) >= sequences
+        if not self.held or self.facts.setting.targets.contexts_in_flight is None:
+            return self.capacity(sequences) >= sequences
+        blocks = self._memory.blocks(sequences)
+        return blocks >= max(self.startup, self.facts.blocks_needed(sequences, self.tokens))
 
     def sizes(self, least: int, most: int) -> list[int]:
         """The values of max_num_seqs worth trying where capacity never grows with max_num_seqs."""
@@ -42,30 +55,32 @@ class Admission:
         return sequence_grid(least, largest) if largest >= least else []
 
     def each(self, least: int, most: int) -> list[int]:
-        """The same where capacity may grow: every value of the grid is asked, and the largest one is looked for.
+        """The same where capacity may grow with max_num_seqs: every value of the grid is asked.
 
-        Between two values of the grid the need is taken to be monotone from the one that is admitted.
+        Above the largest one admitted, every size up to the next of the grid is asked too: a bisection would take for
+        granted what does not hold here.
         """
         grid = sequence_grid(least, most) if least <= most else []
         found = [size for size in grid if self.admits(size)]
         if not found or found[-1] == most:
             return found
         following = grid[grid.index(found[-1]) + 1]
-        return sorted({*found, self.largest(found[-1], following)})
+        above = next((size for size in range(following - 1, found[-1], -1) if self.admits(size)), found[-1])
+        return sorted({*found, above})
 
     def largest(self, least: int, most: int) -> int:
         """The largest max_num_seqs in [least, most] that is admitted; 0 when `least` already is not.
 
-        Capacity never grows with max_num_seqs: capacity(most) is admitted when it is below `most`, and capacity of
-        that is an upper bound, so two evaluations enclose the answer, usually in a point.
+        Capacity never grows with max_num_seqs: capacity(most) is admitted when it is below `most` and exact, and
+        capacity of that is an upper bound, so two evaluations enclose the answer, usually in a point.
         """
         if least > most:
             return 0
-        low = self.capacity(most)
-        if low >= most:
+        if self.admits(most):
             return most
-        if low < least:
-            if self.capacity(least) < least:
+        low = min(most, self.capacity(most))
+        if low < least or not self.admits(low):
+            if not self.admits(least):
                 return 0
             low = least
         high = min(most - 1, self.capacity(low))

@@ -65,11 +65,13 @@ def refined_pieces(
     candidates: list[Candidate],
     active: frozenset[str],
 ) -> list[Piece]:
-    """The largest max_num_seqs under TTFT and TPOT limits, where it lies between two points of the grid.
+    """The largest max_num_seqs under TTFT and TPOT limits, where the load is free and it lies between two of the grid.
 
     TTFT and TPOT never fall when sequences grow, so the last feasible grid point and the next one enclose it; all
     candidates are bisected together.
     """
+    if setting.load_is_asked(active):
+        return []
     upper_rules = active & {"ttft", "tpot"}
     open_ranges: list[tuple[int, int, int]] = []
     for position, candidate in enumerate(candidates):
@@ -89,6 +91,7 @@ def refined_pieces(
         probes = evaluate(
             setting,
             [(candidates[p].unit, candidates[p].max_num_batched_tokens, [middle]) for p, middle in middles],
+            asked=False,
         )
         following = []
         for (position, low, high), (_, middle), probe in zip(open_ranges, middles, probes, strict=True):

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
-from vllm_opt.optimizer.space.setting import SolveSetting, WeightFormat
+from vllm_opt.optimizer.estimation.adapters import adapters_of
+from vllm_opt.optimizer.estimation.compilation import graph_choice
+from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
+from vllm_opt.optimizer.estimation.media import profiled_media
+from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Attention, Experts, LatentAttention, ModelProfile, StateSpace
 
@@ -65,26 +70,46 @@ def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iter
     """Yield (TP, PP, DP, expert parallel) that one server can have within the GPUs allowed and the node.
 
     Servers over several nodes exist only when the request states the link between nodes; they fill whole nodes. A
-    group of experts over data-parallel ranks takes a whole part of a node (1/8, 1/4, 1/2 or all of eight GPUs).
+    group of experts over data-parallel ranks takes a whole part of a node (1/8, 1/4, 1/2 or all of eight GPUs). A size
+    that the request pins is taken as it is, and whether it can work is left to the rules.
     """
-    model = setting.model
-    reach = most if setting.request.internode_gbps else min(most, gpus_per_node)
-    experts, heads = has_experts(model), query_heads(model)
-    for tensor in range(1, min(reach, heads) + 1):
-        if heads % tensor:
-            continue
-        for pipeline in range(1, min(MAX_PIPELINE_STAGES, model.num_hidden_layers, reach // tensor) + 1):
+    request, model = setting.request, setting.model
+    reach = most if request.internode_gbps else min(most, gpus_per_node)
+    heads = query_heads(model)
+    stages = min(MAX_PIPELINE_STAGES, model.num_hidden_layers)
+    tensors = [size for size in range(1, min(reach, heads) + 1) if heads % size == 0]
+    for tensor in tensors if request.tensor_parallel_size is None else [request.tensor_parallel_size]:
+        pinned = request.pipeline_parallel_size
+        for pipeline in range(1, min(stages, reach // tensor) + 1) if pinned is None else [pinned]:
             engine = tensor * pipeline
+            if engine > reach or pipeline > model.num_hidden_layers:
+                continue
             if engine > gpus_per_node and engine % gpus_per_node:
                 continue
-            yield tensor, pipeline, 1, False
-            if experts and tensor > 1:
-                yield tensor, pipeline, 1, True
-            if experts and pipeline == 1:
-                for data in range(2, min(reach, gpus_per_node) // tensor + 1):
-                    if gpus_per_node % (tensor * data) == 0:
-                        yield tensor, pipeline, data, False
-                        yield tensor, pipeline, data, True
+            for data, experts in _data_sizes(setting, tensor, pipeline, min(reach, gpus_per_node), gpus_per_node):
+                yield tensor, pipeline, data, experts
+
+
+def _data_sizes(
+    setting: SolveSetting, tensor: int, pipeline: int, reach: int, gpus_per_node: int
+) -> Iterator[tuple[int, bool]]:
+    """Yield (DP, expert parallel) beside a tensor and a pipeline size."""
+    pinned, experts = setting.request.data_parallel_size, has_experts(setting.model)
+    if pinned in (None, 1):
+        yield 1, False
+        if experts and tensor > 1:
+            yield 1, True
+    elif tensor * pipeline * pinned <= reach:
+        yield from ((pinned, False), (pinned, True)) if experts else ((pinned, False),)
+    if pinned is None:
+        for data in range(2, reach // tensor + 1):
+            if usual_data_size(setting.model, tensor, pipeline, data, gpus_per_node):
+                yield from ((data, False), (data, True))
+
+
+def usual_data_size(model: ModelProfile, tensor: int, pipeline: int, data: int, gpus_per_node: int) -> bool:
+    """Whether a data-parallel size is tried when the request pins none."""
+    return data == 1 or (has_experts(model) and pipeline == 1 and gpus_per_node % (tensor * data) == 0)
 
 
 def decode_context_sizes(model: ModelProfile, tensor: int) -> tuple[int, ...]:
@@ -129,6 +154,7 @@ def layout_of(
     setting: SolveSetting, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, enforce_eager: bool = False
 ) -> Layout:
     """The layout of one SKU, weight format and shape."""
+    graphs = graph_choice(setting.request)
     return Layout(
         gpu=gpu.id,
         tensor_parallel_size=shape.tensor,
@@ -140,9 +166,17 @@ def layout_of(
         checkpoint=weights.checkpoint,
         kv_cache_dtype=shape.kv_cache_dtype,
         block_size=shape.block_size,
-        enforce_eager=enforce_eager,
+        enforce_eager=enforce_eager or graphs.enforce_eager,
+        full_graphs=graphs.full_graphs,
+        graph_sizes=graphs.sizes,
+        sparse_host_gib=sparse_host_gib(setting.request),
+        num_redundant_experts=redundant_experts(setting.request) if shape.experts else 0,
         enable_prefix_caching=shape.prefix_caching,
         enable_chunked_prefill=shape.chunked_prefill,
         async_scheduling=setting.engine.async_scheduling_default,
+        disable_hybrid_kv_cache_manager=hybrid_manager_off(setting.request, setting.engine) is not None,
+        speculation=setting.speculation,
+        adapters=adapters_of(setting.request),
+        media=profiled_media(setting.model, setting.request, setting.targets.target_context),
         nodes=-(-shape.tensor * shape.pipeline // gpu.gpus_per_node),
     )

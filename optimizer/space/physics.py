@@ -5,94 +5,31 @@ search, so nothing is remembered between requests.
 """
 
 import math
-from bisect import bisect_right
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
+from vllm_opt.constraints.kv.dtype import resolved_kv_cache_dtype
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.memory.ledger import MemoryTerms
+from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
+from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
-from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownGraphs, SharedLayouts
+from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, default_latency_constants
+from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 
 TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 """The usual values of max_num_batched_tokens."""
-UTILIZATION_STEP = 0.005
-LOWEST_UTILIZATION = 0.5
-
-
-def utilization_steps(ceiling: float) -> tuple[float, ...]:
-    """The values of gpu_memory_utilization that are tried: every 0.5 % up to the ceiling, which is one of them."""
-    first = min(LOWEST_UTILIZATION, ceiling)
-    count = math.floor((ceiling - first) / UTILIZATION_STEP + 1e-9)
-    steps = {round(first + index * UTILIZATION_STEP, 3) for index in range(count + 1)}
-    return tuple(sorted(steps | {ceiling}))
-
-
-@dataclass(frozen=True, eq=False)
-class LayoutFacts:
-    """One layout with its physics. `budgets` holds the budget bytes of every utilisation step, ascending."""
-
-    setting: SolveSetting
-    layout: Layout
-    sku: PricedGpu
-    weights: WeightFormat
-    terms: MemoryTerms
-    utilizations: tuple[float, ...]
-    budgets: tuple[int, ...]
-    constants: LatencyConstants
-    known_graphs: KnownGraphs = field(default_factory=dict)
-    """Bytes of CUDA graphs by (max_num_seqs, max_num_batched_tokens, confidence), shared where graphs are equal."""
-
-    @property
-    def confidence(self) -> float:
-        """The confidence at which memory must hold."""
-        return self.setting.request.confidence
-
-    @cached_property
-    def coefficients(self) -> LatencyCoefficients:
-        """Latency coefficients of the layout."""
-        return latency_coefficients(
-            self.setting.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
-            calibrated=self.setting.request.calibration,
-        )  # fmt: skip
-
-    @property
-    def monotone(self) -> bool:
-        """Whether the pool that is left never grows with max_num_seqs or max_num_batched_tokens.
-
-        Where graphs are captured outside the budget, into what the activation peak leaves free, a higher peak can
-        lower the headroom that is needed, and with it raise the highest utilisation.
-        """
-        return self.terms.engine.graphs_in_budget or self.terms.graphs is None
-
-    def highest_budget(self, headroom_needed: int) -> int:
-        """The largest budget that leaves the headroom; -1 when even the lowest step does not."""
-        index = bisect_right(self.budgets, self.terms.total_bytes - headroom_needed)
-        return self.budgets[index - 1] if index else -1
-
-    def blocks_needed(self, sequences: int, tokens: int, context: int) -> int:
-        """KV blocks for `sequences` sequences of `context` tokens, the null block included."""
-        return self.terms.null_blocks + sequences * self.terms.kv.blocks_per_request(context, tokens)
-
-    @cached_property
-    def budget_without_graphs(self) -> int:
-        """The highest budget where nothing but the context and communication buffers must stay outside."""
-        return self.highest_budget(self.terms.context.at(self.confidence))
-
-
-def _less_somewhere(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return any(a < b for a, b in zip(one, other, strict=True))
 
 
 class LayoutPhysics:
@@ -106,16 +43,20 @@ class LayoutPhysics:
         self._tables, self._weights, self._plans = shared.tables, shared.weights, shared.plans
         self._choices, self._divisions, self._layers = shared.choices, shared.divisions, shared.layers
         self._captures, self._coefficients = shared.captures, shared.coefficients
+        self._dtypes, self._loads = shared.dtypes, shared.loads
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What compatibility says of a weight format and KV dtype on a SKU, before a backend is chosen."""
-        key = (gpu.id, weights.quantization.id, shape.kv_cache_dtype)
+        key = (
+            gpu.id, gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype, shape.pipeline,
+            shape.block_size,
+        )  # fmt: skip
         if key not in self._choices:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._choices[key] = compatibility.choice_violations(
-                self.setting.model, weights.quantization, layout, self.setting.engine, gpu
+                weights.model, weights.quantization, layout, self.setting.engine, gpu
             )
         return self._choices[key]
 
@@ -125,72 +66,51 @@ class LayoutPhysics:
         if key not in self._divisions:
             layout = layout_of(self.setting, gpu, weights, shape)
             self._divisions[key] = divisibility.violations(
-                self.setting.model, weights.quantization, layout, self.setting.engine, gpu
+                weights.model, weights.quantization, layout, self.setting.engine, gpu
             )
         return self._divisions[key]
 
     def plan(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> KvPlan | Violation:
         """The KV plan, or why the attention backends refuse it."""
-        key = (
-            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching, shape.block_size,
-            gpu.compute_capability, gpu.vendor, gpu.architecture,
-        )  # fmt: skip
-        if key not in self._plans:
+        key = (*self._cache_key(gpu, weights, shape), shape.block_size)
+        if key in self._plans:
+            return self._plans[key]
+        named = (*key, gpu.id)  # the words of a refusal name the card
+        if named not in self._plans:
             layout = layout_of(self.setting, gpu, weights, shape)
             try:
-                self._plans[key] = plan_kv_cache(self.setting.model, layout, self.setting.engine, gpu)
+                self._plans[key] = plan_kv_cache(weights.model, layout, self.setting.engine, gpu)
+                return self._plans[key]
             except LayoutRefused as refusal:
-                self._plans[key] = refusal.violation
-        return self._plans[key]
+                self._plans[named] = refusal.violation
+        return self._plans[named]
 
-    def block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
-        """The block sizes worth trying: the default, and smaller ones by which a request takes fewer bytes.
-
-        Latency does not depend on it, so a size that takes no fewer bytes than another at any width of a step is
-        left out; what the null block alone would save does not count.
-        """
-        key = (
-            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, shape.prefix_caching,
-            gpu.compute_capability, gpu.vendor, gpu.architecture,
-        )  # fmt: skip
+    def block_sizes(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, at_any_context: bool = False
+    ) -> tuple[int | None, ...]:
+        """The block sizes worth trying, for the contexts of this request or for whatever may be asked instead."""
+        key = (*self._cache_key(gpu, weights, shape), at_any_context)
         if key not in self._block_sizes:
-            self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape)
+            self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape, at_any_context)
         return self._block_sizes[key]
 
-    def _frugal_block_sizes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int | None, ...]:
+    def _frugal_block_sizes(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, at_any_context: bool
+    ) -> tuple[int | None, ...]:
         default = self.plan(gpu, weights, shape)
         if isinstance(default, Violation):
             return (None,)
-        usual = self.request_bytes(default)
-        kept: dict[int | None, tuple[float, ...]] = {None: self._appetite(default)}
-        for size in smaller_block_sizes(self.setting, default.block_size):
-            plan = self.plan(gpu, weights, replace(shape, block_size=size))
-            if isinstance(plan, Violation) or not _less_somewhere(self.request_bytes(plan), usual):
-                continue
-            appetite = self._appetite(plan)
-            if any(not _less_somewhere(appetite, other) for other in kept.values()):
-                continue
-            kept = {name: other for name, other in kept.items() if _less_somewhere(other, appetite)} | {size: appetite}
-        return tuple(kept)
-
-    def request_bytes(self, plan: KvPlan) -> tuple[int, ...]:
-        """Bytes that one request takes per stage, at the full and the mean context, at every usual width of a step."""
         targets = self.setting.targets
-        return tuple(
-            plan.blocks_per_request(context, tokens) * block
-            for context in (targets.target_context, targets.mean_context)
-            for tokens in TOKEN_STEPS
-            for block in plan.block_bytes
-        )
-
-    def _appetite(self, plan: KvPlan) -> tuple[float, ...]:
-        """All that memory sees of a block size: bytes per request, at start-up, and per token of the printed pool."""
-        startup = (
-            plan.startup_blocks(self.setting.targets.target_context, tokens) * block
-            for tokens in TOKEN_STEPS
-            for block in plan.block_bytes
-        )
-        return (*self.request_bytes(plan), *startup, *(block / plan.block_size for block in plan.block_bytes))
+        contexts: tuple[int, ...] = (targets.target_context, targets.mean_context)
+        startups: tuple[int, ...] = (targets.target_context,)
+        if at_any_context:
+            contexts = contexts_of_every_kind(default.block_size, contexts, self.setting.model.max_model_len)
+            startups = contexts
+        smaller = smaller_block_sizes(self.setting, default.block_size)
+        return frugal_block_sizes(
+            default, smaller, lambda size: self.plan(gpu, weights, replace(shape, block_size=size)),
+            Requests(contexts, startups, TOKEN_STEPS),
+        )  # fmt: skip
 
     def weight_bytes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
         """Parameter bytes per stage."""
@@ -198,10 +118,20 @@ class LayoutPhysics:
         if key not in self._weights:
             name = weights.quantization.id
             if name not in self._tables:
-                self._tables[name] = WeightTable(self.setting.model, weights.quantization)
+                self._tables[name] = WeightTable(weights.model, weights.quantization)
             layout = layout_of(self.setting, gpu, weights, shape)
             self._weights[key] = self._tables[name].parameter_bytes(layout, gpu)
         return self._weights[key]
+
+    def load_peak(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
+        """Weights per stage at the peak of loading; empty where loading has none."""
+        if self.setting.engine.online_quantization == "streamed":
+            return ()
+        key = (*self._parallel_key(weights, shape), weights.checkpoint, gpu.compute_capability, gpu.vendor)
+        if key not in self._loads:
+            arguments = weights.model, weights.quantization, layout_of(self.setting, gpu, weights, shape)
+            self._loads[key] = load_peak_bytes(*arguments, self.setting.engine, gpu)
+        return self._loads[key]
 
     def budgets(self, gpu: GpuProfile) -> tuple[int, ...]:
         """Budget bytes at every utilisation step."""
@@ -235,6 +165,8 @@ class LayoutPhysics:
             graphs=graphs,
             context=context_and_communication(layout, setting.engine, gpu),
             kv=plan,
+            taken_at_start_bytes=gpu.taken_at_start_bytes,
+            load_peak=self.load_peak(gpu, weights, shape),
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,
@@ -247,8 +179,8 @@ class LayoutPhysics:
         if key not in self._coefficients:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
             self._coefficients[key] = latency_coefficients(
-                self.setting.model, weights.quantization, layout, sku.gpu, self._constants,
-                calibrated=self.setting.request.calibration,
+                weights.model, weights.quantization, layout, sku.gpu, self._constants,
+                calibrated=self.setting.request.calibration, release=self.setting.engine.version,
             )  # fmt: skip
         return self._coefficients[key]
 
@@ -256,9 +188,9 @@ class LayoutPhysics:
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout
     ) -> tuple[tuple[int, ...], ActivationPeak]:
         """Weight extras and activation peak: functions of the layers, the same on every SKU."""
-        key = (*self._parallel_key(weights, shape), shape.chunked_prefill)
+        key = (*self._parallel_key(weights, shape), shape.chunked_prefill, gpu.compute_capability)
         if key not in self._layers:
-            arguments = (self.setting.model, weights.quantization, layout)
+            arguments = (weights.model, weights.quantization, layout)
             self._layers[key] = (
                 weight_extra_bytes(*arguments, gpu),
                 activation_peak(*arguments, self.setting.engine, gpu),
@@ -284,6 +216,20 @@ class LayoutPhysics:
             context=context_and_communication(layout, engine, gpu),
         )
         return replace(captured, layout=layout, terms=terms)
+
+    def _cache_key(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[object, ...]:
+        """What a KV plan depends on beside the block size.
+
+        The weight format takes part through the KV dtype that `auto` stands for: a checkpoint may name one.
+        """
+        asked = (gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype)
+        if asked not in self._dtypes:
+            layout = layout_of(self.setting, gpu, weights, shape)
+            self._dtypes[asked] = resolved_kv_cache_dtype(weights.model, layout, self.setting.engine, gpu)
+        return (
+            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, self._dtypes[asked],
+            shape.prefix_caching, gpu.compute_capability, gpu.vendor, gpu.architecture,
+        )  # fmt: skip
 
     @staticmethod
     def _parallel_key(weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

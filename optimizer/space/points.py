@@ -1,23 +1,26 @@
 """Operating points: for one (layout, max_num_batched_tokens, replicas), every max_num_seqs worth trying, with tables.
 
-max_num_seqs is tried at every size up to 8, at the batch sizes that CUDA graphs are captured for, at the fewest
-sequences that the replicas need, and at the most that memory or a latency limit admits. Between two captured sizes a
-step is padded to the upper one, so nothing in between is faster for longer.
+At the load asked, speed is that of its users, whatever more the flags admit, so one max_num_seqs is enough. Where the
+load is free, speed is that of all that the flags admit, and max_num_seqs is tried at every size up to 8, at the batch
+sizes that CUDA graphs are captured for, at the fewest sequences that the replicas need, and at the most that memory or
+a latency limit admits. Between two captured sizes a step is padded to the upper one, so nothing in between is faster.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.latency import closed_loop
+from vllm_opt.constraints.money.bill import Bill
+from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import stack
-from vllm_opt.optimizer.space.host_tier import HostTier, host_tier
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.physics import TOKEN_STEPS, LayoutFacts
+from vllm_opt.optimizer.space.physics import TOKEN_STEPS
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
 
 CAPTURED = (*range(1, 9), *range(16, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
@@ -30,12 +33,12 @@ class Unit:
     facts: LayoutFacts
     shape: Shape
     replicas: int
-    host_tier_gib: float = 0.0
 
     @cached_property
-    def host_tier(self) -> HostTier:
-        """The CPU tier as flags, and the sequences of one engine that it parks."""
-        return host_tier(self.facts, self.host_tier_gib)
+    def bill(self) -> Bill | None:
+        """The cheapest whole machines that hold it; None without a price."""
+        layout = self.facts.layout
+        return self.facts.sku.bill(self.replicas, layout.gpus_per_server, layout.nodes)
 
     @property
     def engines(self) -> int:
@@ -67,7 +70,9 @@ class Candidate:
 
 def token_grid(setting: SolveSetting, default_tokens: int, *, chunked_prefill: bool) -> tuple[int, ...]:
     """The values of max_num_batched_tokens that are tried."""
-    length = setting.targets.target_context
+    length, pinned = setting.targets.target_context, setting.request.max_num_batched_tokens
+    if pinned is not None:
+        return (pinned,) if chunked_prefill or pinned >= length else ()
     values = {*TOKEN_STEPS, default_tokens}
     if not chunked_prefill:
         return tuple(sorted({value for value in values if value >= length} | {max(length, default_tokens), length}))
@@ -79,17 +84,17 @@ def sequence_grid(least: int, most: int) -> list[int]:
     return sorted({least, most} | {size for size in CAPTURED if least < size < most})
 
 
-def users_per_engine(setting: SolveSetting, unit: Unit, sequences: Sequence[int]) -> NDArray[np.float64]:
-    """Closed-loop users of one engine: everything admitted, at least its share of the concurrency asked."""
-    share = -(-setting.targets.concurrency // unit.engines) if unit.host_tier.parked else 1
-    return np.maximum(np.asarray(sequences, dtype=np.float64), share)
-
-
 def evaluate(
     setting: SolveSetting,
     pieces: Sequence[tuple[Unit, int, list[int]]],
+    *,
+    asked: bool,
 ) -> list[Candidate]:
-    """Predict speed at every (unit, tokens, sequences) in one vectorised call."""
+    """Predict speed at every (unit, tokens, sequences) in one vectorised call.
+
+    `asked`: at the load asked, spread evenly: times are those of the fullest engine, rates those of the average one.
+    Otherwise every engine runs as many users as it admits.
+    """
     if not pieces:
         return []
     sizes = np.array([len(sequences) for _, _, sequences in pieces])
@@ -98,29 +103,38 @@ def evaluate(
     sequences = np.concatenate([np.asarray(values, dtype=np.int64) for _, _, values in pieces])
     tokens = np.repeat(np.array([budget for _, budget, _ in pieces], dtype=np.float64), sizes)
     chunked = np.repeat(np.array([unit.facts.layout.enable_chunked_prefill for unit, _, _ in pieces]), sizes)
-    users = np.concatenate([users_per_engine(setting, unit, values) for unit, _, values in pieces])
     cached = np.repeat(np.array([unit.facts.layout.enable_prefix_caching for unit, _, _ in pieces]), sizes)
-    load = closed_loop(
-        stacked,
-        users=users,
-        max_num_seqs=sequences.astype(np.float64),
-        max_num_batched_tokens=tokens,
-        input_tokens=float(setting.lengths[0]),
-        output_tokens=float(setting.lengths[1]),
-        chunked_prefill=chunked.astype(np.float64),
-        prefix_hit_share=np.where(cached, setting.request.prefix_hit_share, 0.0),
-    )
     engines = np.repeat(np.array([unit.engines for unit, _, _ in pieces], dtype=np.float64), sizes)
+    average = setting.targets.concurrency / engines if asked else sequences.astype(np.float64)
+    users = np.ceil(average)
+
+    def at(number: NDArray[np.float64], part: Any) -> LoadPrediction:
+        return closed_loop(
+            stacked.take(part),
+            users=number[part],
+            max_num_seqs=sequences[part].astype(np.float64),
+            max_num_batched_tokens=tokens[part],
+            input_tokens=float(setting.lengths[0]),
+            output_tokens=float(setting.lengths[1]),
+            chunked_prefill=chunked[part].astype(np.float64),
+            prefix_hit_share=np.where(cached[part], setting.request.prefix_hit_share, 0.0),
+        )
+
+    load = at(users, slice(None))
+    rate = load.output_tokens_per_s.copy()
+    uneven = np.flatnonzero(average != users)
+    if len(uneven):
+        rate[uneven] = at(average, uneven).output_tokens_per_s
     confidence = setting.request.confidence
     columns = (
         sequences,
         load.ttft_ms,
         load.tpot_ms,
         load.e2e_ms,
-        load.output_tokens_per_s,
+        rate,
         load.ttft_ms * quantile_factor(stacked, "ttft", confidence),
         load.tpot_ms * quantile_factor(stacked, "tpot", confidence),
-        load.output_tokens_per_s * engines * quantile_factor(stacked, "throughput", confidence),
+        rate * engines * quantile_factor(stacked, "throughput", confidence),
     )
     ends = np.cumsum(sizes)[:-1]
     split = [np.split(column, ends) for column in columns]

@@ -1,49 +1,61 @@
 """From a `SolveRequest` to everything the search needs: SKUs with prices, weight formats with evidence, targets."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import NormalDist
 
-from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.estimation.resolution import (
-    FP8_FAMILY,
-    checkpoint_of,
-    native_quantization_id,
-    resolve_quantization,
-)
-from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.speculation import Speculation
+from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
+from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
+from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
+from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
+from vllm_opt.optimizer.estimation.media import lengths_with_images
+from vllm_opt.optimizer.estimation.resolution import native_quantization_id, served_model
+from vllm_opt.optimizer.estimation.speculation import speculation_of
+from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
+from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
+from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
-from vllm_opt.profiles.nouns.price import HourlyPrice
-from vllm_opt.profiles.nouns.quality import quality_of
-from vllm_opt.profiles.nouns.quantization import Quantization
-from vllm_opt.profiles.nouns.workload import Targets
+from vllm_opt.profiles.nouns.price import Offer
+from vllm_opt.profiles.nouns.workload import ContextsInFlight, Targets
 
 DEFAULT_MAX_GPUS = 16
 LARGEST_BATCH = 1024
-CHECKPOINT_KNOWN, QUANTISED_AT_LOAD, HYPOTHETICAL = 0, 1, 2
+WIDEST_STEP = 32768
+"""The largest max_num_batched_tokens that is tried, so no more sequences fit a step."""
+LENGTH_VARIATION = 1.0
+"""Coefficient of variation of prompts and answers whose spread nobody stated: an exponential distribution, which is
+our choice and on the safe side of lengths drawn around a mean; --kv-sizing full takes no distribution at all."""
+LARGEST_WEIGHTS_BYTES = 1 << 50
 
 
 @dataclass(frozen=True)
 class PricedGpu:
-    """One SKU that takes part, and what it costs."""
+    """One SKU that takes part, and the machines on offer; none for a SKU without a price."""
 
     gpu: GpuProfile
-    price: HourlyPrice | None
+    offers: tuple[Offer, ...] = ()
+    _bills: dict[tuple[int, int, int], Bill | None] = field(default_factory=dict, compare=False, repr=False)
 
+    def bill(self, replicas: int, server_gpus: int, nodes: int = 1) -> Bill | None:
+        """The cheapest whole machines for so many servers; None without a price, or when no offer holds them."""
+        key = replicas, server_gpus, nodes
+        if key not in self._bills:
+            self._bills[key] = cheapest_bill(self.offers, *key)
+        return self._bills[key]
 
-@dataclass(frozen=True)
-class WeightFormat:
-    """One way to store the weights. `origin`: a known checkpoint, made at load, or still to be made."""
-
-    quantization: Quantization
-    checkpoint: str | None
-    origin: int
-    quality: float | None
-    evidence: str
-    accepted: bool
+    def most_replicas(self, server_gpus: int, nodes: int, most: int) -> int:
+        """The servers that the offers hold, at most `most`; a SKU without a price is not limited."""
+        found = 0 if self.offers else most
+        for offer in self.offers:
+            held = most_replicas(offer, server_gpus, nodes)
+            found = most if held is None else max(found, min(held, most))
+        return found
 
 
 @dataclass(frozen=True)
@@ -58,65 +70,124 @@ class SolveSetting:
     targets: Targets
     lengths: tuple[int, int]
     notes: tuple[str, ...]
+    bends: Bends = NOTHING_BENT
+    assumed: tuple[dict[str, object], ...] = field(default=(), compare=False)
+    machine_gpus: int | None = None
+    """GPUs of this machine, where a plan may use no others."""
+    speculation: Speculation | None = None
 
     @property
     def largest_batch(self) -> int:
-        """The largest max_num_seqs that is tried: what the request says, but never below the concurrency asked.
+        """The largest max_num_seqs that is tried: what is pinned, else as many as a step is wide."""
+        return self.request.max_num_seqs or WIDEST_STEP
 
-        The same for any number of replicas, so that more replicas never rule a batch out.
-        """
-        return max(self.request.max_num_seqs or LARGEST_BATCH, self.targets.concurrency)
+    def load_is_asked(self, active: frozenset[str]) -> bool:
+        """Whether speed is that of the load asked; otherwise it is that of whatever the flags admit."""
+        return not self.targets.load_free and "concurrency" in active
 
     @cached_property
     def priced(self) -> bool:
-        """Whether every SKU has a price; otherwise cost counts GPUs."""
-        return all(candidate.price is not None for candidate in self.gpus)
+        """Whether any SKU has a price; otherwise cost counts GPUs."""
+        return any(candidate.offers for candidate in self.gpus)
 
 
-def resolve_solve(request: SolveRequest, catalog: Catalog) -> SolveSetting:
-    """Look everything up.
+def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHING_BENT) -> SolveSetting:
+    """Look everything up; `bends` says which defaults have given way.
 
     Raises:
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a request that leaves nothing to choose from.
     """
-    model = catalog.model(request.model)
     engine, note = catalog.engine(request.vllm_version, request.engine)
+    model, model_notes = served_model(catalog.model(request.model), request, engine)
+    _check_size(model, catalog)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
-    gpus = priced_gpus(request, catalog)
+    gpus, kinds_note = priced_gpus(request, catalog), ""
+    if only_local(request):
+        kept, kinds_note = on_this_machine(item.gpu for item in gpus)
+        gpus = tuple(item for item in gpus if item.gpu.id in kept)
+    machine = machine_gpus((item.gpu for item in gpus), request)
+    speculation, draft_notes = speculation_of(request, model, catalog)
+    used = in_use(item.gpu for item in gpus)
+    said = (note, *model.assumptions, *model_notes, *draft_notes, kinds_note, *used, *price_notes(catalog))
+    if not is_stated(request, "target_context") and request.target_context > model.max_model_len:
+        bends = replace(bends, target_context=model.max_model_len)
+    lengths = _with_images(lengths_of(request, bends), bends.target_context or request.target_context, model, request)
     setting = SolveSetting(
         request=request,
         model=model,
         engine=engine,
         gpus=gpus,
         formats=weight_formats(request, model, engine, catalog),
-        targets=_within_this_machine(targets_of(request), request, catalog),
-        lengths=request.lengths,
-        notes=tuple(text for text in (note, *model.assumptions) if text),
+        targets=within_machine(targets_of(request, bends), request, machine),
+        lengths=lengths,
+        notes=tuple(text for text in said if text),
+        bends=bends,
+        assumed=assumptions(request, lengths, bends),
+        machine_gpus=machine,
+        speculation=speculation,
     )
-    if not setting.priced:
-        unpriced = ", ".join(item.gpu.id for item in gpus if item.price is None)
-        text = f"no price is known for {unpriced}, so cost counts GPUs; give prices with --price SKU=USD"
-        return replace(setting, notes=(*setting.notes, text))
-    return setting
+    unpriced = ", ".join(item.gpu.id for item in gpus if not item.offers)
+    if not unpriced:
+        return setting
+    effect = "it comes after every SKU with a price and is compared by its GPUs" if setting.priced else (
+        "cost counts GPUs"
+    )  # fmt: skip
+    text = f"no price is known for {unpriced}, so {effect}; give prices with --price SKU=USD"
+    return replace(setting, notes=(*setting.notes, text))
 
 
-def _within_this_machine(targets: Targets, request: SolveRequest, catalog: Catalog) -> Targets:
-    """Where only 'local' is named and no number of GPUs, a plan uses at most the GPUs that are there."""
-    if {name.lower() for name in request.gpu} != {"local"} or request.gpus or request.max_gpus:
-        return targets
-    return targets.model_copy(update={"max_gpus": len(catalog.local_gpus)})
+def _check_size(model: ModelProfile, catalog: Catalog) -> None:
+    """Refuse what no fleet holds: beyond a PiB of weights the sums of many layouts leave 64 bits."""
+    native = catalog.quantization(native_quantization_id(model))
+    total = sum(weight_bytes(model, native, Layout(gpu="", quantization=native.id)))
+    if total > LARGEST_WEIGHTS_BYTES:
+        raise InvalidRequest(
+            f"the config of {model.id[:200]} describes {total >> 40:,} TiB of weights, more than "
+            f"{LARGEST_WEIGHTS_BYTES >> 40:,}, which no deployment holds; check its sizes"
+        )
 
 
-def targets_of(request: SolveRequest) -> Targets:
+def _with_images(lengths: tuple[int, int], context: int, model: ModelProfile, request: SolveRequest) -> tuple[int, int]:
+    """The typical request with its images.
+
+    Raises:
+        InvalidRequest: with its images it is longer than the target context.
+    """
+    lengths = lengths_with_images(lengths, model, request, request.input_tokens)
+    if sum(lengths) > context:
+        raise InvalidRequest(
+            f"images_per_request: with its images the typical request has {sum(lengths)} tokens, more than "
+            f"target_context {context}; raise target_context or shorten the request"
+        )
+    return lengths
+
+
+def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int, int]:
+    """Input and output tokens of the typical request."""
+    if bends.target_context is None:
+        return request.lengths
+    given = (request.input_tokens, request.output_tokens)
+    if sum(length or 1 for length in given) > bends.target_context:
+        given = (None, None)
+    return typical_lengths(bends.target_context, *given)
+
+
+def targets_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> Targets:
     """The limits of a request, defaults filled in."""
+    context = bends.target_context or request.target_context
+    free = request.concurrency == "max"
+    limits = limits_ms(request, lengths_of(request, bends)[0], bends)
     return Targets(
-        target_context=request.target_context,
-        concurrency=request.concurrency,
-        mean_context=request.mean_context or request.target_context,
-        max_ttft_ms=request.max_ttft_ms,
-        max_tpot_ms=request.max_tpot_ms,
+        target_context=context,
+        concurrency=bends.concurrency or request.least_concurrency,
+        mean_context=min(context, request.mean_context or context),
+        contexts_in_flight=_contexts_in_flight(request, lengths_of(request, bends)),
+        load_free=free,
+        admission_reserve=not (free or bends.reserve or request.max_num_seqs),
+        max_ttft_ms=limits[0],
+        max_tpot_ms=limits[1],
         min_output_tokens_per_s=request.min_output_tokens_per_s,
         max_hourly_cost=request.max_hourly_cost,
         min_quality=request.min_quality,
@@ -125,14 +196,27 @@ def targets_of(request: SolveRequest) -> Targets:
     )
 
 
+def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> ContextsInFlight | None:
+    """By typical lengths where they are stated, unless the request sizes the pool another way."""
+    stated = request.input_tokens is not None or request.output_tokens is not None
+    sizing = request.kv_sizing or ("typical" if stated else "full")
+    if request.mean_context is not None or sizing == "full":
+        return None
+    return ContextsInFlight.of_lengths(
+        *lengths, input_variation=LENGTH_VARIATION, output_variation=LENGTH_VARIATION,
+        quantile=NormalDist().inv_cdf(request.confidence),
+    )  # fmt: skip
+
+
 def priced_gpus(request: SolveRequest, catalog: Catalog) -> tuple[PricedGpu, ...]:
-    """The SKUs that take part: those named, else every SKU with a price."""
-    overrides = {catalog.gpu(sku).id: usd for sku, usd in request.price}
+    """The SKUs that take part: those named and those owned, else every SKU with a price."""
+    terms = offer_terms(request, catalog)
     named = _named_gpus(request, catalog)
-    pool = named or catalog.gpus
-    candidates = [PricedGpu(gpu, catalog.price_of(gpu.id, request.provider, overrides)) for gpu in pool]
+    owned = tuple(catalog.gpu(sku) for sku in terms.stock_gpus or ())
+    pool = {gpu.id: gpu for gpu in (*named, *owned)}.values() if named else catalog.gpus
+    candidates = [PricedGpu(gpu, catalog.offers_of(gpu, terms)) for gpu in pool]
     if not named:
-        candidates = [candidate for candidate in candidates if candidate.price is not None]
+        candidates = [candidate for candidate in candidates if candidate.offers]
     if not candidates:
         where = f" at {', '.join(request.provider)}" if request.provider else ""
         raise InvalidRequest(f"no GPU has a price{where}; name GPUs with --gpu or give prices with --price SKU=USD")
@@ -145,41 +229,3 @@ def _named_gpus(request: SolveRequest, catalog: Catalog) -> tuple[GpuProfile, ..
         profiles = catalog.local_gpus if name.lower() == "local" else (catalog.gpu(name),)
         found.update((profile.id, profile) for profile in profiles)
     return tuple(found.values())
-
-
-def weight_formats(
-    request: SolveRequest, model: ModelProfile, engine: EngineProfile, catalog: Catalog
-) -> tuple[WeightFormat, ...]:
-    """The weight formats that take part.
-
-    Named formats are taken whatever the default quality floor says; an explicit `min_quality` holds for them too.
-    A model published in a quantised format is not dequantised to 16 bits unless that is asked.
-    """
-    native = native_quantization_id(model)
-    named = {resolve_quantization(catalog, model, name).id for name in request.quantization}
-    if "fp8" in named:
-        named |= {known.quantization for known in model.checkpoints if known.quantization in FP8_FAMILY}
-    floor_is_explicit = "min_quality" in request.model_fields_set
-    formats = []
-    for quantization in catalog.quantizations:
-        if named and quantization.id not in named:
-            continue
-        if not named and quantization.id == "bf16" and native != "bf16":
-            continue
-        quality, evidence = (1.0, "the checkpoint's own format") if quantization.id == native else quality_of(
-            model, quantization
-        )  # fmt: skip
-        above = quality is not None and quality >= request.min_quality
-        by_name = quantization.id in named and (quality is None or not floor_is_explicit)
-        checkpoint = checkpoint_of(model, quantization)
-        origin = CHECKPOINT_KNOWN if checkpoint else HYPOTHETICAL
-        if checkpoint is None and native == "bf16" and load_flag_value(quantization, engine):
-            origin, checkpoint = QUANTISED_AT_LOAD, model.id
-        if origin == HYPOTHETICAL and not request.hypothetical_checkpoints:
-            continue
-        formats.append(
-            WeightFormat(
-                quantization, checkpoint, origin, quality, evidence, quantization.id == native or above or by_name
-            )
-        )
-    return tuple(formats)

@@ -20,6 +20,8 @@ class SharedLayouts:
 
     tables: dict[str, WeightTable] = field(default_factory=dict)
     weights: dict[Key, tuple[int, ...]] = field(default_factory=dict)
+    loads: dict[Key, tuple[int, ...]] = field(default_factory=dict)
+    dtypes: dict[Key, str] = field(default_factory=dict)
     plans: dict[Key, KvPlan | Violation] = field(default_factory=dict)
     choices: dict[Key, tuple[Violation, ...]] = field(default_factory=dict)
     divisions: dict[Key, tuple[Violation, ...]] = field(default_factory=dict)

@@ -4,11 +4,8 @@ The same integers as `MemoryTerms`, with everything that does not depend on max_
 for dozens of sizes at every width of thousands of layouts.
 """
 
-import math
-from statistics import NormalDist
-
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.optimizer.space.physics import LayoutFacts
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 
 
 class WidthMemory:
@@ -17,19 +14,12 @@ class WidthMemory:
     def __init__(self, facts: LayoutFacts, tokens: int, confidence: float | None) -> None:
         terms: MemoryTerms = facts.terms
         peak = terms.activation
-        z = 0.0 if confidence is None else max(0.0, NormalDist().inv_cdf(confidence))
         shared = terms.non_torch.bytes if confidence is None else terms.non_torch.at(confidence)
         self._facts, self._tokens, self._confidence = facts, tokens, confidence
-        self._factor = 1.0 + z * peak.relative_spread
         self._terms = terms
+        linear = peak.linear_at(0.5 if confidence is None else confidence, tokens)
         self._stages = tuple(
-            (
-                weights + extra + shared,
-                peak.forward_fixed_bytes[stage] + peak.forward_bytes_per_token[stage] * tokens,
-                peak.sampler_fixed_bytes[stage] + peak.sampler_bytes_per_token[stage] * tokens,
-                peak.sampler_bytes_per_sequence[stage],
-                terms.kv.block_bytes[stage],
-            )
+            (weights + extra + shared, *linear[stage], terms.kv.block_bytes[stage], stage == 0)
             for stage, (weights, extra) in enumerate(zip(terms.weights, terms.weights_extra, strict=True))
         )
         self._graphs_outside = terms.graphs is not None and not terms.engine.graphs_in_budget
@@ -55,11 +45,10 @@ class WidthMemory:
     def blocks(self, sequences: int) -> int:
         """KV blocks beside everything else with that budget; -1 when something does not fit."""
         budget = self.budget(sequences) - (0 if self._graphs_outside else self.graph_bytes(sequences))
-        sampled, factor = min(sequences, self._tokens), self._factor
+        sampled = min(sequences, self._tokens)
         fewest = self._terms.UNLIMITED_BLOCKS
-        for fixed, forward, sampler, each, block in self._stages:
-            central = max(forward, sampler + each * sampled)
-            peak = central if self._confidence is None else math.ceil(central * factor)
-            left = budget - fixed - peak
+        encoder = self._terms.activation.encoder_at(self._confidence, self._tokens, sequences)
+        for fixed, forward, sampler, each, block, encodes in self._stages:
+            left = budget - fixed - max(forward, sampler + each * sampled, encoder if encodes else 0)
             fewest = min(fewest, left // block if block else (fewest if left >= 0 else -1))
         return max(-1, fewest)

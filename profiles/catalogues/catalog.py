@@ -1,18 +1,20 @@
 """The catalogue: every model, GPU, weight format, vLLM release and price, found by name, read only when asked for."""
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.price import HourlyPrice, MarketRange, PurchasePrice
+from vllm_opt.profiles.nouns.price import MarketRange, Offer, PurchasePrice
 from vllm_opt.profiles.nouns.quantization import Quantization
-from vllm_opt.profiles.reading.quantities import parse_amount
 
 if TYPE_CHECKING:
     from vllm_opt.profiles.catalogues.engines import Engine, EngineFile
+    from vllm_opt.profiles.catalogues.model_names import ModelNames
+    from vllm_opt.profiles.catalogues.offers import OfferTerms
     from vllm_opt.profiles.catalogues.prices import PriceList
+    from vllm_opt.profiles.catalogues.quality import QualityTable
+    from vllm_opt.profiles.nouns.checkpoint import Checkpoint
     from vllm_opt.profiles.nouns.engine import EngineProfile
     from vllm_opt.profiles.nouns.kv_cache_dtype import KvCacheDtype
     from vllm_opt.profiles.nouns.model import ModelProfile
@@ -23,7 +25,7 @@ class Catalog:
 
     Cheap to make: each file is read when something in it is first asked for, and one model or release is read alone.
     Every lookup raises UnknownProfile with the nearest known names. A user's `gpu_file` adds or changes GPUs
-    (`gpu_catalog.load_gpus`), a `prices_file` stands in place of the price list (`price_catalog.load_user_prices`);
+    (`gpus.load_gpus`), a `prices_file` stands in place of the price list (`prices.load_user_prices`);
     a fault in either raises InvalidRequest when its content is first asked for.
     """
 
@@ -32,10 +34,30 @@ class Catalog:
         self._prices_file = Path(prices_file) if prices_file is not None else None
 
     def model(self, name: str) -> "ModelProfile":
-        """Return a model by catalogue name, Hugging Face id or alias, or by the path of its config.json or folder."""
-        from vllm_opt.profiles.catalogues.models import load_model
+        """Return a model by any name that `models.load_model` knows, or by the path of its config.json or folder."""
+        from vllm_opt.profiles.catalogues.models import load_model, refuse_unless_generating
 
-        return load_model(name)
+        return refuse_unless_generating(load_model(name, self.model_names))
+
+    def stored_as(self, model: "ModelProfile", checkpoint: "Checkpoint") -> "ModelProfile":
+        """Return a model with its weights as one of its published checkpoints stores them."""
+        from vllm_opt.profiles.catalogues.models import stored_as
+
+        return stored_as(model, checkpoint, self.model_names)
+
+    @cached_property
+    def model_names(self) -> "ModelNames":
+        """Every name of a model, read when a model is first asked for."""
+        from vllm_opt.profiles.catalogues.model_names import ModelNames
+
+        return ModelNames()
+
+    @cached_property
+    def quality(self) -> "QualityTable":
+        """What weight formats and KV-cache dtypes keep of a model's scores."""
+        from vllm_opt.profiles.catalogues.quality import QualityTable
+
+        return QualityTable()
 
     @cached_property
     def model_ids(self) -> tuple[str, ...]:
@@ -112,47 +134,30 @@ class Catalog:
         return self._loaded_engines[file], note
 
     @property
-    def hourly_prices(self) -> tuple[HourlyPrice, ...]:
-        """Every hourly price, the user's list where one is given."""
-        return self._prices.hourly
+    def offers(self) -> tuple[Offer, ...]:
+        """Every machine on offer, by the user's list where one is given."""
+        return self.price_list.offers
 
     @property
     def purchase_prices(self) -> tuple[PurchasePrice, ...]:
         """Every purchase price."""
-        return self._prices.purchase
+        return self.price_list.purchase
 
     @property
     def market_ranges(self) -> tuple[MarketRange, ...]:
         """What a GPU-hour costs across the market, for orientation."""
-        return self._prices.market_ranges
+        return self.price_list.market_ranges
 
-    def price_of(
-        self, gpu: str, providers: Sequence[str] = (), overrides: Mapping[str, float] | None = None
-    ) -> HourlyPrice | None:
-        """Return the price of one GPU-hour of a SKU, or None when none may be used.
-
-        An override (SKU name -> USD per GPU-hour) comes first. Without providers it is the cheapest on-demand row of
-        confidence medium or better; a named provider may also win with another kind of billing.
+    def offers_of(self, gpu: GpuProfile, terms: "OfferTerms | None" = None) -> tuple[Offer, ...]:
+        """Every offer of a SKU that a request's terms allow; without terms what is rented on demand.
 
         Raises:
-            InvalidRequest: an override is not a positive number.
-            UnknownProfile: the SKU, an override's SKU or a provider is unknown.
+            InvalidRequest: a price or kind of billing that makes no sense.
+            UnknownProfile: a provider or region that the price list does not hold.
         """
-        from vllm_opt.profiles.catalogues.prices import cheapest_price
+        from vllm_opt.profiles.catalogues.offers import OfferTerms, offers_for
 
-        gpu_id = self.gpu(gpu).id
-        for name, usd in (overrides or {}).items():
-            if self.gpu(name).id == gpu_id:
-                return HourlyPrice(
-                    gpu=gpu_id,
-                    provider="user",
-                    usd_per_gpu_hour=parse_amount(usd, f"the price of {gpu_id}", 0, 1e9, above=True),
-                    billing="on-demand",
-                    as_of="given with the request",
-                    confidence="high",
-                    source="--price",
-                )
-        return cheapest_price(gpu_id, self.hourly_prices, providers)
+        return offers_for(gpu, self.offers, terms or OfferTerms())
 
     @cached_property
     def _gpus_by_id(self) -> dict[str, GpuProfile]:
@@ -165,12 +170,14 @@ class Catalog:
         return index_gpus(self.gpus)
 
     @cached_property
-    def _prices(self) -> "PriceList":
-        from vllm_opt.profiles.catalogues.prices import load_prices, load_user_prices
+    def price_list(self) -> "PriceList":
+        """The price list with its date: the file given, else the package's own with what the user imported."""
+        from vllm_opt.profiles.catalogues.own_prices import load_own_prices
+        from vllm_opt.profiles.catalogues.prices import load_prices, load_user_prices, with_own_prices
 
-        if self._prices_file is None:
-            return load_prices()
-        return load_user_prices(self._prices_file, lambda name: self.gpu(name).id)
+        if self._prices_file is not None:
+            return load_user_prices(self._prices_file, self.gpu)
+        return with_own_prices(load_prices(), load_own_prices())
 
     @cached_property
     def _quantization_containers(self) -> dict[str, list[str]]:

@@ -20,6 +20,12 @@ https://github.com/vllm-project/vllm/releases)."""
 
 Release = tuple[int, int, int]
 
+ANOTHER_RELEASE = "and may differ in that release"
+"""How the sentence about a release without a profile of its own ends."""
+
+OLDER_THAN_ALL = "is older than every profile here"
+"""What that sentence says where the oldest profile stands in."""
+
 
 class EngineFile(NamedTuple):
     """One profile on disk, known by its name alone: '0.8.5-v1.json' or '0.33.json'."""
@@ -54,13 +60,13 @@ def load_engine(file: EngineFile) -> EngineProfile:
 def choose_engine(
     version: str | None, engine: Engine | None, files: tuple[EngineFile, ...]
 ) -> tuple[EngineFile, str | None]:
-    """Return the newest profile that is not above `version`, and a sentence when it is not that release's own.
+    """Return the newest profile that is not above `version` (else the oldest), and a sentence when it is not its own.
 
     A pre-release or a build ('0.19.1rc1.dev316+g39', '0.8.5.post1') counts as the release that it leads to or follows.
 
     Raises:
         InvalidRequest: the version cannot be read, or that release does not have the engine asked for.
-        UnknownProfile: the release is older than every profile.
+        UnknownProfile: no release of that engine has a profile.
     """
     release = files[-1].release if version is None else _parse_version(version)
     parts = files[-1].parts if version is None else 3
@@ -69,19 +75,22 @@ def choose_engine(
         _check_engine(release, parts, engine)
     candidates = [file for file in files if file.engine == chosen and (file.release <= release or file.covers(release))]
     if not candidates:
-        oldest = next((file for file in files if file.engine == chosen), files[0])
-        raise UnknownProfile(
-            f"vLLM {printable(str(version)[:40])} is older than the oldest profile of the {chosen.upper()} engine, "
-            f"{oldest.version}; `vllm-opt engines` lists what is known"
-        )
+        oldest = next((file for file in files if file.engine == chosen), None)
+        if oldest is None:
+            raise UnknownProfile(f"no release of the {chosen.upper()} engine has a profile; see `vllm-opt engines`")
+        return oldest, _not_its_own(release, OLDER_THAN_ALL, oldest)
     best = candidates[-1]
     if version is None or best.covers(release) or best.release == release:
         return best, None
     newer = all(file.release < release for file in files)
     why = "is newer than every profile here" if newer else "has no profile of its own"
-    return best, (
-        f"vLLM {_shown(release)} {why}: flags, defaults and memory rules are those of {best.version}, "
-        "and may differ in that release"
+    return best, _not_its_own(release, why, best)
+
+
+def _not_its_own(release: Release, why: str, taken: EngineFile) -> str:
+    return (
+        f"vLLM {_shown(release)} {why}: flags, defaults and memory rules are those of {taken.version}, "
+        f"{ANOTHER_RELEASE}"
     )
 
 

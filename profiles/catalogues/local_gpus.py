@@ -1,6 +1,7 @@
 """The NVIDIA GPUs of this machine, read through NVML (extra `local`) and matched to the catalogue."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from vllm_opt.profiles.reading.quantities import GIB, format_gib
 CUDA_BELOW_NVML_BYTES = int(0.9 * GIB)
 """CUDA reports less than NVML; the largest gap among SKUs where both are known is taken (README, GPU memory)."""
 
+IDLE_BYTES = GIB // 8
+"""What an idle card shows as used at most: a console, the persistence daemon."""
+
 _LARGEST_MEMORY_DIFFERENCE = 0.1
 
 
@@ -23,13 +27,14 @@ class LocalDevice(NamedTuple):
 
     name: str
     memory_bytes: int
+    used_bytes: int = 0
 
 
 def read_local_gpus(gpus: Sequence[GpuProfile]) -> tuple[GpuProfile, ...]:
     """Return one profile per GPU of this machine, in NVML's order.
 
     Memory is the catalogue's for that SKU where it was measured, else NVML's total minus 0.9 GiB; gpus_per_node is the
-    number of GPUs found.
+    number of GPUs of that kind. What other programs hold is that of the fullest card of a kind, as any may be used.
 
     Raises:
         InvalidRequest: the library or the driver is missing, no GPU is found, or one is not in the catalogue.
@@ -38,7 +43,11 @@ def read_local_gpus(gpus: Sequence[GpuProfile]) -> tuple[GpuProfile, ...]:
     if not devices:
         raise InvalidRequest("NVML finds no GPU on this machine; name one with --gpu")
     found = [match_device(device, gpus) for device in devices]
-    return tuple(gpu.model_copy(update={"gpus_per_node": len(devices)}) for gpu in found)
+    count = Counter(gpu.id for gpu in found)
+    used = {name: max(d.used_bytes for d, g in zip(devices, found, strict=True) if g.id == name) for name in count}
+    return tuple(
+        gpu.model_copy(update={"gpus_per_node": count[gpu.id], "memory_in_use_bytes": used[gpu.id]}) for gpu in found
+    )
 
 
 def match_device(device: LocalDevice, gpus: Sequence[GpuProfile]) -> GpuProfile:
@@ -103,7 +112,7 @@ def _read_devices() -> tuple[LocalDevice, ...]:
         ) from None
     try:
         handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
-        return tuple(LocalDevice(_text(nvml.nvmlDeviceGetName(each)), _total_bytes(nvml, each)) for each in handles)
+        return tuple(LocalDevice(_text(nvml.nvmlDeviceGetName(each)), *_memory(nvml, each)) for each in handles)
     except nvml.NVMLError as error:
         raise InvalidRequest(f"this machine's GPUs cannot be read: NVML says {printable(str(error))[:120]}") from None
     finally:
@@ -115,7 +124,7 @@ def _library() -> Any:
         return import_module("pynvml")
     except ImportError:
         raise InvalidRequest(
-            "reading this machine's GPUs needs nvidia-ml-py; install it with: pip install 'vllm-opt[local]'"
+            "reading this machine's GPUs needs nvidia-ml-py; install it with: pip install nvidia-ml-py"
         ) from None
 
 
@@ -123,8 +132,20 @@ def _text(name: str | bytes) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
-def _total_bytes(nvml: Any, handle: object) -> int:
+def _memory(nvml: Any, handle: object) -> tuple[int, int]:
+    """Total and used bytes. What the driver keeps for itself is no use: CUDA's total does not hold it either."""
     try:
-        return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+        known = nvml.nvmlDeviceGetMemoryInfo(handle)
+        total, used = int(known.total), int(getattr(known, "used", 0))
     except nvml.NVMLError:
-        return 0
+        return 0, 0
+    used -= _reserved_bytes(nvml, handle)
+    return total, used if used > IDLE_BYTES else 0
+
+
+def _reserved_bytes(nvml: Any, handle: object) -> int:
+    """What the driver keeps, where the library tells it apart; else the gap between NVML's and CUDA's total."""
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2).reserved)
+    except (AttributeError, TypeError, nvml.NVMLError):
+        return CUDA_BELOW_NVML_BYTES

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vllm_opt.profiles.configs.checkpoint_parts import collapse, part_formats
 from vllm_opt.profiles.configs.reader import ConfigKeys
-from vllm_opt.profiles.nouns.model import CheckpointQuantization
+from vllm_opt.profiles.nouns.model import CheckpointQuantization, Part, PartFormat
 
 
 def checkpoint_quantization(keys: ConfigKeys, layers: int, sparse: Sequence[bool]) -> CheckpointQuantization | None:
@@ -16,6 +16,8 @@ def checkpoint_quantization(keys: ConfigKeys, layers: int, sparse: Sequence[bool
     stated = keys.child("quantization_config") or keys.child("compression_config")
     if stated is None:
         return None
+    if keys.text("model_type") == "deepseek_v4":
+        return _deepseek_v4(keys, stated)
     nested = stated.child("quantization")
     if nested is not None and nested.has("quant_algo"):
         stated = nested
@@ -33,13 +35,36 @@ def checkpoint_quantization(keys: ConfigKeys, layers: int, sparse: Sequence[bool
     )
 
 
+def _deepseek_v4(keys: ConfigKeys, stated: ConfigKeys) -> CheckpointQuantization:
+    """DeepSeek V4: linear layers in fp8 blocks, experts in MXFP4, NVFP4 or fp8 (`expert_dtype`, `moe_quant_algo`).
+
+    Block scales take one byte (ue8m0) unless the experts are fp8 too (`models/deepseek_v4/`, vLLM 0.33).
+    """
+    if (stated.text("quant_method") or "") != "fp8" or stated.integers("weight_block_size") not in (None, [128, 128]):
+        stated.refuse("is no fp8 checkpoint in blocks of 128 x 128, the only kind of DeepSeek V4 that has a rule")
+    experts = keys.text("expert_dtype") or "fp4"
+    if experts not in ("fp4", "fp8"):
+        keys.refuse(f"has expert_dtype '{experts[:40]}' where fp4 or fp8 belongs")
+    if experts == "fp8":
+        return CheckpointQuantization(quantization="fp8_block", group_size=128, method="fp8")
+    nvfp4 = (stated.text("moe_quant_algo") or "").upper() == "NVFP4"
+    others: tuple[Part, ...] = ("attention", "attention_output", "indexer", "shared_experts")
+    return CheckpointQuantization(
+        quantization="nvfp4" if nvfp4 else "mxfp4",
+        group_size=16 if nvfp4 else 32,
+        method="modelopt" if nvfp4 else "mxfp4",
+        part_formats=tuple(PartFormat(part=part, quantization="fp8_block") for part in others),
+        block_scale_bytes=1,
+    )
+
+
 def _fp8(keys: ConfigKeys) -> CheckpointQuantization:
     static = keys.text("activation_scheme") == "static"
     block = keys.integers("weight_block_size", minimum=1)
     if block is None:
         return CheckpointQuantization(quantization="fp8_per_tensor", static_activation_scales=static)
     if block != [128, 128]:
-        keys.refuse(f"has weight_block_size {block}, for which there is no rule yet")
+        keys.refuse(f"has weight_block_size {str(block)[:60]}, for which there is no rule yet")
     return CheckpointQuantization(quantization="fp8_block", group_size=128, static_activation_scales=static)
 
 

@@ -37,7 +37,7 @@ def part_of(module: str) -> Part | None:
     """The part that a module name or pattern belongs to; None for norms and embeddings."""
     # Regular expressions of compressed-tensors ("re:.*mlp\\.gate$") are read as the names that they match.
     name = module.removeprefix("re:").replace("\\", "").rstrip("$*")
-    if re.search(r"norm|weights_proj|indexers_proj|embed|eh_proj|\bconv1d\b|\bmtp\b", name):
+    if re.search(r"norm|weights_proj|indexers_proj|embed|eh_proj|\bg_proj|\bconv1d\b|\bmtp\b", name):
         return None
     for part, pattern in _PARTS:
         if re.search(pattern, name):

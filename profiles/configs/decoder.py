@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from vllm_opt.profiles.configs.class_defaults import note_divided_head_dim
 from vllm_opt.profiles.configs.reader import ConfigKeys
 from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, DenseMlp
 
@@ -17,6 +18,7 @@ class Decoder(NamedTuple):
     extra_parameters: int = 0
     per_layer_embedding_width: int = 0
     notes: tuple[str, ...] = ()
+    hyper_connections: int = 0
 
 
 DecoderReader = Callable[[ConfigKeys], Decoder]
@@ -53,6 +55,8 @@ def head_dim(keys: ConfigKeys, hidden_size: int, heads: int) -> int:
     stated = keys.optional_integer("head_dim", "attention_head_dim")
     if stated is None and hidden_size % heads:
         keys.refuse(f"lacks head_dim, and num_attention_heads {heads} does not divide hidden_size {hidden_size}")
+    if stated is None:
+        note_divided_head_dim(keys, hidden_size // heads)
     return stated if stated is not None else hidden_size // heads
 
 

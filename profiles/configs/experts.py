@@ -229,7 +229,7 @@ def hunyuan(keys: ConfigKeys) -> Decoder:
 def _same_everywhere(keys: ConfigKeys, key: str) -> int:
     if not isinstance(keys.values.get(key), list):
         return keys.integer(key)
-    values = keys.integers(key) or []
+    values = keys.integers(key, minimum=1) or []
     if len(set(values)) != 1:
         keys.refuse(f"has a {key} that differs by layer, for which there is no rule yet")
     return values[0]

@@ -6,19 +6,27 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from vllm_opt.profiles.configs import compressed as architecture_compressed
 from vllm_opt.profiles.configs import dense as architecture_dense
+from vllm_opt.profiles.configs import encoders as architecture_encoders
 from vllm_opt.profiles.configs import experts as architecture_experts
 from vllm_opt.profiles.configs import gemma as architecture_gemma
 from vllm_opt.profiles.configs import hybrid as architecture_hybrid
 from vllm_opt.profiles.configs import irregular as architecture_irregular
+from vllm_opt.profiles.configs import kimi as architecture_kimi
 from vllm_opt.profiles.configs import latent as architecture_latent
 from vllm_opt.profiles.configs import older as architecture_older
+from vllm_opt.profiles.configs import selective as architecture_selective
+from vllm_opt.profiles.configs import varied as architecture_varied
 from vllm_opt.profiles.configs.checkpoint_format import checkpoint_quantization
+from vllm_opt.profiles.configs.class_defaults import CLASS_DEFAULTS, take_class_defaults
 from vllm_opt.profiles.configs.context_limit import context_limit
 from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader
+from vllm_opt.profiles.configs.model_paths import path_id
+from vllm_opt.profiles.configs.plausible import implausible
 from vllm_opt.profiles.configs.reader import ConfigKeys, read_config
 from vllm_opt.profiles.configs.vision_tower import vision_tower
-from vllm_opt.profiles.errors import UnknownProfile, did_you_mean
+from vllm_opt.profiles.errors import CannotBeSized, UnknownProfile, did_you_mean
 from vllm_opt.profiles.nouns.model import DecoderLayer, Experts, ModelProfile
 
 __all__ = ["ARCHITECTURES", "model_from_config", "model_from_path", "read_config"]
@@ -31,6 +39,11 @@ TEXT_READERS: dict[str, DecoderReader] = (
     | architecture_hybrid.READERS
     | architecture_older.READERS
     | architecture_irregular.READERS
+    | architecture_compressed.READERS
+    | architecture_kimi.READERS
+    | architecture_selective.READERS
+    | architecture_varied.READERS
+    | architecture_encoders.READERS
 )
 
 VISION_LANGUAGE: dict[str, str] = {
@@ -44,25 +57,38 @@ VISION_LANGUAGE: dict[str, str] = {
     "Llama4ForConditionalGeneration": "Llama4ForCausalLM",
     "Mistral3ForConditionalGeneration": "Ministral3ForCausalLM",
     "KimiK25ForConditionalGeneration": "DeepseekV3ForCausalLM",
+    "KimiK3ForConditionalGeneration": "KimiK3TextModel",
+    "MiniMaxM3SparseForConditionalGeneration": "MiniMaxM3SparseForCausalLM",
+    "Step3p7ForConditionalGeneration": "Step3p5ForCausalLM",
+    "Gemma3nForConditionalGeneration": "Gemma3nForCausalLM",
+    "Glm4vForConditionalGeneration": "Glm4ForCausalLM",
+    "Glm4vMoeForConditionalGeneration": "Glm4MoeForCausalLM",
+    "InternVLForConditionalGeneration": "Qwen2ForCausalLM",
+    "Phi4MMForCausalLM": "Phi3ForCausalLM",
+    "VoxtralForConditionalGeneration": "LlamaForCausalLM",
 }
 """Vision-language class -> class of its text part."""
 
 NO_RULE_YET: dict[str, str] = {
-    "DeepseekV4ForCausalLM": "its compressed sparse attention (compress_ratios) has no KV-cache rule yet",
-    "MiniMaxM3ForCausalLM": "its block-sparse attention (sparse_attention_config) has no KV-cache rule yet",
-    "MiniMaxM3SparseForCausalLM": "its block-sparse attention (sparse_attention_config) has no KV-cache rule yet",
-    "MiniMaxM3SparseForConditionalGeneration": "its block-sparse attention has no KV-cache rule yet",
-    "KimiK3ForConditionalGeneration": "its Kimi delta attention and attention residuals have no rule yet",
-    "KimiLinearForCausalLM": "its Kimi delta attention has no rule yet",
-    "Step3p7FlashForCausalLM": "its published config names neither the heads of its sliding layers nor its gates",
+    "MllamaForConditionalGeneration": "vLLM dropped it after 0.10.2, and its cross attention ran on the V0 engine only",
+    "MiniMaxM3ForCausalLM": "vLLM loads MiniMax M3 as MiniMaxM3SparseForConditionalGeneration; use that config",
+    "Step3p7FlashForCausalLM": "vLLM loads Step 3.7 as Step3p7ForConditionalGeneration; use that config",
 }
-"""Architectures that are known and cannot be sized, with the reason."""
+"""Architectures that are known and that vLLM itself refuses, with the reason."""
 
-ARCHITECTURES: tuple[str, ...] = tuple(sorted([*TEXT_READERS, *VISION_LANGUAGE]))
+ARCHITECTURES: tuple[str, ...] = tuple(sorted(({*TEXT_READERS} | {*VISION_LANGUAGE}) - {"KimiK3TextModel"}))
 """Every architecture that can be sized."""
 
 LAST_RELEASE: dict[str, str] = {"BaichuanForCausalLM": "0.23.0", "MiniMaxM1ForCausalLM": "0.23.0"}
 """Architectures that vLLM dropped, with the last release that loads them (`models/registry.py`, vLLM 0.33)."""
+
+FIRST_RELEASE: dict[str, str] = {
+    "DeepseekV4ForCausalLM": "0.21.0",
+    "MiniMaxM3SparseForConditionalGeneration": "0.24.0",
+    "KimiK3ForConditionalGeneration": "0.30.0",
+    "Step3p7ForConditionalGeneration": "0.23.0",
+}
+"""The first release whose `models/registry.py` names a class of the newest families."""
 
 CLASS_MAX_POSITION_EMBEDDINGS: dict[str, int] = {"gemma3_text": 131_072, "gemma4_text": 131_072}
 """Length of the Hugging Face class where published configs omit the key (`transformers` 5.16)."""
@@ -77,17 +103,18 @@ _DTYPES: dict[str, Literal["bfloat16", "float16", "float32"]] = {
 
 
 def model_from_path(path: str | Path, model_id: str | None = None) -> ModelProfile:
-    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the folder's name.
+    """Read the `config.json` at `path` (a file or a model folder); the id defaults to the path (`path_id`).
 
     ModelOpt's older checkpoints keep their `quantization_config` in `hf_quant_config.json` beside it, as vLLM knows.
     """
     file = Path(path)
+    name = path_id(path)
     config = read_config(file)
     folder = file if file.is_dir() else file.resolve().parent
     beside = folder / "hf_quant_config.json"
     if "quantization_config" not in config and beside.is_file():
         config["quantization_config"] = read_config(beside)
-    return model_from_config(config, model_id or folder.name or "model", source=str(path))
+    return model_from_config(config, model_id or name, source=str(path))
 
 
 def model_from_config(config: dict[str, Any], model_id: str, *, source: str = "", **facts: Any) -> ModelProfile:
@@ -97,8 +124,20 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
     for a missing, mistyped or contradictory key and UnknownProfile for an architecture without a rule.
     """
     outer = ConfigKeys(config, model_id)
+    try:
+        return _model(outer, model_id, source, facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        outer.refuse(f"gives {name} a value that cannot be: {first['msg']}")
+    except ArithmeticError:
+        outer.refuse("holds a number by which its sizes cannot be computed")
+
+
+def _model(outer: ConfigKeys, model_id: str, source: str, facts: dict[str, Any]) -> ModelProfile:
     architecture = _architecture(outer)
     text = _text_part(outer, architecture)
+    take_class_defaults(text, CLASS_DEFAULTS.get(text.text("model_type") or "", {}))
     decoder = TEXT_READERS[VISION_LANGUAGE.get(architecture, architecture)](text)
     vocab_size = text.integer("vocab_size")
     limit = context_limit(text, CLASS_MAX_POSITION_EMBEDDINGS.get(text.text("model_type") or ""))
@@ -107,8 +146,9 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
         "id": model_id,
         "model_type": outer.text("model_type") or text.text("model_type") or architecture,
         "architecture": architecture,
+        "vllm_since": FIRST_RELEASE.get(architecture),
         "vllm_until": LAST_RELEASE.get(architecture),
-        "hidden_size": text.integer("hidden_size", "n_embed", "n_embd"),
+        "hidden_size": text.integer("hidden_size", "n_embed", "n_embd", "d_model"),
         "vocab_size": vocab_size,
         "max_model_len": limit.largest,
         "default_max_model_len": limit.default if limit.default != limit.largest else None,
@@ -119,6 +159,9 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
         "final_norm_parameters": decoder.final_norm_parameters,
         "extra_parameters": decoder.extra_parameters,
         "per_layer_embedding_width": decoder.per_layer_embedding_width,
+        "hyper_connections": decoder.hyper_connections,
+        "runner": _runner(architecture),
+        "has_lm_head": architecture not in architecture_encoders.POOLING,
         "vision": vision_tower(outer, architecture),
         "bidirectional_image_tokens": _images_attend_both_ways(outer, text),
         "native_quantization": _quantization(outer, text, decoder),
@@ -126,10 +169,20 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
     }
     notes = [*text.assumptions, *(note for note in outer.assumptions if note not in text.assumptions), *decoder.notes]
     try:
-        return ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
+        model = ModelProfile.model_validate(fields | facts | {"assumptions": tuple(dict.fromkeys(notes))})
     except ValidationError as error:
         first = error.errors()[0]
         outer.refuse(f"gives {'.'.join(str(part) for part in first['loc'])} a value that cannot be: {first['msg']}")
+    reason = implausible(model)
+    if reason is not None:
+        outer.refuse(reason)
+    return model
+
+
+def _runner(architecture: str) -> Literal["generate", "pooling", "transcription"]:
+    if architecture in architecture_encoders.POOLING:
+        return "pooling"
+    return "transcription" if architecture in architecture_encoders.TRANSCRIPTION else "generate"
 
 
 def _images_attend_both_ways(outer: ConfigKeys, text: ConfigKeys) -> bool:
@@ -148,14 +201,21 @@ def _architecture(keys: ConfigKeys) -> str:
         return name
     reason = NO_RULE_YET.get(name)
     if reason is not None:
-        raise UnknownProfile(f"the model {keys.model_id[:200]} ({name}) cannot be sized: {reason}")
+        raise CannotBeSized(f"the model {keys.model_id[:200]} ({name}) cannot be sized: {reason}")
     raise UnknownProfile(
         f"the model {keys.model_id[:200]} has the architecture '{name[:80]}', which has no rule"
         f"{did_you_mean(name, ARCHITECTURES) or '; see vllm-opt models for what can be sized'}"
     )
 
 
-_ALIASES = {"BloomModel": "BloomForCausalLM", "Qwen2_5_VLForCausalLM": "Qwen2_5_VLForConditionalGeneration"}
+_ALIASES = {
+    "BloomModel": "BloomForCausalLM",
+    "Qwen2_5_VLForCausalLM": "Qwen2_5_VLForConditionalGeneration",
+    "BailingHybridForCausalLM": "BailingMoeV3ForCausalLM",
+    "Mistral4ForCausalLM": "MistralLarge3ForCausalLM",
+    "Phi4MultimodalForCausalLM": "Phi4MMForCausalLM",
+}
+"""Classes of transformers -> what vLLM calls them."""
 
 
 def _text_part(outer: ConfigKeys, architecture: str) -> ConfigKeys:

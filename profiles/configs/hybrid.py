@@ -210,7 +210,7 @@ def _nemotron_mamba(keys: ConfigKeys) -> StateSpace:
 
 
 def _nemotron_experts(keys: ConfigKeys) -> Experts:
-    shared = keys.optional_integer("n_shared_experts", minimum=0) or 0
+    shared = keys.integer("n_shared_experts", default=1, minimum=0)
     return Experts(
         num_experts=keys.integer("n_routed_experts"),
         num_experts_per_tok=keys.integer("num_experts_per_tok"),

@@ -1,5 +1,7 @@
 """Readers of decoders with multi-head latent attention: DeepSeek V2 to V3.2, Kimi K2, GLM 4.7 Flash and GLM 5."""
 
+from typing import Literal
+
 from vllm_opt.profiles.configs.decoder import Decoder, DecoderReader, check_length, dense_mlp
 from vllm_opt.profiles.configs.experts import first_dense, shared_width
 from vllm_opt.profiles.configs.reader import ConfigKeys
@@ -9,6 +11,8 @@ from vllm_opt.profiles.nouns.model import DecoderLayer, Experts, LatentAttention
 def latent_attention(keys: ConfigKeys) -> LatentAttention:
     """Latent attention without an indexer."""
     bias = keys.flag("attention_bias")
+    if "q_lora_rank" not in keys.values:
+        keys.take("q_lora_rank", "none", "a query projection without a rank")
     return LatentAttention(
         num_attention_heads=keys.integer("num_attention_heads"),
         q_lora_rank=keys.optional_integer("q_lora_rank"),
@@ -50,8 +54,17 @@ def deepseek_sparse(keys: ConfigKeys) -> Decoder:
     return _decoder(keys, [indexed if kind == "full" else plain for kind in types])
 
 
-def _decoder(keys: ConfigKeys, mixers: list[LatentAttention]) -> Decoder:
+def glm4_lite(keys: ConfigKeys) -> Decoder:
+    """GLM 4.7 Flash: DeepSeek V3 with its router in float32."""
+    return _decoder(keys, [latent_attention(keys)] * keys.layer_count(), "float32")
+
+
+def _decoder(
+    keys: ConfigKeys, mixers: list[LatentAttention], router_dtype: Literal["model", "float32"] = "model"
+) -> Decoder:
     hidden_size = keys.integer("hidden_size")
+    if "topk_method" not in keys.values:
+        keys.take("topk_method", "none", "a router without a score correction")
     correction = keys.text("topk_method") == "noaux_tc"
     experts = Experts(
         num_experts=keys.integer("n_routed_experts"),
@@ -59,7 +72,7 @@ def _decoder(keys: ConfigKeys, mixers: list[LatentAttention]) -> Decoder:
         moe_intermediate_size=keys.integer("moe_intermediate_size"),
         shared_expert_intermediate_size=shared_width(keys),
         router_bias=correction,
-        router_dtype="float32" if keys.text("model_type") == "glm4_moe_lite" else "model",
+        router_dtype=router_dtype,
     )
     dense = dense_mlp(keys)
     sparse = first_dense(keys, len(mixers))
@@ -73,8 +86,9 @@ def _decoder(keys: ConfigKeys, mixers: list[LatentAttention]) -> Decoder:
 READERS: dict[str, DecoderReader] = {
     "DeepseekV2ForCausalLM": deepseek,
     "DeepseekV3ForCausalLM": deepseek,
-    "Glm4MoeLiteForCausalLM": deepseek,
+    "Glm4MoeLiteForCausalLM": glm4_lite,
     "DeepseekV32ForCausalLM": deepseek_sparse,
     "GlmMoeDsaForCausalLM": deepseek_sparse,
+    "MistralLarge3ForCausalLM": deepseek,
 }
 """Reader by the first entry of `architectures`."""

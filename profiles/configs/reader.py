@@ -15,7 +15,8 @@ MAX_LAYERS = 10_000
 
 Json = dict[str, Any]
 
-_BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
+"""A string that never ends is one token up to the end: looked at once, however many quotes it holds."""
 
 
 def read_config(path: str | Path) -> Json:
@@ -64,7 +65,7 @@ def parse_config(content: bytes, where: str) -> Json:
 def _check_nesting(text: str, where: str) -> None:
     """Refuse deep nesting before the parser recurses into it."""
     depth = 0
-    for token in _BRACKETS_AND_STRINGS.finditer(text):
+    for token in BRACKETS_AND_STRINGS.finditer(text):
         if token.group() in "[{":
             depth += 1
             if depth > MAX_NESTING:
@@ -136,13 +137,15 @@ class ConfigKeys:
             self.refuse(f"has {self._name(key)} = {_shown(value)}, outside {minimum} to {MAX_DIMENSION}")
         return value
 
-    def number(self, key: str, default: float) -> float:
-        """Return a finite positive number."""
+    def number(self, key: str, default: float, *, minimum: float = 0.0) -> float:
+        """Return a finite positive number of at least `minimum`."""
         value = self.values.get(key)
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < MAX_DIMENSION:
             self.refuse(f"has {self._name(key)} = {_shown(value)} where a positive number belongs")
+        if value < minimum:
+            self.refuse(f"has {self._name(key)} = {_shown(value)}, below {minimum:g}, which no model has")
         return float(value)
 
     def flag(self, key: str, *, default: bool = False) -> bool:

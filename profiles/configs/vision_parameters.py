@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from vllm_opt.profiles.configs.reader import ConfigKeys
 
+LEAST_RATIO = 0.01
+"""Pixels are joined two to a side in every published model; a hundred are refused as a mistake."""
+
 
 class TowerParameters(NamedTuple):
     """Parameters that tensor parallelism divides, and those that every rank holds whole."""
@@ -84,6 +87,10 @@ def _siglip(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerPa
     return whole(embeddings + projector).and_also(layers)
 
 
+LEAST_SHUFFLE = 1 / 64
+"""The tower's patches are merged by the inverse of the ratio, squared: no published one is below a half."""
+
+
 def _pixtral(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
     width = vision.integer("hidden_size")
     target = text.integer("hidden_size")
@@ -100,10 +107,12 @@ def _llama4(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerPa
     grid = vision.integer("image_size") // vision.integer("patch_size")
     middle, out = vision.integer("projector_input_dim"), vision.integer("projector_output_dim")
     ratio = vision.number("pixel_shuffle_ratio", 0.5)
+    if not LEAST_SHUFFLE <= ratio <= 1:
+        vision.refuse(f"has pixel_shuffle_ratio = {ratio!r}, outside {LEAST_SHUFFLE} to 1")
     return whole((grid * grid + 2 + 4) * width).and_also(
         column(_patches(vision), width, bias=False),
         block(width, inner, norm=2).times(vision.integer("num_hidden_layers")),
-        column(int(width / ratio**2), middle, bias=False),
+        column(_scaled(width, ratio), middle, bias=False),
         row(middle, out, bias=False),
         column(vision.integer("vision_output_dim"), text.integer("hidden_size"), bias=False),
     )
@@ -132,6 +141,96 @@ def _gemma4(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerPa
     return whole(embeddings + projector).and_also(layer.times(vision.integer("num_hidden_layers"))).undivided
 
 
+def _moonvit3(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerParameters:
+    """Kimi K3: no biases, one norm weight each, attention narrower than the stream; every rank holds all of it."""
+    width, inner = vision.integer("vt_hidden_size"), vision.integer("vt_intermediate_size")
+    queries = vision.integer("qkv_hidden_size")
+    layer = 2 * width + 2 * width * inner + 4 * width * queries
+    kernel = vision.integers("merge_kernel_size", minimum=1) or [2, 2]
+    merged = width * kernel[0] * kernel[-1]
+    target = vision.optional_integer("text_hidden_size") or text.integer("hidden_size")
+    height, across = vision.integer("init_pos_emb_height"), vision.integer("init_pos_emb_width")
+    embeddings = (_patches(vision) + height * across + 1) * width
+    return whole(embeddings + layer * vision.integer("vt_num_hidden_layers") + merged * merged + (merged + 1) * target)
+
+
+def _minimax_m3(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
+    width, target = vision.integer("hidden_size"), text.integer("hidden_size")
+    layers = block(width, vision.integer("intermediate_size"), norm=2).times(vision.integer("num_hidden_layers"))
+    compression = vision.child("img_token_compression_config") or vision
+    frames = compression.optional_integer("temporal_patch_size") or 1
+    merge = compression.integer("spatial_merge_size", default=2) ** 2
+    middle = outer.optional_integer("projector_hidden_size") or target
+    embeddings = whole((_patches(vision) * frames + 2) * width)
+    projector = column(width, middle).and_also(row(middle, target))
+    merger = column(middle * merge, middle).and_also(row(middle, target))
+    return embeddings.and_also(layers, projector, merger)
+
+
+def _perception_encoder(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
+    """Step 3.7: layer scales and norms of the Perception Encoder, two strided convolutions of 3 x 3."""
+    for key in ("mlp_ratio", "ls_init_value", "use_ln_pre"):
+        if key not in vision.values:
+            vision.take(key, "none" if key == "ls_init_value" else "the default", "of vLLM's perception encoder")
+    width = vision.integer("width")
+    inner = int(width * vision.number("mlp_ratio", 4.0))
+    grid = vision.integer("image_size") // vision.integer("patch_size")
+    scales = whole(2 * width) if vision.values.get("ls_init_value") is not None else whole(0)
+    layers = block(width, inner, norm=2).and_also(scales).times(vision.integer("layers"))
+    position = grid * grid if vision.flag("use_abs_posemb", default=True) else 0
+    embeddings = (_patches(vision) + position + (2 if vision.flag("use_ln_pre") else 0)) * width
+    halves = 2 * width * (9 * width + 1) + 4 * width * (9 * 2 * width + 1)
+    projector = column(4 * width, text.integer("hidden_size"), bias=outer.flag("projector_bias"))
+    return whole(embeddings + halves).and_also(layers, projector)
+
+
+def _glm4v(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerParameters:
+    """GLM-4.1V and 4.5V: no biases in the blocks, a strided downsampling convolution, a gated merger."""
+    width = vision.integer("hidden_size")
+    out = vision.optional_integer("out_hidden_size") or text.integer("hidden_size")
+    merge = vision.integer("spatial_merge_size", default=2) ** 2
+    grid = vision.integer("image_size") // vision.integer("patch_size")
+    layers = block(width, out, norm=1, bias=False, gated=True).times(vision.integer("depth"))
+    embeddings = (_patches(vision) + 1 + grid * grid + 2) * width + merge * width * out + out
+    inner = vision.integer("intermediate_size")
+    merger = column(out, out, bias=False).and_also(
+        whole(2 * out), column(out, inner, bias=False).times(2), row(inner, out, bias=False)
+    )
+    return whole(embeddings).and_also(layers, merger)
+
+
+def _intern_vit(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
+    """InternVL: layer scales, biased blocks, pixels shuffled by `downsample_ratio`, a two-layer projector."""
+    width, target = vision.integer("hidden_size"), text.integer("hidden_size")
+    sides = [
+        (vision.integers(key, minimum=1) or [1])[0] if isinstance(vision.values.get(key), list) else vision.integer(key)
+        for key in ("image_size", "patch_size")
+    ]
+    grid, patch = (sides[0] // sides[1]) ** 2, 3 * sides[1] ** 2
+    layers = block(width, vision.integer("intermediate_size"), norm=2).and_also(whole(2 * width))
+    ratio = outer.number("downsample_ratio", 0.5, minimum=LEAST_RATIO)
+    merged = _scaled(width, ratio)
+    projector = whole(2 * merged).and_also(column(merged, target), row(target, target))
+    embeddings = (patch + 1 + grid + 1 + 1) * width
+    return whole(embeddings).and_also(layers.times(vision.integer("num_hidden_layers")), projector)
+
+
+def _whisper_encoder(audio: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerParameters:
+    """Voxtral: Whisper's encoder (no bias on k), four frames joined, a two-layer projector without biases."""
+    width, target = audio.integer("hidden_size"), text.integer("hidden_size")
+    inner = audio.integer("intermediate_size")
+    layers = block(width, inner, norm=2).times(audio.integer("num_hidden_layers"))
+    convolutions = width * (3 * audio.integer("num_mel_bins") + 1) + width * (3 * width + 1)
+    embeddings = convolutions + audio.integer("max_source_positions") * width + 2 * width
+    projector = column(inner, target, bias=False).and_also(row(target, target, bias=False))
+    return whole(embeddings).and_also(layers, projector)
+
+
+def _scaled(width: int, ratio: float) -> int:
+    """Width after pixels are joined by `ratio` per side, which published configs give as 0.5."""
+    return int(width / ratio**2)
+
+
 COUNTERS: dict[str, Callable[[ConfigKeys, ConfigKeys, ConfigKeys], TowerParameters]] = {
     "Qwen2_5_VLForConditionalGeneration": _qwen2_5,
     "Qwen3VLForConditionalGeneration": _qwen3,
@@ -143,5 +242,12 @@ COUNTERS: dict[str, Callable[[ConfigKeys, ConfigKeys, ConfigKeys], TowerParamete
     "Mistral3ForConditionalGeneration": _pixtral,
     "Llama4ForConditionalGeneration": _llama4,
     "KimiK25ForConditionalGeneration": _moonvit,
+    "KimiK3ForConditionalGeneration": _moonvit3,
+    "MiniMaxM3SparseForConditionalGeneration": _minimax_m3,
+    "Step3p7ForConditionalGeneration": _perception_encoder,
+    "Glm4vForConditionalGeneration": _glm4v,
+    "Glm4vMoeForConditionalGeneration": _glm4v,
+    "InternVLForConditionalGeneration": _intern_vit,
+    "VoxtralForConditionalGeneration": _whisper_encoder,
 }
 """Counter by vision-language class."""

@@ -1,6 +1,8 @@
 """Weights of the encoder and projector of a vision-language model, counted from its `vision_config`."""
 
+from vllm_opt.profiles.configs.class_defaults import VISION_DEFAULTS, take_class_defaults
 from vllm_opt.profiles.configs.reader import ConfigKeys
+from vllm_opt.profiles.configs.vision_items import vision_items
 from vllm_opt.profiles.configs.vision_parameters import COUNTERS
 from vllm_opt.profiles.nouns.model import VisionTower
 
@@ -13,17 +15,43 @@ def vision_tower(keys: ConfigKeys, architecture: str) -> VisionTower | None:
     counter = COUNTERS.get(architecture)
     if counter is None:
         return None
-    vision = keys.child("vision_config")
+    vision = keys.child("audio_config" if architecture == "VoxtralForConditionalGeneration" else "vision_config")
     if vision is None or not vision.values:
         keys.assumptions.append("vision_config is absent: the vision tower is not counted")
         return None
+    take_class_defaults(vision, VISION_DEFAULTS.get(architecture, {}))
     text = keys.child("text_config") or keys
     tower = counter(vision, text, keys)
+    items = vision_items(vision, keys, architecture)
+    sizes: dict[str, int] = {}
+    if items is not None:
+        sizes = {
+            "max_encoder_tokens": items.image_tokens,
+            "usual_image_tokens": items.usual_image_tokens,
+            "max_video_tokens": items.video_tokens,
+            "video_step_tokens": items.video_step,
+            "patches_per_token": items.patches_per_token,
+        }
+    # Gemma 4 encodes image by image: a published start-up log shows no peak of its tower above the language step.
+    if items is not None and architecture != "Gemma4ForConditionalGeneration":
+        sizes["hidden_size"] = vision.integer("hidden_size")
+        sizes["intermediate_size"] = vision.integer("intermediate_size")
     return VisionTower(
+        **sizes,
         parameters=tower.divided + tower.whole,
         replicated_parameters=tower.whole,
         pixel_bytes_per_token=_pixel_bytes(vision, keys),
+        divisible_widths=_divisible_widths(vision, architecture),
     )
+
+
+def _divisible_widths(vision: ConfigKeys, architecture: str) -> tuple[int, ...]:
+    """What TP must divide in the towers whose build was seen to fail otherwise (vLLM 0.33)."""
+    if architecture == "MiniMaxM3SparseForConditionalGeneration":
+        return (vision.integer("num_attention_heads"),)
+    if architecture == "KimiK3ForConditionalGeneration":
+        return (4 * vision.integer("vt_hidden_size"),)
+    return ()
 
 
 def _pixel_bytes(vision: ConfigKeys, outer: ConfigKeys) -> int:
@@ -31,6 +59,8 @@ def _pixel_bytes(vision: ConfigKeys, outer: ConfigKeys) -> int:
 
     Patches are merged in squares of `spatial_merge_size`; a pixel shuffle joins two per side.
     """
+    if isinstance(vision.values.get("image_size"), list) or isinstance(vision.values.get("patch_size"), list):
+        return 0
     channels, side = 3, vision.optional_integer("image_size")
     tokens = outer.optional_integer("mm_tokens_per_image")
     if tokens and side:

@@ -27,6 +27,10 @@ class BatchDefaults(Noun):
     """Defaults of one hardware tier, first match wins (`engine/arg_utils.py:get_batch_defaults` in 0.33)."""
 
     min_memory_gib: float = Field(ge=0, description="tier applies from this total memory on")
+    required_names: tuple[str, ...] = Field(
+        (),
+        description="device-name parts of which one must occur; empty: any device (0.8.0 to 0.8.4 name h100 and h200)",
+    )
     excluded_names: tuple[str, ...] = Field((), description="device-name parts that fall to the next tier")
     excluded_capabilities: tuple[tuple[int, int], ...] = Field(
         (), description="CUDA capabilities that fall to the next tier (GB10 is 12.1)"
@@ -73,11 +77,30 @@ class EngineProfile(Noun):
         description="how 'GPU KV cache size: N tokens' is computed"
     )
     hybrid_kv_cache: bool = Field(description="sliding-window and state layers have their own KV groups")
+    hybrid_kv_cache_off_with: tuple[Literal["kv_events", "any_connector", "unsupported_connector"], ...] = Field(
+        (),
+        description="what turns those groups off: --kv-events-config (until 0.19), --kv-transfer-config with any "
+        "connector (until 0.20), or with one that lacks SupportsHMA (`config/vllm.py:VllmConfig.__post_init__`)",
+    )
+    yarn_scales_context: bool = Field(
+        True,
+        description="the context under YaRN is original_max_position_embeddings x factor (until 0.29); otherwise "
+        "max_position_embeddings must hold it (`config/model.py:_get_and_verify_max_len`, 0.33)",
+    )
+    state_blocks_cover_sequences: bool = Field(
+        False,
+        description="with full CUDA graphs, models with states refuse max_num_seqs above num_gpu_blocks (0.20 on, "
+        "`config/compilation.py:resolve_cudagraph_mode_and_sizes`); before, captured sizes were capped in silence",
+    )
     default_block_size: int = Field(16, gt=0)
     block_size_choices: tuple[int, ...] | None = Field(None, description="None: any positive integer")
     kv_cache_dtypes: tuple[str, ...]
     swap_space: Literal["capacity", "no_effect", "absent"] = Field(description="what --swap-space does")
     default_swap_space_gib: float | None = None
+    online_quantization: Literal["whole", "whole_and_copies", "streamed"] = Field(
+        "streamed",
+        description="what fp8 made at load holds at its peak: all 16-bit weights, these and the copies, or a layer",
+    )
     kv_offloading: bool = Field(description="--kv-offloading-size exists")
     chunked_prefill_default: Literal["on", "off", "on_above_32k"]
     prefix_caching_default: bool

@@ -32,6 +32,7 @@ class GpuProfile(Noun):
     memory_bytes_high: int = Field(gt=0, description="the high end of the same")
     memory_basis: Basis
     memory_note: str = Field("", description="how the total was derived when no machine reported it")
+    memory_in_use_bytes: int = Field(0, ge=0, description="what other programs hold on this machine's card right now")
     memory_gb_nominal: float = Field(gt=0, description="marketing size, 10^9 bytes")
     memory_bandwidth_bytes_per_s: float = Field(gt=0)
     bf16_flops_per_s: float | None = None
@@ -39,6 +40,10 @@ class GpuProfile(Noun):
     fp8_flops_per_s: float | None = None
     int8_ops_per_s: float | None = None
     fp4_flops_per_s: float | None = None
+    free_at_start_share: float | None = Field(
+        None, gt=0, le=1, description="part of the total that is free before vLLM starts; None: not known, taken as all"
+    )
+    free_at_start_source: str = Field("", description="where that was seen")
     unified_memory: bool = Field(False, description="CPU and GPU share the memory")
     interconnect: Interconnect
     gpus_per_node: int = Field(gt=0, description="GPUs in a usual server")
@@ -46,6 +51,13 @@ class GpuProfile(Noun):
     vllm_device_names: tuple[str, ...] = Field((), description="names that vLLM prints and keys its tuned kernels by")
     sources: tuple[str, ...] = Field(min_length=1, description="addresses a reader can open")
     note: str = ""
+
+    @property
+    def taken_at_start_bytes(self) -> int:
+        """Bytes that the driver or the operating system holds before vLLM starts, rounded up; 0 where not known."""
+        if self.free_at_start_share is None:
+            return 0
+        return self.memory_bytes - int(self.memory_bytes * self.free_at_start_share)
 
     @property
     def half_flops_per_s(self) -> float:

@@ -24,37 +24,45 @@ class SharedConstants(Noun):
     """Constants common to every GPU; seconds unless named otherwise."""
 
     serial_share: float = Field(ge=0, le=1, description="share of the shorter of memory and compute time not hidden")
-    layer_s: float = Field(ge=0, description="fixed time of one decoder layer inside a CUDA graph")
+    layer_s: float = Field(ge=0, description="fixed time of a mixer and a feed-forward inside a CUDA graph")
     moe_layer_s: float = Field(ge=0, description="more fixed time of a layer with experts")
+    state_layer_s: float = Field(0.0, ge=0, description="more fixed time of a recurrent mixer")
     step_s: float = Field(ge=0, description="scheduler and sampler time of one step")
     sequence_s: float = Field(ge=0, description="per decoding sequence and step: sampling, detokenising")
-    frontend_s: float = Field(ge=0, description="HTTP, tokeniser and queue before the first step")
-    crowding: float = Field(ge=0, description="growth of TTFT per further user, in single-request prefill times")
-    crowding_exponent: float = Field(1.0, gt=0, le=1, description="below 1 the growth slows down with the users")
+    frontend_s: float = Field(ge=0, description="HTTP, queue and first answer")
+    frontend_token_s: float = Field(0.0, ge=0, description="tokenising and hashing, per prompt token")
+    busy_frontend_s: float = Field(0.0, ge=0, description="more of the front end's time while others are served")
+    synchrony: float = Field(ge=0, le=1, description="share of closed-loop users that send in step with each other")
     attention_efficiency: float = Field(gt=0, description="prefill attention, share of the 16-bit peak")
-    kv_read_efficiency: float = Field(gt=0, description="KV reads relative to weight reads")
+    kv_read_efficiency: float = Field(gt=0, description="KV reads, share of the memory bandwidth")
     expert_read_efficiency: float = Field(gt=0, description="expert weight reads relative to dense weight reads")
     expert_compute_efficiency: float = Field(gt=0, description="grouped expert products relative to dense products")
+    routing_shape: float = Field(
+        1e6, gt=0, description="shape of the gamma law of expert popularity; large: all experts are equally likely"
+    )
     activation_passes: float = Field(
         ge=0, description="reads and writes of the residual stream per layer beyond fusion"
     )
     collective_latency_factor: float = Field(gt=0, description="all-reduce start-up time in serving over the benchmark")
     collective_bandwidth_factor: float = Field(gt=0, description="all-reduce bandwidth in serving over the benchmark")
-    pcie_collective_factor: float = Field(1.0, gt=0, description="time of all-reduces over PCIe, on top of the above")
-    eager_layer_s: float = Field(
-        gt=0, description="CPU time to launch one layer's kernels without a CUDA graph; assumed"
-    )
+    eager_layer_s: float = Field(gt=0, description="CPU time to launch one layer's kernels without a CUDA graph")
     eager_moe_layer_s: float = Field(ge=0, description="more launch time of a layer with experts")
+    eager_gap_s: float = Field(
+        1e-5, ge=0, description="time per layer that eager mode adds to any step: gaps between kernels, lost fusion"
+    )
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
     expert_imbalance: float = Field(ge=1, description="slowest over mean rank with expert parallelism")
 
 
 class Spread(Noun):
-    """Standard deviation of the natural log of measured over predicted, per metric."""
+    """Standard deviation of the natural log of measured over predicted, per metric; TTFT by the clients' pattern."""
 
     tpot: float = Field(ge=0)
-    ttft: float = Field(ge=0)
+    ttft: float = Field(ge=0, description="closed loop")
     throughput: float = Field(ge=0)
+    ttft_single: float | None = Field(None, ge=0, description="one user; None: as in a closed loop")
+    ttft_poisson: float | None = Field(None, ge=0, description="open loop; None: as in a closed loop")
+    ttft_burst: float | None = Field(None, ge=0, description="all at once; None: as in a closed loop")
 
 
 class PathFactor(Noun):
@@ -62,20 +70,16 @@ class PathFactor(Noun):
 
     compute: float = Field(1.0, gt=0, description="multiplies the path's compute_factor")
     memory: float = Field(1.0, gt=0, description="multiplies the path's memory_factor")
-    step: float = Field(
-        1.0, gt=0, description="multiplies the whole step: an older software stack than the other paths'"
-    )
 
 
 class GpuConstants(Noun):
     """How much of its datasheet one SKU delivers."""
 
-    memory_efficiency: float = Field(gt=0, description="em: share of the memory bandwidth that weight reads reach")
-    compute_efficiency: float = Field(gt=0, description="ec: share of the dense 16-bit peak that matrix products reach")
-    overhead_factor: float = Field(1.0, gt=0, description="multiplies fixed layer and step time")
-    collective_factor: float = Field(1.0, gt=0, description="multiplies the time of all-reduces")
+    memory_efficiency: float = Field(gt=0, le=1, description="share of the memory bandwidth that weight reads reach")
+    compute_efficiency: float = Field(gt=0, le=1, description="share of the dense 16-bit peak of matrix products")
+    attention_efficiency: float | None = Field(None, gt=0, le=1, description="own prefill attention; None: the shared")
+    kv_read_efficiency: float | None = Field(None, gt=0, le=1, description="own KV reads; None: the shared")
     basis: LatencyBasis
-    spread: Spread
     paths: dict[str, PathFactor] = Field({}, description="kernel paths that this SKU was measured with")
     source: str
 
@@ -87,29 +91,40 @@ class KernelPath(Noun):
     memory_factor: float = Field(1.0, gt=0, description="weight reads relative to 16-bit weight reads")
     expert_compute_factor: float = Field(1.0, gt=0, description="further factor of grouped expert products")
     basis: LatencyBasis
-    spread: Spread = Field(description="added in quadrature to the SKU's spread")
     source: str
 
 
 class Collective(Noun):
-    """All-reduce of one SKU: start-up time and algorithm bandwidth at tensor-parallel sizes 2, 4 and 8."""
+    """All-reduce of one SKU or link: start-up time and algorithm bandwidth at tensor-parallel sizes 2, 4 and 8."""
 
     alpha_us: tuple[float, float, float]
     gb_per_s: tuple[float, float, float]
+    link_gb_per_s: float | None = Field(
+        None, gt=0, description="10^9 bytes/s per GPU and direction of the link measured: others scale with theirs"
+    )
     source: str
 
 
+class ReleaseFactor(Noun):
+    """How much slower a range of vLLM releases was than the newest one measured, on one family of GPUs."""
+
+    first: str = Field(description="oldest release of the range, e.g. '0.8'; it ends where the next one begins")
+    step: float = Field(1.0, gt=0, description="multiplies every part of step time")
+    host: float = Field(1.0, gt=0, description="further factor of scheduler, sampler and front end")
+    points: int = Field(0, ge=0, description="measured points behind the factors; 0: no evidence")
+
+
 class CalibrationCell(Noun):
-    """What measurements of one (model, SKU, kernel path) say against the formula, shrunk towards 1."""
+    """What measurements of one (model, SKU, kernel path, TP) say against the formula, shrunk towards 1."""
 
     model: str = Field(description="catalogue id of a model that was measured")
     shape: str = Field(description="width, layers and vocabulary: fine-tunes of one shape share the cell")
     gpu: str
     path: str
+    tensor_parallel_size: int = Field(gt=0, description="the cell holds at the size that was measured, no other")
     step_factor: float = Field(gt=0, description="multiplies step time")
     prefill_factor: float = Field(1.0, gt=0, description="multiplies TTFT's prefill time on top of step_factor")
     points: int = Field(gt=0, description="measured points behind the factor")
-    spread: Spread = Field(description="spread of unseen points inside the cell")
 
 
 class LatencyConstants(Noun):
@@ -117,16 +132,16 @@ class LatencyConstants(Noun):
 
     shared: SharedConstants
     gpus: dict[str, GpuConstants] = Field(description="by SKU id; a missing SKU takes `fallback_gpus`")
-    fallback_gpus: dict[str, GpuConstants] = Field(
-        description="nvidia, nvidia_pcie, amd, intel: biased to the slow side"
+    fallback_gpus: dict[str, GpuConstants] = Field(description="nvidia, nvidia_pcie, amd, intel: mean of the class")
+    generations: dict[str, float] = Field(
+        {}, description="fixed kernel time over Hopper's, by compute capability or architecture; absent: 1"
     )
     kernel_paths: dict[str, KernelPath]
-    collectives: dict[str, Collective] = Field(description="by SKU id, else by link kind")
+    collectives: dict[str, Collective] = Field(description="by SKU id, else by kind of link")
+    releases: dict[str, tuple[ReleaseFactor, ...]] = Field({}, description="by family of GPUs, ascending")
     cells: tuple[CalibrationCell, ...] = ()
-    unseen_path_spread: Spread = Field(description="added in quadrature for a path never measured on this SKU")
-    unseen_path_slowdown: float = Field(
-        ge=1, description="step time is multiplied by it there: biased to the slow side"
-    )
+    spreads: dict[LatencyBasis, Spread] = Field(description="of predictions for sources that were left out whole")
+    unseen_feature_spread: Spread = Field(description="added in quadrature per feature that no measurement covers")
     source: str
 
     def gpu_constants(self, gpu: GpuProfile) -> GpuConstants:
@@ -136,26 +151,81 @@ class LatencyConstants(Noun):
             return known
         if gpu.vendor != "nvidia":
             return self.fallback_gpus[gpu.vendor]
-        return self.fallback_gpus["nvidia" if self.has_switch(gpu) else "nvidia_pcie"]
+        return self.fallback_gpus["nvidia" if self.joined(gpu, 4) else "nvidia_pcie"]
 
-    def collective(self, gpu: GpuProfile) -> Collective:
-        """All-reduce numbers of the SKU, else of its link kind; an optional bridge over two cards counts as PCIe."""
+    def generation_factor(self, gpu: GpuProfile) -> float:
+        """Fixed kernel time of the SKU's generation over Hopper's."""
+        return self.generations.get(generation_of(gpu), 1.0)
+
+    def collective(self, gpu: GpuProfile, ranks: int = 2) -> Collective:
+        """All-reduce numbers of the SKU over `ranks` GPUs, else of the link that joins so many of them.
+
+        A link that joins fewer GPUs (a bridge over two cards) leaves the rest to PCIe; a rack-scale switch joins all.
+        Numbers of another SKU scale with the datasheet's bandwidth per GPU.
+        """
+        joined = self.joined(gpu, ranks)
         known = self.collectives.get(gpu.id)
-        if known is not None:
+        if known is not None and (joined or gpu.interconnect.kind == "pcie"):
             return known
-        return self.collectives["pcie" if not self.has_switch(gpu) else gpu.interconnect.kind]
+        if joined:
+            return scaled(self.collectives[gpu.interconnect.kind], gpu.interconnect.gb_per_s_per_direction)
+        own = self.collectives.get(f"{gpu.id} without bridge", self.collectives["pcie"])
+        if gpu.interconnect.kind == "ethernet":
+            return self.collectives["network"]
+        return scaled(own, gpu.interconnect.pcie_gb_per_s_per_direction)
 
     @staticmethod
-    def has_switch(gpu: GpuProfile) -> bool:
-        """Whether a fast link joins the whole node; PCIe cards and optional bridges over two cards do not count."""
-        return gpu.interconnect.kind != "pcie" and gpu.interconnect.gpus_joined is None
+    def joined(gpu: GpuProfile, ranks: int) -> bool:
+        """Whether a link faster than PCIe joins so many GPUs."""
+        link = gpu.interconnect
+        return link.kind != "pcie" and (link.gpus_joined is None or ranks <= link.gpus_joined)
 
-    def cell(self, shape: str, gpu_id: str, path: str) -> CalibrationCell | None:
-        """The calibration cell of exactly this model shape, SKU and path."""
+    def release_factor(self, gpu: GpuProfile, release: str | None) -> ReleaseFactor:
+        """Factors of a release on a family of GPUs; the newest measured one is 1, and stands for later ones."""
+        known = self.releases.get(release_family(gpu), ())
+        if release is None or not known:
+            return ReleaseFactor(first="0", points=0 if release else 1)
+        wanted = version_key(release)
+        older = [one for one in known if version_key(one.first) <= wanted]
+        return older[-1] if older else known[0]
+
+    def cell(self, shape: str, gpu_id: str, path: str, tensor_parallel_size: int) -> CalibrationCell | None:
+        """The calibration cell of exactly this model shape, SKU, path and size."""
         for cell in self.cells:
-            if (cell.shape, cell.gpu, cell.path) == (shape, gpu_id, path):
+            if (cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size) == (
+                shape, gpu_id, path, tensor_parallel_size,
+            ):  # fmt: skip
                 return cell
         return None
+
+
+def generation_of(gpu: GpuProfile) -> str:
+    """'9.0' for a CUDA capability, else the architecture's name."""
+    found = gpu.compute_capability
+    return gpu.architecture if found is None else f"{found[0]}.{found[1]}"
+
+
+def release_family(gpu: GpuProfile) -> str:
+    """GPUs whose kernels matured together: NVIDIA up to Hopper, NVIDIA from Blackwell, AMD, Intel."""
+    blackwell = gpu.vendor == "nvidia" and (gpu.compute_capability or (0, 0)) >= (10, 0)
+    return "nvidia_blackwell" if blackwell else gpu.vendor
+
+
+def version_key(release: str) -> tuple[int, ...]:
+    """(0, 19) for '0.19.1rc2': the first two numbers, which order releases."""
+    numbers = []
+    for part in release.lstrip("v").split(".")[:2]:
+        digits = "".join(character for character in part if character.isdigit())
+        numbers.append(int(digits[:4]) if digits else 0)
+    return tuple(numbers)
+
+
+def scaled(link: Collective, gb_per_s: float | None) -> Collective:
+    """The same link at another datasheet bandwidth; unchanged where either is unknown."""
+    if gb_per_s is None or link.link_gb_per_s is None or gb_per_s == link.link_gb_per_s:
+        return link
+    two, four, eight = (value * gb_per_s / link.link_gb_per_s for value in link.gb_per_s)
+    return link.model_copy(update={"gb_per_s": (two, four, eight), "link_gb_per_s": gb_per_s})
 
 
 def read_latency_constants(path: Path) -> LatencyConstants:

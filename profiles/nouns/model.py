@@ -16,6 +16,7 @@ __all__ = [
     "Attention",
     "Checkpoint",
     "CheckpointQuantization",
+    "CompressedAttention",
     "DecoderLayer",
     "DenseMlp",
     "Experts",
@@ -60,7 +61,13 @@ class Attention(Noun):
     output_gate: bool = Field(False, description="the query projection is doubled by an output gate (Qwen3-Next)")
     sinks: bool = Field(False, description="one learned sink logit per query head (gpt-oss)")
     shares_kv_cache: bool = Field(False, description="reads another layer's cache and owns none (Gemma 3n and 4)")
+    causal: bool = Field(True, description="a query reads earlier tokens only; otherwise an encoder without a cache")
     keys_are_values: bool = Field(False, description="the checkpoint has no v_proj; vLLM allocates one (Gemma 4)")
+    index_heads: int | None = Field(None, gt=0, description="query heads of a block selector (MiniMax M3)")
+    index_head_dim: int | None = Field(
+        None, gt=0, description="width of its one key head, which has a cache of its own; None: no selector"
+    )
+    index_cache_dtype: str = Field("auto", description="dtype of the selector's keys in the cache")
 
 
 class LatentAttention(Noun):
@@ -85,6 +92,34 @@ class LatentAttention(Noun):
     index_topk: int | None = Field(None, description="tokens that the indexer selects per query")
     qkv_bias: bool = Field(False, description="q_a (or q) and kv_a projections carry a bias")
     output_bias: bool = Field(False, description="the output projection carries a bias")
+    output_gate: bool = Field(
+        False, description="a gate of `heads*v_head_dim` rows beside the q_a projection (Kimi K3)"
+    )
+
+
+class CompressedAttention(Noun):
+    """Attention over a short window and, beyond it, over compressed states of `compress_ratio` tokens (DeepSeek V4).
+
+    Weights, with H = hidden_size and d = head_dim: wq_a and wkv `H*(q_lora_rank + d)`, wq_b `q_lora_rank*heads*d`,
+    wo_a `heads*d/o_groups * o_groups*o_lora_rank`, wo_b `o_groups*o_lora_rank*H`, norms `q_lora_rank + d`, one sink per
+    head. Ratio 4 adds an overlapping compressor of 4*d columns and an indexer, ratio 128 one of 2*d columns.
+    Source: vLLM 0.33 `models/deepseek_v4/attention.py`, `compressor.py`.
+    """
+
+    mixer: Literal["compressed_attention"] = "compressed_attention"
+    num_attention_heads: int = Field(gt=0, description="query heads")
+    head_dim: int = Field(gt=0, description="elements of the one key head, which also is the value")
+    q_lora_rank: int = Field(gt=0, description="rank of the query projection")
+    o_groups: int = Field(gt=0, description="groups of heads with an output projection of their own")
+    o_lora_rank: int = Field(gt=0, description="rank of each group's output projection")
+    qk_rope_head_dim: int = Field(ge=0, description="elements of a head with rotary position")
+    window_tokens: int = Field(gt=0, description="tokens that every layer keeps uncompressed")
+    compress_ratio: Literal[0, 4, 128] = Field(0, description="tokens per compressed state; 0: the window only")
+    index_n_heads: int = Field(gt=0, description="heads of the indexer (ratio 4 only)")
+    index_head_dim: int = Field(gt=0, description="elements per indexer head")
+    index_topk: int = Field(gt=0, description="compressed states that a query reads")
+    index_cache_dtype: Literal["auto", "mxfp4"] = Field("auto", description="how the indexer's keys are cached")
+    backend: Literal["auto", "FLASHINFER_MLA_SPARSE_DSV4"] = Field("auto", description="--attention-backend")
 
 
 class StateSpace(Noun):
@@ -99,6 +134,9 @@ class StateSpace(Noun):
       gated norm `I`, out_proj `I*H`.
     - gated_delta_net: key width K = G*N; in_proj `H*(2*K + 2*I)`, b and a `H*2*num_heads`, conv over `2*K + I`,
       `2*num_heads` (A, dt bias), gated norm `head_dim`, out_proj `I*H`.
+    - kimi_delta: in_proj `H*(2*K + 2*I + decay_rank + num_heads)` (q, k, v, gate, decay, b; the gate is of rank
+      `decay_rank` without `full_rank_gate`), decay `decay_rank*K`, conv over `2*K + I` in float32, `num_heads` (A),
+      `K` (dt bias), norm `head_dim`, out_proj `I*H`.
     - lightning: qkv `H*3*I`, output gate `H*I`, norm `I`, out_proj `I*H`; no convolution.
     """
 
@@ -114,9 +152,11 @@ class StateSpace(Noun):
     projection_bias: bool = Field(False, description="in_proj and out_proj carry a bias")
     inner_norm: bool = Field(False, description="norms of dt, B and C inside the mixer (Jamba)")
     ssm_dtype: str | None = Field(None, description="dtype that the config asks for the recurrent state")
+    decay_rank: int = Field(0, ge=0, description="rank of the decay projection (kimi_delta); 0: full")
+    full_rank_gate: bool = Field(False, description="the output gate is one full matrix (Kimi K3)")
 
 
-Mixer = Annotated[Attention | LatentAttention | StateSpace, Field(discriminator="mixer")]
+Mixer = Annotated[Attention | LatentAttention | CompressedAttention | StateSpace, Field(discriminator="mixer")]
 
 
 class DenseMlp(Noun):
@@ -148,6 +188,12 @@ class Experts(Noun):
     router_dtype: Literal["model", "float32"] = Field("model", description="dtype of the router's weight")
     shared_expert_gate: bool = Field(False, description="a scalar gate multiplies the shared experts (Qwen)")
     latent_size: int | None = Field(None, description="routed experts work in this width instead of hidden_size")
+    latent_norm: bool = Field(False, description="a norm in the latent width; its projections are 16-bit (Kimi K3)")
+    shared_expert_block: int = Field(1, gt=0, description="TP deals out the shared experts' width in blocks of this")
+    least_inner_width: int = Field(
+        0, ge=0, description="a rank's share of an expert's width is padded to this (Kimi K3)"
+    )
+    hash_table_entries: int = Field(0, ge=0, description="int32 entries of a token-to-expert table (DeepSeek V4)")
 
 
 FeedForward = Annotated[DenseMlp | Experts, Field(discriminator="feed_forward")]
@@ -164,6 +210,9 @@ class DecoderLayer(Noun):
     parallel_feed_forward: DenseMlp | None = Field(None, description="a dense MLP beside the experts (Gemma 4)")
     norm_parameters: int = Field(0, ge=0, description="parameters of the layer's norms, replicated on every rank")
     extra_parameters: int = Field(0, ge=0, description="other small 16-bit parameters, replicated on every rank")
+    hyper_connections: int = Field(
+        0, ge=0, description="residual streams m that two float32 maps of (m^2 + 2m) x m*hidden_size mix (DeepSeek V4)"
+    )
 
 
 class VisionTower(Noun):
@@ -174,8 +223,19 @@ class VisionTower(Noun):
         0, ge=0, description="those of them that every rank holds whole: norms, row-parallel biases, embeddings"
     )
     sharded_by_tensor_parallel: bool = Field(True, description="vLLM divides the tower's linear layers by TP")
-    max_encoder_tokens: int | None = Field(None, description="encoder tokens that one profiled item holds")
+    max_encoder_tokens: int | None = Field(
+        None, description="encoder tokens of the largest image; None: the class's processor is not known"
+    )
+    usual_image_tokens: int | None = Field(None, gt=0, description="encoder tokens of an image of 1024 x 1024")
+    max_video_tokens: int = Field(0, ge=0, description="encoder tokens of the longest video; 0: see video_step_tokens")
+    video_step_tokens: int = Field(
+        0, ge=0, description="the longest video is max_model_len rounded down to this, at least once (Qwen2.5-VL)"
+    )
+    patches_per_token: int = Field(1, gt=0, description="patches that become one encoder token")
+    hidden_size: int = Field(0, ge=0, description="width of the tower; 0 where it is not known")
+    intermediate_size: int = Field(0, ge=0, description="inner width of the tower's MLP")
     pixel_bytes_per_token: int = Field(0, ge=0, description="16-bit pixels that become one encoder token")
+    divisible_widths: tuple[int, ...] = Field((), description="widths and heads that TP must divide")
 
 
 class ModelProfile(Noun):
@@ -184,6 +244,7 @@ class ModelProfile(Noun):
     id: str = Field(description="Hugging Face id")
     model_type: str = Field(description="`model_type` of the config")
     architecture: str = Field(description="first entry of `architectures`: the vLLM class")
+    vllm_since: str | None = Field(None, description="oldest release that loads the architecture; None: not looked up")
     vllm_until: str | None = Field(None, description="newest release that loads the architecture; None: still does")
     hidden_size: int = Field(gt=0, description="width of the residual stream")
     vocab_size: int = Field(gt=0, description="rows of the embedding")
@@ -205,6 +266,12 @@ class ModelProfile(Noun):
         description="columns of a second embedding of vocab_size rows and of a projection of hidden_size rows, "
         "on the first pipeline stage, both divided by TP (Gemma 3n and 4)",
     )
+    hyper_connections: int = Field(
+        0, ge=0, description="residual streams m that one float32 map of m x m*hidden_size joins before the head"
+    )
+    runner: Literal["generate", "pooling", "transcription"] = Field(
+        "generate", description="what the model gives: text, vectors or scores of a text, or the text of speech"
+    )
     has_lm_head: bool = Field(True, description="the model has an output head over the vocabulary")
     vision: VisionTower | None = None
     bidirectional_image_tokens: bool = Field(
@@ -212,6 +279,7 @@ class ModelProfile(Noun):
     )
     native_quantization: CheckpointQuantization | None = Field(None, description="None: the checkpoint is 16-bit")
     checkpoints: tuple[Checkpoint, ...] = Field((), description="known checkpoints in other formats")
+    quantized_from: str | None = Field(None, description="the model whose weights these are, where they were quantised")
     assumptions: tuple[str, ...] = Field((), description="config keys that were absent, and what was taken instead")
     source: str = Field("", description="where the config was read")
     verification: str = Field("", description="how well the sizes are known, in words")

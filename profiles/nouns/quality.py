@@ -1,61 +1,57 @@
-"""What is published about the quality of a model in a weight format."""
+"""Quality: what weights or a KV cache keep of a model's scores, as a pooled mean with its uncertainty."""
 
-from collections.abc import Sequence
-from statistics import mean, median
+import math
+from statistics import NormalDist
 
-from vllm_opt.profiles.nouns.model import ModelProfile
-from vllm_opt.profiles.nouns.quantization import QualityEvidence, Quantization
+from pydantic import Field
 
-_PREFERRED_METRICS = ("OpenLLM v1", "average")
+from vllm_opt.profiles.noun import Noun
 
 
-def quality_of(model: ModelProfile, quantization: Quantization) -> tuple[float | None, str]:
-    """Return the recovery against 16-bit (score divided by the 16-bit score) and the evidence in one sentence.
+class Quality(Noun):
+    """Recovery: a score divided by the score of the model as published, on the same benchmark.
 
-    The published average for this model and format comes first, then the format's median over models, then None.
-    16-bit weights recover 1 by definition, and so does the format that the model itself is published in.
+    ln(recovery) is normal around `log_mean` with `log_deviation`: the uncertainty of the mean over benchmarks, not the
+    spread of one benchmark. Losses of weights and KV cache multiply, so their logarithms add.
     """
-    if quantization.id == "bf16":
-        return 1.0, "16-bit weights are the reference"
-    if model.native_quantization is not None and model.native_quantization.quantization == quantization.id:
-        return 1.0, "the model is published in this format"
-    own = [row for row in quantization.evidence if same_model(row.model, model.id)]
-    if own:
-        value, metric = published_recovery(own)
-        sources = ", ".join(dict.fromkeys(row.source for row in own if metric in (row.metric, "mean")))
-        return value, f"{value:.1%} of 16-bit on {own[0].model} ({metric}; {sources})"
-    if quantization.quality_median is not None:
-        models = len({row.model for row in quantization.evidence})
-        return quantization.quality_median, (
-            f"{quantization.quality_median:.1%} of 16-bit: median of {models} published "
-            f"model{'s' if models != 1 else ''} in {quantization.id}, none of them this one"
+
+    log_mean: float | None = Field(None, description="ln(recovery); None: no number is published")
+    log_deviation: float = Field(0.0, ge=0, description="standard deviation of log_mean")
+    evidence: str = Field("", description="what it rests on, in one phrase")
+
+    @property
+    def recovery(self) -> float | None:
+        """The central value; above 1 is chance, so never above 1."""
+        return None if self.log_mean is None else min(1.0, math.exp(self.log_mean))
+
+    def low(self, confidence: float) -> float | None:
+        """The recovery that the mean exceeds with this probability."""
+        if self.log_mean is None:
+            return None
+        z = NormalDist().inv_cdf(max(confidence, 0.5))
+        return min(1.0, math.exp(self.log_mean - z * self.log_deviation))
+
+    def interval(self, confidence: float) -> tuple[float, float] | None:
+        """The two-sided interval that holds the mean with this probability."""
+        if self.log_mean is None:
+            return None
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        ends = (math.exp(self.log_mean + sign * z * self.log_deviation) for sign in (-1, 1))
+        low, high = (min(1.0, end) for end in ends)
+        return low, high
+
+    def times(self, other: "Quality") -> "Quality":
+        """Both losses together; unknown where one of them is."""
+        evidence = "; ".join(text for text in (self.evidence, other.evidence) if text)
+        if self.log_mean is None or other.log_mean is None:
+            return Quality(log_mean=None, evidence=evidence)
+        return Quality(
+            log_mean=self.log_mean + other.log_mean,
+            log_deviation=math.hypot(self.log_deviation, other.log_deviation),
+            evidence=evidence,
         )
-    return None, f"no published accuracy of {quantization.id}"
 
 
-def median_recovery(evidence: Sequence[QualityEvidence]) -> float | None:
-    """Return the median over models of each model's published recovery, or None without evidence."""
-    models = dict.fromkeys(row.model for row in evidence)
-    if not models:
-        return None
-    return median(published_recovery([row for row in evidence if row.model == model])[0] for model in models)
-
-
-def published_recovery(evidence: Sequence[QualityEvidence]) -> tuple[float, str]:
-    """Return one model's recovery and what it was measured by: OpenLLM v1, else a stated average, else the mean."""
-    for wanted in _PREFERRED_METRICS:
-        rows = [row for row in evidence if wanted in row.metric]
-        if rows:
-            return mean(row.recovery for row in rows), rows[0].metric
-    if len(evidence) == 1:
-        return evidence[0].recovery, evidence[0].metric
-    return mean(row.recovery for row in evidence), "mean"
-
-
-def same_model(published: str, model_id: str) -> bool:
-    """Tell whether a published name means this model: organisation, 'Meta-' and letter case do not count."""
-    return _bare(published) == _bare(model_id)
-
-
-def _bare(name: str) -> str:
-    return name.rsplit("/", 1)[-1].lower().removeprefix("meta-")
+def published(evidence: str) -> Quality:
+    """The reference itself: nothing is lost by definition."""
+    return Quality(log_mean=0.0, evidence=evidence)

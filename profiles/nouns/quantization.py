@@ -7,15 +7,6 @@ from pydantic import Field
 from vllm_opt.profiles.noun import Noun
 
 
-class QualityEvidence(Noun):
-    """One published accuracy of a quantised model against its 16-bit parent."""
-
-    model: str = Field(description="model or family the figure was measured on")
-    recovery: float = Field(gt=0, le=1.5, description="score divided by the 16-bit score")
-    metric: str
-    source: str
-
-
 class LoadFlag(Noun):
     """The value of `--quantization` that makes this format from a 16-bit checkpoint while loading."""
 
@@ -56,8 +47,6 @@ class Quantization(Noun):
     vllm_until: str | None = Field(None, description="newest release that loads it without a plugin; None: still does")
     capability_below: tuple[int, int] | None = Field(None, description="CUDA capability from which it is refused")
     checkpoint_note: str = Field("", description="how to make a checkpoint of this format")
-    quality_median: float | None = Field(None, description="median recovery over published models; None: no evidence")
-    evidence: tuple[QualityEvidence, ...] = ()
     evidence_notes: tuple[str, ...] = Field((), description="published findings in words, which give no number")
     sources: tuple[str, ...] = Field((), description="where each number was read")
     note: str = ""

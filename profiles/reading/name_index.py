@@ -18,13 +18,24 @@ def lookup_key(name: str) -> str:
     return "".join(words)
 
 
+def whole_key(name: str) -> str:
+    """Return the same with vendor words kept."""
+    return "".join(re.findall(r"[a-z0-9]+", name[:_LONGEST_NAME].lower()))
+
+
 def index_names(names_by_id: Iterable[tuple[str, Iterable[str]]]) -> dict[str, str]:
-    """Return lookup key -> id. An id always means itself; among other names the first row that claims one keeps it."""
+    """Return lookup key -> id. An id always means itself; among other names the first row that claims one keeps it.
+
+    A name with vendor words counts with them first ("nvidia-tesla-a100" is Google's label of the 40 GB card), and
+    without them only where no plain name of another row says the same ("a100").
+    """
     rows = [(row_id, tuple(names)) for row_id, names in names_by_id]
     index = {lookup_key(row_id): row_id for row_id, _ in rows}
-    for row_id, names in rows:
-        for name in names:
-            index.setdefault(lookup_key(name), row_id)
+    claimed = [(name, row_id) for row_id, names in rows for name in names]
+    for name, row_id in claimed:
+        index.setdefault(whole_key(name), row_id)
+    for name, row_id in claimed:
+        index.setdefault(lookup_key(name), row_id)
     return index
 
 
@@ -33,7 +44,7 @@ def resolve(name: str, index: Mapping[str, str], known: Iterable[str], kind: str
 
     Raises UnknownProfile naming the nearest of `known`, or `where` the whole list is when none is near.
     """
-    found = index.get(lookup_key(name))
+    found = index.get(whole_key(name)) or index.get(lookup_key(name))
     if found is not None:
         return found
     hint = did_you_mean(name, known) or f"; {where} lists what is known"

@@ -1,4 +1,4 @@
-"""Numbers as people write them: '8k' tokens, '8K' tokens, GiB; and back to text."""
+"""Numbers as people write them: '8k' tokens, '8K' tokens, '2s', '80GB', GiB; and back to text."""
 
 import math
 import re
@@ -13,6 +13,11 @@ LARGEST_COUNT = 10**12
 """No count of tokens, sequences or GPUs that means anything is larger."""
 
 _COUNT = re.compile(r"(\d{1,30})(\.\d{1,30})?([kKmMgGtT]?)")
+_WITH_UNIT = re.compile(r"([+-]?\d{1,30}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,3})?)\s*([A-Za-zµ]*)", re.ASCII)
+_MILLISECONDS = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0, "sec": 1000.0, "min": 60_000.0}
+_BYTES = {
+    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40
+}  # fmt: skip
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -56,6 +61,67 @@ def parse_amount(
     if number > maximum:
         raise InvalidRequest(f"{name} must be at most {maximum:g}, not {number:g}")
     return number
+
+
+def parse_milliseconds(text: str, name: str) -> float:
+    """Return a time in ms, written with a unit ('2s', '500 ms') or, as the field's own unit, without one.
+
+    Raises:
+        InvalidRequest: not a number, or an unknown unit.
+    """
+    number, unit = _with_unit(text, name, "a time such as 500, 500ms or 2s")
+    if not unit:
+        return number
+    if unit.lower() not in _MILLISECONDS:
+        raise InvalidRequest(f"{name} has the unit {_shown(unit)}; write ms or s, as in 500ms or 2s")
+    return number * _MILLISECONDS[unit.lower()]
+
+
+def parse_gib(text: str, name: str) -> float:
+    """Return an amount of memory in GiB, written with a unit ('80GB' is 74.5 GiB) or, in GiB, without one.
+
+    Raises:
+        InvalidRequest: not a number, or an unknown unit.
+    """
+    number, unit = _with_unit(text, name, "an amount such as 80, 80GiB or 80GB")
+    return number * _bytes_of(unit, text, name) / GIB if unit else number
+
+
+def parse_bytes(text: str, name: str) -> int:
+    """Return whole bytes, rounded down: '24GiB', '24GB', or what `parse_count` reads.
+
+    Raises:
+        InvalidRequest: not a number, or an unknown unit.
+    """
+    unit = text.strip().lstrip("+-0123456789._").strip()
+    if len(unit) < 2:
+        return parse_count(text, name, minimum=-LARGEST_COUNT, maximum=10**18)
+    number, unit = _with_unit(text, name, "an amount such as 24GiB or 24GB")
+    return math.floor(Decimal(repr(number)) * _bytes_of(unit, text, name))
+
+
+def _bytes_of(unit: str, text: str, name: str) -> int:
+    if unit.lower() in _BYTES:
+        return _BYTES[unit.lower()]
+    if unit.lower() in ("k", "m", "g", "t"):
+        whole = text.strip()[: -len(unit)].strip()
+        raise InvalidRequest(f"{name} has no clear unit: write {whole}{unit.upper()}iB or {whole}{unit.upper()}B")
+    raise InvalidRequest(f"{name} has the unit {_shown(unit)}; write GiB or GB, as in 80GiB or 80GB")
+
+
+def _with_unit(text: str, name: str, example: str) -> tuple[float, str]:
+    match = _WITH_UNIT.fullmatch(text.strip().replace("_", ""))
+    if match is None:
+        raise InvalidRequest(f"{name} must be {example}, not {_shown(text)}")
+    number = float(match.group(1))
+    if not math.isfinite(number):
+        raise InvalidRequest(f"{name} must be a finite number, not {_shown(text)}")
+    return number, match.group(2)
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a count before its noun: '1 GPU', '1,024 GPUs'; the plural adds an 's' unless it is given."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def format_gib(amount_bytes: int) -> str:

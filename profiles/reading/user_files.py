@@ -17,6 +17,8 @@ MAX_USER_FILE_BYTES = 2 * 1024 * 1024
 MAX_NESTING = 32
 MAX_NODES = 50_000
 MAX_DIGITS = 40
+SHAPE_OF_JSON = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]},]', re.DOTALL)
+"""A string that never ends is one token up to the end: looked at once, however many quotes it holds."""
 
 
 def read_user_file(path: str | Path) -> object:
@@ -34,13 +36,13 @@ def read_user_file(path: str | Path) -> object:
     return parse_user_text(_read_text(file), file)
 
 
-def read_user_text(path: str | Path) -> str:
+def read_user_text(path: str | Path, most_bytes: int = MAX_USER_FILE_BYTES) -> str:
     """Return the text of a file that a user names, for formats that are neither YAML nor JSON.
 
     Raises:
-        InvalidRequest: the file cannot be read, is larger than 2 MiB, or is not UTF-8.
+        InvalidRequest: the file cannot be read, is larger than allowed (2 MiB), or is not UTF-8.
     """
-    return _read_text(Path(path))
+    return _read_text(Path(path), most_bytes)
 
 
 def parse_user_text(text: str, name: str | Path) -> object:
@@ -93,22 +95,35 @@ def _step_into(node: Any, key: str | int) -> tuple[int, Any] | None:
     return None
 
 
+def with_home(path: str | Path) -> Path:
+    """Return a path with a leading `~` or `~user` filled in.
+
+    Raises:
+        InvalidRequest: this machine knows no home folder of that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        shown = printable(repr(str(path)[:120]))
+        raise InvalidRequest(f"the path {shown} begins with a home folder that this machine does not know") from None
+
+
 def shown_name(file: Path) -> str:
     """Return the last part of a path, safe to print."""
     return printable(repr(file.name[-100:] or str(file)[-100:]))
 
 
-def _read_text(file: Path) -> str:
+def _read_text(file: Path, most_bytes: int = MAX_USER_FILE_BYTES) -> str:
     try:
         if file.exists() and not file.is_file():
             raise InvalidRequest(f"{shown_name(file)} is not a file; give a YAML or JSON file")
         with file.open("rb") as stream:
-            content = stream.read(MAX_USER_FILE_BYTES + 1)
+            content = stream.read(most_bytes + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a usable path"
         raise InvalidRequest(f"cannot read {shown_name(file)}: {reason}") from None
-    if len(content) > MAX_USER_FILE_BYTES:
-        raise InvalidRequest(f"{shown_name(file)} is larger than {MAX_USER_FILE_BYTES >> 20} MiB; give a smaller file")
+    if len(content) > most_bytes:
+        raise InvalidRequest(f"{shown_name(file)} is larger than {most_bytes >> 20} MiB; give a smaller file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -133,7 +148,7 @@ def _parse_json(text: str, file: Path) -> object:
 
 def _check_json_shape(text: str, file: Path) -> None:
     depth = values = 0
-    for match in re.finditer(r'"(?:[^"\\]|\\.)*+"|[\[{\]},]', text):
+    for match in SHAPE_OF_JSON.finditer(text):
         token = match.group()
         values += token in (",", "[", "{")
         if values > MAX_NODES:

@@ -1,4 +1,4 @@
-"""Calibration cells, spreads and the slow-side constants of SKUs that were never measured, from residuals."""
+"""Calibration cells, fallbacks for SKUs that were never measured, and spreads that hold for strangers."""
 
 import math
 from collections import defaultdict
@@ -7,36 +7,26 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.coefficients import effective_path
 from vllm_opt.constraints.speed.model_work import model_shape
 from vllm_opt.constraints.speed.step_time import Numbers
-from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES
-from vllm_opt.optimizer.fitting.latency.parameters import controlled_gpus
-from vllm_opt.optimizer.fitting.latency.replay import Replay, log_errors
-from vllm_opt.profiles.nouns.latency_constants import (
-    CalibrationCell,
-    GpuConstants,
-    LatencyConstants,
-    PathFactor,
-    Spread,
-)
+from vllm_opt.optimizer.fitting.latency.prior import TWINS, kernel_summary
+from vllm_opt.optimizer.fitting.latency.replay import Replay
+from vllm_opt.profiles.nouns.latency_constants import CalibrationCell, GpuConstants, LatencyConstants, Spread
 
 LEAST_CELL_POINTS = 2
 SHRINKAGE_POINTS = 1.5
-"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual: cells differ by about as much as the
-points inside one."""
+PREFILL_SHRINKAGE = 4.0
+"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 4): the first is
+the stack's, the second depends on the clients too."""
+LEAST_TRUST = 0.9
+"""Rows below it (stacks or clients that are badly known) form no cell."""
 NORMAL_90 = 1.6449
 """Two-sided 90 % of a normal distribution, in standard deviations."""
-SPREAD_POINTS = 5.0
-"""A SKU's own spread counts n / (n + 5), the spread of all SKUs the rest."""
 LEAST_SPREAD = 0.04
-UNKNOWN_CELL_SPREAD = Spread(tpot=0.15, ttft=0.3, throughput=0.15)
-"""Inside a cell of a SKU without held-back points."""
-TRUSTED_IN_CELLS = (*CONTROLLED_SOURCES, "cloudrift", "millstone-mi300x")
-"""Sources that may form cells on SKUs with controlled points; the others ran 2024 stacks there."""
+FEW_POINTS = 12.0
+"""A regime's own spread counts n / (n + 12), the spread of its basis the rest."""
 
-
-Rows = Numbers | NDArray[np.bool_] | slice
+Mask = NDArray[np.bool_]
 
 
 def step_errors(errors: dict[str, Numbers]) -> Numbers:
@@ -45,106 +35,62 @@ def step_errors(errors: dict[str, Numbers]) -> Numbers:
     return np.where(np.isfinite(best), best, -errors["throughput"])
 
 
-def cells_of(replay: Replay, constants: LatencyConstants, spreads: dict[str, Spread]) -> tuple[CalibrationCell, ...]:
-    """One cell per (model shape, SKU, path) with enough points, shrunk towards 1; `spreads` holds each SKU's."""
-    errors = log_errors(replay, replay.predict(constants))
-    step, groups = step_errors(errors), defaultdict(list)
-    controlled = controlled_gpus(replay.observations)
+def cells_of(replay: Replay, errors: dict[str, Numbers], counted: Mask) -> tuple[CalibrationCell, ...]:
+    """One cell per (model shape, SKU, path, TP) with enough trusted points, shrunk towards 1.
+
+    `errors` are those without cells. A cell holds at the tensor-parallel size that was measured: what one layout loses
+    to its links says little about another's.
+    """
+    step, paths, groups = step_errors(errors), replay.paths, defaultdict(list)
     for index, one in enumerate(replay.observations):
-        if one.gpu in controlled and one.source not in TRUSTED_IN_CELLS:
-            continue
-        path = effective_path(replay.catalog.quantization(one.quantization), replay.catalog.gpu(one.gpu))
-        if np.isfinite(step[index]):
-            groups[model_shape(replay.catalog.model(one.model)), one.gpu, path].append(index)
+        if counted[index] and one.trust >= LEAST_TRUST and np.isfinite(step[index]):
+            shape = model_shape(replay.catalog.model(one.model))
+            groups[shape, one.gpu, paths[index], one.tensor_parallel_size].append(index)
     found = []
-    for (shape, gpu, path), rows in sorted(groups.items()):
+    for (shape, gpu, path, ranks), rows in sorted(groups.items()):
         if len(rows) < LEAST_CELL_POINTS:
             continue
-        moved = shrunk_median(step[rows])
+        moved = shrunk_median(step[rows], SHRINKAGE_POINTS)
         prefill = errors["ttft"][rows] - moved
         prefill = prefill[np.isfinite(prefill)]
-        extra = shrunk_median(prefill) if prefill.size >= LEAST_CELL_POINTS else 0.0
+        extra = shrunk_median(prefill, PREFILL_SHRINKAGE) if prefill.size >= LEAST_CELL_POINTS else 0.0
         found.append(
             CalibrationCell(
                 model=min(replay.observations[row].model for row in rows),
                 shape=shape,
                 gpu=gpu,
                 path=path,
+                tensor_parallel_size=ranks,
                 step_factor=round(math.exp(moved), 4),
                 prefill_factor=round(math.exp(extra), 4),
                 points=len(rows),
-                spread=spreads.get(gpu, UNKNOWN_CELL_SPREAD),
             )
         )
     return tuple(found)
 
 
-def shrunk_median(errors: Numbers) -> float:
-    """Median pulled towards 0 when there are few points."""
-    return float(np.median(errors)) * errors.size / (errors.size + SHRINKAGE_POINTS)
+def shrunk_median(errors: Numbers, points: float) -> float:
+    """Median pulled towards 0 as `points` further errors of 0 would do."""
+    return float(np.median(errors)) * errors.size / (errors.size + points)
 
 
-def robust_sigma(errors: Numbers) -> float:
-    """Standard deviation whose normal 90 % interval holds 90 % of these ln errors."""
-    finite = np.abs(errors[np.isfinite(errors)])
-    return float(np.quantile(finite, 0.9)) / NORMAL_90 if finite.size else math.nan
+def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> LatencyConstants:
+    """The constants as they are when only the counted rows were ever measured.
 
-
-def spread_from(errors: dict[str, Numbers], rows: Rows) -> Spread:
-    """Spread of each metric over some rows; a metric without points takes that of step time."""
-    step = robust_sigma(step_errors(errors)[rows])
-    by_metric = [robust_sigma(errors[metric][rows]) for metric in ("tpot", "ttft", "throughput")]
-    tpot, ttft, throughput = (step if math.isnan(value) else value for value in by_metric)
-    return Spread(tpot=at_least(tpot), ttft=at_least(max(ttft, tpot)), throughput=at_least(throughput))
-
-
-def at_least(value: float) -> float:
-    """A spread, rounded, and never below what repeats of one measurement show."""
-    return round(max(value, LEAST_SPREAD), 4)
-
-
-def blended(own: Spread, common: Spread, points: int) -> Spread:
-    """A SKU's own spread, pulled towards the common one when it has few points."""
-    share = points / (points + SPREAD_POINTS)
-    return Spread(
-        **{
-            metric: at_least(share * getattr(own, metric) + (1 - share) * getattr(common, metric))
-            for metric in ("tpot", "ttft", "throughput")
-        }
-    )
-
-
-def trusted_rows(replay: Replay) -> NDArray[np.bool_]:
-    """Every row but those of 2024 stacks on SKUs that have controlled points."""
-    modern = controlled_gpus(replay.observations)
-    return np.array([one.gpu not in modern or one.source in TRUSTED_IN_CELLS for one in replay.observations])
-
-
-def spreads_by_gpu(replay: Replay, errors: dict[str, Numbers]) -> dict[str, Spread]:
-    """Each SKU's spread, pulled towards that of all SKUs with, or without, controlled points.
-
-    On SKUs with controlled points the 2024 stacks of other sources do not count.
+    A SKU or path without a counted row and without kernels of its own falls back to the mean of its class.
     """
-    names = np.array([one.gpu for one in replay.observations])
-    counted = trusted_rows(replay)
-    modern = np.isin(names, sorted(controlled_gpus(replay.observations)))
-    found = {}
-    for group in (modern & counted, ~modern):
-        if not group.any():
-            continue
-        common = spread_from(errors, group)
-        for gpu in dict.fromkeys(names[group].tolist()):
-            rows = group & (names == gpu)
-            found[gpu] = blended(spread_from(errors, rows), common, int(rows.sum()))
-    return found
-
-
-def with_cell_spreads(constants: LatencyConstants, spreads: dict[str, Spread]) -> LatencyConstants:
-    """The constants with each cell's spread replaced by its SKU's."""
-    cells = tuple(
-        cell.model_copy(update={"spread": spreads.get(cell.gpu, UNKNOWN_CELL_SPREAD)}) for cell in constants.cells
-    )
-    return constants.model_copy(update={"cells": cells})
+    timed = set(kernel_summary()) | set(TWINS)
+    seen = {(one.gpu, path) for one, path, used in zip(replay.observations, replay.paths, counted, strict=True) if used}
+    measured = {gpu for gpu, _ in seen}
+    summary = kernel_summary()
+    kept = {}
+    for gpu, own in constants.gpus.items():
+        if gpu in measured | timed:
+            kernels = set(summary.get(TWINS.get(gpu, gpu), {}).get("products", {}))
+            paths = {path: value for path, value in own.paths.items() if (gpu, path) in seen or path in kernels}
+            kept[gpu] = own.model_copy(update={"paths": paths})
+    pruned = constants.model_copy(update={"gpus": kept})
+    return pruned.model_copy(update={"fallback_gpus": fallback_gpus(replay, pruned, measured)})
 
 
 def class_of(replay: Replay, gpu: str) -> str:
@@ -152,43 +98,91 @@ def class_of(replay: Replay, gpu: str) -> str:
     profile = replay.catalog.gpu(gpu)
     if profile.vendor != "nvidia":
         return profile.vendor
-    return "nvidia" if LatencyConstants.has_switch(profile) else "nvidia_pcie"
+    return "nvidia" if LatencyConstants.joined(profile, 4) else "nvidia_pcie"
 
 
-def fallback_gpus(
-    replay: Replay, constants: LatencyConstants, spread: Spread, *, slow: float
-) -> dict[str, GpuConstants]:
-    """Constants for SKUs that were never measured: the class's mean, `slow` standard deviations to the slow side.
-
-    SKUs with controlled points go before those known from 2024 stacks alone. A class with fewer than three measured
-    SKUs takes its few and all others together.
-    """
-    controlled = controlled_gpus(replay.observations)
-    measured = list(dict.fromkeys(one.gpu for one in replay.observations))
-    paths = sorted({path for own in constants.gpus.values() for path in own.paths})
+def fallback_gpus(replay: Replay, constants: LatencyConstants, measured: set[str]) -> dict[str, GpuConstants]:
+    """Constants for SKUs that were never measured: the geometric mean of the class's measured ones."""
     result = {}
-    for name in ("nvidia", "nvidia_pcie", "amd", "intel"):
-        members = [gpu for gpu in measured if class_of(replay, gpu) == name]
-        modern = [gpu for gpu in members if gpu in controlled]
-        members = modern if len(modern) >= 3 else members
-        chosen = members if len(members) >= 3 else [*members, *measured] if name != "nvidia" else measured
-        em, ec, overhead = (
-            slow_side([getattr(constants.gpus[gpu], field) for gpu in chosen], sign * slow)
-            for field, sign in (("memory_efficiency", -1), ("compute_efficiency", -1), ("overhead_factor", 1))
+    for name, old in constants.fallback_gpus.items():
+        members = sorted(gpu for gpu in measured & set(constants.gpus) if class_of(replay, gpu) == name)
+        if not members:
+            result[name] = old
+            continue
+        em, ec = (
+            geometric_mean([getattr(constants.gpus[gpu], field) for gpu in members])
+            for field in ("memory_efficiency", "compute_efficiency")
         )
-        result[name] = GpuConstants(
-            memory_efficiency=em,
-            compute_efficiency=ec,
-            overhead_factor=overhead,
-            basis="datasheet",
-            spread=spread,
-            paths=dict.fromkeys(paths, PathFactor()),
-            source=f"{len(members)} measured SKUs of the class, {slow:g} standard deviations to the slow side",
+        result[name] = old.model_copy(
+            update={
+                "memory_efficiency": em,
+                "compute_efficiency": ec,
+                "source": f"geometric mean of {len(members)} measured SKUs of the class",
+            }
         )
     return result
 
 
-def slow_side(values: Iterable[float], deviations: float) -> float:
-    """Geometric mean moved by so many geometric standard deviations."""
-    logs = np.log(list(values))
-    return round(float(np.exp(np.mean(logs) + deviations * np.std(logs))), 4)
+def geometric_mean(values: Iterable[float]) -> float:
+    """exp of the mean logarithm."""
+    return round(float(np.exp(np.mean(np.log(list(values))))), 4)
+
+
+def source_weights(replay: Replay, rows: Mask, exponent: float = 0.5) -> Numbers:
+    """Weights with which a source counts as n^exponent of its n rows."""
+    names = np.array([one.source for one in replay.observations])
+    weights = np.zeros(len(names))
+    for source in set(names[rows].tolist()):
+        here = rows & (names == source)
+        weights[here] = float(here.sum()) ** (exponent - 1.0)
+    return weights
+
+
+def calibrated_sigma(errors: Numbers, weights: Numbers, confidence: float = 0.9) -> float:
+    """Standard deviation whose normal interval holds `confidence` of these ln errors by weight; NaN without any.
+
+    The weighted split-conformal quantile: one more point, beyond all others, counts as an average one.
+    """
+    kept = np.isfinite(errors) & (weights > 0)
+    if not kept.any():
+        return math.nan
+    size, share = np.abs(errors[kept]), weights[kept]
+    order = np.argsort(size)
+    reached = np.cumsum(share[order]) / (share.sum() + share.mean())
+    index = min(int(np.searchsorted(reached, confidence)), size.size - 1)
+    return max(LEAST_SPREAD, float(size[order][index]) / NORMAL_90)
+
+
+def sigma_of_rows(replay: Replay, errors: Numbers, rows: Mask) -> float:
+    """Mean of what rows and what sources ask for: the next source is neither a row nor like the largest one."""
+    here = rows & np.isfinite(errors)
+    values = np.where(here, errors, np.nan)
+    found = [calibrated_sigma(values, source_weights(replay, here, exponent)) for exponent in (1.0, 0.5)]
+    return float(np.mean(found))
+
+
+def spread_of_rows(replay: Replay, errors: dict[str, Numbers], rows: Mask, wider: Spread | None = None) -> Spread:
+    """Spread of each metric over rows of sources that were left out; TTFT by the clients' pattern.
+
+    Few rows are pulled towards `wider`, the spread of a weaker basis (without one, a pattern towards all patterns).
+    """
+
+    def pulled(values: Numbers, mask: Mask, towards: float) -> float:
+        own, count = sigma_of_rows(replay, values, mask), float((mask & np.isfinite(values)).sum())
+        if math.isnan(own):
+            return round(towards, 4)
+        share = 1.0 if math.isnan(towards) else count / (count + FEW_POINTS)
+        return round(share * own + (1 - share) * (0.0 if share == 1.0 else towards), 4)
+
+    step = sigma_of_rows(replay, step_errors(errors), rows)
+    tpot = pulled(errors["tpot"], rows, wider.tpot if wider else step)
+    throughput = pulled(errors["throughput"], rows, wider.throughput if wider else step)
+    ttft = pulled(errors["ttft"], rows, wider.ttft if wider else 2 * step)
+    patterns = np.array([one.pattern for one in replay.observations])
+    closed, single, poisson, burst = (
+        pulled(errors["ttft"], rows & (patterns == pattern), ttft)
+        for pattern in ("closed", "single", "poisson", "burst")
+    )
+    return Spread(
+        tpot=tpot, ttft=closed, throughput=throughput, ttft_single=single, ttft_poisson=poisson, ttft_burst=burst,
+    )  # fmt: skip

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES, Kind, Observation
+from vllm_opt.optimizer.fitting.latency.releases import release_of
+from vllm_opt.optimizer.fitting.latency.stated import stated_observation, why_not_stated
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.latency_constants import version_key
 
 REQUIRED_KEYS = (
     *("source_id", "framework", "model", "gpu", "num_gpus", "tp", "dp", "ep", "weight_precision", "kv_precision"),
@@ -26,6 +29,8 @@ MEASURED_KEYS = (
 )
 SEQUENCES_BY_DEFAULT = 256.0
 TOKENS_BY_DEFAULT = 8192.0
+OTHER_TRUST, OLD_TRUST = 0.6, 0.25
+FIRST_V1 = (0, 8)
 RANDOM_LENGTH_SHARE = {"inferencex": 0.9}
 """InferenceX draws lengths uniformly in [0.8, 1] of the nominal ones."""
 
@@ -67,6 +72,8 @@ def number_after(pattern: str, notes: str) -> float | None:
 
 def why_skipped(row: dict[str, Any]) -> str | None:
     """Why a row cannot be used, or None: other engines, unknown names, known bad series, unknown load."""
+    if "estimate_request" in row:
+        return why_not_stated(row)
     model = row["model"]
     rejected = {
         "other engine": row["framework"] != "vllm",
@@ -81,7 +88,7 @@ def why_skipped(row: dict[str, Any]) -> str | None:
         "multimodal or unstated load": row["source_id"] in ("vllm-recipes", "price-compass", "ravichrn-a10"),
         "vendor-tuned submission": row["source_id"].startswith("mlperf"),
         "open loop beyond saturation": in_flight(row) is None and saturated(row),
-        "burst in several waves": kind_of(row) == "burst" and (users_of(row) or 0) > 32,
+        "burst in several waves": kind_of(row) == "burst" and (users_of(row) or 0) > SEQUENCES_BY_DEFAULT,
         "client that cannot keep up": row["source_id"] == "sariekr-gpu-conc",
         "users not stated": row["source_id"] in CONTROLLED_SOURCES and users_of(row) is None,
     }
@@ -121,7 +128,7 @@ def measured_of(row: dict[str, Any], kind: Kind, engines: float) -> dict[str, fl
         "ttft": values["median_ttft_ms"] or values["mean_ttft_ms"],
     }
     lockstep = row["source_id"] == "cloudrift" and (row["max_concurrency"] or 0) > 4
-    if kind != "closed" or "cache" in notes or notes.startswith("request rate") or lockstep:
+    if kind == "offline" or "cache" in notes or saturated(row) or lockstep:
         found["ttft"] = None
     if kind == "burst" and found["tpot"] is None:
         return {}
@@ -158,6 +165,8 @@ def throughput_of(row: dict[str, Any], engines: float) -> float | None:
 
 def observation(row: dict[str, Any]) -> Observation:
     """One usable row as an observation."""
+    if "estimate_request" in row:
+        return stated_observation(row)
     notes = str(row["notes"] or "")
     kind, engines = kind_of(row), busy_engines(row)
     precision = names()["precisions"][row["weight_precision"]]
@@ -185,9 +194,17 @@ def observation(row: dict[str, Any]) -> Observation:
         input_tokens=share * float(row["isl"]),
         output_tokens=max(2.0, share * float(row["osl"])),
         source=row["source_id"],
+        release=release_of(row),
+        trust=1.0 if controlled else trust_of(row),
+        prefix_hit_share=0.0,
         memory_bound_load=kind != "open" and not controlled and (users is None or users / engines > 0.75 * stated),
         measured=measured_of(row, kind, engines),
     )
+
+
+def trust_of(row: dict[str, Any]) -> float:
+    """Weight of a row that is not from a controlled source: the first engine tells little of today's."""
+    return OTHER_TRUST if version_key(release_of(row)) >= FIRST_V1 else OLD_TRUST
 
 
 def gpu_of(row: dict[str, Any], notes: str) -> str:

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vllm_opt.constraints.speed.first_token import Pattern
+
 Kind = Literal["closed", "burst", "offline", "open"]
 CONTROLLED_SOURCES = ("inferencex", "nvidia-aic-silicon")
 """Sources whose load generator, image and flags are published: the accuracy targets are stated on them."""
@@ -29,10 +31,24 @@ class Observation:
     input_tokens: float
     output_tokens: float
     source: str
+    release: str
+    """vLLM's first two version numbers."""
+    trust: float
+    """Weight of the row in the fit: 1 for controlled sources, less for stacks that are badly known."""
+    prefix_hit_share: float
     memory_bound_load: bool
     """The number of users was not stated or exceeds the pool: the KV cache limits how many run."""
     measured: dict[str, float] = field(hash=False)
     """ttft, tpot, e2e in ms; throughput in output tokens/s of one engine."""
+
+    @property
+    def pattern(self) -> Pattern:
+        """How the clients sent."""
+        if self.kind == "open":
+            return "poisson"
+        if self.kind == "burst":
+            return "burst"
+        return "single" if self.load <= 1 and self.kind == "closed" else "closed"
 
     @property
     def configuration(self) -> str:

@@ -1,66 +1,83 @@
 """The free constants of the latency fit: where each lives in LatencyConstants, its prior, and which rows it touches.
 
-Every constant is prior * exp(x), with a Gaussian prior on x, so that a constant without data keeps its prior. Constants
-of one family (say, memory efficiency of each SKU) touch disjoint rows: one extra evaluation differentiates them all.
+Every constant is prior * exp(x), with a Gaussian prior on x, so that a constant without data keeps its prior. What
+kernel tables measured has a narrow prior; host and scheduling, which they cannot tell, a wide one. Constants of one
+family (say, memory efficiency of each SKU) touch disjoint rows: one extra evaluation differentiates them all.
 """
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vllm_opt.constraints.speed.coefficients import effective_path
 from vllm_opt.constraints.speed.step_time import Numbers
 from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES, Observation
+from vllm_opt.optimizer.fitting.latency.prior import TWINS, kernel_summary
 from vllm_opt.optimizer.fitting.latency.replay import Replay
-from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
+from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, generation_of, release_family, version_key
 
 SHARED_PRIORS = {
-    "serial_share": 0.2,
-    "layer_s": 0.7,
-    "moe_layer_s": 0.7,
+    "serial_share": 0.3,
+    "layer_s": 0.25,
+    "moe_layer_s": 0.3,
+    "state_layer_s": 0.7,
     "step_s": 0.7,
-    "sequence_s": 0.7,
-    "frontend_s": 0.7,
-    "crowding": 0.7,
-    "crowding_exponent": 0.12,
-    "attention_efficiency": 0.4,
-    "kv_read_efficiency": 0.15,
-    "expert_compute_efficiency": 0.7,
-    "activation_passes": 0.7,
-    "collective_latency_factor": 0.7,
-    "collective_bandwidth_factor": 0.7,
-    "pcie_collective_factor": 0.7,
+    "sequence_s": 0.4,
+    "frontend_s": 0.3,
+    "frontend_token_s": 0.5,
+    "busy_frontend_s": 0.4,
+    "synchrony": 0.4,
+    "attention_efficiency": 0.2,
+    "kv_read_efficiency": 0.1,
+    "expert_read_efficiency": 0.08,
+    "expert_compute_efficiency": 0.3,
+    "routing_shape": 0.4,
+    "activation_passes": 0.5,
+    "collective_latency_factor": 0.3,
+    "collective_bandwidth_factor": 0.3,
+    "eager_layer_s": 0.4,
+    "eager_moe_layer_s": 0.3,
 }
 """Fitted shared constants and the standard deviation of ln(constant / prior)."""
-AT_MOST_ONE = ("serial_share", "crowding_exponent")
+MOST = {
+    "serial_share": 1.0,
+    "synchrony": 1.0,
+    "memory_efficiency": 0.95,
+    "compute_efficiency": 0.95,
+    "kv_read_efficiency": 0.95,
+    "attention_efficiency": 0.95,
+}
+"""Upper ends: no efficiency beyond the datasheet."""
+KERNEL_SPREADS = {"memory_efficiency": 0.06, "compute_efficiency": 0.1, "attention_efficiency": 0.15}
+TWIN_SPREADS = {"memory_efficiency": 0.1, "compute_efficiency": 0.2, "attention_efficiency": 0.2}
+UNKNOWN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.35}
+PATH_SPREADS = {"compute_factor": 0.25, "memory_factor": 0.12, "expert_compute_factor": 0.3}
+SKU_PATH_SPREADS = {"compute": 0.15, "memory": 0.1}
 LEAST_PATH_POINTS = 5
-OLD_STACK_PATHS = (("mi300x", "bf16"),)
-"""Paths whose every point on that SKU comes from a 2024 software stack, while its other paths have newer ones."""
-NUISANCE_PRIOR = {"cloudrift": 0.05}
-"""Sources are allowed an offset of their own on SKUs that have controlled points; ln standard deviation, else 0.3."""
+GENERATION_SPREAD, OWN_HOST_SPREAD = 0.2, 0.6
+OWN_HOSTS = ("12.1", "CDNA2", "CDNA3", "CDNA4")
+"""Generations whose host or whose stack differs too, so that their fixed time is not that of kernels alone."""
+RELEASE_SPREADS = {"step": 0.15, "host": 0.5}
+SOURCE_SPREAD = 0.15
+"""A source may be slower or faster as a whole by its stack (ln standard deviation); controlled ones set the level."""
+CLIENT_SPREAD = 0.3
+"""A source's TTFT may be off by how its clients send and where they stand, beside the stack's own offset."""
+NUISANCES = ("source", "client")
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One free constant."""
 
-    path: tuple[str, ...]
+    path: tuple[str | int, ...]
     """Keys into the constants, or ("source", name) for a source's own offset."""
     prior: float
     spread: float
     family: str
     rows: Numbers
     """Which observations it touches (Boolean)."""
-
-
-def paths_by_gpu(replay: Replay) -> list[str]:
-    """The kernel path of each observation."""
-    unique = [effective_path(quantization, gpu) for _, quantization, _, gpu in replay.unique_nouns]
-    return [unique[index] for index in replay.position]
 
 
 def controlled_gpus(observations: Sequence[Observation]) -> set[str]:
@@ -72,85 +89,105 @@ def with_rooms(base: LatencyConstants, replay: Replay) -> dict[str, Any]:
     """The constants as a nested dictionary with an entry for every SKU and path that was measured."""
     table: dict[str, Any] = json.loads(base.model_dump_json())
     catalog = replay.catalog
-    for one, path in zip(replay.observations, paths_by_gpu(replay), strict=True):
+    for one, path in zip(replay.observations, replay.paths, strict=True):
         start = base.gpu_constants(catalog.gpu(one.gpu)).model_dump(mode="json")
-        entry = table["gpus"].setdefault(one.gpu, {**start, "paths": {}})
-        entry.update(basis="fitted", source="end-to-end fit of published measurements, docs/latency-accuracy.md")
-        entry["paths"].setdefault(path, {"compute": 1.0, "memory": 1.0, "step": 1.0})
+        entry = table["gpus"].setdefault(one.gpu, {**start, "paths": {}, "source": ""})
+        known = entry["source"].split("; ")[0]
+        added = "end-to-end fit of published measurements, docs/latency-accuracy.md"
+        entry.update(basis="fitted", source=f"{known}; {added}" if known and known != added else added)
+        entry["paths"].setdefault(path, {"compute": 1.0, "memory": 1.0})
     return table
 
 
 def parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
     """Every free constant for these observations."""
-    observations, paths = replay.observations, np.array(paths_by_gpu(replay))
-    gpus = np.array([one.gpu for one in observations])
-    sources = np.array([one.source for one in observations])
+    observations, paths = replay.observations, np.array(replay.paths)
     everywhere = np.ones(len(observations), dtype=bool)
     found = [
         Parameter(("shared", name), table["shared"][name], spread, name, everywhere)
         for name, spread in SHARED_PRIORS.items()
     ]
-    controlled = controlled_gpus(observations)
-    for gpu in sorted(set(gpus)):
-        here, entry = gpus == gpu, table["gpus"][gpu]
-        few = int(here.sum()) < 20
-        found.append(own("memory_efficiency", gpu, entry, 0.35 if few else 0.2, here))
-        found.append(own("compute_efficiency", gpu, entry, 0.35, here))
-        found.append(own("overhead_factor", gpu, entry, 0.15 if gpu in controlled else 0.5, here))
-        found.append(own("collective_factor", gpu, entry, 0.3, here))
-        found.extend(path_parameters(gpu, entry, here, paths))
+    found += gpu_parameters(table, observations)
+    found += sku_path_parameters(table, observations, paths)
     for path in sorted(set(paths) - {"bf16"}):
-        for name, spread in (("compute_factor", 0.4), ("memory_factor", 0.25), ("expert_compute_factor", 0.5)):
+        for name, spread in PATH_SPREADS.items():
             prior = table["kernel_paths"][path].get(name, 1.0)
             found.append(Parameter(("kernel_paths", path, name), prior, spread, f"path.{name}", paths == path))
-    known = np.isin(gpus, sorted(controlled))
-    for source in sorted(set(sources) - set(CONTROLLED_SOURCES)):
-        rows = (sources == source) & known
-        if rows.any():
-            found.append(Parameter(("source", source), 1.0, NUISANCE_PRIOR.get(source, 0.3), "source", rows))
+    found += group_parameters(table, replay)
+    sources = np.array([one.source for one in observations])
+    for source in sorted(set(sources)):
+        if source not in CONTROLLED_SOURCES:
+            found.append(Parameter(("source", source), 1.0, SOURCE_SPREAD, "source", sources == source))
+            found.append(Parameter(("client", source), 1.0, CLIENT_SPREAD, "client", sources == source))
     return found
 
 
-def own(name: str, gpu: str, entry: dict[str, Any], spread: float, rows: Numbers) -> Parameter:
-    """A constant of one SKU."""
-    return Parameter(("gpus", gpu, name), entry.get(name, 1.0), spread, f"gpu.{name}", rows)
+def gpu_parameters(table: dict[str, Any], observations: Sequence[Observation]) -> list[Parameter]:
+    """What one SKU delivers of its datasheet: closely known where kernels were timed."""
+    gpus, timed, found = np.array([one.gpu for one in observations]), set(kernel_summary()), []
+    for gpu in sorted(set(gpus.tolist())):
+        spreads = KERNEL_SPREADS if gpu in timed else TWIN_SPREADS if gpu in TWINS else UNKNOWN_SPREADS
+        for name, spread in spreads.items():
+            prior = table["gpus"][gpu][name]
+            found.append(Parameter(("gpus", gpu, name), prior, spread, f"gpu.{name}", gpus == gpu))
+    return found
 
 
-def path_parameters(gpu: str, entry: dict[str, Any], here: Numbers, paths: Numbers) -> list[Parameter]:
-    """How paths with enough points differ on this SKU from what they do elsewhere."""
-    found = []
-    counts = Counter(paths[here].tolist())
-    for path, points in sorted(counts.items()):
-        if points < LEAST_PATH_POINTS or len(counts) < 2:
+def sku_path_parameters(table: dict[str, Any], observations: Sequence[Observation], paths: Numbers) -> list[Parameter]:
+    """How a path with enough points differs on one SKU from what it does elsewhere."""
+    gpus, found = np.array([one.gpu for one in observations]), []
+    for gpu, path in sorted(set(zip(gpus.tolist(), paths.tolist(), strict=True))):
+        rows = (gpus == gpu) & (paths == path)
+        if path == "bf16" or rows.sum() < LEAST_PATH_POINTS:
             continue
-        rows, where = here & (paths == path), ("gpus", gpu, "paths", path)
-        priors = entry["paths"][path]
-        wide = 0.8 if any(name == gpu for name, _ in OLD_STACK_PATHS) else 0.25
-        found.append(Parameter((*where, "compute"), priors["compute"], wide, "sku_path.compute", rows))
-        found.append(Parameter((*where, "memory"), priors["memory"], 0.12, "sku_path.memory", rows))
-        if (gpu, path) in OLD_STACK_PATHS:
-            found.append(Parameter((*where, "step"), priors["step"], 0.5, "sku_path.step", rows))
+        for name, spread in SKU_PATH_SPREADS.items():
+            prior = table["gpus"][gpu]["paths"][path][name]
+            where = ("gpus", gpu, "paths", path, name)
+            found.append(Parameter(where, prior, spread, f"sku_path.{name}", rows))
+    return found
+
+
+def group_parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
+    """Fixed kernel time by generation, and factors by range of releases; Hopper and the newest range are 1."""
+    profiles = [replay.catalog.gpu(one.gpu) for one in replay.observations]
+    generation, found = np.array([generation_of(gpu) for gpu in profiles]), []
+    for name in sorted(set(generation.tolist()) - {"9.0"}):
+        prior = table["generations"].setdefault(name, 1.0)
+        where = ("generations", name)
+        spread = OWN_HOST_SPREAD if name in OWN_HOSTS else GENERATION_SPREAD
+        found.append(Parameter(where, prior, spread, "generation", generation == name))
+    family = np.array([release_family(gpu) for gpu in profiles])
+    versions = [version_key(one.release) for one in replay.observations]
+    for name, ranges in table["releases"].items():
+        firsts = [version_key(one["first"]) for one in ranges]
+        index = np.array([max([0, *(at for at, first in enumerate(firsts) if first <= v)]) for v in versions])
+        for at, one in enumerate(ranges):
+            rows = (family == name) & (index == at)
+            one["points"] = int(rows.sum())
+            if at < len(ranges) - 1 and rows.any():
+                for key, spread in RELEASE_SPREADS.items():
+                    found.append(Parameter(("releases", name, at, key), one[key], spread, f"release.{key}", rows))
     return found
 
 
 def apply(table: dict[str, Any], chosen: Sequence[Parameter], values: Numbers) -> LatencyConstants:
-    """The constants with each free one at prior * exp(value)."""
+    """The constants with each free one at prior * exp(value), and no efficiency beyond the datasheet."""
     changed = json.loads(json.dumps(table))
     for parameter, value in zip(chosen, values, strict=True):
-        if parameter.path[0] == "source":
+        if parameter.path[0] in NUISANCES:
             continue
         place = changed
         for key in parameter.path[:-1]:
             place = place[key]
-        number = float(parameter.prior * np.exp(value))
-        place[parameter.path[-1]] = min(number, 1.0) if parameter.path[-1] in AT_MOST_ONE else number
+        last = parameter.path[-1]
+        place[last] = min(float(parameter.prior * np.exp(value)), MOST.get(str(last), float("inf")))
     return LatencyConstants.model_validate(changed)
 
 
-def source_offsets(chosen: Sequence[Parameter], values: Numbers, rows: int) -> Numbers:
-    """ln slowdown of each observation by its source."""
-    offsets = np.zeros(rows)
+def source_offsets(chosen: Sequence[Parameter], values: Numbers, rows: int) -> dict[str, Numbers]:
+    """ln slowdown of each observation by its source's stack, and of its TTFT by the source's clients."""
+    offsets = {name: np.zeros(rows) for name in NUISANCES}
     for parameter, value in zip(chosen, values, strict=True):
-        if parameter.path[0] == "source":
-            offsets[parameter.rows] += value
+        if parameter.path[0] in NUISANCES:
+            offsets[str(parameter.path[0])][parameter.rows] += value
     return offsets

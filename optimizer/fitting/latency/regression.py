@@ -1,16 +1,15 @@
 """Robust least squares of the latency constants on published measurements (scipy, from the dev extra)."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vllm_opt.constraints.speed.step_time import Numbers
-from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES
 from vllm_opt.optimizer.fitting.latency.parameters import (
     Parameter,
     apply,
-    controlled_gpus,
     parameters,
     source_offsets,
     with_rooms,
@@ -18,11 +17,12 @@ from vllm_opt.optimizer.fitting.latency.parameters import (
 from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 
-METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.4, "throughput": 0.5, "e2e": 0.7}
+METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.5, "throughput": 0.5, "e2e": 0.7}
 METRIC_SCALES = {"tpot": 0.15, "ttft": 0.3, "throughput": 0.15, "e2e": 0.15}
 """ln errors well beyond the scale count linearly, not squared: wrong rows must not bend the fit."""
 PRIOR_WEIGHT = 0.15
 STEP = 1e-4
+ROWS_OF_FULL_WEIGHT = 16.0
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,15 @@ class Fit:
     """Fitted constants and the values behind them, to start a refit from."""
 
     constants: LatencyConstants
-    values: dict[tuple[str, ...], float]
+    values: dict[tuple[str | int, ...], float]
     cost: float
 
 
 def row_weights(replay: Replay) -> Numbers:
-    """Controlled points count fully; others half, or a quarter where the SKU has controlled points."""
-    controlled = controlled_gpus(replay.observations)
+    """Trust, less for every further row of one source on one SKU: a source counts as the square root of its rows."""
+    groups = Counter((one.source, one.gpu) for one in replay.observations)
     return np.array(
-        [
-            1.0 if one.source in CONTROLLED_SOURCES else 0.25 if one.gpu in controlled else 0.5
-            for one in replay.observations
-        ]
+        [one.trust * (groups[one.source, one.gpu] / ROWS_OF_FULL_WEIGHT) ** -0.25 for one in replay.observations]
     )
 
 
@@ -65,7 +62,8 @@ class Regression:
         errors, parts = log_errors(self.replay, predicted), []
         for metric in METRICS:
             sign = -1.0 if metric == "throughput" else 1.0
-            error = (errors[metric] - sign * offsets)[self.kept[metric]] / METRIC_SCALES[metric]
+            moved = offsets["source"] + (offsets["client"] if metric == "ttft" else 0.0)
+            error = (errors[metric] - sign * moved)[self.kept[metric]] / METRIC_SCALES[metric]
             robust = np.sign(error) * np.sqrt(2 * (np.sqrt(1 + error * error) - 1))
             parts.append(robust * METRIC_SCALES[metric] * self.weights[metric])
         return np.concatenate(parts)

@@ -8,10 +8,10 @@ from functools import cache, cached_property
 import numpy as np
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.speed.coefficients import kv_element_bytes, latency_coefficients
-from vllm_opt.constraints.speed.latency import closed_loop, offline_batch, open_loop
+from vllm_opt.constraints.speed.coefficients import effective_path, kv_element_bytes, latency_coefficients
+from vllm_opt.constraints.speed.latency import Pattern, offline_batch, under_load
 from vllm_opt.constraints.speed.model_work import model_work
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack, step_time
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack
 from vllm_opt.optimizer.fitting.latency.observation import Observation
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import UnknownProfile
@@ -29,7 +29,8 @@ POOL_TOLERANCE = 1.3
 NEARLY_FULL = 0.8
 """Beyond this share of the pool a measured TTFT is the client's queue."""
 
-LayoutKey = tuple[str, str, Layout]
+LayoutKey = tuple[str, str, Layout, str]
+PATTERNS: dict[str, Pattern] = {"closed": "closed", "open": "poisson", "burst": "burst"}
 
 
 class Nouns:
@@ -50,8 +51,8 @@ class Replay:
 
     @cached_property
     def keys(self) -> list[LayoutKey]:
-        """(model, format, layout) of each observation."""
-        return [(one.model, one.quantization, layout_of(one)) for one in self.observations]
+        """(model, format, layout, release) of each observation."""
+        return [(one.model, one.quantization, layout_of(one), one.release) for one in self.observations]
 
     @cached_property
     def unique_keys(self) -> list[LayoutKey]:
@@ -59,13 +60,19 @@ class Replay:
         return list(dict.fromkeys(self.keys))
 
     @cached_property
-    def unique_nouns(self) -> list[tuple[ModelProfile, Quantization, Layout, GpuProfile]]:
+    def unique_nouns(self) -> list[tuple[ModelProfile, Quantization, Layout, GpuProfile, str]]:
         """The catalogue's nouns for each layout."""
         find = self.catalog
         return [
-            (find.model(model), find.quantization(quantization), layout, find.gpu(layout.gpu))
-            for model, quantization, layout in self.unique_keys
+            (find.model(model), find.quantization(quantization), layout, find.gpu(layout.gpu), release)
+            for model, quantization, layout, release in self.unique_keys
         ]
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """The kernel path of each observation."""
+        unique = [effective_path(quantization, gpu) for _, quantization, _, gpu, _ in self.unique_nouns]
+        return [unique[index] for index in self.position]
 
     @cached_property
     def position(self) -> Numbers:
@@ -76,7 +83,7 @@ class Replay:
     @cached_property
     def columns(self) -> dict[str, Numbers]:
         """The numbers of each observation as arrays."""
-        names = ("load", "max_num_batched_tokens", "input_tokens", "output_tokens")
+        names = ("load", "max_num_batched_tokens", "input_tokens", "output_tokens", "prefix_hit_share")
         table = {name: np.array([getattr(one, name) for one in self.observations]) for name in names}
         table["pool"] = np.array([self.pool_sequences(one) for one in self.observations])
         table["slots"] = np.array([self.running_sequences(one) for one in self.observations])
@@ -86,7 +93,8 @@ class Replay:
         """Measured values of one metric; NaN where a row has none, and for the TTFT of a pool that is nearly full."""
         values = np.array([one.measured.get(metric, np.nan) for one in self.observations])
         if metric == "ttft":
-            values[self.columns["load"] > NEARLY_FULL * self.columns["pool"]] = np.nan
+            users = np.array([one.kind != "open" for one in self.observations])
+            values[users & (self.columns["load"] > NEARLY_FULL * self.columns["pool"])] = np.nan
         return values
 
     def running_sequences(self, one: Observation) -> float:
@@ -115,8 +123,8 @@ class Replay:
     def coefficients(self, constants: LatencyConstants, *, calibrated: bool) -> LatencyCoefficients:
         """Coefficients of every observation."""
         unique = [
-            latency_coefficients(model, quantization, layout, gpu, constants, calibrated=calibrated)
-            for model, quantization, layout, gpu in self.unique_nouns
+            latency_coefficients(model, quantization, layout, gpu, constants, calibrated=calibrated, release=release)
+            for model, quantization, layout, gpu, release in self.unique_nouns
         ]
         return stack(unique).take(self.position)
 
@@ -147,25 +155,16 @@ def predict_all(c: LatencyCoefficients, replay: Replay) -> dict[str, Numbers]:
         names = ("load", "slots", "max_num_batched_tokens", "input_tokens", "output_tokens")
         return tuple(table[name][mask] for name in names)
 
-    for kind, function in (("closed", closed_loop), ("open", open_loop)):
+    for kind, pattern in PATTERNS.items():
         mask = kinds == kind
-        load = function(c.take(mask), *arguments(mask))
+        hit = table["prefix_hit_share"][mask]
+        load = under_load(c.take(mask), *arguments(mask), pattern=pattern, prefix_hit_share=hit)
         result["tpot"][mask], result["ttft"][mask] = load.tpot_ms, load.ttft_ms
         result["e2e"][mask], result["throughput"][mask] = load.e2e_ms, load.output_tokens_per_s
     mask = kinds == "offline"
     batch = offline_batch(c.take(mask), *arguments(mask))
     result["throughput"][mask], result["e2e"][mask] = batch.output_tokens_per_s, batch.makespan_ms
-    mask = kinds == "burst"
-    result["tpot"][mask] = burst_tpot(c.take(mask), *arguments(mask))
     return result
-
-
-def burst_tpot(
-    c: LatencyCoefficients, users: Numbers, slots: Numbers, _budget: Numbers, inputs: Numbers, outputs: Numbers
-) -> Numbers:
-    """TPOT in ms of one wave that is prefilled first and then decodes together."""
-    zero = np.zeros_like(users)
-    return np.asarray(1e3 * step_time(c, np.minimum(users, slots), inputs + outputs / 2, zero, zero))
 
 
 def log_errors(replay: Replay, predicted: dict[str, Numbers]) -> dict[str, Numbers]:

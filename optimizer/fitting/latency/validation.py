@@ -1,36 +1,35 @@
-"""How good the latency model is on points it has not seen: by configuration, by model, by SKU; and its choices."""
+"""How good the latency model is on what it has not seen: whole sources, models, SKUs, configurations; and its choices.
 
-from collections import defaultdict
+A fit without some rows is one Gauss-Newton step from the full fit over the rows that stay, with the same priors; the
+prediction that is judged is then the true model's. Constants that nothing touches any more go back to their priors.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from vllm_opt.constraints.speed.spread import Metric, quantile_of, spread_for
-from vllm_opt.constraints.speed.step_time import Numbers
-from vllm_opt.optimizer.fitting.latency.calibration import (
-    UNKNOWN_CELL_SPREAD,
-    cells_of,
-    fallback_gpus,
-    spreads_by_gpu,
-    with_cell_spreads,
-)
-from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES, Observation
-from vllm_opt.optimizer.fitting.latency.regression import Fit, fit
-from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors, share_of
-from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, PathFactor
+from vllm_opt.constraints.speed.spread import Metric, quantile_of
+from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
+from vllm_opt.optimizer.fitting.latency.calibration import Mask, cells_of, known_only, spread_of_rows
+from vllm_opt.optimizer.fitting.latency.parameters import apply
+from vllm_opt.optimizer.fitting.latency.regression import PRIOR_WEIGHT, Fit, Regression
+from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors, predict_all
+from vllm_opt.profiles.nouns.latency_constants import LatencyBasis, LatencyConstants, Spread
 
-REFIT_ROUNDS = 5
-LEAST_POINTS = 15
-LIMITS_MS = (8.0, 12.0, 20.0, 30.0, 50.0, 80.0)
+LONGEST_STEP = 0.7
+METRIC_NAMES: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
 
 
 @dataclass(frozen=True)
 class Held:
-    """Points that a fit has not seen, and its ln errors on them."""
+    """Predictions of every observation by fits that had not seen it: ln errors, and the basis that each claims."""
 
     label: str
     replay: Replay
     errors: dict[str, Numbers]
+    basis: Numbers
 
     def of(self, metric: str, rows: Numbers | slice = slice(None)) -> Numbers:
         """Finite ln errors of one metric."""
@@ -43,124 +42,106 @@ def relative(errors: Numbers) -> Numbers:
     return np.abs(np.expm1(-errors))
 
 
-def unseen_configurations(base: LatencyConstants, replay: Replay, start: Fit) -> tuple[Held, Held, LatencyConstants]:
-    """Fit without a third of the configurations; (calibrated, uncalibrated, the constants with cells)."""
-    hidden = np.array([one.held_out for one in replay.observations])
-    train, test = share_of(replay, ~hidden), share_of(replay, hidden)
-    constants = fit(base, train, start=start, rounds=10).constants
-    with_cells = constants.model_copy(update={"cells": cells_of(train, constants, {})})
-    plain = log_errors(test, test.predict(with_cells, calibrated=False))
-    calibrated = log_errors(test, test.predict(with_cells, calibrated=True))
-    label = "unseen configurations"
-    return Held(f"{label}, calibrated", test, calibrated), Held(f"{label}, no cells", test, plain), with_cells
-
-
-def left_out_models(base: LatencyConstants, replay: Replay, start: Fit) -> list[Held]:
-    """Refit without each model that has enough points, and predict it."""
-    counts: dict[str, int] = defaultdict(int)
-    for one in replay.observations:
-        counts[one.model] += one.source in (*CONTROLLED_SOURCES, "cloudrift", "redhat-model-cards")
-    results = []
-    for model in sorted(model for model, points in counts.items() if points >= LEAST_POINTS):
-        mask = np.array([one.model == model for one in replay.observations])
-        constants = fit(base, share_of(replay, ~mask), start=start, rounds=REFIT_ROUNDS).constants
-        test = share_of(replay, mask)
-        results.append(Held(model, test, log_errors(test, test.predict(constants))))
-    return results
-
-
-def left_out_gpus(base: LatencyConstants, replay: Replay, start: Fit, slow: float) -> tuple[list[Held], list[Held]]:
-    """Refit without each SKU that has enough points, and predict it from its class's other SKUs.
-
-    Returns predictions by the class's mean, and by `slow` standard deviations to the slow side.
-    """
-    gpus = [one.gpu for one in replay.observations]
-    central, biased = list[Held](), list[Held]()
-    for gpu in sorted({name for name in gpus if gpus.count(name) >= LEAST_POINTS}):
-        mask = np.array([name == gpu for name in gpus])
-        others, test = share_of(replay, ~mask), share_of(replay, mask)
-        rest = {name: value for name, value in base.gpus.items() if name != gpu}
-        constants = fit(base.model_copy(update={"gpus": rest}), others, start=start, rounds=REFIT_ROUNDS).constants
-        paths = {"paths": {name: PathFactor() for name in start.constants.gpus[gpu].paths}}
-        for deviations, results in ((0.0, central), (slow, biased)):
-            fallback = fallback_gpus(others, constants, UNKNOWN_CELL_SPREAD, slow=deviations)
-            known = {name: value.model_copy(update=paths) for name, value in fallback.items()}
-            predicted = test.predict(constants.model_copy(update={"fallback_gpus": known}))
-            results.append(Held(gpu, test, log_errors(test, predicted)))
-    return central, biased
-
-
-def coverage_by_point(held: Held, constants: LatencyConstants, confidence: float = 0.9) -> dict[str, dict[str, float]]:
-    """Share of unseen points inside the interval that the product shows for each; 2-fold.
-
-    The spread inside cells comes from one half of the unseen configurations, the count from the other.
-    """
-    inside: dict[tuple[str, str], list[Numbers]] = defaultdict(list)
-    first = np.array([sum(one.configuration.encode()) % 2 == 0 for one in held.replay.observations])
-    metrics: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
-    for mask in (first, ~first):
-        learned = spreads_by_gpu(share_of(held.replay, mask), {name: held.errors[name][mask] for name in METRICS})
-        test = share_of(held.replay, ~mask)
-        c = test.coefficients(with_cell_spreads(constants, learned), calibrated=True)
-        controlled = np.array([one.source in CONTROLLED_SOURCES for one in test.observations])
-        for metric in metrics:
-            errors = held.errors[metric][~mask]
-            hit = np.abs(errors) <= quantile_of((1 + confidence) / 2) * spread_for(c, metric)
-            for name, rows in (("controlled sources", controlled), ("other sources", ~controlled)):
-                inside[name, metric].append(hit[rows & np.isfinite(errors)])
-    return {
-        name: {metric: float(np.mean(np.concatenate(inside[name, metric]))) for metric in metrics}
-        for name in ("controlled sources", "other sources")
-    }
-
-
 @dataclass(frozen=True)
-class Choices:
-    """Choosing tensor-parallel size and concurrency for most throughput per GPU under a TPOT limit."""
+class Refits:
+    """Fits without some of the rows, all from one Jacobian at the full fit."""
 
-    count: int
-    mean_regret: float
-    broken: float
+    base: LatencyConstants
+    replay: Replay
+    full: Fit
+
+    @cached_property
+    def problem(self) -> Regression:
+        """The least-squares problem over all rows."""
+        return Regression(self.base, self.replay)
+
+    @cached_property
+    def point(self) -> tuple[Numbers, Numbers, Numbers]:
+        """(values, data residuals, data Jacobian) at the full fit."""
+        values = np.array([self.full.values[parameter.path] for parameter in self.problem.chosen])
+        data = self.problem.data_residuals(values)
+        return values, data, self.problem.jacobian(values)[: data.size]
+
+    def without(self, hidden: Mask) -> LatencyConstants:
+        """The constants that the other rows give."""
+        values, data, slope = self.point
+        kept = ~hidden[self.problem.rows]
+        widths = PRIOR_WEIGHT / self.problem.spreads
+        matrix = slope[kept].T @ slope[kept] + np.diag(widths * widths)
+        move = -np.linalg.solve(matrix, slope[kept].T @ data[kept] + widths * widths * values)
+        moved = values + np.clip(move, -LONGEST_STEP, LONGEST_STEP)
+        constants = apply(self.problem.table, self.problem.chosen, moved)
+        return known_only(constants, self.replay, ~hidden)
+
+    def predictions(self, hidden: Mask, *, cells: bool) -> tuple[LatencyCoefficients, dict[str, Numbers]]:
+        """Coefficients and ln errors of all rows by a fit without the hidden ones."""
+        constants = self.without(hidden)
+        if cells:
+            errors = log_errors(self.replay, self.replay.predict(constants))
+            constants = constants.model_copy(update={"cells": cells_of(self.replay, errors, ~hidden)})
+        c = self.replay.coefficients(constants, calibrated=cells)
+        return c, log_errors(self.replay, predict_all(c, self.replay))
+
+    def held(self, label: str, groups: Iterable[Mask], *, cells: bool) -> Held:
+        """Every row by the fit that left out its group; rows of no group are NaN."""
+        size = len(self.replay.observations)
+        errors = {metric: np.full(size, np.nan) for metric in METRICS}
+        basis = np.full(size, np.nan)
+        for hidden in groups:
+            c, found = self.predictions(hidden, cells=cells)
+            for metric in METRICS:
+                errors[metric][hidden] = found[metric][hidden]
+            basis[hidden] = np.broadcast_to(np.asarray(c.basis_rank), (size,))[hidden]
+        return Held(label, self.replay, errors, basis)
 
 
-def choices(replay: Replay, constants: LatencyConstants) -> Choices:
-    """Compare the model's choice with the measured best, over every series and limit that some point meets."""
-    predicted = replay.predict(constants, calibrated=True)
-    series: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for index, one in enumerate(replay.observations):
-        if one.source in CONTROLLED_SOURCES and one.data_parallel_size == 1:
-            key = (one.source, one.model, one.gpu, one.quantization, one.input_tokens, one.output_tokens)
-            series[key].append(index)
-    regrets, broken = [], []
-    for rows in series.values():
-        for limit in LIMITS_MS:
-            outcome = one_choice([replay.observations[row] for row in rows], predicted, rows, limit)
-            if outcome is not None:
-                regrets.append(outcome[0])
-                broken.append(outcome[1])
-    return Choices(len(regrets), float(np.mean(regrets)), float(np.mean(broken)))
+def masks_of(names: Iterable[str], least: int = 1) -> list[Mask]:
+    """One mask per name with at least so many rows."""
+    table = np.array(list(names))
+    return [table == name for name in sorted(set(table.tolist())) if (table == name).sum() >= least]
 
 
-def one_choice(
-    points: list[Observation], predicted: dict[str, Numbers], rows: list[int], limit: float
-) -> tuple[float, bool] | None:
-    """(regret, limit broken by more than 10 %), or None when there is nothing to choose.
+def spreads_of(held: Held, counted: Mask | None = None) -> dict[LatencyBasis, Spread]:
+    """Spread by basis, from rows of left-out sources; a basis without rows takes that of the next weaker one."""
+    counted = np.ones(len(held.basis), dtype=bool) if counted is None else counted
+    found: dict[LatencyBasis, Spread] = {}
+    wider = None
+    for rank in (2, 1, 0):
+        rows = counted & (held.basis == rank)
+        wider = spread_of_rows(held.replay, held.errors, rows if rows.any() else counted, wider if rank == 0 else None)
+        found[BASES[rank]] = wider
+    return found
 
-    Repeats of one configuration count once, by their medians.
-    """
-    repeats: dict[str, list[int]] = defaultdict(list)
-    for position, one in enumerate(points):
-        repeats[one.configuration].append(position)
-    kept = [positions[0] for positions in repeats.values()]
-    gpus = np.array([points[position].tensor_parallel_size for position in kept])
-    tpot, rate = (
-        np.array([np.median([points[position].measured[name] for position in same]) for same in repeats.values()])
-        for name in ("tpot", "throughput")
-    )
-    order = np.array(rows)[kept]
-    allowed, believed = tpot <= limit, predicted["tpot"][order] <= limit
-    if len(kept) < 3 or not allowed.any() or not believed.any():
-        return None
-    picked = int(np.argmax(np.where(believed, predicted["throughput"][order] / gpus, -np.inf)))
-    best = (rate / gpus)[allowed].max()
-    return max(0.0, 1 - rate[picked] / gpus[picked] / best), bool(tpot[picked] > 1.1 * limit)
+
+def coverage(held: Held, confidence: float = 0.9) -> dict[str, dict[str, tuple[float, int]]]:
+    """Share of rows inside the interval that other sources than theirs calibrated: by basis and metric, with counts."""
+    sources = np.array([one.source for one in held.replay.observations])
+    patterns = [one.pattern for one in held.replay.observations]
+    inside = {metric: np.full(len(sources), np.nan) for metric in METRIC_NAMES}
+    for source in sorted(set(sources.tolist())):
+        here = sources == source
+        spreads = spreads_of(held, ~here)
+        for row in np.flatnonzero(here & np.isfinite(held.basis)):
+            spread = spreads[BASES[int(held.basis[row])]]
+            for metric in METRIC_NAMES:
+                error = held.errors[metric][row]
+                if np.isfinite(error):
+                    sigma = sigma_of(spread, metric, patterns[row])
+                    inside[metric][row] = abs(error) <= quantile_of((1 + confidence) / 2) * sigma
+    table: dict[str, dict[str, tuple[float, int]]] = {}
+    for rank, name in enumerate(BASES):
+        rows = held.basis == rank
+        table[name] = {
+            metric: (float(np.nanmean(inside[metric][rows])), int(np.isfinite(inside[metric][rows]).sum()))
+            for metric in METRIC_NAMES
+            if np.isfinite(inside[metric][rows]).any()
+        }
+    return table
+
+
+def sigma_of(spread: Spread, metric: Metric, pattern: str) -> float:
+    """Sigma of one metric under one pattern of clients."""
+    if metric == "ttft" and pattern != "closed":
+        own = getattr(spread, f"ttft_{pattern}")
+        return float(spread.ttft if own is None else own)
+    return float(getattr(spread, metric))

@@ -20,8 +20,10 @@ from vllm_opt.constraints.decisions.engine_defaults import (
     default_max_num_seqs,
     prefix_caching_default,
 )
+from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.optimizer.fitting.startup.names import GIB, find_gpu, find_model, find_quantization
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.catalogues.engines import OLDER_THAN_ALL
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -33,6 +35,11 @@ _FREE = re.compile(r"(?:snapshot free|free on startup) (\d+\.\d+)")
 _NOT_MODELLED = r"dflash|drafter|\bmtp\b|speculative|eagle|cpu-offload|instanttensor|kv-cache-memory"
 _ADAPTERS = r"\blora\b|enable_lora"
 """Adapters take memory that the product does not plan: such logs tell of the profile run alone."""
+_FIGURES: dict[str, Any] = {
+    "tp": int, "pp": int, "max_model_len": int, "block_size": int, "max_num_seqs": int, "max_num_batched_tokens": int,
+    "gpu_total_gib": int | float, "gpu_memory_utilization": int | float,
+}  # fmt: skip
+_LARGEST_FIGURE = 2**31
 _PROFILE_RUN = ("activation_peak_gib", "non_torch_gib", "cudagraph_gib")
 
 
@@ -63,8 +70,11 @@ def read_logs(path: Path, catalog: Catalog) -> tuple[tuple[StartupLog, ...], Cou
     """
     resolved: list[StartupLog] = []
     reasons: Counter[str] = Counter()
-    for row in _rows(path):
-        log = _resolve(row, catalog)
+    for where, row in _rows(path):
+        try:
+            log = _resolve(row, catalog)
+        except (TypeError, ValueError, ArithmeticError):
+            raise InvalidRequest(f"{where}: a figure has a value that no configuration takes") from None
         if isinstance(log, str):
             reasons[log] += 1
         else:
@@ -74,7 +84,7 @@ def read_logs(path: Path, catalog: Catalog) -> tuple[tuple[StartupLog, ...], Cou
     return tuple(weighted), reasons
 
 
-def _rows(path: Path) -> Iterable[dict[str, Any]]:
+def _rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -88,7 +98,25 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
             raise InvalidRequest(f"{path}, line {number}: not JSON ({error}); write one object per line") from None
         if not isinstance(row, dict):
             raise InvalidRequest(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
-        yield row
+        where = f"{path}, line {number}"
+        _check_types(row, where)
+        yield where, row
+
+
+def _check_types(row: dict[str, Any], where: str) -> None:
+    """Refuse a figure that is none, by its name: what is computed from it later could not say where it stood."""
+    for name, kinds in _FIGURES.items():
+        value = row.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value <= _LARGEST_FIGURE:
+            raise InvalidRequest(f"{where}: {name} must be a number from 0 up, not {str(value)[:40]!r}")
+    measured = row.get("measured")
+    if measured is not None and not isinstance(measured, dict):
+        raise InvalidRequest(f"{where}: measured must be an object of figures, not {str(measured)[:40]!r}")
+    for name, value in (measured or {}).items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InvalidRequest(f"{where}: measured.{name} must be a number, not {str(value)[:40]!r}")
 
 
 def _twin_key(log: StartupLog) -> tuple[object, ...]:
@@ -127,9 +155,11 @@ def _resolve(row: dict[str, Any], catalog: Catalog) -> StartupLog | str:
 def _find_engine(release: str, row: dict[str, Any], catalog: Catalog) -> EngineProfile | None:
     wanted: Literal["v0", "v1"] | None = "v0" if row.get("engine") == "V0" else None
     try:
-        return catalog.engine(release, wanted)[0]
+        engine, note = catalog.engine(release, wanted)
     except VllmOptError:
         return None
+    # Another release's rules would be scored, not this one's.
+    return None if note is not None and OLDER_THAN_ALL in note else engine
 
 
 def _assemble(
@@ -165,6 +195,7 @@ def _assemble(
         enforce_eager=bool(row.get("enforce_eager")),
         enable_prefix_caching=prefix_caching_default(engine, model) and "enable_prefix_caching': False" not in extra,
         enable_chunked_prefill=chunked,
+        media=media_items(model.vision, length, {}),
     )
     flags = EngineFlags(
         gpu_memory_utilization=row.get("gpu_memory_utilization") or engine.gpu_memory_utilization,

@@ -7,12 +7,8 @@ from vllm_opt.optimizer.linter.subject.report import Finding, Level
 from vllm_opt.optimizer.serve_lines.flag_history import version_parts
 
 NOT_MODELLED = {
-    "speculative-config": "the draft model's weights, KV layers and states",
     "spec-method": "the draft model's weights, KV layers and states",
-    "enable-lora": "LoRA adapters, which take max_loras x rank x widths on every rank",
-    "hf-overrides": "what the overrides change in the model's config",
     "rope-scaling": "the longer context that RoPE scaling gives",
-    "kv-transfer-config": "a KV connector's buffers",
     "prefill-context-parallel-size": "prefill context parallelism",
     "dtype": "the size of weights in another type than the checkpoint's",
     "performance-mode": "the batch defaults of a performance mode other than 'balanced'",
@@ -20,8 +16,6 @@ NOT_MODELLED = {
     "max-cudagraph-capture-size": "how many CUDA graphs are captured",
     "cudagraph-capture-sizes": "how many CUDA graphs are captured",
     "mm-ipc-gpu-memory-gb": "the memory that multimodal inputs take from the KV pool",
-    "limit-mm-per-prompt": "how many images and videos a prompt may hold",
-    "skip-mm-profiling": "the encoder's memory, which is not profiled",
     "kv-cache-dtype-skip-layers": "the layers whose KV cache stays in 16 bits",
     "attention-backend": "what an attention backend other than vLLM's own choice needs",
 }
@@ -99,3 +93,10 @@ def _not_modelled(context: LintContext) -> Iterator[Finding]:
         yield _finding(
             context, "not_modelled", "note", f"--{name}: the prediction leaves out {words}; leave room", f"--{name}"
         )
+
+
+def left_out_findings(context: LintContext, left_out: dict[str, str]) -> Iterator[Finding]:
+    """Features that the prediction could not take in, and why."""
+    for field, why in left_out.items():
+        flag = f"--{field.replace('_', '-')}"
+        yield _finding(context, "not_modelled", "note", f"{flag}: the prediction leaves it out: {why}", flag)

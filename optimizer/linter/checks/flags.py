@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.linter.checks.unresolved import OWN_PARSERS, PLUGIN_METHODS, plugin_of
-from vllm_opt.optimizer.linter.subject.context import FIELDS
+from vllm_opt.optimizer.linter.subject.context import FEATURE_FIELDS, FIELDS
 from vllm_opt.optimizer.linter.subject.releases import ReadRelease
 from vllm_opt.optimizer.linter.subject.report import Change, Finding
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
@@ -140,7 +140,7 @@ def _given(flag: str, value: str | None) -> Change:
 
 def _out_of_range(use: FlagUse) -> Iterator[Finding]:
     name = FIELDS.get(use.name)
-    if name is None:
+    if name is None or name in FEATURE_FIELDS:
         return
     try:
         EstimateRequest(**{name: use.value})

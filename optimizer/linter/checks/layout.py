@@ -19,7 +19,7 @@ def layout_findings(context: LintContext, estimate: Estimate) -> Iterator[Findin
 
 
 def _windows(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
-    """A sliding window reserves the tokens in flight for each request, so a narrower step admits more of them."""
+    """The gate wants a window and the tokens in flight free for a prompt to start; a narrower step wants fewer."""
     model = context.setting()[0].model
     windows = any(
         isinstance(kind.mixer, Attention) and kind.mixer.kind == "sliding_window" for kind in model.layer_kinds
@@ -31,14 +31,15 @@ def _windows(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
     if int(estimate.request["max_num_seqs"]) > SLIDING_WINDOW_STEP_TOKENS:
         changes["max_num_seqs"] = SLIDING_WINDOW_STEP_TOKENS
     after = context.estimate(changes)
-    share = growth(estimate.memory.max_concurrency, after.memory.max_concurrency)
+    share = growth(estimate.memory.admission_concurrency, after.memory.admission_concurrency)
     if not after.fits or share < WORTH_A_WARNING:
         return
     yield context.finding(
         "sliding_window_in_flight", "note",
-        f"each request reserves its window and the {tokens:,} tokens that one step may carry: a narrower step admits "
-        "more sequences, at a longer time to first token", changes, default=tokens, gain=figures(estimate, after),
-        gain_text=f"{percent_words(share)} sequences; {pool_words(estimate, after)}",
+        f"a prompt starts only when its windows and the {tokens:,} tokens that one step may carry have room in every "
+        "window group, though it gives most of it back while it decodes: a narrower step lets prompts start in a "
+        "fuller pool, at a longer time to first token", changes, default=tokens, gain=figures(estimate, after),
+        gain_text=f"{percent_words(share)} long prompts that may start together; {pool_words(estimate, after)}",
     )  # fmt: skip
 
 
@@ -58,12 +59,12 @@ def _idle_ranks(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
     after = context.estimate(changes)
     if not after.fits:
         return
-    total = after.memory.max_concurrency * copies
+    total = after.memory.running_concurrency * copies
     yield context.finding(
         "tensor_parallel_beyond_kv_heads", "note",
         f"TP {ranks} exceeds the {size} KV heads: each is held {copies} times, and a token takes as many bytes per GPU "
         f"as at TP {size}; {copies} engines of TP {size} hold {total:.0f} full-length sequences together, this one "
-        f"{estimate.memory.max_concurrency:.0f}", changes, gain=figures(estimate, after),
+        f"{estimate.memory.running_concurrency:.0f}", changes, gain=figures(estimate, after),
     )  # fmt: skip
 
 

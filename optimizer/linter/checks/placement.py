@@ -7,6 +7,7 @@ from vllm_opt.optimizer.linter.subject.report import Finding, Level
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.images import NOT_JUDGED
 from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.reading.quantities import counted
 
 LARGEST_USUAL_NODE = 8
 _SPREAD = ("data-parallel-address", "data-parallel-rank", "data-parallel-start-rank", "data-parallel-hybrid-lb",
@@ -61,10 +62,12 @@ def _gpus(context: LintContext) -> Iterator[Finding]:
         context.parsed.value("distributed-executor-backend") == "ray"
     )  # fmt: skip
     if given < needed and not several:
-        message = f"the command uses {needed} GPUs (TP x PP x DP) and gets {given}: vLLM cannot start its workers"
+        message = (
+            f"the command uses {counted(needed, 'GPU')} (TP x PP x DP) and gets {given}: vLLM cannot start its workers"
+        )
         yield _finding(context, "gpu_count", "error", f"{message}; give {needed} or lower --tensor-parallel-size")
     elif given > needed:
-        message = f"the command uses {needed} of the {given} GPUs it gets; the others stay idle"
+        message = f"the command uses {needed} of the {counted(given, 'GPU')} it gets; the others stay idle"
         yield _finding(
             context, "gpu_count", "warning",
             f"{message}: raise --data-parallel-size or --tensor-parallel-size, or ask for {needed}",

@@ -13,6 +13,7 @@ from vllm_opt.optimizer.linter.subject.gains import (
     pool_words,
 )
 from vllm_opt.optimizer.linter.subject.report import Finding, Level
+from vllm_opt.profiles.reading.quantities import counted
 
 FAR_ABOVE, FAR_ABOVE_FULL_LENGTH = 4.0, 32.0
 """max_num_seqs beyond so many times what the pool holds is worth saying; most sequences are shorter than full."""
@@ -32,9 +33,9 @@ def held_sequences(context: LintContext, estimate: Estimate, changes: Fields | N
     """Sequences of mean length (else of the target's, else of full length) that the pool of one engine holds."""
     mean = context.request.mean_context or context.request.target_context
     if mean is None or mean >= int(estimate.request["max_model_len"]):
-        return estimate.memory.max_concurrency
+        return estimate.memory.running_concurrency
     at_mean = {**(changes or {}), "max_model_len": mean}
-    return context.estimate(at_mean, input_tokens=max(1, mean // 2), output_tokens=1).memory.max_concurrency
+    return context.estimate(at_mean, input_tokens=max(1, mean // 2), output_tokens=1).memory.running_concurrency
 
 
 def _sequences(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
@@ -69,8 +70,8 @@ def _raise_sequences(
     yield context.finding(
         "max_num_seqs_below_pool",
         "warning",
-        f"the pool holds {int(held)} sequences {kind} and max_num_seqs admits {admitted}: the rest wait while memory "
-        "is free",
+        f"the pool holds {counted(int(held), 'sequence')} {kind} and max_num_seqs admits {admitted}: the rest wait "
+        "while memory is free",
         changes,
         default=admitted,
         gain=gain,
@@ -86,8 +87,8 @@ def _lower_sequences(
     if not after.fits:
         return
     message = (
-        f"max_num_seqs admits {admitted} sequences and the pool holds {held:.1f} {kind}: what exceeds the pool is "
-        "preempted and computed again"
+        f"max_num_seqs admits {counted(admitted, 'sequence')} and the pool holds {held:.1f} {kind}: what exceeds the "
+        "pool is preempted and computed again"
     )
     known = context.request.mean_context or context.request.target_context
     if context.request.mean_context is None:
@@ -124,17 +125,17 @@ def _context(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
         )
     elif length > target:
         after = context.estimate({"max_model_len": target})
-        share = growth(estimate.memory.max_concurrency, after.memory.max_concurrency)
+        share = growth(estimate.memory.running_concurrency, after.memory.running_concurrency)
         yield context.finding(
             "max_model_len_above_need",
             "warning" if share > WORTH_A_WARNING else "note",
             f"max_model_len {length:,} exceeds the {target:,} tokens needed: one long request may take "
-            f"{1 / max(estimate.memory.max_concurrency, 1e-9):.0%} of the pool",
+            f"{1 / max(estimate.memory.running_concurrency, 1e-9):.0%} of the pool",
             {"max_model_len": target},
             default=length,
             gain=figures(estimate, after),
-            gain_text=f"{after.memory.max_concurrency:.1f} full-length sequences are sure instead of "
-            f"{estimate.memory.max_concurrency:.1f}",
+            gain_text=f"{after.memory.running_concurrency:.1f} full-length sequences are sure instead of "
+            f"{estimate.memory.running_concurrency:.1f}",
         )
 
 
@@ -149,7 +150,7 @@ def _utilization(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
         if not _sure_to_start(context, changes):
             continue
         after = context.estimate(changes)
-        share = growth(estimate.memory.max_concurrency, after.memory.max_concurrency)
+        share = growth(estimate.memory.running_concurrency, after.memory.running_concurrency)
         level: Level = "warning" if _meets_the_load(context, estimate, changes) else "advice"
         if share > WORTH_SAYING:
             spare = estimate.memory.headroom_bytes - estimate.memory.headroom_needed_bytes
@@ -195,7 +196,7 @@ def _kv_format(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
     if context.fields.get("kv_cache_dtype", "auto") not in ("auto", "bfloat16", "float16"):
         return
     after = context.estimate({"kv_cache_dtype": "fp8"})
-    share = growth(estimate.memory.max_concurrency, after.memory.max_concurrency)
+    share = growth(estimate.memory.running_concurrency, after.memory.running_concurrency)
     if not after.fits or share < WORTH_A_WARNING:
         return
     yield context.finding(

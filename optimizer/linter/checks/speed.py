@@ -8,6 +8,7 @@ from vllm_opt.optimizer.linter.checks.startup import words_of
 from vllm_opt.optimizer.linter.subject.context import Fields, LintContext
 from vllm_opt.optimizer.linter.subject.gains import figures
 from vllm_opt.optimizer.linter.subject.report import Finding
+from vllm_opt.profiles.reading.quantities import counted
 
 STEP_TOKENS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 SPEED_RULES = ("ttft", "tpot", "throughput")
@@ -114,8 +115,8 @@ def _concurrency(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
     yield context.finding(
         "concurrency",
         "warning",
-        f"{held} sequences of {mean:,} tokens run at once and {asked} are asked: max_num_seqs admits "
-        f"{admitted}, the pool holds {held_sequences(context, estimate):.1f}{per_engine}{advice}",
+        f"{counted(held, 'sequence')} of {counted(mean, 'token')} run at once and {asked} are asked: max_num_seqs "
+        f"admits {admitted}, the pool holds {held_sequences(context, estimate):.1f}{per_engine}{advice}",
         chosen,
         default=estimate.request.get(next(iter(chosen))) if chosen else None,
         alternatives=[" and ".join(words_of(context, each)) for each in remedies[1:4]],

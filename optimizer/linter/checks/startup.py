@@ -14,7 +14,9 @@ from vllm_opt.optimizer.linter.subject.remedies import remedies_of
 from vllm_opt.optimizer.linter.subject.report import Change, Finding
 
 MOST_REFUSALS = 8
-ORDER = ("divisibility", "compatibility", "context_length", "batching", "startup_headroom", "memory_budget")
+ORDER = (
+    "divisibility", "compatibility", "context_length", "batching", "startup_headroom", "memory_budget", "state_blocks",
+)  # fmt: skip
 """The order in which vLLM checks."""
 GIB = 1 << 30
 

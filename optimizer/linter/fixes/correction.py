@@ -1,5 +1,6 @@
 """The corrected command: changes of flags as edits of the text, everything else left as it stands."""
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,8 @@ from vllm_opt.optimizer.serve_lines.parsed_command import FlagProblem, FlagUse, 
 from vllm_opt.optimizer.serve_lines.words import Word
 
 BLANKS = " \t\r\n\\"
+PLAIN_VARIABLES = re.compile(r"(?:[\w./:=@%+,-]|\$\{\w+\}|\$\w+)+")
+"""Text with variables and nothing else that a shell would act on within double quotes."""
 
 
 @dataclass
@@ -86,7 +89,7 @@ class Correction:
 
 
 def quoted(words: Sequence[str]) -> str:
-    """Words as shell text."""
+    """Words as shell text that says exactly them: no dollar sign in them comes alive."""
     return shlex.join(words)
 
 
@@ -94,7 +97,7 @@ def shell_spelling(word: Word) -> str:
     """A word of the command as shell text: what a shell still has to fill in stays as it was spelled."""
     if word.raw and (word.unresolved or word.many):
         return word.raw
-    return word.text if word.unresolved and " " not in word.text else shlex.quote(word.text)
+    return f'"{word.text}"' if word.unresolved and PLAIN_VARIABLES.fullmatch(word.text) else shlex.quote(word.text)
 
 
 def corrected(

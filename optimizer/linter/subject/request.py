@@ -4,17 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vllm_opt.optimizer.contract.request import (
+from vllm_opt.optimizer.contract.field_types import (
     Count,
     NumberOrZero,
     PositiveNumber,
-    Request,
     Switch,
     Text,
     _number,
     _one,
-    typical_lengths,
 )
+from vllm_opt.optimizer.contract.request import Request, typical_lengths
 
 LONGEST_COMMAND = 2 * 1024 * 1024
 

@@ -15,7 +15,7 @@ from vllm_opt.optimizer.serve_lines.shell.reading import Embedded, Reading
 from vllm_opt.optimizer.serve_lines.shell.shell import read_shell
 from vllm_opt.optimizer.serve_lines.words import Word
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.reading.user_files import read_user_text, shown_name
+from vllm_opt.profiles.reading.user_files import read_user_text, shown_name, with_home
 
 KINDS = {
     ".yaml": "yaml", ".yml": "yaml", ".json": "yaml", ".tpl": "yaml", ".md": "markdown", ".markdown": "markdown",
@@ -63,7 +63,7 @@ def read_source(path: str) -> SourceFile:
     Raises:
         InvalidRequest: the file cannot be read, or holds no command that starts a vLLM server.
     """
-    file = _expanded(path)
+    file = with_home(path)
     source = read_file(file)
     if not source.commands:
         shown = shown_name(file)
@@ -155,15 +155,3 @@ def _environment_file(folder: Path | None) -> dict[str, str]:
         if separator and name.strip().isidentifier():
             found[name.strip()] = value.strip().strip("'\"")
     return found
-
-
-def _expanded(path: str) -> Path:
-    """A path with `~` filled in.
-
-    Raises:
-        InvalidRequest: the home folder it names is not known.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise InvalidRequest(f"cannot read '{path[-100:]}': the home folder is not known") from None

@@ -106,11 +106,11 @@ def test_which_model_runner_a_release_uses() -> None:
     qwen3, llama, mixtral = (
         CATALOG.model(name) for name in ("Qwen/Qwen3-8B", LLAMA, "mistralai/Mixtral-8x7B-Instruct-v0.1")
     )
-    engines = {version: CATALOG.engine(version)[0] for version in ("0.19.0", "0.21.0", "0.28.0", "0.33.0")}
+    engines = {version: CATALOG.engine(version)[0] for version in ("0.19.0", "0.22.0", "0.28.0", "0.33.0")}
     assert not runs_on_v2(qwen3, bf16, engines["0.19.0"])
-    assert runs_on_v2(qwen3, bf16, engines["0.21.0"])
-    assert not runs_on_v2(qwen3, fp8, engines["0.21.0"])
-    assert not runs_on_v2(llama, bf16, engines["0.21.0"])
+    assert runs_on_v2(qwen3, bf16, engines["0.22.0"])
+    assert not runs_on_v2(qwen3, fp8, engines["0.22.0"])
+    assert not runs_on_v2(llama, bf16, engines["0.22.0"])
     assert runs_on_v2(llama, bf16, engines["0.28.0"])
     assert not runs_on_v2(mixtral, bf16, engines["0.28.0"])
     assert runs_on_v2(mixtral, bf16, engines["0.33.0"])

@@ -9,17 +9,21 @@ from dataclasses import replace
 
 import pytest
 from ortools.sat.python import cp_model
+from strategies import offer
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
-from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint
+from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint, StageMemory
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
+from vllm_opt.constraints.kv.groups import CacheLayer
 from vllm_opt.constraints.memory.activations import ActivationPeak
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
-from vllm_opt.constraints.memory.overheads import FittedBytes
+from vllm_opt.constraints.memory.overheads import FittedBytes, GraphMemory
 from vllm_opt.constraints.rules import RULE_NAMES, RULES, violations
 from vllm_opt.optimizer.cpsat import model as model_module
 from vllm_opt.optimizer.cpsat.model import build_model
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.nouns.engine import GraphCapture
+from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.nouns.workload import Targets
 
 CATALOG = Catalog()
@@ -44,14 +48,19 @@ def terms_of(budget: int, context: int = CUDA_CONTEXT, layout: Layout = LAYOUT) 
     )  # fmt: skip
 
 
+def recovery(share: float, deviation: float = 0.0) -> Quality:
+    """A pooled mean of this share, known so well."""
+    return Quality(log_mean=math.log(share), log_deviation=deviation)
+
+
 def deployment(
     *, terms: MemoryTerms | None = None, layout: dict[str, object] | None = None,
     flags: dict[str, object] | None = None, targets: dict[str, object] | None = None, **fields: object,
 ) -> Deployment:  # fmt: skip
     """Eight sequences of 800 tokens on average and 1,600 at most, with room for a thousand KV blocks."""
     known = {
-        "model": MODEL, "quantization": BF16, "gpu": H100, "engine": RELEASE, "replicas": 1, "usd_per_gpu_hour": 2.5,
-        "quality": 1.0, "quality_accepted": False,
+        "model": MODEL, "quantization": BF16, "gpu": H100, "engine": RELEASE, "replicas": 1,
+        "offers": (offer(1, 2.5, up_to_gpus=8),), "quality": recovery(1.0), "quality_accepted": False,
         "performance": PerformanceBound(ttft_ms=100.0, tpot_ms=10.0, output_tokens_per_s=1000.0),
     }  # fmt: skip
     sizes = {"max_model_len": 1600, "max_num_seqs": 8, "max_num_batched_tokens": 2048, "gpu_memory_utilization": 0.5}
@@ -80,6 +89,14 @@ ONE_REQUEST = OUTSIDE + 101 * BLOCK
 EIGHT_SEQUENCES = OUTSIDE + (1 + 8 * 50) * BLOCK
 POOL = {"flags": {"kv_cache_memory_bytes": 1000 * BLOCK}}
 WITH_POOL = OUTSIDE + 1000 * BLOCK + CUDA_CONTEXT
+BUDGET = OUTSIDE + 1000 * BLOCK
+
+
+def loaded_at(peak: int) -> MemoryTerms:
+    """A GPU of twice BUDGET bytes, whose weights take `peak` bytes while they are loaded."""
+    return replace(terms_of(BUDGET), load_peak=(peak,))
+
+
 UNCUT = {"enable_chunked_prefill": False}
 
 CHECKS = {
@@ -113,16 +130,16 @@ CHECKS = {
     ),
     "quality: the floor": (
         "quality",
-        {"quality": 1.0},
-        {"quality": 0.98},
-        {"quality": 0.9799},
+        {"quality": recovery(1.0)},
+        {"quality": recovery(0.98)},
+        {"quality": recovery(0.9799)},
         (0.98, 0.9799, "recovery"),
     ),
     "quality: no evidence": (
         "quality",
-        {"quality": 1.0},
-        {"quality": None, "quality_accepted": True},
-        {"quality": None},
+        {"quality": recovery(1.0)},
+        {"quality": Quality(), "quality_accepted": True},
+        {"quality": Quality()},
         (0.98, None, "recovery"),
     ),
     "memory_budget: one full request": (
@@ -138,6 +155,13 @@ CHECKS = {
         {**POOL, "terms": terms_of(WITH_POOL // 2)},
         {**POOL, "terms": terms_of(WITH_POOL // 2 - 1)},
         (WITH_POOL, WITH_POOL - 2, "bytes"),
+    ),
+    "memory_budget: 16-bit weights before they are 8-bit": (
+        "memory_budget",
+        {"terms": loaded_at(OUTSIDE)},
+        {"terms": loaded_at(2 * BUDGET - CUDA_CONTEXT)},
+        {"terms": loaded_at(2 * BUDGET - CUDA_CONTEXT + 1)},
+        (2 * BUDGET + 1, 2 * BUDGET, "bytes"),
     ),
     "startup_headroom": (
         "startup_headroom",
@@ -211,7 +235,7 @@ CHECKS = {
     ),
     "budget: four GPUs at 2.50": (
         "budget",
-        {"usd_per_gpu_hour": None},
+        {"offers": ()},
         {"replicas": 4, "targets": {"max_hourly_cost": 10.0}},
         {"replicas": 4, "targets": {"max_hourly_cost": 9.999999}},
         (10.0, 9.999999, "USD/hour"),
@@ -220,8 +244,22 @@ CHECKS = {
         "budget",
         {"targets": {"max_hourly_cost": 100.0}},
         {"targets": {"max_hourly_cost": 2.5}},
-        {"usd_per_gpu_hour": None, "targets": {"max_hourly_cost": 100.0}},
+        {"offers": (), "targets": {"max_hourly_cost": 100.0}},
         (None, 100.0, "USD/hour"),
+    ),
+    "budget: one GPU of a machine of eight": (
+        "budget",
+        {"offers": (offer(8, 16.0),), "targets": {"max_hourly_cost": 100.0}},
+        {"offers": (offer(8, 16.0),), "replicas": 8, "targets": {"max_hourly_cost": 16.0}},
+        {"offers": (offer(8, 16.0),), "targets": {"max_hourly_cost": 15.99}},
+        (16.0, 15.99, "USD/hour"),
+    ),
+    "gpu_count: the stock": (
+        "gpu_count",
+        {"offers": (offer(8, 0.0, stock_gpus=4),)},
+        {"offers": (offer(8, 0.0, stock_gpus=4),), "replicas": 4},
+        {"offers": (offer(8, 0.0, stock_gpus=4),), "replicas": 5},
+        (5, 4, "GPUs"),
     ),
 }
 
@@ -238,20 +276,52 @@ def test_check_holds_up_to_the_edge_and_names_both_sides_beyond(case: str) -> No
 
 
 def test_no_rule_is_without_a_case() -> None:
-    assert {case[0] for case in CHECKS.values()} == set(RULE_NAMES)
+    assert {case[0] for case in CHECKS.values()} == set(RULE_NAMES) - {"state_blocks"}
 
 
-BUDGET = OUTSIDE + 1000 * BLOCK
+def with_states(blocks: int, *, eager: bool = False) -> MemoryTerms:
+    """A hybrid of one state group and one attention group, with CUDA graphs that take nothing."""
+    state = CacheLayer("state", 16, BLOCK, state_pages=1)
+    attention = CacheLayer("full", 16, BLOCK)
+    terms = terms_of(OUTSIDE + blocks * BLOCK)
+    free = GraphMemory(0, 0, 0, GraphCapture(full_graphs=True), 512, 0.0)
+    kv = replace(terms.kv, requests=((state, 1), (attention, 1)))
+    return replace(terms, kv=kv, graphs=None if eager else free)
+
+
+def test_a_model_with_states_has_a_block_per_sequence() -> None:
+    """Where the concurrency asked is held, each sequence has more blocks than one: `estimate` asks for none."""
+    flags = {"max_num_seqs": 300}
+    without = frozenset({"concurrency"})
+    assert violations(deployment(terms=with_states(300), flags=flags), without=without) == ()
+    (found,) = violations(deployment(terms=with_states(299), flags=flags), without=without)
+    assert (found.rule, found.needed, found.available, found.unit) == ("state_blocks", 300, 299, "blocks")
+    assert found.message.startswith("max_num_seqs (300) exceeds available Mamba cache blocks (299). Each decode")
+    for harmless in (
+        {"terms": with_states(299, eager=True)},
+        {"terms": replace(with_states(299), engine=CATALOG.engine("0.19")[0])},
+        {"terms": replace(with_states(299), kv=PHYSICS.kv)},
+    ):
+        assert violations(deployment(**harmless, flags=flags), without=without) == ()
 
 
 def point(**fields: object) -> SequencePoint:
     """Eight sequences of 800 tokens."""
     known = {
-        "max_num_seqs": 8, "outside_kv_bytes": (OUTSIDE,), "headroom_needed_bytes": CUDA_CONTEXT, "blocks_needed": 401,
+        "max_num_seqs": 8, "graph_bytes": 0, "encoder_bytes": 0, "headroom_needed_bytes": CUDA_CONTEXT,
+        "blocks_needed": 401,
         "ttft_bound_ms": 100.0, "tpot_bound_ms": 10.0, "bound_tokens_per_s": 1000.0, "e2e_us": 1_000_000,
+        "ttft_us": 100_000,
         "output_millitokens_per_s": 1_100_000,
     }  # fmt: skip
     return SequencePoint(**{**known, **fields})
+
+
+def stage(
+    fixed: int = OUTSIDE, *, forward: int = 0, sampler: tuple[int, int] = (0, 0), block: int = BLOCK
+) -> StageMemory:
+    """One pipeline stage whose memory is all fixed, unless said otherwise."""
+    return StageMemory(fixed, forward, *sampler, block)
 
 
 def mode(sequences: dict[str, object] | None = None, layout: dict[str, object] | None = None, **fields: object) -> Mode:
@@ -259,7 +329,7 @@ def mode(sequences: dict[str, object] | None = None, layout: dict[str, object] |
     known = {
         "index": 0, "terms": terms_of(BUDGET, layout=LAYOUT.model_copy(update=layout or {})), "gpu": H100.id,
         "max_num_batched_tokens": 2048, "replicas": 1, "engines": 1, "gpu_count": 1, "microusd_per_hour": 2_500_000,
-        "price_microusd": 2_500_000, "block_bytes": (BLOCK,), "startup_blocks": 101,
+        "price_microusd": 2_500_000, "stages": (stage(),), "startup_blocks": 101, "publisher_rank": 0,
         "points": (point(**(sequences or {})),),
     }  # fmt: skip
     return Mode(**{**known, **fields})
@@ -278,16 +348,37 @@ def chosen_mode(modes: list[Mode], limit: int = LIMIT, **targets: object) -> int
     return [solver.boolean_value(literal) for literal in space.chosen].index(True)
 
 
-TWO_STAGES = {"block_bytes": (BLOCK // 2, BLOCK)}
+def test_the_model_gives_each_sequence_a_block_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "RULES", tuple(rule for rule in RULES if rule.name != "concurrency"))
+    sequences = {"max_num_seqs": 300, "blocks_needed": 400}
+    for blocks, found in ((300, 0), (299, None)):
+        only = {"terms": with_states(blocks), "stages": (stage(),), "startup_blocks": 1}
+        assert chosen_mode([mode(sequences, **only)], concurrency=1) == found
+
+
 LINEAR = {
     "memory_budget: pool of one request": (
         "memory_budget", {"startup_blocks": 1000}, {"startup_blocks": 1001}, {},
     ),
     "memory_budget: the second stage": (
         "memory_budget",
-        {**TWO_STAGES, "sequences": {"outside_kv_bytes": (OUTSIDE, BUDGET - 401 * BLOCK)}},
-        {**TWO_STAGES, "sequences": {"outside_kv_bytes": (OUTSIDE, BUDGET - 401 * BLOCK + 1)}},
+        {"stages": (stage(block=BLOCK // 2), stage(BUDGET - 401 * BLOCK))},
+        {"stages": (stage(block=BLOCK // 2), stage(BUDGET - 401 * BLOCK + 1))},
         {},
+    ),
+    "memory_budget: the forward pass": (
+        "memory_budget", {"stages": (stage(forward=599 * BLOCK),)}, {"stages": (stage(forward=599 * BLOCK + 1),)}, {},
+    ),
+    "memory_budget: the sampler of eight sequences": (
+        "memory_budget",
+        {"stages": (stage(sampler=(591 * BLOCK, BLOCK)),)}, {"stages": (stage(sampler=(591 * BLOCK + 1, BLOCK)),)}, {},
+    ),
+    "memory_budget: CUDA graphs": (
+        "memory_budget",
+        {"sequences": {"graph_bytes": 599 * BLOCK}}, {"sequences": {"graph_bytes": 599 * BLOCK + 1}}, {},
+    ),
+    "memory_budget: the peak of loading": (
+        "memory_budget", {"load_bytes": 2 * BUDGET}, {"load_bytes": 2 * BUDGET + 1}, {},
     ),
     "startup_headroom": (
         "startup_headroom",
@@ -304,9 +395,6 @@ LINEAR = {
         "concurrency",
         {"engines": 2, "sequences": {"max_num_seqs": 9}}, {"engines": 2, "sequences": {"max_num_seqs": 8}},
         {"concurrency": 17},
-    ),
-    "concurrency: parked sequences": (
-        "concurrency", {"parked_sequences": 9}, {"parked_sequences": 8}, {"concurrency": 17},
     ),
     "concurrency: the pool": (
         "concurrency", {"sequences": {"blocks_needed": 1000}}, {"sequences": {"blocks_needed": 1001}}, {},
@@ -358,6 +446,29 @@ def test_the_linear_form_of_context_length_bounds_the_context_asked(monkeypatch:
     assert chosen_mode([mode()], limit=1599) is None
     monkeypatch.setattr(model_module, "RULES", tuple(rule for rule in RULES if rule.name != "context_length"))
     assert chosen_mode([mode()], limit=1599) == 0
+
+
+def test_the_floor_holds_for_the_low_end_at_the_confidence_asked() -> None:
+    uncertain = recovery(0.985, 0.005)
+    central = deployment(quality=uncertain)
+    assert [item for item in violations(central) if item.rule == "quality"] == []
+    asked = deployment(quality=uncertain, confidence=0.9)
+    (found,) = [item for item in violations(asked) if item.rule == "quality"]
+    assert found.available == pytest.approx(0.985 * math.exp(-1.2815515655 * 0.005), abs=1e-9)
+    assert "at least 97.9 % at the confidence" in found.message.replace("97.9%", "97.9 %")
+
+
+def test_losses_of_weights_and_cache_multiply() -> None:
+    both = recovery(0.99, 0.003).times(recovery(0.985, 0.004))
+    assert both.recovery == pytest.approx(0.99 * 0.985)
+    assert both.log_deviation == pytest.approx(0.005)
+    assert recovery(0.99).times(Quality()).recovery is None
+    assert recovery(1.02).recovery == 1.0
+
+
+def test_a_mode_that_keeps_too_little_is_never_chosen() -> None:
+    assert chosen_mode([replace(mode(), keeps_quality=False)]) is None
+    assert chosen_mode([mode()]) == 0
 
 
 def test_what_a_layout_is_adds_nothing_to_the_model() -> None:

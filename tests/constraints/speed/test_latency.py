@@ -1,6 +1,6 @@
 """Step time, steady states and spreads against numbers worked out by hand, and what the optimiser relies on."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ IDEAL = SharedConstants(
     step_s=0,
     sequence_s=0,
     frontend_s=0,
-    crowding=0,
+    synchrony=0,
     attention_efficiency=1,
     kv_read_efficiency=1,
     expert_read_efficiency=1,
@@ -60,12 +60,13 @@ IDEAL = SharedConstants(
     collective_bandwidth_factor=1,
     eager_layer_s=1e-3,
     eager_moe_layer_s=0,
+    eager_gap_s=0,
     pipeline_hop_s=0,
     expert_imbalance=1,
 )
 
 
-def toy_gpu(kind: str = "nvlink") -> GpuProfile:
+def toy_gpu(kind: str = "nvlink", **link: object) -> GpuProfile:
     """10^12 bytes/s and 10^14 FLOP/s."""
     return GpuProfile(
         id="toy",
@@ -79,7 +80,7 @@ def toy_gpu(kind: str = "nvlink") -> GpuProfile:
         memory_gb_nominal=100,
         memory_bandwidth_bytes_per_s=1e12,
         bf16_flops_per_s=1e14,
-        interconnect=Interconnect(kind=kind),
+        interconnect=Interconnect(kind=kind, **link),
         gpus_per_node=8,
         sources=("https://example.org",),
     )
@@ -109,16 +110,18 @@ def toy_constants(**shared: float) -> LatencyConstants:
         memory_efficiency=1,
         compute_efficiency=1,
         basis="fitted",
-        spread=SPREAD,
         paths={"bf16": PathFactor()},
         source="test",
     )
-    path = KernelPath(compute_factor=1, basis="fitted", spread=Spread(tpot=0, ttft=0, throughput=0), source="test")
+    path = KernelPath(compute_factor=1, basis="fitted", source="test")
     return shipped.model_copy(
         update={
             "shared": IDEAL.model_copy(update=shared),
             "gpus": {"toy": own},
             "kernel_paths": {"bf16": path},
+            "generations": {},
+            "releases": {},
+            "spreads": {"measured": SPREAD, "fitted": SPREAD, "datasheet": SPREAD},
             "cells": (),
         }
     )
@@ -148,8 +151,15 @@ def test_decode_step_by_hand() -> None:
 def test_prefill_step_by_hand() -> None:
     # 600 tokens: dense compute 108 us over 18 us of reading (half hidden); head for one sequence;
     # attention 600 x 4000 FLOP x span 300 = 7.2e8 FLOP = 7.2 us.
-    time = step_time(toy_coefficients(), 0.0, 0.0, 600.0, 300.0)
+    time = step_time(toy_coefficients(), 0.0, 0.0, 600.0, 300.0, padding=False)
     assert float(time) == pytest.approx((108 + 9 + 20.1 + 7.2) * 1e-6)
+
+
+def test_steps_wider_than_captured_graphs_wait_for_launches() -> None:
+    # 512 tokens are the widest captured step; one more is launched kernel by kernel, which takes 1 ms here.
+    inside, beyond = (float(step_time(toy_coefficients(), 0.0, 0.0, tokens, 100.0)) for tokens in (512.0, 513.0))
+    assert inside < 2e-4
+    assert beyond == pytest.approx(1e-3)
 
 
 def test_window_limits_what_is_read() -> None:
@@ -192,8 +202,8 @@ def test_kv_heads_are_replicated_beyond_their_number() -> None:
 
 def test_pcie_all_reduce_is_slower() -> None:
     sizes = (2, 4, 8)
-    fast = [float(toy_coefficients(tensor_parallel_size=size).fixed_s) for size in sizes]
-    slow = [float(toy_coefficients(kind="pcie", tensor_parallel_size=size).fixed_s) for size in sizes]
+    fast = [float(toy_coefficients(tensor_parallel_size=size).token_s) for size in sizes]
+    slow = [float(toy_coefficients(kind="pcie", tensor_parallel_size=size).token_s) for size in sizes]
     assert all(theirs > ours for theirs, ours in zip(slow, fast, strict=True))
 
 
@@ -227,13 +237,13 @@ def test_eager_costs_most_at_small_batches(model: str) -> None:
 
 
 def test_single_user_by_hand() -> None:
-    # Alone, 101 tokens out: TTFT is half a step and the prefill, TPOT one decode step at context 650.
+    # Alone, 101 tokens out: TTFT is the prefill, for no step is under way; TPOT is a decode step at context 562.
     c = toy_coefficients()
-    load = closed_loop(c, 1, 8, 8192, 600, 101)
-    decode = float(step_time(c, 1.0, 650.5, 0.0, 0.0))
-    prefill = float(step_time(c, 0.0, 0.0, 600.0, 300.0, padding=False))
+    load = closed_loop(c, 1, 8, 8192, 512, 101)
+    decode = float(step_time(c, 1.0, 562.5, 0.0, 0.0))
+    prefill = float(step_time(c, 0.0, 0.0, 512.0, 256.0))
     assert float(load.tpot_ms) == pytest.approx(decode * 1e3, rel=1e-3)
-    assert float(load.ttft_ms) == pytest.approx((prefill + decode / 2) * 1e3, rel=1e-2)
+    assert float(load.ttft_ms) == pytest.approx(prefill * 1e3, rel=1e-2)
     assert float(load.e2e_ms) == pytest.approx(float(load.ttft_ms) + 100 * float(load.tpot_ms))
 
 
@@ -396,6 +406,10 @@ def test_quantiles_make_limits_stricter() -> None:
     low, high = interval_factors(c, "tpot", 0.9)
     assert float(high) == pytest.approx(np.exp(1.6449 * 0.1), rel=1e-4)
     assert float(low * high) == pytest.approx(1.0)
+    # How well TTFT is known depends on how the clients send.
+    burst = replace(c, ttft_burst_spread=0.5)
+    assert float(quantile_factor(burst, "ttft", 0.9, "burst")) == pytest.approx(np.exp(1.2816 * 0.5), rel=1e-4)
+    assert float(quantile_factor(burst, "ttft", 0.9)) == pytest.approx(np.exp(1.2816 * 0.2), rel=1e-4)
 
 
 def test_calibration_cell_scales_step_time_and_can_be_turned_off() -> None:
@@ -407,7 +421,7 @@ def test_calibration_cell_scales_step_time_and_can_be_turned_off() -> None:
         step_factor=1.5,
         prefill_factor=2.0,
         points=9,
-        spread=SPREAD,
+        tensor_parallel_size=1,
     )
     constants = toy_constants().model_copy(update={"cells": (cell,)})
     layout = Layout(gpu="toy")
@@ -423,21 +437,27 @@ def test_calibration_cell_scales_step_time_and_can_be_turned_off() -> None:
     assert float(second) == pytest.approx(3.0 * float(first), rel=0.01)
 
 
-def test_unmeasured_path_is_slower_and_less_certain() -> None:
+def test_doubt_widens_the_interval_and_leaves_the_centre() -> None:
     constants = default_latency_constants()
     own = constants.gpus["h100-sxm"]
+    neutral = own.model_copy(update={"paths": {**own.paths, "fp8": PathFactor()}})
     without = own.model_copy(update={"paths": {name: value for name, value in own.paths.items() if name != "fp8"}})
-    changed = constants.model_copy(update={"gpus": {**constants.gpus, "h100-sxm": without}, "cells": ()})
     arguments = (
         CATALOG.model("Qwen/Qwen2.5-7B"),
         CATALOG.quantization("fp8"),
         Layout(gpu="h100-sxm", quantization="fp8"),
         CATALOG.gpu("h100-sxm"),
     )
-    known = latency_coefficients(*arguments, constants, calibrated=False)
-    unknown = latency_coefficients(*arguments, changed)
-    assert unknown.basis == "datasheet"
-    assert float(unknown.fixed_s) > float(known.fixed_s)
+    spreads = {"measured": SPREAD, "fitted": SPREAD, "datasheet": Spread(tpot=0.4, ttft=0.5, throughput=0.4)}
+    known, unknown = (
+        latency_coefficients(
+            *arguments,
+            constants.model_copy(update={"gpus": {"h100-sxm": gpu}, "cells": (), "spreads": spreads}),
+        )
+        for gpu in (neutral, without)
+    )
+    assert (known.basis, unknown.basis) == ("fitted", "datasheet")
+    assert float(step_time(unknown, 8, 1000, 0, 0)) == pytest.approx(float(step_time(known, 8, 1000, 0, 0)))
     assert float(np.asarray(unknown.tpot_spread)) > float(np.asarray(known.tpot_spread))
 
 

@@ -23,7 +23,7 @@ def cells(**asked: Any) -> tuple[Cell, ...]:
 
 def test_globs_match_whole_ids_and_names_without_the_organisation() -> None:
     catalog = Catalog()
-    assert chosen_models(BatchRequest(models="openai/*"), catalog) == ("openai/gpt-oss-120b", "openai/gpt-oss-20b")
+    assert chosen_models(BatchRequest(models="openai/gpt*"), catalog) == ("openai/gpt-oss-120b", "openai/gpt-oss-20b")
     assert chosen_models(BatchRequest(models="GPT-OSS-??b"), catalog) == ("openai/gpt-oss-20b",)
     assert chosen_models(BatchRequest(), catalog) == tuple(sorted(catalog.model_ids))
     both = chosen_models(BatchRequest(models=["qwen/qwen3-0.6b", "Qwen/Qwen3-0.6?"]), catalog)
@@ -114,7 +114,7 @@ def test_a_request_longer_than_the_model_allows_is_infeasible_at_once() -> None:
 
 
 def test_a_model_without_a_rule_is_a_cell_that_says_so() -> None:
-    (cell,) = cells(models="moonshotai/Kimi-K3")
+    (cell,) = cells(models="meta-llama/Llama-3.2-11B-Vision")
     assert cell.request is None
     assert cell.refusal is not None
     assert cell.refusal[0] == "unsupported"

@@ -65,11 +65,12 @@ def test_a_price_change_that_changes_the_plan_is_told_with_both_prices() -> None
         flags={"max-model-len": 8192, "max-num-seqs": 32, "tensor-parallel-size": 2},
     )  # fmt: skip
     page = changes_page([now], before)
-    assert "- price of l40s 0.79 (2026-01-01) -> 0.5 (2026-02-01) USD per GPU-hour: 1 cells" in page
+    assert "- price of l40s 0.79 (2026-01-01) -> 0.5 (2026-02-01) USD per GPU-hour bought: 1 cell" in page
     assert "## Other configuration (1)" in page
     assert (
         "- Qwen/Qwen3-8B, chat on l40s (cost+throughput): gpu\\_count 1 -> 2; --max-num-seqs 64 -> 32; "
-        "--tensor-parallel-size none -> 2. Why: price of l40s 0.79 (2026-01-01) -> 0.5 (2026-02-01) USD per GPU-hour."
+        "--tensor-parallel-size none -> 2. Why: price of l40s 0.79 (2026-01-01) -> 0.5 (2026-02-01) USD per GPU-hour "
+        "bought."
     ) in page.replace("gpu_count", "gpu\\_count")
 
 
@@ -105,7 +106,7 @@ def test_cells_that_come_and_go_are_listed() -> None:
 
 def test_other_hashes_without_another_recommendation_change_nothing() -> None:
     page = changes_page([row(inputs={"tool": "z"})], index(row()))
-    assert page == "# Changes\n\n1 cells, 1 in the previous run.\n\nNo recommendation changed.\n"
+    assert page == "# Changes\n\n1 cell, 1 in the previous run.\n\nNo recommendation changed.\n"
 
 
 def test_a_damaged_previous_index_stops_nothing() -> None:
@@ -156,7 +157,8 @@ def test_the_index_counts_and_lists_every_cell(tmp_path: Path) -> None:
         if entry["status"] == "optimal":
             low, high = entry["ttft_ms_interval"]
             assert low <= entry["ttft_ms"] <= high
-            assert entry["usd_per_hour"] == pytest.approx(entry["usd_per_gpu_hour"] * entry["gpu_count"])
+            assert entry["usd_per_hour"] == pytest.approx(entry["usd_per_gpu_hour"] * entry["gpus_bought"])
+            assert entry["gpus_bought"] >= entry["gpu_count"]
     lines = list(csv.DictReader((folder / "index.csv").read_text().splitlines()))
     assert [line["model"] for line in lines] == [entry["model"] for entry in document["cells"]]
 
@@ -171,8 +173,8 @@ def test_a_new_price_is_a_change_with_its_reason_and_the_rest_is_tidied_up(tmp_p
     batch(request.replaced(models=MODELS[1], price={"l4": 0.2}))
     changes = (folder / "CHANGES.md").read_text()
     assert "- price of l4 " in changes
-    assert "-> 0.2 (given with the request) USD per GPU-hour: 1 cells" in changes
-    assert "usd_per_hour 0.39 -> 0.2" in changes
+    assert "-> 0.2 (given with the request) USD per GPU-hour bought: 1 cell" in changes
+    assert "usd_per_hour 0.44 -> 0.2" in changes
     assert "## Cells no longer asked for (2)" in changes
     left = set(written(folder / "configs"))
     assert left == {

@@ -160,7 +160,7 @@ def test_a_worker_that_dies_is_replaced_and_its_cells_tried_again(tmp_path: Path
 
 
 def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
-    request = BatchRequest(**asked(tmp_path / "out", models="moonshotai/Kimi-K3"))
+    request = BatchRequest(**asked(tmp_path / "out", models="meta-llama/Llama-3.2-11B-Vision"))
     with BatchFolder(tmp_path / "out").held(), pytest.raises(InvalidRequest, match="another batch is writing"):
         batch(request)
     assert batch(request).counts == {"unsupported": 2}
@@ -174,7 +174,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_report_is_json_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--models", "moonshotai/Kimi-K3", "--gpu", "l4", "--workload", "chat", "--format", "json"]
+    arguments = ["--models", "meta-llama/Llama-3.2-11B-Vision", "--gpu", "l4", "--workload", "chat", "--format", "json"]
     assert main(["batch", *arguments, "--output", str(tmp_path / "out")]) == 0
     out, err = capsys.readouterr()
     assert err == ""

@@ -220,11 +220,17 @@ def test_code_named_in_a_config_is_data(tmp_path: Path) -> None:
     assert estimate(EstimateRequest(model=written(tmp_path, hostile), max_model_len=2048)) == plain
 
 
-def test_the_largest_dimensions_that_are_read_are_computed_and_do_not_fit(tmp_path: Path) -> None:
+def test_dimensions_that_no_model_has_are_one_sentence(tmp_path: Path) -> None:
     sizes = {"hidden_size": 2**30, "intermediate_size": 2**30, "vocab_size": 2**30, "num_hidden_layers": 10_000}
+    with pytest.raises(InvalidRequest, match=r"parameters, more than 1e\+15, which no model has"):
+        estimate(EstimateRequest(model=written(tmp_path, DENSE | sizes), max_model_len=2048))
+
+
+def test_large_dimensions_that_may_be_are_computed_and_do_not_fit(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 2**17, "intermediate_size": 2**19, "num_hidden_layers": 2000}
     found = estimate(EstimateRequest(model=written(tmp_path, DENSE | sizes), max_model_len=2048))
     assert not found.fits
-    assert found.memory.weights_bytes > 2 * 10_000 * 3 * 2**60
+    assert found.memory.weights_bytes > 2 * 2000 * 3 * 2**36
 
 
 @pytest.mark.parametrize(

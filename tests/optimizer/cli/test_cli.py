@@ -17,7 +17,8 @@ from vllm_opt.profiles.errors import InvalidRequest
 
 Capture = pytest.CaptureFixture[str]
 Complaint = Callable[[], str]
-PRESENTATION = {"format_name", "output", "requests"}
+PRESENTATION = {"format_name", "output", "requests", "full", "why", "model_argument"}
+NEVER_TYPED = {"assumed"}
 ESTIMATE_FLAGS = """
 -tp -pp -dp --tensor-parallel-size --pipeline-parallel-size --data-parallel-size --enable-expert-parallel
 --quantization --kv-cache-dtype --block-size --gpu-memory-utilization --max-model-len --max-num-seqs
@@ -68,7 +69,7 @@ def test_no_command_shows_the_help_as_bad_input(capsys: Capture) -> None:
 )
 def test_options_are_exactly_the_fields_of_the_request(command: click.Command, request_type: type) -> None:
     options = {parameter.name for parameter in command.params}
-    assert options - PRESENTATION == set(request_type.model_fields)  # type: ignore[attr-defined]
+    assert options - PRESENTATION == set(request_type.model_fields) - NEVER_TYPED  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("option", ESTIMATE_FLAGS.split())

@@ -15,7 +15,7 @@ Capture = pytest.CaptureFixture[str]
 MEMORY_KEYS = """
 gpu_total_bytes budget_bytes weights_bytes weights_extra_bytes activation_peak_bytes non_torch_bytes cuda_graph_bytes
 kv_cache_bytes kv_block_bytes block_size num_gpu_blocks kv_cache_tokens max_concurrency kv_bytes_per_token
-max_supported_model_len
+admission_concurrency running_concurrency max_supported_model_len
 """
 PERFORMANCE_KEYS = """
 ttft_ms tpot_ms e2e_ms output_tokens_per_s total_tokens_per_s requests_per_s saturated basis interval
@@ -51,7 +51,10 @@ def test_an_estimate_has_the_keys_of_the_contract_and_whole_bytes(capsys: Captur
     code, answer = answered(capsys, "estimate", "--gpu", "h100", "--max-model-len", "8192")
     assert (code, answer["schema"], answer["fits"], answer["violations"]) == (0, "vllm-opt/estimate/1", True, [])
     assert set(answer["memory"]) >= MEMORY
-    assert all(type(answer["memory"][key]) is int for key in MEMORY - {"max_concurrency"})
+    assert all(
+        type(answer["memory"][key]) is int
+        for key in MEMORY - {"max_concurrency", "admission_concurrency", "running_concurrency"}
+    )
     assert set(answer["performance"]) >= PERFORMANCE
     low, high = answer["performance"]["interval"]["ttft_ms"]
     assert low < answer["performance"]["ttft_ms"] < high
@@ -82,7 +85,7 @@ def test_the_default_load_is_what_is_admitted_and_held(capsys: Capture) -> None:
     answer = answered(capsys, "estimate", "--max-model-len", "8192", "-dp", "2", "--max-num-seqs", "20")[1]
     assert answer["request"]["concurrency"] == answer["performance"]["concurrency"] == 20 * 2
     answer = answered(capsys, "estimate", "--max-model-len", "8192", "-dp", "2")[1]
-    assert answer["request"]["concurrency"] == int(answer["memory"]["max_concurrency"]) * 2
+    assert answer["request"]["concurrency"] == int(answer["memory"]["running_concurrency"]) * 2
 
 
 def test_targets_that_are_missed_are_violations_and_leave_the_exit_code_0(capsys: Capture) -> None:
@@ -148,7 +151,10 @@ def test_a_plan_has_the_keys_of_the_contract(capsys: Capture) -> None:
     assert set(plan) >= PLAN
     assert set(plan["memory"]) >= MEMORY
     assert set(plan["performance"]) >= PERFORMANCE
-    assert set(plan["cost"]) >= {"usd_per_hour", "usd_per_million_output_tokens", "price_source", "price_date"}
+    assert set(plan["cost"]) == {
+        "usd_per_hour", "gpus_bought", "gpus_used", "instances", "instance_type", "provider", "region", "billing",
+        "price_date", "price_source", "usd_per_million_output_tokens",
+    }  # fmt: skip
     assert [objective["name"] for objective in answer["objectives"]] == ["cost", "throughput"]
     assert all(set(objective) >= {"name", "value", "bound", "gap"} for objective in answer["objectives"])
     assert all(set(rule) == {"rule", "slack", "unit", "message"} for rule in plan["binding"])
@@ -242,7 +248,7 @@ def test_no_time_is_3_and_unknown(capsys: Capture) -> None:
 
 def test_every_sku_with_a_price_takes_part_and_no_other(capsys: Capture) -> None:
     catalog = Catalog()
-    priced = [gpu.id for gpu in catalog.gpus if catalog.price_of(gpu.id)]
+    priced = [gpu.id for gpu in catalog.gpus if catalog.offers_of(gpu)]
     answer = answered(capsys, "solve", "--time-limit", "1e-9")[1]
     assert answer["request"]["gpu"] == priced
     assert 0 < len(priced) < len(catalog.gpus)
@@ -251,11 +257,11 @@ def test_every_sku_with_a_price_takes_part_and_no_other(capsys: Capture) -> None
 def test_the_default_price_is_the_cheapest_on_demand_row_that_can_be_trusted(capsys: Capture) -> None:
     rows = [
         row
-        for row in Catalog().hourly_prices
+        for row in Catalog().offers
         if row.gpu == "h100-sxm" and row.billing == "on-demand" and row.confidence in ("medium", "medium-high", "high")
     ]
-    plan = answered(capsys, "solve", "--gpu", "h100")[1]["plan"]
-    assert plan["cost"]["usd_per_hour"] == min(row.usd_per_gpu_hour for row in rows) * plan["gpu_count"]
+    plan = answered(capsys, "solve", "--gpu", "h100", "--gpus", "1")[1]["plan"]
+    assert plan["cost"]["usd_per_hour"] == min(row.usd_per_hour for row in rows)
 
 
 def test_prices_can_be_restricted_and_overridden(capsys: Capture) -> None:
@@ -265,7 +271,7 @@ def test_prices_can_be_restricted_and_overridden(capsys: Capture) -> None:
 
 
 def test_without_a_price_cost_counts_gpus_and_says_so(capsys: Capture) -> None:
-    answer = answered(capsys, "solve", "--gpu", "h100-nvl")[1]
+    answer = answered(capsys, "solve", "--gpu", "h200-nvl")[1]
     assert answer["plan"]["cost"] is None
     assert (answer["objectives"][0]["value"], answer["objectives"][0]["unit"]) == (1.0, "GPUs")
     assert any("cost counts GPUs" in note for note in answer["notes"])

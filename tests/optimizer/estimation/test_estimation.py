@@ -88,11 +88,14 @@ def test_targets_that_are_missed_are_listed_but_it_still_fits(fields: dict[str, 
 
 
 def test_auto_length_is_the_largest_that_starts() -> None:
-    fitted = run(gpu="rtx-4090", max_model_len="auto")
+    fitted = run(gpu="rtx-4090", max_model_len="auto", confidence=0.5)
     length = fitted.request["max_model_len"]
     assert fitted.fits
     assert length == fitted.memory.max_supported_model_len
     assert not run(gpu="rtx-4090", max_model_len=length + 16, max_num_seqs=256, max_num_batched_tokens=2048).fits
+    sure = run(gpu="rtx-4090", max_model_len="auto", confidence=0.9)
+    assert sure.request["max_model_len"] == length, "vLLM fits what it finds, not what is sure"
+    assert sure.memory.max_supported_model_len < length
 
 
 def test_a_pool_in_bytes_or_blocks_replaces_the_budget() -> None:
@@ -110,7 +113,7 @@ def test_the_default_load_is_what_flags_and_pool_admit() -> None:
     assert by_flags.performance.concurrency == 16
     by_pool = run(gpu="l4", max_model_len=16384)
     assert by_pool.performance is not None
-    assert by_pool.performance.concurrency == int(by_pool.memory.max_concurrency)
+    assert by_pool.performance.concurrency == int(by_pool.memory.running_concurrency)
     doubled = run(gpu="h100", max_model_len=8192, max_num_seqs=16, replicas=2)
     assert doubled.performance is not None
     assert doubled.performance.concurrency == 32

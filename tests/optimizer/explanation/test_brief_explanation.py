@@ -11,7 +11,7 @@ CATALOG = Catalog()
 @pytest.mark.parametrize(
     ("changes", "rule", "words"),
     [
-        ({"max_gpus": 1}, "memory_budget", "with one sequence of 8,192 tokens fits no layout on at most 1 GPUs (l4)"),
+        ({"max_gpus": 1}, "memory_budget", "with one sequence of 8,192 tokens fits no layout on at most 1 GPU (l4)"),
         ({"max_gpus": 8, "concurrency": 100_000}, "concurrency", "holds 100,000 sequences of 8,192 tokens"),
         ({"max_hourly_cost": 0.5}, "budget", "costs at most $0.50 per hour"),
         ({"max_ttft_ms": 1.0}, "ttft", "reaches a TTFT of 1.0 ms"),
@@ -33,14 +33,14 @@ def test_the_rule_that_stopped_the_furthest_layout_is_named(changes: dict[str, f
 
 
 def test_only_weights_that_can_be_loaded_today_take_part_when_that_is_asked() -> None:
-    request = SolveRequest(model="Qwen/Qwen3-8B", gpu="l4", quantization=("int8", "awq"))
+    request = SolveRequest(model="Qwen/Qwen3-8B", gpu="l4", quantization=("int8_w8a16", "awq"))
     for objective in ("cost", "throughput", "concurrency"):
         today = solve(request.replaced(objective=objective, hypothetical_checkpoints=False), CATALOG)
         assert today.plan is not None
         assert today.plan.checkpoint == "Qwen/Qwen3-8B-AWQ"
-    anything = solve(request.replaced(quantization="int8"), CATALOG)
+    anything = solve(request.replaced(quantization="int8_w8a16", hypothetical_checkpoints=True), CATALOG)
     assert anything.plan is not None
     assert anything.plan.checkpoint is None
-    nothing = solve(request.replaced(quantization="int8", hypothetical_checkpoints=False, explain=False), CATALOG)
+    nothing = solve(request.replaced(quantization="int8_w8a16", hypothetical_checkpoints=False, explain=False), CATALOG)
     assert nothing.explanation is not None
     assert "none of the weight formats asked for has a checkpoint" in nothing.explanation.conflict[0].message

@@ -99,7 +99,8 @@ def test_weights_that_do_not_fit_are_named_with_bytes_and_gpus() -> None:
     assert memory.available is not None
     assert 20 * GIB < memory.available < 22.1 * GIB
     assert "l4" in memory.message
-    assert (gpus.needed, gpus.available, gpus.unit) == (4, 1, "GPUs")
+    # 32 sequences of 8,192 tokens at 320 KiB are 80 GiB more: int4 weights leave no room for the loss of an fp8 cache.
+    assert (gpus.needed, gpus.available, gpus.unit) == (7, 1, "GPUs")
 
 
 def test_a_context_beyond_the_model_is_the_whole_conflict() -> None:
@@ -147,7 +148,7 @@ def test_what_is_feasible_has_no_conflict() -> None:
 
 
 def test_solve_answers_with_the_explanation() -> None:
-    answer = solve(SolveRequest(gpu="l4", max_hourly_cost=0.1))
+    answer = solve(SolveRequest(gpu="l4", price={"l4": 0.39}, max_hourly_cost=0.1))
     assert answer.status == "infeasible"
     assert answer.explanation is not None
     assert rules(answer.explanation) == ("budget",)

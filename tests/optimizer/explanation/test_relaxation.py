@@ -135,3 +135,17 @@ def test_explicit_lengths_bound_the_context_from_below() -> None:
         assert feasible({**fields, relaxation.change: relaxation.to, **relaxation.also})
         if relaxation.change == "target_context":
             assert relaxation.to > 8000
+
+
+def test_a_longer_context_that_only_other_block_sizes_allow_is_found() -> None:
+    """At 32,768 tokens blocks of 16 save nothing; at 30,080 they do: the nearest context is the true one."""
+    asked = SolveRequest(
+        model="deepseek-ai/DeepSeek-V3", gpu="h100-sxm", max_gpus=8, target_context=32768, concurrency=256,
+        quantization="w4a16", kv_cache_dtype="fp8",
+    )  # fmt: skip
+    answer = solve(asked)
+    assert answer.explanation is not None
+    (longest,) = [item.to for item in answer.explanation.relaxations if item.change == "target_context"]
+    assert isinstance(longest, int)
+    assert solve(asked.replaced(target_context=longest, explain=False)).status == "optimal"
+    assert solve(asked.replaced(target_context=longest + 16, explain=False)).status == "infeasible"

@@ -35,7 +35,7 @@ def test_one_more_gib_holds_as_many_sequences_as_their_blocks_say() -> None:
     assert plan is not None
     (pool,) = of_unit("sequences")
     memory = plan.memory
-    blocks_per_sequence = memory.num_gpu_blocks / memory.max_concurrency
+    blocks_per_sequence = memory.num_gpu_blocks / memory.running_concurrency
     expected = GIB / (blocks_per_sequence * memory.kv_block_bytes) * plan.replicas
     assert pool.gain == pytest.approx(expected)
     assert pool.to - pool.from_value == GIB

@@ -71,9 +71,10 @@ def test_kv_pool_of_all_v1_logs(scored: tuple[Scored, ...]) -> None:
 
 
 def test_kv_pool_of_v0_logs(scored: tuple[Scored, ...]) -> None:
+    """Fourteen logs; those of 0.8.0 to 0.8.3 count with the 0.8 era since these releases have profiles of their own."""
     summary = summarise(of_engine(scored, "v0"), "kv_pool")
     assert summary is not None
-    assert summary.median <= 4.0
+    assert summary.median <= 6.0
 
 
 def test_weights_of_all_v1_logs(scored: tuple[Scored, ...]) -> None:

@@ -60,6 +60,9 @@ def _command(row: dict[str, Any], folder: Path) -> str:
     path.write_text(json.dumps(config))
     words = ["vllm", "serve", str(path), "-tp", str(given["tp"]), "-pp", str(given["pp"])]
     words += ["--kv-cache-dtype", given["kv_cache_dtype"], "-dcp", str(given["dcp"]), "--gpu-memory-utilization", "0.5"]
+    words += [
+        "--enforce-eager"
+    ]  # planning precedes the capture of graphs, which wants a block per sequence with states
     if given["tp"] * given["pp"] > 8:
         words += ["--distributed-executor-backend", "ray"]
     if given.get("available_gib") is not None:

@@ -99,7 +99,7 @@ def test_the_largest_context_that_fits_a_24_gb_card() -> None:
     assert (found.flag, found.from_value, found.to) == ("--max-model-len", 131072, longest)
     assert report.startup_log == (f"ValueError: {found.message}.",)
     assert report.fixed_command == f"{SERVE} --max-model-len {longest}"
-    asked = EstimateRequest(model=LLAMA, gpu="a10", vllm_version="0.33")
+    asked = EstimateRequest(model=LLAMA, gpu="a10", vllm_version="0.33", confidence=0.5)
     assert estimate(asked.replaced(max_model_len=longest), CATALOG).fits
     assert not estimate(asked.replaced(max_model_len=longest + 16), CATALOG).fits
     assert any("--tensor-parallel-size 2" in other for other in found.alternatives)
@@ -109,7 +109,7 @@ def test_the_utilization_needed_is_the_smallest() -> None:
     report = run("--max-model-len 28000 --gpu-memory-utilization 0.85", gpu="a10")
     found = finding(report, "memory_budget")
     assert found.flag == "--gpu-memory-utilization"
-    asked = EstimateRequest(model=LLAMA, gpu="a10", vllm_version="0.33", max_model_len=28000)
+    asked = EstimateRequest(model=LLAMA, gpu="a10", vllm_version="0.33", max_model_len=28000, confidence=0.5)
     assert estimate(asked.replaced(gpu_memory_utilization=found.to), CATALOG).fits
     assert not estimate(asked.replaced(gpu_memory_utilization=round(found.to - 0.01, 2)), CATALOG).fits
 

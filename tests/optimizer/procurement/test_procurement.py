@@ -219,7 +219,7 @@ def test_stock_is_taken_before_anything_is_rented(catalog: Catalog) -> None:
 
 
 def test_synthetic_prices_only_when_asked_and_marked_so(catalog: Catalog) -> None:
-    unpriced = next(g.id for g in catalog.gpus if catalog.price_of(g.id) is None and g.vendor == "nvidia" and
+    unpriced = next(g.id for g in catalog.gpus if not catalog.offers_of(g) and g.vendor == "nvidia" and
                     g.memory_gb_nominal >= 24)  # fmt: skip
     with pytest.raises(InvalidRequest, match="no GPU can be had"):
         procure(demand(inventory={"gpu": [unpriced]}), catalog)

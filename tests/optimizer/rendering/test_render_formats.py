@@ -142,7 +142,8 @@ def test_a_model_that_is_a_folder_is_mounted() -> None:
     local = spec(command="vllm serve ./Llama-w4a16 --max-model-len 8192", replicas=1, gpu_count=1)
     service = yaml.safe_load(compose_file(local))["services"]["vllm-llama-w4a16"]
     assert service["command"] == ["/model", "--max-model-len", "8192"]
-    assert "./Llama-w4a16:/model:ro" in service["volumes"]
+    mounted = {"type": "bind", "source": "./Llama-w4a16", "target": "/model", "read_only": True}
+    assert mounted in service["volumes"]
     pod = next(yaml.safe_load_all(kubernetes_manifests(local)))["spec"]["template"]["spec"]
     assert pod["containers"][0]["args"][0] == "/model"
     mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}

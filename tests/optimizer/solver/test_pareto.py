@@ -60,11 +60,11 @@ def integers_of(point: Point, *, has_tpot: bool) -> tuple[int, int, int, int]:
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate,),
 )
-@given(problem=problems().filter(lambda problem: problem.every_size and "host_memory_gib" not in problem.fields))
+@given(problem=problems().filter(lambda problem: problem.every_size))
 def test_the_front_equals_brute_force(problem: Problem) -> None:
     with tempfile.TemporaryDirectory() as name:
         request = request_of(problem, Path(name))
-        catalog = Catalog(gpu_file=request.gpu_file)
+        catalog = Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
         setting = resolve_solve(request, catalog)
         _, points, complete = exact_front(Search(setting))
         assert complete

@@ -1,8 +1,10 @@
 """`solve` on the catalogue: orders of objectives, bounds, time limits, ties, alternatives, and an attack on plans."""
 
 import itertools
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +15,21 @@ from vllm_opt.optimizer.contract.answer import Answer, Plan
 from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
 from vllm_opt.optimizer.estimation.estimate import estimate
 from vllm_opt.optimizer.planning.plan import Choice, deployment_of, predicted
+from vllm_opt.optimizer.rendering.formats import render_answer
+from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.solver.solve import solve
+from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.optimizer.space.layouts import shapes
-from vllm_opt.optimizer.space.physics import LayoutPhysics, utilization_steps
+from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import CAPTURED, Unit, token_grid
-from vllm_opt.optimizer.space.setting import HYPOTHETICAL, resolve_solve
+from vllm_opt.optimizer.space.setting import resolve_solve
+from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.nouns.checkpoint import PUBLISHERS
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 CATALOG = Catalog()
+UNPRICED = "h200-nvl"
 SMALL = "Qwen/Qwen2.5-0.5B-Instruct" if "Qwen/Qwen2.5-0.5B-Instruct" in CATALOG.model_ids else "Qwen/Qwen3-0.6B"
 
 
@@ -49,7 +57,7 @@ def test_the_default_request_is_proven() -> None:
     assert values(answer)["throughput"] == pytest.approx(plan.performance.output_tokens_per_s, rel=1e-4)
     assert plan.flags["max-model-len"] == 8192
     assert int(plan.flags["max-num-seqs"]) * plan.replicas * plan.data_parallel_size >= 32
-    assert plan.memory.max_concurrency >= plan.flags["max-num-seqs"]
+    assert plan.memory.running_concurrency >= plan.flags["max-num-seqs"]
     assert answer.solver.layouts_considered > 1000
     assert answer.solver.layouts_solved >= 1
 
@@ -74,7 +82,7 @@ def test_objectives_are_what_the_plan_gives(order: tuple[str, ...]) -> None:
         "gpus": plan.gpu_count,
         "throughput": rate,
         "latency": plan.performance.e2e_ms,
-        "concurrency": int(plan.memory.max_concurrency) * engines,
+        "concurrency": min(int(plan.flags["max-num-seqs"]), int(plan.memory.running_concurrency)) * engines,
         "efficiency": rate * 3600 / plan.cost.usd_per_hour,
     }
     for name in order:
@@ -82,7 +90,7 @@ def test_objectives_are_what_the_plan_gives(order: tuple[str, ...]) -> None:
 
 
 def test_earlier_objectives_come_first() -> None:
-    common: dict[str, Any] = {"gpu": ("l4", "a100"), "max_gpus": 2}
+    common: dict[str, Any] = {"gpu": ("l4", "a100"), "max_gpus": 2, "tolerance": 0}
     names = ("cost", "throughput", "concurrency", "gpus", "latency", "efficiency")
     alone = {name: values(solved(**common, objective=name))[name] for name in names}
     for first, second in itertools.permutations(names, 2):
@@ -140,7 +148,10 @@ def test_ties_take_fewer_gpus() -> None:
 def test_ties_take_the_checkpoint_at_hand() -> None:
     plan = plan_of(solved(gpu="h100", objective="cost", concurrency=1, target_context=1024))
     assert plan.checkpoint is not None
-    assert plan.quality == 1.0
+    assert plan.quality is not None
+    assert plan.quality.recovery == 1.0
+    assert plan.quality.interval == (1.0, 1.0)
+    assert plan.checkpoint_publisher == "native"
     assert (plan.tensor_parallel_size, plan.pipeline_parallel_size, plan.kv_cache_dtype) == (1, 1, "auto")
     assert "enforce-eager" not in plan.flags
     assert "block-size" not in plan.flags
@@ -148,11 +159,56 @@ def test_ties_take_the_checkpoint_at_hand() -> None:
 
 
 def test_without_prices_cost_counts_gpus() -> None:
-    unpriced = next(gpu.id for gpu in CATALOG.gpus if CATALOG.price_of(gpu.id) is None and gpu.memory_bytes > 40 << 30)
-    answer = solved(gpu=("h100", unpriced), max_gpus=4)
+    answer = solved(gpu=UNPRICED, max_gpus=4)
     assert values(answer)["cost"] == plan_of(answer).gpu_count
     assert answer.objectives[0].unit == "GPUs"
-    assert any(unpriced in note for note in answer.notes)
+    assert plan_of(answer).cost is None
+    assert any(f"{UNPRICED}, so cost counts GPUs" in note for note in answer.notes)
+
+
+def test_a_sku_without_a_price_never_changes_how_others_are_billed() -> None:
+    alone, beside = solved(gpu="h100", max_gpus=4), solved(gpu=("h100", UNPRICED), max_gpus=4)
+    assert beside.objectives == alone.objectives
+    assert beside.objectives[0].unit == "USD/hour"
+    assert plan_of(beside).command == plan_of(alone).command
+    (other,) = beside.alternatives
+    assert (other.gpu, other.cost) == (UNPRICED, None)
+    fastest = solved(gpu=("h100", UNPRICED), max_gpus=4, objective=("throughput", "efficiency", "cost"))
+    found = {objective.name: objective for objective in fastest.objectives}
+    if plan_of(fastest).gpu == UNPRICED:
+        assert (found["cost"].value, found["cost"].unit) == (plan_of(fastest).gpu_count, "GPUs")
+        assert found["efficiency"].unit == "tokens/GPU-hour"
+
+
+def test_owned_gpus_come_first_and_end_with_the_stock() -> None:
+    owned = solved(gpu=("h100", "l4"), owned={"l4": 4}, concurrency=8)
+    plan = plan_of(owned)
+    assert plan.cost is not None
+    assert (plan.gpu, plan.cost.usd_per_hour, plan.cost.billing) == ("l4", 0.0, "owned")
+    assert plan.gpu_count <= 4
+    best = solved(gpu="l4", owned={"l4": 4}, concurrency=8, objective="efficiency")
+    (objective,) = best.objectives
+    assert objective.unit == "tokens/s per GPU"
+    rate = plan_of(best).performance.output_tokens_per_s / plan_of(best).gpu_count
+    assert objective.value == pytest.approx(rate, rel=1e-4)
+    more = solved(gpu="l4", owned={"l4": 1}, billing="owned", concurrency=256)
+    assert more.status == "infeasible"
+    assert more.explanation is not None
+
+
+def test_a_machine_of_eight_is_paid_whole_and_used_whole(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps([{"gpu": "h100", "gpus": 8, "usd_per_hour": 24.0}]))
+    asked: dict[str, Any] = {"gpu": "h100", "prices": str(prices), "concurrency": 8}
+    plan = plan_of(solve(SolveRequest(**asked)))
+    assert plan.cost is not None
+    assert (plan.cost.usd_per_hour, plan.cost.gpus_bought, plan.cost.gpus_used) == (24.0, 8, 8)
+    one = plan_of(solve(SolveRequest(**asked, gpus=1)))
+    assert one.cost is not None
+    assert (one.cost.usd_per_hour, one.cost.gpus_bought, one.cost.gpus_used, one.cost.instances) == (24.0, 8, 1, 1)
+    assert one.performance.output_tokens_per_s < plan.performance.output_tokens_per_s
+    frugal = plan_of(solve(SolveRequest(**asked, objective=("cost", "gpus"))))
+    assert frugal.gpu_count == 1
 
 
 def test_the_best_on_each_other_sku() -> None:
@@ -176,7 +232,14 @@ def test_top_lists_the_next_best(top: int) -> None:
     keys = [_place(plan) for plan in (plan_of(answer), *answer.alternatives)]
     assert keys == sorted(keys)
     names = [
-        (plan.gpu, plan.quantization, plan.tensor_parallel_size, plan.pipeline_parallel_size, plan.kv_cache_dtype)
+        (
+            plan.gpu,
+            plan.quantization,
+            plan.tensor_parallel_size,
+            plan.pipeline_parallel_size,
+            plan.kv_cache_dtype,
+            plan.flags.get("enforce-eager", False),
+        )
         for plan in (plan_of(answer), *answer.alternatives)
     ]
     assert len(set(names)) == len(names)
@@ -188,9 +251,10 @@ def test_top_is_the_start_of_a_longer_top() -> None:
     assert [plan.command for plan in nine[:3]] == [plan.command for plan in three]
 
 
-def _place(plan: Plan) -> tuple[float, float]:
+def _place(plan: Plan) -> tuple[float, int, float]:
     assert plan.cost is not None
-    return plan.cost.usd_per_hour, -plan.performance.output_tokens_per_s
+    rank = PUBLISHERS.index(plan.checkpoint_publisher)
+    return plan.cost.usd_per_hour, rank, -plan.performance.output_tokens_per_s
 
 
 MODELS = (
@@ -232,7 +296,10 @@ def test_a_plan_is_what_estimate_says_of_its_flags(model: str) -> None:
 
 
 def test_several_nodes_need_the_link_between_them() -> None:
-    request: dict[str, Any] = {"model": "deepseek-ai/DeepSeek-V3", "gpu": "a100-sxm4-80gb", "quantization": "bf16"}
+    request: dict[str, Any] = {
+        "model": "deepseek-ai/DeepSeek-V3", "gpu": "a100-sxm4-80gb", "quantization": "bf16",
+        "hypothetical_checkpoints": True,
+    }  # fmt: skip
     alone = solved(**request, max_gpus=32, explain=False)
     assert alone.status == "infeasible"
     joined = plan_of(solved(**request, max_gpus=32, internode_gbps=400, concurrency=4, target_context=4096))
@@ -354,10 +421,10 @@ class Attack:
         if violations(point):
             return None
         facts, engines = choice.unit.facts, choice.unit.engines
-        assert facts.sku.price is not None
-        cost = facts.sku.price.usd_per_gpu_hour * choice.unit.gpu_count
+        assert point.bill is not None
+        cost = point.bill.microusd_per_hour / 1e6
         blocks = facts.terms.num_gpu_blocks(point.flags)
-        held = facts.terms.kv.max_concurrency(blocks, point.flags.max_model_len, point.flags.max_num_batched_tokens)
+        held = min(point.flags.max_num_seqs, facts.terms.kv.running_concurrency(blocks, point.flags.max_model_len))
         return {
             "cost": cost,
             "gpus": choice.unit.gpu_count,
@@ -369,10 +436,36 @@ class Attack:
 
 
 def test_hypothetical_checkpoints_come_last() -> None:
-    """Every accepted hypothetical format of a plan that names one says how to make it."""
-    request = SolveRequest(gpu="h100", quantization=("int8",), model="mistralai/Mistral-7B-Instruct-v0.3")
+    """Off unless asked for; a plan with weights that nobody has published says in every format to make them first."""
+    named = SolveRequest(gpu="h100", quantization=("w4a8",), model="mistralai/Mistral-7B-Instruct-v0.3")
+    assert solve(named.replaced(explain=False), CATALOG).plan is None
+    request = named.replaced(hypothetical_checkpoints=True)
     setting = resolve_solve(request, CATALOG)
     (weights,) = setting.formats
     assert isinstance(weights.quantization, Quantization)
     plan = plan_of(solve(request, CATALOG))
-    assert (plan.checkpoint is None) == (weights.origin == HYPOTHETICAL)
+    assert plan.checkpoint is None
+    assert weights.publisher_rank == HYPOTHETICAL
+    assert plan.checkpoint_publisher == "hypothetical"
+    answer = solve(request, CATALOG)
+    for format_name in ("table", "json", "yaml", "command", "env", "compose", "kubernetes", "html"):
+        assert "make it first" in render_answer(answer, format_name, Screen(200)), format_name
+
+
+@pytest.mark.parametrize("version", ["0.33", "0.11", "0.7.3"])
+@pytest.mark.parametrize("host", [None, 64.0, 1000.0])
+def test_host_memory_runs_no_sequences(version: str, host: float | None) -> None:
+    """vLLM plans the same pool, blocks and running sequences with the tier as without; what it is good for is said."""
+    asked = {"gpu": "t4", "model": "Qwen/Qwen2.5-7B-Instruct", "quantization": "awq", "vllm_version": version}
+    plan = plan_of(solve(SolveRequest(**asked, host_memory_gib=host), CATALOG))
+    plain = plan_of(solve(SolveRequest(**asked), CATALOG))
+    assert plan.command == plain.command
+    assert plan.flags["max-num-seqs"] * plan.replicas * plan.data_parallel_size >= 32
+    assert all(binding.slack >= 0 for binding in plan.binding)
+    said = [note for note in plan.notes if "host memory runs no further sequences" in note]
+    assert len(said) == (0 if host is None else 1)
+    if host is not None and version == "0.33":
+        server = plan.gpu_count // plan.replicas
+        share = int(host * server / CATALOG.gpu("t4").gpus_per_node)
+        tokens = (share << 30) // (plan.memory.kv_bytes_per_token * plan.tensor_parallel_size)
+        assert f"--kv-offloading-size {share} would keep {tokens} tokens" in said[0]

@@ -7,7 +7,7 @@ import pytest
 
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.catalogues.engines import EngineFile, choose_engine, engine_files, load_engine
-from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
+from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.reading import data_files
 
 CATALOG = Catalog()
@@ -63,11 +63,14 @@ def test_a_version_that_cannot_be_read_is_refused(version: str) -> None:
         choose_engine(version, None, FILES)
 
 
-def test_too_old_and_impossible_engines_are_refused() -> None:
-    with pytest.raises(
-        UnknownProfile, match=r"vLLM 0\.5\.4 is older than the oldest profile of the V0 engine, 0\.6\.6"
-    ):
-        choose_engine("0.5.4", None, FILES)
+def test_a_release_older_than_every_profile_is_judged_by_the_oldest_and_says_so() -> None:
+    file, note = choose_engine("0.5.4", None, FILES)
+    assert (file.version, file.engine) == ("0.6.6", "v0")
+    assert note is not None
+    assert "vLLM 0.5.4 is older than every profile here" in note
+
+
+def test_impossible_engines_are_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"vLLM 0\.33 has no V0 engine, which left in 0\.11\.0"):
         choose_engine(None, "v0", FILES)
     with pytest.raises(InvalidRequest, match=r"vLLM 0\.6\.6 has no V1 engine"):
@@ -98,7 +101,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"cannot read 'missing\.yaml'"):
         catalog.gpu("h100")
     with pytest.raises(InvalidRequest, match=r"cannot read 'missing\.json'"):
-        _ = catalog.hourly_prices
+        _ = catalog.offers
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]"])
@@ -112,7 +115,9 @@ def test_a_damaged_installation_is_one_sentence(
         _ = Catalog().gpus
 
 
-@pytest.mark.parametrize("name", ["gpus.json", "quantizations.json", "kv_cache_dtypes.json", "prices.json"])
+@pytest.mark.parametrize(
+    "name", ["gpus.json", "quantizations.json", "kv_cache_dtypes.json", "prices.json", "accelerator_map.json"]
+)
 def test_the_data_files_state_their_schema_and_no_private_place(name: str) -> None:
     text = (data_files.DATA / name).read_text(encoding="utf-8")
     assert json.loads(text)["schema"].startswith("vllm-opt/")

@@ -2,11 +2,16 @@
 
 import pytest
 
+from vllm_opt.constraints.decisions.engine_defaults import batch_defaults
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.engine import EngineProfile, FlagSpec
 
-VERSIONS = ("0.6.6", "0.7.3", "0.8.5", "0.9.2", "0.10.2", "0.11.0", "0.13.0", "0.16.0", "0.17.0", "0.18.0", "0.19.0",
-            "0.20.0", "0.21.0", "0.26.0", "0.27.0", "0.28.0", "0.29.0", "0.33.0")  # fmt: skip
+VERSIONS = (
+    "0.6.6", "0.7.3", "0.8.0", "0.8.1", "0.8.2", "0.8.3", "0.8.4", "0.8.5", "0.9.2", "0.10.0", "0.10.1", "0.10.2",
+    "0.11.0", "0.11.2", "0.12.0", "0.13.0", "0.14.0", "0.16.0", "0.17.0", "0.18.0", "0.19.0", "0.20.0", "0.20.2",
+    "0.21.0", "0.22.0", "0.22.1", "0.23.0", "0.24.0", "0.25.0", "0.25.1", "0.26.0", "0.27.0", "0.28.0", "0.29.0",
+    "0.30.0", "0.31.0", "0.32.0", "0.33.0",
+)  # fmt: skip
 
 
 def engine(version: str, which: str | None = None) -> EngineProfile:
@@ -130,8 +135,70 @@ def test_flag_spellings_of_0_33() -> None:
 
 
 def test_interpolated_fields_are_named_where_no_wheel_exists() -> None:
-    assert "flags" in engine("0.21.0").interpolated
+    assert "flags.choices" in engine("0.22.0").interpolated
     assert engine("0.33.0").interpolated == ()
+
+
+@pytest.mark.parametrize("version", [v for v in VERSIONS if v >= "0.8" or v.startswith("0.1")])
+def test_a_release_that_image_tags_name_has_a_profile_of_its_own(version: str) -> None:
+    assert Catalog().engine(version)[1] is None
+
+
+def test_flags_come_and_go_with_their_release() -> None:
+    """Read from each release's own parser."""
+    assert flag("0.23.0", "watermark") is None
+    assert flag("0.25.1", "watermark") is not None
+    assert flag("0.25.1", "device-ids") is not None
+    assert flag("0.10.0", "async-scheduling") is not None
+    assert flag("0.10.0", "enable-reasoning") is None
+    assert flag("0.8.1", "speculative-config") is None
+    assert flag("0.8.2", "speculative-config") is not None
+    assert flag("0.8.2", "data-parallel-size") is None
+    assert flag("0.8.3", "data-parallel-size") is not None
+    assert flag("0.11.0", "kv-offloading-size") is None
+    assert flag("0.11.2", "kv-offloading-size") is not None
+
+
+def test_v1_was_the_default_from_0_8_0_and_v0_stayed_beside_it() -> None:
+    assert engine("0.8.0").engine == "v1"
+    assert engine("0.8.0", "v0").engine == "v0"
+    assert engine("0.8.4", "v0").swap_space == "capacity"
+    assert engine("0.8.0").kv_cache_dtypes == ("auto",)
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "tokens", "sequences"),
+    [
+        ("0.8.0", "h100-sxm", 8192, 1024),
+        ("0.8.0", "a100-sxm-80gb", 2048, 1024),
+        ("0.8.3", "b200", 2048, 1024),
+        ("0.8.4", "h200-sxm", 8192, 1024),
+        ("0.8.4", "a100-sxm-80gb", 2048, 256),
+        ("0.8.5", "b200", 8192, 1024),
+    ],
+)
+def test_batch_tiers_of_0_8_go_by_device_name(version: str, gpu: str, tokens: int, sequences: int) -> None:
+    tier = batch_defaults(engine(version), Catalog().gpu(gpu))
+    assert (tier.max_num_batched_tokens, tier.max_num_seqs) == (tokens, sequences)
+
+
+def test_hybrid_prefix_caching_became_the_default_in_0_26() -> None:
+    assert [engine(v).prefix_caching_default_hybrid for v in ("0.22.0", "0.25.1", "0.26.0")] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("version", "taken", "why"),
+    [
+        ("0.15.1", "0.14", "has no profile of its own"),
+        ("0.34.0", "0.33", "newer than every profile"),
+        ("0.5.4", "0.6.6", "older than every profile"),
+    ],
+)
+def test_a_release_without_a_profile_says_so(version: str, taken: str, why: str) -> None:
+    profile, note = Catalog().engine(version)
+    assert profile.version == taken
+    assert note is not None
+    assert why in note
 
 
 @pytest.mark.parametrize(

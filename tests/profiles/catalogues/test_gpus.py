@@ -8,15 +8,15 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.catalogues.local_gpus import LocalDevice, match_device, read_local_gpus
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.reading.name_index import lookup_key
+from vllm_opt.profiles.reading.name_index import whole_key
 
 GIB = 2**30
 CATALOG = Catalog()
 
 
 def test_every_sku_of_the_price_lists_and_measurements_is_there() -> None:
-    assert len(CATALOG.gpus) == 47
-    assert len({gpu.id for gpu in CATALOG.gpus}) == 47
+    assert len(CATALOG.gpus) == 64
+    assert len({gpu.id for gpu in CATALOG.gpus}) == 64
 
 
 @pytest.mark.parametrize("gpu", CATALOG.gpus, ids=lambda gpu: gpu.id)
@@ -46,8 +46,14 @@ def test_every_row_has_openable_sources_and_sane_units(gpu: GpuProfile) -> None:
         ("rtx-a6000", 44.55, 47.54, "measured"),
         ("h100-pcie", 81559 / 1024 - 0.9, 81559 / 1024, "derived"),
         ("gb300", 284208 / 1024 - 0.9, 284208 / 1024, "derived"),
-        ("mi325x", 256 * 0.90, 256.0, "derived"),
-        ("v100-sxm2-32gb", 32 * 0.90, 31.74, "derived"),
+        ("mi325x", 256 * 191.45 / 192, 256.0, "derived"),
+        ("v100-sxm2-32gb", 31.73, 31.74, "derived"),
+        ("mi355x", 287.98, 287.98, "measured"),
+        ("rtx-pro-6000-ws", 94.97, 95.09, "derived"),
+        ("h20", 95.0, 96.0, "derived"),
+        ("h20-141gb", 139.72, 139.81, "derived"),
+        ("h200-nvl", 139.72, 139.81, "derived"),
+        ("rtx-6000-ada", 47.37, 48.0, "derived"),
     ],
 )
 def test_memory_is_what_the_runtime_reports(gpu: str, low_gib: float, high_gib: float, basis: str) -> None:
@@ -72,7 +78,7 @@ def test_a_number_of_each_kind() -> None:
 def test_one_mi250x_is_one_of_two_devices() -> None:
     gpu = CATALOG.gpu("mi250x")
     assert gpu.memory_gb_nominal == 64
-    assert gpu.memory_bytes == int(57.6 * GIB)
+    assert gpu.memory_bytes == int(64 * 191.45 / 192 * GIB)
     assert gpu.memory_bandwidth_bytes_per_s == 1638e9
     assert gpu.bf16_flops_per_s == 191.5e12
     assert gpu.tdp_watts == 280
@@ -136,7 +142,51 @@ def test_no_name_means_two_skus() -> None:
     owner: dict[str, str] = {}
     for gpu in CATALOG.gpus:
         for name in (gpu.id, gpu.name, *gpu.aliases, *gpu.vllm_device_names):
-            assert owner.setdefault(lookup_key(name), gpu.id) == gpu.id, name
+            assert owner.setdefault(whole_key(name), gpu.id) == gpu.id, name
+            assert CATALOG.gpu(name).id == gpu.id
+
+
+@pytest.mark.parametrize(
+    ("label", "gpu"),
+    [
+        ("nvidia-tesla-t4", "t4"),
+        ("nvidia-tesla-v100", "v100-sxm2-16gb"),
+        ("nvidia-tesla-a100", "a100-sxm4-40gb"),
+        ("nvidia-a100-80gb", "a100-sxm4-80gb"),
+        ("nvidia-l4", "l4"),
+        ("nvidia-h100-80gb", "h100-sxm"),
+        ("nvidia-h100-mega-80gb", "h100-sxm"),
+        ("nvidia-h200-141gb", "h200-sxm"),
+        ("nvidia-b200", "b200"),
+        ("nvidia-gb200", "gb200"),
+        ("nvidia-rtx-pro-6000", "rtx-pro-6000-server"),
+        ("NVIDIA-A100-SXM4-80GB", "a100-sxm4-80gb"),
+        ("Tesla-V100-SXM2-16GB", "v100-sxm2-16gb"),
+        ("NVIDIA-L20", "l20"),
+    ],
+)
+def test_labels_of_cloud_nodes(label: str, gpu: str) -> None:
+    """Google's accelerator labels and those of NVIDIA's feature discovery; "a100" alone stays the 80 GB card."""
+    assert CATALOG.gpu(label).id == gpu
+    assert CATALOG.gpu("a100").id == "a100-sxm4-80gb"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["A800", "H800", "L20", "A5000", "RTX 3060", "RTX 4060 Ti", "RTX 4070", "RTX 4080", "RTX 5070 Ti", "RTX 5080",
+     "RTX 2080 Ti", "RTX 4500 Ada", "RTX 5000 Ada", "MI308X", "7900 XTX", "Strix Halo", "H20-3e"],
+)  # fmt: skip
+def test_cards_that_people_ask_for(name: str) -> None:
+    assert CATALOG.gpu(name).memory_bytes > 10 * GIB
+
+
+def test_what_is_taken_before_vllm_starts() -> None:
+    """271 of 288 GiB of an MI355X are free; a GB10 shares its memory with the operating system."""
+    mi355x, gb10 = CATALOG.gpu("mi355x"), CATALOG.gpu("gb10")
+    assert (mi355x.memory_bytes - mi355x.taken_at_start_bytes) / GIB == pytest.approx(271, abs=0.1)
+    assert gb10.free_at_start_share == 0.88
+    assert CATALOG.gpu("h100").taken_at_start_bytes == 0
+    assert all(gpu.free_at_start_source for gpu in CATALOG.gpus if gpu.free_at_start_share is not None)
 
 
 @pytest.mark.parametrize("name", ["h1000", "A100-SXM-160GB", "", "-", "mi250", "\x1b[31mh100x", "x" * 100_000])
@@ -167,7 +217,7 @@ def test_a_user_file_changes_a_known_sku(tmp_path: Path) -> None:
     assert gpu.gpus_per_node == 4
     assert gpu.fp8_flops_per_s == 1979e12
     assert "my-gpus.yaml" in gpu.memory_note
-    assert len(catalog.gpus) == 47
+    assert len(catalog.gpus) == 64
 
 
 def test_a_user_file_adds_a_sku_from_another(tmp_path: Path) -> None:
@@ -177,7 +227,7 @@ def test_a_user_file_adds_a_sku_from_another(tmp_path: Path) -> None:
     assert catalog.gpu("OUR H100").id == "h100-96gb"
     assert catalog.gpu("our-h100").memory_bytes == int(94.5 * GIB)
     assert catalog.gpu("h100").id == "h100-sxm"
-    assert len(catalog.gpus) == 48
+    assert len(catalog.gpus) == 65
 
 
 def test_a_users_id_wins_over_an_alias(tmp_path: Path) -> None:
@@ -248,5 +298,5 @@ def test_a_local_device_that_is_no_sku_is_refused(name: str, mib: int) -> None:
 
 def test_without_the_nvml_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
-    with pytest.raises(InvalidRequest, match=r"pip install 'vllm-opt\[local\]'"):
+    with pytest.raises(InvalidRequest, match="pip install nvidia-ml-py"):
         read_local_gpus(CATALOG.gpus)

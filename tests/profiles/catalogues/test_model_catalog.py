@@ -10,6 +10,7 @@ import pytest
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.layouts.compatibility import violations
 from vllm_opt.constraints.weights.breakdown import parameter_count
+from vllm_opt.profiles.catalogues import checkpoints, model_names
 from vllm_opt.profiles.catalogues import models as model_catalog
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.catalogues.models import load_model, model_ids
@@ -47,7 +48,7 @@ def test_a_model_loads_or_is_refused_for_the_recorded_reason(model_id: str) -> N
     model = load_model(model_id)
     assert model.id == model_id
     assert model.verification == recorded["verification"]
-    assert 2048 <= model.max_model_len <= 10_485_760
+    assert (2048 if model.runner == "generate" else 448) <= model.max_model_len <= 10_485_760
     if model.native_quantization is not None:
         assert model.native_quantization.quantization in QUANTIZATIONS
     for checkpoint in model.checkpoints:
@@ -142,9 +143,13 @@ def test_loading_one_model_reads_only_its_file(monkeypatch: pytest.MonkeyPatch) 
         read.append(name)
         return original(name)
 
-    monkeypatch.setattr(model_catalog, "read_data_file", recorded)
+    for module in (model_catalog, model_names, checkpoints):
+        monkeypatch.setattr(module, "read_data_file", recorded)
     load_model("openai/gpt-oss-20b")
-    assert set(read) == {"models/index.json", "models/openai--gpt-oss-20b.json"}
+    assert [name for name in read if name.startswith("models/")] == [
+        "models/index.json", "models/openai--gpt-oss-20b.json",
+    ]  # fmt: skip
+    assert len(read) == len(set(read)) == 4
 
 
 def test_a_path_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +159,48 @@ def test_a_path_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (folder / "config.json").write_text(json.dumps(config))
     expected = load_model("llama-3.1-8b").layer_kinds
     monkeypatch.chdir(tmp_path)
-    for name in (str(folder), str(folder / "config.json"), "./my-model", "my-model"):
+    absolute, relative = str(folder), "./my-model"
+    for name, shown in (
+        (absolute, absolute), (str(folder / "config.json"), absolute), ("./my-model", relative), ("my-model", relative),
+        ("my-model/config.json", relative), ("../" + tmp_path.name + "/my-model", f"../{tmp_path.name}/my-model"),
+    ):  # fmt: skip
         model = load_model(name)
         assert model.layer_kinds == expected
-        assert model.id == "my-model"
+        assert model.id == shown
+        assert load_model(model.id).id == shown
+    monkeypatch.chdir(folder)
+    assert load_model(".").id == load_model("./config.json").id == load_model("config.json").id == "."
+    assert load_model("..//my-model/").id == "../my-model"
+
+
+def test_a_folder_that_is_called_like_a_catalogued_model_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = entry("meta-llama/Llama-3.1-8B-Instruct")["config"] | {"num_hidden_layers": 7}
+    (tmp_path / "Qwen3-8B").mkdir()
+    (tmp_path / "Qwen3-8B" / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path)
+    assert load_model("./Qwen3-8B").num_hidden_layers == 7
+    assert load_model(load_model("./Qwen3-8B").id).num_hidden_layers == 7
+    catalogued = load_model("Qwen3-8B")
+    assert catalogued.id == "Qwen/Qwen3-8B"
+    assert any("write ./Qwen3-8B for the folder" in note for note in catalogued.assumptions)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\x1b[31mb", "a\u2028b", "a\u202eb", "a\x85b", "a\tb"])
+def test_a_path_that_no_line_can_show_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").write_text(json.dumps(entry("meta-llama/Llama-3.1-8B-Instruct")["config"]))
+    for spelled in (name, f"./{name}", str(tmp_path / name)):
+        with pytest.raises(InvalidRequest, match=r"U\+00|U\+20") as raised:
+            load_model(spelled)
+        assert str(raised.value).isprintable()
+
+
+def test_a_home_folder_that_nobody_has_is_one_sentence() -> None:
+    with pytest.raises(InvalidRequest, match="home folder that this machine does not know"):
+        load_model("~no-such-user-anywhere/x")
 
 
 @pytest.mark.parametrize("name", ["", "   "])

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.reading.quantities import GIB, LARGEST_COUNT, format_gib, gib_to_bytes, parse_amount, parse_count
+from vllm_opt.profiles.reading.quantities import (
+    GIB,
+    LARGEST_COUNT,
+    counted,
+    format_gib,
+    gib_to_bytes,
+    parse_amount,
+    parse_bytes,
+    parse_count,
+    parse_gib,
+    parse_milliseconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +138,35 @@ def test_gib() -> None:
     assert format_gib(84_936_000_000) == "79.10 GiB"
     assert gib_to_bytes(79.1) == 84_932_978_278  # 79.1 * 2**30 = 84932978278.4, rounded down
     assert gib_to_bytes(1) == GIB == 1_073_741_824
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("500", 500), ("500ms", 500), ("2s", 2000), (" 1.5 s ", 1500), ("250us", 0.25), ("1min", 6e4)],
+)
+def test_times_are_read_in_milliseconds(text: str, milliseconds: float) -> None:
+    assert parse_milliseconds(text, "it") == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "gib"), [("80", 80), ("80GiB", 80), ("80gb", 80e9 / GIB), ("512 MiB", 0.5), ("1TB", 1e12 / GIB)]
+)
+def test_memory_is_read_in_gib(text: str, gib: float) -> None:
+    assert parse_gib(text, "it") == gib
+
+
+@pytest.mark.parametrize(("text", "size"), [("24GiB", 24 * 2**30), ("24GB", 24 * 10**9), ("1G", 2**30), ("4096", 4096)])
+def test_bytes_are_exact(text: str, size: int) -> None:
+    assert parse_bytes(text, "it") == size
+
+
+@pytest.mark.parametrize("text", ["", "s", "2 parsecs", "1e999", "nan", "--", "2s3", "٣s", "1" * 400, "2\x00s"])
+def test_what_is_no_time_or_size_is_refused(text: str) -> None:
+    for read in (parse_milliseconds, parse_gib, parse_bytes):
+        with pytest.raises(InvalidRequest, match=r"^it "):
+            read(text, "it")
+
+
+def test_a_count_stands_before_its_noun() -> None:
+    assert (counted(1, "GPU"), counted(47, "GPU")) == ("1 GPU", "47 GPUs")
+    assert counted(1024, "reply", "replies") == "1,024 replies"

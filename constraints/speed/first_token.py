@@ -1,0 +1,98 @@
+"""How long a request waits for its first token beyond its own prefill, by the pattern in which clients send.
+
+    single   nobody else: no wait
+    closed   N users, each sends when its last answer is complete. Another user is in its prefill a share
+             phi = A / (A + Z) of the time, with A = what one prompt adds to the engine's work and Z = the time between
+             first and last token but for the prefills of others, which stretch both alike; users that run in step
+             with each other meet in their prefills half of the time:
+                 wait = busy (TPOT / 2 + b) + (N - 1) A (phi + (1 - phi) synchrony / 2),     busy = 1 - 1 / N
+    poisson  requests arrive at random at rate r; rho = r A:
+                 wait = busy (TPOT / 2 + b) + A rho / (2 (1 - rho)),                         busy = 1 - exp(-D)
+    burst    N at once: half of all prefills on average, in full steps
+
+b is what the front end takes longer while others are served. A counts arithmetic alone: prompts that share a step
+share its weight reads. Z grows linearly with the users, so waits in a closed loop never fall when users are added.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, Scalars, prefill_attention, step_time
+from vllm_opt.constraints.speed.traffic import Traffic
+
+Pattern = Literal["closed", "single", "poisson", "burst"]
+"""How clients send: N users in a closed loop, one user, random arrivals at a rate, or everything at once."""
+MOST_UTILISATION = 0.99
+CHORD_USERS = 64.0
+"""TPOT's growth with users is taken as the chord between 1 and this many."""
+
+
+def frontend(c: LatencyCoefficients, traffic: Traffic) -> Numbers:
+    """Seconds before the engine sees a request and after it has its first token."""
+    return np.asarray(c.frontend_s + c.frontend_token_s * traffic.input_tokens)
+
+
+def added_work(c: LatencyCoefficients, traffic: Traffic) -> Numbers:
+    """Seconds that one prompt adds to steps that run anyway: its arithmetic and its share of the links."""
+    each = c.dense_compute_s_per_token + c.expert_compute_s_per_token + c.token_s
+    each = each + prefill_attention(c, traffic.span_tokens)
+    return np.asarray(traffic.computed_tokens * each * c.prefill_factor)
+
+
+@dataclass(frozen=True)
+class ClosedWait:
+    """The parts of a closed loop's wait that do not depend on the number of users."""
+
+    added_s: Numbers
+    decode_s: Numbers
+    """First to last token of a lone user."""
+    growth_s: Numbers
+    """What every further user adds to that."""
+    synchrony: Scalars
+    busy_s: Scalars
+
+    @classmethod
+    def of(cls, c: LatencyCoefficients, traffic: Traffic) -> "ClosedWait":
+        """Work out the parts for one typical request."""
+        zero, one = np.zeros_like(traffic.input_tokens), np.ones_like(traffic.input_tokens)
+        alone, crowded = step_time(
+            c, np.stack([one, CHORD_USERS * one]), traffic.context_tokens, np.stack([zero, zero]),
+            traffic.span_tokens, padding=False,
+        )  # fmt: skip
+        added = added_work(c, traffic)
+        growth = np.maximum(crowded - alone, 0.0) / (CHORD_USERS - 1.0) * traffic.decode_steps
+        return cls(added, alone * traffic.decode_steps, growth, c.synchrony, c.busy_frontend_s)
+
+    def seconds(self, users: Numbers, tpot: Numbers) -> Numbers:
+        """Wait of one of `users`; never falls with users or TPOT."""
+        others = np.maximum(users - 1.0, 0.0)
+        meeting = self.added_s / np.maximum(self.added_s + self.decode_s + self.growth_s * others, 1e-300)
+        together = meeting + (1.0 - meeting) * np.asarray(self.synchrony) / 2.0
+        busy = 1.0 - 1.0 / np.maximum(users, 1.0)
+        return np.asarray(busy * (tpot / 2.0 + self.busy_s) + others * together * self.added_s)
+
+
+def poisson_wait(
+    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, decoders: Numbers, tpot: Numbers
+) -> tuple[Numbers, Numbers]:
+    """(wait, utilisation by prefills) at random arrivals."""
+    added = added_work(c, traffic)
+    load = rate * added
+    busy = np.minimum(load, MOST_UTILISATION)
+    wait = -np.expm1(-decoders) * (tpot / 2.0 + c.busy_frontend_s) + added * busy / (2.0 * (1.0 - busy))
+    return np.asarray(wait), np.asarray(load)
+
+
+def burst_prefill(c: LatencyCoefficients, traffic: Traffic, together: Numbers) -> tuple[Numbers, Numbers]:
+    """(mean seconds to the first token, seconds until all are prefilled) of `together` prompts sent at once."""
+    zero = np.zeros_like(together)
+    work = together * traffic.computed_tokens
+    whole = np.minimum(work, traffic.budget_tokens)
+    full = step_time(c, zero, zero, whole, traffic.span_tokens) * c.prefill_factor
+    everything = full * work / whole
+    chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
+    alone = step_time(c, zero, zero, chunk, traffic.span_tokens) * c.prefill_factor * traffic.computed_tokens / chunk
+    first = np.minimum(np.maximum(alone, full), everything)
+    return np.asarray((first + everything) / 2.0), np.asarray(everything)

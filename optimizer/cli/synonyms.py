@@ -1,0 +1,106 @@
+"""Words that people type for options and commands that are called otherwise here."""
+
+from collections.abc import Collection
+
+from vllm_opt.profiles.errors import did_you_mean
+
+OPTIONS = {
+    "--max-model-len": "--target-context",
+    "--context": "--target-context",
+    "--context-length": "--target-context",
+    "--ctx": "--target-context",
+    "--seq-len": "--target-context",
+    "--users": "--concurrency",
+    "--num-users": "--concurrency",
+    "--parallel": "--concurrency",
+    "--batch-size": "--max-num-seqs",
+    "--max-batch-size": "--max-num-seqs",
+    "--tp": "--tensor-parallel-size",
+    "--tensor-parallel": "--tensor-parallel-size",
+    "--pp": "--pipeline-parallel-size",
+    "--pipeline-parallel": "--pipeline-parallel-size",
+    "--dp": "--data-parallel-size",
+    "--num-gpus": "--gpus",
+    "--gpu-count": "--gpus",
+    "--gpu-type": "--gpu",
+    "--sku": "--gpu",
+    "--device": "--gpu",
+    "--model-name": "--model",
+    "--model-id": "--model",
+    "--quant": "--quantization",
+    "--dtype": "--quantization",
+    "--precision": "--quantization",
+    "--kv-dtype": "--kv-cache-dtype",
+    "--gpu-memory-utilization": "--max-gpu-memory-utilization",
+    "--ttft": "--max-ttft-ms",
+    "--max-ttft": "--max-ttft-ms",
+    "--tpot": "--max-tpot-ms",
+    "--itl": "--max-tpot-ms",
+    "--max-itl-ms": "--max-tpot-ms",
+    "--max-tpot": "--max-tpot-ms",
+    "--throughput": "--min-output-tokens-per-s",
+    "--min-throughput": "--min-output-tokens-per-s",
+    "--isl": "--input-tokens",
+    "--prompt-tokens": "--input-tokens",
+    "--random-input-len": "--input-tokens",
+    "--osl": "--output-tokens",
+    "--max-tokens": "--output-tokens",
+    "--random-output-len": "--output-tokens",
+    "--preset": "--workload",
+    "--profile": "--workload",
+    "--budget": "--max-hourly-cost",
+    "--max-cost": "--max-hourly-cost",
+    "--cloud": "--provider",
+    "--vendor": "--provider",
+    "--json": "--format json",
+    "--out": "--output",
+    "--timeout": "--time-limit",
+    "--version": "--vllm-version",
+    "--vllm": "--vllm-version",
+    "--verbose": "--full",
+    "-v": "--full",
+    "--all": "--full",
+    "--optimize": "--objective",
+    "--goal": "--objective",
+    "--minimize": "--objective",
+}
+"""What is typed -> the option that means it, and where it needs one, its value."""
+
+COMMANDS = {
+    "optimize": "solve",
+    "optimise": "solve",
+    "plan": "solve",
+    "recommend": "solve",
+    "find": "solve",
+    "size": "solve",
+    "predict": "estimate",
+    "simulate": "estimate",
+    "memory": "estimate",
+    "why": "explain",
+    "compare": "explain",
+    "check": "lint",
+    "doctor": "lint",
+    "validate": "lint",
+    "fix": "lint",
+    "fleet": "procure",
+    "buy": "procure",
+    "rent": "procure",
+    "cost": "prices",
+    "price": "prices",
+    "gpu": "gpus",
+    "skus": "gpus",
+    "model": "models",
+    "formats": "quantizations",
+    "releases": "engines",
+    "versions": "engines",
+    "generate": "batch",
+    "recipes": "batch",
+}
+
+
+def meant(typed: str, known: Collection[str], synonyms: dict[str, str]) -> str:
+    """Return `"; did you mean …?"`: by what the word means here first, then by how it is spelled."""
+    synonym = synonyms.get(typed.lower().replace("_", "-"))
+    if synonym is not None and synonym.split()[0] in known:
+        return f"; did you mean '{synonym}'?"
+    return did_you_mean(typed, known)

@@ -1,0 +1,98 @@
+"""Fields that `solve` and `estimate` share for what a server does besides plain text: drafts, adapters, images.
+
+JSON values are what vLLM's own flags take; they are kept as compact text, so that requests can be compared and hashed.
+"""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+LARGEST_COUNT = 2**31 - 1
+LONGEST_JSON = 100_000
+
+
+def _one(value: object) -> object:
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _json_object(value: object) -> object:
+    """Read a JSON object, given as text or as a mapping, into compact text."""
+    value = _one(value)
+    if isinstance(value, str):
+        if len(value) > LONGEST_JSON:
+            raise ValueError(f"must be a JSON object of at most {LONGEST_JSON:,} characters")
+        try:
+            value = json.loads(value, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise ValueError("must be a JSON object such as '{\"key\": 1}'") from None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ValueError("must be a JSON object such as '{\"key\": 1}'")
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError("must hold JSON values only") from None
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _whole(value: object) -> object:
+    """Read a whole number, also as '8k' (8000) or '8K' (8192)."""
+    from vllm_opt.profiles.errors import InvalidRequest
+    from vllm_opt.profiles.reading.quantities import parse_count
+
+    value = _one(value)
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_count(value, "it", minimum=-LARGEST_COUNT)
+    except InvalidRequest as fault:
+        raise ValueError(str(fault).removeprefix("it ")) from None
+
+
+def _real(value: object) -> object:
+    value = _one(value)
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+JsonText = Annotated[str, BeforeValidator(_json_object)]
+Whole = Annotated[int, BeforeValidator(_whole), Field(gt=0, le=LARGEST_COUNT)]
+Switch = Annotated[bool, BeforeValidator(_one)]
+
+
+def json_value(text: str | None) -> dict[str, Any]:
+    """Return the object behind a JSON field; empty where none was given."""
+    value: dict[str, Any] = json.loads(text) if text else {}
+    return value
+
+
+class Features(BaseModel):
+    """Drafts, adapters, images, connectors (contract, Features in estimate and solve)."""
+
+    speculative_config: JsonText | None = Field(None, description="as `vllm serve --speculative-config` takes it")
+    acceptance: Annotated[float, BeforeValidator(_real), Field(ge=0, le=1)] | None = Field(
+        None, description="share of drafted tokens that the target accepts, each position alike"
+    )
+    enable_lora: Switch = False
+    max_loras: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=65536)] | None = None
+    max_lora_rank: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=65536)] | None = None
+    max_cpu_loras: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=LARGEST_COUNT)] | None = None
+    fully_sharded_loras: Switch = False
+    limit_mm_per_prompt: JsonText | None = Field(None, description="items per prompt by modality")
+    images_per_request: Annotated[float, BeforeValidator(_real), Field(ge=0, le=10_000)] = 0.0
+    image_tokens: Whole | None = Field(None, description="tokens of one image; default: of 1024 x 1024 pixels")
+    language_model_only: Switch = False
+    skip_mm_profiling: Switch = False
+    hf_overrides: JsonText | None = None
+    enable_eplb: Switch = False
+    eplb_config: JsonText | None = None
+    kv_transfer_config: JsonText | None = None
+    kv_events_config: JsonText | None = None
+    compilation_config: JsonText | None = None
+    runner: Annotated[Literal["auto", "generate", "pooling"], BeforeValidator(_one)] = "auto"

@@ -1,0 +1,84 @@
+"""KV connectors and events: which turn the hybrid KV manager off in a release, so that windows keep every token.
+
+Source: `config/vllm.py:VllmConfig.__post_init__` of vLLM 0.18 to 0.33; connectors that subclass `SupportsHMA` in 0.33.
+"""
+
+from typing import Any
+
+from vllm_opt.optimizer.contract.features import Features, json_value
+from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.engine import EngineProfile
+
+SUPPORTS_HYBRID = frozenset((
+    "OffloadingConnector", "SimpleCPUOffloadConnector", "NixlConnector", "NixlPullConnector", "NixlPushConnector",
+    "MooncakeConnector", "MooncakeStoreConnector", "MoRIIOConnector", "HiSparseConnector", "DecodeBenchConnector",
+    "UMBPStoreConnector", "ExampleHiddenStatesConnector",
+))  # fmt: skip
+MULTI = "MultiConnector"
+ROLES = ("kv_producer", "kv_consumer", "kv_both")
+
+
+def hybrid_manager_off(request: Features, engine: EngineProfile) -> str | None:
+    """Return why the release runs without the hybrid KV manager; None where it keeps it.
+
+    Raises:
+        InvalidRequest: a connector without a role, which vLLM refuses.
+    """
+    if request.kv_events_config is not None and "kv_events" in engine.hybrid_kv_cache_off_with:
+        return f"--kv-events-config turns the hybrid KV manager off in vLLM {engine.version}: windows keep every token"
+    connector = json_value(request.kv_transfer_config)
+    if not connector:
+        return None
+    name = str(connector.get("kv_connector") or "")
+    if name and connector.get("kv_role") not in ROLES:
+        raise InvalidRequest(f"kv_transfer_config: kv_connector needs a kv_role, one of {', '.join(ROLES)}")
+    if "any_connector" in engine.hybrid_kv_cache_off_with:
+        return (
+            f"--kv-transfer-config turns the hybrid KV manager off in vLLM {engine.version}, whatever the connector: "
+            "windows keep every token"
+        )
+    if "unsupported_connector" in engine.hybrid_kv_cache_off_with and not _supports_hybrid(connector):
+        return f"{name[:60]} does not support the hybrid KV manager and turns it off: windows keep every token"
+    return None
+
+
+def sparse_host_gib(request: Features) -> float | None:
+    """Return the host memory of HiSparseConnector in GiB; None with another connector or none.
+
+    Raises:
+        InvalidRequest: the connector without the size of its pool.
+    """
+    connector = json_value(request.kv_transfer_config)
+    if connector.get("kv_connector") != "HiSparseConnector":
+        return None
+    extra = connector.get("kv_connector_extra_config")
+    size = extra.get("host_pool_gib") if isinstance(extra, dict) else None
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size <= 1e6:
+        raise InvalidRequest("kv_transfer_config: HiSparseConnector needs host_pool_gib in kv_connector_extra_config")
+    return float(size)
+
+
+def redundant_experts(request: Features) -> int:
+    """Return the copies of experts that --eplb-config adds over all ranks.
+
+    Raises:
+        InvalidRequest: redundant experts without --enable-eplb, which vLLM refuses, or no whole number of them.
+    """
+    count = json_value(request.eplb_config).get("num_redundant_experts", 0)
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= 65536:
+        raise InvalidRequest("eplb_config: num_redundant_experts must be a whole number, 0 or more")
+    if count and not request.enable_eplb:
+        raise InvalidRequest(f"eplb_config: num_redundant_experts is set to {count} but EPLB is not enabled")
+    return count
+
+
+def _supports_hybrid(connector: dict[str, Any]) -> bool:
+    """A MultiConnector supports it when every child does."""
+    name = connector.get("kv_connector")
+    if name != MULTI:
+        return name in SUPPORTS_HYBRID
+    extra = connector.get("kv_connector_extra_config")
+    children = extra.get("connectors") if isinstance(extra, dict) else None
+    return isinstance(children, list) and all(
+        isinstance(child, dict) and child.get("kv_connector") in SUPPORTS_HYBRID for child in children
+    )

@@ -1,0 +1,73 @@
+"""What else there is: other ways to divide the chosen GPUs, and the best plan on each other SKU."""
+
+from dataclasses import replace
+
+from vllm_opt.optimizer.contract.answer import Plan
+from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.search.order import Order
+from vllm_opt.optimizer.search.search import Search, SearchResult
+from vllm_opt.optimizer.solver.accepted import best_accepted
+from vllm_opt.optimizer.solver.selection import ScoredChoice
+from vllm_opt.optimizer.space.points import Candidate, Unit
+
+MOST_VARIANTS = 3
+"""Variants of the chosen SKU that are listed."""
+
+
+def alternatives(search: Search, result: SearchResult, main: Choice) -> tuple[Plan, ...]:
+    """The best variants of the chosen SKU and the best plan on each other one; the N best layouts for `top`.
+
+    What a rule rejects after all is left out.
+    """
+    setting, order, scores = search.setting, search.order, search.scores
+    top, used = setting.request.top, main.unit
+    variants = () if top else _variants(search, main)
+    groups: dict[object, list[Candidate]] = {}
+    for candidate in result.candidates:
+        unit = candidate.unit
+        if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
+            groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
+        elif top is not None and (key := _shown_as(unit)) != _shown_as(used):
+            groups.setdefault(key, []).append(candidate)
+    best = (best_accepted(setting, members, order, scores) for members in groups.values())
+    found = sorted((item for item in best if item is not None), key=lambda item: _place(order, item[0]))
+    return (*variants, *(plan for _, plan in found[:top]))
+
+
+def _shown_as(unit: Unit) -> tuple[object, ...]:
+    """What counts as one layout in a list of the best: with CUDA graphs or without, it is the same one."""
+    return unit.facts.layout.model_copy(update={"enforce_eager": False}), unit.replicas
+
+
+def _place(order: Order, scored: ScoredChoice) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Where a point stands in the order of the request: as the search kept it, so that a longer list begins alike."""
+    unit = scored.candidate.unit
+    return order.key(scored.key[: len(order.names)], unit.gpu_count, unit.facts.weights), scored.key
+
+
+def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:
+    """Other ways to divide the same model over the same GPUs, in the same formats: the best of each, three at most."""
+    setting, used = search.setting, main.unit
+    sku, layout = used.facts.sku, used.facts.layout
+    servers = [
+        replace(server, replicas=used.gpu_count // server.shape.gpus)
+        for server in search.servers.of(sku)
+        if server.weights is used.facts.weights
+        and server.shape.kv_cache_dtype == layout.kv_cache_dtype
+        and server.shape.block_size == layout.block_size
+        and used.gpu_count % server.shape.gpus == 0
+        and server.replicas <= used.gpu_count // server.shape.gpus <= server.most
+    ]
+    groups: dict[object, list[Candidate]] = {}
+    for candidate in search.solve_servers(servers):
+        way = _division(candidate.unit)
+        if way != _division(used):
+            groups.setdefault(way, []).append(candidate)
+    best = (best_accepted(setting, members, search.order, search.scores) for members in groups.values())
+    found = sorted((item for item in best if item is not None), key=lambda item: item[0].key)
+    return tuple(plan for _, plan in found[:MOST_VARIANTS])
+
+
+def _division(unit: Unit) -> tuple[object, ...]:
+    shape = unit.shape
+    return shape.tensor, shape.pipeline, shape.data, shape.context, shape.experts

@@ -1,0 +1,109 @@
+"""The few plans that a person would weigh against the chosen one, each the best of its kind.
+
+| why | what |
+|---|---|
+| cheapest | costs strictly less, and concedes what came next; the first objective is at most a quarter worse |
+| fastest | the most tokens per second for at most 1.25 times the cost, at least a tenth more |
+| fewest_gpus | fewer GPUs for at most 1.25 times the cost |
+| better_weights | an earlier place in the publisher order, or more quality, for at most 1.5 times the cost |
+| published_weights | the same where the chosen weights still have to be made |
+
+All but the cheapest are looked for where cost or GPUs come first.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from vllm_opt.optimizer.contract.answer import CloseCall
+from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.search.order import Order, capped_quality
+from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.search import Search, SearchResult
+from vllm_opt.optimizer.solver.accepted import accepted_plan
+from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice
+from vllm_opt.optimizer.space.objective import unit_cost_microusd, worst_within
+from vllm_opt.optimizer.space.points import Candidate
+from vllm_opt.optimizer.space.weights import HYPOTHETICAL
+
+DEARER, DEARER_FOR_WEIGHTS = 1.25, 1.5
+FASTER = 1.1
+BETTER_QUALITY = 0.002
+
+
+def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[CloseCall, ...]:
+    """Every kind that exists and is no repetition of the chosen plan or of another kind."""
+    setting = search.setting
+    if setting.request.pareto or not setting.request.explain:
+        return ()
+    seen, found = [chosen], []
+    for why, choice in _kinds(search, result, chosen):
+        if choice in seen:
+            continue
+        plan = accepted_plan(setting, choice)
+        if plan is None:
+            continue
+        seen.append(choice)
+        found.append(CloseCall(why=why, plan=plan))
+    return tuple(found)
+
+
+def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tuple[str, Choice]]:
+    setting = search.setting
+    cost = unit_cost_microusd(chosen.unit)
+    weights = chosen.unit.facts.weights
+    near = _near(search, result)
+    cheapest = best_choice(setting, near, Order(("cost", "throughput"), 0.0), search.scores)
+    if cheapest.key[0] < cost:
+        yield "cheapest", cheapest.choice
+    if search.first not in ("cost", "gpus"):
+        return
+    fastest = _best(search, Order(("throughput", "cost"), 0.02), cost * DEARER, lambda _: True)
+    if fastest is not None and fastest.key[0] * 1.0 <= FASTER * _throughput(search, result, chosen):
+        yield "fastest", fastest.choice
+    if chosen.unit.gpu_count > 1:
+        fewer = _best(
+            search, Order(("gpus", "throughput"), 0.0), cost * DEARER,
+            lambda server: server.gpu_count < chosen.unit.gpu_count,
+        )  # fmt: skip
+        if fewer is not None:
+            yield "fewest_gpus", fewer.choice
+    quality = capped_quality(weights) + BETTER_QUALITY
+    better = _best(
+        search, Order(("cost", "throughput"), 0.02), cost * DEARER_FOR_WEIGHTS,
+        lambda server: server.weights.publisher_rank < weights.publisher_rank
+        or capped_quality(server.weights) > quality,
+    )  # fmt: skip
+    if better is not None:
+        yield "published_weights" if weights.publisher_rank == HYPOTHETICAL else "better_weights", better.choice
+
+
+def _near(search: Search, result: SearchResult) -> list[Candidate]:
+    """The candidates whose first objective is at most a quarter worse than the best one."""
+    lowest = {id(candidate): int(search.scores.of(candidate, search.first).min()) for candidate in result.candidates}
+    worst = worst_within(search.first, min(lowest.values()), DEARER - 1)
+    return [candidate for candidate in result.candidates if lowest[id(candidate)] <= worst]
+
+
+def _throughput(search: Search, result: SearchResult, chosen: Choice) -> float:
+    """The objective integer `throughput` of the chosen point (negative)."""
+    for candidate in result.candidates:
+        if candidate.unit is chosen.unit and candidate.max_num_batched_tokens == chosen.max_num_batched_tokens:
+            at = candidate.sequences.tolist().index(chosen.max_num_seqs)
+            return float(search.scores.of(candidate, "throughput")[at])
+    raise ValueError("the chosen point is none of the candidates")
+
+
+def _best(search: Search, order: Order, most: float, wanted: Callable[[Server], bool]) -> ScoredChoice | None:
+    """The best point, in an order of its own, of the servers that are wanted and cost at most so much."""
+    setting = search.setting
+    servers = []
+    for sku in setting.gpus:
+        for server in search.servers.of(sku):
+            for count in range(server.replicas, server.most + 1):
+                candidate = replace(server, replicas=count)
+                if candidate.microusd_per_hour > most:
+                    break
+                if wanted(candidate):
+                    servers.append(candidate)
+    found = search.best_of(servers, order)
+    return best_choice(setting, found, order, search.scores) if found else None

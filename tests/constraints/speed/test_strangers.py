@@ -1,0 +1,251 @@
+"""Kinds of fault that predictions for other people's stacks had, each with the check that would have caught it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.constraints.speed.test_latency import (
+    CATALOG,
+    HALF,
+    real,
+    toy_coefficients,
+    toy_constants,
+    toy_gpu,
+    toy_model,
+)
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.latency import closed_loop, open_loop, under_load
+from vllm_opt.constraints.speed.model_work import model_work
+from vllm_opt.constraints.speed.notes import release_note, speed_notes
+from vllm_opt.constraints.speed.step_time import experts_hit, step_time
+from vllm_opt.profiles.nouns.latency_constants import (
+    Collective,
+    ReleaseFactor,
+    default_latency_constants,
+    version_key,
+)
+from vllm_opt.profiles.nouns.model import DecoderLayer, DenseMlp, Experts
+
+CONSTANTS = default_latency_constants()
+LENGTHS = (2048, 512)
+
+
+def speed(gpu: str, ranks: int, model: str = "Qwen/Qwen3-32B", users: float = 64, **layout: object) -> float:
+    """Output tokens/s of one engine in bf16."""
+    c = real(model, gpu, tensor_parallel_size=ranks, **layout)
+    return float(closed_loop(c, users, 256, 8192, *LENGTHS).output_tokens_per_s)
+
+
+@pytest.mark.parametrize("gpu", ["gb200", "gb300"])
+def test_rack_scale_systems_have_their_own_links(gpu: str) -> None:
+    # 72 GPUs hang on one switch: four of them are faster than two, and no slower than the air-cooled twin's.
+    assert speed(gpu, 4) > speed(gpu, 2)
+    assert speed(gpu, 4) > 0.75 * speed("b200", 4)
+    link = CONSTANTS.collective(CATALOG.gpu(gpu), 8)
+    assert link.gb_per_s[2] > 200
+
+
+@pytest.mark.parametrize(("gpu", "twin"), [("h200-nvl", "h200-sxm"), ("h100-nvl", "h100-sxm")])
+def test_a_bridge_joins_two_cards_and_no_more(gpu: str, twin: str) -> None:
+    card, fast = CATALOG.gpu(gpu), CATALOG.gpu(twin)
+    assert CONSTANTS.collective(card, 2).gb_per_s[0] > 0.3 * CONSTANTS.collective(fast, 2).gb_per_s[0]
+    assert CONSTANTS.collective(card, 4).gb_per_s[1] < 0.2 * CONSTANTS.collective(fast, 4).gb_per_s[1]
+    assert speed(gpu, 2) > 0.7 * speed(twin, 2)
+
+
+def test_links_inside_a_gaudi_node_are_no_network() -> None:
+    gaudi, network = CATALOG.gpu("gaudi3"), CONSTANTS.collectives["network"]
+    assert CONSTANTS.collective(gaudi, 8).gb_per_s[2] > 10 * network.gb_per_s[2]
+    # Two GB10 are joined by a cable; four are not.
+    spark = CATALOG.gpu("gb10")
+    assert CONSTANTS.collective(spark, 2).gb_per_s[0] < 10
+    assert CONSTANTS.collective(spark, 4) == network
+
+
+def test_peer_to_peer_makes_pcie_faster() -> None:
+    with_it, without = CATALOG.gpu("rtx-pro-6000-server"), CATALOG.gpu("rtx-5090")
+    for ranks, column in ((4, 1), (8, 2)):
+        fast, slow = (CONSTANTS.collective(gpu, ranks).gb_per_s[column] for gpu in (with_it, without))
+        assert fast > 3 * slow
+    # A card never timed takes the peer-to-peer numbers at its own PCIe generation.
+    old = CONSTANTS.collective(CATALOG.gpu("l4"), 4)
+    assert old.gb_per_s[1] == pytest.approx(CONSTANTS.collectives["pcie"].gb_per_s[1] / 2)
+
+
+def test_the_link_of_a_layout_is_the_one_that_joins_its_ranks() -> None:
+    bridged = toy_gpu(gpus_joined=2, gb_per_s_per_direction=300.0, pcie_gb_per_s_per_direction=64.0)
+    links = {
+        "nvlink": Collective(alpha_us=(0, 0, 0), gb_per_s=(100, 100, 100), link_gb_per_s=300, source="test"),
+        "pcie": Collective(alpha_us=(0, 0, 0), gb_per_s=(10, 10, 10), link_gb_per_s=64, source="test"),
+    }
+    constants = toy_constants().model_copy(update={"collectives": {**toy_constants().collectives, **links}})
+    two, four = (
+        latency_coefficients(toy_model(), HALF, Layout(gpu="toy", tensor_parallel_size=size), bridged, constants)
+        for size in (2, 4)
+    )
+    # Two all-reduces of 2,000 bytes in the only layer.
+    assert float(two.token_s) == pytest.approx(2 * 2000 / 100e9)
+    assert float(four.token_s) == pytest.approx(2 * 2000 / 10e9)
+
+
+def test_a_block_that_is_one_mixer_is_half_a_layer() -> None:
+    whole = toy_model()
+    mixer = whole.layer_kinds[0].model_copy(update={"feed_forward": None})
+    blocks = whole.model_copy(
+        update={
+            "layer_kinds": (mixer, DecoderLayer(feed_forward=DenseMlp(intermediate_size=2000))),
+            "layer_pattern": (0, 1),
+        }
+    )
+    link = {"tensor_parallel_size": 2}
+    apart, together = toy_coefficients(blocks, **link), toy_coefficients(whole, **link)
+    assert float(apart.fixed_s) == pytest.approx(float(together.fixed_s))
+    assert float(apart.token_s) == pytest.approx(float(together.token_s))
+    nemotron = model_work(CATALOG.model("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"), HALF)
+    assert (nemotron.mixers, nemotron.feed_forwards, nemotron.halves) == (29, 23, 52)
+
+
+def test_crowding_follows_load_and_not_users() -> None:
+    # The same eight users, once with long answers between their prompts and once with short ones.
+    c = replace(real("meta-llama/Llama-3.1-8B-Instruct", "h100-sxm"), synchrony=0.0)
+    rare, frequent, alone = (
+        float(closed_loop(c, users, 256, 8192, 4000, outputs).ttft_ms)
+        for users, outputs in ((8, 4000), (8, 50), (1, 4000))
+    )
+    assert rare < 1.35 * alone + float(np.asarray(c.busy_frontend_s)) * 1e3 + 10
+    assert frequent > 1.8 * rare
+
+
+def test_patterns_differ_as_clients_do() -> None:
+    c = real("meta-llama/Llama-3.1-8B-Instruct", "h100-sxm")
+    single, closed, burst = (
+        under_load(c, users, 256, 8192, 4000, 500, pattern=pattern)
+        for users, pattern in ((64, "single"), (64, "closed"), (64, "burst"))
+    )
+    assert float(single.ttft_ms) < float(closed.ttft_ms) < float(burst.ttft_ms)
+    # In a burst half of all 64 prompts are prefilled before the mean first token.
+    prompts = float(under_load(c, 1, 256, 8192, 4000, 500, pattern="single").ttft_ms)
+    assert float(burst.ttft_ms) > 20 * prompts
+    assert float(closed_loop(c, 1, 256, 8192, 4000, 500).ttft_ms) == pytest.approx(float(single.ttft_ms))
+    rate = float(closed.requests_per_s)
+    poisson = open_loop(c, rate, 256, 8192, 4000, 500)
+    assert float(poisson.requests_per_s) == pytest.approx(rate)
+    assert float(single.ttft_ms) < float(poisson.ttft_ms)
+
+
+def test_bursts_by_hand_and_in_waves() -> None:
+    c = toy_coefficients()
+    # Ten prompts of 40 tokens share one step; everyone has the first token after it.
+    burst = under_load(c, 10, 16, 512, 40, 11, pattern="burst")
+    prefill = float(step_time(c, 0.0, 0.0, 400.0, 20.0))
+    decode = float(step_time(c, 10.0, 45.5, 0.0, 0.0))
+    assert float(burst.ttft_ms) == pytest.approx(prefill * 1e3)
+    assert float(burst.tpot_ms) == pytest.approx(decode * 1e3)
+    assert float(burst.requests_per_s) == pytest.approx(10 / (prefill + 10 * decode))
+    waves = under_load(c, 32, 16, 512, 40, 11, pattern="burst")
+    assert bool(waves.saturated)
+    assert float(waves.ttft_ms) > float(burst.ttft_ms) + 0.4 * 10 * decode * 1e3
+
+
+def test_one_user_waits_for_nobody() -> None:
+    # Published: 14 ms to the first token of a short prompt on Llama-3.1-8B, H100, one user.
+    c = real("meta-llama/Llama-3.1-8B-Instruct", "h100-sxm")
+    assert float(closed_loop(c, 1, 256, 8192, 64, 100).ttft_ms) == pytest.approx(14.0, rel=0.4)
+
+
+def test_memory_is_never_read_faster_than_the_datasheet_allows() -> None:
+    for own in (*CONSTANTS.gpus.values(), *CONSTANTS.fallback_gpus.values()):
+        assert own.memory_efficiency <= 0.95
+        assert (own.kv_read_efficiency or CONSTANTS.shared.kv_read_efficiency) <= 0.95
+        assert own.compute_efficiency <= 0.95
+    quick = CATALOG.quantization("nvfp4")
+    for gpu in CATALOG.gpus:
+        model = CATALOG.model("Qwen/Qwen3-32B")
+        c = latency_coefficients(model, quick, Layout(gpu=gpu.id, quantization="nvfp4"), gpu, CONSTANTS)
+        work = model_work(model, quick)
+        stored = 2 * work.half_dense + work.quantized_dense * work.bytes_per_quantized_weight
+        cell = CONSTANTS.release_factor(gpu, None).step
+        assert float(c.dense_memory_s) >= 0.75 * cell * stored / gpu.memory_bandwidth_bytes_per_s
+
+
+def test_overhead_belongs_to_a_generation_and_not_to_a_sku() -> None:
+    bare = CONSTANTS.model_copy(update={"cells": ()})
+    for family in (("rtx-4090", "l40s", "l4"), ("rtx-5090", "rtx-pro-6000-server"), ("h100-sxm", "h200-sxm")):
+        fixed = {
+            round(float(latency_coefficients(toy_model(), HALF, Layout(gpu=gpu), CATALOG.gpu(gpu), bare).fixed_s), 12)
+            for gpu in family
+        }
+        assert len(fixed) == 1
+
+
+def test_routing_is_skewed() -> None:
+    experts = Experts(num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768)
+    uniform = toy_coefficients(toy_model(experts))
+    skewed = replace(uniform, expert_shape=1.3)
+    tokens = np.array([1.0, 8.0, 16.0, 32.0, 64.0, 4096.0])
+    even, found = experts_hit(uniform, tokens), experts_hit(skewed, tokens)
+    assert found[0] == pytest.approx(8 / 128)
+    assert even[0] == pytest.approx(8 / 128)
+    assert (found[1:-1] < even[1:-1]).all()
+    assert (np.diff(found) > 0).all()
+    assert found[-1] == pytest.approx(1.0, abs=0.01)
+    # Timed routing of this shape reaches 50 to 85 % of the experts with 16 to 32 tokens: kernels.json, h100-sxm.
+    assert 0.4 < experts_hit(replace(uniform, expert_shape=CONSTANTS.shared.routing_shape), 16.0) < 0.65
+
+
+@pytest.mark.parametrize("users", [8, 16, 32, 64])
+def test_skew_makes_mixtures_faster_at_middle_batches(users: int) -> None:
+    c = real("Qwen/Qwen3-30B-A3B", "a100-sxm4-80gb")
+    skewed, even = (
+        float(closed_loop(one, users, 256, 8192, 1024, 512).tpot_ms) for one in (c, replace(c, expert_shape=1e6))
+    )
+    assert skewed < even
+
+
+def test_the_release_is_a_factor_of_speed() -> None:
+    gpu, ranges = CATALOG.gpu("h100-sxm"), (
+        ReleaseFactor(first="0", step=2.0, points=9),
+        ReleaseFactor(first="0.8", step=1.5),
+        ReleaseFactor(first="0.11", points=3),
+    )  # fmt: skip
+    constants = CONSTANTS.model_copy(update={"releases": {"nvidia": ranges}, "cells": ()})
+    arguments = (CATALOG.model("Qwen/Qwen2.5-7B"), HALF, Layout(gpu=gpu.id), gpu, constants)
+    newest = latency_coefficients(*arguments)
+    for release, factor in (("0.6.3", 2.0), ("0.8.5", 1.5), ("0.10.2", 1.5), ("0.33", 1.0), ("0.11", 1.0)):
+        found = latency_coefficients(*arguments, release=release)
+        assert float(found.dense_memory_s) == pytest.approx(factor * float(newest.dense_memory_s))
+    note = release_note(constants, gpu, "0.9.1")
+    assert note is not None
+    assert "0.9.1" in note
+    assert release_note(constants, gpu, "0.19") is None
+    assert version_key("v0.19.1rc2") == (0, 19)
+    assert version_key("") == (0,)
+
+
+def test_a_hit_share_that_cannot_hit_is_said_to_have_no_effect() -> None:
+    gpu = CATALOG.gpu("h100-sxm")
+    on, off = (Layout(gpu=gpu.id, enable_prefix_caching=flag) for flag in (True, False))
+    assert speed_notes(CONSTANTS, gpu, "0.19.0", on, 0.9) == ()
+    assert speed_notes(CONSTANTS, gpu, "0.19.0", off, 0.0) == ()
+    (note,) = speed_notes(CONSTANTS, gpu, "0.19.0", off, 0.9)
+    assert "--enable-prefix-caching" in note
+
+
+def test_eager_mode_costs_nothing_where_steps_are_long() -> None:
+    # Published: less than 1 % on Mistral-7B, L4.
+    users = np.array([1.0, 8.0])
+    eager, graphs = (
+        closed_loop(real("mistralai/Mistral-7B-v0.1", "l4", enforce_eager=flag), users, 256, 8192, 512, 128).tpot_ms
+        for flag in (True, False)
+    )
+    np.testing.assert_allclose(eager, graphs, rtol=0.01)
+    # But it is never free: a plan must not choose it for the memory of graphs alone.
+    assert (eager > graphs).all()
+
+
+def test_calibration_holds_at_the_size_that_was_measured() -> None:
+    for cell in CONSTANTS.cells:
+        assert CONSTANTS.cell(cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size) == cell
+        assert CONSTANTS.cell(cell.shape, cell.gpu, cell.path, 3 * cell.tensor_parallel_size) is None

@@ -1,0 +1,59 @@
+"""Adapter slots per rank, equal to what vLLM 0.33.0 allocates, to the byte."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vllm_opt.constraints.decisions.configuration import Adapters, Layout
+from vllm_opt.constraints.weights.adapters import adapter_buffer_bytes, adapter_bytes, adapter_host_bytes
+from vllm_opt.profiles.configs.huggingface import model_from_config
+from vllm_opt.profiles.nouns.model import ModelProfile
+
+DATA = Path(__file__).parents[2] / "data"
+ROWS = [json.loads(line) for line in (DATA / "vllm_0_33_adapters.jsonl").read_text().splitlines()]
+
+
+@cache
+def _model(name: str) -> ModelProfile:
+    return model_from_config(json.loads((DATA / "vllm_reference_configs" / f"{name}.json").read_text()), name)
+
+
+def _layout(row: dict[str, Any]) -> Layout:
+    return Layout(
+        gpu="h100-sxm",
+        tensor_parallel_size=row["tensor_parallel_size"],
+        pipeline_parallel_size=row["pipeline_parallel_size"],
+        expert_parallel=row["expert_parallel"],
+        adapters=Adapters(
+            max_loras=row["max_loras"],
+            max_lora_rank=row["max_lora_rank"],
+            max_cpu_loras=row.get("max_cpu_loras", row["max_loras"]),
+            fully_sharded_loras=row.get("fully_sharded_loras", False),
+        ),
+    )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['id']}-{row['config']}")
+def test_slots_equal_vllm(row: dict[str, Any]) -> None:
+    model = _model(row["config"])
+    native = model.native_quantization
+    mxfp4 = native is not None and native.quantization == "mxfp4"
+    assert list(adapter_bytes(model, _layout(row), mxfp4=mxfp4)) == row["lora_bytes"]
+
+
+def test_nothing_without_adapters() -> None:
+    model = _model("llama-3.1-8b")
+    layout = Layout(gpu="h100-sxm", pipeline_parallel_size=2)
+    assert adapter_bytes(model, layout) == (0, 0)
+    assert adapter_buffer_bytes(model, layout, 8192) == 0
+
+
+def test_the_host_keeps_whole_adapters_and_a_sharded_head_a_map() -> None:
+    model = _model("llama-3.1-8b")
+    adapters = Adapters(max_loras=2, max_lora_rank=32, max_cpu_loras=10)
+    assert adapter_host_bytes(model, adapters) == 10 * 184_713_216
+    layout = Layout(gpu="h100-sxm", tensor_parallel_size=2, adapters=adapters)
+    assert adapter_buffer_bytes(model, layout, 8192) == 128_256 * 8 + 36 * 8192

@@ -91,7 +91,10 @@ class PrefixCachingOff(Page):
 
 
 class SlidingWindowInFlight(Page):
-    """Sliding windows reserve the tokens in flight for each request."""
+    """A prompt needs its windows and the tokens in flight free before it starts.
+
+    It gives most of that back while it decodes, so a narrower step lets prompts start in a fuller pool.
+    """
 
     levels = ("note",)
     fix = ALL

@@ -130,6 +130,15 @@ class StartupMargin(Page):
     levels = ("warning",)
 
 
+class StateBlocks(Page):
+    """With CUDA graphs, a model with recurrent states needs a block per sequence.
+
+    vLLM stops when `max_num_seqs` exceeds the blocks of the pool that hold such states.
+    """
+
+    fix = "--fix lowers max_num_seqs to the blocks that are sure, or raises gpu_memory_utilization."
+
+
 class UnknownModel(Page):
     """The model is not in the catalogue."""
 
@@ -139,5 +148,5 @@ class UnknownModel(Page):
 PAGES: tuple[type[Page], ...] = (
     Batching, Compatibility, ContextLength, Divisibility, Environment, GpuCount, MemoryBudget, ModelByName, NoModel,
     NotJudged, NotModelled, OneNode, OtherHardware, QuantizationWithoutCheckpoint, SharedMemory, StartupHeadroom,
-    StartupMargin, UnknownModel,
+    StartupMargin, StateBlocks, UnknownModel,
 )  # fmt: skip

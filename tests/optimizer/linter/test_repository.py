@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from vllm_opt.optimizer.cli.main import main
+from vllm_opt.optimizer.estimation.estimate import STARTUP_RULES
+from vllm_opt.optimizer.linter.checks.startup import ORDER
 from vllm_opt.optimizer.linter.lint import lint, lint_command
 from vllm_opt.optimizer.linter.rules import RULES, documentation
 from vllm_opt.optimizer.linter.subject.request import LintRequest
@@ -125,7 +127,8 @@ def test_advice_speaks_when_it_decides_the_load() -> None:
         ("-max-num-seqs 8", "typographic_dash", "one dash"),
         ("--quantization ascend", "plugin_flag", "vllm-ascend"),
         ("--config none.yaml", "unresolved_arguments", "no such file beside it"),
-        ('--speculative-config \'{"method": "ngram"}\'', "not_modelled", "leaves out the draft model's weights"),
+        ('--speculative-config \'{"method": "ngram"}\'', "not_modelled", "leaves it out: num_speculative_tokens"),
+        ("--enable-dbo", "not_modelled", "leaves out the second micro-batch"),
     ],
 )
 def test_true_sentences(line: str, rule: str, part: str) -> None:
@@ -149,17 +152,19 @@ def test_hybrid_models_cache_prefixes_only_where_prompts_are_cut() -> None:
 def test_a_release_without_a_profile_is_named_everywhere(capsys: Capture) -> None:
     arguments = ["lint", f"vllm serve {LLAMA} --max-model-len 8192", "--gpu", "h100", "--no-optimum"]
     for format_name in ("table", "json", "sarif", "github"):
-        assert main([*arguments, "--vllm-version", "0.12.0", "--ignore", "no_model", "--format", format_name]) == 0
+        assert main([*arguments, "--vllm-version", "0.15.0", "--ignore", "no_model", "--format", format_name]) == 0
         out = capsys.readouterr().out
-        assert format_name == "github" or "0.12.0" in out
+        assert format_name == "github" or "0.15.0" in out
     old = lint_command(f"vllm serve {LLAMA}", "h100-sxm", "0.5.0", catalog=CATALOG, optimum=False).commands[0]
     assert old.release == "0.5.0"
     assert "older than every profile" in old.notes[0]
 
 
 def test_a_flag_that_a_release_between_may_have_is_not_judged() -> None:
-    report = lint_command("vllm serve m --watermark 0.1", "h100-sxm", "0.24.0", catalog=CATALOG, optimum=False)
-    assert [finding.rule for finding in report.findings if finding.flag == "--watermark"] in (["release_not_known"], [])
+    line = "vllm serve m --mamba-cache-mode align"  # 0.14 lacks the flag, 0.16 has it.
+    report = lint_command(line, "h100-sxm", "0.15.0", catalog=CATALOG, optimum=False)
+    found = [finding.rule for finding in report.findings if finding.flag == "--mamba-cache-mode"]
+    assert found == ["release_not_known"]
     assert report.errors == 0
 
 
@@ -205,6 +210,11 @@ def test_pages_of_the_rules_are_current() -> None:
     pages = documentation()
     assert {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "lint").glob("*.md")} == pages
     assert set(pages) == {"README.md", *(f"{code}.md" for code in RULES)}
+
+
+def test_every_rule_of_the_start_has_a_page_and_a_place_in_the_order() -> None:
+    assert set(ORDER) == STARTUP_RULES
+    assert set(RULES) >= STARTUP_RULES
 
 
 def test_hooks_name_commands_that_exist() -> None:

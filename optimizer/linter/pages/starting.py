@@ -133,7 +133,7 @@ class StartupMargin(Page):
 class StateBlocks(Page):
     """With CUDA graphs, a model with recurrent states needs a block per sequence.
 
-    vLLM stops when `max_num_seqs` exceeds the blocks of the pool that hold such states.
+    vLLM stops when `max_num_seqs` exceeds the number of blocks in the pool.
     """
 
     fix = "--fix lowers max_num_seqs to the blocks that are sure, or raises gpu_memory_utilization."

@@ -206,9 +206,10 @@ def generation_of(gpu: GpuProfile) -> str:
 
 
 def release_family(gpu: GpuProfile) -> str:
-    """GPUs whose kernels matured together: NVIDIA up to Hopper, NVIDIA from Blackwell, AMD, Intel."""
-    blackwell = gpu.vendor == "nvidia" and (gpu.compute_capability or (0, 0)) >= (10, 0)
-    return "nvidia_blackwell" if blackwell else gpu.vendor
+    """GPUs whose kernels matured together: NVIDIA up to Hopper, and after; AMD up to CDNA 2, and after; Intel."""
+    if gpu.vendor == "nvidia":
+        return "nvidia_blackwell" if (gpu.compute_capability or (0, 0)) >= (10, 0) else "nvidia"
+    return "amd_cdna2" if gpu.architecture == "CDNA2" else gpu.vendor
 
 
 def version_key(release: str) -> tuple[int, ...]:

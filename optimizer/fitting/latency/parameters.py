@@ -51,8 +51,8 @@ MOST = {
 }
 """Upper ends: no efficiency beyond the datasheet."""
 KERNEL_SPREADS = {"memory_efficiency": 0.06, "compute_efficiency": 0.1, "attention_efficiency": 0.15}
-TWIN_SPREADS = {"memory_efficiency": 0.1, "compute_efficiency": 0.2, "attention_efficiency": 0.2}
-UNKNOWN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.35}
+TWIN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.2, "attention_efficiency": 0.2}
+UNKNOWN_SPREADS = {"memory_efficiency": 0.2, "compute_efficiency": 0.35}
 PATH_SPREADS = {"compute_factor": 0.25, "memory_factor": 0.12, "expert_compute_factor": 0.3}
 SKU_PATH_SPREADS = {"compute": 0.15, "memory": 0.1}
 LEAST_PATH_POINTS = 5

@@ -121,7 +121,8 @@ def test_a_step_of_the_fit_finds_a_known_slowdown() -> None:
         np.linalg.lstsq(problem.jacobian(start), -problem.residuals(start), rcond=None)[0], dtype=np.float64
     )
     before, after = (np.sum(problem.residuals(values) ** 2) for values in (start, step))
-    assert after < 0.3 * before
+    # Narrow priors on what kernels measured keep the rest.
+    assert after < 0.5 * before
 
 
 def test_cells_hold_at_one_size_and_only_of_trusted_rows() -> None:

@@ -49,7 +49,7 @@ def _solved(
     lengths = request.lengths(target)
     fields: dict[str, Any] = {
         "model": context.fields["model"],
-        "gpu": (request.gpu or context.command.gpu or context.gpu.id,),
+        "gpu": (context.gpu.id,),
         "gpus": gpus,
         "target_context": max(2, target),
         "mean_context": request.mean_context,

@@ -103,7 +103,7 @@ class LintContext:
         filled.setdefault("confidence", request.confidence)
         filled.setdefault("calibration", request.calibration)
         filled.setdefault("prefix_hit_share", request.prefix_hit_share)
-        filled.update(gpu=self.request.gpu or self.command.gpu or self.gpu.id, vllm_version=self.engine.version)
+        filled.update(gpu=self.gpu.id, vllm_version=self.engine.version)
         filled["engine"] = self.engine.engine
         if "input_tokens" not in filled:
             base = resolve(EstimateRequest(**filled), self.catalog)

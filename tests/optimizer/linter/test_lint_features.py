@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from vllm_opt.optimizer.linter.lint import lint_command
+from vllm_opt.optimizer.linter.subject.fields import estimate_fields
 from vllm_opt.optimizer.linter.subject.report import CommandReport
+from vllm_opt.optimizer.serve_lines.flags import parse_flags
+from vllm_opt.optimizer.serve_lines.shell.shell import serve_commands
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
 CATALOG = Catalog()
@@ -81,3 +84,27 @@ def test_the_optimum_keeps_the_adapters() -> None:
     report = _run(f"{LLAMA} --enable-lora --max-loras 4 --max-lora-rank 64 --max-model-len 8192", optimum=True)
     assert report.optima
     assert all("--enable-lora --max-loras 4 --max-lora-rank 64" in best.command for best in report.optima)
+
+
+@pytest.mark.parametrize(
+    "dotted",
+    [
+        "--speculative-config.method ngram --speculative-config.num_speculative_tokens 3",
+        "--speculative_config.method=ngram --speculative-config.num_speculative_tokens=3",
+        "--speculative-config '{}' --speculative-config.method ngram --speculative-config.num_speculative_tokens 3",
+    ],
+)
+def test_keys_behind_dots_are_the_json_they_make(dotted: str) -> None:
+    whole = '--speculative-config \'{"method": "ngram", "num_speculative_tokens": 3}\''
+    reports = [_run(f"{LLAMA} --max-model-len 8192 {flags}") for flags in (whole, dotted)]
+    assert reports[0].memory == reports[1].memory
+    assert reports[0].performance == reports[1].performance
+    assert not [finding for report in reports for finding in report.findings if finding.rule == "not_modelled"]
+
+
+def test_keys_behind_dots_nest_and_gather_lists() -> None:
+    (command,) = serve_commands("vllm serve m -cc.pass_config.fuse_norm true -cc.custom_ops+ none,+silu -cc.mode 3")
+    parsed = parse_flags(command.arguments, CATALOG.engine("0.33")[0])
+    assert json.loads(estimate_fields(parsed)["compilation_config"]) == {
+        "pass_config": {"fuse_norm": True}, "custom_ops": ["none", "+silu"], "mode": 3,
+    }  # fmt: skip

@@ -158,6 +158,7 @@ def _performance(
     drafted = with_drafts(
         performance, coefficients, setting.layout, cost, rate, lengths=lengths,
         engines=setting.layout.data_parallel_size * setting.replicas, max_num_seqs=min(flags.max_num_seqs, pooled),
+        prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )  # fmt: skip
     note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
     return drafted, bound_at(coefficients, drafted, request.confidence), (note,)

@@ -53,14 +53,14 @@ def test_adapters_and_drafts_are_in_the_prediction() -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        "--speculative-config '{\"method\": \"telepathy\", \"num_speculative_tokens\": 2}'",
-        "--speculative-config '{\"method\": \"eagle3\", \"model\": \"nobody/nothing\", \"num_speculative_tokens\": 2}'",
+        '--speculative-config \'{"method": "telepathy", "num_speculative_tokens": 2}\'',
+        '--speculative-config \'{"method": "eagle3", "model": "nobody/nothing", "num_speculative_tokens": 2}\'',
         "--speculative-config nonsense",
         "--hf-overrides '[1]'",
-        "--hf-overrides '{\"rope_parameters\": {\"rope_type\": \"spiral\"}}'",
-        "--compilation-config '{\"cudagraph_capture_sizes\": \"all\"}'",
+        '--hf-overrides \'{"rope_parameters": {"rope_type": "spiral"}}\'',
+        '--compilation-config \'{"cudagraph_capture_sizes": "all"}\'',
         "--kv-transfer-config '[]'",
-        "--limit-mm-per-prompt '{\"image\": \"many\"}'",
+        '--limit-mm-per-prompt \'{"image": "many"}\'',
         "--eplb-config '{\"num_redundant_experts\": -3}' --enable-eplb",
     ],
 )

@@ -207,7 +207,8 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
 
 def _lengths(setting: Setting, request: EstimateRequest, flags: EngineFlags) -> tuple[int, int]:
     """The typical request with its images."""
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    answer = 1 if request.is_pooling else request.output_tokens
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, answer)
     return lengths_with_images(lengths, setting.model, request, request.input_tokens)
 
 
@@ -256,7 +257,8 @@ def _resolved_request(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None
 ) -> dict[str, object]:
     """The request with every default filled in."""
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    answer = 1 if request.is_pooling else request.output_tokens
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, answer)
     filled = request.model_dump(mode="json", exclude_none=True)
     filled.update(
         model=setting.model.id,

@@ -116,7 +116,7 @@ def _within_context(request: SolveRequest, model: ModelProfile) -> tuple[int, in
         InvalidRequest: with its images it is longer than the target context.
     """
     lengths = lengths_with_images(request.lengths, model, request, request.input_tokens)
-    if sum(lengths) > request.target_context:
+    if request.images_per_request and sum(lengths) > request.target_context:
         raise InvalidRequest(
             f"images_per_request: with its images the typical request has {sum(lengths)} tokens, more than "
             f"target_context {request.target_context}; raise target_context or shorten the request"

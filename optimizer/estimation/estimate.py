@@ -173,6 +173,7 @@ def _performance(
     drafted = with_drafts(
         performance, coefficients, setting.layout, cost, rate, lengths=lengths,
         engines=setting.layout.data_parallel_size * setting.replicas, max_num_seqs=min(flags.max_num_seqs, pooled),
+        prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )  # fmt: skip
     note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
     return drafted, bound_at(coefficients, drafted, request.confidence), (note,)
@@ -221,7 +222,8 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
 
 def _lengths(setting: Setting, request: EstimateRequest, flags: EngineFlags) -> tuple[int, int]:
     """The typical request with its images."""
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    answer = 1 if request.is_pooling else request.output_tokens
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, answer)
     return lengths_with_images(lengths, setting.model, request, request.input_tokens)
 
 

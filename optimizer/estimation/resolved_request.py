@@ -11,7 +11,8 @@ def resolved_request(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None
 ) -> dict[str, object]:
     """The request with every default filled in."""
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    answer = 1 if request.is_pooling else request.output_tokens
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, answer)
     filled = request.model_dump(mode="json", exclude_none=True)
     filled.update(
         assumed=assumed_in_estimate(request, lengths),

@@ -109,7 +109,7 @@ def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple
     cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu)
     drafted = with_drafts(
         plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs,
+        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
     )  # fmt: skip
     note = draft_note(facts.coefficients, layout, cost, rate, setting.lengths[0] + setting.lengths[1] / 2)
     return drafted, (note, "limits and objectives are judged by the speed without drafts")
@@ -127,7 +127,7 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
     drafted = with_drafts(
         plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs,
+        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
     )  # fmt: skip
     return drafted.output_tokens_per_s / plain.output_tokens_per_s
 

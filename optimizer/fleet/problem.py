@@ -33,6 +33,8 @@ class FleetColumn:
     """what one replica serves when it serves only that length bucket; 0: it cannot"""
     nodes: int = 1
     """nodes that one replica spans"""
+    format: str = ""
+    """weight format"""
 
     @property
     def gpus(self) -> float:
@@ -59,6 +61,7 @@ class NodeOffer:
     rack_milliunits: int = 0
     """thousandths of a rack unit"""
     max_units: int | None = None
+    provider: str = ""
 
     @property
     def cost_micro_usd_per_hour(self) -> int:
@@ -120,6 +123,11 @@ class FleetProblem:
     stock_first: bool = True
     zones: int = 1
     """failure domains (racks, availability zones); each workload stands in at least two when there are several"""
+    spare_nodes: int = 0
+    """idle nodes of every offer in use, so that so many may be lost; where GPUs are sold singly, idle places of its
+    largest replica"""
+    tolerance_ppm: int = 0
+    """millionths of the first objective that a simpler fleet may cost more"""
 
     @cached_property
     def pairs(self) -> tuple[tuple[int, int], ...]:

@@ -5,20 +5,17 @@ each, on which nodes, within every limit. The fleet is re-checked with plain who
 """
 
 import time
+from dataclasses import replace
 
 from vllm_opt.optimizer.contract.answer import Explanation
-from vllm_opt.optimizer.fleet.outcome import FleetOptions, FleetOutcome
-from vllm_opt.optimizer.fleet.solver import LARGE, solve_fleet
+from vllm_opt.optimizer.fleet.outcome import FleetOutcome
+from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer, FleetSolverReport
-from vllm_opt.optimizer.procurement.problem import Procurement, resolve_fleet
+from vllm_opt.optimizer.procurement.problem import Procurement, options_of, resolve_fleet
 from vllm_opt.optimizer.procurement.report import FleetReport
 from vllm_opt.optimizer.procurement.request import FleetRequest
 from vllm_opt.profiles.catalogues.catalog import Catalog
-
-LARGE_GAP = 0.005
-"""gap at which a large fleet is good enough unless relative_gap says otherwise"""
-ROUTED_GAP = 0.002
-
+from vllm_opt.profiles.reading.quantities import counted
 
 def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswer:
     """Return the best fleet with its proof, or why there is none.
@@ -30,31 +27,42 @@ def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswe
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.money.prices)
     asked = resolve_fleet(request, catalog)
-    outcome = solve_fleet(asked.problem, options_of(asked))
+    left = max(request.time_limit / 4, started + request.time_limit - time.monotonic())
+    outcome = bounded(asked, solve_fleet(asked.problem, replace(options_of(request), time_limit=left)))
     if outcome.fleet is None:
         explanation = None
         if outcome.status == "infeasible":
             from vllm_opt.optimizer.procurement.explanation import explain_fleet
 
-            explanation = explain_fleet(asked)
+            asked.pool.close_all(time.monotonic() + request.time_limit)
+            everything = replace(asked.closed, problem=asked.pool.over_closed(asked.base))
+            explanation = explain_fleet(replace(asked, closed=everything))
         return _answer(asked, outcome, started, explanation=explanation)
     return _answer(asked, outcome, started, report=FleetReport(asked, outcome, outcome.fleet))
 
 
-def options_of(asked: Procurement) -> FleetOptions:
-    """Search options; a small fleet is proven exactly."""
-    request, problem = asked.request, asked.problem
-    gap = request.relative_gap
-    if gap is None:
-        routed = any(len(demand.units) > 1 for demand in problem.demands)
-        gap = LARGE_GAP if len(problem.pairs) > LARGE else ROUTED_GAP if routed else 0.0
-    return FleetOptions(request.time_limit, request.workers, request.seed, gap)
+def bounded(asked: Procurement, outcome: FleetOutcome) -> FleetOutcome:
+    """The outcome with bounds that hold for every plan, where plans were left open."""
+    if not asked.closed.unfinished:
+        return outcome
+    if not outcome.bounds:
+        return FleetOutcome("unknown") if outcome.status == "infeasible" else outcome
+    first, *rest = outcome.bounds
+    known = asked.closed.bound
+    weakest = first.bound if known is None else min(first.bound, known)
+    return replace(outcome, status="feasible", bounds=(replace(first, bound=weakest, proven=False), *rest))
 
 
-ASSUMPTIONS = (
-    "capacities are predictions at the asked confidence, rounded down; demand is rounded up",
-    "a month has 730 hours; watts are rated maxima, so power cost is an upper bound",
-)
+def _assumptions(request: FleetRequest) -> tuple[str, ...]:
+    cap, spare, nodes = request.utilization_cap, request.resilience.spare_replicas, request.resilience.spare_nodes
+    return (
+        f"at the peak a fleet is asked for {100 * cap:g} % of its capacity (utilization_cap), for the peak and "
+        f"{100 * request.headroom:g} % of headroom (headroom), with {counted(spare, 'spare replica')} of each workload "
+        f"(resilience.spare_replicas) and {counted(nodes, 'spare node')} (resilience.spare_nodes)",
+        f"a simpler fleet may cost up to {100 * request.tolerance:g} % more than the cheapest (tolerance)",
+        "capacities are predictions at the asked confidence, rounded down; demand is rounded up",
+        "a month has 730 hours; watts are rated maxima, so power cost is an upper bound",
+    )
 
 
 def _answer(
@@ -66,7 +74,7 @@ def _answer(
     explanation: Explanation | None = None,
 ) -> FleetAnswer:
     request = asked.request
-    notes = list(asked.notes) + (list(ASSUMPTIONS) if report else [])
+    notes = list(asked.notes) + (list(_assumptions(request)) if report else [])
     compared = {}
     if report and request.comparisons:
         from vllm_opt.optimizer.procurement.sensitivity import comparisons
@@ -76,6 +84,7 @@ def _answer(
         notes.append("some prices are synthetic: they were invented because the price list has none")
     return FleetAnswer(
         status=outcome.status,
+        covers="every plan" if asked.closed.covered else "the plans in the model",
         request=request.model_dump(mode="json", exclude_none=True),
         objectives=report.objectives() if report else (),
         assignments=report.assignments() if report else (),
@@ -86,7 +95,7 @@ def _answer(
         notes=tuple(notes),
         solver=FleetSolverReport(
             wall_ms=(time.monotonic() - started) * 1000,
-            columns=asked.considered,
+            columns=asked.pool.servers,
             columns_solved=len(asked.problem.columns),
             offers=len(asked.offers),
             routing_cuts=len(outcome.cuts),

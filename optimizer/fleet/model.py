@@ -117,11 +117,8 @@ class FleetModel:
         if name == "shared":
             columns = self.problem.columns
             return self.sum(var for (c, _, _), var in self.replicas.items() if columns[c].slots < SLOTS_PER_GPU), False
-        if name == "mix":
-            self.mix = self.mix or fleet_rules.mix_literals(self)
-            return self.sum(self.mix), False
-        if name == "tie":
-            return self.weighted(self._named_terms()), False
+        if name in ("mix", "tie"):
+            return (self._mix() if name == "mix" else self.weighted(self._named_terms())), False
         weights = {
             "cost": lambda offer: offer.cost_micro_usd_per_hour,
             "ordered": lambda offer: offer.cost_micro_usd_per_hour if offer.kind != "stock" else 0,
@@ -136,6 +133,11 @@ class FleetModel:
         if kind == "quota":
             return self.over_units(lambda offer: _ordered_gpus(offer, which)), False
         return self.over_units(lambda offer: offer.name == which), False
+
+    def _mix(self) -> Any:
+        """Kinds of SKU, providers and weight formats in the fleet; their Booleans are made when first asked for."""
+        self.mix = self.mix or fleet_rules.mix_literals(self)
+        return self.sum(self.mix)
 
     def _named_terms(self) -> Iterable[tuple[Any, int]]:
         """Every variable that a fleet shows, weighted by its name."""

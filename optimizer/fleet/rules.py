@@ -1,7 +1,7 @@
 """The rules of a fleet, each with a name so that an explanation can leave it out.
 
-`demand:<workload>`, `spare_replicas:<workload>`, `zones`, `spare_nodes`, `stock:<offer>`, `quota:<gpu>`, `budget`, `capex`, `power`,
-`rack_units`, `gpu_kinds`, `gpu_count`. Packing has no name: nothing makes a node larger.
+`demand:<workload>`, `spare_replicas:<workload>`, `zones`, `spare_nodes`, `stock:<offer>`, `quota:<gpu>`, `budget`,
+`capex`, `power`, `rack_units`, `gpu_kinds`, `gpu_count`. Packing has no name: nothing makes a node larger.
 """
 
 from __future__ import annotations

@@ -19,6 +19,23 @@ PORTFOLIO = 8
 """threads from which CP-SAT runs its strategies side by side"""
 
 
+def configured_solver(options: FleetOptions, seconds: float, gap: float) -> Any:
+    """A solver with presolve, but without the part of it that cuts optima off."""
+    from ortools.sat.python import cp_model
+
+    solver = cp_model.CpSolver()
+    parameters = solver.parameters
+    parameters.max_time_in_seconds = max(0.05, seconds)
+    # fewer threads are no portfolio: two in turns took six times as long as one
+    parameters.num_workers = options.workers if options.workers >= PORTFOLIO else 1
+    parameters.random_seed = options.seed % (2**31)
+    parameters.relative_gap_limit = gap
+    parameters.presolve_inclusion_work_limit = 0  # its sums are 32-bit (google/or-tools #5293)
+    parameters.cp_model_probing_level = 0  # nearly all of its time would go there
+    parameters.linearization_level = 2
+    return solver
+
+
 class FleetSearch:
     """One problem, its routing programs, every cut found so far, and the objectives already decided."""
 
@@ -59,16 +76,7 @@ class FleetSearch:
     def _search(self, model: FleetModel, seconds: float, gap: float) -> tuple[Status, Any]:
         from ortools.sat.python import cp_model
 
-        solver = cp_model.CpSolver()
-        parameters = solver.parameters
-        parameters.max_time_in_seconds = max(0.05, seconds)
-        # fewer threads are no portfolio: two in turns took six times as long as one
-        parameters.num_workers = self.options.workers if self.options.workers >= PORTFOLIO else 1
-        parameters.presolve_inclusion_work_limit = 0  # 32-bit sums there cut optima off (google/or-tools #5293)
-        parameters.random_seed = self.options.seed
-        parameters.relative_gap_limit = gap
-        parameters.cp_model_probing_level = 0  # nearly all of its time would go there
-        parameters.linearization_level = 2
+        solver = configured_solver(self.options, seconds, gap)
         names: dict[Any, Status] = {
             cp_model.OPTIMAL: "optimal", cp_model.FEASIBLE: "feasible", cp_model.INFEASIBLE: "infeasible",
         }  # fmt: skip

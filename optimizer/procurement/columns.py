@@ -114,7 +114,7 @@ class ColumnSearch:
         """SKU -> rule -> servers that it ruled out."""
         return self.search.result.dropped
 
-    def _classed(self, sharing: bool) -> Entries:  # noqa: FBT001 - private
+    def _classed(self, sharing: bool) -> Entries:
         if self.setting.targets.target_context > self.setting.model.max_model_len:
             for sku in self.setting.gpus:
                 self.search.drop(sku.gpu.id, "context_length")

@@ -14,8 +14,9 @@ from vllm_opt.optimizer.fleet.outcome import FleetOptions
 from vllm_opt.optimizer.fleet.problem import FleetLimits, FleetProblem
 from vllm_opt.optimizer.fleet.rules import rule_names
 from vllm_opt.optimizer.fleet.solver import FleetSolver
+from vllm_opt.optimizer.procurement.columns import MICRO
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH
-from vllm_opt.optimizer.procurement.problem import MICRO, Procurement
+from vllm_opt.optimizer.procurement.problem import Procurement
 from vllm_opt.profiles.reading.quantities import counted
 
 SECONDS_PER_QUESTION = 3.0
@@ -202,8 +203,8 @@ def _step(asked: Procurement, name: str) -> Relaxation | None:
     if kind == "zones":
         return _verified(problem.changed(zones=1), "resilience.zones", problem.zones, 1, "one zone")
     if kind == "spare_nodes":
-        fewer = problem.changed(spare_nodes=0)
-        return _verified(fewer, "resilience.spare_nodes", problem.spare_nodes, 0, "no spare nodes")
+        without = problem.changed(spare_nodes=0)
+        return _verified(without, "resilience.spare_nodes", problem.spare_nodes, 0, "no spare nodes")
     if kind == "gpu_kinds":
         was = problem.limits.gpu_kinds or 1
         for most in range(was + 1, len({offer.gpu for offer in problem.offers}) + 1):

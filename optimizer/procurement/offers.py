@@ -155,7 +155,8 @@ class Market:
         available = self._available.get(gpu.id)
         node = NodeOffer(
             name=f"rent-{gpu.id}-{words[0]}-{'gpu' if single else gpus}".lower().replace(" ", "-"),
-            gpu=gpu.id, gpus_per_node=gpus, provider=words[0], billing="gpu" if single else "node", micro_usd_per_hour=micro(usd),
+            gpu=gpu.id, gpus_per_node=gpus, provider=words[0], billing="gpu" if single else "node",
+            micro_usd_per_hour=micro(usd),
             watts=self._watts(gpu, 1 if single else gpus, with_server=False),
             max_units=None if available is None else available * (gpus if single else 1),
         )  # fmt: skip

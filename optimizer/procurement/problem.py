@@ -61,14 +61,15 @@ class Procurement:
         return self.pool.dropped(workload)
 
 
-def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
-    """Find every plan that can matter, every price and limit.
+def resolve_fleet(request: FleetRequest, catalog: Catalog, end: float | None = None) -> Procurement:
+    """Find every plan that can matter, every price and limit; `end` of the time, by default the time limit from now.
 
     Raises:
         InvalidRequest: a value that cannot be understood, or nothing to choose from.
         UnknownProfile: a name that the catalogue does not hold.
     """
-    deadline = time.monotonic() + PLANS_SHARE * request.time_limit
+    left = request.time_limit if end is None else max(0.0, end - time.monotonic())
+    deadline = time.monotonic() + PLANS_SHARE * left
     market = Market(request, catalog)
     offers = market.offers()
     gpus = gpus_on_offer(offers, catalog)
@@ -238,4 +239,3 @@ def limits_of(request: FleetRequest, market: Market) -> FleetLimits:
         gpus=limits.gpus,
         quota_gpus=market.quota,
     )
-

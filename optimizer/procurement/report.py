@@ -15,8 +15,9 @@ from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetS
 from vllm_opt.optimizer.fleet.routing import LOAD_SCALE, load_of
 from vllm_opt.optimizer.planning.plan import make_plan
 from vllm_opt.optimizer.procurement.answer import Assignment, FleetTotals, NodeOrder, ServedDemand
+from vllm_opt.optimizer.procurement.columns import MICRO
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH
-from vllm_opt.optimizer.procurement.problem import MICRO, Procurement
+from vllm_opt.optimizer.procurement.problem import Procurement
 
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 

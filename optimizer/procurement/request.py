@@ -190,8 +190,8 @@ class Resilience(Noun):
 
     spare_replicas: CountOrZero = Field(0, description="replicas of every workload that may be lost at its peak")
     spare_nodes: CountOrZero = Field(
-        0, le=100, description="nodes of every offer in use that may be lost: kept idle; of GPUs sold singly, as many as "
-        "its largest replica takes",
+        0, le=100, description="nodes of every offer in use that may be lost: kept idle; of GPUs sold singly, as many "
+        "as its largest replica takes",
     )  # fmt: skip
     zones: Count = Field(1, le=8, description="failure domains; with 2 or more no zone holds all of a workload")
 
@@ -214,6 +214,10 @@ class FleetRequest(Request):
     )
     tolerance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] = Field(
         0.05, description="how much dearer a simpler fleet may be: fewer kinds of SKU, providers and weight formats"
+    )
+    pooling: Switch = Field(
+        True,
+        description="workloads of one model may share replicas where that is cheaper, under their strictest limits",
     )
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")

@@ -11,8 +11,8 @@ from vllm_opt.optimizer.fleet.outcome import FleetOptions, FleetOutcome
 from vllm_opt.optimizer.fleet.problem import FleetColumn, FleetDemand, FleetProblem, NodeOffer
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import BreakEven, Comparison
+from vllm_opt.optimizer.procurement.columns import MICRO
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Offer
-from vllm_opt.optimizer.procurement.problem import MICRO
 from vllm_opt.optimizer.procurement.report import FleetReport, usd_per_month
 from vllm_opt.profiles.reading.quantities import counted
 
@@ -206,11 +206,12 @@ def _ratio(report: FleetReport, workload: str, gpu: str, *, closed: bool = False
     bill = report.bills[workload]
     columns = report.asked.pool.columns_on(workload, gpu, closed=closed)
     costs = [
-        offer.cost_micro_usd_per_hour / offer.unit_gpus * column.gpus * (_replicas(demand, column) + demand.spare_replicas)
+        offer.cost_micro_usd_per_hour / offer.unit_gpus * column.gpus * replicas
         for column in columns
         for offer in problem.offers
         if offer.takes(column) and all(column.capacity)
-    ]  # fmt: skip
+        for replicas in (_replicas(demand, column) + demand.spare_replicas,)
+    ]
     return min(costs) / bill if costs and bill else None
 
 

@@ -157,7 +157,7 @@ def least_replicas(
 def capacity_ceilings(
     setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
 ) -> tuple[list[float], list[int]]:
-    """Per server, what no flags exceed: output tokens per second at the confidence asked, and sequences, all engines."""
+    """Per server, what no flags exceed: output tokens per second at the confidence asked; and sequences."""
     reach = _reach(setting, physics, servers, active)
     engines = np.array([server.engines for server in servers], dtype=np.int64)
     tokens = reach.tokens_per_s * reach.factors["throughput"] * (1 + ROUNDING) * engines

@@ -31,7 +31,8 @@ from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.latency import closed_loop, quantile_factor
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.space.default_limits import Bends
-from vllm_opt.optimizer.space.physics import TOKEN_STEPS, utilization_steps
+from vllm_opt.optimizer.space.layout_facts import utilization_steps
+from vllm_opt.optimizer.space.physics import TOKEN_STEPS
 from vllm_opt.optimizer.space.points import CAPTURED, token_grid
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog

@@ -222,6 +222,7 @@ def latency_coefficients(
         sequence_s=factor * (age.host * shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s),
         fixed_s=factor * (kernels_s + age.host * shared.step_s + link_fixed_s),
         launch_s=age.host * launch_s,
+        eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),
         serial_share=shared.serial_share,
         frontend_s=age.host * shared.frontend_s,
@@ -237,17 +238,6 @@ def latency_coefficients(
         ttft_burst_spread=spread.ttft_burst or spread.ttft,
         throughput_spread=spread.throughput,
         basis_rank=BASIS_RANK[basis],
-    )
-
-
-def release_note(constants: LatencyConstants, gpu: GpuProfile, release: str) -> str | None:
-    """One sentence where no measurement covers the speed of a release on this family of GPUs."""
-    found = constants.release_factor(gpu, release)
-    if found.points:
-        return None
-    return (
-        f"No measured speed of vLLM {release} on this family of GPUs was found: its speed is taken from the nearest "
-        "measured releases."
     )
 
 

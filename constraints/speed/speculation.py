@@ -3,11 +3,13 @@
     tokens per step  E = 1 + a + a^2 + ... + a^k = (1 - a^(k+1)) / (1 - a)
     verification     T(D sequences, and k D more tokens that attend to nothing new)
     drafting         k passes (DFlash: one) of the drafter, each reading its weights and the head; n-grams: nothing
-    speed-up         E T(D) / (T_verify + T_draft)
+    speed-up         E T(D, P) / (T_verify(D, E P) + T_draft)
 
-with a the share of drafts that are accepted at each position, given that those before were, and k the tokens drafted. A
-step that waits for weights verifies for nothing; one that multiplies pays for every token, so a drafter helps few users
-and hurts many. Source: Leviathan et al., arXiv 2211.17192; vLLM's metric "mean acceptance length" is E.
+with a the share of drafts that are accepted at each position, given that those before were, k the tokens drafted, and
+P the prompt tokens that come into a step without drafts: sequences that end sooner bring their successors' prompts
+sooner, so nothing is gained on prompts. A step that waits for weights verifies for nothing; one that multiplies pays
+for every token, so a drafter helps few users and hurts many. Source: Leviathan et al., arXiv 2211.17192; vLLM's
+metric "mean acceptance length" is E.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vllm_opt.constraints.decisions.speculation import WITHOUT_WEIGHTS, Speculation
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, Scalars, step_time
+from vllm_opt.constraints.speed.step_time import (
+    LatencyCoefficients,
+    Numbers,
+    Scalars,
+    prefill_attention,
+    step_time,
+)
 
 LOOKUP_S = 1e-4
 """An n-gram or suffix look-up on the CPU, per step."""
@@ -29,6 +37,17 @@ class DraftCost:
 
     weight_share: float
     layer_share: float
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompt tokens computed beside one decode step without drafts, and the tokens each attends to on average."""
+
+    tokens: Scalars = 0.0
+    span: Scalars = 0.0
+
+
+NO_PROMPTS = Prompts()
 
 
 def tokens_per_step(acceptance: Scalars, num_speculative_tokens: int) -> Numbers:
@@ -52,23 +71,27 @@ def drafting_time(c: LatencyCoefficients, drafts: Speculation, cost: DraftCost, 
 
 
 def verification_time(
-    c: LatencyCoefficients, drafts: Speculation, sequences: Scalars, context_tokens: Scalars
-) -> Numbers:
+    c: LatencyCoefficients, drafts: Speculation, sequences: Scalars, context_tokens: Scalars,
+    prompts: Prompts = NO_PROMPTS,
+) -> Numbers:  # fmt: skip
     """Seconds of a step that verifies the drafts of `sequences` sequences: they read the cache once for all."""
     decoding = np.asarray(sequences, dtype=np.float64)
     drafted = decoding * drafts.num_speculative_tokens
     head = np.maximum(0.0, c.head_compute_s_per_sequence * drafted - c.head_memory_s)
-    return np.asarray(step_time(c, decoding, context_tokens, drafted, 0.0) + head)
+    attention = prompts.tokens * prefill_attention(c, prompts.span)
+    return np.asarray(step_time(c, decoding, context_tokens, drafted + prompts.tokens, 0.0) + head + attention)
 
 
 def speed_up(
     c: LatencyCoefficients, drafts: Speculation, cost: DraftCost, acceptance: float, sequences: Scalars,
-    context_tokens: Scalars,
+    context_tokens: Scalars, prompts: Prompts = NO_PROMPTS,
 ) -> Numbers:  # fmt: skip
     """Tokens per second with drafts over those without when `sequences` sequences decode: below 1 they hurt."""
-    plain = step_time(c, sequences, context_tokens, 0.0, 0.0)
-    drafted = verification_time(c, drafts, sequences, context_tokens) + drafting_time(c, drafts, cost, sequences)
-    return np.asarray(tokens_per_step(acceptance, drafts.num_speculative_tokens) * plain / drafted)
+    gained = tokens_per_step(acceptance, drafts.num_speculative_tokens)
+    faster = Prompts(gained * prompts.tokens, prompts.span)
+    plain = step_time(c, sequences, context_tokens, prompts.tokens, prompts.span)
+    drafted = verification_time(c, drafts, sequences, context_tokens, faster)
+    return np.asarray(gained * plain / (drafted + drafting_time(c, drafts, cost, sequences)))
 
 
 def crossover(

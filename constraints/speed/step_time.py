@@ -14,7 +14,7 @@ L counts half a layer for a mixer and half for a feed-forward, so a block that i
 
 Coefficients are seconds, so one evaluation is a dozen multiplications per point. Without CUDA graphs (in eager mode,
 and in any step wider than the largest captured one) a step lasts at least as long as the CPU needs to launch its
-kernels. Validity: vLLM 0.11 to 0.19, docs/latency-accuracy.md.
+kernels; eager mode adds a constant for the gaps between them. Validity: vLLM 0.11 to 0.19, docs/latency-accuracy.md.
 """
 
 from collections.abc import Sequence
@@ -66,6 +66,8 @@ class LatencyCoefficients:
     """Layers, step and the start-up part of communication."""
     launch_s: Scalars
     """Least duration of a step without a CUDA graph (CPU launch time)."""
+    eager_s: Scalars
+    """What eager mode adds to any step: gaps between kernels and lost fusion."""
     eager: Scalars
     """1 without CUDA graphs, else 0."""
     serial_share: Scalars
@@ -160,10 +162,8 @@ def step_time(
     time = token_time(c, batch, decoding, tokens)
     time = time + decoding * decode_attention(c, context_tokens)
     time = time + prefill_tokens * prefill_attention(c, span_tokens)
-    if not padding:
-        return np.maximum(time, c.eager * c.launch_s)
-    launched = np.maximum(c.eager, np.asarray(tokens) > LARGEST_CAPTURE)
-    return np.maximum(time, launched * c.launch_s)
+    wide = np.asarray(tokens) > LARGEST_CAPTURE if padding else False
+    return np.asarray(np.maximum(time, np.maximum(c.eager, wide) * c.launch_s) + c.eager * c.eager_s)
 
 
 def decode_attention(c: LatencyCoefficients, context_tokens: Scalars) -> Numbers:

@@ -183,8 +183,8 @@ def in_words_of_the_command_line(sentence: str, fields: Iterable[str]) -> str:
     return sentence
 
 
-def request_from(context: click.Context, request_type: Any) -> Any:
-    """Build the request from what was typed; its errors speak of options.
+def request_from(context: click.Context, request_type: Any, also: dict[str, Any] | None = None) -> Any:
+    """Build the request from what was typed, and from `also`; its errors speak of options.
 
     Raises:
         InvalidRequest: a value cannot be understood or two of them contradict each other.
@@ -192,7 +192,7 @@ def request_from(context: click.Context, request_type: Any) -> Any:
     fields = tuple(request_type.model_fields)
     given = typed(context, fields)
     try:
-        return request_type(**given)
+        return request_type(**{**given, **(also or {})})
     except InvalidRequest as error:
         sentence = in_words_of_the_command_line(str(error), fields)
         raise InvalidRequest(sentence + place_of_setting(context, sentence)) from None

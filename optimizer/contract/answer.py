@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.profiles.noun import Basis, Noun
+from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.price import Billing
 
 
@@ -169,7 +170,7 @@ class Plan(Noun):
 
     model: str
     checkpoint: str | None
-    checkpoint_publisher: str = "native"
+    checkpoint_publisher: Publisher = "native"
     gpu: str
     gpu_count: int
     replicas: int

@@ -96,3 +96,8 @@ class Features(BaseModel):
     kv_events_config: JsonText | None = None
     compilation_config: JsonText | None = None
     runner: Annotated[Literal["auto", "generate", "pooling"], BeforeValidator(_one)] = "auto"
+
+    @property
+    def is_pooling(self) -> bool:
+        """Whether a request is one prompt and no answer: embeddings, rankings, classes."""
+        return self.runner == "pooling"

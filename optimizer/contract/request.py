@@ -194,7 +194,7 @@ class SolveRequest(Features, Request):
     @property
     def lengths(self) -> tuple[int, int]:
         """Input and output tokens of the typical request, defaults filled in."""
-        return typical_lengths(self.target_context, self.input_tokens, self.output_tokens)
+        return typical_lengths(self.target_context, self.input_tokens, 1 if self.is_pooling else self.output_tokens)
 
     @property
     def least_concurrency(self) -> int:

@@ -35,6 +35,8 @@ def graph_choice(request: Features) -> GraphChoice:
         raise InvalidRequest(f"compilation_config: cudagraph_mode must be one of {', '.join(MODES)}")
     off = mode == "NONE" or config.get("mode", config.get("level")) in (0, "0", "NONE")
     full = None if mode is None else mode.startswith("FULL")
+    if full is None and request.is_pooling:
+        full = False
     return GraphChoice(enforce_eager=off, full_graphs=full, sizes=_sizes(config.get("cudagraph_capture_sizes")))
 
 

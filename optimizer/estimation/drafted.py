@@ -1,7 +1,7 @@
 """From speed without drafts to speed with them: the factor at the load asked, its interval, and where it turns."""
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.speed.speculation import DraftCost, crossover, speed_up, tokens_per_step
+from vllm_opt.constraints.speed.speculation import DraftCost, Prompts, crossover, speed_up, tokens_per_step
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import draft_bytes, weight_bytes
 from vllm_opt.optimizer.contract.answer import Performance
@@ -46,20 +46,22 @@ def running_sequences(plain: Performance, *, engines: int, max_num_seqs: int, ou
 
 def with_drafts(
     plain: Performance, coefficients: LatencyCoefficients, layout: Layout, cost: DraftCost, rate: AcceptanceRate, *,
-    engines: int, lengths: tuple[int, int], max_num_seqs: int,
+    engines: int, lengths: tuple[int, int], max_num_seqs: int, prefix_hit_share: float = 0.0,
 ) -> Performance:  # fmt: skip
     """Return the performance with drafts: TPOT and rates move by the speed-up at that many running sequences.
 
-    TTFT is that without drafts: prompts are computed in the same steps. The interval is widened by the low and the high
-    acceptance.
+    TTFT is that without drafts: prompts are computed in the same steps, those of the other sequences beside each
+    decode. The interval is widened by the low and the high acceptance.
     """
     drafts = layout.speculation
     if drafts is None or plain.tpot_ms is None:
         return plain
     running = running_sequences(plain, engines=engines, max_num_seqs=max_num_seqs, output_tokens=lengths[1])
     context = lengths[0] + lengths[1] / 2
+    computed = lengths[0] * (1 - prefix_hit_share)
+    prompts = Prompts((running - 1) * computed / lengths[1], lengths[0] - computed / 2)
     factor, low, high = (
-        float(speed_up(coefficients, drafts, cost, value, running, context))
+        float(speed_up(coefficients, drafts, cost, value, running, context, prompts))
         for value in (rate.acceptance, rate.low, rate.high)
     )
     decoding = plain.tpot_ms * (lengths[1] - 1)

@@ -10,8 +10,8 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.notes import speed_notes
 from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
-from vllm_opt.optimizer.contract.assumptions import assumed_in_estimate
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
@@ -20,6 +20,7 @@ from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_p
 from vllm_opt.optimizer.estimation.offload import offload_notes
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
+from vllm_opt.optimizer.estimation.resolved_request import resolved_request
 from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -172,6 +173,7 @@ def _performance(
     drafted = with_drafts(
         performance, coefficients, setting.layout, cost, rate, lengths=lengths,
         engines=setting.layout.data_parallel_size * setting.replicas, max_num_seqs=min(flags.max_num_seqs, pooled),
+        prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )  # fmt: skip
     note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
     return drafted, bound_at(coefficients, drafted, request.confidence), (note,)
@@ -220,7 +222,8 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
 
 def _lengths(setting: Setting, request: EstimateRequest, flags: EngineFlags) -> tuple[int, int]:
     """The typical request with its images."""
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
+    answer = 1 if request.is_pooling else request.output_tokens
+    lengths = typical_lengths(flags.max_model_len, request.input_tokens, answer)
     return lengths_with_images(lengths, setting.model, request, request.input_tokens)
 
 
@@ -253,43 +256,20 @@ def _answer(
 
         equations = equations_of(setting, flags, terms, memory, performance)
     return Estimate(
-        request=_resolved_request(setting, request, flags, memory, performance),
+        request=resolved_request(setting, request, flags, memory, performance),
         fits=fits,
         starts=starts,
         memory=memory,
         performance=performance,
         violations=found,
         startup_log=log,
-        notes=setting.notes,
+        notes=(*setting.notes, *(speed_notes_of(setting, request) if performance is not None else ())),
         equations=equations,
     )
 
 
-def _resolved_request(
-    setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None
-) -> dict[str, object]:
-    """The request with every default filled in."""
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, request.output_tokens)
-    filled = request.model_dump(mode="json", exclude_none=True)
-    filled.update(
-        assumed=assumed_in_estimate(request, lengths),
-        model=setting.model.id,
-        gpu=setting.gpu.id,
-        vllm_version=setting.engine.version,
-        engine=setting.engine.engine,
-        tensor_parallel_size=setting.layout.tensor_parallel_size,
-        quantization=setting.quantization.id,
-        input_tokens=lengths[0],
-        output_tokens=lengths[1],
-        gpu_memory_utilization=flags.gpu_memory_utilization,
-        max_model_len=flags.max_model_len,
-        max_num_seqs=flags.max_num_seqs,
-        max_num_batched_tokens=flags.max_num_batched_tokens,
-        block_size=memory.block_size,
-        enable_prefix_caching=setting.layout.enable_prefix_caching,
-        enable_chunked_prefill=setting.layout.enable_chunked_prefill,
-        async_scheduling=setting.layout.async_scheduling,
+def speed_notes_of(setting: Setting, request: EstimateRequest) -> tuple[str, ...]:
+    """What a reader must know about the predicted speed."""
+    return speed_notes(
+        default_latency_constants(), setting.gpu, setting.engine.version, setting.layout, request.prefix_hit_share
     )
-    if performance is not None:
-        filled["concurrency"] = performance.concurrency
-    return filled

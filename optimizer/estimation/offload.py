@@ -12,8 +12,8 @@ def offload_notes(plan: KvPlan, layout: Layout, flags: EngineFlags) -> tuple[str
     tier = offload_tier(plan, layout, flags.kv_offloading_size_gib)
     words = (
         f"the KV offload tier of {flags.kv_offloading_size_gib:g} GiB keeps {tier.num_chunks:,} chunks of "
-        f"{tier.chunk_bytes:,} bytes, prefixes of {tier.prefix_tokens:,} tokens: a later prompt that shares one "
-        "loads it instead of computing it; what runs at once is unchanged"
+        f"{tier.chunk_bytes:,} bytes, prefixes of {tier.prefix_tokens:,} tokens: a later prompt that shares one loads "
+        "it instead of computing it; what runs at once is unchanged"
     )
     if not layout.enable_prefix_caching:
         return (words, "without prefix caching nothing can hit the KV offload tier: leave prefix caching on")

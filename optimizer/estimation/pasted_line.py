@@ -3,8 +3,8 @@
 from typing import Any, Literal
 
 from vllm_opt.optimizer.contract.request import EstimateRequest
-from vllm_opt.optimizer.serve_lines.commands import serve_commands
 from vllm_opt.optimizer.serve_lines.flags import parse_flags
+from vllm_opt.optimizer.serve_lines.shell.shell import serve_commands
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
 from vllm_opt.profiles.reading.quantities import counted
@@ -34,7 +34,9 @@ def fields_of_line(
         raise InvalidRequest(f"{found} started in '{shown}'; paste one command: \"vllm serve MODEL --flag …\"")
     command = commands[0]
     release, note = catalog.engine(vllm_version or command.image_version, engine)
-    parsed = parse_flags(command.arguments, release, positional_model=command.entry in ("serve", "image"))
+    parsed = parse_flags(
+        command.arguments, release, positional_model=command.positional_model, wrapper=command.wrapper_flags
+    )
     fields: dict[str, Any] = {} if parsed.model is None else {"model": parsed.model}
     ignored: list[str] = []
     for name in dict.fromkeys(use.name for use in parsed.uses):
@@ -53,7 +55,8 @@ def fields_of_line(
         notes.append(
             f"ignored, since they concern neither memory nor speed here: {', '.join(ignored[:MOST_NAMED])}{more}"
         )
-    notes += [f"left out: {problem.message}" for problem in parsed.problems if problem.level == "error"]
+    left_out = [each for each in parsed.problems if each.level == "error" or each.rule == "unresolved_variable"]
+    notes += [f"left out: {problem.message}" for problem in left_out]
     return fields, tuple(notes)
 
 

@@ -57,7 +57,7 @@ class Setting:
 def served_model(model: ModelProfile, request: Features, engine: EngineProfile) -> tuple[ModelProfile, tuple[str, ...]]:
     """Return the model as the server builds it: without unused towers, with overrides, as a pooling model if asked."""
     model, notes = with_overrides(without_unused_tower(model, request), request, engine)
-    if request.runner == "pooling":
+    if request.is_pooling:
         model = model.model_copy(update={"has_lm_head": False})
     return model, notes
 
@@ -179,7 +179,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         num_redundant_experts=redundant_experts(request),
         enable_prefix_caching=_or(request.enable_prefix_caching, prefix_caching_default(engine, model)),
         enable_chunked_prefill=_or(request.enable_chunked_prefill, chunked_prefill_default(engine, length)),
-        async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default),
+        async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default and not request.is_pooling),
         disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager or manager_off is not None,
         media=profiled_media(model, request, length),
         speculation=speculation,

@@ -1,4 +1,4 @@
 """Why nothing fits and what would: conflict, relaxations, sensitivity, in words.
 
-May import: profiles, contract, space, search, questions.
+May import: constraints, profiles, contract, space, search, questions.
 """

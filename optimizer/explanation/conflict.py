@@ -23,7 +23,7 @@ def relevant_rules(question: Question) -> frozenset[str]:
         silent.add("budget")
     if targets.target_context <= question.setting.model.max_model_len:
         silent.add("context_length")
-    return (ALL_RULES & question.active) - silent - {"batching"}
+    return (ALL_RULES & question.active) - silent - {"batching", "state_blocks"}
 
 
 def minimal_conflict(atlas: Atlas, question: Question, among: Iterable[str] | None = None) -> tuple[str, ...]:

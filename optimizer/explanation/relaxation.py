@@ -184,7 +184,7 @@ def _eased(question: Question, field: str) -> Iterator[Change]:
             value = max(1, int(value))
         if field in ("target_context", "mean_context"):
             value = max(CONTEXT_STEP, int(value) // CONTEXT_STEP * CONTEXT_STEP)
-        if value != start:
+        if value != start and (ceiling or value < start):
             yield Change({field: value}, abs(math.log(value / start)))
 
 

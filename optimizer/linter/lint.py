@@ -1,68 +1,45 @@
 """`lint`: is this vLLM command right for this GPU, does it start, and what would be better."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from vllm_opt.optimizer.contract.answer import Estimate
-from vllm_opt.optimizer.linter.checks.defaults import default_findings
-from vllm_opt.optimizer.linter.checks.environment import environment_findings, graphs_switched_off
-from vllm_opt.optimizer.linter.checks.flags import flag_findings, parser_refusal
-from vllm_opt.optimizer.linter.checks.layout import layout_findings
-from vllm_opt.optimizer.linter.checks.model import model_findings, no_model
-from vllm_opt.optimizer.linter.checks.pool import pool_findings
-from vllm_opt.optimizer.linter.checks.speed import speed_findings
-from vllm_opt.optimizer.linter.checks.startup import startup_findings
-from vllm_opt.optimizer.linter.fix import compatible, corrected, edited, one_line
-from vllm_opt.optimizer.linter.fix_yaml import Edit
-from vllm_opt.optimizer.linter.optimum import optima
+from vllm_opt.optimizer.linter.check import LEVELS, Checked, check, read_command
+from vllm_opt.optimizer.linter.fixes.file_fixes import Proposed, fixed_text
 from vllm_opt.optimizer.linter.subject.catalog import ReadOnceCatalog
-from vllm_opt.optimizer.linter.subject.context import FIELDS, LintContext
-from vllm_opt.optimizer.linter.subject.report import CommandReport, Finding, LintReport, Optimum
+from vllm_opt.optimizer.linter.subject.report import CommandReport, Finding, FixedFile, LintReport, Unread
 from vllm_opt.optimizer.linter.subject.request import LintRequest
-from vllm_opt.optimizer.linter.subject.served_model import ServedModel, served_model
-from vllm_opt.optimizer.serve_lines.commands import ServeCommand, serve_commands
-from vllm_opt.optimizer.serve_lines.config_file import with_config_file
-from vllm_opt.optimizer.serve_lines.flags import parse_flags
-from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
-from vllm_opt.optimizer.serve_lines.sources import SourceFile, read_source
+from vllm_opt.optimizer.linter.suppression import Suppressions, check_codes, wanted
+from vllm_opt.optimizer.serve_lines.files.paths import files_of
+from vllm_opt.optimizer.serve_lines.files.sources import SourceFile, read_file, read_source
+from vllm_opt.optimizer.serve_lines.shell.shell import serve_commands
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.nouns.engine import EngineProfile
-from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, VllmOptError
 
-LEVELS = ("error", "warning", "note")
 MOST_COMMANDS = 100
-MOST_ARGUMENTS = 1000
 NO_GPU = "no GPU is named: add --gpu SKU, for example --gpu h100-sxm; `vllm-opt gpus` lists them"
 
 
 def lint(request: LintRequest, catalog: Catalog | None = None) -> LintReport:
-    """Check every command that starts a vLLM server in a line, script, compose or Kubernetes file.
+    """Check every command that starts a vLLM server in a line, in files, or in the files of folders.
 
     Raises:
-        InvalidRequest: no such command, no GPU, or text that cannot be read.
-        UnknownProfile: a GPU or release that the catalogue does not hold.
+        InvalidRequest: no such command, no GPU for a single command or file, or text that cannot be read.
+        UnknownProfile: a GPU that the catalogue does not hold.
     """
     catalog = ReadOnceCatalog(catalog or Catalog(gpu_file=request.gpu_file))
-    source = _source(request)
-    if len(source.commands) > MOST_COMMANDS:
-        raise InvalidRequest(
-            f"{len(source.commands)} vLLM commands in one file are too many; give at most {MOST_COMMANDS}"
-        )
-    checked = [_check(request, command, source, catalog) for command in source.commands]
-    reports = tuple(report for report, _ in checked)
-    counts = {
-        level: sum(finding.level == level for report in reports for finding in report.findings) for level in LEVELS
-    }
-    return LintReport(
-        file=request.file,
-        errors=counts["error"],
-        warnings=counts["warning"],
-        notes=counts["note"],
-        commands=reports,
-        fixed_text=edited(source.text, [edit for _, edits in checked for edit in edits]),
-    )
+    check_codes(request)
+    if request.gpu is not None:
+        catalog.gpu(request.gpu)
+    paths = (*((request.file,) if request.file is not None else ()), *request.paths)
+    files, searched = files_of(paths, request.exclude) if len(paths) > 1 or request.paths else ([], False)
+    if searched or len(files) > 1:
+        return _several(request, files, catalog)
+    source = _source(request, str(files[0]) if files else request.file)
+    name = str(files[0]) if files else request.file
+    found = _File(request, source, name, catalog, alone=True)
+    return _report(request, [found], name, found.text)
 
 
 def lint_command(
@@ -77,9 +54,9 @@ def lint_command(
     return lint(LintRequest(command=text, gpu=gpu, vllm_version=vllm_version, **load), catalog)
 
 
-def _source(request: LintRequest) -> SourceFile:
-    if request.file is not None:
-        return read_source(request.file)
+def _source(request: LintRequest, file: str | None) -> SourceFile:
+    if file is not None:
+        return read_source(file)
     text = request.command or ""
     commands = serve_commands(text)
     if not commands:
@@ -91,151 +68,103 @@ def _source(request: LintRequest) -> SourceFile:
     return SourceFile(text, tuple(commands), None)
 
 
-@dataclass(frozen=True)
-class _Read:
-    """A command read with the flags of its release."""
-
-    command: ServeCommand
-    parsed: ParsedCommand
-    engine: EngineProfile
-    gpu: GpuProfile
-    note: str | None
-
-
-def _check(
-    request: LintRequest, command: ServeCommand, source: SourceFile, catalog: Catalog
-) -> tuple[CommandReport, list[Edit]]:
-    read = _read(request, command, source, catalog)
-    findings = list(flag_findings(read.command, read.parsed, read.engine))
-    parsed = _as_corrected(read, findings)
-    given = _fields(parsed)
-    name = request.model or parsed.model
-    served = ServedModel(None)
-    if name is None:
-        findings.append(no_model(read.command))
-    else:
-        served = served_model(name, given.pop("quantization", None), read.engine, catalog)
-        findings += model_findings(read.command, parsed, served)
-    context = LintContext(request, read.command, parsed, read.engine, read.gpu, catalog, given, dict(given))
-    log: tuple[str, ...] = ()
-    estimate: Estimate | None = None
-    found: tuple[Optimum, ...] = ()
-    if served.name is not None:
-        fields = {**given, "model": served.name, "quantization": served.quantization}
-        fields |= {"quantize_at_load": True} if served.at_load else {}
-        context = context.with_changes(fields)
-        log = context.estimate().startup_log
-        refused, context = startup_findings(context)
-        findings += refused
-        estimate = context.estimate()
-        findings += _advice(context, estimate)
-        gpus = _gpus(context.fields)
-        found = tuple(optima(context, estimate, gpus)) if request.optimum else ()
-    findings += environment_findings(context)
-    findings += default_findings(replace(context, fields={**context.fields, **given}))
-    return _report(read, context, served, _sorted(findings), log, estimate, found)
+def _several(request: LintRequest, files: Sequence[Path], catalog: Catalog) -> LintReport:
+    """Every file on its own; one that cannot be read is noted, and no solver runs."""
+    quick = request.replaced(optimum=False)
+    found: list[_File] = []
+    unread: list[Unread] = []
+    for file in files:
+        try:
+            source = read_file(file)
+            found.append(_File(quick, source, str(file), catalog, alone=False))
+        except VllmOptError as fault:
+            unread.append(Unread(file=str(file), line=1, reason=str(fault)))
+    return _report(request, found, None, "", unread)
 
 
-def _read(request: LintRequest, command: ServeCommand, source: SourceFile, catalog: Catalog) -> _Read:
-    version = request.vllm_version or command.image_version
-    engine_name = request.engine or ("v0" if command.environment.get("VLLM_USE_V1") == "0" else None)
-    try:
-        engine, note = catalog.engine(version, engine_name)
-    except InvalidRequest:
-        if request.engine is not None:
-            raise
-        engine, note = catalog.engine(version)
-    gpu_name = request.gpu or command.gpu
-    if gpu_name is None:
-        raise InvalidRequest(NO_GPU)
-    command = with_config_file(command, source.folder, engine)
-    if len(command.arguments) > MOST_ARGUMENTS:
-        raise InvalidRequest(
-            f"a vLLM command of {len(command.arguments):,} words is no command; give at most {MOST_ARGUMENTS:,}"
+class _File:
+    """One input: its commands checked, its fixes proven."""
+
+    def __init__(
+        self, request: LintRequest, source: SourceFile, name: str | None, catalog: Catalog, *, alone: bool
+    ) -> None:
+        if len(source.commands) > MOST_COMMANDS:
+            raise InvalidRequest(
+                f"{len(source.commands)} vLLM commands in one file are too many; give at most {MOST_COMMANDS}"
+            )
+        self.request, self.source, self.name, self.catalog = request, source, name, catalog
+        self.unread = [Unread(file=name, line=line, reason=reason) for line, reason in source.unread]
+        checked = [each for command in source.commands if (each := self._checked(command, alone=alone)) is not None]
+        self.suppressions = Suppressions(source.text)
+        proposed = [Proposed(each.correction, each.read.engine) for each in checked]
+        self.text, self.withheld = fixed_text(source, proposed)
+        self.suppressed = 0
+        self.commands = [self._reported(number, each) for number, each in enumerate(checked)]
+
+    def _checked(self, command: Any, *, alone: bool) -> Checked | None:
+        gpu = self._gpu(command, alone=alone)
+        if self.request.gpu == "local" and command.gpu_count is None:
+            command = replace(command, gpu_count=len(self.catalog.local_gpus))
+        try:
+            return check(
+                self.request, read_command(self.request, command, self.source.folder, self.catalog, gpu), self.catalog
+            )
+        except VllmOptError as fault:
+            if alone:
+                raise
+            self.unread.append(Unread(file=self.name, line=command.line, reason=str(fault)))
+            return None
+
+    def _gpu(self, command: Any, *, alone: bool) -> str | None:
+        """The GPU asked for, else what the file says; a name that the file has and nobody knows counts as none."""
+        if self.request.gpu is not None:
+            return self.request.gpu
+        if command.gpu is not None:
+            try:
+                return self.catalog.gpu(command.gpu).id
+            except UnknownProfile:
+                if alone:
+                    raise
+                return None
+        if alone:
+            raise InvalidRequest(NO_GPU)
+        return None
+
+    def _reported(self, number: int, each: Checked) -> CommandReport:
+        first = each.read.command.line
+        last = max([first, *(word.line for word in each.read.command.arguments)])
+        kept: list[Finding] = []
+        for finding in each.report.findings:
+            if not wanted(finding, self.request) or self.suppressions.cover(finding, first, last):
+                self.suppressed += finding.level != "advice" or self.request.advice
+                continue
+            kept.append(finding.model_copy(update={"file": self.name}))
+        return each.report.model_copy(
+            update={
+                "findings": tuple(kept),
+                "file": self.name,
+                "withheld": each.withheld or self.withheld.get(number, ""),
+            }
         )
-    parsed = parse_flags(command.arguments, engine, positional_model=command.entry != "api_server")
-    return _Read(command, parsed, engine, catalog.gpu(gpu_name), note)
-
-
-def _as_corrected(read: _Read, findings: list[Finding]) -> ParsedCommand:
-    """The command once what its parser rejects is mended: that is what the estimate is about."""
-    if not any(finding.level == "error" for finding in findings):
-        return read.parsed
-    correction = corrected(read.command, read.parsed, findings, everything=False)
-    positional = read.command.entry != "api_server"
-    return parse_flags(correction.placed_words(), read.engine, positional_model=positional)
-
-
-def _fields(parsed: ParsedCommand) -> dict[str, Any]:
-    """The flags that an estimate understands; the last of each counts."""
-    fields = {FIELDS[use.name]: use.value for use in parsed.uses if use.name in FIELDS}
-    if graphs_switched_off({use.name: use.value for use in parsed.uses}):
-        fields["enforce_eager"] = True
-    return {
-        name: value for name, value in fields.items() if value is not False or name.startswith(("enable_", "async_"))
-    }
-
-
-def _gpus(fields: dict[str, Any]) -> int:
-    sizes = (fields.get(f"{kind}_parallel_size", 1) for kind in ("tensor", "pipeline", "data"))
-    product = 1
-    for size in sizes:
-        product *= int(size)
-    return product
-
-
-def _advice(context: LintContext, estimate: Estimate) -> list[Finding]:
-    """Improvements of a configuration that starts."""
-    if not estimate.fits:
-        return []
-    return [
-        *pool_findings(context, estimate),
-        *layout_findings(context, estimate),
-        *speed_findings(context, estimate),
-    ]
-
-
-def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Errors first; within a level in the order of the checks."""
-    return tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level)))
-
-
-def _stopped_before(findings: Iterable[Finding], log: tuple[str, ...]) -> tuple[str, ...]:
-    """What is printed when a value or the checkpoint is refused before the memory is planned."""
-    for finding in findings:
-        if finding.rule == "quantization_without_checkpoint" and "Cannot find" in finding.message:
-            return (f"ValueError: Cannot find the config file for {finding.from_value}",)
-        if finding.rule in ("quantization_without_checkpoint", "missing_companion"):
-            return (finding.message.partition(";")[0],)
-        if finding.rule == "value_out_of_range":
-            return ()
-    return log
 
 
 def _report(
-    read: _Read, context: LintContext, served: ServedModel, findings: tuple[Finding, ...], log: tuple[str, ...],
-    estimate: Estimate | None, found: tuple[Optimum, ...],
-) -> tuple[CommandReport, list[Edit]]:  # fmt: skip
-    everything = context.request.fix == "all"
-    applied = compatible(context, findings) if everything and estimate is not None else findings
-    correction = corrected(read.command, read.parsed, applied, everything=everything)
-    refusal = parser_refusal(read.command, read.parsed)
-    errors = any(finding.level == "error" and finding.rule != "max_model_len_below_need" for finding in findings)
-    report = CommandReport(
-        place=read.command.place,
-        line=read.command.line,
-        command=one_line(read.command, [word.text for word in read.command.arguments if not word.source]),
-        model=served.base or served.name,
-        gpu=read.gpu.id,
-        gpu_count=_gpus(context.given),
-        vllm_version=read.engine.version,
-        starts=not errors if served.name is not None else (False if refusal else None),
-        startup_log=(refusal,) if refusal else _stopped_before(findings, log),
-        findings=findings,
-        optima=found,
-        fixed_command=one_line(read.command, correction.words()),
-        memory=estimate.memory if estimate is not None else None,
-        performance=estimate.performance if estimate is not None else None,
-        notes=(*((read.note,) if read.note else ()), *(estimate.notes if estimate is not None else ())),
+    request: LintRequest, files: Sequence[_File], name: str | None, text: str, unread: Sequence[Unread] = ()
+) -> LintReport:
+    commands = tuple(command for file in files for command in file.commands)
+    counts = {level: sum(f.level == level for command in commands for f in command.findings) for level in LEVELS}
+    several = name is None and request.command is None
+    return LintReport(
+        file=name,
+        errors=counts["error"],
+        warnings=counts["warning"],
+        notes=counts["note"],
+        advice=counts["advice"],
+        suppressed=sum(file.suppressed for file in files),
+        commands=commands,
+        files=tuple(
+            FixedFile(file=file.name or "", fixed_text=file.text) for file in files if several and file.commands
+        ),
+        unread=(*unread, *(each for file in files for each in file.unread)),
+        fixed_text=text,
     )
-    return report, correction.edits()

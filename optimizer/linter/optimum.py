@@ -5,7 +5,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Estimate
 from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.linter.subject.context import LintContext
+from vllm_opt.optimizer.linter.subject.context import FEATURE_FIELDS, LintContext
 from vllm_opt.optimizer.linter.subject.gains import WORTH_SAYING, growth
 from vllm_opt.optimizer.linter.subject.report import Optimum
 from vllm_opt.profiles.errors import VllmOptError
@@ -49,7 +49,7 @@ def _solved(
     lengths = request.lengths(target)
     fields: dict[str, Any] = {
         "model": context.fields["model"],
-        "gpu": (request.gpu or context.command.gpu or context.gpu.id,),
+        "gpu": (context.gpu.id,),
         "gpus": gpus,
         "target_context": max(2, target),
         "mean_context": request.mean_context,
@@ -69,6 +69,7 @@ def _solved(
         "calibration": request.calibration,
         "objective": ("throughput", "concurrency"),
         "time_limit": SECONDS,
+        **{name: context.fields[name] for name in FEATURE_FIELDS if name in context.fields},
     }
     try:
         wanted = SolveRequest(**{name: value for name, value in fields.items() if value is not None})

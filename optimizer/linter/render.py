@@ -1,8 +1,8 @@
-"""A `LintReport` as a table for the terminal, JSON, SARIF 2.1.0, or the corrected text alone."""
+"""A `LintReport` as a table for the terminal, JSON, SARIF 2.1.0, GitHub's annotations, or the corrected text alone."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vllm_opt.optimizer.linter.rules import RULES
+from vllm_opt.optimizer.linter.annotations import github, sarif
 from vllm_opt.optimizer.linter.subject.report import CommandReport, Finding, LintReport, Optimum
 from vllm_opt.optimizer.rendering.as_json import as_json
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
@@ -15,17 +15,20 @@ TITLES = {
     "error": "Errors: vLLM does not start, or not as meant",
     "warning": "Warnings: it works, but not as well as it could",
     "note": "Notes",
+    "advice": "Advice: what could be better, at a price",
 }
-SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-COMMAND_LINE_URI = "command-line"
+NOT_CHECKED = {"warning": "Warnings"}
+"""Titles where it is not known whether the command starts."""
 
 
 def render_lint(report: LintReport, format_name: str, screen: Screen) -> str:
-    """Return the report as 'table', 'json', 'sarif', or 'fixed' for the corrected text."""
+    """Return the report as 'table', 'json', 'sarif', 'github', or 'fixed' for the corrected text."""
     if format_name == "json":
         return as_json(report.model_dump(mode="json"))
     if format_name == "sarif":
         return as_json(sarif(report))
+    if format_name == "github":
+        return github(report)
     if format_name == "fixed":
         return report.fixed_text
     return lint_table(report, screen)
@@ -36,21 +39,38 @@ def lint_table(report: LintReport, screen: Screen) -> str:
     from vllm_opt.optimizer.rendering.plan import line
 
     sections: list[RenderableType] = []
+    files = {command.file for command in report.commands}
     for command in report.commands:
-        sections += _command(command, many=len(report.commands) > 1 or bool(command.place))
+        many = len(report.commands) > 1 or bool(command.place)
+        sections += _command(command, many=many, with_file=len(files) > 1)
+    sections += _unread(report)
     sections += ["", line(_summary(report))]
     return drawn(*sections, screen=screen).lstrip("\n")
 
 
-def _command(command: CommandReport, *, many: bool) -> list["RenderableType"]:
+def _unread(report: LintReport) -> list["RenderableType"]:
+    from vllm_opt.optimizer.rendering.plan import heading
+
+    if not report.unread:
+        return []
+    shown = [f"{f'{each.file}, ' if each.file else ''}line {each.line}: {each.reason}" for each in report.unread[:20]]
+    more = [f"and {len(report.unread) - 20} more"] if len(report.unread) > 20 else []
+    return [heading("Not read"), *(printable(text) for text in (*shown, *more))]
+
+
+def _command(command: CommandReport, *, many: bool, with_file: bool = False) -> list["RenderableType"]:
     from rich.text import Text
 
     from vllm_opt.optimizer.rendering.plan import heading
 
     where = f"line {command.line}" + (f", {command.place}" if command.place else "") + ": " if many else ""
+    where = f"{command.file}, {where}" if with_file else where
     verdict = {True: "starts", False: "does not start", None: "not checked"}[command.starts]
-    words = f"{where}{command.model or 'unknown model'} on {command.gpu_count} x {command.gpu}, vLLM "
-    words += f"{command.vllm_version}: {verdict}"
+    if command.starts is None and command.unresolved:
+        verdict = "depends on what is filled in"
+    words = f"{where}{command.model or 'unknown model'} on {command.gpu_count} x {command.gpu or 'unknown GPU'}, vLLM "
+    words += f"{command.release}, judged as {command.vllm_version}" if command.release else command.vllm_version
+    words += f": {verdict}"
     style = {True: "bold green", False: "bold red", None: "bold yellow"}[command.starts]
     sections: list[RenderableType] = ["", Text(printable(words), style=style)]
     if command.startup_log:
@@ -58,7 +78,11 @@ def _command(command: CommandReport, *, many: bool) -> list["RenderableType"]:
     for level, title in TITLES.items():
         found = [finding for finding in command.findings if finding.level == level]
         if found:
-            sections += [heading(title), _findings(found)]
+            sections += [heading(NOT_CHECKED.get(level, title) if command.starts is None else title), _findings(found)]
+    said = [note for note in command.notes if command.release and note.startswith("vLLM ")]
+    sections += [heading("Release"), *(printable(note) for note in said)] if said else []
+    if command.withheld:
+        sections += [heading("No fix"), printable(command.withheld)]
     sections += _optima(command.optima)
     if command.fixed_command != command.command:
         sections += [heading("Corrected"), printable(command.fixed_command)]
@@ -82,7 +106,7 @@ def _merged(found: list[Finding]) -> list[Finding]:
     equal = [finding for finding in found if finding.rule == "equals_default"]
     if len(equal) < 2:
         return found
-    flags = ", ".join(finding.flag or "" for finding in equal)
+    flags = ", ".join(finding.message.partition(" ")[0] for finding in equal)
     message = f"{flags} say what this release does by default here; they can go, or stay to pin the values"
     kept = [finding for finding in found if finding.rule != "equals_default"]
     return [*kept, Finding(rule="equals_default", level="note", message=message)]
@@ -90,6 +114,8 @@ def _merged(found: list[Finding]) -> list[Finding]:
 
 def _lines(finding: Finding) -> list[str]:
     lines = [finding.message]
+    if finding.unresolved and finding.rule not in ("unresolved_variable", "unresolved_arguments"):
+        lines.append(f"   depends on {', '.join(finding.unresolved[:4])}")
     if finding.changes:
         lines.append("-> " + " and ".join(change.words for change in finding.changes) + _from(finding))
     if finding.gain_text:
@@ -127,55 +153,6 @@ def _summary(report: LintReport) -> str:
     counts = ((report.errors, "error"), (report.warnings, "warning"), (report.notes, "note"))
     words = ", ".join(f"{number} {name}{'' if number == 1 else 's'}" for number, name in counts)
     fixable = any(finding.changes for finding in report.findings)
+    words += f", {report.advice} advice" if report.advice else ""
+    words += f"; {report.suppressed} silenced" if report.suppressed else ""
     return f"{words}." + (" --fix prints the corrected text, --fix-all with the improvements in." if fixable else "")
-
-
-def sarif(report: LintReport) -> dict[str, Any]:
-    """Return a SARIF 2.1.0 log: one run, one result per finding."""
-    from vllm_opt.profiles.version import installed_version
-
-    used = sorted({finding.rule for finding in report.findings})
-    return {
-        "$schema": SARIF_SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {
-                        "name": "vllm-opt lint",
-                        "version": installed_version(),
-                        "rules": [{"id": rule, "shortDescription": {"text": RULES.get(rule, rule)}} for rule in used],
-                    }
-                },
-                "columnKind": "unicodeCodePoints",
-                "results": [
-                    _result(finding, command, used.index(finding.rule), report.file)
-                    for command in report.commands
-                    for finding in command.findings
-                ],
-            }
-        ],
-    }
-
-
-def _result(finding: Finding, command: CommandReport, index: int, file: str | None) -> dict[str, Any]:
-    from urllib.parse import quote
-
-    text = finding.message
-    if finding.changes:
-        text += ": " + " and ".join(change.words for change in finding.changes)
-    if finding.gain_text:
-        text += f" ({finding.gain_text})"
-    place = {
-        "artifactLocation": {"uri": quote(file or COMMAND_LINE_URI)},
-        "region": {"startLine": max(1, finding.line)},
-    }
-    shown = finding.model_dump(mode="json", include={"flag", "from_value", "to", "gain", "alternatives"})
-    return {
-        "ruleId": finding.rule,
-        "ruleIndex": index,
-        "level": finding.level,
-        "message": {"text": text},
-        "locations": [{"physicalLocation": place}],
-        "properties": {**shown, "command": command.fixed_command},
-    }

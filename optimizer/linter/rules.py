@@ -1,55 +1,35 @@
-"""The linter's rules by name, in one sentence each; SARIF lists them."""
+"""The linter's rules by code, in one sentence each, and their pages in docs/lint."""
 
-RULES = {
-    "abbreviated_flag": "A flag is abbreviated, which breaks when a release adds another one that begins alike.",
-    "ambiguous_flag": "An abbreviation could mean several flags.",
-    "async_scheduling_off": "Async scheduling is switched off.",
-    "batching": "A step must be as wide as its sequences, and as a whole prompt where prompts are not cut.",
-    "chunked_prefill_off": "Chunked prefill is switched off.",
-    "compatibility": "Weight format, KV dtype, block size, release and GPU must go together.",
-    "concurrency": "Fewer sequences run at once than are asked.",
-    "config_ignored": "vLLM reads a config file only from '--config FILE' in two words.",
-    "conflicting_flags": "A flag is given twice with different values.",
-    "context_length": "max_model_len must not exceed what the model was made for.",
-    "divisibility": "Parallel sizes must divide heads, vocabulary, widths and quantisation groups.",
-    "duplicate_flag": "A flag is given twice.",
-    "eager_mode": "CUDA graphs are switched off.",
-    "environment": "An environment variable has no effect or a surprising one.",
-    "equals_default": "A flag repeats the release's default.",
-    "flag_not_yet_existing": "The flag came in a later release.",
-    "flag_takes_no_value": "A switch is given a value.",
-    "fp8_kv_cache": "An fp8 KV cache would hold more sequences.",
-    "gpu_count": "The GPUs given and TP x PP x DP differ.",
-    "max_model_len_above_need": "max_model_len exceeds the context needed.",
-    "max_model_len_below_need": "max_model_len is below the context needed.",
-    "max_num_seqs_above_pool": "max_num_seqs is far above what the KV pool holds.",
-    "max_num_seqs_below_pool": "max_num_seqs is below what the KV pool holds.",
-    "memory_budget": "Weights, activations, graphs and one longest request must fit in the budget.",
-    "missing_companion": "A flag needs another one beside it.",
-    "missing_value": "A flag needs a value.",
-    "model_by_name": "The model was recognised by its name.",
-    "no_model": "The command names no model.",
-    "not_modelled": "The prediction leaves a feature out.",
-    "one_node": "One engine's ranks exceed a node, and the command does not say how to span several.",
-    "prefix_caching_off": "Prefix caching is switched off.",
-    "quantization_without_checkpoint": "--quantization and what the checkpoint holds contradict each other.",
-    "removed_flag": "The release no longer has the flag.",
-    "shared_memory": "A container with several ranks needs shared memory.",
-    "sliding_window_in_flight": "A prompt needs its windows and the tokens in flight free before it starts.",
-    "startup_headroom": "The CUDA context and communication buffers must fit outside the budget.",
-    "startup_margin": "vLLM starts by less than the prediction may be off.",
-    "stray_word": "A word belongs to no flag.",
-    "tensor_parallel_beyond_kv_heads": "Tensor parallelism beyond the KV heads holds copies of them.",
-    "throughput": "Fewer output tokens per second than asked.",
-    "tpot": "The time per output token exceeds the limit asked.",
-    "ttft": "The time to first token exceeds the limit asked.",
-    "typographic_dash": "A flag begins with a typographic dash.",
-    "unknown_flag": "The release does not know the flag.",
-    "unknown_model": "The model is not in the catalogue.",
-    "unresolved_variable": "Only a running shell knows a value.",
-    "utilization_unused": "Memory of the GPU stays unused.",
-    "utilization_without_effect": "gpu_memory_utilization has no effect on the pool.",
-    "value_out_of_range": "A value is outside what the flag takes.",
-    "wrong_choice": "A value is not among the flag's choices.",
-    "wrong_type": "A value cannot be read.",
-}
+from vllm_opt.optimizer.linter.pages import improving, starting, words
+from vllm_opt.optimizer.linter.pages.page import Page
+
+_PAGES: tuple[type[Page], ...] = tuple(
+    sorted((*words.PAGES, *starting.PAGES, *improving.PAGES), key=lambda page: page.code())
+)
+RULES: dict[str, str] = {page.code(): page.summary() for page in _PAGES}
+"""Code -> what the rule says, in one sentence; SARIF lists them."""
+RULE_PAGES: dict[str, str] = {page.code(): page.markdown() for page in _PAGES}
+"""Code -> the rule's page, as docs/lint has it."""
+_INTRODUCTION = """\
+# Rules of `vllm-opt lint`
+
+Every finding has the code of its rule. **error**: vLLM does not start, or not as meant; the exit code is 1.
+**warning**: it starts, and loses something. **note**: worth knowing. **advice**: works, and could be better at a price;
+silent without `--advice`.
+
+`--select CODE,…` reports only these, `--ignore CODE,…` all but these, both also as lists under `[lint]` in
+`vllm-opt.toml`. In a file, `# vllm-opt: ignore[code]` silences a rule on its line, on a line of its own for the line or
+the command below, and `# vllm-opt: ignore-file[code]` in the whole file.
+
+| code | level | what it says |
+|---|---|---|
+"""
+
+
+def documentation() -> dict[str, str]:
+    """File name -> text of docs/lint: one page per rule, and the list of them."""
+    rows = [f"| [{page.code()}]({page.code()}.md) | {', '.join(page.levels)} | {page.summary()} |" for page in _PAGES]
+    return {
+        "README.md": _INTRODUCTION + "\n".join(rows) + "\n",
+        **{f"{page.code()}.md": page.markdown() for page in _PAGES},
+    }

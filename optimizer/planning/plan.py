@@ -8,6 +8,7 @@ from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
+from vllm_opt.constraints.speed.notes import speed_notes
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.features import feature_flags
@@ -108,7 +109,7 @@ def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple
     cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu)
     drafted = with_drafts(
         plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs,
+        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
     )  # fmt: skip
     note = draft_note(facts.coefficients, layout, cost, rate, setting.lengths[0] + setting.lengths[1] / 2)
     return drafted, (note, "limits and objectives are judged by the speed without drafts")
@@ -126,7 +127,7 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
     drafted = with_drafts(
         plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs,
+        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
     )  # fmt: skip
     return drafted.output_tokens_per_s / plain.output_tokens_per_s
 
@@ -268,4 +269,8 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
         notes.append(host_memory_note(setting, choice))
     if setting.model.verification and not setting.model.verification.startswith("exact"):
         notes.append(setting.model.verification)
+    facts = choice.unit.facts
+    notes += speed_notes(
+        facts.constants, facts.sku.gpu, setting.engine.version, facts.layout, setting.request.prefix_hit_share
+    )
     return tuple(dict.fromkeys(notes))

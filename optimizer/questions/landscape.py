@@ -16,8 +16,9 @@ from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoeff
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
 from vllm_opt.optimizer.space.fare import Fare
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, query_heads, shapes, usual_data_size
-from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics, utilization_steps
+from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.weights import WeightFormat

@@ -16,7 +16,7 @@ from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
-from vllm_opt.optimizer.space.physics import utilization_steps
+from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.profiles.nouns.workload import Targets
 
 Integers = NDArray[np.int64]

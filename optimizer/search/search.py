@@ -9,50 +9,27 @@ Nothing that could win is ever skipped.
 """
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
-from vllm_opt.constraints.decisions.violation import Violation
-from vllm_opt.constraints.money.bill import microusd
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.optimizer.search.best_first import Standing, Visit, point_keys, visit
 from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
+from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.scores import Scores
-from vllm_opt.optimizer.search.units import (
-    Pieces,
-    exact_replicas,
-    fewest_replicas,
-    loads_of_server,
-    pieces_of_server,
-)
+from vllm_opt.optimizer.search.servers import Servers
+from vllm_opt.optimizer.search.units import Pieces, loads_of_server, pieces_of_server
 from vllm_opt.optimizer.space.latency_limits import feasible_part, latency_rules, refined_pieces, within_latency
-from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
 
 ALL_RULES = frozenset(RULE_NAMES)
-UNLIMITED_GPUS = 1024
-"""GPUs that a search may use when the rule gpu_count is dropped for an explanation."""
-
-
-@dataclass
-class SearchResult:
-    """What the search found. `dropped` counts, per SKU and rule, the servers that this rule ruled out first."""
-
-    candidates: list[Candidate] = field(default_factory=list)
-    dropped: dict[str, Counter[str]] = field(default_factory=dict)
-    layouts_considered: int = 0
-    layouts_evaluated: int = 0
-    complete: bool = True
-    open_bounds: tuple[int, ...] = ()
-    """When time ran out: a lower bound on each objective over everything that was not visited."""
 
 
 class Search:
@@ -76,13 +53,11 @@ class Search:
         self.result = SearchResult()
         self.scores = Scores(setting)
         self.order = Order.of(setting.request.objective, setting.request.tolerance)
-        self.standings = {sku.gpu.id: Standing((setting.request.top or 0) + 1, self.order) for sku in setting.gpus}
+        most = 2 * (setting.request.top or 0) + 1
+        self.standings = {sku.gpu.id: Standing(most, self.order) for sku in setting.gpus}
         self.first = setting.request.objective[0]
-        targets = setting.targets
-        self.most_gpus = (targets.gpus or targets.max_gpus) if "gpu_count" in active else UNLIMITED_GPUS
         self.deadline = time.monotonic() + setting.request.time_limit
-        self._shapes: dict[int, tuple[Shape, ...]] = {}
-        self._servers: dict[str, list[Server]] = {}
+        self.servers = Servers(setting, self.physics, active, self.result)
 
     def run(self, *, first_found: bool = False) -> SearchResult:
         """Visit the servers of every SKU until each has its best first-objective value, or time is up.
@@ -92,7 +67,7 @@ class Search:
         targets = self.setting.targets
         if "context_length" in self.active and targets.target_context > self.setting.model.max_model_len:
             for sku in self.setting.gpus:
-                self.drop(sku.gpu.id, "context_length")
+                self.result.drop(sku.gpu.id, "context_length")
             return self.result
         skus = [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
         queues = {sku.gpu.id: queue for sku in skus if (queue := self._queue(sku))}
@@ -116,14 +91,14 @@ class Search:
             queues = {name: queue for name, queue in queues.items() if queue and self._is_open(name, queue)}
         return self.result
 
-    def servers(self) -> Iterator[tuple[Server, int]]:
+    def every_server(self) -> Iterator[tuple[Server, int]]:
         """Every server that vLLM would start and that limits allow, with its fewest replicas; `most` says the most."""
         if self.setting.targets.target_context > self.setting.model.max_model_len:
             return
         for sku in self.setting.gpus:
             if self.skus is not None and sku.gpu.id not in self.skus:
                 continue
-            for server in self._fast_enough(self.servers_of(sku)):
+            for server in self._fast_enough(self.servers.of(sku)):
                 yield server, server.replicas
 
     def _is_open(self, sku: str, queue: ServerQueue) -> bool:
@@ -147,12 +122,6 @@ class Search:
         bounds = objective_bounds(self.setting, self.physics, numbers, self.active, self.order.names)
         self.result.open_bounds = tuple(min(column) for column in zip(*bounds, strict=True))
 
-    def servers_of(self, sku: PricedGpu) -> list[Server]:
-        """Every server of one SKU that vLLM would start, with the fewest replicas that memory allows; made once."""
-        if sku.gpu.id not in self._servers:
-            self._servers[sku.gpu.id] = list(self._candidates(sku))
-        return self._servers[sku.gpu.id]
-
     def best_of(self, servers: list[Server], order: Order) -> list[Candidate]:
         """What is found among some servers until nothing left could be best in this order, whatever its SKU."""
         servers = list(self._fast_enough(servers))
@@ -167,46 +136,14 @@ class Search:
         )  # fmt: skip
         return came.found
 
-    def drop(self, sku: str, rule: str) -> None:
-        """Count one server that `rule` ruled out."""
-        self.result.dropped.setdefault(sku, Counter())[rule] += 1
-
     def _queue(self, sku: PricedGpu) -> ServerQueue:
         """The servers of one SKU in a queue."""
         queue = ServerQueue(self.first)
-        for server in self.servers_of(sku):
+        for server in self.servers.of(sku):
             last = server.replicas if self.first in ("cost", "gpus") else server.most
             for replicas in range(server.replicas, last + 1):
                 queue.push(server, replicas, server.most)
         return queue
-
-    def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
-        """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
-        node = sku.gpu.gpus_per_node
-        if node not in self._shapes:
-            self._shapes[node] = shapes(self.setting, node, self.most_gpus)
-        for weights in self.setting.formats:
-            if not weights.accepted and "quality" in self.active:
-                self.drop(sku.gpu.id, "quality")
-                continue
-            for shape in self._shapes[node]:
-                self.result.layouts_considered += 1
-                server = Server(sku, weights, shape)
-                rule = self._refusal(server)
-                if rule is not None:
-                    self.drop(sku.gpu.id, rule)
-                    continue
-                for size in self.physics.block_sizes(sku.gpu, weights, shape):
-                    sized = shape if size is None else replace(shape, block_size=size)
-                    yield from self._admitted(Server(sku, weights, sized))
-
-    def _admitted(self, server: Server) -> Iterator[Server]:
-        """The server between the fewest and the most replicas, or nothing and the rule that leaves none counted."""
-        least, most, rule = self._replicas(server)
-        if rule is not None:
-            self.drop(server.sku.gpu.id, rule)
-        else:
-            yield replace(server, replicas=least, most=most)
 
     def _fast_enough(self, servers: list[Server], queues: dict[str, ServerQueue] | None = None) -> Iterator[Server]:
         """The servers that bounds do not exclude by a latency limit, with the replicas that the floor needs.
@@ -219,49 +156,13 @@ class Search:
         bounds = least_replicas(self.setting, self.physics, servers, self.active)
         for server, least in zip(servers, bounds, strict=True):
             if isinstance(least, str):
-                self.drop(server.sku.gpu.id, least)
+                self.result.drop(server.sku.gpu.id, least)
             elif least > server.most:
-                self.drop(server.sku.gpu.id, "throughput")
+                self.result.drop(server.sku.gpu.id, "throughput")
             elif queues is None or least <= server.replicas:
                 yield replace(server, replicas=max(server.replicas, least))
             elif self.first in ("cost", "gpus"):
                 queues[server.sku.gpu.id].push(server, least, server.most)
-
-    def _refusal(self, server: Server) -> str | None:
-        """The rule by which vLLM refuses a server or its quality is too low, or None."""
-        gpu, weights, shape = server.sku.gpu, server.weights, server.shape
-        context = self.setting.targets.target_context
-        if "compatibility" in self.active and self.physics.incompatible(gpu, weights, shape):
-            return "compatibility"
-        if "quality" in self.active and not weights.accepts(shape.kv_cache_dtype, gpu, context):
-            return "quality"
-        if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
-            return "divisibility"
-        plan = self.physics.plan(gpu, weights, shape)
-        return plan.rule if isinstance(plan, Violation) else None
-
-    def _replicas(self, server: Server) -> tuple[int, int, str | None]:
-        """The fewest replicas that memory allows, the most that limits allow, and the rule when there is no such."""
-        gpus, targets = server.shape.gpus, self.setting.targets
-        most = self.most_gpus // gpus
-        if "gpu_count" in self.active:
-            most = server.fare.obtainable(most)
-        if most < 1:
-            return 0, 0, "gpu_count"
-        least = fewest_replicas(self.setting, self.physics, server, self.active)
-        if least is None:
-            return 0, 0, "memory_budget"
-        if least > most:
-            return 0, 0, "concurrency"
-        exact = exact_replicas(self.setting, gpus, self.active)
-        if exact is not None and not least <= exact <= most:
-            return 0, 0, "concurrency" if targets.gpus is None and exact < least else "gpu_count"
-        least, most = (least, most) if exact is None else (exact, exact)
-        if targets.max_hourly_cost is not None and "budget" in self.active:
-            most = server.fare.most_at(microusd(targets.max_hourly_cost), 0, most)
-            if most < least:
-                return 0, 0, "budget"
-        return least, most, None
 
     def solve_servers(self, servers: list[Server]) -> list[Candidate]:
         """Operating points of a batch of servers that satisfy every active rule."""
@@ -270,7 +171,7 @@ class Search:
             of_server = pieces_of_server(self.setting, self.physics, server, server.replicas, self.active)
             if not of_server:
                 least = self.setting.targets.share_of(server.replicas * server.shape.data)
-                self.drop(server.sku.gpu.id, "concurrency" if least > 1 else "memory_budget")
+                self.result.drop(server.sku.gpu.id, "concurrency" if least > 1 else "memory_budget")
             pieces += of_server
         self.result.layouts_evaluated += len(servers)
         asked = self.setting.load_is_asked(self.active)
@@ -282,7 +183,7 @@ class Search:
             if kept is not None:
                 found.append(kept)
             elif broken:
-                self.drop(candidate.unit.facts.sku.gpu.id, broken)
+                self.result.drop(candidate.unit.facts.sku.gpu.id, broken)
         return found
 
     def _queue_next(self, queues: dict[str, ServerQueue], servers: Iterable[Server]) -> None:

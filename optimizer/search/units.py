@@ -6,8 +6,9 @@ from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batch
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.space.admission import Admission
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.objective import whole_requests
-from vllm_opt.optimizer.space.physics import LayoutFacts, LayoutPhysics
+from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import (
     Unit,
     sequence_grid,

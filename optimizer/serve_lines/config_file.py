@@ -10,25 +10,38 @@ from pathlib import Path
 
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.parsed_command import FlagTable
-from vllm_opt.optimizer.serve_lines.shell_words import Word
+from vllm_opt.optimizer.serve_lines.words import Word
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.reading.user_files import read_user_file, shown_name, with_home
 
 
-def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineProfile) -> ServeCommand:
-    """Put the flags of the config file in front of those of the command, as vLLM does.
+def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineProfile) -> tuple[ServeCommand, str]:
+    """Put the flags of the config file in front of those of the command, as vLLM does; a note where it is not here.
+
+    A container's paths are not this machine's, so there the file is never looked for.
 
     Raises:
-        InvalidRequest: the file cannot be read or holds no flags.
+        InvalidRequest: the file is there and holds no flags.
     """
     texts = [word.text for word in command.arguments]
     if "--config" not in texts or texts.index("--config") + 1 >= len(texts):
-        return command
+        return command, ""
     index = texts.index("--config")
-    path = with_home(texts[index + 1])
+    word = command.arguments[index + 1]
+    shown = shown_name(Path(word.text))
+    if command.in_container:
+        return command, _unread(shown, "the path is inside the container")
+    if word.unresolved:
+        return command, _unread(shown, "nothing here says which file it is")
+    try:
+        path = with_home(word.text)
+    except InvalidRequest:
+        return command, _unread(shown, "the home folder is not known")
     if not path.is_absolute() and folder is not None:
         path = folder / path
+    if not path.is_file():
+        return command, _unread(shown, "there is no such file beside it")
     content = read_user_file(path)
     if not isinstance(content, dict):
         raise InvalidRequest(f"{shown_name(path)} must hold flags as 'name: value' lines")
@@ -40,7 +53,11 @@ def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineP
         rest = command.arguments
     else:
         rest = command.arguments[len(model) :]
-    return replace(command, arguments=(*model, *words, *rest))
+    return replace(command, arguments=(*model, *words, *rest)), ""
+
+
+def _unread(shown: str, why: str) -> str:
+    return f"the flags in --config {shown} are not known: {why}, so what depends on them is not judged"
 
 
 def config_words(content: Mapping[object, object], engine: EngineProfile, source: str, line: int = 1) -> list[Word]:

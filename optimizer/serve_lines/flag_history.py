@@ -33,6 +33,43 @@ def _flags_by_release() -> tuple[tuple[str, frozenset[str]], ...]:
     return tuple((engine.version, frozenset(flag.name for flag in engine.flags)) for engine in Catalog().engines)
 
 
+def uncertain_release(name: str, engine: EngineProfile, release: str | None) -> str | None:
+    """Return a sentence when a release without a profile of its own may have a flag that its stand-in lacks.
+
+    A release between two profiles has the flags of the older one, perhaps those of the newer one, and perhaps lost
+    some in between.
+    """
+    if release is None or version_parts(release)[:2] == version_parts(engine.version)[:2]:
+        return None
+    asked = version_parts(release)
+    newer = next((flags for version, flags in _flags_by_release() if version_parts(version) > asked), None)
+    if newer is not None and name in newer:
+        return (
+            f"vLLM {release} has no profile here: {engine.version} lacks --{name} and the next release that is known "
+            "has it, so it is not judged"
+        )
+    if newer is None and name not in engine.removed_flags and not _ever(name):
+        return f"vLLM {release} is newer than every profile here, so --{name} is not judged"
+    return None
+
+
+def dropped_since(name: str, engine: EngineProfile, release: str | None) -> str | None:
+    """Return a sentence when the next known release lacks a flag that the stand-in of an unknown release has."""
+    if release is None or version_parts(release)[:2] == version_parts(engine.version)[:2]:
+        return None
+    asked = version_parts(release)
+    newer = next(((version, flags) for version, flags in _flags_by_release() if version_parts(version) > asked), None)
+    if newer is None or name in newer[1]:
+        return None
+    return (
+        f"vLLM {release} has no profile here: {engine.version} has --{name} and {newer[0]} lacks it, so it may be gone"
+    )
+
+
+def _ever(name: str) -> bool:
+    return any(name in flags for _, flags in _flags_by_release())
+
+
 def explain_unknown(name: str, engine: EngineProfile) -> tuple[str, str, str | None]:
     """Return the rule, a sentence, and the flag to write instead where one takes the same value.
 
@@ -61,3 +98,15 @@ def explain_unknown(name: str, engine: EngineProfile) -> tuple[str, str, str | N
 def lowered(sentence: str) -> str:
     """A sentence as the second half of another one."""
     return sentence[:1].lower() + sentence[1:].rstrip(".")
+
+
+@cache
+def every_flag() -> frozenset[str]:
+    """The flags of all releases in the catalogue, without dashes."""
+    return frozenset(name for _, names in _flags_by_release() for name in names)
+
+
+@cache
+def json_flags() -> frozenset[str]:
+    """The flags that take a mapping in some release, without dashes."""
+    return frozenset(flag.name for engine in Catalog().engines for flag in engine.flags if flag.kind == "json")

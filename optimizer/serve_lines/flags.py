@@ -5,26 +5,40 @@ dashes, `--flag=value`, unambiguous abbreviations, `-O3`, `--json-flag.key value
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vllm_opt.optimizer.serve_lines.flag_values import read_value
 from vllm_opt.optimizer.serve_lines.parsed_command import FlagProblem, FlagTable, FlagUse, ParsedCommand
-from vllm_opt.optimizer.serve_lines.shell_words import Word
+from vllm_opt.optimizer.serve_lines.words import Word
 from vllm_opt.profiles.nouns.engine import EngineProfile, FlagSpec
 
 _NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 _TRUTH_WORDS = ("true", "false", "yes", "no", "on", "off", "0", "1")
+_PROSE = re.compile(r"\.{3}|…|\[[^\]]*\]|\[?--?\.{3}\]?")
+"""Words of documentation that stand for further arguments."""
+_LIST_MARKS = ("@", "*", ":+")
+"""In a variable's spelling: it holds any number of words."""
 _LONG_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 
 
-def parse_flags(arguments: Sequence[Word], engine: EngineProfile, *, positional_model: bool = True) -> ParsedCommand:
-    """Read the arguments; what cannot be read becomes a problem and is left out."""
-    return _Parser(list(arguments), FlagTable(engine), positional_model=positional_model).parse()
+def parse_flags(
+    arguments: Sequence[Word], engine: EngineProfile, *, positional_model: bool = True, wrapper: Iterable[str] = ()
+) -> ParsedCommand:
+    """Read the arguments; what cannot be read becomes a problem and is left out, what is not known is kept apart.
+
+    `wrapper` names flags, without dashes, of a program that hands only the others to vLLM.
+    """
+    return _Parser(list(arguments), FlagTable(engine), positional_model=positional_model, wrapper=wrapper).parse()
 
 
 class _Parser:
-    def __init__(self, words: list[Word], table: FlagTable, *, positional_model: bool) -> None:
+    def __init__(
+        self, words: list[Word], table: FlagTable, *, positional_model: bool, wrapper: Iterable[str] = ()
+    ) -> None:
+        self.wrapper = frozenset(name.replace("_", "-") for name in wrapper)
+        self.open_words: list[Word] = []
+        self.unknown_values: list[FlagUse] = []
         self.words, self.table, self.positional_model = words, table, positional_model
         self.strict_json = table.engine.version.split(".")[:2] not in (["0", str(minor)] for minor in range(10))
         self.index = 0
@@ -42,13 +56,40 @@ class _Parser:
                 self._option(word)
             else:
                 self._positional(word)
-        model = self.model_word.text if self.model_word else None
-        named = next((use for use in reversed(self.uses) if use.name == "model"), None)
-        if named is not None and (model is None or not self.positional_model):
-            model, self.model_word = str(named.value), named.words[-1]
-        return ParsedCommand(model, self.model_word, tuple(self.uses), tuple(self.problems))
+        named = next((use for use in reversed([*self.unknown_values, *self.uses]) if use.name == "model"), None)
+        if named is not None and (self.model_word is None or not self.positional_model):
+            self.model_word = named.words[-1]
+            model = str(named.value)
+        else:
+            model = self.model_word.text if self.model_word else ""
+        hidden = self.model_word is not None and bool(self.model_word.unresolved)
+        return ParsedCommand(
+            None if hidden or not self.model_word else model, self.model_word, tuple(self.uses), tuple(self.problems),
+            tuple(self.open_words), tuple(self.unknown_values), hidden,
+        )  # fmt: skip
+
+    def _not_known(self, word: Word) -> bool:
+        """Keep a word apart that may be anything; a single variable in the model's place names the model."""
+        if _PROSE.fullmatch(word.text):
+            self.open_words.append(replace(word, unresolved=word.unresolved or (word.text,), many=True))
+            return True
+        if not word.unresolved:
+            return False
+        a_list = word.many and any(mark in word.text for mark in _LIST_MARKS)
+        if self.model_word is None and self.positional_model and not a_list and not self.open_words:
+            self.model_word = word
+        else:
+            self.open_words.append(word)
+        return True
 
     def _positional(self, word: Word) -> None:
+        if self._not_known(word):
+            return
+        if self.positional_model and self.model_word is not None and self.model_word.many and word.literal:
+            # `$OPTIONS` came first and this is the model after all.
+            self.open_words.append(self.model_word)
+            self.model_word = word
+            return
         if word.text[:1] in _LONG_DASHES and word.text:
             spelled = "--" + word.text.lstrip(_LONG_DASHES + "-")
             mended = replace(word, text=spelled)
@@ -60,6 +101,12 @@ class _Parser:
         if self.model_word is None and self.positional_model:
             self.model_word = word
             return
+        self._stray(word)
+
+    def _stray(self, word: Word) -> None:
+        """A word that no flag takes and that is not the model."""
+        if self.open_words and not (word.text.startswith("--") and " " in word.text):
+            return  # It may be the value of a flag that a variable before it holds.
         if word.text.startswith("--") and " " in word.text:
             message = f"'{word.text}' is one word, so vLLM takes it for no flag; write flag and value as two words"
             self._problem("stray_word", message, word.text.partition(" ")[0], [word])
@@ -79,6 +126,12 @@ class _Parser:
 
     def _option(self, word: Word) -> None:
         spelling, joined, value = _split(word.text)
+        if word.unresolved and any(part in spelling for part in word.unresolved):
+            self.open_words.append(word)
+            return
+        if spelling.lstrip("-").replace("_", "-") in self.wrapper:
+            self._wrapper_flag(spelling, word, value if joined else None)
+            return
         if spelling.startswith("-O") and len(spelling) > 2 and not spelling.startswith("--"):
             self._optimization_level(word, spelling[2:] + (f"={value}" if joined else ""))
             return
@@ -95,6 +148,14 @@ class _Parser:
             self._problem("ambiguous_flag", message, base, [word, *self._skip_values()])
         else:
             self._known(word, matches[0], base, value if joined else None, dotted=bool(dot))
+
+    def _wrapper_flag(self, spelling: str, word: Word, value: str | None) -> None:
+        name = spelling.lstrip("-").replace("_", "-")
+        words = [word] if value is not None else [word, *self._take(1)]
+        if name == "model-id" and (value or len(words) > 1):
+            self.uses.append(
+                FlagUse("model", spelling, value or words[-1].text, tuple(words), joined=value is not None)
+            )
 
     def _optimization_level(self, word: Word, value: str) -> None:
         if "--optimization-level" not in self.table.spellings and "-O" not in self.table.spellings:
@@ -118,9 +179,12 @@ class _Parser:
 
     def _switch(self, word: Word, flag: FlagSpec, spelling: str, value: str | None, *, negated: bool) -> None:
         if value is not None:
-            message = f"argument {spelling}: ignored explicit argument '{value}': the flag takes no value; leave it out"
             turned_off = value.lower() in ("false", "no", "off", "0")
             suggestion = None if turned_off and not flag.negatable else f"--{'no-' * turned_off}{flag.name}"
+            advice = (
+                "leave the value out" if not turned_off else f"{suggestion} turns it off" if suggestion else "drop it"
+            )
+            message = f"argument {spelling}: ignored explicit argument '{value}': the flag takes no value; {advice}"
             self._problem("flag_takes_no_value", message, flag.name, [word], value=value, suggestion=suggestion)
             return
         self.uses.append(FlagUse(flag.name, spelling, not negated, (word,)))
@@ -139,7 +203,8 @@ class _Parser:
             return
         if any(each.unresolved for each in given):
             missing = next(each.unresolved[0] for each in given if each.unresolved)
-            message = f"{spelling} takes {missing}, which only the shell knows: the release's default is assumed here"
+            message = f"{spelling} takes {missing}, which nothing here fills in: what depends on it is not judged"
+            self.unknown_values.append(FlagUse(flag.name, spelling, texts[0], tuple(given), joined))
             self._problem("unresolved_variable", message, flag.name, given, level="note", value=texts[0])
             return
         read, problem = read_value(flag, spelling, texts, strict_json=self.strict_json)
@@ -152,6 +217,9 @@ class _Parser:
     def _take(self, at_most: int) -> list[Word]:
         taken: list[Word] = []
         while len(taken) < at_most and self.index < len(self.words) and not _is_option(self.words[self.index]):
+            word = self.words[self.index]
+            if word.many and (taken or any(mark in word.text for mark in _LIST_MARKS)):
+                break
             taken.append(self.words[self.index])
             self.index += 1
         return taken
@@ -159,11 +227,25 @@ class _Parser:
     def _skip_values(self) -> list[Word]:
         """What follows an unreadable flag is probably its value, unless it can only be the model."""
         named = self.model_word is not None or not self.positional_model
+        two = all(not _is_option(word) for word in self.words[self.index : self.index + 2])
+        named = named or (two and len(self.words) >= self.index + 2)
         return self._take(1) if named or any(word.text.split("=")[0] == "--model" for word in self.words) else []
 
     def _unknown(self, word: Word, spelling: str) -> None:
+        doubled = f"-{spelling}"
+        if not spelling.startswith("--") and len(spelling) > 3 and self.table.find(doubled):
+            value = word.text[len(spelling) :]
+            mended = replace(word, text=f"{doubled}{value}")
+            self.words[self.index - 1] = mended
+            message = f"'{spelling}' begins with one dash and names no flag; write {doubled}"
+            self._problem("typographic_dash", message, doubled, [mended], suggestion=mended.text)
+            self._option(mended)
+            return
         words = [word] if "=" in word.text else [word, *self._skip_values()]
         value = word.text.partition("=")[2] if "=" in word.text else " ".join(each.text for each in words[1:])
+        if any(each.many for each in words[1:]):
+            self.open_words += [each for each in words[1:] if each.many]
+            words, value = words[:1], ""
         self._problem("unknown_flag", f"unrecognized arguments: {spelling}", spelling, words, value=value or None)
 
     def _problem(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from vllm_opt.optimizer.serve_lines.flag_values import FlagValue
-from vllm_opt.optimizer.serve_lines.shell_words import Word
+from vllm_opt.optimizer.serve_lines.words import Word
 from vllm_opt.profiles.nouns.engine import EngineProfile, FlagSpec
 
 
@@ -43,6 +43,19 @@ class ParsedCommand:
     model_word: Word | None
     uses: tuple[FlagUse, ...]
     problems: tuple[FlagProblem, ...]
+    open_words: tuple[Word, ...] = ()
+    """Words that may be any flags: an array, `"$@"`, a variable that holds several arguments, a plugin's own flags."""
+    unknown_values: tuple[FlagUse, ...] = ()
+    """Flags whose value nothing here says; `value` is how it is spelled."""
+    model_unresolved: bool = False
+    """The model is named by something that nothing here fills in."""
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Everything that could not be filled in, in the words of the command."""
+        words = [*([self.model_word] if self.model_unresolved and self.model_word else []), *self.open_words]
+        words += [word for use in self.unknown_values for word in use.words]
+        return tuple(dict.fromkeys(spelled for word in words for spelled in word.unresolved))
 
     def value(self, name: str) -> FlagValue | None:
         """The value that counts: the last one given; None when the flag is absent."""

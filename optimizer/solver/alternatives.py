@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.search import Search, SearchResult
 from vllm_opt.optimizer.solver.accepted import best_accepted
+from vllm_opt.optimizer.solver.selection import ScoredChoice
 from vllm_opt.optimizer.space.points import Candidate, Unit
 
 MOST_VARIANTS = 3
@@ -25,11 +27,22 @@ def alternatives(search: Search, result: SearchResult, main: Choice) -> tuple[Pl
         unit = candidate.unit
         if top is None and unit.facts.sku.gpu.id != used.facts.sku.gpu.id:
             groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
-        elif top is not None and (unit.facts.layout, unit.replicas) != (used.facts.layout, used.replicas):
-            groups.setdefault((unit.facts.layout, unit.replicas), []).append(candidate)
+        elif top is not None and (key := _shown_as(unit)) != _shown_as(used):
+            groups.setdefault(key, []).append(candidate)
     best = (best_accepted(setting, members, order, scores) for members in groups.values())
-    found = sorted((item for item in best if item is not None), key=lambda item: item[0].key)
+    found = sorted((item for item in best if item is not None), key=lambda item: _place(order, item[0]))
     return (*variants, *(plan for _, plan in found[:top]))
+
+
+def _shown_as(unit: Unit) -> tuple[object, ...]:
+    """What counts as one layout in a list of the best: with CUDA graphs or without, it is the same one."""
+    return unit.facts.layout.model_copy(update={"enforce_eager": False}), unit.replicas
+
+
+def _place(order: Order, scored: ScoredChoice) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Where a point stands in the order of the request: as the search kept it, so that a longer list begins alike."""
+    unit = scored.candidate.unit
+    return order.key(scored.key[: len(order.names)], unit.gpu_count, unit.facts.weights), scored.key
 
 
 def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:
@@ -38,7 +51,7 @@ def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:
     sku, layout = used.facts.sku, used.facts.layout
     servers = [
         replace(server, replicas=used.gpu_count // server.shape.gpus)
-        for server in search.servers_of(sku)
+        for server in search.servers.of(sku)
         if server.weights is used.facts.weights
         and server.shape.kv_cache_dtype == layout.kv_cache_dtype
         and server.shape.block_size == layout.block_size

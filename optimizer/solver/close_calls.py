@@ -98,7 +98,7 @@ def _best(search: Search, order: Order, most: float, wanted: Callable[[Server], 
     setting = search.setting
     servers = []
     for sku in setting.gpus:
-        for server in search.servers_of(sku):
+        for server in search.servers.of(sku):
             for count in range(server.replicas, server.most + 1):
                 candidate = replace(server, replicas=count)
                 if candidate.microusd_per_hour > most:

@@ -107,7 +107,9 @@ def _by_cost(search: Search) -> list[tuple[tuple[int, ...], Server]]:
     """Every server with every number of replicas and what none of its points can beat, the cheapest first."""
     setting = search.setting
     servers = [
-        replace(server, replicas=count) for server, least in search.servers() for count in range(least, server.most + 1)
+        replace(server, replicas=count)
+        for server, least in search.every_server()
+        for count in range(least, server.most + 1)
     ]
     if not servers:
         return []

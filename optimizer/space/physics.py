@@ -5,14 +5,11 @@ search, so nothing is remembered between requests.
 """
 
 import math
-from bisect import bisect_right
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.dtype import resolved_kv_cache_dtype
-from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
@@ -23,77 +20,16 @@ from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownGraphs, SharedLayouts
 from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, default_latency_constants
+from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 
 TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 """The usual values of max_num_batched_tokens."""
-UTILIZATION_STEP = 0.005
-LOWEST_UTILIZATION = 0.5
-
-
-def utilization_steps(ceiling: float) -> tuple[float, ...]:
-    """The values of gpu_memory_utilization that are tried: every 0.5 % up to the ceiling, which is one of them."""
-    first = min(LOWEST_UTILIZATION, ceiling)
-    count = math.floor((ceiling - first) / UTILIZATION_STEP + 1e-9)
-    steps = {round(first + index * UTILIZATION_STEP, 3) for index in range(count + 1)}
-    return tuple(sorted(steps | {ceiling}))
-
-
-@dataclass(frozen=True, eq=False)
-class LayoutFacts:
-    """One layout with its physics. `budgets` holds the budget bytes of every utilisation step, ascending."""
-
-    setting: SolveSetting
-    layout: Layout
-    sku: PricedGpu
-    weights: WeightFormat
-    terms: MemoryTerms
-    utilizations: tuple[float, ...]
-    budgets: tuple[int, ...]
-    constants: LatencyConstants
-    known_graphs: KnownGraphs = field(default_factory=dict)
-    """Bytes of CUDA graphs by (max_num_seqs, max_num_batched_tokens, confidence), shared where graphs are equal."""
-
-    @property
-    def confidence(self) -> float:
-        """The confidence at which memory must hold."""
-        return self.setting.request.confidence
-
-    @cached_property
-    def coefficients(self) -> LatencyCoefficients:
-        """Latency coefficients of the layout."""
-        return latency_coefficients(
-            self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
-            calibrated=self.setting.request.calibration, release=self.setting.engine.version,
-        )  # fmt: skip
-
-    @property
-    def monotone(self) -> bool:
-        """Whether the pool that is left never grows with max_num_seqs or max_num_batched_tokens.
-
-        Where graphs are captured outside the budget, into what the activation peak leaves free, a higher peak can
-        lower the headroom that is needed, and with it raise the highest utilisation.
-        """
-        return self.terms.engine.graphs_in_budget or self.terms.graphs is None
-
-    def highest_budget(self, headroom_needed: int) -> int:
-        """The largest budget that leaves the headroom; -1 when even the lowest step does not."""
-        index = bisect_right(self.budgets, self.terms.total_bytes - headroom_needed)
-        return self.budgets[index - 1] if index else -1
-
-    def blocks_needed(self, sequences: int, tokens: int) -> int:
-        """KV blocks that `sequences` sequences hold, the null block included."""
-        return held_blocks(self.terms.kv, self.setting.targets, sequences, tokens)
-
-    @cached_property
-    def budget_without_graphs(self) -> int:
-        """The highest budget where nothing but the context and communication buffers must stay outside."""
-        return self.highest_budget(self.terms.context.at(self.confidence))
 
 
 class LayoutPhysics:

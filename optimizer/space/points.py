@@ -18,8 +18,9 @@ from vllm_opt.constraints.money.bill import Bill
 from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import stack
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.physics import TOKEN_STEPS, LayoutFacts
+from vllm_opt.optimizer.space.physics import TOKEN_STEPS
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
 
 CAPTURED = (*range(1, 9), *range(16, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))

@@ -155,13 +155,13 @@ def _with_images(lengths: tuple[int, int], context: int, model: ModelProfile, re
     Raises:
         InvalidRequest: with its images it is longer than the target context.
     """
-    lengths = lengths_with_images(lengths, model, request, request.input_tokens)
-    if sum(lengths) > context:
+    longer = lengths_with_images(lengths, model, request, request.input_tokens)
+    if longer != lengths and sum(longer) > context:
         raise InvalidRequest(
-            f"images_per_request: with its images the typical request has {sum(lengths)} tokens, more than "
+            f"images_per_request: with its images the typical request has {sum(longer)} tokens, more than "
             f"target_context {context}; raise target_context or shorten the request"
         )
-    return lengths
+    return longer
 
 
 def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int, int]:

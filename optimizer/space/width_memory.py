@@ -5,7 +5,7 @@ for dozens of sizes at every width of thousands of layouts.
 """
 
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.optimizer.space.physics import LayoutFacts
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 
 
 class WidthMemory:

@@ -47,6 +47,9 @@ class SharedConstants(Noun):
     collective_bandwidth_factor: float = Field(gt=0, description="all-reduce bandwidth in serving over the benchmark")
     eager_layer_s: float = Field(gt=0, description="CPU time to launch one layer's kernels without a CUDA graph")
     eager_moe_layer_s: float = Field(ge=0, description="more launch time of a layer with experts")
+    eager_gap_s: float = Field(
+        1e-5, ge=0, description="time per layer that eager mode adds to any step: gaps between kernels, lost fusion"
+    )
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
     expert_imbalance: float = Field(ge=1, description="slowest over mean rank with expert parallelism")
 
@@ -203,9 +206,10 @@ def generation_of(gpu: GpuProfile) -> str:
 
 
 def release_family(gpu: GpuProfile) -> str:
-    """GPUs whose kernels matured together: NVIDIA up to Hopper, NVIDIA from Blackwell, AMD, Intel."""
-    blackwell = gpu.vendor == "nvidia" and (gpu.compute_capability or (0, 0)) >= (10, 0)
-    return "nvidia_blackwell" if blackwell else gpu.vendor
+    """GPUs whose kernels matured together: NVIDIA up to Hopper, and after; AMD up to CDNA 2, and after; Intel."""
+    if gpu.vendor == "nvidia":
+        return "nvidia_blackwell" if (gpu.compute_capability or (0, 0)) >= (10, 0) else "nvidia"
+    return "amd_cdna2" if gpu.architecture == "CDNA2" else gpu.vendor
 
 
 def version_key(release: str) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ from vllm_opt.profiles.nouns.latency_constants import CalibrationCell, GpuConsta
 
 LEAST_CELL_POINTS = 2
 SHRINKAGE_POINTS = 1.5
-PREFILL_SHRINKAGE = 4.0
-"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 4): the first is
+PREFILL_SHRINKAGE = 10.0
+"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 10): the first is
 the stack's, the second depends on the clients too."""
 LEAST_TRUST = 0.9
 """Rows below it (stacks or clients that are badly known) form no cell."""

@@ -29,7 +29,7 @@ MEASURED_KEYS = (
 )
 SEQUENCES_BY_DEFAULT = 256.0
 TOKENS_BY_DEFAULT = 8192.0
-OTHER_TRUST, OLD_TRUST = 0.6, 0.25
+OTHER_TRUST, OLD_TRUST = 0.6, 0.35
 FIRST_V1 = (0, 8)
 RANDOM_LENGTH_SHARE = {"inferencex": 0.9}
 """InferenceX draws lengths uniformly in [0.8, 1] of the nominal ones."""

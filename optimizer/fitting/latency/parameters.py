@@ -20,15 +20,15 @@ from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, generati
 
 SHARED_PRIORS = {
     "serial_share": 0.3,
-    "layer_s": 0.4,
-    "moe_layer_s": 0.5,
+    "layer_s": 0.25,
+    "moe_layer_s": 0.3,
     "state_layer_s": 0.7,
     "step_s": 0.7,
-    "sequence_s": 0.7,
+    "sequence_s": 0.4,
     "frontend_s": 0.3,
     "frontend_token_s": 0.5,
-    "busy_frontend_s": 0.7,
-    "synchrony": 0.7,
+    "busy_frontend_s": 0.4,
+    "synchrony": 0.4,
     "attention_efficiency": 0.2,
     "kv_read_efficiency": 0.1,
     "expert_read_efficiency": 0.08,
@@ -37,8 +37,8 @@ SHARED_PRIORS = {
     "activation_passes": 0.5,
     "collective_latency_factor": 0.3,
     "collective_bandwidth_factor": 0.3,
-    "eager_layer_s": 0.6,
-    "eager_moe_layer_s": 0.6,
+    "eager_layer_s": 0.4,
+    "eager_moe_layer_s": 0.3,
 }
 """Fitted shared constants and the standard deviation of ln(constant / prior)."""
 MOST = {
@@ -51,8 +51,8 @@ MOST = {
 }
 """Upper ends: no efficiency beyond the datasheet."""
 KERNEL_SPREADS = {"memory_efficiency": 0.06, "compute_efficiency": 0.1, "attention_efficiency": 0.15}
-TWIN_SPREADS = {"memory_efficiency": 0.1, "compute_efficiency": 0.2, "attention_efficiency": 0.2}
-UNKNOWN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.35}
+TWIN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.2, "attention_efficiency": 0.2}
+UNKNOWN_SPREADS = {"memory_efficiency": 0.2, "compute_efficiency": 0.35}
 PATH_SPREADS = {"compute_factor": 0.25, "memory_factor": 0.12, "expert_compute_factor": 0.3}
 SKU_PATH_SPREADS = {"compute": 0.15, "memory": 0.1}
 LEAST_PATH_POINTS = 5

@@ -1,6 +1,6 @@
 """A small, deterministic part of the measurements, so that tests check accuracy without the whole file.
 
-`python -m vllm_opt.optimizer.fitting.latency.sample MEASUREMENTS.jsonl SAMPLE.jsonl`
+`python -m vllm_opt.optimizer.fitting.latency.sample MEASUREMENTS.jsonl … SAMPLE.jsonl`
 """
 
 import hashlib
@@ -17,7 +17,9 @@ from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES
 
 CONTROLLED_ROWS = 60
 OTHER_ROWS = 18
-"""Rows kept of one (source, SKU)."""
+STATED_ROWS = 4
+"""Rows kept of one (source, SKU); of sources whose rows state their request only a few."""
+STATED_KEYS = ("estimate_request", "load", "confidence", "expressible", "exclude")
 KEPT_KEYS = ("source_url", "date", "version", *REQUIRED_KEYS)
 
 
@@ -25,7 +27,8 @@ def trimmed(row: dict[str, Any]) -> dict[str, Any]:
     """A row without the columns that nothing reads, and without its author's file names."""
     measured = {name: value for name, value in row["measured"].items() if value is not None}
     notes = re.sub(r"source_file=[^;]*; ?", "", str(row["notes"] or ""))
-    return {key: row.get(key) for key in KEPT_KEYS} | {"notes": notes, "measured": measured}
+    stated = {key: row[key] for key in STATED_KEYS if "estimate_request" in row}
+    return {key: row.get(key) for key in KEPT_KEYS} | {"notes": notes, "measured": measured} | stated
 
 
 def sample(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -37,17 +40,19 @@ def sample(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     chosen = []
     for (source, _), members in sorted(groups.items()):
         members.sort(key=lambda row: hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest())
-        chosen += members[: CONTROLLED_ROWS if source in CONTROLLED_SOURCES else OTHER_ROWS]
+        others = STATED_ROWS if "estimate_request" in members[0] else OTHER_ROWS
+        chosen += members[: CONTROLLED_ROWS if source in CONTROLLED_SOURCES else others]
     return chosen
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Read the first path, write the second."""
-    if len(arguments) != 2:
+    """Read all paths but the last, write that one."""
+    if len(arguments) < 2:
         print(__doc__, file=sys.stderr)
         return 2
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in sample(read_rows(Path(arguments[0]))))
-    Path(arguments[1]).write_text("".join(lines), encoding="utf-8")
+    rows = [row for path in arguments[:-1] for row in read_rows(Path(path))]
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in sample(rows))
+    Path(arguments[-1]).write_text("".join(lines), encoding="utf-8")
     return 0
 
 

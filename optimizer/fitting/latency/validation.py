@@ -110,7 +110,14 @@ def spreads_of(held: Held, counted: Mask | None = None) -> dict[LatencyBasis, Sp
         rows = counted & (held.basis == rank)
         wider = spread_of_rows(held.replay, held.errors, rows if rows.any() else counted, wider if rank == 0 else None)
         found[BASES[rank]] = wider
+    found["datasheet"] = no_narrower(found["datasheet"], found["fitted"])
     return found
+
+
+def no_narrower(one: Spread, other: Spread) -> Spread:
+    """`one`, nowhere below `other`: what is known less is never shown as known better."""
+    first, second = one.model_dump(), other.model_dump()
+    return Spread(**{name: max(first[name] or 0.0, second[name] or 0.0) for name in first})
 
 
 def coverage(held: Held, confidence: float = 0.9) -> dict[str, dict[str, tuple[float, int]]]:

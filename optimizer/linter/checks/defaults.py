@@ -32,7 +32,7 @@ def default_findings(context: LintContext) -> Iterator[Finding]:
         yield Finding(
             rule="equals_default",
             level="note",
-            message=f"--{name} {_shown(use)}is what vLLM {context.engine.version} does by default here; {advice}",
+            message=f"{use.spelling} {_shown(use)}is what vLLM {context.engine.version} does by default here; {advice}",
             flag=f"--{name}",
             from_value=use.value,
             to=None,
@@ -76,5 +76,5 @@ def _computed_defaults(context: LintContext) -> dict[str, object]:
         "enable-chunked-prefill": cuts,
         "max-num-batched-tokens": tokens,
         "max-num-seqs": default_max_num_seqs(context.engine, context.gpu, given.get("max_num_batched_tokens", tokens)),
-        "max-model-len": default_length(setting.model, auto=False),
+        "max-model-len": default_length(context.catalog.model(context.fields["model"]), auto=False),
     }

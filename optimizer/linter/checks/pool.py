@@ -142,6 +142,8 @@ def _context(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
 def _utilization(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
     if "kv_cache_memory_bytes" in context.fields or "num_gpu_blocks_override" in context.fields:
         return
+    if context.gpu.unified_memory:
+        return  # What vLLM leaves is the operating system's.
     now = float(estimate.request["gpu_memory_utilization"])
     for percent in range(round(HIGHEST_UTILIZATION * 100), round(now * 100) + 1, -1):
         changes = {"gpu_memory_utilization": percent / 100}
@@ -149,7 +151,7 @@ def _utilization(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
             continue
         after = context.estimate(changes)
         share = growth(estimate.memory.running_concurrency, after.memory.running_concurrency)
-        level: Level = "warning" if share > WORTH_A_WARNING else "note"
+        level: Level = "warning" if _meets_the_load(context, estimate, changes) else "advice"
         if share > WORTH_SAYING:
             spare = estimate.memory.headroom_bytes - estimate.memory.headroom_needed_bytes
             yield context.finding(
@@ -159,6 +161,16 @@ def _utilization(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
                 gain_text=pool_words(estimate, after),
             )  # fmt: skip
         return
+
+
+def _meets_the_load(context: LintContext, estimate: Estimate, changes: Fields) -> bool:
+    """Whether the sequences asked run at once with the changes, and do not without them."""
+    asked = context.request.concurrency
+    if asked is None:
+        return False
+    engines = int(estimate.request.get("data_parallel_size", 1))
+    now = held_sequences(context, estimate) * engines
+    return now < asked <= held_sequences(context, context.estimate(changes), changes) * engines
 
 
 def _sure_to_start(context: LintContext, changes: Fields) -> bool:
@@ -188,7 +200,7 @@ def _kv_format(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
     if not after.fits or share < WORTH_A_WARNING:
         return
     yield context.finding(
-        "fp8_kv_cache", "note",
+        "fp8_kv_cache", "note" if _meets_the_load(context, estimate, {"kv_cache_dtype": "fp8"}) else "advice",
         "an fp8 KV cache is supported here and halves the bytes per token, at a small loss of accuracy",
         {"kv_cache_dtype": "fp8"}, default="auto", gain=figures(estimate, after),
         gain_text=f"{percent_words(share)} sequences; {pool_words(estimate, after)}",

@@ -14,7 +14,9 @@ from vllm_opt.optimizer.linter.subject.remedies import remedies_of
 from vllm_opt.optimizer.linter.subject.report import Change, Finding
 
 MOST_REFUSALS = 8
-ORDER = ("divisibility", "compatibility", "context_length", "batching", "startup_headroom", "memory_budget")
+ORDER = (
+    "divisibility", "compatibility", "context_length", "batching", "startup_headroom", "memory_budget", "state_blocks",
+)  # fmt: skip
 """The order in which vLLM checks."""
 GIB = 1 << 30
 
@@ -28,6 +30,12 @@ def startup_findings(context: LintContext) -> tuple[list[Finding], LintContext]:
         if not broken:
             break
         first = min(broken, key=lambda violation: ORDER.index(violation.rule))
+        if _other_backends(context, first):
+            findings.append(_not_judged(context))
+            context = context.with_changes({"block_size": None})
+            if first.rule in context.broken():
+                break
+            continue
         remedies = list(remedies_of(context, first, estimate))
         findings.append(_finding(context, first, remedies))
         if not remedies:
@@ -37,6 +45,25 @@ def startup_findings(context: LintContext) -> tuple[list[Finding], LintContext]:
         return findings, context
     findings += _margin(context, context.estimate())
     return findings, context
+
+
+def _other_backends(context: LintContext, violation: Violation) -> bool:
+    """AMD's own kernels take block sizes that the general ones refuse; the rules here do not know them.
+
+    Source: vLLM 0.33 `platforms/rocm.py:get_attn_backend_cls`, which picks ROCM_AITER_* when VLLM_ROCM_USE_AITER=1.
+    """
+    aiter = context.command.environment.get("VLLM_ROCM_USE_AITER", "0").strip().lower() in ("1", "true")
+    return (
+        aiter and context.gpu.vendor == "amd" and violation.rule == "compatibility" and "backend" in violation.message
+    )
+
+
+def _not_judged(context: LintContext) -> Finding:
+    return context.finding(
+        "not_judged", "note",
+        "VLLM_ROCM_USE_AITER=1 lets vLLM choose AMD's own attention kernels, whose block sizes and formats are not "
+        "known here: whether this combination is supported is not judged", flag="VLLM_ROCM_USE_AITER",
+    )  # fmt: skip
 
 
 def _margin(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
@@ -72,13 +99,17 @@ def _finding(context: LintContext, violation: Violation, remedies: list[Fields])
     return context.finding(
         violation.rule,
         "error",
-        violation.message.rstrip(".") + advice,
+        _on_this_platform(context, violation.message).rstrip(".") + advice,
         chosen,
         default=_default_of(context, chosen),
         alternatives=others,
         gain={} if violation.needed is None or violation.available is None else
         {f"needed_and_available_{violation.unit.replace(' ', '_')}": (violation.needed, violation.available)},
     )  # fmt: skip
+
+
+def _on_this_platform(context: LintContext, message: str) -> str:
+    return message.replace("found for cuda", "found for rocm") if context.gpu.vendor == "amd" else message
 
 
 def _default_of(context: LintContext, changes: Fields) -> Any:

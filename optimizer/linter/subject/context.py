@@ -16,9 +16,15 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 
+FEATURE_FIELDS = (
+    "speculative_config", "enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras", "fully_sharded_loras",
+    "limit_mm_per_prompt", "language_model_only", "skip_mm_profiling", "hf_overrides", "kv_transfer_config",
+    "kv_events_config", "compilation_config", "runner", "enable_eplb", "eplb_config",
+)  # fmt: skip
 FIELDS = {
     name.replace("_", "-"): name
     for name in (
+        *FEATURE_FIELDS,
         "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "decode_context_parallel_size",
         "enable_expert_parallel", "quantization", "kv_cache_dtype", "block_size", "gpu_memory_utilization",
         "max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching",
@@ -53,6 +59,10 @@ class LintContext:
     def with_changes(self, changes: Fields) -> "LintContext":
         """A context whose configuration has the changes in."""
         return replace(self, fields=self.changed(changes))
+
+    def without(self, names: Iterable[str]) -> "LintContext":
+        """A context whose configuration lacks some fields."""
+        return replace(self, fields={name: value for name, value in self.fields.items() if name not in set(names)})
 
     def setting(self, changes: Fields | None = None) -> tuple[Setting, EstimateRequest]:
         """Resolve the configuration with the environment's effect on the release's rules."""
@@ -93,7 +103,7 @@ class LintContext:
         filled.setdefault("confidence", request.confidence)
         filled.setdefault("calibration", request.calibration)
         filled.setdefault("prefix_hit_share", request.prefix_hit_share)
-        filled.update(gpu=self.request.gpu or self.command.gpu or self.gpu.id, vllm_version=self.engine.version)
+        filled.update(gpu=self.gpu.id, vllm_version=self.engine.version)
         filled["engine"] = self.engine.engine
         if "input_tokens" not in filled:
             base = resolve(EstimateRequest(**filled), self.catalog)

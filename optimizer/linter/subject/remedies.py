@@ -23,6 +23,7 @@ def remedies_of(context: LintContext, violation: Violation, estimate: Estimate) 
         "batching": _wider_steps,
         "startup_headroom": _lower_utilization,
         "memory_budget": _more_room,
+        "state_blocks": _fewer_sequences,
     }
     yield from seekers[violation.rule](context, estimate)
 
@@ -98,6 +99,17 @@ def _lower_utilization(context: LintContext, estimate: Estimate) -> Iterator[Fie
         ):
             yield changes
             return
+
+
+def _fewer_sequences(context: LintContext, estimate: Estimate) -> Iterator[Fields]:
+    """As many sequences as there are blocks for sure, in whole eights where there are that many."""
+    memory = estimate.memory
+    sure = memory.num_gpu_blocks - -(-memory.confidence_bytes // max(1, memory.kv_block_bytes))
+    count = max(1, sure // 8 * 8 if sure >= 8 else sure)
+    changes: Fields = {"max_num_seqs": count}
+    if "state_blocks" not in context.broken(changes):
+        yield changes
+    yield from _higher_utilization(context, estimate)
 
 
 def _more_room(context: LintContext, estimate: Estimate) -> Iterator[Fields]:

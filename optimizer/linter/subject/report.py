@@ -6,7 +6,7 @@ from pydantic import Field
 
 from vllm_opt.optimizer.contract.answer import Memory, Performance, Report
 
-Level = Literal["error", "warning", "note"]
+Level = Literal["error", "warning", "note", "advice"]
 
 
 class Change(Report):
@@ -34,6 +34,23 @@ def spelled(flag: str, *, value: bool) -> str:
     return flag if value else f"--no-{flag.removeprefix('--')}"
 
 
+class TextEdit(Report):
+    """Replace the text between two places; lines and columns count from 1, in characters."""
+
+    start_line: int
+    start_column: int
+    end_line: int
+    end_column: int
+    text: str
+
+
+class Fix(Report):
+    """What to change in the file. `safe` fixes are made by --fix, the others are shown only."""
+
+    safe: bool
+    edits: tuple[TextEdit, ...]
+
+
 class Finding(Report):
     """One problem or improvement: the rule, the flag to change, and what that gains."""
 
@@ -51,6 +68,11 @@ class Finding(Report):
     alternatives: tuple[str, ...] = Field((), description="other changes that alone would do")
     line: int = 1
     source: str = Field("", description="name of the --config file when the flag stands there")
+    unresolved: tuple[str, ...] = Field((), description="what nobody filled in and the finding depends on")
+    file: str | None = Field(None, description="the file it stands in")
+    fix: Fix | None = Field(
+        None, description="the change as edits of the file; null where its text must not be touched"
+    )
 
 
 class Optimum(Report):
@@ -75,17 +97,38 @@ class CommandReport(Report):
     line: int = 1
     command: str = Field(description="the command on one line, as it was understood")
     model: str | None
-    gpu: str
+    gpu: str | None = Field(description="null: none was named, so memory is not checked")
     gpu_count: int
-    vllm_version: str
-    starts: bool | None = Field(description="vLLM starts as the command stands; None: the model is not known")
+    vllm_version: str = Field(description="the release whose rules were applied")
+    release: str | None = Field(None, description="the release asked for, where another one stands for it")
+    starts: bool | None = Field(
+        description="vLLM starts as the command stands; null: the model or a value that matters is not known"
+    )
+    unresolved: tuple[str, ...] = Field((), description="variables and templates that nothing here fills in")
+    file: str | None = None
     startup_log: tuple[str, ...] = Field((), description="what vLLM would print, or the error it would raise")
     findings: tuple[Finding, ...] = ()
     optima: tuple[Optimum, ...] = ()
     fixed_command: str
+    withheld: str = Field("", description="why no fix was made although one was found")
     memory: Memory | None = Field(None, description="of the corrected command")
     performance: Performance | None = None
     notes: tuple[str, ...] = ()
+
+
+class FixedFile(Report):
+    """One input with its fixes in."""
+
+    file: str
+    fixed_text: str
+
+
+class Unread(Report):
+    """A file or a part of one that was passed over."""
+
+    file: str | None
+    line: int
+    reason: str
 
 
 class LintReport(Report):
@@ -96,8 +139,12 @@ class LintReport(Report):
     errors: int = 0
     warnings: int = 0
     notes: int = 0
+    advice: int = 0
+    suppressed: int = Field(0, description="findings that a comment, --ignore or --select silenced")
     commands: tuple[CommandReport, ...] = ()
-    fixed_text: str = Field(description="the whole text with the fixes in")
+    files: tuple[FixedFile, ...] = Field((), description="every input, where there are several")
+    unread: tuple[Unread, ...] = Field((), description="what could not be read, and why")
+    fixed_text: str = Field(description="the whole text with the fixes in; empty where there are several inputs")
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -18,14 +18,31 @@ from vllm_opt.optimizer.contract.request import Request, typical_lengths
 LONGEST_COMMAND = 2 * 1024 * 1024
 
 
+def _names(value: object) -> object:
+    """Names as a list, or one text with commas."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise ValueError("give names as a list of texts")
+    return tuple(name.strip() for each in value for name in each.split(",") if name.strip())
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
 class LintRequest(Request):
-    """Everything that `vllm-opt lint` takes. Give `command` or `file`; the load is optional and sharpens the advice."""
+    """Everything that `vllm-opt lint` takes. Give `command` or files; the load is optional and sharpens the advice."""
 
     command: Annotated[str, BeforeValidator(_one), Field(max_length=LONGEST_COMMAND)] | None = Field(
         None, description="a `vllm serve …` line or a shell script"
     )
-    file: Text | None = Field(None, description="path of a shell script, compose or Kubernetes file, or --config YAML")
-    gpu: Text | None = Field(None, description="SKU; None: what the file says")
+    file: Text | None = Field(None, description="path of a file that holds commands; the same as one of `paths`")
+    paths: Names = Field((), description="files, folders and patterns such as 'deploy/**/*.yaml'")
+    exclude: Names = Field((), description="patterns of files in folders to leave alone")
+    select: Names = Field((), description="codes of the rules to report; empty: all")
+    ignore: Names = Field((), description="codes of the rules not to report")
+    advice: Switch = Field(False, description="also report what works and could be better at a price")
+    gpu: Text | None = Field(None, description="SKU, or 'local' for this machine's; None: what the file says")
     gpu_memory_gib: PositiveNumber | None = Field(None, description="overrides the reported memory")
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
     model: Text | None = Field(None, description="catalogue name or config.json that stands for the model served")
@@ -49,7 +66,7 @@ class LintRequest(Request):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.command is None) == (self.file is None):
+        if (self.command is None) == (self.file is None and not self.paths):
             raise ValueError("give one of the two: a command, or a file with --file")
         if self.prefix_hit_share >= 1:
             raise ValueError("prefix_hit_share must be below 1")

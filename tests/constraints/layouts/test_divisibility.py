@@ -125,8 +125,7 @@ def test_gpt_oss_does_not_replicate_kv_heads() -> None:
 
 def test_node() -> None:
     assert _messages("meta-llama/Llama-3.1-8B-Instruct", tensor_parallel_size=4, pipeline_parallel_size=4) == [
-        "World size (16) is larger than the number of available GPUs (8) on 1 node(s) of 8; "
-        "span more nodes with --nnodes."
+        "World size (16) is larger than the number of available GPUs (8) on 1 node of 8; span more nodes with --nnodes."
     ]
 
 

@@ -60,6 +60,7 @@ IDEAL = SharedConstants(
     collective_bandwidth_factor=1,
     eager_layer_s=1e-3,
     eager_moe_layer_s=0,
+    eager_gap_s=0,
     pipeline_hop_s=0,
     expert_imbalance=1,
 )
@@ -249,7 +250,7 @@ def test_single_user_by_hand() -> None:
 def test_units_and_littles_law() -> None:
     users = np.array([1, 4, 16, 64, 200], dtype=float)
     load = closed_loop(real("Qwen/Qwen2.5-7B", "h100-sxm"), users, 256, 8192, 1000, 200)
-    np.testing.assert_allclose(load.requests_per_s * load.e2e_ms / 1e3, users, rtol=2e-3)
+    np.testing.assert_allclose(load.requests_per_s * load.e2e_ms / 1e3, users, rtol=4e-3)
     np.testing.assert_allclose(load.output_tokens_per_s, load.requests_per_s * 200)
     np.testing.assert_allclose(load.total_tokens_per_s, load.requests_per_s * 1200)
     assert not load.saturated.any()

@@ -8,7 +8,7 @@ import yaml
 from vllm_opt.optimizer.linter.lint import lint
 from vllm_opt.optimizer.linter.subject.report import LintReport
 from vllm_opt.optimizer.linter.subject.request import LintRequest
-from vllm_opt.optimizer.serve_lines.sources import read_source
+from vllm_opt.optimizer.serve_lines.files.sources import read_source
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 
@@ -169,8 +169,9 @@ def test_config_with_an_equals_sign_is_ignored_by_vllm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("a.yaml", "services: {a: &x {image: vllm/vllm-openai}}\n", "anchors and aliases"),
-        ("a.yaml", "services: !!python/object:os.system {}\n", "tags are not accepted"),
+        ("a.yaml", "services: {a: &x {image: vllm/vllm-openai}}\n", "no command that starts a vLLM server"),
+        ("a.yaml", "services: !!python/object:os.system {}\n", "no command that starts a vLLM server"),
+        ("a.yaml", "a: &x [*x]\n", "stands for nothing that is complete"),
         ("a.yaml", "[" * 100, "nested deeper"),
         ("a.yaml", "services: {a: {command: 'vllm serve \"x'}}\n", "never closed"),
         ("a.yaml", "services: {a: {image: postgres}}\n", "no command that starts a vLLM server"),

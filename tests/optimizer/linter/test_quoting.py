@@ -1,13 +1,16 @@
 """What lint prints means to a shell what the source meant: nothing that was quoted comes alive, nothing alive dies."""
 
+import json
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vllm_opt.optimizer.linter.lint import lint_command
+from vllm_opt.optimizer.linter.lint import lint, lint_command
+from vllm_opt.optimizer.linter.subject.request import LintRequest
 
 TEXTS = st.text("ab$`'\"\\;&|<>(){}*?!#~ =-", min_size=1, max_size=10).filter(
     lambda text: not text.startswith("-") and text.strip() == text
@@ -54,3 +57,15 @@ def test_what_the_shell_fills_in_is_still_filled_in(spelled: str, means: str | N
     source, printed = words_of_bash(line), words_of_bash(command.fixed_command)
     assert value_of(printed, "--api-key") == value_of(source, "--api-key")
     assert means is None or value_of(printed, "--api-key") == means
+
+
+@pytest.mark.parametrize("value", ["${X};$(id)", "$(id)", "`id`", "a $SECRET b;id", "{{ .Values.key }};id"])
+def test_what_a_list_holds_is_never_run(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "pod.yaml"
+    arguments = ["--model", "Qwen/Qwen3-8B", "--api-key", value, "--swap-space", "8"]
+    container = {"name": "a", "image": "vllm/vllm-openai:v0.33.0", "args": arguments}
+    file.write_text(json.dumps({"kind": "Pod", "spec": {"containers": [container]}}), encoding="utf-8")
+    (command,) = lint(LintRequest(file=str(file), gpu="h100-sxm", optimum=False)).commands
+    for printed in (command.command, command.fixed_command):
+        assert printed is not None
+        assert words_of_bash(printed) == shlex.split(printed)

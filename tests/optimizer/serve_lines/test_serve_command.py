@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from vllm_opt.optimizer.linter.checks.flags import flag_findings
 from vllm_opt.optimizer.linter.lint import lint_command
 from vllm_opt.optimizer.linter.subject.context import FIELDS
-from vllm_opt.optimizer.serve_lines.commands import ServeCommand, image_version, serve_commands
+from vllm_opt.optimizer.linter.subject.releases import ReadRelease
+from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.flags import parse_flags
+from vllm_opt.optimizer.serve_lines.images import image_version
 from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
-from vllm_opt.optimizer.serve_lines.shell_words import Word, shell_tokens
+from vllm_opt.optimizer.serve_lines.shell.plain_words import shell_tokens
+from vllm_opt.optimizer.serve_lines.shell.shell import serve_commands
+from vllm_opt.optimizer.serve_lines.words import Word
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 
@@ -80,7 +84,7 @@ def test_an_open_quote_is_named_with_its_line(text: str, line: int) -> None:
 
 def test_too_much_text_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="longer than"):
-        shell_tokens("a" * 2_100_000)
+        serve_commands("a" * 2_100_000)
     with pytest.raises(InvalidRequest, match="more than 50,000 words"):
         shell_tokens("a " * 60_000)
 
@@ -156,7 +160,7 @@ def test_release_of_an_image(image: str, version: str | None) -> None:
 
 def _flag_errors(text: str) -> list[str]:
     command = only(text)
-    found = flag_findings(command, parsed(text), ENGINE)
+    found = flag_findings(command, parsed(text), ReadRelease(ENGINE, None, ""))
     return [finding.message for finding in found if finding.level == "error"]
 
 

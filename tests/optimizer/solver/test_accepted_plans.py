@@ -42,11 +42,11 @@ def plans(answer: Answer) -> tuple[Plan, ...]:
 
 
 def is_only_listed(name: str) -> bool:
-    """Whether the catalogue lists a model with the reason why it cannot be sized."""
+    """Whether the catalogue lists a model with the reason why it cannot be sized, or generates no text."""
     try:
         CATALOG.model(name)
     except UnknownProfile as refusal:
-        return "cannot be sized" in str(refusal)
+        return "cannot be sized" in str(refusal) or "generates none" in str(refusal)
     return False
 
 
@@ -96,7 +96,10 @@ def test_what_a_rule_rejects_is_dropped_and_no_proof_is_claimed(objective: str, 
     )  # fmt: skip
     honest, misled = solve(request, CATALOG), solve(request, CATALOG, shared=poisoned(request))
     assert honest.status == "optimal"
-    assert misled.status in ("feasible", "unknown")
+    if misled.status == "optimal":  # what it was told wrongly did not change the best point
+        assert [item.value for item in misled.objectives] == [item.value for item in honest.objectives]
+    else:
+        assert misled.status in ("feasible", "unknown")
     assert (misled.plan is None) == (misled.status == "unknown")
     for plan in plans(misled):
         assert estimate(estimate_request(plan, "0.33"), CATALOG).fits

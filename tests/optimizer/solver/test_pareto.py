@@ -15,7 +15,7 @@ from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.search.search import Search
 from vllm_opt.optimizer.solver.non_dominated import non_dominated
-from vllm_opt.optimizer.solver.pareto import exact_front
+from vllm_opt.optimizer.solver.pareto import MOST_PLANS, covered, front_of
 from vllm_opt.optimizer.solver.solve import solve
 from vllm_opt.optimizer.solver.thinning import thinned
 from vllm_opt.optimizer.space.setting import resolve_solve
@@ -60,19 +60,43 @@ def integers_of(point: Point, *, has_tpot: bool) -> tuple[int, int, int, int]:
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate,),
 )
-@given(problem=problems().filter(lambda problem: problem.every_size))
+@given(problem=problems())
 def test_the_front_equals_brute_force(problem: Problem) -> None:
     with tempfile.TemporaryDirectory() as name:
         request = request_of(problem, Path(name))
         catalog = Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
         setting = resolve_solve(request, catalog)
-        _, points, complete = exact_front(Search(setting))
+        _, points, complete = front_of(Search(setting), 0.0)
         assert complete
         every = {integers_of(point, has_tpot=setting.lengths[1] > 1) for point in Oracle(request).points()}
         table = np.array(sorted(every), dtype=np.int64).reshape(len(every), 4)
         expected = {tuple(row) for row in table[non_dominated(table)].tolist()}
         assert {tuple(row) for row in points.values.tolist()} == expected
         assert len(points.values) == len(expected)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate,),
+)
+@given(problem=problems(), tolerance=st.sampled_from((0.02, 0.1, 0.3)))
+def test_with_a_tolerance_something_as_cheap_is_near_every_point(problem: Problem, tolerance: float) -> None:
+    """What is left out is near something found, and that is kept or near something kept: twice the tolerance."""
+    with tempfile.TemporaryDirectory() as name:
+        request = request_of(problem, Path(name))
+        catalog = Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
+        setting = resolve_solve(request, catalog)
+        _, exact, _ = front_of(Search(setting), 0.0)
+        _, kept, complete = front_of(Search(setting), tolerance)
+        assert complete
+        assert len(kept.values) <= len(exact.values)
+        assert bool(len(kept.values)) == bool(len(exact.values))
+        if len(exact.values):
+            assert covered(exact.values, kept.values, (1 + tolerance) ** 2 - 1 + 1e-9).all()
 
 
 def corner(plans: tuple[Plan, ...]) -> tuple[float, float, float, float]:
@@ -91,7 +115,7 @@ def test_a_front_of_plans() -> None:
     assert answer.status == "optimal"
     assert answer.plan is not None
     assert answer.plan.cost is not None
-    assert 20 < len(plans) <= 60
+    assert 3 <= len(plans) <= MOST_PLANS
     assert len({plan.command + str(plan.replicas) + plan.gpu for plan in plans}) == len(plans)
     rows = np.array(
         [
@@ -104,9 +128,9 @@ def test_a_front_of_plans() -> None:
     )  # fmt: skip
     assert not beaten(rows).any()
     assert rows[:, 0].tolist() == sorted(rows[:, 0].tolist())
-    assert corner(plans)[0] == answer.plan.cost.usd_per_hour
+    assert corner(plans)[0] <= answer.plan.cost.usd_per_hour
     (note,) = [note for note in answer.notes if "the front has" in note]
-    assert "60 are shown" in note or "within" in note
+    assert f"{len(plans)} are shown" in note or "within" not in note
 
 
 def test_a_front_keeps_the_limits() -> None:

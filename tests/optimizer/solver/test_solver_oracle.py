@@ -135,6 +135,7 @@ def test_memory_at_its_edge(problem: Problem) -> None:
         def at(memory: int) -> SolveRequest:
             rows = ({**problem.gpus[0], "memory_bytes": memory},)
             fields = {**problem.fields, "gpu": (rows[0]["id"],)}
+            fields.pop("max_num_batched_tokens", None)
             alone = Problem(problem.config, rows, ((rows[0]["id"], 1.0),), fields)
             return request_of(alone, folder, max_num_seqs=4)
 

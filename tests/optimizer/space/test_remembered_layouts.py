@@ -49,7 +49,7 @@ def test_every_remembered_part_equals_the_one_computed_alone(model: str, release
         sku, weights = draw.choice(setting.gpus), draw.choice(setting.formats)
         shape = draw.choice(shapes(setting, sku.gpu.gpus_per_node, 8))
         gpu, layout = sku.gpu, layout_of(setting, sku.gpu, weights, shape)
-        arguments = setting.model, weights.quantization, layout, setting.engine, gpu
+        arguments = weights.model, weights.quantization, layout, setting.engine, gpu
         assert physics.incompatible(gpu, weights, shape) == compatibility.choice_violations(*arguments)
         found = physics.plan(gpu, weights, shape)
         sizes = physics.block_sizes(gpu, weights, shape)
@@ -58,15 +58,21 @@ def test_every_remembered_part_equals_the_one_computed_alone(model: str, release
         if isinstance(found, Violation):
             assert found == LayoutPhysics(setting).plan(gpu, weights, shape)
             continue
-        assert found == plan_kv_cache(setting.model, layout, setting.engine, gpu)
+        assert found == plan_kv_cache(weights.model, layout, setting.engine, gpu)
         if physics.indivisible(gpu, weights, shape) or physics.incompatible(gpu, weights, shape):
             continue
         facts, alone = physics.facts(sku, weights, shape), memory_terms(*arguments)
         assert facts.terms == alone
         eager = layout.model_copy(update={"enforce_eager": True})
         assert physics.eager_facts(facts).terms == memory_terms(
-            setting.model, weights.quantization, eager, setting.engine, gpu
+            weights.model, weights.quantization, eager, setting.engine, gpu
         )
         assert physics.coefficients(sku, weights, shape) == latency_coefficients(
-            setting.model, weights.quantization, layout, gpu, constants, calibrated=setting.request.calibration
+            weights.model,
+            weights.quantization,
+            layout,
+            gpu,
+            constants,
+            calibrated=setting.request.calibration,
+            release=setting.engine.version,
         )

@@ -102,7 +102,7 @@ HOSTILE: list[tuple[str, tuple[str, ...], object, str]] = [
         "meta-llama--Llama-4-Scout-17B-16E-Instruct",
         ("vision_config", "pixel_shuffle_ratio"),
         5e-324,
-        "pixel_shuffle_ratio = 5e-324, below 0.01",
+        "pixel_shuffle_ratio = 5e-324, outside 0.015625 to 1",
     ),
     ("deepseek-ai--DeepSeek-V4-Flash", ("compress_ratios",), [3] * 44, "the compress ratio 3"),
     ("deepseek-ai--DeepSeek-V4-Flash", ("compress_ratios",), [4], "lacks compress_ratios"),

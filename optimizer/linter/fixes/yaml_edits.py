@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
-from vllm_opt.optimizer.serve_lines.shell_words import Word
+from vllm_opt.optimizer.serve_lines.words import Word
 
 PLAIN_SCALAR = re.compile(r"--?[A-Za-z][\w.-]*|[A-Za-z][\w.-]*(?:/[\w.-]+)?")
 NOT_TEXT = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
@@ -30,7 +30,8 @@ def list_edits(command: ServeCommand, placed: Placed, added: Added) -> list[Edit
     text = command.text
     instead = {word.start: replacement for word, replacement in placed}
     found: list[Edit] = []
-    groups = list(_lists(text, [word for word in command.arguments if word.start >= 0 and not word.source]))
+    words = [word for word in (*command.repeated_entry, *command.arguments) if word.start >= 0 and not word.source]
+    groups = list(_lists(text, words))
     for index, group in enumerate(groups):
         new = [item for words in added for item in words] if index == len(groups) - 1 else []
         marker = text[text.rfind("\n", 0, group[0].start) + 1 : group[0].start]

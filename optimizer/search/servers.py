@@ -1,0 +1,99 @@
+"""Which servers a search may visit: what vLLM would start, with the fewest and the most replicas that bounds allow."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.constraints.money.bill import microusd
+from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.result import SearchResult
+from vllm_opt.optimizer.search.units import exact_replicas, fewest_replicas
+from vllm_opt.optimizer.space.layouts import Shape, shapes
+from vllm_opt.optimizer.space.physics import LayoutPhysics
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
+
+UNLIMITED_GPUS = 1024
+"""GPUs that a search may use when the rule gpu_count is dropped for an explanation."""
+
+
+class Servers:
+    """The servers of each SKU, listed once; what a rule excludes is counted in `result`."""
+
+    def __init__(
+        self, setting: SolveSetting, physics: LayoutPhysics, active: frozenset[str], result: SearchResult
+    ) -> None:
+        self.setting, self.physics, self.active, self.result = setting, physics, active, result
+        targets = setting.targets
+        self.most_gpus = (targets.gpus or targets.max_gpus) if "gpu_count" in active else UNLIMITED_GPUS
+        self._shapes: dict[int, tuple[Shape, ...]] = {}
+        self._servers: dict[str, list[Server]] = {}
+
+    def of(self, sku: PricedGpu) -> list[Server]:
+        """Every server of one SKU that vLLM would start, with the fewest replicas that memory allows; made once."""
+        if sku.gpu.id not in self._servers:
+            self._servers[sku.gpu.id] = list(self._candidates(sku))
+        return self._servers[sku.gpu.id]
+
+    def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
+        """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
+        node = sku.gpu.gpus_per_node
+        if node not in self._shapes:
+            self._shapes[node] = shapes(self.setting, node, self.most_gpus)
+        for weights in self.setting.formats:
+            if not weights.accepted and "quality" in self.active:
+                self.result.drop(sku.gpu.id, "quality")
+                continue
+            for shape in self._shapes[node]:
+                self.result.layouts_considered += 1
+                server = Server(sku, weights, shape)
+                rule = self._refusal(server)
+                if rule is not None:
+                    self.result.drop(sku.gpu.id, rule)
+                    continue
+                for size in self.physics.block_sizes(sku.gpu, weights, shape):
+                    sized = shape if size is None else replace(shape, block_size=size)
+                    yield from self._admitted(Server(sku, weights, sized))
+
+    def _admitted(self, server: Server) -> Iterator[Server]:
+        """The server between the fewest and the most replicas, or nothing and the rule that leaves none counted."""
+        least, most, rule = self._replicas(server)
+        if rule is not None:
+            self.result.drop(server.sku.gpu.id, rule)
+        else:
+            yield replace(server, replicas=least, most=most)
+
+    def _refusal(self, server: Server) -> str | None:
+        """The rule by which vLLM refuses a server or its quality is too low, or None."""
+        gpu, weights, shape = server.sku.gpu, server.weights, server.shape
+        context = self.setting.targets.target_context
+        if "compatibility" in self.active and self.physics.incompatible(gpu, weights, shape):
+            return "compatibility"
+        if "quality" in self.active and not weights.accepts(shape.kv_cache_dtype, gpu, context):
+            return "quality"
+        if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
+            return "divisibility"
+        plan = self.physics.plan(gpu, weights, shape)
+        return plan.rule if isinstance(plan, Violation) else None
+
+    def _replicas(self, server: Server) -> tuple[int, int, str | None]:
+        """The fewest replicas that memory allows, the most that limits allow, and the rule when there is no such."""
+        gpus, targets = server.shape.gpus, self.setting.targets
+        most = self.most_gpus // gpus
+        if "gpu_count" in self.active:
+            most = server.fare.obtainable(most)
+        if most < 1:
+            return 0, 0, "gpu_count"
+        least = fewest_replicas(self.setting, self.physics, server, self.active)
+        if least is None:
+            return 0, 0, "memory_budget"
+        if least > most:
+            return 0, 0, "concurrency"
+        exact = exact_replicas(self.setting, gpus, self.active)
+        if exact is not None and not least <= exact <= most:
+            return 0, 0, "concurrency" if targets.gpus is None and exact < least else "gpu_count"
+        least, most = (least, most) if exact is None else (exact, exact)
+        if targets.max_hourly_cost is not None and "budget" in self.active:
+            most = server.fare.most_at(microusd(targets.max_hourly_cost), 0, most)
+            if most < least:
+                return 0, 0, "budget"
+        return least, most, None

@@ -1,0 +1,79 @@
+"""One layout with everything that its memory and speed are made of."""
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.kv.held_blocks import held_blocks
+from vllm_opt.constraints.memory.ledger import MemoryTerms
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
+from vllm_opt.optimizer.space.shared import KnownGraphs
+from vllm_opt.optimizer.space.weights import WeightFormat
+from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
+
+UTILIZATION_STEP = 0.005
+LOWEST_UTILIZATION = 0.5
+
+
+def utilization_steps(ceiling: float) -> tuple[float, ...]:
+    """The values of gpu_memory_utilization that are tried: every 0.5 % up to the ceiling, which is one of them."""
+    first = min(LOWEST_UTILIZATION, ceiling)
+    count = math.floor((ceiling - first) / UTILIZATION_STEP + 1e-9)
+    steps = {round(first + index * UTILIZATION_STEP, 3) for index in range(count + 1)}
+    return tuple(sorted(steps | {ceiling}))
+
+
+@dataclass(frozen=True, eq=False)
+class LayoutFacts:
+    """One layout with its physics. `budgets` holds the budget bytes of every utilisation step, ascending."""
+
+    setting: SolveSetting
+    layout: Layout
+    sku: PricedGpu
+    weights: WeightFormat
+    terms: MemoryTerms
+    utilizations: tuple[float, ...]
+    budgets: tuple[int, ...]
+    constants: LatencyConstants
+    known_graphs: KnownGraphs = field(default_factory=dict)
+    """Bytes of CUDA graphs by (max_num_seqs, max_num_batched_tokens, confidence), shared where graphs are equal."""
+
+    @property
+    def confidence(self) -> float:
+        """The confidence at which memory must hold."""
+        return self.setting.request.confidence
+
+    @cached_property
+    def coefficients(self) -> LatencyCoefficients:
+        """Latency coefficients of the layout."""
+        return latency_coefficients(
+            self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
+            calibrated=self.setting.request.calibration, release=self.setting.engine.version,
+        )  # fmt: skip
+
+    @property
+    def monotone(self) -> bool:
+        """Whether the pool that is left never grows with max_num_seqs or max_num_batched_tokens.
+
+        Where graphs are captured outside the budget, into what the activation peak leaves free, a higher peak can
+        lower the headroom that is needed, and with it raise the highest utilisation.
+        """
+        return self.terms.engine.graphs_in_budget or self.terms.graphs is None
+
+    def highest_budget(self, headroom_needed: int) -> int:
+        """The largest budget that leaves the headroom; -1 when even the lowest step does not."""
+        index = bisect_right(self.budgets, self.terms.total_bytes - headroom_needed)
+        return self.budgets[index - 1] if index else -1
+
+    def blocks_needed(self, sequences: int, tokens: int) -> int:
+        """KV blocks that `sequences` sequences hold, the null block included."""
+        return held_blocks(self.terms.kv, self.setting.targets, sequences, tokens)
+
+    @cached_property
+    def budget_without_graphs(self) -> int:
+        """The highest budget where nothing but the context and communication buffers must stay outside."""
+        return self.highest_budget(self.terms.context.at(self.confidence))

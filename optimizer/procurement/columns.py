@@ -117,8 +117,8 @@ class ColumnSearch:
     def _classed(self, sharing: bool) -> Entries:
         if self.setting.targets.target_context > self.setting.model.max_model_len:
             for sku in self.setting.gpus:
-                self.search.drop(sku.gpu.id, "context_length")
-        servers = [replace(server, replicas=1, most=1) for server, _ in self.search.servers()]
+                self.search.result.drop(sku.gpu.id, "context_length")
+        servers = [replace(server, replicas=1, most=1) for server, _ in self.search.every_server()]
         classes: Entries = {}
         for server, ceiling in zip(servers, self._ceilings(servers), strict=True):
             kind = Kind(server.sku.gpu.id, server.shape.gpus, server.fare.nodes)

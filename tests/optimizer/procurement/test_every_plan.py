@@ -72,7 +72,7 @@ def test_same_price_as_brute_force_over_every_server(seed: int, catalog: Catalog
     (search,) = resolved.pool.workloads[0].searches
     most: dict[tuple[str, int], float] = {}
     for sku in search.setting.gpus:  # every point of every server, without bounds
-        for candidate in search.search.solve_servers(search.search.servers_of(sku)):
+        for candidate in search.search.solve_servers(search.search.servers.of(sku)):
             key = sku.gpu.id, candidate.unit.shape.gpus
             most[key] = max(most.get(key, 0.0), candidate.bound_tokens_per_s.max() / asked["output_tokens"])
     prices = {"l40s": 1.0, "h100-sxm": 3.0}

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from vllm_opt.optimizer.fleet.packing import is_exact
+
 SLOTS_PER_GPU = 4
 """A GPU is divided into quarters; a server that shares its GPU takes one or two of them."""
 
@@ -138,6 +140,15 @@ class FleetProblem:
             for o, offer in enumerate(self.offers)
             if offer.takes(column)
         )
+
+    @property
+    def packs_exactly(self) -> bool:
+        """Whether every way to fill a node is known; where they are too many, odd sizes are rounded up."""
+        sizes: dict[int, set[int]] = {}
+        for c, o in self.pairs:
+            if self.offers[o].billing == "node":
+                sizes.setdefault(o, set()).add(self.columns[c].slots)
+        return all(is_exact(tuple(s), self.offers[o].gpus_per_node * SLOTS_PER_GPU) for o, s in sizes.items())
 
     @property
     def partial(self) -> bool:

@@ -102,16 +102,16 @@ class ColumnPool:
         return found
 
     def closed_columns(self) -> tuple[FleetColumn, ...]:
-        """The best plan of every class closed so far."""
+        """The best plan found so far of every class; of an open one it may not be the best."""
         found = []
         for item in self.workloads:
             for number, search in enumerate(item.searches, 1):
                 for kind, plan in sorted(search.plans.items(), key=lambda entry: entry[0]):
-                    if kind not in search.open:
-                        column = self._column(item, kind, number, self._served_by(item, plan))
-                        kept = replace(column, format=plan.candidate.unit.facts.weights.quantization.id)
-                        self.plans[kept.name] = plan
-                        found.append(kept)
+                    column = self._column(item, kind, number, self._served_by(item, plan))
+                    name = f"{column.name}~{plan.capacity[0]}" if kind in search.open else column.name
+                    kept = replace(column, name=name, format=plan.candidate.unit.facts.weights.quantization.id)
+                    self.plans[name] = plan
+                    found.append(kept)
         return tuple(found)
 
     def open_columns(self) -> Open:
@@ -121,7 +121,8 @@ class ColumnPool:
             for number, search in enumerate(item.searches, 1):
                 for kind, ceiling in sorted(search.open.items()) if not item.routed else ():
                     column = self._column(item, kind, number, (ceiling,))
-                    found[column.name] = column, search, kind
+                    name = f"{column.name}?"
+                    found[name] = replace(column, name=name), search, kind
         return found
 
     def columns_on(self, workload: str, gpu: str, *, closed: bool = False) -> list[FleetColumn]:
@@ -183,7 +184,11 @@ class ColumnPool:
                 wanted = self._within(rest, open_ones, best)
             if not wanted:
                 break
-            if time.monotonic() > deadline:
+            late = time.monotonic() > deadline
+            if late:  # what has no plan yet gets one all the same
+                served = {column.workload for column in self.closed_columns()}
+                wanted = [name for name in wanted if open_ones[name][0].workload not in served]
+            if late and not wanted:
                 bound = None if self.routed else rest.value * (1 - SURELY)
                 return ClosedProblem(self.over_closed(base), covered=False, unfinished=True, bound=bound)
             _close(wanted, open_ones, deadline)

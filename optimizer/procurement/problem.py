@@ -15,6 +15,7 @@ from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
 from vllm_opt.optimizer.procurement.pool import ClosedProblem, ColumnPool, WorkloadColumns
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
 from vllm_opt.optimizer.space.setting import PricedGpu, resolve_solve
+from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import CannotBeSized, InvalidRequest, UnknownProfile
 
@@ -75,12 +76,14 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog, end: float | None = N
     gpus = gpus_on_offer(offers, catalog)
     notes: list[str] = list(market.notes)
     known: dict[str, tuple[ColumnSearch, ...]] = {}
+    shared: dict[str, SharedLayouts] = {}
     found = []
     for workload in request.workloads:
         key = _key(workload)
         if key not in known:
             try:
-                known[key] = searches_of(request, workload, gpus, catalog)
+                same = shared.setdefault(workload.model, SharedLayouts())
+                known[key] = searches_of(request, workload, gpus, catalog, same)
             except CannotBeSized as error:
                 known[key] = ()
                 notes.append(str(error))
@@ -156,7 +159,11 @@ def solve_request(
 
 
 def searches_of(
-    request: FleetRequest, workload: WorkloadDemand, gpus: tuple[PricedGpu, ...], catalog: Catalog
+    request: FleetRequest,
+    workload: WorkloadDemand,
+    gpus: tuple[PricedGpu, ...],
+    catalog: Catalog,
+    shared: SharedLayouts,
 ) -> tuple[ColumnSearch, ...]:
     """The plans of one replica on every SKU, one search per kind of server, none priced yet."""
     searches = []
@@ -168,7 +175,7 @@ def searches_of(
             setting = replace(resolve_solve(asked, catalog), gpus=gpus)
         except (InvalidRequest, UnknownProfile) as error:
             raise type(error)(f"workload '{workload.name}': {error}") from None
-        searches.append(ColumnSearch(setting, by_rate=workload.concurrency is None, sharing=sharing))
+        searches.append(ColumnSearch(setting, by_rate=workload.concurrency is None, sharing=sharing, shared=shared))
     return tuple(searches)
 
 

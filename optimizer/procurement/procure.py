@@ -113,7 +113,9 @@ def _answer(
     explanation: Explanation | None = None,
     notes: tuple[str, ...] = (),
 ) -> FleetAnswer:
-    said = list(notes) + list(asked.notes) + (list(_assumptions(request)) if report else [])
+    exact = asked.problem.packs_exactly
+    rounded = () if exact else ("servers on the largest nodes are packed as if of the next power of two of GPUs",)
+    said = [*notes, *asked.notes, *rounded] + (list(_assumptions(request)) if report else [])
     compared = {}
     if report and request.comparisons:
         from vllm_opt.optimizer.procurement.sensitivity import comparisons
@@ -123,7 +125,7 @@ def _answer(
         said.append("some prices are synthetic: they were invented because the price list has none")
     return FleetAnswer(
         status=outcome.status,
-        covers="every plan" if asked.closed.covered else "the plans in the model",
+        covers="every plan" if asked.closed.covered and exact else "the plans in the model",
         request=request.model_dump(mode="json", exclude_none=True),
         objectives=report.objectives() if report else (),
         assignments=report.assignments() if report else (),

@@ -33,6 +33,8 @@ def title_of(answer: FleetAnswer) -> str:
         words = f"{best} of {answer.solver.columns_solved:,} plans" + (
             "" if answer.status == "optimal" else ", within the gap shown"
         )
+    elif answer.status == "optimal" and any(goal.conceded for goal in answer.objectives):
+        words = f"simplest within {100 * answer.request.get('tolerance', 0):g} % of the proven {best}"
     elif answer.status == "optimal" and goals[0] != "cost":
         words = "proven optimal"
     return f"{answer.request.get('name', 'fleet')}: {words}"

@@ -154,6 +154,17 @@ def least_replicas(
     return found
 
 
+def capacity_ceilings(
+    setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
+) -> tuple[list[float], list[int]]:
+    """Per server, what no flags exceed: output tokens per second at the confidence asked; and sequences."""
+    reach = _reach(setting, physics, servers, active)
+    engines = np.array([server.engines for server in servers], dtype=np.int64)
+    tokens = reach.tokens_per_s * reach.factors["throughput"] * (1 + ROUNDING) * engines
+    pools = [pool_of_server(setting, physics, server, active).sequences for server in servers]
+    return tokens.tolist(), [pool * int(count) for pool, count in zip(pools, engines, strict=True)]
+
+
 def _seconds_per_prompt_token(c: LatencyCoefficients, span: Numbers) -> Numbers:
     return np.asarray(
         np.asarray(c.dense_compute_s_per_token)

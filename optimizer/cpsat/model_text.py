@@ -17,7 +17,7 @@ from vllm_opt.profiles.printable import one_line
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 KINDS = ("linear", "exactly_one", "at_most_one", "bool_or", "bool_and")
 SECTIONS = {
-    BUDGETS: "budget in bytes = round(utilisation x total) as the release rounds it",
+    BUDGETS: "budget in bytes = utilisation x total, rounded as the release rounds it",
     CHOICES: "exactly one layout, point and utilisation, and what the layout and the point fix",
     **{rule.name: (type(rule).__doc__ or "").strip().splitlines()[0] for rule in RULES},
 }
@@ -59,7 +59,7 @@ def _rows(space: DecisionSpace, proto: Any) -> Iterator[str]:
         yield ""
         yield f"{section}: {SECTIONS.get(section, 'what its turn minimises, and the limit that later turns keep')}"
         if first == end:
-            yield "  no row: the layouts left keep it as they are"
+            yield "  no row: not asked, or kept by every layout that is left"
         for index in range(first, end):
             row = proto.constraints[index]
             when = " and ".join(_literal(literal, conditions) for literal in row.enforcement_literal)

@@ -71,7 +71,7 @@ LIMITED: tuple[dict[str, object], ...] = (
     {"model": "Qwen/Qwen2.5-1.5B-Instruct", "max_tpot_ms": 5},
     {"model": "Qwen/Qwen3-8B", "max_ttft_ms": 500},
     {"model": "Qwen/Qwen3-8B", "max_tpot_ms": 12, "concurrency": 128},
-    {"model": "Qwen/Qwen3-14B", "min_output_tokens_per_s": 10000},
+    {"model": "Qwen/Qwen3-14B", "min_output_tokens_per_s": 3000},
     {"model": "Qwen/Qwen3-32B", "max_ttft_ms": 1000},
     {"model": "Qwen/Qwen3-32B", "max_tpot_ms": 20},
     {"model": "Qwen/Qwen3-30B-A3B", "max_tpot_ms": 30},
@@ -157,7 +157,7 @@ def report(group: str, repeats: int, timers: list[Callable[[dict[str, object]], 
     names = ("ms", "CPU ms", "ms there", "CPU ms there")
     for name, column in zip(names, columns, strict=False):
         ordered = sorted(column)
-        tenth = ordered[min(len(ordered) - 1, len(ordered) * 9 // 10)]
+        tenth = ordered[(len(ordered) * 9 - 1) // 10]
         print(f"\n{group}, {name}: median {statistics.median(ordered):.0f}, 90th percentile {tenth:.0f}, "
               f"worst {ordered[-1]:.0f}")  # fmt: skip
 

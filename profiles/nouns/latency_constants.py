@@ -5,7 +5,7 @@
 """
 
 import json
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -191,12 +191,15 @@ class LatencyConstants(Noun):
 
     def cell(self, shape: str, gpu_id: str, path: str, tensor_parallel_size: int) -> CalibrationCell | None:
         """The calibration cell of exactly this model shape, SKU, path and size."""
+        return self._cells_by_name.get((shape, gpu_id, path, tensor_parallel_size))
+
+    @cached_property
+    def _cells_by_name(self) -> dict[tuple[str, str, str, int], CalibrationCell]:
+        """The first cell of each name."""
+        found: dict[tuple[str, str, str, int], CalibrationCell] = {}
         for cell in self.cells:
-            if (cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size) == (
-                shape, gpu_id, path, tensor_parallel_size,
-            ):  # fmt: skip
-                return cell
-        return None
+            found.setdefault((cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size), cell)
+        return found
 
 
 def generation_of(gpu: GpuProfile) -> str:

@@ -17,6 +17,7 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
@@ -47,12 +48,14 @@ class LayoutPhysics:
         self._dtypes, self._loads = shared.dtypes, shared.loads
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
+        self._shares_caches = compatibility.shares_caches(setting.model)
+        self._works: dict[str, ModelWork] = {}
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What compatibility says of a weight format and KV dtype on a SKU, before a backend is chosen."""
         key = (
-            gpu.id, gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype, shape.pipeline,
-            shape.block_size,
+            gpu.id, gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype,
+            shape.pipeline if self._shares_caches else 1, shape.block_size,
         )  # fmt: skip
         if key not in self._choices:
             layout = layout_of(self.setting, gpu, weights, shape)
@@ -182,8 +185,16 @@ class LayoutPhysics:
             known[eager] = latency_coefficients(
                 weights.model, weights.quantization, layout, sku.gpu, self._constants,
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
+                work=self._work(weights),
             )  # fmt: skip
         return known[eager]
+
+    def _work(self, weights: WeightFormat) -> ModelWork:
+        """What a token costs in a weight format: the same for all its layouts."""
+        name = weights.quantization.id
+        if name not in self._works:
+            self._works[name] = model_work(weights.model, weights.quantization)
+        return self._works[name]
 
     def _known_coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> KnownCoefficients:
         key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype)

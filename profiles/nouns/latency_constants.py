@@ -5,7 +5,7 @@
 """
 
 import json
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -215,6 +215,7 @@ def release_family(gpu: GpuProfile) -> str:
     return "amd_cdna2" if gpu.architecture == "CDNA2" else gpu.vendor
 
 
+@lru_cache(maxsize=256)
 def version_key(release: str) -> tuple[int, ...]:
     """(0, 19) for '0.19.1rc2': the first two numbers, which order releases."""
     numbers = []

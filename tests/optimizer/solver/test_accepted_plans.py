@@ -70,10 +70,16 @@ def test_every_model_is_answered_and_its_plans_start(part: int) -> None:
         for plan in plans(answer):
             if plan.quantization == "fp8" and native in FP8_FAMILY:
                 continue  # to `estimate` the name 'fp8' then means the family, hence the native format
-            judged = estimate(estimate_request(plan, request.vllm_version or ""), CATALOG)
+            asked = {"concurrency": plan.performance.concurrency}
+            asked |= {name: answer.request[name] for name in ("input_tokens", "output_tokens")}
+            judged = estimate(estimate_request(plan, request.vllm_version or "").replaced(**asked), CATALOG)
             assert judged.fits, (name, plan.gpu, judged.violations)
             assert judged.memory.kv_block_bytes == plan.memory.kv_block_bytes, (name, plan.gpu, plan.command)
             assert judged.memory.num_gpu_blocks == plan.memory.num_gpu_blocks, (name, plan.gpu, plan.command)
+            assert judged.performance is not None
+            assert judged.performance.ttft_ms == plan.performance.ttft_ms, (name, plan.gpu, plan.command)
+            assert judged.performance.tpot_ms == plan.performance.tpot_ms, (name, plan.gpu, plan.command)
+            assert judged.performance.output_tokens_per_s == plan.performance.output_tokens_per_s, (name, plan.command)
         answered += answer.plan is not None
     assert answered > 5
 

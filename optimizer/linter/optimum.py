@@ -16,7 +16,8 @@ SECONDS = 5.0
 def optima(context: LintContext, estimate: Estimate, gpus: int) -> Iterator[Optimum]:
     """Solve for throughput with the weights as they are, then with any format of sufficient quality.
 
-    The context and the load are those asked, else those of the command, so that only the flags differ.
+    The context and the load are those asked; without a load both sides are judged at the most that they admit, and
+    without a limit none is assumed, so that only the flags differ.
     """
     seen: set[str] = set()
     target = context.request.target_context
@@ -53,7 +54,7 @@ def _solved(
         "gpus": gpus,
         "target_context": max(2, target),
         "mean_context": request.mean_context,
-        "concurrency": request.concurrency or 1,
+        "concurrency": request.concurrency or "max",
         "input_tokens": lengths[0],
         "output_tokens": lengths[1],
         "prefix_hit_share": request.prefix_hit_share,
@@ -68,6 +69,7 @@ def _solved(
         "confidence": request.confidence,
         "calibration": request.calibration,
         "objective": ("throughput", "concurrency"),
+        "default_limits": False,
         "time_limit": SECONDS,
         **{name: context.fields[name] for name in FEATURE_FIELDS if name in context.fields},
     }

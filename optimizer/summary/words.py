@@ -94,7 +94,11 @@ def _assumed(row: Mapping[str, Any], *, named: bool = True) -> str:
         "max_tpot_ms": f"TPOT limit {_time(value)}",
         "objective": f"best by {' then '.join(value) if isinstance(value, list | tuple) else value}",
     }.get(field, f"{field.replace('_', ' ')} {value}")
-    if "bent_from" in row:
+    if "bent_from" in row and field in {"max_ttft_ms", "max_tpot_ms"}:
+        words = f"{words[:4]} limit of {_time(row['bent_from'])} " + (
+            "left out, or there is no plan" if value is None else f"raised to {_time(value)}"
+        )
+    elif "bent_from" in row:
         words += f" instead of {tokens(row['bent_from'])}"
     option = OPTIONS.get(field, f"--{field.replace('_', '-')}")
     return f"{words} ({option})" if named else words

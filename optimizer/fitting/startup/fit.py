@@ -3,10 +3,11 @@
     python -m vllm_opt.optimizer.fitting.startup.fit MEASUREMENTS.jsonl [--write] [--table docs/memory-accuracy.md]
 
 `--write` fits anew and replaces `profiles/data/startup_memory.json`; without it the shipped constants are scored. Needs
-scipy (the `dev` extra); the product reads only the data file. What is fitted: sampler bytes per logit, activation base, per-token bytes and forward factor (non-negative robust
-least squares, relative residuals); non-torch and context memory (weighted medians per topology); CUDA graphs
-(non-negative least squares). Spreads are standard deviations of what is left, then scaled together until plans at
-confidence 0.9 are overfull in at most one log in ten. Near-twins share one vote.
+scipy (the `dev` extra); the product reads only the data file. What is fitted: sampler bytes per logit, activation base,
+per-token bytes and forward factor (non-negative robust least squares, relative residuals); non-torch and context memory
+(weighted medians per topology); CUDA graphs (non-negative least squares). Spreads are standard deviations of what is
+left, then scaled together until plans at confidence 0.9 are overfull in at most one log in ten. Near-twins share one
+vote.
 """
 
 import argparse

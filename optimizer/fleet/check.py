@@ -27,6 +27,7 @@ def fleet_violations(problem: FleetProblem, fleet: FleetSolution, parts: Parts) 
     for demand in problem.demands:
         found += _demand(problem, fleet, demand, parts.get(demand.workload, {}))
     found += _packing(problem, fleet)
+    found += _spare_nodes(problem, fleet)
     found += _limits(problem, fleet)
     return tuple(found)
 
@@ -86,6 +87,19 @@ def _packing(problem: FleetProblem, fleet: FleetSolution) -> list[Violation]:
                        sum(1 for node in nodes for _ in node), f"places on {offer.name}")  # fmt: skip
         for node in nodes if offer.billing == "node" else ():
             found += _over("packing", sum(slots for _, slots in node), room, f"slots of a node of {offer.name}")
+    return found
+
+
+def _spare_nodes(problem: FleetProblem, fleet: FleetSolution) -> list[Violation]:
+    """Idle units of every offer in use replace the nodes that may be lost."""
+    found: list[Violation] = []
+    placed = placement(problem, fleet) if problem.spare_nodes else {}
+    for o, offer in enumerate(problem.offers):
+        mine = [node for (other, _), nodes in placed.items() if other == o for node in nodes]
+        pieces = [max(1, -(-sum(slots for _, slots in node) // _bin_slots(offer))) for node in mine]
+        if pieces:
+            needed = sum(pieces) + problem.spare_nodes * (1 if offer.billing == "node" else max(pieces))
+            found += _over("spare_nodes", needed, fleet.units_of(o), f"units of {offer.name}")
     return found
 
 

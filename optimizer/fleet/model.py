@@ -17,6 +17,7 @@ from vllm_opt.optimizer.fleet.problem import (
     NodeOffer,
 )
 from vllm_opt.optimizer.fleet.routing import RoutingCut
+from vllm_opt.optimizer.fleet.ties import pattern_weight, replicas_weight, units_weight
 
 
 class FleetModel:
@@ -53,6 +54,8 @@ class FleetModel:
         if problem.partial:
             self.served = {d.workload: self.cp.new_int_var(0, SERVED_SCALE, "") for d in problem.demands}
         self.kinds: dict[str, Any] = {}
+        self.mix: list[Any] = []
+        self.spares: dict[tuple[int, int], Any] = {}
         fleet_rules.add_all(self)
 
     @cached_property
@@ -86,7 +89,7 @@ class FleetModel:
                 column = self.problem.columns[c]
                 pieces = column.nodes * (-(-column.slots // SLOTS_PER_GPU) if offer.billing == "gpu" else 1)
                 most[column.workload] = max(most.get(column.workload, 0), pieces * self.most_replicas[c])
-        ceiling = sum(most.values())
+        ceiling = sum(most.values()) + self.problem.spare_nodes * max(most.values(), default=0)
         if offer.max_units is None or f"stock:{offer.name}" in self.dropped:
             return ceiling
         return min(ceiling, offer.max_units)
@@ -114,6 +117,8 @@ class FleetModel:
         if name == "shared":
             columns = self.problem.columns
             return self.sum(var for (c, _, _), var in self.replicas.items() if columns[c].slots < SLOTS_PER_GPU), False
+        if name in ("mix", "tie"):
+            return (self._mix() if name == "mix" else self.weighted(self._named_terms())), False
         weights = {
             "cost": lambda offer: offer.cost_micro_usd_per_hour,
             "ordered": lambda offer: offer.cost_micro_usd_per_hour if offer.kind != "stock" else 0,
@@ -128,6 +133,21 @@ class FleetModel:
         if kind == "quota":
             return self.over_units(lambda offer: _ordered_gpus(offer, which)), False
         return self.over_units(lambda offer: offer.name == which), False
+
+    def _mix(self) -> Any:
+        """Kinds of SKU, providers and weight formats in the fleet; their Booleans are made when first asked for."""
+        self.mix = self.mix or fleet_rules.mix_literals(self)
+        return self.sum(self.mix)
+
+    def _named_terms(self) -> Iterable[tuple[Any, int]]:
+        """Every variable that a fleet shows, weighted by its name."""
+        for (c, o, z), var in self.replicas.items():
+            yield var, replicas_weight(self.problem, c, o, z)
+        for (o, z), var in self.units.items():
+            yield var, units_weight(self.problem, o, z)
+        for (o, z), patterns in self.patterns.items():
+            for pattern, var in patterns:
+                yield var, pattern_weight(self.problem, o, z, pattern)
 
     def minimise_or_maximise(self, name: str) -> bool:
         """Set the objective; say whether it is maximised."""

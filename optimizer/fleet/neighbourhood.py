@@ -6,8 +6,10 @@ second. Later rounds free all columns of a few SKUs around the best fleet. Nothi
 from the full model only.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vllm_opt.optimizer.fleet.model import FleetModel
@@ -18,10 +20,30 @@ FIRST_COLUMNS = (120, 300)
 """columns of the two restricted models that start the search"""
 SKUS_PER_ROUND = 3
 UNBOUNDED = 1 << 62
+NEARLY_NONE = 1e-9
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """The linear relaxation of a model: its optimum, what one replica of each column would add to it, and which are
+    used."""
+
+    value: float
+    prices: dict[int, float]
+    used: frozenset[int]
 
 
 def reduced_costs(model: FleetModel) -> dict[int, float]:
-    """Price every column in the linear relaxation of a model that has its objective: dual values by GLOP."""
+    """Price every column in the linear relaxation of a model that has its objective; empty without an optimum."""
+    found = relaxation(model)
+    return {} if found is None else found.prices
+
+
+def relaxation(model: FleetModel) -> Relaxation | None:
+    """Solve the linear relaxation by GLOP; None where it has no solution. Conditional rows are left out.
+
+    Where GLOP gives up, nothing is known: every column counts as used.
+    """
     from ortools.linear_solver import pywraplp
 
     proto = model.cp.proto
@@ -43,13 +65,20 @@ def reduced_costs(model: FleetModel) -> dict[int, float]:
     for index, coefficient in zip(proto.objective.vars, proto.objective.coeffs, strict=True):
         solver.Objective().SetCoefficient(variables[index], coefficient)
     solver.Objective().SetMinimization()
-    if solver.Solve() != solver.OPTIMAL:
-        return {}
+    status = solver.Solve()
+    if status == solver.INFEASIBLE:
+        return None
+    if status != solver.OPTIMAL:
+        every = range(len(model.problem.columns))
+        return Relaxation(-math.inf, dict.fromkeys(every, 0.0), frozenset(every))
     prices: dict[int, float] = {}
+    used = set()
     for (c, _, _), var in model.replicas.items():
         price = variables[var.index].reduced_cost()
         prices[c] = min(price, prices.get(c, price))
-    return prices
+        if variables[var.index].solution_value() > NEARLY_NONE:
+            used.add(c)
+    return Relaxation(solver.Objective().Value(), prices, frozenset(used))
 
 
 class Restricted:

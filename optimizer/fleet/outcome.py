@@ -7,6 +7,7 @@ from typing import Literal
 from vllm_opt.optimizer.fleet.check import Parts, totals
 from vllm_opt.optimizer.fleet.problem import SLOTS_PER_GPU, FleetProblem, FleetSolution
 from vllm_opt.optimizer.fleet.routing import RoutingCut
+from vllm_opt.optimizer.fleet.ties import mix_value, tie_value
 
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
 
@@ -20,6 +21,10 @@ class FleetOptions:
     seed: int = 0
     relative_gap: float = 0.0
     """stop at this relative distance from the bound; 0 proves the optimum"""
+    fallback_gap: float = 0.0
+    """the distance that is close enough once half of the time is spent"""
+    tie_breaks: bool = True
+    """whether the fleet is made simple and unique once its objectives are decided"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def objective_value(problem: FleetProblem, fleet: FleetSolution, name: str) -> i
     kind, _, which = name.partition(":")
     if kind == "served":
         return sum(fleet.served[d.workload] for d in problem.demands if d.priority == int(which))
+    if name in ("mix", "tie"):
+        return (mix_value if name == "mix" else tie_value)(problem, fleet)
     if name == "shared":
         return sum(n for (c, _, _), n in fleet.replicas.items() if problem.columns[c].slots < SLOTS_PER_GPU)
     if not which:

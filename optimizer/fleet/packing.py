@@ -55,6 +55,11 @@ def maximal_patterns(sizes: Sequence[int], node_slots: int) -> tuple[dict[int, i
     return tuple(patterns) if fill(0, node_slots, {}) else None
 
 
+def is_exact(sizes: Sequence[int], node_slots: int) -> bool:
+    """Say whether sizes on a node are counted exactly, rather than rounded up."""
+    return is_chain(sizes) or maximal_patterns(sizes, node_slots) is not None
+
+
 def rounded_up(size: int) -> int:
     """Return the next power of two: the size that stands in when patterns are too many (safe, not tight)."""
     return 1 << (size - 1).bit_length()

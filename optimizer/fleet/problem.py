@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from vllm_opt.optimizer.fleet.packing import is_exact
+
 SLOTS_PER_GPU = 4
 """A GPU is divided into quarters; a server that shares its GPU takes one or two of them."""
 
@@ -33,6 +35,8 @@ class FleetColumn:
     """what one replica serves when it serves only that length bucket; 0: it cannot"""
     nodes: int = 1
     """nodes that one replica spans"""
+    format: str = ""
+    """weight format"""
 
     @property
     def gpus(self) -> float:
@@ -59,6 +63,7 @@ class NodeOffer:
     rack_milliunits: int = 0
     """thousandths of a rack unit"""
     max_units: int | None = None
+    provider: str = ""
 
     @property
     def cost_micro_usd_per_hour(self) -> int:
@@ -120,6 +125,11 @@ class FleetProblem:
     stock_first: bool = True
     zones: int = 1
     """failure domains (racks, availability zones); each workload stands in at least two when there are several"""
+    spare_nodes: int = 0
+    """idle nodes of every offer in use, so that so many may be lost; where GPUs are sold singly, idle places of its
+    largest replica"""
+    tolerance_ppm: int = 0
+    """millionths of the first objective that a simpler fleet may cost more"""
 
     @cached_property
     def pairs(self) -> tuple[tuple[int, int], ...]:
@@ -130,6 +140,15 @@ class FleetProblem:
             for o, offer in enumerate(self.offers)
             if offer.takes(column)
         )
+
+    @property
+    def packs_exactly(self) -> bool:
+        """Whether every way to fill a node is known; where they are too many, odd sizes are rounded up."""
+        sizes: dict[int, set[int]] = {}
+        for c, o in self.pairs:
+            if self.offers[o].billing == "node":
+                sizes.setdefault(o, set()).add(self.columns[c].slots)
+        return all(is_exact(tuple(s), self.offers[o].gpus_per_node * SLOTS_PER_GPU) for o, s in sizes.items())
 
     @property
     def partial(self) -> bool:

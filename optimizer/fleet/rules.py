@@ -1,7 +1,7 @@
 """The rules of a fleet, each with a name so that an explanation can leave it out.
 
-`demand:<workload>`, `spare_replicas:<workload>`, `zones`, `stock:<offer>`, `quota:<gpu>`, `budget`, `capex`, `power`,
-`rack_units`, `gpu_kinds`, `gpu_count`. Packing has no name: nothing makes a node larger.
+`demand:<workload>`, `spare_replicas:<workload>`, `zones`, `spare_nodes`, `stock:<offer>`, `quota:<gpu>`, `budget`,
+`capex`, `power`, `rack_units`, `gpu_kinds`, `gpu_count`. Packing has no name: nothing makes a node larger.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.fleet.packing import chain_rows, is_chain, maximal_patterns, rounded_up
-from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem
+from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem, NodeOffer
 from vllm_opt.optimizer.fleet.routing import MARGIN_PPM
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def rule_names(problem: FleetProblem) -> tuple[str, ...]:
     names = [f"demand:{demand.workload}" for demand in problem.demands]
     names += [f"spare_replicas:{demand.workload}" for demand in problem.demands if demand.spare_replicas]
     names += ["zones"] if problem.zones > 1 else []
+    names += ["spare_nodes"] if problem.spare_nodes else []
     names += [f"stock:{offer.name}" for offer in problem.offers if offer.max_units is not None]
     names += [f"quota:{gpu}" for gpu in sorted(problem.limits.quota_gpus)]
     return (*names, *(name for name, value in _numbers(problem).items() if value is not None))
@@ -45,6 +46,8 @@ def _numbers(problem: FleetProblem) -> dict[str, int | None]:
 
 def add_all(fleet: FleetModel) -> None:
     """Add every rule that is not dropped."""
+    if fleet.problem.spare_nodes and "spare_nodes" not in fleet.dropped:
+        _spare_nodes(fleet)
     for o, zone in fleet.on_offer:
         _packing(fleet, o, zone)
     for demand in fleet.problem.demands:
@@ -58,22 +61,65 @@ def add_all(fleet: FleetModel) -> None:
 
 def _packing(fleet: FleetModel, o: int, zone: int) -> None:
     """Replicas stand on nodes: a tensor-parallel group never leaves its node, pieces of a multi-node plan may."""
-    offer, units = fleet.problem.offers[o], fleet.units[o, zone]
+    offer, units = fleet.problem.offers[o], fleet.units[o, zone] - fleet.spares.get((o, zone), 0)
     pieces: Terms = {}
     for c, var in fleet.on_offer[o, zone]:
         column = fleet.problem.columns[c]
         pieces.setdefault(column.slots, []).append((var, column.nodes))
     if not pieces:
-        fleet.cp.add(units == 0)
+        fleet.cp.add(fleet.units[o, zone] == 0)
+        if (o, zone) in fleet.spares:
+            fleet.cp.add(fleet.spares[o, zone] == 0)
     elif offer.billing == "gpu":
         taken = fleet.weighted((var, n * size) for size, group in pieces.items() for var, n in group)
         fleet.cp.add(taken <= SLOTS_PER_GPU * units)
     else:
-        _nodes(fleet, (o, zone), pieces, offer.gpus_per_node * SLOTS_PER_GPU)
+        _nodes(fleet, (o, zone), pieces, units)
 
 
-def _nodes(fleet: FleetModel, at: tuple[int, int], pieces: Terms, node_slots: int) -> None:
-    sizes, units = tuple(pieces), fleet.units[at]
+def _spare_nodes(fleet: FleetModel) -> None:
+    """Keep idle nodes of every offer in use; of single GPUs, as many as its largest replicas take."""
+    for o, offer in enumerate(fleet.problem.offers):
+        here = {z: fleet.cp.new_int_var(0, fleet.most_units[o], "") for z in fleet.zones}
+        fleet.spares |= {(o, z): var for z, var in here.items()}
+        kept = fleet.sum(here.values())
+        by_size: dict[int, list[tuple[Any, int]]] = {}
+        for z in fleet.zones:
+            for c, var in fleet.on_offer[o, z]:
+                by_size.setdefault(spare_units(fleet.problem, c, offer), []).append((var, fleet.most_replicas[c]))
+        for size, group in by_size.items():
+            used = fleet.cp.new_bool_var("")
+            for var, most in group:
+                fleet.cp.add(var <= most * used)
+            fleet.cp.add(kept >= fleet.problem.spare_nodes * size * used)
+
+
+def spare_units(problem: FleetProblem, c: int, offer: NodeOffer) -> int:
+    """Units of an offer that replace one lost node: a node, or the GPUs of one replica where they are sold singly."""
+    return 1 if offer.billing == "node" else -(-problem.columns[c].slots // SLOTS_PER_GPU)
+
+
+def mix_literals(fleet: FleetModel) -> list[Any]:
+    """One Boolean per kind of SKU, provider, and weight format of a workload: whether the fleet has it."""
+    literals: dict[tuple[str, ...], Any] = {}
+
+    def marks(key: tuple[str, ...], var: Any, most: int) -> None:
+        if key not in literals:
+            literals[key] = fleet.cp.new_bool_var("")
+        fleet.cp.add(var <= most * literals[key])
+
+    for (o, _), var in fleet.units.items():
+        offer = fleet.problem.offers[o]
+        marks(("gpu", offer.gpu), var, fleet.most_units[o])
+        marks(("provider", offer.provider), var, fleet.most_units[o])
+    for (c, _, _), var in fleet.replicas.items():
+        column = fleet.problem.columns[c]
+        marks(("format", column.workload, column.format), var, fleet.most_replicas[c])
+    return list(literals.values())
+
+
+def _nodes(fleet: FleetModel, at: tuple[int, int], pieces: Terms, units: Any) -> None:
+    sizes, node_slots = tuple(pieces), fleet.problem.offers[at[0]].gpus_per_node * SLOTS_PER_GPU
     patterns = None if is_chain(sizes) else maximal_patterns(sizes, node_slots)
     if patterns is not None:
         most = sum(fleet.most_replicas[c] * fleet.problem.columns[c].nodes for c, _ in fleet.on_offer[at])

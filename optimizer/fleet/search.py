@@ -15,6 +15,25 @@ from vllm_opt.optimizer.fleet.routing import Routing, RoutingCut, exact_parts, s
 
 COARSE_GAP = 0.001
 """gap of the searches between routing cuts"""
+PORTFOLIO = 8
+"""threads from which CP-SAT runs its strategies side by side"""
+
+
+def configured_solver(options: FleetOptions, seconds: float, gap: float) -> Any:
+    """A solver with presolve, but without the part of it that cuts optima off."""
+    from ortools.sat.python import cp_model
+
+    solver = cp_model.CpSolver()
+    parameters = solver.parameters
+    parameters.max_time_in_seconds = max(0.05, seconds)
+    # fewer threads are no portfolio: two in turns took six times as long as one
+    parameters.num_workers = options.workers if options.workers >= PORTFOLIO else 1
+    parameters.random_seed = options.seed % (2**31)
+    parameters.relative_gap_limit = gap
+    parameters.presolve_inclusion_work_limit = 0  # its sums are 32-bit (google/or-tools #5293)
+    parameters.cp_model_probing_level = 0  # nearly all of its time would go there
+    parameters.linearization_level = 2
+    return solver
 
 
 class FleetSearch:
@@ -26,6 +45,7 @@ class FleetSearch:
         self.dropped = dropped
         self.model = FleetModel(problem, dropped)
         self.deadline = time.monotonic() + options.time_limit
+        self.halfway = time.monotonic() + options.time_limit / 2
         self.cuts: list[RoutingCut] = []
         self.best: Found | None = None
         self.fixed: list[tuple[str, int]] = []
@@ -56,15 +76,7 @@ class FleetSearch:
     def _search(self, model: FleetModel, seconds: float, gap: float) -> tuple[Status, Any]:
         from ortools.sat.python import cp_model
 
-        solver = cp_model.CpSolver()
-        parameters = solver.parameters
-        parameters.max_time_in_seconds = max(0.05, seconds)
-        parameters.num_workers = self.options.workers
-        parameters.interleave_search = self.options.workers > 1  # the same answer whatever the threads' timing
-        parameters.random_seed = self.options.seed
-        parameters.relative_gap_limit = gap
-        parameters.cp_model_probing_level = 0  # nearly all of its time would go there
-        parameters.linearization_level = 2
+        solver = configured_solver(self.options, seconds, gap)
         names: dict[Any, Status] = {
             cp_model.OPTIMAL: "optimal", cp_model.FEASIBLE: "feasible", cp_model.INFEASIBLE: "infeasible",
         }  # fmt: skip
@@ -89,7 +101,13 @@ class FleetSearch:
 
     def _close(self, name: str, best: Found, limit: float) -> bool:
         value = self._value(name, best.fleet)
-        return value - limit <= self.options.relative_gap * abs(value) + 0.5
+        return value - limit <= self._gap * abs(value) + 0.5
+
+    @property
+    def _gap(self) -> float:
+        """The distance from the bound that is close enough now."""
+        late = time.monotonic() > self.halfway
+        return max(self.options.relative_gap, self.options.fallback_gap if late else 0.0)
 
     def _always(self, best: Found | None) -> set[int]:
         routed = {c for name in self.routings for c in self.model.columns_of[name]}

@@ -5,6 +5,7 @@ import time
 
 from vllm_opt.optimizer.fleet.check import fleet_violations
 from vllm_opt.optimizer.fleet.histogram import advise
+from vllm_opt.optimizer.fleet.model import FleetModel
 from vllm_opt.optimizer.fleet.neighbourhood import FIRST_COLUMNS, neighbourhoods, promising, reduced_costs
 from vllm_opt.optimizer.fleet.outcome import Bound, FleetOptions, FleetOutcome, Found, Status, objective_names
 from vllm_opt.optimizer.fleet.problem import FleetProblem
@@ -18,6 +19,8 @@ FULL_SHARE = 0.45
 ADVICE_SHARE = 0.7
 """share of the time in which a long histogram is solved with continuous routes"""
 MOST_ROUNDS = 1000
+TIE_SECONDS = 5.0
+"""for each turn that makes a fleet simple and unique"""
 PROVEN_WITHIN = 2e-6
 """relative distance from the bound that counts as proven: the tolerance of a floating-point bound"""
 
@@ -32,20 +35,46 @@ class FleetSolver(FleetSearch):
         self._start()
         bounds: list[Bound] = []
         asked, tie_breaks = objective_names(self.problem)
-        for name in (*asked, *tie_breaks):
-            if name in tie_breaks and (
-                self._left() <= 0 or self._long_histograms or not all(bound.proven for bound in bounds)
-            ):
-                break
-            status, bound = self._one(name, self._left() if name in asked else min(self._left(), 5.0))
+        for name in asked:
+            status, bound = self._one(name, self._left())
             if bound is None and not bounds:
                 return FleetOutcome(status)
             if bound is None:
                 break
-            bounds += [bound] if name in asked else []
+            bounds.append(bound)
             self.model.keep(name, bound.value)
         proven = len(bounds) == len(asked) and all(bound.proven for bound in bounds)
+        if self.options.tie_breaks and proven and not self._long_histograms:
+            self._settle(asked, tie_breaks)
         return self._outcome("optimal" if proven else "feasible", bounds)
+
+    def _settle(self, asked: tuple[str, ...], tie_breaks: tuple[str, ...]) -> None:
+        """Of the fleets within the tolerance take the simplest, of those the best, and of equal ones always the same.
+
+        What time leaves undecided stays as it was found.
+        """
+        names = ("mix", *tie_breaks, "tie")
+        if self.problem.tolerance_ppm and not self.problem.partial:
+            self._concede(asked)
+            names = ("mix", *asked, *tie_breaks, "tie")
+        for name in names:
+            if self._left() <= 0:
+                return
+            bound = self._one(name, min(self._left(), TIE_SECONDS), tie=True)[1]
+            if bound is None or not bound.proven:
+                return
+            self.model.keep(name, bound.value)
+
+    def _concede(self, asked: tuple[str, ...]) -> None:
+        """Loosen the first objective by the tolerance, and with the new money its sum with the running cost."""
+        loose = {asked[0], *(("cost",) if asked[0] == "ordered" else ())}
+        share = 1_000_000 + self.problem.tolerance_ppm
+        self.fixed = [(name, value * share // 1_000_000 if name in loose else value) for name, value in self.fixed]
+        self.model = FleetModel(self.problem, self.dropped)
+        for cut in self.cuts:
+            self.model.add_cut(cut)
+        for name, value in self.fixed:
+            self.model.keep(name, value)
 
     def _outcome(self, status: Status, bounds: list[Bound]) -> FleetOutcome:
         assert self.best is not None
@@ -65,7 +94,7 @@ class FleetSolver(FleetSearch):
         if floors and not self.problem.partial:
             self.best = self._repair(floors, "cost")
 
-    def _one(self, name: str, seconds: float) -> tuple[Status, Bound | None]:
+    def _one(self, name: str, seconds: float, *, tie: bool = False) -> tuple[Status, Bound | None]:
         """Solve one objective to its optimum or the asked gap, or until time is up.
 
         Inside, every objective is counted so that smaller is better. The bound of the full model holds for the whole
@@ -74,7 +103,7 @@ class FleetSolver(FleetSearch):
         maximise = self.model.minimise_or_maximise(name)
         sign, limit, end = -1 if maximise else 1, -math.inf, time.monotonic() + seconds
         gap = max(self.options.relative_gap, COARSE_GAP if self.routings else 0.0)
-        large = len(self.problem.pairs) > LARGE and not maximise
+        large = len(self.problem.pairs) > LARGE and not maximise and not tie
         prices = reduced_costs(self.model) if large else {}
         best = self._early(name, prices, seconds) if large else self.best
         share = FULL_SHARE if large else 1.0
@@ -85,9 +114,12 @@ class FleetSolver(FleetSearch):
         while True:
             if best is not None:
                 self.model.hint(best.fleet)
-            status, solver = self._search(self.model, min(end - time.monotonic(), share * seconds), gap)
+            status, solver = self._search(self.model, self._seconds(end, share * seconds), gap)
             if status == "infeasible" and best is None:
                 return status, None
+            if status == "unknown" and time.monotonic() < end:
+                gap = max(gap, self._gap)
+                continue
             if status in ("infeasible", "unknown"):
                 break
             limit = max(limit, sign * solver.best_objective_bound)
@@ -96,15 +128,21 @@ class FleetSolver(FleetSearch):
             other = self._repaired(name, fleet, lacking) if lacking else self._found(fleet)
             best = self._best_of(best, other, name, sign)
             value = math.inf if best is None else sign * self._value(name, best.fleet)
-            if value - limit <= self.options.relative_gap * abs(value) + 0.5 or time.monotonic() > end:
+            if value - limit <= self._gap * abs(value) + 0.5 or time.monotonic() > end:
                 break
             if large and best is not None and not lacking:
                 best = self._polished(name, prices, best, limit, end)
                 break
-            if not lacking and gap <= self.options.relative_gap:
+            if not lacking and status == "optimal" and gap <= self.options.relative_gap:
                 break
-            gap = gap if lacking else self.options.relative_gap
+            gap = gap if lacking else self._gap
         return self._reached(name, best, sign, limit)
+
+    def _seconds(self, end: float, most: float) -> float:
+        """How long the next search may take: up to half of the time, where the rest would accept the fallback."""
+        now = time.monotonic()
+        early = self.options.fallback_gap > self.options.relative_gap and now < self.halfway
+        return min(end - now, most, self.halfway - now if early else math.inf)
 
     def _reached(self, name: str, best: Found | None, sign: int, limit: float) -> tuple[Status, Bound | None]:
         if best is None:
@@ -142,7 +180,7 @@ class FleetSolver(FleetSearch):
             columns = next(neighbourhoods(self.problem, prices, best.fleet, self._always(None), self._seed(rounds)))
             best = self._restricted(name, columns, best, min(end - time.monotonic(), 1.0), COARSE_GAP / 2) or best
             value = self._value(name, best.fleet)
-            if value - limit <= self.options.relative_gap * abs(value) + 0.5:
+            if value - limit <= self._gap * abs(value) + 0.5:
                 break
         return best
 

@@ -112,6 +112,9 @@ class FleetAnswer(Report):
 
     schema_name: str = Field("vllm-opt/fleet/1", alias="schema")
     status: Literal["optimal", "feasible", "infeasible", "unknown"]
+    covers: Literal["every plan", "the plans in the model"] = Field(
+        "every plan", description="what the bounds hold for; a histogram of lengths is served by the plans in the model"
+    )
     request: dict[str, Any]
     objectives: tuple[ObjectiveValue, ...] = ()
     assignments: tuple[Assignment, ...] = ()

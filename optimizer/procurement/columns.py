@@ -1,38 +1,43 @@
-"""Columns of a fleet: for every workload and SKU, the plans of one replica that serve the most.
+"""Columns of a fleet: for every workload, SKU and size, the plan of one replica that serves the most.
 
-One replica is one `vllm serve`. For every size (GPUs per server) the plan with the largest capacity stays: the most
-requests per second, or sequences, that keep TTFT and TPOT within their limits at the asked confidence. Sizes are tried
-upwards from the smallest that holds the model, and a SKU is finished when doubling the GPUs no longer doubles the
-capacity, because two small replicas then replace the large one. Step widths and batches are tried on a coarse grid:
-`solve` tunes them further, a fleet of many replicas gains little from it.
+One replica is one `vllm serve`. The candidates are those of `solve` (`Search`): every weight format, tensor, pipeline,
+data, expert and decode-context parallel shape, block size, width of a step and batch, refined at the limits on TTFT and
+TPOT. A fleet pays for GPUs and needs capacity, so of all plans of one SKU and size only the one with the largest
+capacity can matter, and of a size only what replicas of smaller sizes do not replace (`_replaced`). Finding it is the
+pricing problem of the fleet: servers ascend by a closed-form ceiling on their capacity, best first, and a class is
+closed when no ceiling left is above what was found. Classes are closed only when the fleet could use them (`pool.py`);
+an open one is known by its ceiling, so that the fleet's bound covers it all the same.
 """
 
 import math
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
-from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.optimizer.planning.plan import Choice
-from vllm_opt.optimizer.search.search import ALL_RULES
-from vllm_opt.optimizer.space.admission import Admission
-from vllm_opt.optimizer.space.latency_limits import masks
-from vllm_opt.optimizer.space.layouts import Shape, shapes
-from vllm_opt.optimizer.space.physics import LayoutPhysics
-from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
-from vllm_opt.optimizer.space.setting import LARGEST_BATCH, PricedGpu, SolveSetting
-from vllm_opt.optimizer.space.weights import WeightFormat
+from vllm_opt.optimizer.procurement.sharing import (
+    SHARES,
+    cut_setting,
+    cut_units,
+    leaves_context_room,
+)
+from vllm_opt.optimizer.search.bounds import capacity_ceilings
+from vllm_opt.optimizer.search.modes import preference
+from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.search import ALL_RULES, Search
+from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
+from vllm_opt.optimizer.space.layouts import Shape
+from vllm_opt.optimizer.space.points import Candidate, evaluate
+from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.shared import SharedLayouts
 
-STEP_WIDTHS = (2048, 8192)
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 384, 512, 768, 1024)
-SHARES = (2, 4)
-"""a shared GPU is cut in two or four"""
-CONTEXT_RESERVE_BYTES = 2 << 30
-"""what one server keeps outside its memory budget at most: CUDA context and graphs before 0.20; checked exactly"""
 MICRO = 1_000_000
+FIRST_ROUND = 2
+"""servers of each class that are sized together at first; each further round takes twice as many"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,16 @@ class ReplicaPlan:
         """How the replica divides the model."""
         return self.candidate.unit.shape
 
+    @property
+    def nodes(self) -> int:
+        """Nodes that the replica spans."""
+        return self.candidate.unit.facts.layout.nodes
+
+    @property
+    def kind(self) -> "Kind":
+        """The class that it is the best plan of."""
+        return Kind(self.gpu, self.shape.gpus, self.nodes, self.cut)
+
     def choice(self, replicas: int) -> Choice:
         """The full point, for a number of replicas."""
         from vllm_opt.optimizer.planning.utilization import fitting_utilization
@@ -63,193 +78,146 @@ class ReplicaPlan:
         return Choice(unit, self.candidate.max_num_batched_tokens, self.sequences, utilization)
 
 
-class ColumnSearch:
-    """The plans of one workload at one maximum context."""
+@dataclass(frozen=True, order=True)
+class Kind:
+    """Plans that take the same: the SKU, GPUs and nodes of one replica, parts that its GPU is cut into."""
 
-    def __init__(self, setting: SolveSetting, *, by_rate: bool, sharing: bool) -> None:
+    gpu: str
+    gpus: int
+    nodes: int
+    cut: int = 1
+
+
+Entries = dict[Kind, list[tuple[int, Server]]]
+Solver = Callable[[list[Server]], Iterable[Candidate]]
+
+
+class ColumnSearch:
+    """The plans of one workload at one maximum context, priced class by class when they are asked for.
+
+    `plans` are the best of the classes closed so far; `open` says what no plan of the other classes exceeds.
+    """
+
+    def __init__(
+        self, setting: SolveSetting, *, by_rate: bool, sharing: bool, shared: SharedLayouts | None = None
+    ) -> None:
         self.setting = setting
         self.by_rate = by_rate
-        self.sharing = sharing
-        self.physics = LayoutPhysics(setting)
-        self.dropped: dict[str, Counter[str]] = {}
+        self.search = Search(setting, shared=shared)
+        self.plans: dict[Kind, ReplicaPlan] = {}
+        self.open: dict[Kind, int] = {}
+        self._classes = self._classed(sharing)
+        self.servers = sum(len(entries) for entries in self._classes.values())
 
-    def run(self) -> list[ReplicaPlan]:
-        """Return the plans of every SKU."""
-        waves = {sku.gpu.id: self._waves(sku) for sku in self.setting.gpus}
-        best: dict[str, dict[int, ReplicaPlan]] = {name: {} for name in waves}
-        shared: list[ReplicaPlan] = []
-        while any(waves.values()):
-            servers = [server for name in waves if waves[name] for server in waves[name].pop(0)]
-            units = [unit for sku, weights, shape in servers for unit in self._units(sku, weights, shape)]
-            for plan in self._plans(units, cut=1):
-                of_sku = best[plan.gpu]
-                rival = of_sku.get(plan.shape.gpus)
-                if rival is None or sum(plan.capacity) > sum(rival.capacity):
-                    of_sku[plan.shape.gpus] = plan
-            if self.sharing:
-                single = [unit for unit in units if unit.gpu_count == 1]
-                shared += [plan for cut in SHARES for plan in self._plans(single, cut=cut)]
-            for name, plans in best.items():
-                sizes = sorted(plans)
-                if len(sizes) > 1 and _doubles_badly(plans[sizes[-2]], plans[sizes[-1]]):
-                    waves[name] = []
-        return [plan for plans in best.values() for plan in plans.values()] + _best_shared(shared)
+    @property
+    def dropped(self) -> dict[str, Counter[str]]:
+        """SKU -> rule -> servers that it ruled out."""
+        return self.search.result.dropped
 
-    def _waves(self, sku: PricedGpu) -> list[list[tuple[PricedGpu, WeightFormat, Shape]]]:
-        """Servers of one SKU by size, upwards: tensor parallelism in a node, pipelines over whole linked nodes."""
-        waves: dict[int, list[tuple[PricedGpu, WeightFormat, Shape]]] = {}
-        linked = self.setting.request.internode_gbps is not None
-        most = self.setting.targets.max_gpus if linked else min(self.setting.targets.max_gpus, sku.gpu.gpus_per_node)
-        for weights in representative_formats(self.setting):
-            for shape in shapes(self.setting, sku.gpu.gpus_per_node, most):
-                spans = shape.pipeline > 1 and shape.tensor == sku.gpu.gpus_per_node
-                if (
-                    (shape.pipeline > 1 and not spans)
-                    or shape.context > 1
-                    or shape.data > 1
-                    or not _power(shape.tensor)
-                ):
-                    continue
-                rule = self._refusal(sku, weights, shape)
-                if rule is None:
-                    waves.setdefault(shape.gpus, []).append((sku, weights, shape))
-                else:
-                    self.drop(sku.gpu.id, rule)
-        return [waves[size] for size in sorted(waves)]
+    def _classed(self, sharing: bool) -> Entries:
+        if self.setting.targets.target_context > self.setting.model.max_model_len:
+            for sku in self.setting.gpus:
+                self.search.result.drop(sku.gpu.id, "context_length")
+        servers = [replace(server, replicas=1, most=1) for server, _ in self.search.every_server()]
+        classes: Entries = {}
+        for server, ceiling in zip(servers, self._ceilings(servers), strict=True):
+            kind = Kind(server.sku.gpu.id, server.shape.gpus, server.fare.nodes)
+            for cut in (1, *SHARES) if sharing and kind.gpus == 1 else (1,):
+                classes.setdefault(replace(kind, cut=cut), []).append((-(-ceiling // cut), server))
+        for kind, entries in classes.items():
+            entries.sort(key=lambda entry: -entry[0])
+            self.open[kind] = entries[0][0]
+        return classes
 
-    def drop(self, sku: str, rule: str) -> None:
-        """Count one server that a rule ruled out."""
-        self.dropped.setdefault(sku, Counter())[rule] += 1
+    def close(self, kinds: Iterable[Kind], deadline: float = math.inf) -> None:
+        """Find the best plan of each class, smaller sizes first; time may leave some open, with their ceilings."""
+        wanted = sorted({kind for kind in kinds if kind in self.open}, key=lambda kind: (kind.cut, kind.gpus, kind))
+        for group in {(kind.cut, kind.gpus): None for kind in wanted}:
+            mine = [kind for kind in wanted if (kind.cut, kind.gpus) == group]
+            if group[0] == 1:
+                self._price(mine, self.search.solve_servers, deadline)
+            else:
+                self._price(mine, self._in_parts(group[0]), deadline)
 
-    def _refusal(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> str | None:
-        if not weights.accepts(shape.kv_cache_dtype, sku.gpu, self.setting.targets.target_context):
-            return "quality"
-        if self.physics.incompatible(sku.gpu, weights, shape):
-            return "compatibility"
-        if self.physics.indivisible(sku.gpu, weights, shape):
-            return "divisibility"
-        plan = self.physics.plan(sku.gpu, weights, shape)
-        if isinstance(plan, Violation):
-            return plan.rule
-        if max(self.physics.load_peak(sku.gpu, weights, shape), default=0) > sku.gpu.memory_bytes:
-            return "memory_budget"
-        budget = self.physics.budgets(sku.gpu)[-1]
-        heaviest = max(self.physics.weight_bytes(sku.gpu, weights, shape))
-        per_request = plan.blocks_per_request(self.setting.targets.target_context, 1) * max(plan.block_bytes, default=0)
-        return "memory_budget" if heaviest + per_request > budget else None
+    def _in_parts(self, cut: int) -> Solver:
+        """How servers in one part of a GPU are sized."""
+        setting = cut_setting(self.setting, cut)
 
-    def _units(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> list[Unit]:
-        return [Unit(self.physics.facts(sku, weights, shape), shape, 1)]
+        def solve(servers: list[Server]) -> Iterable[Candidate]:
+            pieces = cut_units(setting, self.search.physics, servers, cut)
+            found = evaluate(setting, pieces, asked=False)
+            found += evaluate(setting, refined_pieces(setting, found, ALL_RULES), asked=False)
+            return [kept for one in found if (kept := feasible_part(setting, one, ALL_RULES)[0]) is not None]
 
-    def _plans(self, units: Iterable[Unit], *, cut: int) -> list[ReplicaPlan]:
-        """The best plan of every unit; on a cut GPU it has its part of the memory and of the time."""
-        pieces = []
-        for unit in units:
-            mine = unit if cut == 1 else _cut_unit(unit, cut)
-            loads = mine is not None and mine.facts.terms.loads(mine.facts.confidence)
-            grids = (
-                []
-                if mine is None or not loads
-                else [(mine, width, self._batches(mine, width)) for width in STEP_WIDTHS]
-            )
-            useful = [piece for piece in grids if piece[2]]
-            if not useful and cut == 1:
-                self.drop(unit.facts.sku.gpu.id, "memory_budget")
-            pieces += useful
-        setting = self._cut_setting(cut)
-        found: dict[int, ReplicaPlan] = {}
-        for candidate in evaluate(setting, pieces, asked=False):
-            plan = self._best_point(setting, candidate, cut)
-            key = id(candidate.unit)
-            if plan and (key not in found or sum(plan.capacity) > sum(found[key].capacity)):
-                found[key] = plan
-        return list(found.values())
+        return solve
 
-    def _cut_setting(self, cut: int) -> SolveSetting:
-        """Limits on latency as the whole GPU must meet them when the server gets one part of its time."""
-        targets = self.setting.targets
-        changed = {
-            name: value / cut
-            for name in ("max_ttft_ms", "max_tpot_ms")
-            if (value := getattr(targets, name)) is not None
-        }
-        return replace(self.setting, targets=targets.model_copy(update=changed))
-
-    def _batches(self, unit: Unit, width: int) -> list[int]:
-        targets = self.setting.targets
-        facts = unit.facts
-        if not facts.layout.enable_chunked_prefill and width < targets.target_context:
+    def _ceilings(self, servers: list[Server]) -> list[int]:
+        """What no plan of each server exceeds, in units of capacity."""
+        if not servers:
             return []
-        startup = facts.terms.kv.startup_blocks(targets.target_context, width)
-        most = Admission(facts, width, startup).largest(1, min(width, LARGEST_BATCH))
-        return [] if most < 1 else sorted({*(batch for batch in BATCHES if batch < most), most})
+        tokens, sequences = capacity_ceilings(self.setting, self.search.physics, servers, ALL_RULES)
+        if not self.by_rate:
+            return sequences
+        return [math.ceil(Fraction(most) / self.setting.lengths[1] * MICRO) for most in tokens]
 
-    def _best_point(self, setting: SolveSetting, candidate: Candidate, cut: int) -> ReplicaPlan | None:
-        keep = np.ones(len(candidate.sequences), dtype=bool)
-        for rule, mask in masks(setting, candidate, ALL_RULES).items():
-            keep &= mask
-            if not keep.any():
-                if cut == 1:
-                    self.drop(candidate.unit.facts.sku.gpu.id, rule)
-                return None
+    def _price(self, kinds: list[Kind], solve: Solver, deadline: float) -> None:
+        """Visit the servers of some classes of one size, best first, until no ceiling is above what was found."""
+        least = {kind: self._replaced(kind) for kind in kinds}
+        size = FIRST_ROUND
+        while kinds:
+            chosen: list[Server] = []
+            for kind in kinds:
+                able = [entry for entry in self._classes[kind] if entry[0] > least[kind]]
+                chosen += [server for _, server in able[:size]]
+                self._classes[kind] = able[size:]
+            for candidate in solve(chosen) if chosen else ():
+                plan = self._best_point(candidate, kinds[0].cut)
+                if plan is not None and _better(plan, self.plans.get(plan.kind), least[plan.kind]):
+                    self.plans[plan.kind] = plan
+                    least[plan.kind] = plan.capacity[0]
+            done = [kind for kind in kinds if not any(entry[0] > least[kind] for entry in self._classes[kind])]
+            for kind in done:
+                del self.open[kind]
+            kinds = [kind for kind in kinds if kind in self.open]
+            for kind in kinds:
+                self.open[kind] = self._classes[kind][0][0]
+            if time.monotonic() > deadline:
+                return
+            size *= 2
+
+    def _best_point(self, candidate: Candidate, cut: int) -> ReplicaPlan | None:
         engines = candidate.unit.engines
-        value = np.where(keep, candidate.bound_tokens_per_s if self.by_rate else candidate.sequences * engines, -1)
+        value = candidate.bound_tokens_per_s if self.by_rate else candidate.sequences.astype(np.float64) * engines
+        if cut > 1:
+            value = np.where(leaves_context_room(candidate), value, -1.0)
         at = int(value.argmax())
-        amount = Fraction(float(candidate.bound_tokens_per_s[at])) / self.setting.lengths[1] * MICRO
-        capacity = math.floor(amount / cut) if self.by_rate else int(candidate.sequences[at]) * engines
+        if value[at] <= 0:
+            return None
+        amount = Fraction(float(value[at]))
+        capacity = math.floor(amount / self.setting.lengths[1] * MICRO / cut) if self.by_rate else math.floor(amount)
+        if capacity < 1:
+            return None
         return ReplicaPlan(
             candidate.unit.facts.sku.gpu.id, self.setting, candidate, int(candidate.sequences[at]), (capacity,), cut,
             self.setting.targets.target_context,
-        ) if capacity > 0 else None  # fmt: skip
+        )  # fmt: skip
+
+    def _replaced(self, kind: Kind) -> int:
+        """What replicas of smaller sizes serve on the same GPUs; a larger one must serve more than that."""
+        per_node = kind.gpus // kind.nodes
+        copies = [
+            kind.nodes * (per_node // small.gpus) * plan.capacity[0]
+            for small, plan in self.plans.items()
+            if small.gpu == kind.gpu and small.nodes == small.cut == kind.cut == 1 and small.gpus < kind.gpus
+            and per_node % small.gpus == 0
+        ]  # fmt: skip
+        return max(copies, default=0)
 
 
-def _power(size: int) -> bool:
-    """Whether a size is a power of two, so that replicas of all sizes fill nodes without waste."""
-    return size & (size - 1) == 0
-
-
-def representative_formats(setting: SolveSetting) -> list[WeightFormat]:
-    """One accepted format per kind of arithmetic and size: a known checkpoint before one made at load or by hand."""
-    best: dict[tuple[object, ...], WeightFormat] = {}
-    for weights in setting.formats:
-        kind = weights.quantization
-        key = (kind.weight_bits, kind.activation_bits, kind.compute)
-        if weights.accepted and (key not in best or _order(weights) < _order(best[key])):
-            best[key] = weights
-    return list(best.values())
-
-
-def _order(weights: WeightFormat) -> tuple[int, float, str]:
-    return weights.publisher_rank, -(weights.quality.recovery or 0.0), weights.quantization.id
-
-
-def _doubles_badly(small: ReplicaPlan, large: ReplicaPlan) -> bool:
-    copies = large.shape.gpus // small.shape.gpus
-    return all(copies * s >= b for s, b in zip(small.capacity, large.capacity, strict=True))
-
-
-def _cut_unit(unit: Unit, cut: int) -> Unit | None:
-    """The unit with one part of its GPU's memory; None when its weights leave no room."""
-    facts = unit.facts
-    total = facts.terms.total_bytes
-    ceiling = total // cut - CONTEXT_RESERVE_BYTES
-    rounding = math.ceil if facts.setting.engine.budget_rounding == "ceil" else math.floor
-    steps = [step for step in (i * 0.005 for i in range(1, 200)) if rounding(total * step) <= ceiling]
-    if not steps or max((*facts.terms.weights, *facts.terms.load_peak)) >= ceiling:
-        return None
-    steps = [round(step, 3) for step in steps]
-    budgets = tuple(rounding(total * step) for step in steps)
-    return replace(unit, facts=replace(facts, utilizations=tuple(steps), budgets=budgets))
-
-
-def _best_shared(plans: list[ReplicaPlan]) -> list[ReplicaPlan]:
-    """The best plan per SKU and part, each checked to leave its context room beside its budget."""
-    best: dict[tuple[str, int], ReplicaPlan] = {}
-    for plan in plans:
-        terms = plan.candidate.unit.facts.terms
-        width = plan.candidate.max_num_batched_tokens
-        outside = terms.headroom_needed_bytes(width, plan.sequences, plan.setting.request.confidence)
-        key = plan.gpu, plan.cut
-        if outside <= CONTEXT_RESERVE_BYTES and (key not in best or plan.capacity > best[key].capacity):
-            best[key] = plan
-    return list(best.values())
+def _better(plan: ReplicaPlan, rival: ReplicaPlan | None, floor: int) -> bool:
+    """Whether a plan serves more; of equal ones the preferred, so that the order of visits does not matter."""
+    if rival is None:
+        return plan.capacity[0] > floor
+    if plan.capacity != rival.capacity:
+        return plan.capacity > rival.capacity
+    return preference(plan.setting, plan.candidate) < preference(rival.setting, rival.candidate)

@@ -14,8 +14,9 @@ from vllm_opt.optimizer.fleet.outcome import FleetOptions
 from vllm_opt.optimizer.fleet.problem import FleetLimits, FleetProblem
 from vllm_opt.optimizer.fleet.rules import rule_names
 from vllm_opt.optimizer.fleet.solver import FleetSolver
+from vllm_opt.optimizer.procurement.columns import MICRO
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH
-from vllm_opt.optimizer.procurement.problem import MICRO, Procurement
+from vllm_opt.optimizer.procurement.problem import Procurement
 from vllm_opt.profiles.reading.quantities import counted
 
 SECONDS_PER_QUESTION = 3.0
@@ -64,7 +65,7 @@ def minimal_conflict(names: Sequence[str], possible: Callable[[Sequence[str]], b
 
 def _no_plan(asked: Procurement, name: str) -> Conflict:
     rules: dict[str, int] = {}
-    for counts in asked.dropped.get(name, {}).values():
+    for counts in asked.dropped(name).values():
         for rule, count in counts.items():
             rules[rule] = rules.get(rule, 0) + count
     words = ", ".join(f"{rule} ({count})" for rule, count in sorted(rules.items(), key=lambda item: -item[1]))
@@ -82,6 +83,7 @@ def _conflict(asked: Procurement, name: str) -> Conflict:
     words = {
         "demand": f"workload '{which}' must be served in full",
         "spare_replicas": f"workload '{which}' keeps {counted(spares.get(which, 0), 'spare replica')}",
+        "spare_nodes": f"{counted(asked.problem.spare_nodes, 'node')} of every offer in use may be lost",
         "zones": f"no workload stands in one of the {asked.problem.zones} zones alone",
         "stock": f"there are no more nodes of {which} than stated",
         "quota": f"at most {counted(limits.quota_gpus.get(which, 0), 'GPU')} of {which} may be rented or bought",
@@ -99,7 +101,7 @@ def _relaxation(asked: Procurement, name: str) -> Relaxation | None:
     kind, _, which = name.partition(":")
     if kind == "demand":
         return _less_demand(asked, which)
-    if kind in ("spare_replicas", "zones", "gpu_kinds"):
+    if kind in ("spare_replicas", "spare_nodes", "zones", "gpu_kinds"):
         return _step(asked, name)
     return _more(asked, name)
 
@@ -200,6 +202,9 @@ def _step(asked: Procurement, name: str) -> Relaxation | None:
     problem, (kind, _, which) = asked.problem, name.partition(":")
     if kind == "zones":
         return _verified(problem.changed(zones=1), "resilience.zones", problem.zones, 1, "one zone")
+    if kind == "spare_nodes":
+        without = problem.changed(spare_nodes=0)
+        return _verified(without, "resilience.spare_nodes", problem.spare_nodes, 0, "no spare nodes")
     if kind == "gpu_kinds":
         was = problem.limits.gpu_kinds or 1
         for most in range(was + 1, len({offer.gpu for offer in problem.offers}) + 1):

@@ -113,7 +113,7 @@ class Market:
             watts = self._watts(gpu, gpus)
             running = micro(held.usd_per_node_hour) if held.usd_per_node_hour is not None else self._running(watts)
             node = NodeOffer(
-                name=f"stock-{gpu.id}-{position + 1}", gpu=gpu.id, gpus_per_node=gpus, kind="stock",
+                name=f"stock-{gpu.id}-{position + 1}", gpu=gpu.id, gpus_per_node=gpus, kind="stock", provider="owned",
                 micro_usd_per_hour=running, watts=watts, rack_milliunits=self._rack_units(gpu), max_units=held.nodes,
             )  # fmt: skip
             yield Offer(
@@ -155,7 +155,8 @@ class Market:
         available = self._available.get(gpu.id)
         node = NodeOffer(
             name=f"rent-{gpu.id}-{words[0]}-{'gpu' if single else gpus}".lower().replace(" ", "-"),
-            gpu=gpu.id, gpus_per_node=gpus, billing="gpu" if single else "node", micro_usd_per_hour=micro(usd),
+            gpu=gpu.id, gpus_per_node=gpus, provider=words[0], billing="gpu" if single else "node",
+            micro_usd_per_hour=micro(usd),
             watts=self._watts(gpu, 1 if single else gpus, with_server=False),
             max_units=None if available is None else available * (gpus if single else 1),
         )  # fmt: skip
@@ -203,7 +204,8 @@ class Market:
         price = Fraction(str(usd)) * size + Fraction(str(cost.usd_per_server))
         watts = self._watts(gpu, size)
         node = NodeOffer(
-            name=f"buy-{gpu.id}", gpu=gpu.id, gpus_per_node=size, kind="buy", micro_usd_per_hour=self._running(watts),
+            name=f"buy-{gpu.id}", gpu=gpu.id, gpus_per_node=size, kind="buy", provider="purchase",
+            micro_usd_per_hour=self._running(watts),
             amortised_micro_usd_per_hour=micro(price / (Fraction(str(cost.years)) * HOURS_PER_YEAR)),
             capex_cents=math.ceil(price * 100), watts=watts, rack_milliunits=self._rack_units(gpu),
             max_units=self._available.get(gpu.id),

@@ -1,40 +1,31 @@
 """From a request to the fleet problem: plans of every workload become columns, demand becomes whole numbers."""
 
 import math
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.fleet.problem import (
-    SLOTS_PER_GPU,
-    FleetColumn,
-    FleetDemand,
-    FleetLimits,
-    FleetProblem,
-    without_dominated,
-)
-from vllm_opt.optimizer.procurement.buckets import bucket_capacities
-from vllm_opt.optimizer.procurement.columns import ColumnSearch, ReplicaPlan
+from vllm_opt.optimizer.fleet.outcome import FleetOptions
+from vllm_opt.optimizer.fleet.problem import FleetDemand, FleetLimits, FleetProblem
+from vllm_opt.optimizer.procurement.columns import MICRO, ColumnSearch, ReplicaPlan
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
+from vllm_opt.optimizer.procurement.pool import ClosedProblem, ColumnPool, WorkloadColumns
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
-from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve
+from vllm_opt.optimizer.space.setting import PricedGpu, resolve_solve
+from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import CannotBeSized, InvalidRequest, UnknownProfile
 
-MICRO = 1_000_000
+PLANS_SHARE = 0.5
+"""share of the time limit in which plans are looked for"""
+FALLBACK_GAP = 0.005
+"""distance from the bound that is close enough once half of the time is spent"""
 SHORT_CONTEXTS = (Fraction(1, 2),)
 """besides servers for every length, servers for the shorter part of the traffic are tried: the lengths up to this
 quantile of the requests"""
-
-
-@dataclass(frozen=True)
-class ColumnPlan:
-    """A column and the plan behind it."""
-
-    column: FleetColumn
-    plan: ReplicaPlan
 
 
 @dataclass(frozen=True)
@@ -43,68 +34,107 @@ class Procurement:
 
     request: FleetRequest
     offers: tuple[Offer, ...]
-    problem: FleetProblem
-    plans: dict[str, ReplicaPlan]
-    """column name -> plan"""
-    dropped: dict[str, dict[str, Counter[str]]]
-    """workload -> SKU -> rule -> plans that it ruled out"""
+    base: FleetProblem
+    """everything but columns"""
+    pool: ColumnPool
+    closed: ClosedProblem
     rent_or_buy: dict[str, tuple[Offer, Offer]]
     """SKU -> its cheapest rent and its purchase, where both have a price, whether or not the request allows both"""
-    considered: int
     notes: tuple[str, ...]
 
+    @property
+    def problem(self) -> FleetProblem:
+        """The fleet problem over the columns that can matter."""
+        return self.closed.problem
 
-def resolve_fleet(request: FleetRequest, catalog: Catalog) -> Procurement:
-    """Find every plan, price and limit.
+    @property
+    def plans(self) -> dict[str, ReplicaPlan]:
+        """Column name -> plan."""
+        return self.pool.plans
+
+    @property
+    def cap(self) -> Fraction:
+        """Share of its capacity that a replica is asked for."""
+        return self.pool.cap
+
+    def dropped(self, workload: str) -> dict[str, Counter[str]]:
+        """SKU -> rule -> servers of a workload that it ruled out."""
+        return self.pool.dropped(workload)
+
+
+def resolve_fleet(request: FleetRequest, catalog: Catalog, end: float | None = None) -> Procurement:
+    """Find every plan that can matter, every price and limit; `end` of the time, by default the time limit from now.
 
     Raises:
         InvalidRequest: a value that cannot be understood, or nothing to choose from.
         UnknownProfile: a name that the catalogue does not hold.
     """
+    left = request.time_limit if end is None else max(0.0, end - time.monotonic())
+    deadline = time.monotonic() + PLANS_SHARE * left
     market = Market(request, catalog)
     offers = market.offers()
     gpus = gpus_on_offer(offers, catalog)
-    found: list[ColumnPlan] = []
-    dropped: dict[str, dict[str, Counter[str]]] = {}
     notes: list[str] = list(market.notes)
-    known: dict[str, tuple[list[ReplicaPlan], dict[str, Counter[str]]]] = {}
+    known: dict[str, tuple[ColumnSearch, ...]] = {}
+    shared: dict[str, SharedLayouts] = {}
+    found = []
     for workload in request.workloads:
-        key = workload.model_dump_json(exclude={"name", "requests_per_s", "concurrency", "peak_factor", "priority",
-                                                }) + str(workload.concurrency is None)  # fmt: skip
+        key = _key(workload)
         if key not in known:
             try:
-                known[key] = workload_plans(request, workload, gpus, catalog)
+                same = shared.setdefault(workload.model, SharedLayouts())
+                known[key] = searches_of(request, workload, gpus, catalog, same)
             except CannotBeSized as error:
-                known[key] = [], {gpus[0].gpu.id: Counter({"a model that cannot be sized": 1})}
+                known[key] = ()
                 notes.append(str(error))
-        plans, dropped[workload.name] = known[key]
-        found += columns_of(workload, plans)
-        notes += [note for plan in plans[:1] for note in plan.setting.notes]
-    columns = without_dominated(tuple(item.column for item in found))
-    problem = FleetProblem(
+        found.append(WorkloadColumns(workload, known[key]))
+        notes += [note for search in known[key][:1] for note in search.setting.notes]
+    base = FleetProblem(
         demands=tuple(demand_of(request, workload) for workload in request.workloads),
-        columns=columns,
+        columns=(),
         offers=tuple(offer.node for offer in offers),
         limits=limits_of(request, market),
         objectives=request.objective,
         stock_first=request.inventory.stock_first,
         zones=request.resilience.zones,
+        spare_nodes=request.resilience.spare_nodes,
+        tolerance_ppm=math.floor(Fraction(str(request.tolerance)) * MICRO),
     )
-    by_name = {item.column.name: item.plan for item in found}
-    plans_kept = {column.name: by_name[column.name] for column in columns}
+    pool = ColumnPool(found, Fraction(str(request.utilization_cap)), Fraction(str(request.tolerance)))
+    pool.close_promising(base.offers, deadline)
+    closed = pool.closed_for(base, options_of(request), deadline)
     skus = dict.fromkeys(offer.node.gpu for offer in offers)
     either = {gpu: pair for gpu in skus if (pair := market.either(gpu)) is not None}
-    return Procurement(
-        request, offers, problem, plans_kept, dropped, either, len(found), tuple(dict.fromkeys(notes))
+    return Procurement(request, offers, base, pool, closed, either, tuple(dict.fromkeys(notes)))
+
+
+def _key(workload: WorkloadDemand) -> str:
+    """What decides a workload's plans: workloads that differ in the rest share them."""
+    rest = {"name", "requests_per_s", "concurrency", "peak_factor", "priority"}
+    return workload.model_dump_json(exclude=rest) + str(workload.concurrency is None)
+
+
+def options_of(request: FleetRequest) -> FleetOptions:
+    """Search options: exact, unless the time is too short for it."""
+    gap = request.relative_gap
+    return FleetOptions(
+        request.time_limit, request.workers, request.seed, relative_gap=gap or 0.0,
+        fallback_gap=FALLBACK_GAP if gap is None else gap,
     )  # fmt: skip
 
 
 def gpus_on_offer(offers: tuple[Offer, ...], catalog: Catalog) -> tuple[PricedGpu, ...]:
-    """Every SKU on offer, with nodes as large as the largest offer; what is paid stands in the orders, not in plans."""
+    """Every SKU on offer, with nodes as large as its largest offer, no larger than the SKU's own unless so stated.
+
+    What is paid stands in the orders, not in the plans.
+    """
     result = []
     for gpu_id in dict.fromkeys(offer.node.gpu for offer in offers):
-        size = max(offer.node.gpus_per_node for offer in offers if offer.node.gpu == gpu_id)
-        result.append(PricedGpu(catalog.gpu(gpu_id).model_copy(update={"gpus_per_node": size})))
+        mine = [offer for offer in offers if offer.node.gpu == gpu_id]
+        profile = catalog.gpu(gpu_id)
+        stated = [offer.node.gpus_per_node for offer in mine if offer.provider in ("owned", "purchase", "user")]
+        listed = [min(offer.node.gpus_per_node, profile.gpus_per_node) for offer in mine]
+        result.append(PricedGpu(profile.model_copy(update={"gpus_per_node": max(stated + listed)})))
     return tuple(result)
 
 
@@ -119,7 +149,8 @@ def solve_request(
         "kv_cache_dtype": workload.kv_cache_dtype, "confidence": request.confidence,
         "max_gpus": request.inventory.max_gpus_per_replica, "vllm_version": request.vllm_version,
         "internode_gbps": request.inventory.internode_gbps,
-        "hypothetical_checkpoints": request.hypothetical_checkpoints, "default_limits": False, "kv_sizing": "full",
+        "hypothetical_checkpoints": request.hypothetical_checkpoints, "default_limits": False,
+        "kv_sizing": "typical" if workload.output_tokens and not workload.lengths else "full",
         "prices": request.money.prices, "gpu_file": request.gpu_file, "gpu": gpu, "price": {gpu: 1.0},
     }  # fmt: skip
     if workload.min_quality is not None:
@@ -127,13 +158,15 @@ def solve_request(
     return SolveRequest(**asked)
 
 
-def workload_plans(
-    request: FleetRequest, workload: WorkloadDemand, gpus: tuple[PricedGpu, ...], catalog: Catalog
-) -> tuple[list[ReplicaPlan], dict[str, Counter[str]]]:
-    """Plans of one replica on every SKU, and what ruled the others out."""
-    plans: list[ReplicaPlan] = []
-    dropped: dict[str, Counter[str]] = {}
-    limits = workload.max_ttft_ms, workload.max_tpot_ms
+def searches_of(
+    request: FleetRequest,
+    workload: WorkloadDemand,
+    gpus: tuple[PricedGpu, ...],
+    catalog: Catalog,
+    shared: SharedLayouts,
+) -> tuple[ColumnSearch, ...]:
+    """The plans of one replica on every SKU, one search per kind of server, none priced yet."""
+    searches = []
     spares = request.resilience.spare_replicas if workload.spare_replicas is None else workload.spare_replicas
     sharing = request.inventory.gpu_sharing and not workload.lengths and not spares
     for context, bucket in server_kinds(workload):
@@ -142,18 +175,8 @@ def workload_plans(
             setting = replace(resolve_solve(asked, catalog), gpus=gpus)
         except (InvalidRequest, UnknownProfile) as error:
             raise type(error)(f"workload '{workload.name}': {error}") from None
-        if context > setting.model.max_model_len:
-            for sku in gpus:
-                dropped.setdefault(sku.gpu.id, Counter())["context_length"] += 1
-            continue
-        search = ColumnSearch(setting, by_rate=workload.concurrency is None, sharing=sharing)
-        found = search.run()
-        if workload.lengths:
-            found = [replace(plan, capacity=bucket_capacities(plan, workload.buckets, limits)) for plan in found]
-        plans += found
-        for gpu, rules in search.dropped.items():
-            dropped.setdefault(gpu, Counter()).update(rules)
-    return plans, dropped
+        searches.append(ColumnSearch(setting, by_rate=workload.concurrency is None, sharing=sharing, shared=shared))
+    return tuple(searches)
 
 
 def server_kinds(workload: WorkloadDemand) -> tuple[tuple[int, tuple[int, int]], ...]:
@@ -186,19 +209,6 @@ def _mean(items: list[tuple[tuple[int, int], Fraction]]) -> tuple[int, int]:
         max(1, round(sum(bucket[0] * share for bucket, share in items) / total)),
         max(1, round(sum(bucket[1] * share for bucket, share in items) / total)),
     )
-
-
-def columns_of(workload: WorkloadDemand, plans: list[ReplicaPlan]) -> list[ColumnPlan]:
-    """Name the plans of one workload as columns."""
-    result = []
-    for number, plan in enumerate(plans, 1):
-        node = plan.candidate.unit.facts.sku.gpu.gpus_per_node
-        nodes = max(1, plan.shape.gpus // node)
-        slots = SLOTS_PER_GPU // plan.cut if plan.cut > 1 else SLOTS_PER_GPU * plan.shape.gpus // nodes
-        part = f"1/{plan.cut}" if plan.cut > 1 else str(plan.shape.gpus)
-        name = f"{workload.name}@{plan.gpu}x{part}#{number}"
-        result.append(ColumnPlan(FleetColumn(name, workload.name, plan.gpu, slots, plan.capacity, nodes), plan))
-    return result
 
 
 def peak_of(request: FleetRequest, workload: WorkloadDemand) -> Fraction:
@@ -236,6 +246,3 @@ def limits_of(request: FleetRequest, market: Market) -> FleetLimits:
         gpus=limits.gpus,
         quota_gpus=market.quota,
     )
-
-
-__all__ = ["ColumnPlan", "Procurement", "SolveSetting", "peak_of", "resolve_fleet"]

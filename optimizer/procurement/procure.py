@@ -5,19 +5,22 @@ each, on which nodes, within every limit. The fleet is re-checked with plain who
 """
 
 import time
+from dataclasses import replace
 
 from vllm_opt.optimizer.contract.answer import Explanation
-from vllm_opt.optimizer.fleet.outcome import FleetOptions, FleetOutcome
-from vllm_opt.optimizer.fleet.solver import LARGE, solve_fleet
+from vllm_opt.optimizer.fleet.outcome import FleetOutcome
+from vllm_opt.optimizer.fleet.problem import SERVED_SCALE
+from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer, FleetSolverReport
-from vllm_opt.optimizer.procurement.problem import Procurement, resolve_fleet
+from vllm_opt.optimizer.procurement.pooling import name_of, pooled, pools_of
+from vllm_opt.optimizer.procurement.problem import Procurement, options_of, resolve_fleet
 from vllm_opt.optimizer.procurement.report import FleetReport
 from vllm_opt.optimizer.procurement.request import FleetRequest
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.reading.quantities import counted
 
-LARGE_GAP = 0.005
-"""gap at which a large fleet is good enough unless relative_gap says otherwise"""
-ROUTED_GAP = 0.002
+LEAST_SHARE = 0.1
+"""share of the time limit that must be left for the pooled fleet to be tried"""
 
 
 def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswer:
@@ -29,53 +32,100 @@ def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswe
     """
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.money.prices)
-    asked = resolve_fleet(request, catalog)
-    outcome = solve_fleet(asked.problem, options_of(asked))
-    if outcome.fleet is None:
-        explanation = None
-        if outcome.status == "infeasible":
-            from vllm_opt.optimizer.procurement.explanation import explain_fleet
+    asked, outcome = _decided(request, catalog, started + request.time_limit)
+    asked, outcome, note = _pooled(request, catalog, (asked, outcome), started + request.time_limit)
+    if outcome.fleet is not None:
+        report = FleetReport(asked, outcome, outcome.fleet)
+        return _answer(request, asked, outcome, started, report=report, notes=note)
+    explanation = None
+    if outcome.status == "infeasible":
+        from vllm_opt.optimizer.procurement.explanation import explain_fleet
 
-            explanation = explain_fleet(asked)
-        return _answer(asked, outcome, started, explanation=explanation)
-    return _answer(asked, outcome, started, report=FleetReport(asked, outcome, outcome.fleet))
-
-
-def options_of(asked: Procurement) -> FleetOptions:
-    """Search options; a small fleet is proven exactly."""
-    request, problem = asked.request, asked.problem
-    gap = request.relative_gap
-    if gap is None:
-        routed = any(len(demand.units) > 1 for demand in problem.demands)
-        gap = LARGE_GAP if len(problem.pairs) > LARGE else ROUTED_GAP if routed else 0.0
-    return FleetOptions(request.time_limit, request.workers, request.seed, gap)
+        asked.pool.close_all(time.monotonic() + request.time_limit)
+        everything = replace(asked.closed, problem=asked.pool.over_closed(asked.base))
+        explanation = explain_fleet(replace(asked, closed=everything))
+    return _answer(request, asked, outcome, started, explanation=explanation, notes=note)
 
 
-ASSUMPTIONS = (
-    "capacities are predictions at the asked confidence, rounded down; demand is rounded up",
-    "a month has 730 hours; watts are rated maxima, so power cost is an upper bound",
-)
+def _decided(request: FleetRequest, catalog: Catalog, end: float) -> tuple[Procurement, FleetOutcome]:
+    """The fleet of a request, in the time left; finding plans takes at most a part of it."""
+    asked = resolve_fleet(request, catalog, end)
+    left = max(request.time_limit / 4, end - time.monotonic())
+    return asked, bounded(asked, solve_fleet(asked.problem, replace(options_of(request), time_limit=left)))
+
+
+def _pooled(
+    request: FleetRequest, catalog: Catalog, apart: tuple[Procurement, FleetOutcome], end: float
+) -> tuple[Procurement, FleetOutcome, tuple[str, ...]]:
+    """The fleet with pooled workloads where it is better, else the one without; and what to say about it."""
+    together = pooled(request)
+    if together is None:
+        return *apart, ()
+    names = "; ".join(name_of(group) for group in pools_of(request))
+    if end - time.monotonic() < LEAST_SHARE * request.time_limit:
+        return *apart, (f"pooling was not tried, the time was up: {names}",)
+    other = _decided(together, catalog, end)
+    if not other[1].bounds:
+        return *apart, (f"no fleet serves these together under their strictest limits: {names}",)
+    bounds = apart[1].bounds
+    if bounds and bounds[0].value <= other[1].bounds[0].value:
+        return *apart, (f"sharing replicas was tried and is not cheaper: {names}",)
+    saved = f", which takes {1 - other[1].bounds[0].value / bounds[0].value:.0%} off" if bounds else ""
+    return *other, (
+        f"share replicas{saved}: {names}; the strictest limits hold for all (pooling: false keeps them apart)",
+    )
+
+
+def bounded(asked: Procurement, outcome: FleetOutcome) -> FleetOutcome:
+    """The outcome with bounds that hold for every plan, where plans were left open."""
+    if not asked.closed.unfinished:
+        return outcome
+    if not outcome.bounds:
+        return FleetOutcome("unknown") if outcome.status == "infeasible" else outcome
+    first, *rest = outcome.bounds
+    if asked.problem.partial:
+        mine = [d for d in asked.problem.demands if first.name == f"served:{d.priority}"]
+        weakest: float = SERVED_SCALE * len(mine)
+    else:
+        weakest = first.bound if asked.closed.bound is None else min(first.bound, asked.closed.bound)
+    return replace(outcome, status="feasible", bounds=(replace(first, bound=weakest, proven=False), *rest))
+
+
+def _assumptions(request: FleetRequest) -> tuple[str, ...]:
+    cap, spare, nodes = request.utilization_cap, request.resilience.spare_replicas, request.resilience.spare_nodes
+    return (
+        f"at the peak a fleet is asked for {100 * cap:g} % of its capacity (utilization_cap), for the peak and "
+        f"{100 * request.headroom:g} % of headroom (headroom), with {counted(spare, 'spare replica')} of each workload "
+        f"(resilience.spare_replicas) and {counted(nodes, 'spare node')} (resilience.spare_nodes)",
+        f"a simpler fleet may cost up to {100 * request.tolerance:g} % more than the cheapest (tolerance)",
+        "capacities are predictions at the asked confidence, rounded down; demand is rounded up",
+        "a month has 730 hours; watts are rated maxima, so power cost is an upper bound",
+    )
 
 
 def _answer(
+    request: FleetRequest,
     asked: Procurement,
     outcome: FleetOutcome,
     started: float,
     *,
     report: FleetReport | None = None,
     explanation: Explanation | None = None,
+    notes: tuple[str, ...] = (),
 ) -> FleetAnswer:
-    request = asked.request
-    notes = list(asked.notes) + (list(ASSUMPTIONS) if report else [])
+    exact = asked.problem.packs_exactly
+    rounded = () if exact else ("servers on the largest nodes are packed as if of the next power of two of GPUs",)
+    said = [*notes, *asked.notes, *rounded] + (list(_assumptions(request)) if report else [])
     compared = {}
     if report and request.comparisons:
         from vllm_opt.optimizer.procurement.sensitivity import comparisons
 
         compared = comparisons(report)
     if report and any(order.synthetic for order in report.orders()):
-        notes.append("some prices are synthetic: they were invented because the price list has none")
+        said.append("some prices are synthetic: they were invented because the price list has none")
     return FleetAnswer(
         status=outcome.status,
+        covers="every plan" if asked.closed.covered and exact else "the plans in the model",
         request=request.model_dump(mode="json", exclude_none=True),
         objectives=report.objectives() if report else (),
         assignments=report.assignments() if report else (),
@@ -83,10 +133,10 @@ def _answer(
         totals=report.totals() if report else None,
         workloads=report.workloads() if report else (),
         explanation=explanation,
-        notes=tuple(notes),
+        notes=tuple(said),
         solver=FleetSolverReport(
             wall_ms=(time.monotonic() - started) * 1000,
-            columns=asked.considered,
+            columns=asked.pool.servers,
             columns_solved=len(asked.problem.columns),
             offers=len(asked.offers),
             routing_cuts=len(outcome.cuts),

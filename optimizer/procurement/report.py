@@ -10,13 +10,14 @@ from functools import cached_property
 
 from vllm_opt.optimizer.contract.answer import ObjectiveValue, Plan
 from vllm_opt.optimizer.fleet.check import placement, totals
-from vllm_opt.optimizer.fleet.outcome import Bound, FleetOutcome
+from vllm_opt.optimizer.fleet.outcome import Bound, FleetOutcome, objective_value
 from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetSolution
 from vllm_opt.optimizer.fleet.routing import LOAD_SCALE, load_of
 from vllm_opt.optimizer.planning.plan import make_plan
 from vllm_opt.optimizer.procurement.answer import Assignment, FleetTotals, NodeOrder, ServedDemand
+from vllm_opt.optimizer.procurement.columns import MICRO
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH
-from vllm_opt.optimizer.procurement.problem import MICRO, Procurement
+from vllm_opt.optimizer.procurement.problem import Procurement
 
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 
@@ -82,9 +83,10 @@ class FleetReport:
             "gpus": (1.0, "GPUs"),
         }
         scale, unit = scales.get(bound.name, (1 / SERVED_SCALE, "workloads served, counted in parts"))
+        value = objective_value(self.asked.problem, self.fleet, bound.name)
         return ObjectiveValue(
-            name=bound.name, value=round(bound.value * scale, 4), bound=round(bound.bound * scale, 4),
-            gap=round(bound.gap, 6), unit=unit,
+            name=bound.name, value=round(value * scale, 4), bound=round(bound.bound * scale, 4),
+            gap=round(bound.gap, 6), conceded=round(abs(value - bound.value) / max(1, abs(bound.value)), 6), unit=unit,
         )  # fmt: skip
 
     def assignments(self) -> tuple[Assignment, ...]:
@@ -98,7 +100,7 @@ class FleetReport:
         workload = next(w for w in self.asked.request.workloads if w.name == column.workload)
         unit = "sequences" if workload.requests_per_s is None else "requests/s"
         scale = 1 if workload.requests_per_s is None else MICRO
-        utilisation, lengths = float(self.loads[c] / replicas), ""
+        utilisation, lengths = float(self.loads[c] / replicas * self.asked.cap), ""
         load = float(self.loads[c] * column.capacity[0] / scale)
         if len(demand.units) > 1:
             parts = {b: n for (b, other), n in self.outcome.parts[column.workload].items() if other == c}

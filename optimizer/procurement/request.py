@@ -189,6 +189,10 @@ class Resilience(Noun):
     """What may fail without anyone noticing."""
 
     spare_replicas: CountOrZero = Field(0, description="replicas of every workload that may be lost at its peak")
+    spare_nodes: CountOrZero = Field(
+        0, le=100, description="nodes of every offer in use that may be lost: kept idle; of GPUs sold singly, as many "
+        "as its largest replica takes",
+    )  # fmt: skip
     zones: Count = Field(1, le=8, description="failure domains; with 2 or more no zone holds all of a workload")
 
 
@@ -205,13 +209,23 @@ class FleetRequest(Request):
     headroom: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10)] = Field(
         0.0, description="extra capacity over the peak: 0.2 is a fifth"
     )
+    utilization_cap: Share = Field(
+        0.85, description="share of its capacity that a fleet is asked for at the peak: queues grow without bound at 1"
+    )
+    tolerance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] = Field(
+        0.05, description="how much dearer a simpler fleet may be: fewer kinds of SKU, providers and weight formats"
+    )
+    pooling: Switch = Field(
+        True,
+        description="workloads of one model may share replicas where that is cheaper, under their strictest limits",
+    )
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
     vllm_version: Text | None = None
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
     comparisons: Switch = Field(True, description="single-SKU fleets, sensitivity and why each SKU lost")
     relative_gap: NumberOrZero | None = Field(
-        None, description="stop this close to the proven bound; default: exact when small"
+        None, description="stop this close to the proven bound; default: 0, or 0.005 once half of the time is spent"
     )
     time_limit: PositiveNumber = Field(30.0, description="seconds for the fleet")
     workers: Count = 1

@@ -1,5 +1,6 @@
 """What a buyer asks next: other fleets, other prices, other demand, buying instead of renting, and who lost why."""
 
+import time
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
@@ -10,8 +11,8 @@ from vllm_opt.optimizer.fleet.outcome import FleetOptions, FleetOutcome
 from vllm_opt.optimizer.fleet.problem import FleetColumn, FleetDemand, FleetProblem, NodeOffer
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import BreakEven, Comparison
+from vllm_opt.optimizer.procurement.columns import MICRO
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Offer
-from vllm_opt.optimizer.procurement.problem import MICRO
 from vllm_opt.optimizer.procurement.report import FleetReport, usd_per_month
 from vllm_opt.profiles.reading.quantities import counted
 
@@ -35,10 +36,13 @@ def comparisons(report: FleetReport) -> dict[str, Any]:
     }
 
 
-def _solve(problem: FleetProblem, report: FleetReport) -> FleetOutcome:
+def _solve(problem: FleetProblem, report: FleetReport) -> tuple[FleetProblem, FleetOutcome]:
+    """The best fleet of a changed problem, over the plans that can matter for it."""
     request = report.asked.request
     seconds = min(SECONDS, request.time_limit / 8)
-    return solve_fleet(problem, FleetOptions(seconds, request.workers, request.seed, relative_gap=0.005))
+    options = FleetOptions(seconds, 1, request.seed, relative_gap=0.005, tie_breaks=False)
+    closed = report.asked.pool.closed_for(problem, options, time.monotonic() + seconds)
+    return closed.problem, solve_fleet(closed.problem, options)
 
 
 def _cost(problem: FleetProblem, outcome: FleetOutcome) -> int | None:
@@ -48,7 +52,7 @@ def _cost(problem: FleetProblem, outcome: FleetOutcome) -> int | None:
 def _comparison(report: FleetReport, name: str, problem: FleetProblem, words: str) -> Comparison:
     if report.comparison_seconds_left <= 0:
         return Comparison(name=name, usd_per_month=None, relative=None, message=f"{words}: {NOT_MADE}")
-    outcome = _solve(problem, report)
+    problem, outcome = _solve(problem, report)
     base = totals(report.asked.problem, report.fleet)["cost"]
     if outcome.fleet is None:
         why = "no such fleet" if outcome.status == "infeasible" else "not found in time"
@@ -88,13 +92,12 @@ def used_skus(report: FleetReport) -> tuple[str, ...]:
 
 def single_gpu_fleets(report: FleetReport) -> tuple[Comparison, ...]:
     """The best fleet on each SKU alone, where one exists; the cheapest first."""
-    problem = report.asked.problem
+    problem = report.asked.base
     if len(skus(report)) < 2:
         return ()
     found = []
     for gpu in skus(report):
-        served = {column.workload for column in problem.columns if column.gpu == gpu}
-        if served != {demand.workload for demand in problem.demands}:
+        if {d.workload for d in problem.demands} != report.asked.pool.able_on(gpu):
             continue
         only = _only(problem, gpu)
         found.append(_comparison(report, gpu, only, f"only {gpu}"))
@@ -102,15 +105,12 @@ def single_gpu_fleets(report: FleetReport) -> tuple[Comparison, ...]:
 
 
 def _only(problem: FleetProblem, gpu: str) -> FleetProblem:
-    return problem.changed(
-        columns=tuple(column for column in problem.columns if column.gpu == gpu),
-        offers=tuple(offer for offer in problem.offers if offer.gpu == gpu),
-    )
+    return problem.changed(offers=tuple(offer for offer in problem.offers if offer.gpu == gpu))
 
 
 def demand_changes(report: FleetReport) -> tuple[Comparison, ...]:
     """All demand 20 % lower and higher."""
-    problem = report.asked.problem
+    problem = report.asked.base
     found = []
     for words, factor in CHANGES:
         demands = tuple(
@@ -123,7 +123,7 @@ def demand_changes(report: FleetReport) -> tuple[Comparison, ...]:
 
 def price_changes(report: FleetReport) -> tuple[Comparison, ...]:
     """The price of each SKU in the fleet 20 % lower and higher, the fleet chosen anew."""
-    problem = report.asked.problem
+    problem = report.asked.base
     found = []
     for gpu in used_skus(report):
         for words, factor in CHANGES:
@@ -176,7 +176,7 @@ def rejected(report: FleetReport, singles: dict[str, Comparison]) -> tuple[str, 
 
 def _reason(report: FleetReport, gpu: str, single: Comparison | None) -> str:
     problem = report.asked.problem
-    able = {column.workload for column in problem.columns if column.gpu == gpu}
+    able = report.asked.pool.able_on(gpu)
     unable = [d.workload for d in problem.demands if d.workload not in able]
     parts = []
     if unable:
@@ -184,28 +184,34 @@ def _reason(report: FleetReport, gpu: str, single: Comparison | None) -> str:
     ratios = {name: ratio for name in sorted(able) if (ratio := _ratio(report, name, gpu)) is not None}
     if ratios:
         best = min(ratios, key=lambda name: (ratios[name], name))
-        parts.append(f"serving {best} on it alone costs {ratios[best]:.2f} x its present part of the bill")
+        least = "at least " if ratios[best] != _ratio(report, best, gpu, closed=True) else ""
+        parts.append(f"serving {best} on it alone costs {least}{ratios[best]:.2f} x its present part of the bill")
     if single is not None and single.relative is not None:
         parts.append(f"alone it costs {100 * single.relative:+.0f} %")
     return f"{gpu}: " + ("; ".join(parts) or "no plan that is not replaced by a better one")
 
 
 def _rule(report: FleetReport, workload: str, gpu: str) -> str:
-    rules = report.asked.dropped.get(workload, {}).get(gpu)
+    rules = report.asked.dropped(workload).get(gpu)
     return max(sorted(rules), key=lambda rule: rules[rule]) if rules else "no plan"
 
 
-def _ratio(report: FleetReport, workload: str, gpu: str) -> float | None:
-    """Cost of one workload in whole replicas on one SKU, spares included, against its part of the bill now."""
+def _ratio(report: FleetReport, workload: str, gpu: str, *, closed: bool = False) -> float | None:
+    """Cost of one workload in whole replicas on one SKU, spares included, against its part of the bill now.
+
+    Plans that nobody needed to size count with their ceilings, unless `closed`.
+    """
     problem = report.asked.problem
     demand = next(d for d in problem.demands if d.workload == workload)
+    bill = report.bills[workload]
+    columns = report.asked.pool.columns_on(workload, gpu, closed=closed)
     costs = [
-        problem.offers[o].cost_micro_usd_per_hour / problem.offers[o].unit_gpus * column.gpus * replicas
-        for c, o in problem.pairs
-        if (column := problem.columns[c]).workload == workload and column.gpu == gpu and all(column.capacity)
+        offer.cost_micro_usd_per_hour / offer.unit_gpus * column.gpus * replicas
+        for column in columns
+        for offer in problem.offers
+        if offer.takes(column) and all(column.capacity)
         for replicas in (_replicas(demand, column) + demand.spare_replicas,)
     ]
-    bill = report.bills[workload]
     return min(costs) / bill if costs and bill else None
 
 

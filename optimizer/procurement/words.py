@@ -28,7 +28,14 @@ def title_of(answer: FleetAnswer) -> str:
     """The headline."""
     goals = answer.request.get("objective", ["cost"])
     words = STATUS_WORDS[answer.status]
-    if answer.status == "optimal" and goals[0] != "cost":
+    best = "cheapest" if goals[0] == "cost" else "best"
+    if answer.covers != "every plan" and answer.status in ("optimal", "feasible"):
+        words = f"{best} of {answer.solver.columns_solved:,} plans" + (
+            "" if answer.status == "optimal" else ", within the gap shown"
+        )
+    elif answer.status == "optimal" and any(goal.conceded for goal in answer.objectives):
+        words = f"simplest within {100 * answer.request.get('tolerance', 0):g} % of the proven {best}"
+    elif answer.status == "optimal" and goals[0] != "cost":
         words = "proven optimal"
     return f"{answer.request.get('name', 'fleet')}: {words}"
 
@@ -64,6 +71,11 @@ def summary(answer: FleetAnswer) -> tuple[str, ...]:
         power += f" ({totals.rack_units:g} rack units)"
     parts.append(power)
     for goal in answer.objectives:
+        if goal.conceded > 0:
+            parts.append(
+                f"{goal.name}: {100 * goal.conceded:.1f} % above the cheapest fleet, for fewer kinds of SKU, providers "
+                "or weight formats (tolerance: 0 for the cheapest)"
+            )
         if goal.gap > 0:
             parts.append(
                 f"{goal.name}: no fleet is below {goal.bound:,.2f} {goal.unit}; this one is at most "

@@ -103,7 +103,7 @@ def _column(
 
 
 def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:
-    c = stack([physics.coefficients(server.sku, server.weights, server.shape) for server in servers])
+    c = stack([_coefficients(physics, server) for server in servers])
     hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
@@ -133,6 +133,14 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
     return Reach(rate * outputs, np.maximum(LITTLE * shares / rate, first + alone), first, alone / steps, factors)
 
 
+def _coefficients(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
+    found: LatencyCoefficients | None = server.remembered.get("coefficients")
+    if found is None:
+        found = physics.coefficients(server.sku, server.weights, server.shape)
+        server.remembered["coefficients"] = found
+    return found
+
+
 def least_replicas(
     setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
 ) -> list[int | str]:
@@ -152,6 +160,17 @@ def least_replicas(
         broken = next((rule for rule, mask in too_slow.items() if mask[at]), None)
         found.append(broken or -(-int(min(engines[at], MOST_ENGINES)) // server.shape.data))
     return found
+
+
+def capacity_ceilings(
+    setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
+) -> tuple[list[float], list[int]]:
+    """Per server, what no flags exceed: output tokens per second at the confidence asked; and sequences."""
+    reach = _reach(setting, physics, servers, active)
+    engines = np.array([server.engines for server in servers], dtype=np.int64)
+    tokens = reach.tokens_per_s * reach.factors["throughput"] * (1 + ROUNDING) * engines
+    pools = [pool_of_server(setting, physics, server, active).sequences for server in servers]
+    return tokens.tolist(), [pool * int(count) for pool, count in zip(pools, engines, strict=True)]
 
 
 def _seconds_per_prompt_token(c: LatencyCoefficients, span: Numbers) -> Numbers:

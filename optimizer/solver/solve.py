@@ -22,6 +22,7 @@ from vllm_opt.optimizer.solver.bending import bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.space.default_limits import Bends
+from vllm_opt.optimizer.space.local_machine import within_machine
 from vllm_opt.optimizer.space.objective import relative, shown_value
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
@@ -192,7 +193,8 @@ def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -
 
     What is explained is what was asked: no reserve, no default limit.
     """
-    setting = replace(setting, targets=targets_of(setting.request, setting.bends))
+    asked = targets_of(setting.request, setting.bends)
+    setting = replace(setting, targets=within_machine(asked, setting.request, setting.machine_gpus))
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
     if setting.request.explain:

@@ -4,7 +4,7 @@ from fleet_oracle import fewest_bins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vllm_opt.optimizer.fleet.packing import chain_rows, is_chain, maximal_patterns, pack, place, rounded_up
+from vllm_opt.optimizer.fleet.packing import chain_rows, is_chain, is_exact, maximal_patterns, pack, place, rounded_up
 
 CHAINS = ((1, 2, 4), (4, 8, 16, 32), (2, 4, 8), (1, 4, 12), (4, 8))
 
@@ -51,3 +51,10 @@ def test_pieces_stand_where_their_patterns_put_them() -> None:
 
 def test_an_empty_fleet_needs_no_node() -> None:
     assert place([], 32) == ()
+
+
+def test_nodes_of_eight_are_exact_for_every_size_and_a_rack_of_72_is_not() -> None:
+    every = (1, 2, *range(4, 33, 4))
+    assert is_exact(every, 32)
+    assert is_exact((4, 8, 16, 32), 72 * 4)
+    assert not is_exact(every, 72 * 4)

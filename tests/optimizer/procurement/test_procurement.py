@@ -301,6 +301,7 @@ def test_the_same_demand_gives_the_same_answer(catalog: Catalog) -> None:
 
 def test_a_model_too_large_for_one_node_spans_two_whole_ones(catalog: Catalog) -> None:
     large = {**CHAT, "model": "deepseek-ai/DeepSeek-V3", "requests_per_s": 0.2, "max_tpot_ms": None}
+    large["quantization"] = "native"  # 671 GB of FP8; the published AWQ fits one node
     node = {"gpu": ["h100-sxm"], "max_gpus_per_replica": 16}
     alone = procure(demand(workloads=[large], inventory=node, money={"node_price": {"h100-sxm": 20}}), catalog)
     assert alone.status == "infeasible"

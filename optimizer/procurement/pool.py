@@ -1,0 +1,277 @@
+"""The columns of a fleet by column generation: classes of plans are closed when the fleet could use them, not before.
+
+Open classes stand in the fleet's linear relaxation with their ceilings, so its optimum L bounds every fleet of every
+plan from below. What the relaxation uses is closed first, until it uses nothing open. A fleet U over the closed columns
+follows; with r the reduced cost of a column, a fleet that uses it costs at least L + r, so every open class with
+L + r <= U, the tolerance included, is closed too. What is left open then belongs to no fleet as good as U: the closed
+columns hold every optimum, and what is proven over them is proven over all plans.
+
+The plans for a histogram of lengths are tuned for a few typical requests, and no ceiling is known for all of its bars:
+only promising classes are closed, and nothing is claimed about the others.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from vllm_opt.optimizer.fleet.model import FleetModel
+from vllm_opt.optimizer.fleet.neighbourhood import Relaxation, relaxation
+from vllm_opt.optimizer.fleet.outcome import FleetOptions, objective_names
+from vllm_opt.optimizer.fleet.problem import (
+    SLOTS_PER_GPU,
+    FleetColumn,
+    FleetProblem,
+    NodeOffer,
+    without_dominated,
+)
+from vllm_opt.optimizer.fleet.solver import solve_fleet
+from vllm_opt.optimizer.procurement.buckets import bucket_capacities
+from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
+from vllm_opt.optimizer.procurement.request import WorkloadDemand
+
+Open = dict[str, tuple[FleetColumn, ColumnSearch, Kind]]
+"""column name -> the class at its ceiling, and where it is found"""
+BEST_OF_EACH = 3
+"""open classes of each workload that are closed besides those that the relaxation uses"""
+PROMISING = 8
+"""classes of a histogram's plans that are closed together"""
+WINDOW = 2.0
+"""a histogram's class is left open when even its ceiling costs so many times what the best plan found does"""
+UPPER_BOUND_GAP = 0.02
+SURELY = 1e-6
+"""relative error that the relaxation's floating-point optimum may have"""
+
+
+@dataclass(frozen=True)
+class ClosedProblem:
+    """A fleet problem over closed columns. `covered`: they hold every optimum of all plans.
+
+    `unfinished`: time left classes open that may matter; `bound` is then what the first objective of no fleet of any
+    plan falls below, where such a bound is known.
+    """
+
+    problem: FleetProblem
+    covered: bool
+    unfinished: bool = False
+    bound: float | None = None
+
+
+@dataclass(frozen=True)
+class WorkloadColumns:
+    """The searches behind one workload's columns, one per kind of server."""
+
+    workload: WorkloadDemand
+    searches: tuple[ColumnSearch, ...]
+
+    @property
+    def routed(self) -> bool:
+        """Whether its requests are routed by length."""
+        return len(self.workload.buckets) > 1
+
+
+class ColumnPool:
+    """Every plan of every workload, found or bounded."""
+
+    def __init__(self, workloads: Iterable[WorkloadColumns], cap: Fraction, tolerance: Fraction) -> None:
+        self.workloads = tuple(workloads)
+        self.cap = cap
+        self.tolerance = tolerance
+        self.plans: dict[str, ReplicaPlan] = {}
+        """column name -> plan"""
+
+    @property
+    def routed(self) -> bool:
+        """Whether some plans serve a histogram of lengths."""
+        return any(item.routed for item in self.workloads)
+
+    @property
+    def servers(self) -> int:
+        """Servers (SKU, weights, shape) behind the columns."""
+        return sum(search.servers for search in dict.fromkeys(s for item in self.workloads for s in item.searches))
+
+    def dropped(self, workload: str) -> dict[str, Counter[str]]:
+        """SKU -> rule -> servers of a workload that it ruled out."""
+        found: dict[str, Counter[str]] = {}
+        for item in self.workloads:
+            for search in item.searches if item.workload.name == workload else ():
+                for gpu, rules in search.dropped.items():
+                    found.setdefault(gpu, Counter()).update(rules)
+        return found
+
+    def closed_columns(self) -> tuple[FleetColumn, ...]:
+        """The best plan found so far of every class; of an open one it may not be the best."""
+        found = []
+        for item in self.workloads:
+            for number, search in enumerate(item.searches, 1):
+                for kind, plan in sorted(search.plans.items(), key=lambda entry: entry[0]):
+                    column = self._column(item, kind, number, self._served_by(item, plan))
+                    name = f"{column.name}~{plan.capacity[0]}" if kind in search.open else column.name
+                    kept = replace(column, name=name, format=plan.candidate.unit.facts.weights.quantization.id)
+                    self.plans[name] = plan
+                    found.append(kept)
+        return tuple(found)
+
+    def open_columns(self) -> Open:
+        """Every class that is open, at its ceiling, by column name; those of histograms have none."""
+        found: Open = {}
+        for item in self.workloads:
+            for number, search in enumerate(item.searches, 1):
+                for kind, ceiling in sorted(search.open.items()) if not item.routed else ():
+                    column = self._column(item, kind, number, (ceiling,))
+                    name = f"{column.name}?"
+                    found[name] = replace(column, name=name), search, kind
+        return found
+
+    def columns_on(self, workload: str, gpu: str, *, closed: bool = False) -> list[FleetColumn]:
+        """Columns of one workload on one SKU; open ones at their ceilings, unless `closed`."""
+        opened = () if closed else (column for column, _, _ in self.open_columns().values())
+        return [c for c in (*self.closed_columns(), *opened) if (c.workload, c.gpu) == (workload, gpu)]
+
+    def able_on(self, gpu: str) -> set[str]:
+        """Workloads that may have a plan on a SKU."""
+        columns = (*self.closed_columns(), *(column for column, _, _ in self.open_columns().values()))
+        return {column.workload for column in columns if column.gpu == gpu and any(column.capacity)}
+
+    def _served_by(self, item: WorkloadColumns, plan: ReplicaPlan) -> tuple[int, ...]:
+        if not item.workload.lengths:
+            return plan.capacity
+        limits = item.workload.max_ttft_ms, item.workload.max_tpot_ms
+        return bucket_capacities(plan, item.workload.buckets, limits)
+
+    def _column(self, item: WorkloadColumns, kind: Kind, number: int, capacity: tuple[int, ...]) -> FleetColumn:
+        slots = SLOTS_PER_GPU // kind.cut if kind.cut > 1 else SLOTS_PER_GPU * kind.gpus // kind.nodes
+        part = f"1/{kind.cut}" if kind.cut > 1 else str(kind.gpus)
+        name = f"{item.workload.name}@{kind.gpu}x{part}over{kind.nodes}#{number}"
+        usable = tuple(math.floor(units * self.cap) for units in capacity)
+        return FleetColumn(name, item.workload.name, kind.gpu, slots, usable, kind.nodes)
+
+    def close_all(self, deadline: float) -> None:
+        """Close every class that can be closed in time."""
+        for item in self.workloads:
+            for search in item.searches:
+                search.close(tuple(search.open), deadline)
+
+    def close_promising(self, offers: Iterable[NodeOffer], deadline: float) -> None:
+        """Close the classes of histograms whose ceilings cost little, and all on stock."""
+        prices: dict[str, Fraction] = {}
+        stock = set()
+        for offer in offers:
+            each = Fraction(offer.cost_micro_usd_per_hour, offer.unit_gpus)
+            if offer.kind == "stock":
+                stock.add(offer.gpu)
+            else:
+                prices[offer.gpu] = min(each, prices.get(offer.gpu, each))
+        for search in {search: None for item in self.workloads if item.routed for search in item.searches}:
+            search.close([kind for kind in search.open if kind.gpu in stock], deadline)
+            _close_within(search, prices, deadline)
+
+    def closed_for(self, base: FleetProblem, options: FleetOptions, deadline: float) -> ClosedProblem:
+        """The problem over the columns that can matter for it; `base` has everything but columns."""
+        name, best = objective_names(base)[0][0], None
+        if base.partial:
+            self.close_all(deadline)
+        while not base.partial:
+            open_ones = self.open_columns()
+            rest = self._relaxed(base, name, open_ones)
+            if rest is None:  # not even the ceilings suffice
+                return ClosedProblem(self.over_closed(base), covered=not self.routed)
+            wanted = self._used(rest, open_ones)
+            if not wanted:
+                best = self._upper_bound(base, name, options, deadline) if best is None else best
+                wanted = self._within(rest, open_ones, best)
+            if not wanted:
+                break
+            late = time.monotonic() > deadline
+            if late:  # what has no plan yet gets one all the same
+                served = {column.workload for column in self.closed_columns()}
+                wanted = [name for name in wanted if open_ones[name][0].workload not in served]
+            if late and not wanted:
+                bound = None if self.routed else rest.value * (1 - SURELY)
+                return ClosedProblem(self.over_closed(base), covered=False, unfinished=True, bound=bound)
+            _close(wanted, open_ones, deadline)
+        unfinished = base.partial and bool(self.open_columns())
+        return ClosedProblem(self.over_closed(base), covered=not (self.routed or unfinished), unfinished=unfinished)
+
+    def over_closed(self, base: FleetProblem) -> FleetProblem:
+        """The problem over the columns closed so far."""
+        return base.changed(columns=without_dominated(self.closed_columns()))
+
+    def _relaxed(self, base: FleetProblem, name: str, open_ones: Open) -> "_Relaxed | None":
+        """The relaxation over all classes, open ones at their ceilings; None where it has no solution."""
+        columns = without_dominated((*self.closed_columns(), *(column for column, _, _ in open_ones.values())))
+        problem = base.changed(columns=columns)
+        if any(all(column.workload != demand.workload for column in columns) for demand in base.demands):
+            return None
+        model = FleetModel(problem)
+        model.minimise_or_maximise(name)
+        found = relaxation(model)
+        return None if found is None else _Relaxed(found.value, found, columns)
+
+    def _used(self, rest: "_Relaxed", open_ones: Open) -> list[str]:
+        """What the relaxation uses that is open, and beside it the cheapest open classes of each workload."""
+        used = [rest.columns[c].name for c in sorted(rest.found.used) if rest.columns[c].name in open_ones]
+        if not used:
+            return []
+        cheapest: dict[str, list[str]] = {}
+        for c in sorted(rest.found.prices, key=lambda c: (rest.found.prices[c], c)):
+            of_workload = cheapest.setdefault(rest.columns[c].workload, [])
+            if rest.columns[c].name in open_ones and len(of_workload) < BEST_OF_EACH:
+                of_workload.append(rest.columns[c].name)
+        return list(dict.fromkeys([*used, *(name for names in cheapest.values() for name in names)]))
+
+    def _within(self, rest: "_Relaxed", open_ones: Open, best: float | None) -> list[str]:
+        """The open classes that a fleet of at most `best` may use; all of them where no fleet is known."""
+        if best is None:
+            return list(open_ones)
+        return [
+            rest.columns[c].name
+            for c, price in sorted(rest.found.prices.items())
+            if rest.columns[c].name in open_ones and (rest.value + price) * (1 - SURELY) <= best + 1
+        ]
+
+    def _upper_bound(self, base: FleetProblem, name: str, options: FleetOptions, deadline: float) -> float | None:
+        """What a fleet over the closed columns reaches, with what the tolerance may concede; None: none was found."""
+        seconds = max(0.5, min(options.time_limit / 4, deadline - time.monotonic()))
+        rough = replace(options, time_limit=seconds, relative_gap=UPPER_BOUND_GAP, tie_breaks=False)
+        outcome = solve_fleet(self.over_closed(base), rough)
+        value = next((bound.value for bound in outcome.bounds if bound.name == name), None)
+        return None if value is None else float(value * (1 + self.tolerance))
+
+
+@dataclass(frozen=True)
+class _Relaxed:
+    """A relaxation and the columns that its numbers speak of."""
+
+    value: float
+    found: Relaxation
+    columns: tuple[FleetColumn, ...]
+
+
+def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:
+    kinds: dict[ColumnSearch, list[Kind]] = {}
+    for name in names:
+        _, search, kind = open_ones[name]
+        kinds.setdefault(search, []).append(kind)
+    for search, mine in kinds.items():
+        search.close(mine, deadline)
+
+
+def _close_within(search: ColumnSearch, prices: dict[str, Fraction], deadline: float) -> None:
+    """Close classes by what a unit of capacity costs at their ceilings, until the next is far above the best."""
+
+    def ratio(kind: Kind, capacity: int) -> Fraction:
+        return prices[kind.gpu] * kind.gpus / kind.cut / max(1, capacity)
+
+    ceilings = {kind: ceiling for kind, ceiling in search.open.items() if kind.gpu in prices}
+    ranked = sorted(ceilings, key=lambda kind: (ratio(kind, ceilings[kind]), kind))
+    best: Fraction | None = None
+    while ranked and time.monotonic() < deadline:
+        if best is not None and ratio(ranked[0], ceilings[ranked[0]]) > best * WINDOW:
+            return
+        search.close(ranked[:PROMISING], deadline)
+        found = [ratio(kind, search.plans[kind].capacity[0]) for kind in ranked[:PROMISING] if kind in search.plans]
+        best = min([*found, *([] if best is None else [best])], default=None)
+        ranked = ranked[PROMISING:]

@@ -1,0 +1,146 @@
+"""What `procure` proves covers every plan that `solve` knows: beside `solve` itself, and beside brute force."""
+
+import random
+from typing import Any
+
+import pytest
+
+from vllm_opt.optimizer import FleetRequest, SolveRequest, procure, solve
+from vllm_opt.optimizer.procurement.problem import resolve_fleet
+from vllm_opt.optimizer.procurement.words import title_of
+from vllm_opt.profiles.catalogues.catalog import Catalog
+
+MODELS = (
+    "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-14B-Instruct", "meta-llama/Llama-3.3-70B-Instruct",
+    "Qwen/Qwen3-30B-A3B", "openai/gpt-oss-20b", "Qwen/Qwen2.5-1.5B-Instruct",
+)  # fmt: skip
+SKUS = ("l4", "l40s", "a100-sxm4-80gb", "h100-sxm", "h200-sxm", "rtx-4090", "b200")
+STRICT: dict[str, Any] = {"tolerance": 0, "utilization_cap": 1, "comparisons": False}
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return Catalog()
+
+
+def drawn(seed: int) -> dict[str, Any]:
+    """A workload that both commands can be asked for."""
+    draw = random.Random(seed)
+    context = draw.choice((2048, 4096, 8192))
+    return {
+        "model": draw.choice(MODELS), "gpu": draw.sample(SKUS, 2), "target_context": context,
+        "input_tokens": draw.randint(100, context // 2 - 1), "output_tokens": draw.choice((50, 100, 200, 400)),
+        "max_ttft_ms": draw.choice((None, 1000, 3000)), "max_tpot_ms": draw.choice((None, 30, 60)),
+        "rate": round(10 ** draw.uniform(-1, 1), 3), "concurrency": draw.choice(("max", "max", 8, 32)),
+    }  # fmt: skip
+
+
+def fleet_of(asked: dict[str, Any], **changes: Any) -> FleetRequest:
+    fields = ("model", "target_context", "input_tokens", "output_tokens", "max_ttft_ms", "max_tpot_ms")
+    workload = {name: asked[name] for name in fields} | {"name": "w", "requests_per_s": asked["rate"]}
+    request = {"workloads": [workload], "inventory": {"gpu": asked["gpu"], "gpu_sharing": False}, **STRICT}
+    return FleetRequest(**{**request, **changes})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_never_dearer_than_solve_with_the_same_throughput(seed: int, catalog: Catalog) -> None:
+    asked = drawn(seed)
+    fleet = procure(fleet_of(asked), catalog)
+    rest = {name: value for name, value in asked.items() if name != "rate"}
+    single = solve(
+        SolveRequest(
+            **rest, min_output_tokens_per_s=asked["rate"] * asked["output_tokens"], objective="cost", tolerance=0,
+            max_gpus=8, default_limits=False,
+        ),
+        catalog,
+    )  # fmt: skip
+    if single.plan is None:
+        return
+    assert single.plan.cost.usd_per_hour is not None
+    assert fleet.status == "optimal"
+    assert fleet.covers == "every plan"
+    assert fleet.totals is not None
+    assert fleet.totals.usd_per_hour <= single.plan.cost.usd_per_hour + 1e-6
+    assert "proven cheapest" in title_of(fleet)
+
+
+@pytest.mark.parametrize("seed", [3, 4, 8])
+def test_same_price_as_brute_force_over_every_server(seed: int, catalog: Catalog) -> None:
+    asked = {**drawn(seed), "gpu": ["l40s", "h100-sxm"], "rate": 0.7}
+    request = fleet_of(asked, money={"price": {"l40s": 1.0, "h100-sxm": 3.0}})
+    resolved = resolve_fleet(request, catalog)
+    (search,) = resolved.pool.workloads[0].searches
+    most: dict[tuple[str, int], float] = {}
+    for sku in search.setting.gpus:  # every point of every server, without bounds
+        for candidate in search.search.solve_servers(search.search.servers.of(sku)):
+            key = sku.gpu.id, candidate.unit.shape.gpus
+            most[key] = max(most.get(key, 0.0), candidate.bound_tokens_per_s.max() / asked["output_tokens"])
+    prices = {"l40s": 1.0, "h100-sxm": 3.0}
+    best = cheapest(asked["rate"], [(prices[gpu] * gpus, rate) for (gpu, gpus), rate in most.items()])
+    answer = procure(request, catalog)
+    assert answer.totals is not None
+    assert answer.totals.usd_per_hour == pytest.approx(best)
+
+
+def cheapest(needed: float, replicas: list[tuple[float, float]]) -> float:
+    """The least price of replicas (price, requests per second) that serve what is needed, by trying counts."""
+    if needed <= 0:
+        return 0.0
+    if not replicas:
+        return float("inf")
+    (price, rate), rest = replicas[0], replicas[1:]
+    enough = int(needed / rate) + 1
+    return min(count * price + cheapest(needed - count * rate, rest) for count in range(enough + 1))
+
+
+def test_a_histogram_claims_only_the_plans_in_its_model(catalog: Catalog) -> None:
+    lengths = [
+        {"input_tokens": 500, "output_tokens": 100, "share": 3},
+        {"input_tokens": 3000, "output_tokens": 200, "share": 1},
+    ]
+    workload = {"name": "w", "model": MODELS[0], "requests_per_s": 2, "target_context": 4096, "lengths": lengths}
+    answer = procure(FleetRequest(workloads=[workload], inventory={"gpu": ["l4", "l40s"]}, comparisons=False), catalog)
+    assert answer.covers == "the plans in the model"
+    assert title_of(answer) == f"fleet: cheapest of {answer.solver.columns_solved} plans"
+
+
+def test_time_that_is_up_leaves_an_honest_bound_and_no_claim(catalog: Catalog) -> None:
+    asked = {**drawn(1), "gpu": list(SKUS), "rate": 3.0}
+    whole, short = procure(fleet_of(asked), catalog), procure(fleet_of(asked, time_limit=1e-3), catalog)
+    assert whole.totals is not None
+    assert whole.status == "optimal"
+    assert short.status == "feasible"
+    assert short.totals is not None
+    assert short.covers == "the plans in the model"
+    assert short.totals.usd_per_month >= whole.totals.usd_per_month - 0.01
+    assert short.objectives[0].bound <= whole.objectives[0].bound + 0.01
+    assert "proven" not in title_of(short)
+
+
+def test_the_cap_leaves_room_and_a_higher_one_takes_no_more_gpus(catalog: Catalog) -> None:
+    asked = {**drawn(5), "rate": 40.0}
+    capped = procure(fleet_of(asked, utilization_cap=0.85), catalog)
+    full = procure(fleet_of(asked), catalog)
+    assert capped.totals is not None
+    assert full.totals is not None
+    assert capped.totals.usd_per_month >= full.totals.usd_per_month
+    for item in capped.assignments:
+        assert item.utilisation <= 0.85
+        assert item.utilisation == pytest.approx(item.load / item.capacity, abs=1e-3)
+    assert any("asked for 85 % of its capacity" in note for note in capped.notes)
+
+
+def test_workloads_of_one_model_share_replicas_where_that_is_cheaper(catalog: Catalog) -> None:
+    each = {"model": MODELS[2], "requests_per_s": 0.1, "target_context": 4096, "output_tokens": 300}
+    pair = [{**each, "name": "a", "input_tokens": 1000}, {**each, "name": "b", "input_tokens": 2000}]
+    request = FleetRequest(workloads=pair, inventory={"gpu": ["h100-sxm"], "gpu_sharing": False}, comparisons=False)
+    together, apart = procure(request, catalog), procure(request.replaced(pooling=False), catalog)
+    assert together.totals is not None
+    assert apart.totals is not None
+    assert (together.totals.gpus, apart.totals.gpus) == (1, 2)
+    assert [item.workload for item in together.workloads] == ["a + b"]
+    strict = [pair[0], {**pair[1], "max_ttft_ms": 0.5}]
+    assert procure(request.replaced(workloads=strict), catalog).status == "infeasible"
+    late = [{**pair[0], "max_ttft_ms": 300}, {**pair[1], "requests_per_s": 5, "input_tokens": 3500}]
+    kept = procure(request.replaced(workloads=late), catalog)
+    assert any("these together" in note or "not cheaper" in note for note in kept.notes)

@@ -14,7 +14,7 @@ SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 PROMISES = {
     "best_deployment.py": ("status: optimal", "vllm serve ", "instead: "),
     "does_it_start.py": ("rtx-4090: does not start", "h100-sxm: starts", "largest context that starts"),
-    "latency_limit.py": ("TPOT <= None ms: max-num-seqs ", "TPOT <= 30 ms: "),
+    "latency_limit.py": ("TPOT <= None ms: max-num-seqs ", "TPOT <= 15 ms: "),
     "recommended_configs.py": ("4 cells: {'optimal': 4}", "l40s.yaml: "),
     "why_not.py": ("status: infeasible", "conflict: "),
 }

@@ -50,7 +50,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, *cards: tuple[str, int, int], tells
 
 def test_every_relaxation_is_possible_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, (*RTX_4090, 0), (*RTX_4090, 0))
-    asked = SolveRequest(gpu="local", model="Qwen/Qwen3-32B")
+    asked = SolveRequest(gpu="local", model="Qwen/Qwen3-32B", target_context=8192, concurrency=32)
     answer, named = solve(asked), solve(asked.replaced(gpu="rtx-4090", gpus=2))
     assert answer.status == named.status == "infeasible"
     assert answer.explanation is not None

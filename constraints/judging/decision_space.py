@@ -9,7 +9,7 @@ largest product, a KV block times a pool, stays below 2^60.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -111,6 +111,12 @@ class DecisionSpace:
     max_model_len: cp_model.IntVar
     gpu_count: cp_model.IntVar
     model_limit_tokens: int
+    sections: list[tuple[str, int]] = field(default_factory=list)
+    """(name of a rule, or of what else adds rows, its first row), in the order in which rows are added."""
+
+    def begin(self, section: str) -> None:
+        """From here on rows belong to this section."""
+        self.sections.append((section, len(self.model.proto.constraints)))
 
     def points(self) -> Iterator[tuple[Mode, SequencePoint, cp_model.IntVar]]:
         """Every operating point with its mode and its Boolean."""
@@ -134,8 +140,8 @@ class DecisionSpace:
             point.graph_bytes * picked for point, picked in zip(mode.points, literals, strict=True) if point.graph_bytes
         )
 
-    def forbid(self, breaks: Callable[[SequencePoint], bool]) -> None:
-        """Rule out the points that break a limit: compared as `check` compares them."""
+    def forbid(self, breaks: Callable[[SequencePoint], bool], says: Callable[[SequencePoint], str]) -> None:
+        """Rule out the points that break a limit: compared as `check` compares them; `says` names each row."""
         for _, point, picked in self.points():
             if breaks(point):
-                self.model.add(picked == 0)
+                self.model.add(picked == 0).with_name(says(point))

@@ -45,7 +45,10 @@ def violations(
 def choice_violations(
     model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile, gpu: GpuProfile
 ) -> tuple[Violation, ...]:
-    """Return what is refused before any attention backend is chosen; parallel sizes do not matter here."""
+    """Return what is refused before any attention backend is chosen.
+
+    Of the parallel sizes only the pipeline stages matter, and only where layers share caches (`shares_caches`).
+    """
     return (
         *_weight_format(model, quantization, gpu),
         *_release(model, quantization, engine),
@@ -54,6 +57,11 @@ def choice_violations(
         *_shared_caches(model, layout),
         *_adapters(model, layout),
     )
+
+
+def shares_caches(model: ModelProfile) -> bool:
+    """Whether some layer reads the cache of another one."""
+    return any(_shared_kind(kind.mixer) for kind in model.layer_kinds)
 
 
 def _violation(message: str, needed: float | None = None, available: float | None = None, unit: str = "") -> Violation:
@@ -164,9 +172,9 @@ def _block_size(layout: Layout, engine: EngineProfile) -> Iterator[Violation]:
 
 def _shared_caches(model: ModelProfile, layout: Layout) -> Iterator[Violation]:
     """A layer that reads another layer's cache must be on that layer's pipeline stage."""
-    shares = [_shared_kind(model.layer_kinds[kind].mixer) for kind in model.layer_pattern]
-    if layout.pipeline_parallel_size == 1 or not any(shares):
+    if layout.pipeline_parallel_size == 1 or not shares_caches(model):
         return
+    shares = [_shared_kind(model.layer_kinds[kind].mixer) for kind in model.layer_pattern]
     first_shared = next(index for index, kind in enumerate(shares) if kind)
     owners = {
         mixer.kind: index

@@ -69,12 +69,15 @@ class Batching:
 
     def add(self, space: DecisionSpace) -> None:
         """Tie the step width to the mode and bound it from below."""
-        space.model.add(space.max_num_batched_tokens >= space.max_num_seqs)
+        space.model.add(space.max_num_batched_tokens >= space.max_num_seqs).with_name("a token per sequence")
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
-            space.model.add(space.max_num_batched_tokens == mode.max_num_batched_tokens).only_enforce_if(chosen)
+            width = space.max_num_batched_tokens == mode.max_num_batched_tokens
+            space.model.add(width).only_enforce_if(chosen).with_name("step width of the layout")
             if not mode.terms.layout.enable_chunked_prefill:
-                space.model.add(space.max_num_batched_tokens >= space.max_model_len).only_enforce_if(chosen)
+                whole = space.max_num_batched_tokens >= space.max_model_len
+                space.model.add(whole).only_enforce_if(chosen).with_name("a whole prompt")
             drafts = mode.terms.layout.speculation
             if drafts is not None:
                 least = drafts.num_speculative_tokens + 1
-                space.model.add(space.max_num_batched_tokens >= least).only_enforce_if(chosen)
+                room = space.max_num_batched_tokens >= least
+                space.model.add(room).only_enforce_if(chosen).with_name("a token and its drafts")

@@ -46,4 +46,5 @@ class Budget:
             return
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             if mode.price_microusd is None or mode.price_microusd > microusd(limit):
-                space.model.add(chosen == 0)
+                price = "unknown" if mode.price_microusd is None else f"{mode.price_microusd} micro-USD per hour"
+                space.model.add(chosen == 0).with_name(f"price {price}, limit {microusd(limit)}")

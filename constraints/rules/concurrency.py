@@ -66,6 +66,7 @@ class Concurrency:
         """Admission is a constant bound per mode (its replicas are fixed); the pool needed is a constant per point."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             least = space.targets.sequences_admitted(mode.engines)
-            space.model.add(space.max_num_seqs >= least).only_enforce_if(chosen)
+            space.model.add(space.max_num_seqs >= least).only_enforce_if(chosen).with_name("sequences to admit")
         for _, point, picked in space.points():
-            space.model.add(space.num_gpu_blocks >= point.blocks_needed).only_enforce_if(picked)
+            pool = space.num_gpu_blocks >= point.blocks_needed
+            space.model.add(pool).only_enforce_if(picked).with_name("blocks of the sequences admitted")

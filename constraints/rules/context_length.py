@@ -46,5 +46,5 @@ class ContextLength:
 
     def add(self, space: DecisionSpace) -> None:
         """Bound the variable on both sides."""
-        space.model.add(space.max_model_len >= space.targets.target_context)
-        space.model.add(space.max_model_len <= space.model_limit_tokens)
+        space.model.add(space.max_model_len >= space.targets.target_context).with_name("target context")
+        space.model.add(space.max_model_len <= space.model_limit_tokens).with_name("limit of the model")

@@ -29,9 +29,9 @@ class GpuCount:
     def add(self, space: DecisionSpace) -> None:
         """Bound the count; it is already tied to the mode."""
         if space.targets.gpus is not None:
-            space.model.add(space.gpu_count == space.targets.gpus)
+            space.model.add(space.gpu_count == space.targets.gpus).with_name("gpus")
         else:
-            space.model.add(space.gpu_count <= space.targets.max_gpus)
+            space.model.add(space.gpu_count <= space.targets.max_gpus).with_name("max_gpus")
 
 
 def _not_on_offer(deployment: Deployment) -> tuple[str, int]:

@@ -95,15 +95,21 @@ class MemoryBudget:
         """fixed + max(forward, sampler + each S, encoder(S)) + graphs(S) + block N <= u M per stage; N >= startup."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             budget, blocks, graphs = space.budget_of(mode), space.num_gpu_blocks, space.graphs_of(mode)
-            for stage in mode.stages:
+            for at, stage in enumerate(mode.stages):
+                fixed = f"stage {at}: {stage.fixed_bytes} fixed"
                 kept = stage.fixed_bytes + graphs + stage.block_bytes * blocks
                 sampler = stage.sampler_bytes + stage.sampler_bytes_per_sequence * space.max_num_seqs
-                space.model.add(kept + stage.forward_bytes <= budget).only_enforce_if(chosen)
-                space.model.add(kept + sampler <= budget).only_enforce_if(chosen)
+                forward = space.model.add(kept + stage.forward_bytes <= budget).only_enforce_if(chosen)
+                forward.with_name(f"{fixed} + {stage.forward_bytes} forward")
+                sampling = space.model.add(kept + sampler <= budget).only_enforce_if(chosen)
+                sampling.with_name(f"{fixed} + {stage.sampler_bytes} sampler")
             encoder, first = space.encoder_of(mode), mode.stages[0]
             kept = first.fixed_bytes + graphs + first.block_bytes * blocks
             if any(point.encoder_bytes for point in mode.points):
-                space.model.add(kept + encoder <= budget).only_enforce_if(chosen)
-            space.model.add(blocks >= mode.startup_blocks).only_enforce_if(chosen)
+                seeing = space.model.add(kept + encoder <= budget).only_enforce_if(chosen)
+                seeing.with_name(f"stage 0: {first.fixed_bytes} fixed + encoder")
+            startup = space.model.add(blocks >= mode.startup_blocks).only_enforce_if(chosen)
+            startup.with_name("one request of full length starts")
             if mode.load_bytes > mode.terms.total_bytes:
-                space.model.add(chosen == 0)
+                loads = f"loading peaks at {mode.load_bytes} of {mode.terms.total_bytes} bytes"
+                space.model.add(chosen == 0).with_name(loads)

@@ -39,7 +39,7 @@ class Quality:
         """Forbid the modes whose weights and KV cache keep too little: `chosen[m] = 0`."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             if not mode.keeps_quality:
-                space.model.add(chosen == 0)
+                space.model.add(chosen == 0).with_name("keeps too little of the score")
 
 
 def _cache(deployment: Deployment) -> str:

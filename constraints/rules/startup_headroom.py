@@ -54,4 +54,5 @@ class StartupHeadroom:
         """Keep the budget below what each point must leave untouched."""
         for mode, point, picked in space.points():
             most = mode.terms.total_bytes - point.headroom_needed_bytes
-            space.model.add(space.budget_of(mode) <= most).only_enforce_if(picked)
+            room = space.model.add(space.budget_of(mode) <= most).only_enforce_if(picked)
+            room.with_name(f"{mode.terms.total_bytes} total - {point.headroom_needed_bytes} outside the budget")

@@ -44,4 +44,5 @@ class StateBlocks:
         """Bound the sequences by the blocks under every mode that the release checks."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             if needs_a_block_each(mode.terms):
-                space.model.add(space.num_gpu_blocks >= space.max_num_seqs).only_enforce_if(chosen)
+                covered = space.num_gpu_blocks >= space.max_num_seqs
+                space.model.add(covered).only_enforce_if(chosen).with_name("a block per sequence")

@@ -32,4 +32,7 @@ class Throughput:
         """Forbid every point whose lower quantile is below the floor."""
         floor = space.targets.min_output_tokens_per_s
         if floor is not None:
-            space.forbid(lambda point: point.bound_tokens_per_s < floor)
+            space.forbid(
+                lambda point: point.bound_tokens_per_s < floor,
+                lambda point: f"{point.bound_tokens_per_s:g} tokens/s, floor {floor:g}",
+            )

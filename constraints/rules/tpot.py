@@ -31,4 +31,7 @@ class TimePerOutputToken:
         """Forbid every point whose upper quantile exceeds the limit."""
         limit = space.targets.max_tpot_ms
         if limit is not None:
-            space.forbid(lambda point: point.tpot_bound_ms is not None and point.tpot_bound_ms > limit)
+            space.forbid(
+                lambda point: point.tpot_bound_ms is not None and point.tpot_bound_ms > limit,
+                lambda point: f"TPOT {point.tpot_bound_ms:g} ms, limit {limit:g}",
+            )

@@ -31,4 +31,7 @@ class TimeToFirstToken:
         """Forbid every point whose upper quantile exceeds the limit."""
         limit = space.targets.max_ttft_ms
         if limit is not None:
-            space.forbid(lambda point: point.ttft_bound_ms > limit)
+            space.forbid(
+                lambda point: point.ttft_bound_ms > limit,
+                lambda point: f"TTFT {point.ttft_bound_ms:g} ms, limit {limit:g}",
+            )

@@ -168,13 +168,15 @@ def latency_coefficients(
     *,
     calibrated: bool = True,
     release: str | None = None,
+    work: ModelWork | None = None,
 ) -> LatencyCoefficients:
     """Seconds per unit of one engine of `layout` on `gpu`.
 
-    `calibrated` applies the cell of (model, SKU, path, TP); `release` is the vLLM version, None the newest measured.
+    `calibrated` applies the cell of (model, SKU, path, TP); `release` is the vLLM version, None the newest measured;
+    `work` is `model_work(model, quantization)` where the caller has it.
     Nothing here is biased to the slow side: what no measurement covers widens the interval.
     """
-    work, shared, own = model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
+    work, shared, own = work or model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
     name = effective_path(quantization, gpu)
     path = path_on(constants, own, name)
     ranks = layout.tensor_parallel_size

@@ -4,7 +4,7 @@ Closed loop: C users, each sends its next request when the last one is finished.
 r = D I / (O - 1) prompt tokens ride along (I = prompt tokens to compute, O = output tokens, M = tokens per step):
 
     f    = max(1 - exp(-x), r / (M - D)),  x = D max(1, I/M) / (O - 1)       share of steps that carry prefill
-    TPOT = (1 - f) T(D, c, 0) + f T(D, c, r / f),       c = input + O / 2
+    TPOT = (1 - g) T(D, c, 0) + g T(D, c, r / f),       c = input + O / 2,  g = 1 - (1 - f)^stages
     S    = the prompt's own chunks, riding with the other decoders
     TTFT = frontend + S + what `first_token.py` says of the clients' pattern + wait for a free slot
     X    = D / ((O - 1) TPOT),       users(D) = D + X TTFT                   Little's law, solved for D
@@ -26,7 +26,11 @@ LEAST_DECODERS = 1e-5
 
 
 def step_mix(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tuple[Numbers, Numbers]:
-    """(TPOT, one request's own prefill) in seconds when `decoders` sequences decode on average."""
+    """(TPOT, one request's own prefill) in seconds when `decoders` sequences decode on average.
+
+    Pipeline stages pass their micro-batches on together, so a step takes what the slowest of the q in flight takes: it
+    is one with prefill with probability 1 - (1 - f)^q.
+    """
     running, others = np.maximum(decoders, 1.0), np.maximum(decoders - 1.0, 0.0)
     room = np.maximum(traffic.budget_tokens - decoders, 1.0)
     whole = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
@@ -45,7 +49,8 @@ def step_mix(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tup
         traffic.span_tokens,
     )
     prefill = times[2] * traffic.computed_tokens / chunk * c.prefill_factor
-    mixed = times[0] + share * (times[1] - times[0])
+    delayed = 1.0 - (1.0 - share) ** c.pipeline_stages
+    mixed = times[0] + delayed * (times[1] - times[0])
     halted = times[0] + others / traffic.decode_steps * prefill
     least_chunks = np.where(traffic.chunked, traffic.computed_tokens / whole, 1.0)
     return np.where(traffic.chunked, mixed, halted), prefill * pipeline_fill(c, least_chunks)

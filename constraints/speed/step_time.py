@@ -19,6 +19,8 @@ kernels; eager mode adds a constant for the gaps between them. Validity: vLLM 0.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -89,6 +91,11 @@ class LatencyCoefficients:
     basis_rank: Scalars
     """0 measured, 1 fitted, 2 datasheet."""
 
+    @cached_property
+    def row(self) -> tuple[Scalars, ...]:
+        """Every coefficient in the order of `COEFFICIENT_NAMES`."""
+        return tuple(ALL_COEFFICIENTS(self))
+
     @property
     def basis(self) -> LatencyBasis:
         """How well one layout is known (scalar coefficients)."""
@@ -105,13 +112,12 @@ class LatencyCoefficients:
 
 
 COEFFICIENT_NAMES = tuple(item.name for item in fields(LatencyCoefficients))
+ALL_COEFFICIENTS = attrgetter(*COEFFICIENT_NAMES)
 
 
 def stack(coefficients: Sequence[LatencyCoefficients]) -> LatencyCoefficients:
     """Many layouts as one set of arrays, in the given order, so that all are evaluated at once."""
-    table = np.array(
-        [[getattr(one, name) for name in COEFFICIENT_NAMES] for one in coefficients], dtype=np.float64
-    ).reshape(len(coefficients), len(COEFFICIENT_NAMES))
+    table = np.array([one.row for one in coefficients], dtype=np.float64).reshape(-1, len(COEFFICIENT_NAMES))
     return LatencyCoefficients(*(np.ascontiguousarray(column) for column in table.T))
 
 

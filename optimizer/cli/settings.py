@@ -23,7 +23,7 @@ LARGEST_FILE_BYTES = 2**20
 NOT_OPTIONS = ("DEBUG",)
 """Variables with the prefix that are read elsewhere."""
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-NEVER_SET = frozenset(("help", "version", "requests", "output", "schema", "fix", "fix-all"))
+NEVER_SET = frozenset(("help", "version", "requests", "output", "dump-model", "schema", "fix", "fix-all"))
 """Options that make sense for one call only."""
 
 

@@ -33,6 +33,7 @@ from vllm_opt.optimizer.cli.options import (
     with_options,
     with_settings,
 )
+from vllm_opt.profiles.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.contract.answer import Answer
@@ -141,8 +142,13 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
 )  # fmt: skip
 ANSWER_OPTIONS = grouped(
-    "Answer", "solve --format json --output answer.json", *LENGTH_OF_TABLE, EQUATIONS, *PRESENTATION, REQUESTS
-)
+    "Answer", "solve --format json --output answer.json", *LENGTH_OF_TABLE, EQUATIONS, *PRESENTATION,
+    text(
+        "--dump-model", metavar="FILE",
+        help="Also write the CP-SAT model to this file: a table of its rows as comments, then the proto as text.",
+    ),
+    REQUESTS,
+)  # fmt: skip
 
 
 @click.command("solve", cls=GroupedCommand, context_settings=SETTINGS)
@@ -157,22 +163,35 @@ def solve_command(context: click.Context, /, **options: Any) -> int:
     """
     from vllm_opt.optimizer.contract.request import SolveRequest
 
+    dump, models = options["dump_model"], list[str]()
     if options["requests"] is not None:
         from vllm_opt.optimizer.cli.requests import answer_file
 
+        if dump is not None:
+            raise InvalidRequest("--dump-model writes the model of one request; leave --requests out")
         return answer_file(context, SolveRequest, _solve)
-    answer = with_settings(context, _solve(request_from(context, SolveRequest)))
+    if dump is not None:
+        from vllm_opt.optimizer.cli.model_file import check_model_file
+
+        check_model_file(dump, options["output"])
+    answer = with_settings(
+        context, _solve(request_from(context, SolveRequest), on_model=None if dump is None else models.append)
+    )
+    if dump is not None:
+        from vllm_opt.optimizer.cli.model_file import write_model
+
+        write_model(dump, models)
     show_answer(answer, options)
     return EXIT_CODES[answer.status]
 
 
-def _solve(request: Any, catalog: "Catalog | None" = None) -> "Answer":
+def _solve(request: Any, catalog: "Catalog | None" = None, on_model: Callable[[str], None] | None = None) -> "Answer":
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
     from vllm_opt.optimizer.solver.solve import solve
 
-    return solve(request, catalog)
+    return solve(request, catalog, on_model=on_model)
 
 
 def show_answer(answer: "Answer", options: dict[str, Any]) -> None:

@@ -5,6 +5,22 @@ from typing import Any
 from vllm_opt.constraints.judging.decision_space import DecisionSpace, Mode
 from vllm_opt.optimizer.space.objective import efficiency_integer
 
+PUBLISHER, FIRST_TOKEN, TIE = "publisher", "ttft", "tie"
+OBJECTIVE = "objective"
+"""Begins the name of the section of rows that a turn adds; rules have such names of their own."""
+UNITS = {
+    "cost": "micro-USD per hour",
+    "throughput": "minus thousandths of a token per second",
+    "concurrency": "minus sequences",
+    "gpus": "GPUs",
+    "latency": "microseconds end to end",
+    "efficiency": "minus thousandths of a token per USD",
+    PUBLISHER: "place in the publisher order",
+    FIRST_TOKEN: "microseconds to the first token",
+    TIE: "preference of the layout, fewest sequences, utilisation nearest to the default",
+}
+"""What the integer of each turn counts."""
+
 
 def publisher_expression(space: DecisionSpace) -> Any:
     """The place of the weights in the publisher order, the first place smallest."""
@@ -28,11 +44,12 @@ def objective_expression(space: DecisionSpace, name: str) -> Any:
     value = space.model.new_int_var(low, high, name)
     for literals, table in zip(space.picked, tables, strict=True):
         for literal, number in zip(literals, table, strict=True):
-            space.model.add(value >= number).only_enforce_if(literal)
+            space.model.add(value >= number).only_enforce_if(literal).with_name(f"{name} of the point")
     if name == "concurrency":
         # The pool grows with the utilisation, and nothing else that is asked does.
         for mode, point, picked in space.points():
-            space.model.add(space.budget_of(mode) >= point.highest_budget_bytes).only_enforce_if(picked)
+            highest = space.budget_of(mode) >= point.highest_budget_bytes
+            space.model.add(highest).only_enforce_if(picked).with_name("the largest budget that keeps the headroom")
     return value
 
 
@@ -64,8 +81,11 @@ def tie_breaker(space: DecisionSpace, default_utilization: float) -> Any:
     most = max(point.max_num_seqs for _, point, _ in space.points()) + 1
     rank = model.new_int_var(0, max(mode.index for mode in space.modes) * most + most, "rank")
     for mode, point, picked in space.points():
-        model.add(rank >= mode.index * most + point.max_num_seqs).only_enforce_if(picked)
+        place = rank >= mode.index * most + point.max_num_seqs
+        model.add(place).only_enforce_if(picked).with_name("preference of the layout, then fewest sequences")
     distance = model.new_int_var(0, max(steps.values()), "distance from the default utilisation")
     for step, literal in space.utilization_choices.items():
-        model.add(distance >= steps[step]).only_enforce_if(literal)
+        model.add(distance >= steps[step]).only_enforce_if(literal).with_name(
+            "nearest to the default, below before above"
+        )
     return rank * (max(steps.values()) + 1) + distance

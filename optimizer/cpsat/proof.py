@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ortools.sat.python import cp_model
@@ -12,17 +12,21 @@ from vllm_opt.constraints.judging.decision_space import DecisionSpace, Mode
 from vllm_opt.optimizer.cpsat.hints import KnownPoint, start_from
 from vllm_opt.optimizer.cpsat.model import build_model
 from vllm_opt.optimizer.cpsat.objectives import (
+    FIRST_TOKEN,
+    OBJECTIVE,
+    PUBLISHER,
+    TIE,
     objective_expression,
     publisher_expression,
     tie_breaker,
     ttft_expression,
     value_at,
 )
+from vllm_opt.optimizer.cpsat.turns import Turn
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 Point = tuple[int, int, float]
-PUBLISHER, FIRST_TOKEN = "publisher", "ttft"
 LEAST_SECONDS = 0.05
 """What each objective gets at least, so that a spent time limit does not hide a proof that is at hand."""
 
@@ -39,6 +43,15 @@ class ProvenPoint:
     gpu_memory_utilization: float
     objectives: tuple[tuple[str, int, int, int], ...]
     optimal: bool
+    model: "SolvedModel" = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class SolvedModel:
+    """The model as the last turn left it, and what every turn found."""
+
+    space: DecisionSpace
+    turns: tuple[Turn, ...]
 
 
 @dataclass(frozen=True)
@@ -70,10 +83,13 @@ def configured_solver(setting: SolveSetting, seconds: float) -> cp_model.CpSolve
 def stages_of(space: DecisionSpace, order: Order) -> Iterator[Stage]:
     """The turns of the order, each expression made when it is reached."""
     for position, name in enumerate(order.names):
+        space.begin(f"{OBJECTIVE} {name}")
         yield Stage(name, objective_expression(space, name), position)
         if position == 0 and not order.strict:
+            space.begin(f"{OBJECTIVE} {PUBLISHER}")
             yield Stage(PUBLISHER, publisher_expression(space))
     if not order.strict:
+        space.begin(f"{OBJECTIVE} {FIRST_TOKEN}")
         yield Stage(FIRST_TOKEN, ttft_expression(space))
 
 
@@ -99,7 +115,7 @@ def solve_in_order(
     space = build_model(modes, setting.targets, utilizations, limit)
     point = known.mode_index, known.max_num_seqs, known.gpu_memory_utilization
     proven: dict[str, tuple[int, int]] = {}
-    complete = True
+    complete, turns = True, list[Turn]()
     for stage in stages_of(space, order):
         best, bound, found = _minimised(space, setting, stage.expression, point, deadline)
         if found is None:
@@ -107,26 +123,38 @@ def solve_in_order(
             break
         point, proven[stage.name] = found, (best, bound)
         if best != bound:
+            turns.append(Turn(stage.name, best, bound, None))
             complete = False
             break
         worst = best if stage.position is None else int(order.worst(stage.position, best))
-        space.model.add(stage.expression <= worst)
+        space.model.add(stage.expression <= worst).with_name("kept in later turns")
+        turns.append(Turn(stage.name, best, bound, worst))
     if complete:
+        space.begin(f"{OBJECTIVE} {TIE}")
         tie = tie_breaker(space, setting.engine.gpu_memory_utilization)
-        point = _minimised(space, setting, tie, point, deadline)[2] or point
+        best, bound, found = _minimised(space, setting, tie, point, deadline)
+        if found is not None:
+            point = found
+            turns.append(Turn(TIE, best, bound, None))
         if tuple(proven[name][0] for name in order.names) != known.optima:
             raise RuntimeError("the model and the exact tables disagree on the optimum")
         mode = modes[point[0]]
+        solved = SolvedModel(space, tuple(turns))
         values = [int(value_at(mode, name, point[1])) for name in order.names]
         found_objectives = tuple((name, value, *proven[name]) for name, value in zip(order.names, values, strict=True))
-        return ProvenPoint(*point, objectives=found_objectives, optimal=True)
+        return ProvenPoint(*point, objectives=found_objectives, optimal=True, model=solved)
     settled = {name: bound for name, (best, bound) in proven.items() if best == bound}
     objectives = tuple(
         (name, value, best, settled.get(name, bound))
         for name, value, best, bound in zip(order.names, known.values, known.optima, known.bounds, strict=True)
     )
     return ProvenPoint(
-        known.mode_index, known.max_num_seqs, known.gpu_memory_utilization, objectives=objectives, optimal=False
+        known.mode_index,
+        known.max_num_seqs,
+        known.gpu_memory_utilization,
+        objectives=objectives,
+        optimal=False,
+        model=SolvedModel(space, tuple(turns)),
     )
 
 

@@ -7,6 +7,7 @@ max_num_batched_tokens T, max_model_len L, gpu_count, and per GPU size the budge
 from ortools.sat.python import cp_model
 
 from vllm_opt.constraints.judging.decision_space import DecisionSpace, Mode
+from vllm_opt.optimizer.cpsat.layout_words import layout_in_words
 from vllm_opt.profiles.nouns.workload import Targets
 
 
@@ -14,7 +15,7 @@ def new_variables(
     model: cp_model.CpModel, modes: list[Mode], targets: Targets, utilizations: tuple[float, ...], limit_tokens: int
 ) -> DecisionSpace:
     """Create every variable with its domain."""
-    chosen = [model.new_bool_var(f"mode {mode.index}") for mode in modes]
+    chosen = [model.new_bool_var(f"mode {mode.index}: {layout_in_words(mode)}") for mode in modes]
     picked = [
         [model.new_bool_var(f"mode {mode.index}, max_num_seqs {point.max_num_seqs}") for point in mode.points]
         for mode in modes
@@ -48,9 +49,9 @@ def _budgets(
     for terms in {mode.terms.total_bytes: mode.terms for mode in modes}.values():
         values = {step: terms.budget_bytes(step) for step in utilization_choices}
         domain = cp_model.Domain.from_values(sorted(set(values.values())))
-        budget = model.new_int_var_from_domain(domain, f"budget of {terms.total_bytes}")
+        budget = model.new_int_var_from_domain(domain, f"budget_bytes of {terms.total_bytes}")
         for step, literal in utilization_choices.items():
-            model.add(budget == values[step]).only_enforce_if(literal)
+            model.add(budget == values[step]).only_enforce_if(literal).with_name(f"{step:g} of {terms.total_bytes}")
         budgets[terms.total_bytes] = budget
     return budgets
 
@@ -61,16 +62,17 @@ def tie_choices(space: DecisionSpace) -> None:
     Nothing gains from a longer context: memory, TTFT and throughput are all monotone in it.
     """
     model = space.model
-    model.add_exactly_one(space.chosen)
-    model.add_exactly_one(literal for literals in space.picked for literal in literals)
-    model.add_exactly_one(space.utilization_choices.values())
+    model.add_exactly_one(space.chosen).with_name("one layout")
+    points = (literal for literals in space.picked for literal in literals)
+    model.add_exactly_one(points).with_name("one point")
+    model.add_exactly_one(space.utilization_choices.values()).with_name("one utilisation")
     for mode, chosen, literals in zip(space.modes, space.chosen, space.picked, strict=True):
         for literal in literals:
-            model.add_implication(literal, chosen)
-        model.add(space.gpu_count == mode.gpu_count).only_enforce_if(chosen)
+            model.add_implication(literal, chosen).with_name("layout of the point")
+        model.add(space.gpu_count == mode.gpu_count).only_enforce_if(chosen).with_name("GPUs of the layout")
     for _, point, picked in space.points():
-        model.add(space.max_num_seqs == point.max_num_seqs).only_enforce_if(picked)
-    model.add(space.max_model_len == space.targets.target_context)
+        model.add(space.max_num_seqs == point.max_num_seqs).only_enforce_if(picked).with_name("size of the point")
+    model.add(space.max_model_len == space.targets.target_context).with_name("as long as asked")
 
 
 def largest_need(modes: list[Mode]) -> int:

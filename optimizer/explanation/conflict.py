@@ -7,8 +7,10 @@ conflicts the one about memory, sequences and GPUs is told.
 
 from collections.abc import Iterable
 
+from vllm_opt.optimizer.contract.answer import Conflict
 from vllm_opt.optimizer.questions.points import is_feasible
 from vllm_opt.optimizer.questions.questions import ALL_RULES, LATENCY_RULES, Atlas, Question
+from vllm_opt.optimizer.space.setting import SolveSetting
 
 STRUCTURAL = ("divisibility", "startup_headroom", "batching", "quality", "compatibility")
 DROPPED_FIRST = ("throughput", "tpot", "ttft", "budget", "memory_budget", "concurrency", "gpu_count", "context_length")
@@ -53,3 +55,13 @@ DISPLAY_ORDER = (
     "ttft", "tpot", "throughput", "gpu_count", "budget",
 )  # fmt: skip
 """From what the model and the card are, over memory, to what the traffic asks and what may be spent."""
+
+
+def unpublished(setting: SolveSetting) -> Conflict:
+    """What to say where no weights take part: of the formats that are named nobody has published any."""
+    named = " or ".join(setting.request.quantization)
+    return Conflict(
+        rule="quality",
+        message=f"no {named} checkpoint of {setting.model.id} is published; --hypothetical-checkpoints plans for one "
+        "that you make",
+    )

@@ -1,7 +1,7 @@
 """Why nothing fits, and what would: a minimal conflict of named rules, and the smallest changes that resolve it."""
 
 from vllm_opt.optimizer.contract.answer import Explanation
-from vllm_opt.optimizer.explanation.conflict import minimal_conflict
+from vllm_opt.optimizer.explanation.conflict import minimal_conflict, unpublished
 from vllm_opt.optimizer.explanation.measures import measures
 from vllm_opt.optimizer.explanation.per_gpu import sentences_per_gpu
 from vllm_opt.optimizer.explanation.pins import pins_in_conflict
@@ -25,6 +25,10 @@ def explain_infeasible(
     request = setting.request
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     atlas, question = atlas or Atlas(setting), Question(setting)
+    if not setting.formats:
+        return Explanation(
+            conflict=(unpublished(setting),), relaxations=relaxations(atlas, question, catalog), per_gpu=()
+        )
     rules = minimal_conflict(atlas, question)
     told = tuple(measure.conflict for measure in measures(atlas, question, rules))
     return Explanation(

@@ -30,13 +30,8 @@ class Standing:
     order: Order
     best: dict[tuple[object, ...], Key] = field(default_factory=dict)
     kept: list[Key] = field(default_factory=list)
-
-    @property
-    def window(self) -> float | None:
-        """The worst first objective that can still win; None while there are fewer servers than wanted."""
-        if len(self.best) < self.wanted:
-            return None
-        return self.order.window(sorted(key[0] for key in self.best.values())[self.wanted - 1])
+    window: float | None = None
+    """The worst first objective that can still win; None while there are fewer servers than wanted."""
 
     def may_enter(self, bound: Key) -> bool:
         """Whether a server with this bound could still win or tie."""
@@ -57,6 +52,10 @@ class Standing:
         """Record a point."""
         if name not in self.best or key < self.best[name]:
             self.best[name] = key
+            if len(self.best) >= self.wanted:
+                firsts = (one[0] for one in self.best.values())
+                last = min(firsts) if self.wanted == 1 else sorted(firsts)[self.wanted - 1]
+                self.window = self.order.window(last)
         if self.wanted > 1 or not any(known[0] <= key[0] and known[1:] <= key[1:] for known in self.kept):
             self.kept.append(key)
 

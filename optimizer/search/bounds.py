@@ -103,7 +103,7 @@ def _column(
 
 
 def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:
-    c = stack([physics.coefficients(server.sku, server.weights, server.shape) for server in servers])
+    c = stack([_coefficients(physics, server) for server in servers])
     hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
@@ -131,6 +131,14 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
     alone = steps * _step_seconds(c, np.ones(len(servers)), beside, context, span)
     first = np.asarray(c.frontend_s) + computed * _seconds_per_prompt_token(c, span) * discount / stages
     return Reach(rate * outputs, np.maximum(LITTLE * shares / rate, first + alone), first, alone / steps, factors)
+
+
+def _coefficients(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
+    found: LatencyCoefficients | None = server.remembered.get("coefficients")
+    if found is None:
+        found = physics.coefficients(server.sku, server.weights, server.shape)
+        server.remembered["coefficients"] = found
+    return found
 
 
 def least_replicas(

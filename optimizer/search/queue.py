@@ -1,8 +1,8 @@
 """Servers waiting to be evaluated, in ascending order of a lower bound on the first objective."""
 
 import heapq
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
+from typing import Any
 
 from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layouts import Shape
@@ -17,9 +17,13 @@ class Server:
     sku: PricedGpu
     weights: WeightFormat
     shape: Shape
+    fare: Fare
+    """What its replicas cost."""
     replicas: int = 1
     most: int = 1
     screened: bool = False
+    remembered: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What does not depend on the replicas, computed once: every copy with other replicas shares it."""
 
     @property
     def identity(self) -> tuple[str, str, Shape, int]:
@@ -36,12 +40,6 @@ class Server:
         """Engines of all replicas."""
         return self.replicas * self.shape.data
 
-    @cached_property
-    def fare(self) -> Fare:
-        """What its replicas cost."""
-        nodes = -(-self.shape.tensor * self.shape.pipeline // self.sku.gpu.gpus_per_node)
-        return Fare(self.sku, self.shape.gpus, nodes)
-
     @property
     def microusd_per_hour(self) -> int:
         """What it costs (`cost_integer`)."""
@@ -49,11 +47,22 @@ class Server:
 
     def screened_copy(self) -> "Server":
         """The same server, known to be feasible with the most replicas."""
-        return replace(self, screened=True)
+        return self._copy(screened=True)
+
+    def with_replicas(self, replicas: int, most: int | None = None) -> "Server":
+        """The same server with a number of replicas, and another most where one is given."""
+        return self._copy(replicas=replicas) if most is None else self._copy(replicas=replicas, most=most)
+
+    def _copy(self, **changes: object) -> "Server":
+        """Like `dataclasses.replace`, but with what is remembered, and quick: a search makes tens of thousands."""
+        copied = object.__new__(Server)
+        copied.__dict__.update(self.__dict__)
+        copied.__dict__.update(changes)
+        return copied
 
     def with_any_replicas(self) -> list["Server"]:
         """The same server with every number of replicas from its own to the most."""
-        return [replace(self, replicas=count) for count in range(self.replicas, self.most + 1)]
+        return [self.with_replicas(count) for count in range(self.replicas, self.most + 1)]
 
 
 UNKNOWN_BOUND = -(2**62)
@@ -83,7 +92,7 @@ class ServerQueue:
 
     def push(self, server: Server, replicas: int, most: int) -> None:
         """Queue a server with a number of replicas."""
-        entry = replace(server, replicas=replicas, most=most)
+        entry = server.with_replicas(replicas, most)
         heapq.heappush(self._heap, (self.bound(entry), self._pushed, entry))
         self._pushed += 1
 

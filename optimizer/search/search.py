@@ -10,7 +10,6 @@ Nothing that could win is ever skipped.
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -160,7 +159,7 @@ class Search:
             elif least > server.most:
                 self.result.drop(server.sku.gpu.id, "throughput")
             elif queues is None or least <= server.replicas:
-                yield replace(server, replicas=max(server.replicas, least))
+                yield server if least <= server.replicas else server.with_replicas(least)
             elif self.first in ("cost", "gpus"):
                 queues[server.sku.gpu.id].push(server, least, server.most)
 
@@ -212,7 +211,7 @@ class Search:
         for server in servers:
             if id(server) in lost or server.replicas >= server.most:
                 continue
-            queue, following = queues[server.sku.gpu.id], replace(server, replicas=server.replicas + 1)
+            queue, following = queues[server.sku.gpu.id], server.with_replicas(server.replicas + 1)
             window = self.standings[server.sku.gpu.id].window
             if window is not None and queue.bound(following) <= window:
                 queue.push(server, following.replicas, server.most)

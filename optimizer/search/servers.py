@@ -8,10 +8,14 @@ from vllm_opt.constraints.money.bill import microusd
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.units import exact_replicas, fewest_replicas
+from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
+from vllm_opt.optimizer.space.weights import WeightFormat
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 
+Startable = tuple[WeightFormat, Shape]
 UNLIMITED_GPUS = 1024
 """GPUs that a search may use when the rule gpu_count is dropped for an explanation."""
 
@@ -26,6 +30,7 @@ class Servers:
         targets = setting.targets
         self.most_gpus = (targets.gpus or targets.max_gpus) if "gpu_count" in active else UNLIMITED_GPUS
         self._shapes: dict[int, tuple[Shape, ...]] = {}
+        self._startable: dict[tuple[object, ...], tuple[list[Startable | str], int]] = {}
         self._servers: dict[str, list[Server]] = {}
 
     def of(self, sku: PricedGpu) -> list[Server]:
@@ -36,35 +41,51 @@ class Servers:
 
     def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
         """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
-        node = sku.gpu.gpus_per_node
+        gpu = sku.gpu
+        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node
+        if generation not in self._startable:
+            listed: list[Startable | str] = []
+            considered = sum(self._list(gpu, weights, listed) for weights in self.setting.formats)
+            self._startable[generation] = listed, considered
+        listed, considered = self._startable[generation]
+        self.result.layouts_considered += considered
+        fares: dict[tuple[int, int], Fare] = {}
+        for entry in listed:
+            if isinstance(entry, str):
+                self.result.drop(gpu.id, entry)
+                continue
+            weights, shape = entry
+            kind = shape.gpus, -(-shape.tensor * shape.pipeline // gpu.gpus_per_node)
+            server = Server(sku, weights, shape, fares.setdefault(kind, Fare(sku, *kind)))
+            least, most, rule = self._replicas(server)
+            if rule is not None:
+                self.result.drop(gpu.id, rule)
+            else:
+                yield server.with_replicas(least, most)
+
+    def _list(self, gpu: GpuProfile, weights: WeightFormat, listed: list[Startable | str]) -> int:
+        """List what vLLM starts of one weight format, and for the rest the rule by which it is refused.
+
+        Refusals and block sizes are the same for all SKUs of one generation and size of node. Returns the number of
+        shapes considered.
+        """
+        if not weights.accepted and "quality" in self.active:
+            listed.append("quality")
+            return 0
+        node = gpu.gpus_per_node
         if node not in self._shapes:
             self._shapes[node] = shapes(self.setting, node, self.most_gpus)
-        for weights in self.setting.formats:
-            if not weights.accepted and "quality" in self.active:
-                self.result.drop(sku.gpu.id, "quality")
+        for shape in self._shapes[node]:
+            rule = self._refusal(gpu, weights, shape)
+            if rule is not None:
+                listed.append(rule)
                 continue
-            for shape in self._shapes[node]:
-                self.result.layouts_considered += 1
-                server = Server(sku, weights, shape)
-                rule = self._refusal(server)
-                if rule is not None:
-                    self.result.drop(sku.gpu.id, rule)
-                    continue
-                for size in self.physics.block_sizes(sku.gpu, weights, shape):
-                    sized = shape if size is None else replace(shape, block_size=size)
-                    yield from self._admitted(Server(sku, weights, sized))
+            for size in self.physics.block_sizes(gpu, weights, shape):
+                listed.append((weights, shape if size is None else replace(shape, block_size=size)))
+        return len(self._shapes[node])
 
-    def _admitted(self, server: Server) -> Iterator[Server]:
-        """The server between the fewest and the most replicas, or nothing and the rule that leaves none counted."""
-        least, most, rule = self._replicas(server)
-        if rule is not None:
-            self.result.drop(server.sku.gpu.id, rule)
-        else:
-            yield replace(server, replicas=least, most=most)
-
-    def _refusal(self, server: Server) -> str | None:
+    def _refusal(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> str | None:
         """The rule by which vLLM refuses a server or its quality is too low, or None."""
-        gpu, weights, shape = server.sku.gpu, server.weights, server.shape
         context = self.setting.targets.target_context
         if "compatibility" in self.active and self.physics.incompatible(gpu, weights, shape):
             return "compatibility"

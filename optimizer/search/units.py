@@ -36,6 +36,13 @@ class Pool:
 
 def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pool:
     """An upper bound on what any flags admit in one engine."""
+    if active not in server.remembered:
+        server.remembered[active] = _pool(setting, physics, server, active)
+    found: Pool = server.remembered[active]
+    return found
+
+
+def _pool(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pool:
     gpu, targets = server.sku.gpu, setting.targets
     ceiling = setting.largest_batch
     if "memory_budget" not in active:

@@ -1,7 +1,5 @@
 """What else there is: other ways to divide the chosen GPUs, and the best plan on each other SKU."""
 
-from dataclasses import replace
-
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.planning.plan import Choice
 from vllm_opt.optimizer.search.order import Order
@@ -50,7 +48,7 @@ def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:
     setting, used = search.setting, main.unit
     sku, layout = used.facts.sku, used.facts.layout
     servers = [
-        replace(server, replicas=used.gpu_count // server.shape.gpus)
+        server.with_replicas(used.gpu_count // server.shape.gpus)
         for server in search.servers.of(sku)
         if server.weights is used.facts.weights
         and server.shape.kv_cache_dtype == layout.kv_cache_dtype

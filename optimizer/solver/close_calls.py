@@ -12,7 +12,6 @@ All but the cheapest are looked for where cost or GPUs come first.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from vllm_opt.optimizer.contract.answer import CloseCall
 from vllm_opt.optimizer.planning.plan import Choice
@@ -100,9 +99,9 @@ def _best(search: Search, order: Order, most: float, wanted: Callable[[Server], 
     for sku in setting.gpus:
         for server in search.servers.of(sku):
             for count in range(server.replicas, server.most + 1):
-                candidate = replace(server, replicas=count)
-                if candidate.microusd_per_hour > most:
+                if server.fare.cost_with(count) > most:
                     break
+                candidate = server.with_replicas(count)
                 if wanted(candidate):
                     servers.append(candidate)
     found = search.best_of(servers, order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from vllm_opt.optimizer.solver.bending import bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.space.default_limits import Bends
+from vllm_opt.optimizer.space.local_machine import within_machine
 from vllm_opt.optimizer.space.objective import relative, shown_value
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
@@ -31,12 +33,21 @@ from vllm_opt.profiles.reading.quantities import counted
 if TYPE_CHECKING:
     from vllm_opt.optimizer.solver.pareto import Front
 
+OnModel = Callable[[str], None]
 
-def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: SharedLayouts | None = None) -> Answer:
+
+def solve(
+    request: SolveRequest,
+    catalog: Catalog | None = None,
+    *,
+    shared: SharedLayouts | None = None,
+    on_model: OnModel | None = None,
+) -> Answer:
     """Return the best deployment with its proof, or why there is none.
 
     Before a default makes the request infeasible it gives way (`space/default_limits.py`), and the answer says so.
-    `shared` keeps parts of layouts for further requests about the same model and release.
+    `shared` keeps parts of layouts for further requests about the same model and release. `on_model` is given the model
+    behind the answer as text (`cpsat/model_text.py`); without a layout to decide about there is none.
 
     Raises:
         InvalidRequest: a value that cannot be understood.
@@ -51,8 +62,8 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
         search = Search(bent, shared=shared)
         found = search.run()
         if found.candidates:
-            answer = _with_plan(bent, search, found, started)
-            return _without_drafts(request, catalog, answer) if isinstance(answer, str) else answer
+            answer = _with_plan(bent, search, found, started, on_model)
+            return _without_drafts(request, catalog, answer, on_model) if isinstance(answer, str) else answer
         if result is None or not found.complete:
             setting, result = bent, found
         if not found.complete:
@@ -60,11 +71,13 @@ def solve(request: SolveRequest, catalog: Catalog | None = None, *, shared: Shar
     if result is None:
         raise RuntimeError("a request has no setting")
     if setting.speculation is not None and result.complete:
-        return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache")
+        return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache", on_model)
     return _without_plan(replace(setting, bends=Bends(reserve=True, limits=True)), result, started)
 
 
-def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, started: float) -> Answer | str:
+def _with_plan(
+    setting: SolveSetting, search: Search, result: SearchResult, started: float, on_model: OnModel | None
+) -> Answer | str:
     """Let the model decide between the candidates that can still win, and prove it; or why drafts do not pay."""
     request, scores, order = setting.request, search.scores, search.order
     kept = ranked(setting, contenders(result.candidates, order, scores))
@@ -77,6 +90,8 @@ def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, star
     gain = draft_gain(setting, choice)
     if gain is not None and gain < 1.0:
         return f"at confidence {request.confidence:g} it gives {gain:.2f} times the tokens per second at this load"
+    if on_model is not None:
+        on_model(_text_of(setting, proven))
     plan, proves = accepted_plan(setting, choice), result.complete and proven.optimal
     if plan is None:
         rest = [item for item in result.candidates if item is not chosen]
@@ -99,9 +114,16 @@ def _with_plan(setting: SolveSetting, search: Search, result: SearchResult, star
     )
 
 
-def _without_drafts(request: SolveRequest, catalog: Catalog, why: str) -> Answer:
+def _text_of(setting: SolveSetting, proven: ProvenPoint) -> str:
+    from vllm_opt.optimizer.cpsat.model_text import model_text
+
+    title = f"The CP-SAT model of vllm-opt solve: {setting.model.id} on vLLM {setting.engine.version}"
+    return model_text(proven.model.space, proven.model.turns, title)
+
+
+def _without_drafts(request: SolveRequest, catalog: Catalog, why: str, on_model: OnModel | None) -> Answer:
     """The same request with speculative decoding off, and why."""
-    answer = solve(request.replaced(speculative_config=None, acceptance=None), catalog)
+    answer = solve(request.replaced(speculative_config=None, acceptance=None), catalog, on_model=on_model)
     return answer.model_copy(update={"notes": (*answer.notes, f"speculative decoding is left off: {why}")})
 
 
@@ -171,7 +193,8 @@ def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -
 
     What is explained is what was asked: no reserve, no default limit.
     """
-    setting = replace(setting, targets=targets_of(setting.request, setting.bends))
+    asked = targets_of(setting.request, setting.bends)
+    setting = replace(setting, targets=within_machine(asked, setting.request, setting.machine_gpus))
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
     if setting.request.explain:

@@ -11,7 +11,7 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
-from vllm_opt.optimizer.space.shared import KnownGraphs
+from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs
 from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 
@@ -41,6 +41,8 @@ class LayoutFacts:
     constants: LatencyConstants
     known_graphs: KnownGraphs = field(default_factory=dict)
     """Bytes of CUDA graphs by (max_num_seqs, max_num_batched_tokens, confidence), shared where graphs are equal."""
+    known_coefficients: KnownCoefficients = field(default_factory=dict)
+    """By `enforce_eager`, shared among the layouts that differ in nothing else that speed depends on."""
 
     @property
     def confidence(self) -> float:
@@ -50,10 +52,13 @@ class LayoutFacts:
     @cached_property
     def coefficients(self) -> LatencyCoefficients:
         """Latency coefficients of the layout."""
-        return latency_coefficients(
-            self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
-            calibrated=self.setting.request.calibration, release=self.setting.engine.version,
-        )  # fmt: skip
+        known, eager = self.known_coefficients, self.layout.enforce_eager
+        if eager not in known:
+            known[eager] = latency_coefficients(
+                self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
+                calibrated=self.setting.request.calibration, release=self.setting.engine.version,
+            )  # fmt: skip
+        return known[eager]
 
     @property
     def monotone(self) -> bool:

@@ -9,6 +9,7 @@ captured is decided per shape, because eager mode trades speed for memory.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
@@ -154,7 +155,9 @@ def layout_of(
     setting: SolveSetting, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, enforce_eager: bool = False
 ) -> Layout:
     """The layout of one SKU, weight format and shape."""
-    graphs = graph_choice(setting.request)
+    same = setting.remembered
+    if not same:
+        same.update(_same_in_every_layout(setting))
     return Layout(
         gpu=gpu.id,
         tensor_parallel_size=shape.tensor,
@@ -166,17 +169,25 @@ def layout_of(
         checkpoint=weights.checkpoint,
         kv_cache_dtype=shape.kv_cache_dtype,
         block_size=shape.block_size,
-        enforce_eager=enforce_eager or graphs.enforce_eager,
-        full_graphs=graphs.full_graphs,
-        graph_sizes=graphs.sizes,
-        sparse_host_gib=sparse_host_gib(setting.request),
         num_redundant_experts=redundant_experts(setting.request) if shape.experts else 0,
         enable_prefix_caching=shape.prefix_caching,
         enable_chunked_prefill=shape.chunked_prefill,
-        async_scheduling=setting.engine.async_scheduling_default,
-        disable_hybrid_kv_cache_manager=hybrid_manager_off(setting.request, setting.engine) is not None,
-        speculation=setting.speculation,
-        adapters=adapters_of(setting.request),
-        media=profiled_media(setting.model, setting.request, setting.targets.target_context),
         nodes=-(-shape.tensor * shape.pipeline // gpu.gpus_per_node),
+        **same | {"enforce_eager": enforce_eager or same["enforce_eager"]},
     )
+
+
+def _same_in_every_layout(setting: SolveSetting) -> dict[str, Any]:
+    """What a request says of all its layouts, read once."""
+    graphs = graph_choice(setting.request)
+    return {
+        "enforce_eager": graphs.enforce_eager,
+        "full_graphs": graphs.full_graphs,
+        "graph_sizes": graphs.sizes,
+        "sparse_host_gib": sparse_host_gib(setting.request),
+        "async_scheduling": setting.engine.async_scheduling_default,
+        "disable_hybrid_kv_cache_manager": hybrid_manager_off(setting.request, setting.engine) is not None,
+        "speculation": setting.speculation,
+        "adapters": adapters_of(setting.request),
+        "media": profiled_media(setting.model, setting.request, setting.targets.target_context),
+    }

@@ -17,13 +17,15 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
+from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
-from vllm_opt.optimizer.space.shared import KnownGraphs, SharedLayouts
+from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs, SharedLayouts
 from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
@@ -46,12 +48,14 @@ class LayoutPhysics:
         self._dtypes, self._loads = shared.dtypes, shared.loads
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
+        self._shares_caches = compatibility.shares_caches(setting.model)
+        self._works: dict[str, ModelWork] = {}
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What compatibility says of a weight format and KV dtype on a SKU, before a backend is chosen."""
         key = (
-            gpu.id, gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype, shape.pipeline,
-            shape.block_size,
+            gpu.id, gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype,
+            shape.pipeline if self._shares_caches else 1, shape.block_size,
         )  # fmt: skip
         if key not in self._choices:
             layout = layout_of(self.setting, gpu, weights, shape)
@@ -170,19 +174,31 @@ class LayoutPhysics:
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,
-            known_graphs,
+            known_graphs, self._known_coefficients(sku, weights, shape),
         )  # fmt: skip
 
     def coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> LatencyCoefficients:
         """Latency coefficients with CUDA graphs; they do not depend on block size, prefix caching or chunks."""
-        key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype)
-        if key not in self._coefficients:
+        known, eager = self._known_coefficients(sku, weights, shape), graph_choice(self.setting.request).enforce_eager
+        if eager not in known:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
-            self._coefficients[key] = latency_coefficients(
+            known[eager] = latency_coefficients(
                 weights.model, weights.quantization, layout, sku.gpu, self._constants,
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
+                work=self._work(weights),
             )  # fmt: skip
-        return self._coefficients[key]
+        return known[eager]
+
+    def _work(self, weights: WeightFormat) -> ModelWork:
+        """What a token costs in a weight format: the same for all its layouts."""
+        name = weights.quantization.id
+        if name not in self._works:
+            self._works[name] = model_work(weights.model, weights.quantization)
+        return self._works[name]
+
+    def _known_coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> KnownCoefficients:
+        key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype)
+        return self._coefficients.setdefault(key, {})
 
     def _layer_terms(
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout

@@ -136,9 +136,8 @@ def evaluate(
         load.tpot_ms * quantile_factor(stacked, "tpot", confidence),
         rate * engines * quantile_factor(stacked, "throughput", confidence),
     )
-    ends = np.cumsum(sizes)[:-1]
-    split = [np.split(column, ends) for column in columns]
+    ends = np.cumsum(sizes).tolist()
     return [
-        Candidate(unit, budget, *(parts[position] for parts in split))
-        for position, (unit, budget, _) in enumerate(pieces)
+        Candidate(unit, budget, *(column[start:end] for column in columns))
+        for (unit, budget, _), start, end in zip(pieces, (0, *ends[:-1]), ends, strict=True)
     ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
+from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.speculation import Speculation
@@ -75,6 +76,8 @@ class SolveSetting:
     machine_gpus: int | None = None
     """GPUs of this machine, where a plan may use no others."""
     speculation: Speculation | None = None
+    remembered: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What every layout of the request has in common (`layouts.py`); a copy with other values starts anew."""
 
     @property
     def largest_batch(self) -> int:

@@ -10,6 +10,8 @@ from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable
 
 KnownGraphs = dict[tuple[int, int, float | None], int]
+KnownCoefficients = dict[bool, LatencyCoefficients]
+"""Of one layout, in eager mode and with CUDA graphs."""
 Key = tuple[object, ...]
 
 
@@ -27,4 +29,4 @@ class SharedLayouts:
     divisions: dict[Key, tuple[Violation, ...]] = field(default_factory=dict)
     layers: dict[Key, tuple[tuple[int, ...], ActivationPeak]] = field(default_factory=dict)
     captures: dict[Key, tuple[GraphMemory, KnownGraphs]] = field(default_factory=dict)
-    coefficients: dict[Key, LatencyCoefficients] = field(default_factory=dict)
+    coefficients: dict[Key, KnownCoefficients] = field(default_factory=dict)

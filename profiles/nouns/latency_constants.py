@@ -5,7 +5,7 @@
 """
 
 import json
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -191,12 +191,15 @@ class LatencyConstants(Noun):
 
     def cell(self, shape: str, gpu_id: str, path: str, tensor_parallel_size: int) -> CalibrationCell | None:
         """The calibration cell of exactly this model shape, SKU, path and size."""
+        return self._cells_by_name.get((shape, gpu_id, path, tensor_parallel_size))
+
+    @cached_property
+    def _cells_by_name(self) -> dict[tuple[str, str, str, int], CalibrationCell]:
+        """The first cell of each name."""
+        found: dict[tuple[str, str, str, int], CalibrationCell] = {}
         for cell in self.cells:
-            if (cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size) == (
-                shape, gpu_id, path, tensor_parallel_size,
-            ):  # fmt: skip
-                return cell
-        return None
+            found.setdefault((cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size), cell)
+        return found
 
 
 def generation_of(gpu: GpuProfile) -> str:
@@ -212,6 +215,7 @@ def release_family(gpu: GpuProfile) -> str:
     return "amd_cdna2" if gpu.architecture == "CDNA2" else gpu.vendor
 
 
+@lru_cache(maxsize=256)
 def version_key(release: str) -> tuple[int, ...]:
     """(0, 19) for '0.19.1rc2': the first two numbers, which order releases."""
     numbers = []

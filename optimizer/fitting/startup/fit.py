@@ -2,8 +2,8 @@
 
     python -m vllm_opt.optimizer.fitting.startup.fit MEASUREMENTS.jsonl [--write] [--table docs/memory-accuracy.md]
 
-`--write` replaces `profiles/data/startup_memory.json`. Needs scipy (the `dev` extra); the product reads only the data
-file. What is fitted: sampler bytes per logit, activation base, per-token bytes and forward factor (non-negative robust
+`--write` fits anew and replaces `profiles/data/startup_memory.json`; without it the shipped constants are scored. Needs
+scipy (the `dev` extra); the product reads only the data file. What is fitted: sampler bytes per logit, activation base, per-token bytes and forward factor (non-negative robust
 least squares, relative residuals); non-torch and context memory (weighted medians per topology); CUDA graphs
 (non-negative least squares). Spreads are standard deviations of what is left, then scaled together until plans at
 confidence 0.9 are overfull in at most one log in ten. Near-twins share one vote.
@@ -85,13 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     start = load_startup_memory()
-    fitted = calibrate(logs, fit(logs, start))
-    table = accuracy_table(score_all(logs, constants_of(fitted)), cross_validate(logs, start), left_out)
+    shipped = calibrate(logs, fit(logs, start)) if options.write else start
+    table = accuracy_table(score_all(logs, constants_of(shipped)), cross_validate(logs, start), left_out)
     sys.stdout.write(table)
     if options.table:
         options.table.write_text(table, encoding="utf-8")
     if options.write:
-        (DATA / "startup_memory.json").write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (DATA / "startup_memory.json").write_text(shipped.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -68,7 +68,8 @@ def find_model(name: str, catalog: Catalog) -> ModelProfile | None:
     while (shorter := _SUFFIXES.sub("", candidates[-1])) != candidates[-1]:
         candidates.append(shorter)
     candidates += [re.sub(r"^meta-llama-3(\.1)?-", "llama-3.1-", candidate) for candidate in candidates]
-    for candidate in (shown, *(name for item in candidates for name in (by_name.get(item, item), item))):
+    known = [by_name[item] for item in candidates if item in by_name]
+    for candidate in (*known, shown, *candidates):
         try:
             return catalog.model(candidate)
         except VllmOptError:

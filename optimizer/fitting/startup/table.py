@@ -48,7 +48,8 @@ Errors against published vLLM start-up logs, in percent of what the log prints: 
 brackets, then the number of logs. Logs that differ only in a flag without effect share one vote. Groups of fewer than
 five logs are marked with a star: they are reported, not claimed. A card that a log does not name stands under the
 first SKU with the printed total. Encoders of vision-language models are counted up to their outputs only. This page is
-written by `python -m vllm_opt.optimizer.fitting.startup.fit MEASUREMENTS.jsonl --table docs/memory-accuracy.md`.
+written by `python -m vllm_opt.optimizer.fitting.startup.fit MEASUREMENTS.jsonl --table docs/memory-accuracy.md`; it scores
+the constants that are shipped. Rows "left out of the fit" come from constants fitted without the model that is scored.
 """
 
 

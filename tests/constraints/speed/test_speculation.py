@@ -72,7 +72,7 @@ def _coefficients(**given: float) -> LatencyCoefficients:
 
 def test_only_a_step_that_waits_for_weights_verifies_for_nothing() -> None:
     """1 ms of weights, 0.1 ms per token: one user verifies 3 drafts for nothing, ten do not."""
-    step = _coefficients(dense_memory_s=1e-3, dense_compute_s_per_token=1e-4)
+    step = _coefficients(dense_memory_s=1e-3, dense_compute_s_per_token=1e-4, expert_shape=1.0)
     drafts, free = Speculation(method="mtp", num_speculative_tokens=3), DraftCost(0.0, 0.0)
     assert float(speed_up(step, drafts, free, 0.5, 1.0, 100.0)) == pytest.approx(1.875)
     assert float(speed_up(step, drafts, free, 0.5, 10.0, 100.0)) < 1.0

@@ -17,7 +17,7 @@ from vllm_opt.profiles.errors import InvalidRequest
 
 Capture = pytest.CaptureFixture[str]
 Complaint = Callable[[], str]
-PRESENTATION = {"format_name", "output", "requests", "full", "why", "model_argument"}
+PRESENTATION = {"dump_model", "format_name", "output", "requests", "full", "why", "model_argument"}
 NEVER_TYPED = {"assumed"}
 ESTIMATE_FLAGS = """
 -tp -pp -dp --tensor-parallel-size --pipeline-parallel-size --data-parallel-size --enable-expert-parallel

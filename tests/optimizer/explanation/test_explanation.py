@@ -89,7 +89,7 @@ def test_questions_and_the_search_agree_on_both_sides_of_a_latency_threshold(lim
 
 
 def test_weights_that_do_not_fit_are_named_with_bytes_and_gpus() -> None:
-    found = explained(model="meta-llama/Llama-3.1-70B-Instruct", gpu="l4", max_gpus=1)
+    found = explained(model="meta-llama/Llama-3.1-70B-Instruct", gpu="l4", max_gpus=1, default_limits=False)
     assert rules(found) == ("memory_budget", "gpu_count")
     memory, gpus = found.conflict
     assert memory.unit == "bytes"
@@ -99,8 +99,8 @@ def test_weights_that_do_not_fit_are_named_with_bytes_and_gpus() -> None:
     assert memory.available is not None
     assert 20 * GIB < memory.available < 22.1 * GIB
     assert "l4" in memory.message
-    # 32 sequences of 8,192 tokens at 320 KiB are 80 GiB more: int4 weights leave no room for the loss of an fp8 cache.
-    assert (gpus.needed, gpus.available, gpus.unit) == (7, 1, "GPUs")
+    # 35 sequences of 8,192 tokens at 160 KiB are 44 GiB more, beside 68 GiB of official 8-bit weights.
+    assert (gpus.needed, gpus.available, gpus.unit) == (6, 1, "GPUs")
 
 
 def test_a_context_beyond_the_model_is_the_whole_conflict() -> None:
@@ -158,3 +158,12 @@ def test_solve_answers_with_the_explanation() -> None:
 def test_the_same_request_is_explained_in_the_same_words() -> None:
     fields = asked("two SKUs that fail differently")
     assert explained(**fields) == explained(**fields)
+
+
+def test_a_format_that_nobody_published_is_the_reason() -> None:
+    answer = solve(SolveRequest(model="deepseek-ai/DeepSeek-V3", gpu="h100-sxm", quantization="w4a16", max_gpus=8))
+    assert answer.status == "infeasible"
+    assert answer.explanation is not None
+    (reason,) = answer.explanation.conflict
+    assert "no w4a16 checkpoint of deepseek-ai/DeepSeek-V3 is published; --hypothetical-checkpoints" in reason.message
+    assert {item.change for item in answer.explanation.relaxations} >= {"quantization"}

@@ -141,7 +141,7 @@ def test_a_longer_context_that_only_other_block_sizes_allow_is_found() -> None:
     """At 32,768 tokens blocks of 16 save nothing; at 30,080 they do: the nearest context is the true one."""
     asked = SolveRequest(
         model="deepseek-ai/DeepSeek-V3", gpu="h100-sxm", max_gpus=8, target_context=32768, concurrency=256,
-        quantization="w4a16", kv_cache_dtype="fp8",
+        quantization="w4a16", kv_cache_dtype="fp8", hypothetical_checkpoints=True,
     )  # fmt: skip
     answer = solve(asked)
     assert answer.explanation is not None

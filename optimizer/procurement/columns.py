@@ -29,6 +29,7 @@ from vllm_opt.optimizer.search.bounds import capacity_ceilings
 from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
+from vllm_opt.optimizer.search.units import pool_of_server
 from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.points import Candidate, evaluate
@@ -118,9 +119,15 @@ class ColumnSearch:
         if self.setting.targets.target_context > self.setting.model.max_model_len:
             for sku in self.setting.gpus:
                 self.search.result.drop(sku.gpu.id, "context_length")
-        servers = [replace(server, replicas=1, most=1) for server, _ in self.search.every_server()]
+            return {}
+        servers = [
+            replace(server, replicas=1, most=1) for sku in self.setting.gpus for server in self.search.servers.of(sku)
+        ]
         classes: Entries = {}
         for server, ceiling in zip(servers, self._ceilings(servers), strict=True):
+            if isinstance(ceiling, str):
+                self.search.result.drop(server.sku.gpu.id, ceiling)
+                continue
             kind = Kind(server.sku.gpu.id, server.shape.gpus, server.fare.nodes)
             for cut in (1, *SHARES) if sharing and kind.gpus == 1 else (1,):
                 classes.setdefault(replace(kind, cut=cut), []).append((-(-ceiling // cut), server))
@@ -151,14 +158,18 @@ class ColumnSearch:
 
         return solve
 
-    def _ceilings(self, servers: list[Server]) -> list[int]:
-        """What no plan of each server exceeds, in units of capacity."""
-        if not servers:
-            return []
-        tokens, sequences = capacity_ceilings(self.setting, self.search.physics, servers, ALL_RULES)
-        if not self.by_rate:
-            return sequences
-        return [math.ceil(Fraction(most) / self.setting.lengths[1] * MICRO) for most in tokens]
+    def _ceilings(self, servers: list[Server]) -> list[int | str]:
+        """What no plan of each server exceeds, in units of capacity, or the rule that all of them break."""
+        physics = self.search.physics
+        ceilings: list[int | str] = []
+        for server, most in zip(servers, capacity_ceilings(self.setting, physics, servers, ALL_RULES), strict=True):
+            if isinstance(most, str):
+                ceilings.append(most)
+            elif self.by_rate:
+                ceilings.append(math.ceil(Fraction(most) / self.setting.lengths[1] * MICRO))
+            else:
+                ceilings.append(pool_of_server(self.setting, physics, server, ALL_RULES).sequences * server.shape.data)
+        return ceilings
 
     def _price(self, kinds: list[Kind], solve: Solver, deadline: float) -> None:
         """Visit the servers of some classes of one size, best first, until no ceiling is above what was found."""

@@ -24,7 +24,6 @@ from vllm_opt.optimizer.fleet.problem import (
     SLOTS_PER_GPU,
     FleetColumn,
     FleetProblem,
-    NodeOffer,
     without_dominated,
 )
 from vllm_opt.optimizer.fleet.solver import solve_fleet
@@ -154,19 +153,25 @@ class ColumnPool:
             for search in item.searches:
                 search.close(tuple(search.open), deadline)
 
-    def close_promising(self, offers: Iterable[NodeOffer], deadline: float) -> None:
-        """Close the classes of histograms whose ceilings cost little, and all on stock."""
+    def close_promising(self, base: FleetProblem, deadline: float) -> None:
+        """Close the classes that cost least for what they serve, and for histograms all on stock.
+
+        Without limits and whole nodes, the fleet's relaxation would use the cheapest of each workload and nothing else.
+        """
         prices: dict[str, Fraction] = {}
         stock = set()
-        for offer in offers:
+        for offer in base.offers:
             each = Fraction(offer.cost_micro_usd_per_hour, offer.unit_gpus)
             if offer.kind == "stock":
                 stock.add(offer.gpu)
             else:
                 prices[offer.gpu] = min(each, prices.get(offer.gpu, each))
-        for search in {search: None for item in self.workloads if item.routed for search in item.searches}:
-            search.close([kind for kind in search.open if kind.gpu in stock], deadline)
-            _close_within(search, prices, deadline)
+        for item, demand in zip(self.workloads, base.demands, strict=True):
+            window, most = (WINDOW, math.inf) if item.routed else (1, Fraction(demand.units[0]) / self.cap)
+            for search in item.searches:
+                if item.routed:
+                    search.close([kind for kind in search.open if kind.gpu in stock], deadline)
+                _close_within(search, prices, window, most, deadline)
 
     def closed_for(self, base: FleetProblem, options: FleetOptions, deadline: float) -> ClosedProblem:
         """The problem over the columns that can matter for it; `base` has everything but columns."""
@@ -259,19 +264,23 @@ def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:
         search.close(mine, deadline)
 
 
-def _close_within(search: ColumnSearch, prices: dict[str, Fraction], deadline: float) -> None:
-    """Close classes by what a unit of capacity costs at their ceilings, until the next is far above the best."""
+def _close_within(
+    search: ColumnSearch, prices: dict[str, Fraction], window: float, most: Fraction | float, deadline: float
+) -> None:
+    """Close classes by what a unit of capacity costs at their ceilings, until the next is far above the best.
 
-    def ratio(kind: Kind, capacity: int) -> Fraction:
-        return prices[kind.gpu] * kind.gpus / kind.cut / max(1, capacity)
+    Nothing serves more than the `most` that is asked for. At least one round is made, whatever the time.
+    """
+
+    def ratio(kind: Kind, capacity: int) -> float:
+        return float(prices[kind.gpu] * kind.gpus / kind.cut) / max(1.0, min(float(capacity), float(most)))
 
     ceilings = {kind: ceiling for kind, ceiling in search.open.items() if kind.gpu in prices}
     ranked = sorted(ceilings, key=lambda kind: (ratio(kind, ceilings[kind]), kind))
-    best: Fraction | None = None
-    while ranked and time.monotonic() < deadline:
-        if best is not None and ratio(ranked[0], ceilings[ranked[0]]) > best * WINDOW:
+    best = math.inf
+    while ranked and ratio(ranked[0], ceilings[ranked[0]]) <= best * window:
+        now, ranked = ranked[:PROMISING], ranked[PROMISING:]
+        search.close(now, deadline)
+        best = min([best, *(ratio(kind, search.plans[kind].capacity[0]) for kind in now if kind in search.plans)])
+        if time.monotonic() > deadline and best < math.inf:
             return
-        search.close(ranked[:PROMISING], deadline)
-        found = [ratio(kind, search.plans[kind].capacity[0]) for kind in ranked[:PROMISING] if kind in search.plans]
-        best = min([*found, *([] if best is None else [best])], default=None)
-        ranked = ranked[PROMISING:]

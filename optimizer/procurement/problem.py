@@ -101,7 +101,7 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog, end: float | None = N
         tolerance_ppm=math.floor(Fraction(str(request.tolerance)) * MICRO),
     )
     pool = ColumnPool(found, Fraction(str(request.utilization_cap)), Fraction(str(request.tolerance)))
-    pool.close_promising(base.offers, deadline)
+    pool.close_promising(base, deadline)
     closed = pool.closed_for(base, options_of(request), deadline)
     skus = dict.fromkeys(offer.node.gpu for offer in offers)
     either = {gpu: pair for gpu in skus if (pair := market.either(gpu)) is not None}

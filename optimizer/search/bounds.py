@@ -150,11 +150,7 @@ def least_replicas(
     floor = targets.min_output_tokens_per_s if "throughput" in active else None
     each = reach.tokens_per_s * reach.factors["throughput"] * (1 + ROUNDING)
     engines = np.ones(len(servers)) if floor is None else np.ceil(floor / each)
-    too_slow: dict[str, NDArray[np.bool_]] = {}
-    if targets.max_ttft_ms is not None and "ttft" in active:
-        too_slow["ttft"] = reach.ttft_s * reach.factors["ttft"] * 1000 * (1 - ROUNDING) > targets.max_ttft_ms
-    if targets.max_tpot_ms is not None and "tpot" in active:
-        too_slow["tpot"] = reach.tpot_s * reach.factors["tpot"] * 1000 * (1 - ROUNDING) > targets.max_tpot_ms
+    too_slow = _too_slow(setting, reach, active)
     found: list[int | str] = []
     for at, server in enumerate(servers):
         broken = next((rule for rule, mask in too_slow.items() if mask[at]), None)
@@ -162,15 +158,32 @@ def least_replicas(
     return found
 
 
+def _too_slow(setting: SolveSetting, reach: Reach, active: frozenset[str]) -> dict[str, NDArray[np.bool_]]:
+    """Per latency rule with a limit: which servers surely break it."""
+    targets = setting.targets
+    too_slow: dict[str, NDArray[np.bool_]] = {}
+    if targets.max_ttft_ms is not None and "ttft" in active:
+        too_slow["ttft"] = reach.ttft_s * reach.factors["ttft"] * 1000 * (1 - ROUNDING) > targets.max_ttft_ms
+    if targets.max_tpot_ms is not None and "tpot" in active:
+        too_slow["tpot"] = reach.tpot_s * reach.factors["tpot"] * 1000 * (1 - ROUNDING) > targets.max_tpot_ms
+    return too_slow
+
+
 def capacity_ceilings(
     setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
-) -> tuple[list[float], list[int]]:
-    """Per server, what no flags exceed: output tokens per second at the confidence asked; and sequences."""
+) -> list[float | str]:
+    """Per server the output tokens per second, at the confidence asked and over all engines, that no flags exceed; or
+    the latency rule that it cannot meet."""
+    if not servers:
+        return []
     reach = _reach(setting, physics, servers, active)
     engines = np.array([server.engines for server in servers], dtype=np.int64)
     tokens = reach.tokens_per_s * reach.factors["throughput"] * (1 + ROUNDING) * engines
-    pools = [pool_of_server(setting, physics, server, active).sequences for server in servers]
-    return tokens.tolist(), [pool * int(count) for pool, count in zip(pools, engines, strict=True)]
+    broken = _too_slow(setting, reach, active)
+    return [
+        next((rule for rule, mask in broken.items() if mask[at]), float(most))
+        for at, most in enumerate(tokens.tolist())
+    ]
 
 
 def _seconds_per_prompt_token(c: LatencyCoefficients, span: Numbers) -> Numbers:

@@ -289,7 +289,8 @@ def _in_order(
     stages: list[range] = []
     distinct = []
     for decoder_layers in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size):
-        start, held = len(layers), {}
+        start = len(layers)
+        held: dict[tuple[bool, int], int] = {}
         for index in decoder_layers:
             native, kind = index in cached.native_layers, model.layer_pattern[index]
             layers.extend((cached.native_kinds if native else cached.kinds)[kind])

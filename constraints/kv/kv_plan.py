@@ -289,18 +289,12 @@ def _in_order(
     stages: list[range] = []
     distinct = []
     for decoder_layers in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size):
-        start, held = len(layers), {}
+        start = len(layers)
         for index in decoder_layers:
-            native, kind = index in cached.native_layers, model.layer_pattern[index]
-            layers.extend((cached.native_kinds if native else cached.kinds)[kind])
-            held[native, kind] = held.get((native, kind), 0) + 1
-        counts: Counter[CacheLayer] = Counter()
-        for (native, kind), number in held.items():
-            for layer in (cached.native_kinds if native else cached.kinds)[kind]:
-                counts[layer] += number
+            kinds = cached.native_kinds if index in cached.native_layers else cached.kinds
+            layers.extend(kinds[model.layer_pattern[index]])
         if decoder_layers.stop == model.num_hidden_layers:
             layers.extend(cached.drafter)
-            counts.update(cached.drafter)
         stages.append(range(start, len(layers)))
-        distinct.append(tuple(counts.items()))
+        distinct.append(tuple(Counter(layers[start:]).items()))
     return layers, stages, tuple(distinct)

@@ -18,28 +18,29 @@ card about as much as half of them."""
 
 def choices(atlas: Atlas, question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield each choice that alone makes the request feasible, with how much it asks."""
-    yield from _kv_dtype(question, catalog)
+    yield from _kv_dtype(atlas, question, catalog)
     if question.setting.request.quantization or is_feasible(atlas, question.without("quality")):
-        yield from _format(question, catalog)
-    yield from _sku(question, catalog)
+        yield from _format(atlas, question, catalog)
+    yield from _sku(atlas, question, catalog)
 
 
-def _feasible(setting: SolveSetting) -> bool:
-    return witness(Atlas(setting), Question(setting)) is not None
+def _feasible(atlas: Atlas, setting: SolveSetting) -> bool:
+    """Whether a changed setting has a plan; by the same deadline."""
+    return witness(Atlas(setting, deadline=atlas.deadline), Question(setting)) is not None
 
 
-def _kv_dtype(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
+def _kv_dtype(atlas: Atlas, question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
     """The dtypes that a request may choose between on its own, when one was named."""
     request = question.setting.request
     for dtype in ("auto", "fp8"):
         if request.kv_cache_dtype in ("any", dtype):
             continue
-        if _feasible(resolve_solve(request.replaced(kv_cache_dtype=dtype), catalog)):
+        if _feasible(atlas, resolve_solve(request.replaced(kv_cache_dtype=dtype), catalog)):
             yield {"kv_cache_dtype": dtype}, ASKS_KV_DTYPE
             return
 
 
-def _format(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
+def _format(atlas: Atlas, question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
     """The best format that is named away or has no published accuracy, and the highest floor that admits one more."""
     setting, request = question.setting, question.setting.request
     wide = resolve_solve(request.replaced(quantization=()), catalog) if request.quantization else setting
@@ -50,20 +51,20 @@ def _format(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, An
     )
     for item in others:
         only = replace(setting, formats=(replace(item, accepted=True),))
-        if not _feasible(only):
+        if not _feasible(atlas, only):
             continue
         low = item.quality.low(request.confidence)
         if not request.quantization and low is not None:
             floor = int(low * 1000) / 1000
-            if _feasible(resolve_solve(request.replaced(min_quality=floor), catalog)):
+            if _feasible(atlas, resolve_solve(request.replaced(min_quality=floor), catalog)):
                 yield {"min_quality": floor}, ASKS_QUALITY
             return
-        if _feasible(resolve_solve(request.replaced(quantization=item.quantization.id), catalog)):
+        if _feasible(atlas, resolve_solve(request.replaced(quantization=item.quantization.id), catalog)):
             yield {"quantization": item.quantization.id}, ASKS_FORMAT
             return
 
 
-def _sku(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
+def _sku(atlas: Atlas, question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
     """The cheapest other SKU that would do, when some were named."""
     request = question.setting.request
     if not request.gpu or question.setting.machine_gpus:
@@ -77,6 +78,6 @@ def _sku(question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any],
     if not others:
         return
     setting = replace(everything, gpus=others)
-    plan = witness(Atlas(setting), Question(setting))
-    if plan is not None and _feasible(resolve_solve(request.replaced(gpu=plan.gpu), catalog)):
+    plan = witness(Atlas(setting, deadline=atlas.deadline), Question(setting))
+    if plan is not None and _feasible(atlas, resolve_solve(request.replaced(gpu=plan.gpu), catalog)):
         yield {"gpu": plan.gpu}, ASKS_SKU

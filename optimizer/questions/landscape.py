@@ -41,6 +41,10 @@ class Place:
     refused: tuple[Violation, ...]
 
 
+class TimeIsUp(Exception):  # noqa: N818 - nothing is wrong
+    """The deadline came before a question was answered."""
+
+
 class Labels:
     """One name per place, asked for by set."""
 
@@ -61,9 +65,11 @@ class Landscape:
     Rows come in pairs: row 2 i is place i with CUDA graphs, row 2 i + 1 the same place in eager mode.
     """
 
-    def __init__(self, setting: SolveSetting, physics: LayoutPhysics, part: Part) -> None:
+    def __init__(
+        self, setting: SolveSetting, physics: LayoutPhysics, part: Part, check_time: Callable[[], None]
+    ) -> None:
         self._physics = physics
-        self.places = list(_places(setting, physics, part))
+        self.places = list(_places(setting, physics, part, check_time))
         layouts = [place.facts.layout for place in self.places]
         self.gpus = _per_row([layout.gpus_per_server for layout in layouts], np.int64)
         self.data = _per_row([layout.data_parallel_size for layout in layouts], np.int64)
@@ -138,7 +144,9 @@ class Landscape:
         return LatencyCoefficients(*self._coefficients[rows].T)
 
 
-def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterator[Place]:
+def _places(
+    setting: SolveSetting, physics: LayoutPhysics, part: Part, check_time: Callable[[], None]
+) -> Iterator[Place]:
     """Every layout of one part: SKU by SKU, format by format, shape by shape."""
     targets, by_node = setting.targets, dict[int, tuple[Shape, ...]]()
     for sku in setting.gpus:
@@ -150,6 +158,7 @@ def _places(setting: SolveSetting, physics: LayoutPhysics, part: Part) -> Iterat
                 dict.fromkeys((*shapes(_without_pins(setting), node, reach), *shapes(setting, node, reach)))
             )
         for weights in setting.formats:
+            check_time()
             for shape in by_node[node]:
                 if part == "oversized" and not plain(shape):
                     continue

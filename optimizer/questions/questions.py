@@ -5,6 +5,8 @@ throughput floor makes larger batches matter, the same grid of batches. More rep
 asked with the most that the limits allow.
 """
 
+import math
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens
 from vllm_opt.constraints.money.bill import microusd
-from vllm_opt.optimizer.questions.landscape import Landscape, Part
+from vllm_opt.optimizer.questions.landscape import Landscape, Part, TimeIsUp
 from vllm_opt.optimizer.questions.pools import Integers
 from vllm_opt.optimizer.questions.question import ALL_RULES, LATENCY_RULES, UNLIMITED, LatencyRule, Points, Question
 from vllm_opt.optimizer.questions.speed_table import Numbers, Speed, SpeedTable
@@ -26,9 +28,15 @@ LARGEST_AMOUNT = 2**62
 
 
 class Atlas:
-    """The landscapes of one setting, built as they are needed, and the points that answer questions."""
+    """The landscapes of one setting, built as they are needed, and the points that answer questions.
 
-    def __init__(self, setting: SolveSetting, physics: LayoutPhysics | None = None) -> None:
+    After the deadline (`time.monotonic`) every question raises TimeIsUp.
+    """
+
+    def __init__(
+        self, setting: SolveSetting, physics: LayoutPhysics | None = None, *, deadline: float = math.inf
+    ) -> None:
+        self.deadline = deadline
         self._setting = setting
         self._physics = physics or LayoutPhysics(setting)
         self._landscapes: dict[Part, Landscape] = {}
@@ -50,9 +58,14 @@ class Atlas:
         if "memory_budget" not in question.active:
             parts.append("oversized")
         for part in parts:
+            self._check_time()
             if part not in self._landscapes:
-                self._landscapes[part] = Landscape(self._setting, self._physics, part)
+                self._landscapes[part] = Landscape(self._setting, self._physics, part, self._check_time)
             yield self._landscapes[part]
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise TimeIsUp
 
     def bounds(self, question: Question, points: Points, rule: LatencyRule) -> Numbers:
         """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas."""
@@ -255,6 +268,6 @@ def total_rate(points: Points, speed: Speed) -> Numbers:
 
 
 __all__ = [
-    "ALL_RULES", "LATENCY_RULES", "Atlas", "LatencyRule", "Points", "Question", "admitted", "eligible_rows",
+    "ALL_RULES", "LATENCY_RULES", "Atlas", "LatencyRule", "Points", "Question", "TimeIsUp", "admitted", "eligible_rows",
     "fewest_points", "joined", "most_admitted", "total_rate", "within_limits",
 ]  # fmt: skip

@@ -4,5 +4,5 @@ Beside `questions` on purpose: the search sizes whole servers against exact obje
 that wins; `questions` needs existence only, for many values of one limit, and keeps tables of every layout that no
 limit changes. One engine would either build those tables for each `solve`, or size servers anew for each question.
 
-May import: constraints, space.
+May import: constraints, profiles, space.
 """

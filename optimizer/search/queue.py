@@ -60,10 +60,6 @@ class Server:
         copied.__dict__.update(changes)
         return copied
 
-    def with_any_replicas(self) -> list["Server"]:
-        """The same server with every number of replicas from its own to the most."""
-        return [self.with_replicas(count) for count in range(self.replicas, self.most + 1)]
-
 
 UNKNOWN_BOUND = -(2**62)
 """Below every objective's integer: stands for a bound that is computed when servers are visited."""

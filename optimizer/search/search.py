@@ -15,7 +15,7 @@ import numpy as np
 
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.optimizer.search.best_first import Standing, Visit, point_keys, visit
-from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds
+from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds, open_bounds
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
 from vllm_opt.optimizer.search.result import SearchResult
@@ -29,12 +29,17 @@ from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
 
 ALL_RULES = frozenset(RULE_NAMES)
+MOST_QUEUED = 40_000
+"""Servers, each with every number of replicas, that are queued at most where the numbers are many."""
+LEAST_NUMBERS = 16
+"""Numbers of replicas of each server that are queued at least."""
 
 
 class Search:
     """One pass over all servers of a request; `active` names the rules that hold (explanations drop some).
 
-    `skus` leaves out SKUs on which no point is known to exist.
+    `skus` leaves out SKUs on which no point is known to exist; without a deadline (`time.monotonic`) the time limit of
+    the request starts now.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Search:
         *,
         skus: frozenset[str] | None = None,
         shared: SharedLayouts | None = None,
+        deadline: float | None = None,
     ) -> None:
         self.setting = setting
         self.active = active
@@ -55,7 +61,8 @@ class Search:
         most = 2 * (setting.request.top or 0) + 1
         self.standings = {sku.gpu.id: Standing(most, self.order) for sku in setting.gpus}
         self.first = setting.request.objective[0]
-        self.deadline = time.monotonic() + setting.request.time_limit
+        self.deadline = time.monotonic() + setting.request.time_limit if deadline is None else deadline
+        self._left_open: list[Server] = []
         self.servers = Servers(setting, self.physics, active, self.result)
 
     def run(self, *, first_found: bool = False) -> SearchResult:
@@ -68,8 +75,7 @@ class Search:
             for sku in self.setting.gpus:
                 self.result.drop(sku.gpu.id, "context_length")
             return self.result
-        skus = [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
-        queues = {sku.gpu.id: queue for sku in skus if (queue := self._queue(sku))}
+        queues = self._queues()
         while queues:
             if time.monotonic() > self.deadline:
                 self._stop([server for queue in queues.values() for server in queue.waiting])
@@ -88,6 +94,8 @@ class Search:
                 self._queue_next(queues, came.failed)
                 self._queue_roomier(queues, batch, came.failed)
             queues = {name: queue for name, queue in queues.items() if queue and self._is_open(name, queue)}
+        if self._left_open and self.result.complete:
+            self._stop([])
         return self.result
 
     def every_server(self) -> Iterator[tuple[Server, int]]:
@@ -115,11 +123,10 @@ class Search:
         )  # fmt: skip
 
     def _stop(self, servers: list[Server]) -> None:
-        """Time is up: what was left open bounds every objective from below, with any replicas it might take."""
+        """Time or room is up: what was left open bounds every objective from below, with any replicas it might take."""
         self.result.complete = False
-        numbers = [one for server in servers for one in server.with_any_replicas()]
-        bounds = objective_bounds(self.setting, self.physics, numbers, self.active, self.order.names)
-        self.result.open_bounds = tuple(min(column) for column in zip(*bounds, strict=True))
+        servers = [*servers, *self._left_open]
+        self.result.open_bounds = open_bounds(self.setting, self.physics, servers, self.active, self.order.names)
 
     def best_of(self, servers: list[Server], order: Order) -> list[Candidate]:
         """What is found among some servers until nothing left could be best in this order, whatever its SKU."""
@@ -135,11 +142,26 @@ class Search:
         )  # fmt: skip
         return came.found
 
-    def _queue(self, sku: PricedGpu) -> ServerQueue:
-        """The servers of one SKU in a queue."""
+    def _queues(self) -> dict[str, ServerQueue]:
+        """The servers of each SKU in a queue; empty, and the search incomplete, when listing them took all the time."""
+        skus = [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
+        for sku in skus:
+            self.servers.of(sku)
+            if time.monotonic() > self.deadline:
+                self.result.complete = False
+                return {}
+        listed = sum(len(self.servers.of(sku)) for sku in skus)
+        numbers = max(LEAST_NUMBERS, MOST_QUEUED // max(1, listed))
+        return {sku.gpu.id: queue for sku in skus if (queue := self._queue(sku, numbers))}
+
+    def _queue(self, sku: PricedGpu, numbers: int) -> ServerQueue:
+        """The servers of one SKU in a queue, each with so many numbers of replicas at most; the rest stays open."""
         queue = ServerQueue(self.first)
         for server in self.servers.of(sku):
             last = server.replicas if self.first in ("cost", "gpus") else server.most
+            if last - server.replicas >= numbers:
+                last = server.replicas + numbers - 1
+                self._left_open.append(server.with_replicas(last + 1))
             for replicas in range(server.replicas, last + 1):
                 queue.push(server, replicas, server.most)
         return queue

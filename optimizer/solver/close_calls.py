@@ -11,6 +11,7 @@
 All but the cheapest are looked for where cost or GPUs come first.
 """
 
+import time
 from collections.abc import Callable, Iterator
 
 from vllm_opt.optimizer.contract.answer import CloseCall
@@ -27,12 +28,14 @@ from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 DEARER, DEARER_FOR_WEIGHTS = 1.25, 1.5
 FASTER = 1.1
 BETTER_QUALITY = 0.002
+MOST_NUMBERS = 1024
+"""Numbers of replicas beyond the fewest that are looked at."""
 
 
 def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[CloseCall, ...]:
     """Every kind that exists and is no repetition of the chosen plan or of another kind."""
     setting = search.setting
-    if setting.request.pareto or not setting.request.explain:
+    if setting.request.pareto or not setting.request.explain or time.monotonic() > search.deadline:
         return ()
     seen, found = [chosen], []
     for why, choice in _kinds(search, result, chosen):
@@ -98,7 +101,9 @@ def _best(search: Search, order: Order, most: float, wanted: Callable[[Server], 
     servers = []
     for sku in setting.gpus:
         for server in search.servers.of(sku):
-            for count in range(server.replicas, server.most + 1):
+            if time.monotonic() > search.deadline:
+                return None
+            for count in range(server.replicas, min(server.most, server.replicas + MOST_NUMBERS) + 1):
                 if server.fare.cost_with(count) > most:
                     break
                 candidate = server.with_replicas(count)

@@ -12,6 +12,7 @@ from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
 from vllm_opt.optimizer.planning.plan import Choice, draft_gain
+from vllm_opt.optimizer.questions.questions import Atlas, TimeIsUp
 from vllm_opt.optimizer.search.modes import mode_of, ranked
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
@@ -57,22 +58,25 @@ def solve(
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     shared = shared or SharedLayouts()
     setting = resolve_solve(request, catalog)
-    result = None
-    for bent in bent_settings(setting, catalog):
-        search = Search(bent, shared=shared)
-        found = search.run()
-        if found.candidates:
-            answer = _with_plan(bent, search, found, started, on_model)
-            return _without_drafts(request, catalog, answer, on_model) if isinstance(answer, str) else answer
-        if result is None or not found.complete:
-            setting, result = bent, found
-        if not found.complete:
-            break
+    deadline, result = started + request.time_limit, None
+    try:
+        for bent in bent_settings(setting, catalog, deadline):
+            search = Search(bent, shared=shared, deadline=deadline)
+            found = search.run()
+            if found.candidates:
+                answer = _with_plan(bent, search, found, started, on_model)
+                return _without_drafts(request, catalog, answer, on_model) if isinstance(answer, str) else answer
+            if result is None or not found.complete:
+                setting, result = bent, found
+            if not found.complete:
+                break
+    except TimeIsUp:
+        result = replace(result or SearchResult(), complete=False)
     if result is None:
         raise RuntimeError("a request has no setting")
     if setting.speculation is not None and result.complete:
         return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache", on_model)
-    return _without_plan(replace(setting, bends=Bends(reserve=True, limits=True)), result, started)
+    return _without_plan(replace(setting, bends=Bends(reserve=True, limits=True)), result, started, catalog)
 
 
 def _with_plan(
@@ -188,24 +192,34 @@ def _front_notes(front: Front | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _without_plan(setting: SolveSetting, result: SearchResult, started: float) -> Answer:
+def _without_plan(setting: SolveSetting, result: SearchResult, started: float, catalog: Catalog) -> Answer:
     """No point was found: infeasible when every layout was visited, unknown when time ran out.
 
-    What is explained is what was asked: no reserve, no default limit.
+    What is explained is what was asked: no reserve, no default limit. Where time runs out over the explanation, it says
+    what the search counted.
     """
     asked = targets_of(setting.request, setting.bends)
     setting = replace(setting, targets=within_machine(asked, setting.request, setting.machine_gpus))
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
-    if setting.request.explain:
-        from vllm_opt.optimizer.explanation.explain import explain_infeasible
-
-        explanation = explain_infeasible(setting)
-    else:
+    explanation = _explained(setting, catalog, started + setting.request.time_limit)
+    if explanation is None:
         from vllm_opt.optimizer.explanation.brief import explain_briefly
 
         explanation = explain_briefly(setting, result)
     return _answer(setting, result, started, status="infeasible", explanation=explanation)
+
+
+def _explained(setting: SolveSetting, catalog: Catalog, deadline: float) -> Explanation | None:
+    """The conflict and what would resolve it; None where it is not asked for or time runs out."""
+    if not setting.request.explain:
+        return None
+    from vllm_opt.optimizer.explanation.explain import explain_infeasible
+
+    try:
+        return explain_infeasible(setting, Atlas(setting, deadline=deadline), catalog)
+    except TimeIsUp:
+        return None
 
 
 def _answer(

@@ -47,6 +47,9 @@ def feasible_part(
     setting: SolveSetting, candidate: Candidate, active: frozenset[str]
 ) -> tuple[Candidate | None, str | None]:
     """The candidate with only its feasible points, or None and the first rule that no point meets."""
+    if len(candidate.sequences) == 1:
+        broken = next((rule for rule, mask in masks(setting, candidate, active).items() if not mask[0]), None)
+        return (candidate, None) if broken is None else (None, broken)
     keep = np.ones(len(candidate.sequences), dtype=bool)
     broken = None
     for rule, mask in masks(setting, candidate, active).items():

@@ -126,7 +126,7 @@ def evaluate(
     if len(uneven):
         rate[uneven] = at(average, uneven).output_tokens_per_s
     confidence = setting.request.confidence
-    columns = (
+    columns: tuple[NDArray[Any], ...] = (
         sequences,
         load.ttft_ms,
         load.tpot_ms,

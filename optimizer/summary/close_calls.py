@@ -31,12 +31,12 @@ HEADINGS = (
 
 
 def close_call_lines(answer: Answer, screen: Screen) -> list[str]:
-    """The chosen plan and its close calls; without any, the best on a few other cards."""
+    """The chosen plan and its close calls; without any, a few other layouts and cards."""
     if answer.plan is None:
         return []
     title, others = "Close calls", [(WHY[call.why], call.plan) for call in answer.close_calls]
     if not others:
-        title = "Next best" if answer.request.get("top") else "Best on other cards"
+        title = "Next best" if answer.request.get("top") else "Other layouts and cards"
         others = [("", plan) for plan in answer.alternatives[:MOST_OTHERS]]
     if not others:
         return []

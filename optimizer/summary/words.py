@@ -55,7 +55,8 @@ def bill_in_words(cost: Cost | None) -> str:
     machines = f"{instances} x {machine}" if machine and instances else machine
     bought, used = getattr(cost, "gpus_bought", None), getattr(cost, "gpus_used", None)
     surplus = f"buys {bought} GPUs, uses {used}" if bought != used else None
-    parts = (cost.provider, machines, billing, surplus, cost.price_date)
+    together = f"{bought} GPUs" if bought and bought > 1 and not surplus else None
+    parts = (cost.provider, machines, together, billing, surplus, cost.price_date)
     return f"{dollars(cost.usd_per_hour)} per hour ({', '.join(part for part in parts if part)})"
 
 

@@ -98,6 +98,7 @@ def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points,
         np.concatenate([part.owner for part in found]),
         np.concatenate([part.place for part in found]),
     )
+    points = points.take(_unbeaten(points.values))
     points = points.take(_in_order_of_preference(setting, candidates, points))
     points = points.take(non_dominated(points.values))
     return candidates, points.take(_apart(points.values, tolerance)), complete
@@ -151,8 +152,8 @@ def _points_of(group: list[Candidate], first: int) -> Points:
     columns = (
         np.repeat(np.array(costs, dtype=np.int64), sizes),
         -np.concatenate([millitokens_per_s(candidate) for candidate in group]),
-        np.concatenate([_microseconds(candidate.tpot_ms) for candidate in group]),
-        np.concatenate([_microseconds(candidate.ttft_ms) for candidate in group]),
+        _microseconds(np.concatenate([candidate.tpot_ms for candidate in group])),
+        _microseconds(np.concatenate([candidate.ttft_ms for candidate in group])),
     )
     owner = np.repeat(np.arange(first, first + len(group)), sizes)
     return Points(np.stack(columns, axis=1), owner, np.concatenate([np.arange(size) for size in sizes]))
@@ -163,12 +164,21 @@ def _microseconds(milliseconds: NDArray[np.float64]) -> Integers:
     return np.ceil(np.nan_to_num(milliseconds) * 1000).astype(np.int64)
 
 
+def _unbeaten(values: Integers) -> Integers:
+    """Positions of the rows that no other beats, equal ones included."""
+    rows, row_of = np.unique(values, axis=0, return_inverse=True)
+    kept = np.zeros(len(rows), dtype=bool)
+    kept[non_dominated(rows)] = True
+    return np.flatnonzero(kept[row_of.reshape(-1)])
+
+
 def _in_order_of_preference(setting: SolveSetting, candidates: list[Candidate], points: Points) -> Integers:
     """Points in the order in which the front considers them: the preferred one of equals comes first."""
-    order = sorted(range(len(candidates)), key=lambda owner: preference(setting, candidates[owner]))
-    rank = np.zeros(len(candidates), dtype=np.int64)
+    owners, owner_of = np.unique(points.owner, return_inverse=True)
+    order = sorted(range(len(owners)), key=lambda at: preference(setting, candidates[int(owners[at])]))
+    rank = np.zeros(len(owners), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    return np.lexsort((points.place, rank[points.owner]))
+    return np.lexsort((points.place, rank[owner_of]))
 
 
 def _choice(setting: SolveSetting, candidates: list[Candidate], points: Points, index: int) -> Choice:

@@ -22,7 +22,6 @@ from vllm_opt.optimizer.solver.alternatives import alternatives
 from vllm_opt.optimizer.solver.bending import bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
-from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.local_machine import within_machine
 from vllm_opt.optimizer.space.objective import relative, shown_value
 from vllm_opt.optimizer.space.points import Candidate
@@ -76,7 +75,9 @@ def solve(
         raise RuntimeError("a request has no setting")
     if setting.speculation is not None and result.complete:
         return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache", on_model)
-    return _without_plan(replace(setting, bends=Bends(reserve=True, limits=True)), result, started, catalog)
+    return _without_plan(
+        replace(setting, bends=replace(setting.bends, reserve=True, limits=True)), result, started, catalog
+    )
 
 
 def _with_plan(

@@ -167,3 +167,10 @@ def test_a_format_that_nobody_published_is_the_reason() -> None:
     (reason,) = answer.explanation.conflict
     assert "no w4a16 checkpoint of deepseek-ai/DeepSeek-V3 is published; --hypothetical-checkpoints" in reason.message
     assert {item.change for item in answer.explanation.relaxations} >= {"quantization"}
+
+
+def test_a_default_context_that_gave_way_is_not_in_the_way() -> None:
+    """The model takes 4,096 tokens, so nobody asked for more; the release that dropped it is what stands in the way."""
+    answer = solve(SolveRequest(model="baichuan-inc/Baichuan2-7B-Chat"))
+    assert answer.explanation is not None
+    assert rules(answer.explanation) == ("compatibility",)

@@ -95,7 +95,7 @@ def test_checkpoints_that_name_a_kv_dtype(problem: Problem, edge: str) -> None:
     compare(problem, edge)
 
 
-@THOROUGH
+@settings(THOROUGH, max_examples=max(6, EXAMPLES // 2))
 @given(problem=problems(with_experts() | latent(), most_gpus=2), edge=EDGES)
 def test_models_with_experts_and_latent_attention(problem: Problem, edge: str) -> None:
     compare(problem, edge)

@@ -1,6 +1,7 @@
 """Hypothesis strategies: small planning problems with synthetic GPUs and models, ties and limits included."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,8 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
         fields["kv_cache_dtype"] = "auto"
         fields = {name: min(2, value) if name in ("gpus", "max_gpus") else value for name, value in fields.items()}
         _some(draw, fields, "max_num_seqs", st.integers(1, 12), 2)
+    if fields.get("max_num_batched_tokens", math.inf) < fields.get("max_num_seqs", 1):
+        del fields["max_num_batched_tokens"]  # vLLM refuses both together
     singly = tuple(pair for pair in prices if pair[0] not in whole)
     return Problem(config, gpus, singly, fields, machines)
 

@@ -8,6 +8,7 @@ from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.kv.held_blocks import tokens_held
 from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.notes import speed_notes
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
@@ -74,14 +75,16 @@ def predicted(setting: SolveSetting, choice: Choice, *, full: bool = False) -> P
 def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
     """The point as the rules see it, at the confidence asked.
 
-    Memory is computed anew: what the search remembered of other layouts must not vouch for this one.
+    Memory and speed are computed anew: what the search remembered of other layouts must not vouch for this one.
 
     Raises:
+        PlanRejected: the search took this layout for a faster or slower one.
         LayoutRefused: vLLM would refuse the layout before any memory is counted.
     """
     facts, confidence = choice.unit.facts, setting.request.confidence
     context = setting.targets.target_context
     terms = memory_terms(facts.weights.model, facts.weights.quantization, facts.layout, setting.engine, facts.sku.gpu)
+    _check_speed(setting, choice)
     return Deployment(
         model=facts.weights.model,
         quantization=facts.weights.quantization,
@@ -98,6 +101,23 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         quality_accepted=facts.weights.accepts(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
         confidence=confidence,
     )
+
+
+def _check_speed(setting: SolveSetting, choice: Choice) -> None:
+    """Refuse a layout whose speed the search remembered wrongly."""
+    facts = choice.unit.facts
+    anew = latency_coefficients(
+        facts.weights.model, facts.weights.quantization, facts.layout, facts.sku.gpu, facts.constants,
+        calibrated=setting.request.calibration, release=setting.engine.version,
+    )  # fmt: skip
+    if anew != facts.coefficients:
+        raise PlanRejected(
+            (
+                Violation(
+                    rule="throughput", message="the search counted with the speed of another layout", unit="tokens/s"
+                ),
+            )
+        )
 
 
 def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple[Performance, tuple[str, ...]]:

@@ -5,10 +5,11 @@
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -188,6 +189,12 @@ class LatencyConstants(Noun):
         wanted = version_key(release)
         older = [one for one in known if version_key(one.first) <= wanted]
         return older[-1] if older else known[0]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy looks its own cells up, not those of the original."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_cells_by_name", None)
+        return copied
 
     def cell(self, shape: str, gpu_id: str, path: str, tensor_parallel_size: int) -> CalibrationCell | None:
         """The calibration cell of exactly this model shape, SKU, path and size."""

@@ -37,7 +37,10 @@ def test_a_drafter_that_helps_is_in_the_plan() -> None:
     assert any("speculative decoding" in note for note in notes)
 
 
-@pytest.mark.parametrize("fields", [{"speculative_config": NGRAMS}, {"speculative_config": DRAFTER, "acceptance": 0.0}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"speculative_config": NGRAMS, "concurrency": 32}, {"speculative_config": DRAFTER, "acceptance": 0.0}],
+)
 def test_drafts_that_hurt_at_this_load_are_left_off_and_said_so(fields: dict[str, Any]) -> None:
     plan, notes = _plan(**fields)
     assert "--speculative-config" not in plan.command

@@ -39,7 +39,7 @@ class SequencePoint:
     e2e_us: int
     """Central prediction, rounded up."""
     ttft_us: int
-    """Central prediction, rounded up."""
+    """Central prediction, rounded up, as the turn of TTFT compares it: eager mode after every layout with graphs."""
     output_millitokens_per_s: int
     """Of all replicas together, central prediction, rounded down."""
     highest_budget_bytes: int = 0

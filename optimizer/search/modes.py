@@ -6,7 +6,12 @@ from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batch
 from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint, StageMemory
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.optimizer.search.order import capped_quality
-from vllm_opt.optimizer.space.objective import concurrency_of, millitokens_per_s, unit_cost_microusd
+from vllm_opt.optimizer.space.objective import (
+    concurrency_of,
+    first_token_turn_us,
+    millitokens_per_s,
+    unit_cost_microusd,
+)
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting
 
@@ -63,6 +68,7 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
     if "concurrency" in setting.request.objective:
         concurrent = concurrency_of(candidate, setting.targets.target_context).tolist()
     has_tpot = setting.lengths[1] > 1
+    first_tokens = first_token_turn_us(candidate.ttft_ms, enforce_eager=facts.layout.enforce_eager)
     return tuple(
         SequencePoint(
             max_num_seqs=sequences,
@@ -74,7 +80,7 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
             tpot_bound_ms=float(candidate.tpot_bound_ms[at]) if has_tpot else None,
             bound_tokens_per_s=float(candidate.bound_tokens_per_s[at]),
             e2e_us=math.ceil(float(candidate.e2e_ms[at]) * 1000),
-            ttft_us=math.ceil(float(candidate.ttft_ms[at]) * 1000),
+            ttft_us=int(first_tokens[at]),
             output_millitokens_per_s=int(millitokens[at]),
             highest_budget_bytes=facts.highest_budget(terms.headroom_needed_bytes(tokens, sequences, confidence)),
             most_concurrent=concurrent[at],

@@ -4,7 +4,7 @@
     publisher of the weights     as published, official, vendor, made at load, community, to be made
     second objective             best, then anything within SECOND_SLACK of it
     further objectives           best
-    TTFT                         least
+    TTFT                         least; eager mode after every layout with CUDA graphs
     preference                   fewest GPUs, the better weights, the simpler flags
 
 Where cost is no objective it comes right after the objectives that are: within the tolerance nobody pays more for

@@ -11,6 +11,7 @@ from vllm_opt.optimizer.planning.utilization import fitting_utilization
 from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
+from vllm_opt.optimizer.space.objective import first_token_turn_us
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting
 
@@ -40,13 +41,13 @@ class Table:
         ]
         ranks = [candidate.unit.facts.weights.publisher_rank for candidate in candidates]
         self.publisher = np.array(ranks, dtype=np.int64)[self.owner]
-        self.ttft_us = np.concatenate([microseconds(candidate.ttft_ms) for candidate in candidates])
+        self.ttft_us = np.concatenate(
+            [
+                first_token_turn_us(candidate.ttft_ms, enforce_eager=candidate.unit.facts.layout.enforce_eager)
+                for candidate in candidates
+            ]
+        )
         self.sequences = np.concatenate([candidate.sequences for candidate in candidates])
-
-
-def microseconds(milliseconds: NDArray[np.float64]) -> Integers:
-    """Rounded up."""
-    return np.ceil(milliseconds * 1000).astype(np.int64)
 
 
 def contenders(candidates: list[Candidate], order: Order, scores: Scores) -> list[Candidate]:

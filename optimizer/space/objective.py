@@ -29,6 +29,8 @@ WITHOUT_PRICE = 1 << 50
 """What a SKU without a price costs before its GPUs are counted: above every price."""
 TIER = 1 << 51
 """Above every efficiency."""
+EAGER_LAST_US = 10**12
+"""Beyond every TTFT: eleven days."""
 Integers = NDArray[np.int64]
 Amount = TypeVar("Amount", int, Integers)
 
@@ -55,6 +57,14 @@ OBJECTIVES: dict[str, Objective] = {
     "latency": Objective("latency", "ms", 1000, 1),
     "efficiency": Objective("efficiency", "tokens/USD", 1000, -1),
 }
+
+
+def first_token_turn_us(milliseconds: NDArray[np.float64], *, enforce_eager: bool) -> NDArray[np.int64]:
+    """What the turn of TTFT compares: microseconds, rounded up; eager mode after every layout with CUDA graphs.
+
+    Eager mode is there for its memory: nobody gives up graphs for a few milliseconds before the first token.
+    """
+    return np.ceil(milliseconds * 1000).astype(np.int64) + EAGER_LAST_US * enforce_eager
 
 
 def cost_integer(bill: Bill | None, gpu_count: int) -> int:

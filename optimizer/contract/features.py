@@ -8,12 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-LARGEST_COUNT = 2**31 - 1
+from vllm_opt.optimizer.contract.field_types import LARGEST_COUNT, Count, Switch, _count, _number, _one
+
 LONGEST_JSON = 100_000
-
-
-def _one(value: object) -> object:
-    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
 def _json_object(value: object) -> object:
@@ -38,32 +35,7 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _whole(value: object) -> object:
-    """Read a whole number, also as '8k' (8000) or '8K' (8192)."""
-    from vllm_opt.profiles.errors import InvalidRequest
-    from vllm_opt.profiles.reading.quantities import parse_count
-
-    value = _one(value)
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_count(value, "it", minimum=-LARGEST_COUNT)
-    except InvalidRequest as fault:
-        raise ValueError(str(fault).removeprefix("it ")) from None
-
-
-def _real(value: object) -> object:
-    value = _one(value)
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    return value
-
-
 JsonText = Annotated[str, BeforeValidator(_json_object)]
-Whole = Annotated[int, BeforeValidator(_whole), Field(gt=0, le=LARGEST_COUNT)]
-Switch = Annotated[bool, BeforeValidator(_one)]
 
 
 def json_value(text: str | None) -> dict[str, Any]:
@@ -76,17 +48,17 @@ class Features(BaseModel):
     """Drafts, adapters, images, connectors (contract, Features in estimate and solve)."""
 
     speculative_config: JsonText | None = Field(None, description="as `vllm serve --speculative-config` takes it")
-    acceptance: Annotated[float, BeforeValidator(_real), Field(ge=0, le=1)] | None = Field(
+    acceptance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] | None = Field(
         None, description="share of drafted tokens that the target accepts, each position alike"
     )
     enable_lora: Switch = False
-    max_loras: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=65536)] | None = None
-    max_lora_rank: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=65536)] | None = None
-    max_cpu_loras: Annotated[int, BeforeValidator(_whole), Field(gt=0, le=LARGEST_COUNT)] | None = None
+    max_loras: Annotated[int, BeforeValidator(_count), Field(gt=0, le=65536)] | None = None
+    max_lora_rank: Annotated[int, BeforeValidator(_count), Field(gt=0, le=65536)] | None = None
+    max_cpu_loras: Annotated[int, BeforeValidator(_count), Field(gt=0, le=LARGEST_COUNT)] | None = None
     fully_sharded_loras: Switch = False
     limit_mm_per_prompt: JsonText | None = Field(None, description="items per prompt by modality")
-    images_per_request: Annotated[float, BeforeValidator(_real), Field(ge=0, le=10_000)] = 0.0
-    image_tokens: Whole | None = Field(None, description="tokens of one image; default: of 1024 x 1024 pixels")
+    images_per_request: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10_000)] = 0.0
+    image_tokens: Count | None = Field(None, description="tokens of one image; default: of 1024 x 1024 pixels")
     language_model_only: Switch = False
     skip_mm_profiling: Switch = False
     hf_overrides: JsonText | None = None

@@ -13,8 +13,8 @@ from typing import Any
 
 from vllm_opt.optimizer.batches.cells import Cell
 from vllm_opt.optimizer.batches.vllm_config import HEADER_START
-from vllm_opt.optimizer.contract.whole_file import TEMPORARY_SUFFIX, locked, replace_file
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.whole_file import TEMPORARY_SUFFIX, locked, replace_file
 
 LOCK = ".lock"
 INDEX_SCHEMA = "vllm-opt/batch-index/1"

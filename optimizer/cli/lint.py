@@ -141,10 +141,10 @@ def _typed_command(text: str) -> str:
 
 def _answer(report: "LintReport", options: dict[str, Any]) -> None:
     from vllm_opt.optimizer.cli.output import write_answer
-    from vllm_opt.optimizer.contract.whole_file import replace_file
     from vllm_opt.optimizer.linter.differences import differences
     from vllm_opt.optimizer.linter.render import render_lint
     from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
+    from vllm_opt.profiles.whole_file import replace_file
 
     fixes = options["fix"] or options["fix_all"] or options["diff"] or options["in_place"]
     if not fixes:

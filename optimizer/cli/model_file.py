@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from vllm_opt.optimizer.contract.whole_file import replace_file
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.whole_file import replace_file
 
 
 def check_model_file(path: str, output: str | None) -> None:

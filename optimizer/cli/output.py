@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from vllm_opt.optimizer.contract.whole_file import replace_file
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.whole_file import replace_file
 
 
 def write_answer(answer: str, output: str | None) -> None:

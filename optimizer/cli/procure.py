@@ -63,10 +63,10 @@ def _write(answer: "FleetAnswer", options: dict[str, Any]) -> None:
     from pathlib import Path
 
     from vllm_opt.optimizer.cli.output import write_answer
-    from vllm_opt.optimizer.contract.whole_file import replace_file
     from vllm_opt.optimizer.procurement.render import deployable_files, render_fleet
     from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
     from vllm_opt.profiles.errors import InvalidRequest
+    from vllm_opt.profiles.whole_file import replace_file
 
     if options["deploy"]:
         folder = Path(options["deploy_dir"] or "deploy")

@@ -1,8 +1,6 @@
 """A user's imported prices: kept in the user's data folder, one list per provider, written whole or not at all."""
 
 import json
-import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ from typing import Any, NamedTuple
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.reading.data_files import parse_rows
+from vllm_opt.profiles.whole_file import replace_file
 
 SCHEMA = "vllm-opt/own-prices/1"
 LOCK_SECONDS = 10.0
@@ -112,26 +111,12 @@ def _changed(change: Any) -> Path:
             rows = [
                 {**one._asdict(), "offers": [offer.model_dump(mode="json") for offer in one.offers]} for one in lists
             ]
-            _write(path, json.dumps({"schema": SCHEMA, "lists": rows}, ensure_ascii=False, indent=1) + "\n")
+            replace_file(path, json.dumps({"schema": SCHEMA, "lists": rows}, ensure_ascii=False, indent=1) + "\n")
     except Timeout:
         raise InvalidRequest(f"another process is writing {path}; try again") from None
     except OSError as error:
         raise InvalidRequest(f"cannot write {path}: {error.strerror or 'not a usable path'}") from None
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside the file, then put it in its place."""
-    handle, name = tempfile.mkstemp(prefix=".prices-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _removed(path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vllm_opt.optimizer.contract.whole_file import locked, replace_file
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.whole_file import locked, replace_file
 
 
 def test_a_file_is_replaced_with_its_permissions_and_without_litter(tmp_path: Path) -> None:

@@ -49,8 +49,17 @@ def agree(request: SolveRequest) -> Best | None:
     for objective, value, optimum in zip(
         answer.objectives, shown(answer, "value"), shown(answer, "bound"), strict=True
     ):
-        assert objective.conceded == max(0, value - optimum) / max(1, abs(optimum))
+        assert objective.conceded == max(0, value - optimum) / max(1, abs(without_tier(objective.name, optimum)))
     return best
+
+
+def without_tier(name: str, optimum: int) -> int:
+    """What an amount is worth beside its place: below every price without one, above every efficiency by money."""
+    if name == "cost" and optimum >= 1 << 50:
+        return optimum - (1 << 50)
+    if name == "efficiency" and (optimum <= -(1 << 51) or optimum > 0):
+        return optimum + (1 << 51) * (1 if optimum < 0 else -1)
+    return optimum
 
 
 def shown(answer: Answer, field: str) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Control flow and assignments of a script: every branch is looked at, and what they disagree on is unknown."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,17 +18,20 @@ WORDS = frozenset(
 """Kinds of nodes that become words."""
 
 
-class Flow:
+class Flow(ABC):
     """The statements that change what is known; `Script` adds the commands."""
 
+    @abstractmethod
     def _statement(self, node: Any, state: ShellState) -> None:
-        raise NotImplementedError
+        """Read one statement."""
 
+    @abstractmethod
     def _each(self, node: Any, state: ShellState) -> None:
-        raise NotImplementedError
+        """Read what a node holds, in order."""
 
+    @abstractmethod
     def _expander(self, state: ShellState) -> Expander:
-        raise NotImplementedError
+        """What words mean in this state."""
 
     # --- control flow -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,307 @@
+"""The model of one placement: variables, rules, objectives."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from vllm_opt.constraints.placing.check import domains_of
+from vllm_opt.constraints.placing.site import SERVED_SCALE, PlacementProblem, maximised
+from vllm_opt.optimizer.placement_model.classes import Bin, NodeClass
+from vllm_opt.optimizer.placement_model.patterns import PatternSet
+from vllm_opt.optimizer.placement_model.variables import Variables
+
+
+class PlacementModel:
+    """One CP-SAT model over classes of nodes; exact where every class is one node, else a relaxation."""
+
+    def __init__(
+        self, problem: PlacementProblem, classes: tuple[NodeClass, ...], patterns: PatternSet, columns: tuple[int, ...]
+    ) -> None:
+        from ortools.sat.python import cp_model
+
+        self.problem = problem
+        self.classes = classes
+        self.cp = cp_model.CpModel()
+        self.at = Variables(problem, classes, patterns, columns, self.cp)
+        self._full: list[Any] = []
+        self._shares: list[Any] = []
+        self._objectives: dict[str, Any] = {}
+        for b, each in enumerate(self.at.bins):
+            self._fits_bin(b, each)
+        for c, of in enumerate(classes):
+            self._fits_nodes(c, of)
+            self._stores(c, of)
+        self._counts()
+        for s in range(len(problem.services)):
+            self._served(s)
+            self._spread(s)
+            self._packed(s)
+        self._pairs()
+        self._ordered()
+
+    def _sizes(self, b: int) -> set[int]:
+        columns = self.problem.columns
+        mine = {columns[k].group_gpus for (k, bin_) in self.at.groups if bin_ == b}
+        return mine | {columns[k].group_gpus for (k, _, bin_) in self.at.span_groups if bin_ == b} | {1}
+
+    def _fits_bin(self, b: int, each: Bin) -> None:
+        """GPUs of the islands: n groups of at least t GPUs take n blocks of t, of which an island has size // t."""
+        self.cp.add(self.at.used[b] <= each.gpus)
+        if each.island is not None:
+            return
+        columns = self.problem.columns
+        for size in self._sizes(b) - {1}:
+            terms = [columns[k].group_gpus // size * z for (k, bin_), z in self.at.groups.items() if bin_ == b]
+            terms += [
+                columns[k].group_gpus // size * z for (k, _, bin_), z in self.at.span_groups.items() if bin_ == b
+            ]
+            self.cp.add(sum(terms) <= each.room(size))
+
+    def _fits_nodes(self, c: int, of: NodeClass) -> None:
+        """Replicas of several groups within one node, where nodes are counted together."""
+        if len(of.nodes) == 1:
+            return
+        columns = self.problem.columns
+        node = self.problem.nodes[of.first]
+        by_gpu: dict[str, int] = defaultdict(int)
+        for island in node.islands:
+            by_gpu[island.gpu] += len(island.gpus)
+        for gpu, gpus in by_gpu.items():
+            mine = {k: on for (k, class_), on in self.at.on.items() if class_ == c and columns[k].gpu == gpu}
+            for size in {columns[k].gpus_per_node for k in mine} - {1}:
+                terms = [columns[k].gpus_per_node // size * on for k, on in mine.items()]
+                self.cp.add(sum(terms) <= len(of.nodes) * (gpus // size))
+
+    def _stores(self, c: int, of: NodeClass) -> None:
+        """Host memory of a class; disk where the class is one node."""
+        node, columns = self.problem.nodes[of.first], self.problem.columns
+        mine = {k: on for (k, class_), on in self.at.on.items() if class_ == c}
+        if node.host_bytes is not None and any(columns[k].host_bytes for k in mine):
+            mib = 1 << 20
+            needed = sum(-(-columns[k].host_bytes // mib) * on for k, on in mine.items())
+            self.cp.add(needed <= len(of.nodes) * (node.host_bytes // mib))
+        if node.disk_bytes is None or len(of.nodes) > 1:
+            return
+        present: dict[str, Any] = {}
+        sizes: dict[str, int] = defaultdict(int)
+        for k, on in mine.items():
+            name = columns[k].checkpoint
+            sizes[name] = max(sizes[name], -(-columns[k].disk_bytes // (1 << 20)))
+            there = present.setdefault(name, self.cp.new_bool_var(f"d{c}_{len(present)}"))
+            self.cp.add(on == 0).only_enforce_if(~there)
+        if present:
+            self.cp.add(sum(sizes[name] * there for name, there in present.items()) <= node.disk_bytes >> 20)
+
+    def _counts(self) -> None:
+        """Replicas and capacity of every service."""
+        columns = self.problem.columns
+        self.count: list[Any] = []
+        self.capacity: list[Any] = []
+        for s, service in enumerate(self.problem.services):
+            mine = {k: total for k, total in self.at.total.items() if columns[k].service == s}
+            self.count.append(sum(mine.values()) if mine else 0)
+            self.capacity.append(sum(columns[k].capacity * total for k, total in mine.items()) if mine else 0)
+            if mine:
+                self.cp.add(self.count[s] <= service.most)
+
+    def _on_class(self, s: int, c: int) -> Any:
+        columns = self.problem.columns
+        terms = [on for (k, class_), on in self.at.on.items() if class_ == c and columns[k].service == s]
+        return sum(terms) if terms else None
+
+    def _capacity_on(self, s: int, c: int) -> Any:
+        columns = self.problem.columns
+        terms = [
+            columns[k].capacity * on
+            for (k, class_), on in self.at.on.items()
+            if class_ == c and columns[k].service == s
+        ]
+        return sum(terms) if terms else None
+
+    def _served(self, s: int) -> None:
+        """Served in full: least replicas, the whole demand, and that again without any one node where it survives."""
+        service = self.problem.services[s]
+        full = self.cp.new_bool_var(f"full{s}")
+        self._full.append(full)
+        if isinstance(self.count[s], int):
+            self.cp.add(full == 0)
+            self._shares.append(0)
+            return
+        self.cp.add(self.count[s] >= service.least).only_enforce_if(full)
+        self.cp.add(self.capacity[s] >= service.demand).only_enforce_if(full)
+        share = self.cp.new_int_var(0, SERVED_SCALE, f"share{s}")
+        self.cp.add(share * service.demand <= SERVED_SCALE * self.capacity[s])
+        self._shares.append(share)
+        if not service.survives:
+            return
+        for c, of in enumerate(self.classes):
+            lost = self._capacity_on(s, c)
+            if lost is not None:
+                nodes = len(of.nodes)
+                self.cp.add(nodes * self.capacity[s] - lost >= nodes * service.demand).only_enforce_if(full)
+
+    def _by_domain(self, s: int, reach: str) -> dict[str, list[int]]:
+        """Domain -> the classes in it, of the nodes that may hold a service."""
+        found: dict[str, list[int]] = defaultdict(list)
+        domains = domains_of(self.problem, s, reach)
+        for c, of in enumerate(self.classes):
+            for domain in {domains[n] for n in of.nodes if n in domains}:
+                if c not in found[domain]:
+                    found[domain].append(c)
+        return found
+
+    def _spread(self, s: int) -> None:
+        """Every domain holds at most its even part of the replicas, rounded up."""
+        service = self.problem.services[s]
+        if not service.spread:
+            return
+        domains = len(set(domains_of(self.problem, s, service.spread).values()))
+        if service.spread == "node":
+            for c, of in enumerate(self.classes):
+                here = self._on_class(s, c)
+                if here is not None:
+                    self.cp.add(domains * here <= len(of.nodes) * (self.count[s] + domains - 1))
+            return
+        for classes in self._by_domain(s, "zone").values():
+            here = [on for c in classes if (on := self._on_class(s, c)) is not None]
+            if here and not any(self.problem.columns[k].nodes > 1 for k in self.problem.columns_of[s]):
+                self.cp.add(domains * sum(here) <= self.count[s] + domains - 1)
+
+    def _there(self, s: int, c: int) -> Any:
+        """Whether a class holds a service; made once."""
+        known = self.__dict__.setdefault("_known_there", {})
+        if (s, c) not in known:
+            here = self._on_class(s, c)
+            known[s, c] = None if here is None else self.cp.new_bool_var(f"there{s}_{c}")
+            if here is not None:
+                self.cp.add(here >= 1).only_enforce_if(known[s, c])
+                self.cp.add(here == 0).only_enforce_if(~known[s, c])
+        return known[s, c]
+
+    def _packed(self, s: int) -> None:
+        service = self.problem.services[s]
+        if not service.pack:
+            return
+        present = []
+        for d, classes in enumerate(self._by_domain(s, service.pack).values()):
+            here = [on for c in classes if (on := self._on_class(s, c)) is not None]
+            if here:
+                there = self.cp.new_bool_var(f"pack{s}_{d}")
+                for on in here:
+                    self.cp.add(on == 0).only_enforce_if(~there)
+                present.append(there)
+        if present:
+            self.cp.add(sum(present) <= 1)
+
+    def _pairs(self) -> None:
+        """Together and apart; the nodes in question are classes of one."""
+        for c, of in enumerate(self.classes):
+            if len(of.nodes) > 1:
+                continue
+            for one, other in self.problem.together:
+                a, b = self._there(one, c), self._there(other, c)
+                if a is not None and b is not None:
+                    self.cp.add(a == b)
+                for only in (x for x, rest in ((a, b), (b, a)) if x is not None and rest is None):
+                    self.cp.add(only == 0)
+            for one, other in self.problem.apart:
+                a, b = self._there(one, c), self._there(other, c)
+                if a is not None and b is not None:
+                    self.cp.add(a + b <= 1)
+
+    def _ordered(self) -> None:
+        """Of nodes that stand for themselves and cannot be told apart, an earlier one is used no less."""
+        used: dict[int, list[Any]] = defaultdict(list)
+        for b, each in enumerate(self.at.bins):
+            used[each.of_class].append(self.at.used[b])
+        today = {node for server in self.problem.today for node, _ in server.parts}
+        alike: dict[object, list[int]] = defaultdict(list)
+        for c, of in enumerate(self.classes):
+            if len(of.nodes) == 1 and of.first not in today:
+                node = self.problem.nodes[of.first]
+                islands = tuple((i.gpu, i.gpu_bytes, len(i.gpus)) for i in node.islands)
+                links = tuple(of.first in linked for linked in self.problem.links)
+                allowed = tuple(service.may_use(of.first) for service in self.problem.services)
+                alike[islands, node.zone, node.host_bytes, node.disk_bytes, links, allowed].append(c)
+        for mine in alike.values():
+            for one, other in pairwise(mine):
+                self.cp.add(sum(used[one]) >= sum(used[other]))
+
+    def objective(self, name: str) -> Any:
+        """The expression of an objective; made once."""
+        if name not in self._objectives:
+            self._objectives[name] = self._objective(name)
+        return self._objectives[name]
+
+    def _objective(self, name: str) -> Any:
+        what, _, of = name.partition(":")
+        services = self.problem.services
+        mine = [s for s, service in enumerate(services) if of and service.priority == int(of)]
+        if what == "served":
+            return sum(self._full[s] for s in mine)
+        if what == "share":
+            return sum(self._shares[s] for s in mine)
+        if what == "headroom":
+            return self._headroom()
+        if what == "moves":
+            return len(self.problem.today) - sum(self.at.kept.values())
+        if what == "gpus":
+            return sum(self.at.used.values())
+        if what == "watts":
+            islands = [self.problem.nodes[self.classes[each.of_class].first].islands for each in self.at.bins]
+            watts = [
+                next(i.watts_per_gpu for i in mine if i.gpu == each.gpu)
+                for mine, each in zip(islands, self.at.bins, strict=True)
+            ]
+            return sum(w * self.at.used[b] for b, w in enumerate(watts))
+        return sum(self._block(b, each) for b, each in enumerate(self.at.bins))
+
+    def _headroom(self) -> Any:
+        most = self.problem.most_headroom
+        worst = self.cp.new_int_var(0, most, "headroom")
+        for s, service in enumerate(self.problem.services):
+            if not isinstance(self.capacity[s], int):
+                limit = self.cp.add(worst * service.demand <= SERVED_SCALE * self.capacity[s])
+                limit.only_enforce_if(self._full[s])
+        self.cp.add(worst <= most * sum(self._full))
+        return worst
+
+    def _block(self, b: int, each: Bin) -> Any:
+        """Squared spare GPUs of an island; of islands counted together the most that it can be."""
+        free = self.cp.new_int_var(0, each.gpus, f"free{b}")
+        self.cp.add(free + self.at.used[b] == each.gpus)
+        table = most_squares(each.sizes)
+        squared = self.cp.new_int_var(0, table[-1], f"block{b}")
+        self.cp.add_element(free, table, squared)
+        self.cp.add(squared <= max(each.sizes) * free)
+        return squared
+
+    def aim(self, name: str) -> None:
+        """Make one objective the model's."""
+        expression = self.objective(name)
+        if maximised(name):
+            self.cp.maximize(expression)
+        else:
+            self.cp.minimize(expression)
+
+    def keep(self, name: str, value: int) -> None:
+        """Hold an objective at a value, or better."""
+        expression = self.objective(name)
+        self.cp.add(expression >= value if maximised(name) else expression <= value)
+
+    def hint(self, values: Mapping[int, int]) -> None:
+        """Start the search from the values of a solution, by variable index."""
+        self.cp.clear_hints()
+        for index, value in values.items():
+            self.cp.add_hint(self.cp.get_int_var_from_proto_index(index), value)
+
+
+def most_squares(sizes: tuple[int, ...]) -> list[int]:
+    """Free GPUs in all -> the largest sum of squares of what is free by island: the largest islands free first."""
+    table = [0]
+    done = 0
+    for size in sorted(sizes, reverse=True):
+        table += [done + part * part for part in range(1, size + 1)]
+        done += size * size
+    return table

@@ -1,0 +1,266 @@
+"""Decide a placement: one objective after the other, over classes of nodes first, over single nodes where it must be.
+
+Counting identical nodes together is a relaxation: what it proves bounds every placement. Its counts are then dealt to
+GPUs; where the placement dealt is worth what the relaxation promised, it is proven to be the best there is. Where not,
+the columns that the relaxation chose are decided node by node, and if that does not reach the bound either, all are.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_opt.constraints.placing.check import placement_violations
+from vllm_opt.constraints.placing.measures import measure
+from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem, maximised
+from vllm_opt.optimizer.placement_model.classes import node_classes
+from vllm_opt.optimizer.placement_model.deal import CannotDeal, deal
+from vllm_opt.optimizer.placement_model.model import PlacementModel
+from vllm_opt.optimizer.placement_model.outcome import (
+    PlacementBound,
+    PlacementOptions,
+    PlacementOutcome,
+)
+from vllm_opt.optimizer.placement_model.patterns import PatternSet, gpu_patterns
+
+TOGETHER_SHARE = 0.4
+"""part of the time that the nodes get as classes"""
+CHOSEN_SHARE = 0.5
+"""part of what is left that the chosen columns get, node by node"""
+
+
+@dataclass
+class Turn:
+    """One objective decided: its value in the model, a bound, whether they meet."""
+
+    name: str
+    value: int
+    bound: int
+
+    @property
+    def proven(self) -> bool:
+        """Whether the value is the optimum of its turn."""
+        return self.value == self.bound
+
+
+@dataclass
+class Run:
+    """What one model found."""
+
+    turns: list[Turn]
+    servers: tuple[PlacedServer, ...] | None
+    used: frozenset[int] = frozenset()
+
+
+def solve_placement(problem: PlacementProblem, options: PlacementOptions) -> PlacementOutcome:
+    """The best placement within the time; an empty one is always there."""
+    end = time.monotonic() + options.time_limit
+    patterns = gpu_patterns(problem)
+    every = tuple(range(len(problem.columns)))
+    classes = node_classes(problem, split=False)
+    exact = all(len(of.nodes) == 1 for of in classes)
+    seconds = options.time_limit if exact else TOGETHER_SHARE * options.time_limit
+    first = _run(PlacementModel(problem, classes, patterns, every), options, time.monotonic() + seconds)
+    best = first.servers if first.servers is not None and not placement_violations(problem, first.servers) else ()
+    limits = {turn.name: turn.bound for turn in first.turns}
+    split = exact
+    if not exact and not _reaches(problem, best, first):
+        left = end - time.monotonic()
+        chosen = _run_split(problem, first.used, options, time.monotonic() + CHOSEN_SHARE * left, limits)
+        best = _better(problem, best, chosen.servers)
+        split = True
+        if not _reaches(problem, best, first) and time.monotonic() < end:
+            whole = _run_split(problem, frozenset(every), options, end, limits)
+            best = _better(problem, best, whole.servers)
+            first = _tighter(problem, first, whole, best)
+    return _outcome(problem, best, first, patterns, len(classes) if not split else len(problem.nodes), split)
+
+
+def _run_split(
+    problem: PlacementProblem, columns: frozenset[int], options: PlacementOptions, end: float, limits: dict[str, int]
+) -> Run:
+    kept = columns | {server.column for server in problem.today}
+    patterns = gpu_patterns(problem, frozenset(kept))
+    model = PlacementModel(problem, node_classes(problem, split=True), patterns, tuple(sorted(kept)))
+    return _run(model, options, end, limits)
+
+
+def _run(model: PlacementModel, options: PlacementOptions, end: float, limits: dict[str, int] | None = None) -> Run:
+    """Decide every objective in turn; `limits` are bounds known already, at which a turn may stop."""
+    names = model.problem.objective_names()
+    turns: list[Turn] = []
+    values: list[int] | None = None
+    for name in names:
+        model.objective(name)
+    for position, name in enumerate(names):
+        if name.startswith("share:") and turns and _all_served(model.problem, turns[-1]):
+            continue
+        seconds = (end - time.monotonic()) / (1 + 0.5 * (len(names) - position - 1))
+        if seconds <= 0.05:
+            break
+        model.aim(name)
+        if values is not None:
+            _hint(model, values)
+        tied = all(turn.value == (limits or {}).get(turn.name, turn.value) for turn in turns)
+        limit = (limits or {}).get(name) if tied else None
+        found, bound = _solved(model, name, options, seconds, limit)
+        if found is None:
+            break
+        values = found
+        value = _value_of(model, name, values)
+        turns.append(Turn(name, value, bound))
+        model.keep(name, value)
+    if values is None:
+        return Run(turns, None)
+    at, solved = model.at, values
+
+    def value_of(variable: Any) -> int:
+        return _evaluated(variable, solved)
+
+    used = frozenset(k for k in at.total if value_of(at.total[k]))
+    try:
+        return Run(turns, deal(at, value_of), used)
+    except CannotDeal:
+        return Run(turns, None, used)
+
+
+def _all_served(problem: PlacementProblem, turn: Turn) -> bool:
+    name, _, priority = turn.name.partition(":")
+    return name == "served" and turn.value == sum(s.priority == int(priority) for s in problem.services)
+
+
+def _solved(
+    model: PlacementModel, name: str, options: PlacementOptions, seconds: float, limit: int | None
+) -> tuple[list[int] | None, int]:
+    """Values of all variables and the bound of the objective."""
+    from ortools.sat.python import cp_model
+
+    solver = cp_model.CpSolver()
+    parameters = solver.parameters
+    parameters.max_time_in_seconds = max(0.05, seconds)
+    parameters.num_workers = options.workers
+    parameters.random_seed = options.seed % (2**31)
+    parameters.relative_gap_limit = options.relative_gap
+    parameters.presolve_inclusion_work_limit = 0  # its sums are 32-bit (google/or-tools #5293)
+    parameters.cp_model_probing_level = 0  # nearly all of its time would go there
+    parameters.linearization_level = 2
+    callback = _Reached(model.objective(name), limit, up=maximised(name)) if limit is not None else None
+    status = solver.solve(model.cp, callback)
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return None, 0
+    values = list(solver.response_proto.solution)
+    value = _value_of(model, name, values)
+    if status == cp_model.OPTIMAL and options.relative_gap == 0:
+        return values, value
+    best = solver.best_objective_bound
+    bound = math.floor(best + 1e-6) if maximised(name) else math.ceil(best - 1e-6)
+    if limit is not None:
+        bound = min(bound, limit) if maximised(name) else max(bound, limit)
+    return values, bound
+
+
+def _Reached(expression: Any, limit: int, *, up: bool) -> Any:  # noqa: N802 - makes an object of a late class
+    """A watch that stops a search once a known bound is reached."""
+    from ortools.sat.python import cp_model
+
+    class Watch(cp_model.CpSolverSolutionCallback):  # type: ignore[misc]
+        def on_solution_callback(self) -> None:
+            value = self.value(expression)
+            if value >= limit if up else value <= limit:
+                self.stop_search()
+
+    return Watch()
+
+
+def _hint(model: PlacementModel, values: list[int]) -> None:
+    hint = model.cp.proto.solution_hint
+    model.cp.clear_hints()
+    hint.vars.extend(range(len(values)))
+    hint.values.extend(values)
+
+
+def _evaluated(expression: Any, values: list[int]) -> int:
+    """The value of a variable or a linear expression."""
+    if isinstance(expression, int):
+        return expression
+    from ortools.sat.python import cp_model
+
+    flat = cp_model.FlatIntExpr(expression)
+    return int(flat.offset) + sum(
+        int(coefficient) * values[variable.index] for variable, coefficient in zip(flat.vars, flat.coeffs, strict=True)
+    )
+
+
+def _value_of(model: PlacementModel, name: str, values: list[int]) -> int:
+    return _evaluated(model.objective(name), values)
+
+
+def _worth(problem: PlacementProblem, servers: tuple[PlacedServer, ...]) -> tuple[int, ...]:
+    """The objectives in order, each so that more is better."""
+    return tuple(
+        measure(problem, servers, name) * (1 if maximised(name) else -1) for name in problem.objective_names()
+    )
+
+
+def _better(
+    problem: PlacementProblem, one: tuple[PlacedServer, ...], other: tuple[PlacedServer, ...] | None
+) -> tuple[PlacedServer, ...]:
+    if other is None or placement_violations(problem, other):
+        return one
+    return other if _worth(problem, other) > _worth(problem, one) else one
+
+
+def _reaches(problem: PlacementProblem, servers: tuple[PlacedServer, ...], run: Run) -> bool:
+    """Whether a placement is worth at least what each turn of a relaxation found to be the most."""
+    return all(_as_good(turn.name, measure(problem, servers, turn.name), turn.bound) for turn in run.turns)
+
+
+def _as_good(name: str, value: int, bound: int) -> bool:
+    return value >= bound if maximised(name) else value <= bound
+
+
+def _tighter(problem: PlacementProblem, first: Run, whole: Run, best: tuple[PlacedServer, ...]) -> Run:
+    """The bounds of the exact model where they are stronger, as long as the placement is at the optimum before them."""
+    known = {turn.name: turn for turn in first.turns}
+    turns = []
+    for turn in whole.turns:
+        weaker = known.get(turn.name)
+        bound = turn.bound
+        if weaker is not None:
+            bound = min(bound, weaker.bound) if maximised(turn.name) else max(bound, weaker.bound)
+        turns.append(Turn(turn.name, turn.value, bound))
+        if measure(problem, best, turn.name) != turn.value or not turn.proven:
+            break
+    return Run(turns, whole.servers) if turns else first
+
+
+def _outcome(
+    problem: PlacementProblem, servers: tuple[PlacedServer, ...], run: Run, patterns: PatternSet, classes: int,
+    split: bool,
+) -> PlacementOutcome:  # fmt: skip
+    """Values recomputed in plain whole numbers, beside the bounds."""
+    broken = placement_violations(problem, servers)
+    if broken:  # a fault of this program, never of the request
+        raise AssertionError(f"the placement found breaks a rule: {broken[0].message}")
+    limits = {turn.name: turn.bound for turn in run.turns}
+    bounds: list[PlacementBound] = []
+    exact = patterns.complete
+    for name in problem.objective_names():
+        value = measure(problem, servers, name)
+        if name.startswith("share:") and name not in limits and _served_all(problem, bounds):
+            continue
+        limit = limits.get(name)
+        proven = exact and limit is not None and _as_good(name, value, limit)
+        bounds.append(PlacementBound(name, value, value if limit is None else limit, proven))
+        exact &= proven
+    return PlacementOutcome(
+        "optimal" if exact else "feasible", servers, tuple(bounds), classes,
+        sum(len(each) for each in patterns.by_gpu.values()), split,
+    )  # fmt: skip
+
+
+def _served_all(problem: PlacementProblem, bounds: list[PlacementBound]) -> bool:
+    if not bounds:
+        return False
+    name, _, priority = bounds[-1].name.partition(":")
+    return name == "served" and bounds[-1].value == sum(s.priority == int(priority) for s in problem.services)

@@ -116,16 +116,22 @@ def _touches(problem: PlacementProblem, servers: Sequence[PlacedServer], service
 
 
 def _spread(problem: PlacementProblem, servers: Sequence[PlacedServer]) -> Iterator[Violation]:
-    """No node or zone holds more than its even part of the replicas, rounded up."""
-    counts = replica_counts(problem, servers)
+    """No node or zone holds more than its even part of a service, rounded up; a replica over n nodes has n parts."""
     for s, service in enumerate(problem.services):
-        if service.spread and counts[s]:
-            domains = len(set(domains_of(problem, s, service.spread).values()))
-            even = -(-counts[s] // domains)
-            for domain, count in sorted(_touches(problem, servers, s, service.spread).items()):
-                if count > even:
-                    message = f"{service.name} has {count} of {counts[s]} replicas in {service.spread} '{domain}'"
-                    yield Violation(rule="spread", message=message, needed=count, available=even)
+        if not service.spread:
+            continue
+        domains = domains_of(problem, s, service.spread)
+        parts = Counter(
+            domains[node]
+            for server in servers
+            if problem.columns[server.column].service == s
+            for node, _ in server.parts
+        )
+        even = -(-parts.total() // len(set(domains.values()))) if parts else 0
+        for domain, count in sorted(parts.items()):
+            if count > even:
+                message = f"{service.name} has {count} of its {parts.total()} parts in {service.spread} '{domain}'"
+                yield Violation(rule="spread", message=message, needed=count, available=even)
 
 
 def _pack(problem: PlacementProblem, servers: Sequence[PlacedServer]) -> Iterator[Violation]:

@@ -7,7 +7,7 @@ one after another, because a start measures the memory that is free while it run
 
 A service that may be cold sleeps (`--enable-sleep-mode`, level 1: weights go to host memory, the KV cache is dropped):
 of the sleepers on one GPU at most one is awake, so each needs room beside the servers that never sleep and what the
-other sleepers keep.
+other sleepers keep. Two sleepers of one service on one GPU would never both be awake, so they are refused.
 """
 
 from collections.abc import Sequence
@@ -64,8 +64,10 @@ def starting_bytes(servers: Sequence[ServerColumn]) -> int:
 def fits_gpu(servers: Sequence[ServerColumn], gpu_bytes: int) -> bool:
     """Say whether one GPU of `gpu_bytes` holds these servers, each within what its capacity was computed for."""
     awake = awake_together(servers)
+    sleepers = [server.service for server in servers if server.asleep_bytes is not None]
     return (
-        all(awake <= server.most_on_gpu for server in servers)
+        len(set(sleepers)) == len(sleepers)
+        and all(awake <= server.most_on_gpu for server in servers)
         and (len(servers) <= 1 or all(server.shared for server in servers))
         and bytes_together(servers) <= gpu_bytes
         and starting_bytes(servers) <= gpu_bytes

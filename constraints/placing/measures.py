@@ -74,6 +74,8 @@ def measure(problem: PlacementProblem, servers: Sequence[PlacedServer], objectiv
         return not_kept(problem, servers)
     if name == "gpus":
         return len(used)
+    if name == "servers":
+        return len(servers)
     if name == "watts":
         return sum(problem.nodes[n].island_of(g).watts_per_gpu for n, g in used)
     if name == "blocks":

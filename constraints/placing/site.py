@@ -164,14 +164,17 @@ class PlacementProblem:
         return tuple(sorted({service.priority for service in self.services}))
 
     def objective_names(self) -> tuple[str, ...]:
-        """The objectives one by one: what is served is decided priority by priority, in full before in part."""
+        """The objectives one by one: what is served is decided priority by priority, in full before in part.
+
+        Last come the fewest servers: what no objective asks for is not started.
+        """
         names: list[str] = []
         for name in self.objectives:
             if name == "served":
                 names += [f"{what}:{p}" for p in self.priorities for what in ("served", "share")]
             elif name != "moves" or self.today:
                 names.append(name)
-        return tuple(names)
+        return (*names, "servers")
 
 
 def maximised(objective: str) -> bool:

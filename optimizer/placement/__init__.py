@@ -1,1 +1,4 @@
-"""x"""
+"""`place`: which model runs on which GPUs of the nodes that are owned, with a proof and the way there from today.
+
+May import: constraints, profiles, contract.
+"""

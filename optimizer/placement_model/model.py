@@ -83,15 +83,25 @@ class PlacementModel:
             self.cp.add(needed <= len(of.nodes) * (node.host_bytes // mib))
         if node.disk_bytes is None or len(of.nodes) > 1:
             return
-        present: dict[str, Any] = {}
-        sizes: dict[str, int] = defaultdict(int)
+        self._disk(c, node.disk_bytes >> 20, mine)
+
+    def _disk(self, c: int, room_mib: int, mine: dict[int, Any]) -> None:
+        """Checkpoints of one node; servers of one checkpoint share it."""
+        columns = self.problem.columns
+        present: dict[tuple[str, int], Any] = {}
+        taken: dict[str, Any] = {}
         for k, on in mine.items():
+            size = -(-columns[k].disk_bytes // (1 << 20))
             name = columns[k].checkpoint
-            sizes[name] = max(sizes[name], -(-columns[k].disk_bytes // (1 << 20)))
-            there = present.setdefault(name, self.cp.new_bool_var(f"d{c}_{len(present)}"))
-            self.cp.add(on == 0).only_enforce_if(~there)
-        if present:
-            self.cp.add(sum(sizes[name] * there for name, there in present.items()) <= node.disk_bytes >> 20)
+            if not size:
+                continue
+            if name not in taken:
+                taken[name] = self.cp.new_int_var(0, max(room_mib, 0), f"m{c}_{len(taken)}")
+            if (name, size) not in present:
+                present[name, size] = self.cp.new_bool_var(f"d{c}_{len(present)}")
+                self.cp.add(taken[name] >= size * present[name, size])
+            self.cp.add(on == 0).only_enforce_if(~present[name, size])
+        self.cp.add(sum(taken.values()) <= room_mib)
 
     def _counts(self) -> None:
         """Replicas and capacity of every service."""
@@ -152,21 +162,25 @@ class PlacementModel:
         return found
 
     def _spread(self, s: int) -> None:
-        """Every domain holds at most its even part of the replicas, rounded up."""
+        """Every domain holds at most its even part of a service, rounded up; a replica over n nodes has n parts."""
         service = self.problem.services[s]
         if not service.spread:
             return
         domains = len(set(domains_of(self.problem, s, service.spread).values()))
+        all_parts = [on for c in range(len(self.classes)) if (on := self._on_class(s, c)) is not None]
+        if not all_parts:
+            return
+        whole = sum(all_parts)
         if service.spread == "node":
             for c, of in enumerate(self.classes):
                 here = self._on_class(s, c)
                 if here is not None:
-                    self.cp.add(domains * here <= len(of.nodes) * (self.count[s] + domains - 1))
+                    self.cp.add(domains * here <= len(of.nodes) * (whole + domains - 1))
             return
         for classes in self._by_domain(s, "zone").values():
-            here = [on for c in classes if (on := self._on_class(s, c)) is not None]
-            if here and not any(self.problem.columns[k].nodes > 1 for k in self.problem.columns_of[s]):
-                self.cp.add(domains * sum(here) <= self.count[s] + domains - 1)
+            in_zone = [on for c in classes if (on := self._on_class(s, c)) is not None]
+            if in_zone:
+                self.cp.add(domains * sum(in_zone) <= whole + domains - 1)
 
     def _there(self, s: int, c: int) -> Any:
         """Whether a class holds a service; made once."""
@@ -248,6 +262,8 @@ class PlacementModel:
             return len(self.problem.today) - sum(self.at.kept.values())
         if what == "gpus":
             return sum(self.at.used.values())
+        if what == "servers":
+            return sum(self.at.total.values())
         if what == "watts":
             islands = [self.problem.nodes[self.classes[each.of_class].first].islands for each in self.at.bins]
             watts = [

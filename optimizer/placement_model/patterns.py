@@ -11,7 +11,7 @@ from vllm_opt.constraints.placing.site import PlacementProblem
 
 MOST_PATTERNS = 4000
 """patterns of one SKU; beyond them larger ones are left out, and the answer says that it is not proven"""
-MOST_TOGETHER = 4
+MOST_TOGETHER = 8
 
 Pattern = tuple[int, ...]
 """columns, ascending, one entry per server"""

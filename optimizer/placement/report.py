@@ -95,7 +95,20 @@ class PlacementReport:
     @cached_property
     def _plans(self) -> dict[int, Plan]:
         used = {server.column for server in self.placed}
-        return {k: make_plan(self.asked.plans[k].setting, self.asked.plans[k].choice) for k in sorted(used)}
+        return {k: self._plan(k) for k in sorted(used)}
+
+    def _plan(self, k: int) -> Plan:
+        """The plan of a column; a server that sleeps is started so that it can."""
+        found = make_plan(self.asked.plans[k].setting, self.asked.plans[k].choice)
+        if not self.asked.plans[k].sleeps:
+            return found
+        return found.model_copy(
+            update={
+                "flags": {**found.flags, "enable-sleep-mode": True},
+                "command": f"{found.command} --enable-sleep-mode",
+                "env": {**found.env, "VLLM_SERVER_DEV_MODE": "1"},
+            }
+        )
 
     def parts(self, parts: Parts) -> tuple[ServerPart, ...]:
         """GPUs by the names of their nodes."""

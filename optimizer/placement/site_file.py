@@ -1,5 +1,6 @@
 """Reading a SITE.yaml: every fault is named with its line. The schema is pydantic's, in the words of JSON Schema."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,15 @@ objective: [served, headroom, moves, gpus, blocks]
 """
 
 
-def read_site(path: str | Path) -> PlaceRequest:
-    """Read a placement request from a YAML or JSON file.
+def read_site(path: str | Path, given: Mapping[str, object] | None = None) -> PlaceRequest:
+    """Read a placement request from a YAML or JSON file; `given` keys stand in place of the file's.
 
     Raises:
         InvalidRequest: one sentence with file, line and what is wrong.
     """
     content = read_user_file(path)
+    if isinstance(content, dict) and given:
+        content = {**content, **given}
 
     def line(keys: tuple[str | int, ...]) -> int | None:
         while keys:

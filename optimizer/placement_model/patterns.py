@@ -4,7 +4,7 @@ Memory never enters the solver: a pattern either fits, to the byte, or is not th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vllm_opt.constraints.placing.gpu_memory import fits_gpu
 from vllm_opt.constraints.placing.site import PlacementProblem
@@ -23,6 +23,8 @@ class PatternSet:
 
     by_gpu: dict[str, tuple[Pattern, ...]]
     complete: bool
+    largest: dict[str, int] = field(default_factory=dict)
+    """SKU -> bytes of its largest GPU, which patterns were checked against"""
 
 
 def gpu_patterns(problem: PlacementProblem, allowed: frozenset[int] | None = None) -> PatternSet:
@@ -40,7 +42,7 @@ def gpu_patterns(problem: PlacementProblem, allowed: frozenset[int] | None = Non
         found, whole = _grown(problem, shared, total)
         complete &= whole
         by_gpu[gpu] = tuple(found)
-    return PatternSet(by_gpu, complete)
+    return PatternSet(by_gpu, complete, sizes)
 
 
 def _grown(problem: PlacementProblem, shared: Sequence[int], total: int) -> tuple[list[Pattern], bool]:

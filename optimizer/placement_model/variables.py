@@ -121,8 +121,8 @@ class Variables:
 
     def _pattern_fits(self, pattern: Pattern, each: Bin) -> bool:
         columns = [self.problem.columns[k] for k in pattern]
-        return all(self.allowed(column, each.of_class) for column in columns) and fits(
-            self.problem, pattern, each.gpu_bytes
+        return all(self.allowed(column, each.of_class) for column in columns) and (
+            each.gpu_bytes == self.patterns.largest[each.gpu] or fits(self.problem, pattern, each.gpu_bytes)
         )
 
     def _patterns(self, b: int, each: Bin) -> None:

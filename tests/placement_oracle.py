@@ -25,9 +25,7 @@ def random_problem(seed: int) -> PlacementProblem:
     nodes = tuple(_node(chance, n) for n in range(chance.choice((1, 1, 2, 2, 2, 3))))
     count = chance.choice((1, 2, 2, 3))
     services = tuple(_service(chance, s, len(nodes)) for s in range(count))
-    columns = tuple(
-        _column(chance, s, c) for s in range(count) for c in range(chance.choice((1, 2, 2, 3)))
-    )
+    columns = tuple(_column(chance, s, c) for s in range(count) for c in range(chance.choice((1, 2, 2, 3))))
     links = (frozenset(range(len(nodes))),) if len(nodes) > 1 and chance.random() < 0.6 else ()
     pairs = [pair for pair in combinations(range(count), 2) if chance.random() < 0.15]
     split = chance.random() < 0.5
@@ -75,7 +73,9 @@ def _service(chance: random.Random, s: int, nodes: int) -> SiteService:
 def _column(chance: random.Random, s: int, c: int) -> ServerColumn:
     gpu, most = chance.choice("aab"), chance.choice((1, 1, 2, 3))
     total = 100 if gpu == "a" else 60
-    groups, size, nodes = (1, 1, 1) if most > 1 else chance.choice(((1, 1, 1), (1, 2, 1), (2, 1, 1), (2, 1, 2), (1, 3, 1)))
+    groups, size, nodes = (
+        (1, 1, 1) if most > 1 else chance.choice(((1, 1, 1), (1, 2, 1), (2, 1, 1), (2, 1, 2), (1, 3, 1)))
+    )
     held = chance.randint(total // 5, 3 * total // 4) if most > 1 else chance.randint(total // 2, total)
     sleeps = most > 1 and chance.random() < 0.3
     return ServerColumn(

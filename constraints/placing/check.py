@@ -1,4 +1,4 @@
-"""A placement re-checked in plain whole numbers: memory of every GPU, islands, links, nodes allowed, replicas, reach."""
+"""A placement re-checked in plain whole numbers: memory of every GPU, islands, links, pins, replicas, spread, pairs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence

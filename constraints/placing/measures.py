@@ -59,30 +59,34 @@ def measure(problem: PlacementProblem, servers: Sequence[PlacedServer], objectiv
         KeyError: there is no such objective.
     """
     name, _, of = objective.partition(":")
-    full = served_in_full(problem, servers)
-    capacity = capacities(problem, servers)
-    mine = [s for s, service in enumerate(problem.services) if of and service.priority == int(of)]
+    if name in ("served", "share", "headroom"):
+        return _served(problem, servers, name, of)
     used = used_gpus(servers)
+    counted = {
+        "moves": lambda: not_kept(problem, servers),
+        "gpus": lambda: len(used),
+        "servers": lambda: len(servers),
+        "watts": lambda: sum(problem.nodes[n].island_of(g).watts_per_gpu for n, g in used),
+        "blocks": lambda: _blocks(problem, used),
+    }
+    return counted[name]()
+
+
+def _served(problem: PlacementProblem, servers: Sequence[PlacedServer], name: str, priority: str) -> int:
+    """Services served in full, thousandths of demand served, or the worst capacity over demand of those in full."""
+    full, capacity = served_in_full(problem, servers), capacities(problem, servers)
+    mine = [s for s, service in enumerate(problem.services) if priority and service.priority == int(priority)]
     if name == "served":
         return sum(full[s] for s in mine)
     if name == "share":
         return sum(share_of(problem.services[s].demand, capacity[s]) for s in mine)
-    if name == "headroom":
-        of_full = [capacity[s] * SERVED_SCALE // problem.services[s].demand for s, is_full in enumerate(full) if is_full]
-        return min([problem.most_headroom, *of_full]) if of_full else 0
-    if name == "moves":
-        return not_kept(problem, servers)
-    if name == "gpus":
-        return len(used)
-    if name == "servers":
-        return len(servers)
-    if name == "watts":
-        return sum(problem.nodes[n].island_of(g).watts_per_gpu for n, g in used)
-    if name == "blocks":
-        free = [
-            sum((n, g) not in used for g in island.gpus)
-            for n, node in enumerate(problem.nodes)
-            for island in node.islands
-        ]
-        return sum(count * count for count in free)
-    raise KeyError(objective)
+    of_full = [capacity[s] * SERVED_SCALE // problem.services[s].demand for s, is_full in enumerate(full) if is_full]
+    return min([problem.most_headroom, *of_full]) if of_full else 0
+
+
+def _blocks(problem: PlacementProblem, used: set[tuple[int, int]]) -> int:
+    """Squares of the spare GPUs of every island, summed: large holes count for more than as many small ones."""
+    free = [
+        sum((n, g) not in used for g in island.gpus) for n, node in enumerate(problem.nodes) for island in node.islands
+    ]
+    return sum(count * count for count in free)

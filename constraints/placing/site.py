@@ -154,8 +154,7 @@ class PlacementProblem:
     def columns_of(self) -> tuple[tuple[int, ...], ...]:
         """Service -> its columns."""
         return tuple(
-            tuple(k for k, column in enumerate(self.columns) if column.service == s)
-            for s in range(len(self.services))
+            tuple(k for k, column in enumerate(self.columns) if column.service == s) for s in range(len(self.services))
         )
 
     @cached_property
@@ -179,4 +178,4 @@ class PlacementProblem:
 
 def maximised(objective: str) -> bool:
     """Say whether more of an objective is better."""
-    return objective.split(":")[0] in ("served", "share", "headroom", "blocks")
+    return objective.partition(":")[0] in ("served", "share", "headroom", "blocks")

@@ -14,7 +14,9 @@ class ServerOnGpu(Noun):
     service: str
     replica: int
     gpu_memory_utilization: float
-    bytes: int = Field(description="its memory budget and what stands outside it: CUDA context, NCCL, graphs before 0.20")
+    bytes: int = Field(
+        description="its memory budget and what stands outside it: CUDA context, NCCL, graphs before 0.20"
+    )
     sleeps: bool = Field(False, description="asleep until a request comes; `bytes` are those while awake")
     asleep_bytes: int | None = None
 
@@ -88,7 +90,9 @@ class Move(Noun):
     service: str
     replica: int | None = Field(description="number in the placement; None for a server that is stopped for good")
     parts: tuple[ServerPart, ...]
-    restart_s: float | None = Field(None, description="of a start: reading the checkpoint and the rest; None: not known")
+    restart_s: float | None = Field(
+        None, description="of a start: reading the checkpoint and the rest; None: not known"
+    )
     replicas_left: int = Field(description="servers of this service that run after the step")
     why: str = ""
 

@@ -21,7 +21,17 @@ COUNTS = ("nvidia.com/gpu", "amd.com/gpu")
 ZONES = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 INDICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 MIG = re.compile(r"nvidia\.com/mig-([0-9]g\.[0-9]+gb)")
-SIZES = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+SIZES = {
+    "": 1,
+    "Ki": 1 << 10,
+    "Mi": 1 << 20,
+    "Gi": 1 << 30,
+    "Ti": 1 << 40,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+}
 FIELDS_KEPT = (
     "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "quantization", "kv_cache_dtype",
     "gpu_memory_utilization",
@@ -37,7 +47,7 @@ def nodes_from_kubectl(path: str | Path) -> list[dict[str, Any]]:
     nodes = [found for item in _items(path, "nodes") if (found := _node(item)) is not None]
     if not nodes:
         raise InvalidRequest(
-            f"{printable(str(path))}: no node has GPUs with a product label ({PRODUCT_LABELS[0]}); the GPU operator sets it"
+            f"{printable(str(path))}: no node has GPUs with a label {PRODUCT_LABELS[0]}; the GPU operator sets it"
         )
     return nodes
 
@@ -77,7 +87,10 @@ def _node(item: dict[str, Any]) -> dict[str, Any] | None:
     if instance and whole:
         found |= {"gpus": cards, "mig": [instance] * max(1, whole // cards)}
     elif cut:
-        found |= {"gpus": cards, "mig": [profile for profile, count in cut.items() for _ in range(max(1, count // cards))]}
+        found |= {
+            "gpus": cards,
+            "mig": [profile for profile, count in cut.items() for _ in range(max(1, count // cards))],
+        }
     elif whole:
         found |= {"gpus": whole}
     else:

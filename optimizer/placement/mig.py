@@ -35,11 +35,19 @@ def mig_instances(gpu: GpuProfile, names: tuple[str, ...]) -> tuple[GpuProfile, 
         if not found or not 1 <= part <= memory_slices or int(found.group(1)) > slices:
             raise InvalidRequest(f"mig: '{name[:40]}' is no MIG profile of {gpu.id}; they look like 1g.10gb or 3g.40gb")
         compute, memory = compute + int(found.group(1)), memory + part
-        made.append(_instance(gpu, found.group(0).lower().removeprefix("mig-"), int(found.group(1)) / slices, part / memory_slices, int(found.group(2))))
+        made.append(
+            _instance(
+                gpu,
+                found.group(0).lower().removeprefix("mig-"),
+                int(found.group(1)) / slices,
+                part / memory_slices,
+                int(found.group(2)),
+            )
+        )
     if compute > slices or memory > memory_slices:
         raise InvalidRequest(
-            f"mig: {', '.join(names)} take {compute} of {slices} compute and {memory} of {memory_slices} memory slices of "
-            f"one {gpu.id}"
+            f"mig: {', '.join(names)} take {compute} of {slices} compute and {memory} of {memory_slices} memory slices "
+            f"of one {gpu.id}"
         )
     return tuple(made)
 

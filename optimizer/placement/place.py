@@ -6,7 +6,7 @@ on which GPUs; the placement is re-checked with plain whole numbers, and what co
 
 import time
 
-from vllm_opt.optimizer.placement.answer import PlacementAnswer, PlacementSolverReport
+from vllm_opt.optimizer.placement.answer import PlacementAnswer, PlacementSolverReport, Unplaced
 from vllm_opt.optimizer.placement.problem import Placing, resolve_placing
 from vllm_opt.optimizer.placement.report import PlacementReport
 from vllm_opt.optimizer.placement.request import PlaceRequest
@@ -34,7 +34,7 @@ def place(request: PlaceRequest, catalog: Catalog | None = None) -> PlacementAns
         asked.problem, PlacementOptions(left, request.workers, request.seed, request.relative_gap or 0.0)
     )
     report = PlacementReport(asked, outcome)
-    unplaced = ()
+    unplaced: tuple[Unplaced, ...] = ()
     if report.lacking:
         from vllm_opt.optimizer.placement.explanation import explain_unplaced
 

@@ -160,7 +160,7 @@ def shared_plans(of: ServiceSetting, setting: SolveSetting, search: Search) -> l
 
 
 def _chosen(of: ServiceSetting, plans: list[PlacePlan]) -> list[PlacePlan]:
-    """The lightest that serves enough, the lightest that serves the demand, and where none does the one that serves most.
+    """The lightest that serves enough, the lightest that serves the demand, and the one that serves most.
 
     `plans` ascend in bytes and in capacity.
     """

@@ -191,7 +191,9 @@ def _services(
         ):
             for name in wanted:
                 if name not in names:
-                    raise InvalidRequest(f"{where}, {what}: no service is called '{name[:80]}'{did_you_mean(name, names)}")
+                    raise InvalidRequest(
+                        f"{where}, {what}: no service is called '{name[:80]}'{did_you_mean(name, names)}"
+                    )
                 if names[name] == s:
                     raise InvalidRequest(f"{where}, {what}: a service cannot name itself")
                 pairs.add((min(s, names[name]), max(s, names[name])))

@@ -124,7 +124,7 @@ def placement_page(answer: PlacementAnswer) -> str:
     from vllm_opt.optimizer.rendering.html_parts import bullets, page, paragraph, preformatted, safe, section, table
 
     colour = "bad" if answer.unplaced or answer.status == "unknown" else "good"
-    commands = {}
+    commands: dict[str, list[str]] = {}
     for server in answer.servers:
         text = wrapped_command(server.plan.command, server.plan.env, 100)
         commands.setdefault(text, []).append(f"{server.service}/{server.replica}")
@@ -137,9 +137,7 @@ def placement_page(answer: PlacementAnswer) -> str:
         section("Moves from today", *_moves_html(answer)),
         section("Objectives, in this order", table(words.OBJECTIVE_HEADINGS, words.objective_rows(answer))),
         section("Servers", table(words.SERVER_HEADINGS, words.server_rows(answer))),
-        section(
-            "Commands", *(paragraph(", ".join(names)) + preformatted(text) for text, names in commands.items())
-        ),
+        section("Commands", *(paragraph(", ".join(names)) + preformatted(text) for text, names in commands.items())),
         section("Notes", bullets(answer.notes)),
         f"<footer>{safe(words.footer(answer))}</footer>",
     ]

@@ -57,8 +57,8 @@ class NodeSpec(Noun):
     count: SmallCount = Field(1, description="machines like this one")
     islands: Literal["switch"] | SmallCount | tuple[GpuIndices, ...] = Field(
         "switch",
-        description="GPUs that a tensor-parallel group may span: 'switch' for all of them, a number for islands of that "
-        "many, or lists of GPU indices",
+        description="GPUs that a tensor-parallel group may span: 'switch' for all of them, a number for islands of "
+        "that many, or lists of GPU indices",
     )
     pcie_groups: tuple[GpuIndices, ...] = Field(
         (), description="GPUs below one PCIe switch; where no islands are stated, groups stay inside them"
@@ -263,5 +263,7 @@ class PlaceRequest(Request):
             raise ValueError("objective must name each objective once")
         gpus = sum(node.count * (node.gpus or 8) * max(1, len(node.mig)) for node in self.nodes)
         if gpus > MOST_GPUS:
-            raise ValueError(f"the site has {gpus:,} GPUs; at most {MOST_GPUS:,} can be placed at once, split it by zone")
+            raise ValueError(
+                f"the site has {gpus:,} GPUs; at most {MOST_GPUS:,} can be placed at once, split it by zone"
+            )
         return self

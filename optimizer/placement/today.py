@@ -41,7 +41,8 @@ def running_servers(
     for number, spec in enumerate(request.placement):
         if spec.service not in services:
             raise InvalidRequest(
-                f"placement {number + 1}: no service is called '{spec.service[:80]}'{did_you_mean(spec.service, services)}"
+                f"placement {number + 1}: no service is called '{spec.service[:80]}'"
+                f"{did_you_mean(spec.service, services)}"
             )
         resolved.append((spec, services[spec.service], _parts(spec, nodes, f"placement {number + 1}")))
     on_gpu = Counter((node, gpu) for _, _, parts in resolved for node, gpus in parts for gpu in gpus)
@@ -68,7 +69,9 @@ def _parts(spec: TodaySpec, nodes: SiteNodes, where: str) -> Parts:
     for part in spec.places:
         mine = nodes.named(part.node, where)
         if len(mine) > 1:
-            raise InvalidRequest(f"{where}: '{part.node[:60]}' means {len(mine)} nodes; name one, as {part.node[:60]}-1")
+            raise InvalidRequest(
+                f"{where}: '{part.node[:60]}' means {len(mine)} nodes; name one, as {part.node[:60]}-1"
+            )
         have = {gpu for island in nodes.nodes[mine[0]].islands for gpu in island.gpus}
         strange = [gpu for gpu in part.gpus if gpu not in have]
         if strange or len(set(part.gpus)) < len(part.gpus) or mine[0] in parts:
@@ -143,7 +146,7 @@ def _pinned(
 
 
 def _sharing(of: ServiceSetting, setting: SolveSetting, crowd: int, used: float | None) -> PlacePlan | None:
-    """The plan that serves most within the memory that the server has; without a figure, the lightest that serves all."""
+    """The plan that serves most within the memory that the server has, or the lightest that serves all."""
     plans = in_turns(of, setting, min(4, crowd))
     if used is None:
         return next((plan for plan in plans if plan.capacity >= of.demand), plans[-1] if plans else None)

@@ -46,7 +46,15 @@ def service_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
 def _service_row(s: ServedService) -> tuple[str, ...]:
     left = "" if s.capacity_without_a_node is None else amount(s.capacity_without_a_node, s.unit)
     served = "in full" if s.in_full else f"{100 * s.served:.0f} %"
-    return (s.service, str(s.priority), str(s.replicas), amount(s.demand, s.unit), amount(s.capacity, s.unit), served, left)
+    return (
+        s.service,
+        str(s.priority),
+        str(s.replicas),
+        amount(s.demand, s.unit),
+        amount(s.capacity, s.unit),
+        served,
+        left,
+    )
 
 
 def where(parts: tuple[ServerPart, ...]) -> str:
@@ -77,7 +85,7 @@ def plan_words(server: PlacedReplica) -> str:
 
 def server_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
     """One row per server."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for server in answer.servers:
         notes = [
             *(["stays"] if server.kept else []),
@@ -128,7 +136,7 @@ def missing_sentences(answer: PlacementAnswer) -> list[str]:
 
 def objective_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
     """One row per objective, first the one decided first."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for objective in answer.objectives:
         name, _, of = objective.name.partition(":")
         words = OBJECTIVE_WORDS[name] + (f", priority {of}" if of else "")

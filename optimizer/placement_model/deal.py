@@ -25,7 +25,9 @@ class Table:
 
     def __post_init__(self) -> None:
         self.free = {
-            (n, i): list(island.gpus) for n, node in enumerate(self.problem.nodes) for i, island in enumerate(node.islands)
+            (n, i): list(island.gpus)
+            for n, node in enumerate(self.problem.nodes)
+            for i, island in enumerate(node.islands)
         }
         self.held: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self.host: dict[int, int] = defaultdict(int)

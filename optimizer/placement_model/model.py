@@ -1,13 +1,13 @@
-"""The model of one placement: variables, rules, objectives."""
+"""The model of one placement: variables and rules; its objectives are beside it."""
 
 from collections import defaultdict
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 from vllm_opt.constraints.placing.check import domains_of
 from vllm_opt.constraints.placing.site import SERVED_SCALE, PlacementProblem, maximised
 from vllm_opt.optimizer.placement_model.classes import Bin, NodeClass
+from vllm_opt.optimizer.placement_model.objectives import expression
 from vllm_opt.optimizer.placement_model.patterns import PatternSet
 from vllm_opt.optimizer.placement_model.variables import Variables
 
@@ -24,8 +24,8 @@ class PlacementModel:
         self.classes = classes
         self.cp = cp_model.CpModel()
         self.at = Variables(problem, classes, patterns, columns, self.cp)
-        self._full: list[Any] = []
-        self._shares: list[Any] = []
+        self.full: list[Any] = []
+        self.shares: list[Any] = []
         self._objectives: dict[str, Any] = {}
         for b, each in enumerate(self.at.bins):
             self._fits_bin(b, each)
@@ -53,9 +53,7 @@ class PlacementModel:
         columns = self.problem.columns
         for size in self._sizes(b) - {1}:
             terms = [columns[k].group_gpus // size * z for (k, bin_), z in self.at.groups.items() if bin_ == b]
-            terms += [
-                columns[k].group_gpus // size * z for (k, _, bin_), z in self.at.span_groups.items() if bin_ == b
-            ]
+            terms += [columns[k].group_gpus // size * z for (k, _, bin_), z in self.at.span_groups.items() if bin_ == b]
             self.cp.add(sum(terms) <= each.room(size))
 
     def _fits_nodes(self, c: int, of: NodeClass) -> None:
@@ -133,16 +131,16 @@ class PlacementModel:
         """Served in full: least replicas, the whole demand, and that again without any one node where it survives."""
         service = self.problem.services[s]
         full = self.cp.new_bool_var(f"full{s}")
-        self._full.append(full)
+        self.full.append(full)
         if isinstance(self.count[s], int):
             self.cp.add(full == 0)
-            self._shares.append(0)
+            self.shares.append(0)
             return
         self.cp.add(self.count[s] >= service.least).only_enforce_if(full)
         self.cp.add(self.capacity[s] >= service.demand).only_enforce_if(full)
         share = self.cp.new_int_var(0, SERVED_SCALE, f"share{s}")
         self.cp.add(share * service.demand <= SERVED_SCALE * self.capacity[s])
-        self._shares.append(share)
+        self.shares.append(share)
         if not service.survives:
             return
         for c, of in enumerate(self.classes):
@@ -245,79 +243,18 @@ class PlacementModel:
     def objective(self, name: str) -> Any:
         """The expression of an objective; made once."""
         if name not in self._objectives:
-            self._objectives[name] = self._objective(name)
+            self._objectives[name] = expression(self, name)
         return self._objectives[name]
-
-    def _objective(self, name: str) -> Any:
-        what, _, of = name.partition(":")
-        services = self.problem.services
-        mine = [s for s, service in enumerate(services) if of and service.priority == int(of)]
-        if what == "served":
-            return sum(self._full[s] for s in mine)
-        if what == "share":
-            return sum(self._shares[s] for s in mine)
-        if what == "headroom":
-            return self._headroom()
-        if what == "moves":
-            return len(self.problem.today) - sum(self.at.kept.values())
-        if what == "gpus":
-            return sum(self.at.used.values())
-        if what == "servers":
-            return sum(self.at.total.values())
-        if what == "watts":
-            islands = [self.problem.nodes[self.classes[each.of_class].first].islands for each in self.at.bins]
-            watts = [
-                next(i.watts_per_gpu for i in mine if i.gpu == each.gpu)
-                for mine, each in zip(islands, self.at.bins, strict=True)
-            ]
-            return sum(w * self.at.used[b] for b, w in enumerate(watts))
-        return sum(self._block(b, each) for b, each in enumerate(self.at.bins))
-
-    def _headroom(self) -> Any:
-        most = self.problem.most_headroom
-        worst = self.cp.new_int_var(0, most, "headroom")
-        for s, service in enumerate(self.problem.services):
-            if not isinstance(self.capacity[s], int):
-                limit = self.cp.add(worst * service.demand <= SERVED_SCALE * self.capacity[s])
-                limit.only_enforce_if(self._full[s])
-        self.cp.add(worst <= most * sum(self._full))
-        return worst
-
-    def _block(self, b: int, each: Bin) -> Any:
-        """Squared spare GPUs of an island; of islands counted together the most that it can be."""
-        free = self.cp.new_int_var(0, each.gpus, f"free{b}")
-        self.cp.add(free + self.at.used[b] == each.gpus)
-        table = most_squares(each.sizes)
-        squared = self.cp.new_int_var(0, table[-1], f"block{b}")
-        self.cp.add_element(free, table, squared)
-        self.cp.add(squared <= max(each.sizes) * free)
-        return squared
 
     def aim(self, name: str) -> None:
         """Make one objective the model's."""
-        expression = self.objective(name)
+        aimed = self.objective(name)
         if maximised(name):
-            self.cp.maximize(expression)
+            self.cp.maximize(aimed)
         else:
-            self.cp.minimize(expression)
+            self.cp.minimize(aimed)
 
     def keep(self, name: str, value: int) -> None:
         """Hold an objective at a value, or better."""
-        expression = self.objective(name)
-        self.cp.add(expression >= value if maximised(name) else expression <= value)
-
-    def hint(self, values: Mapping[int, int]) -> None:
-        """Start the search from the values of a solution, by variable index."""
-        self.cp.clear_hints()
-        for index, value in values.items():
-            self.cp.add_hint(self.cp.get_int_var_from_proto_index(index), value)
-
-
-def most_squares(sizes: tuple[int, ...]) -> list[int]:
-    """Free GPUs in all -> the largest sum of squares of what is free by island: the largest islands free first."""
-    table = [0]
-    done = 0
-    for size in sorted(sizes, reverse=True):
-        table += [done + part * part for part in range(1, size + 1)]
-        done += size * size
-    return table
+        aimed = self.objective(name)
+        self.cp.add(aimed >= value if maximised(name) else aimed <= value)

@@ -53,7 +53,7 @@ def _grown(problem: PlacementProblem, shared: Sequence[int], total: int) -> tupl
         following: list[Pattern] = []
         for pattern in layer:
             for k in shared:
-                if pattern and k < pattern[-1] or not _useful(problem, (*pattern, k)):
+                if (pattern and k < pattern[-1]) or not _useful(problem, (*pattern, k)):
                     continue
                 if fits(problem, (*pattern, k), total):
                     following.append((*pattern, k))

@@ -163,7 +163,7 @@ def _Reached(expression: Any, limit: int, *, up: bool) -> Any:  # noqa: N802 - m
     """A watch that stops a search once a known bound is reached."""
     from ortools.sat.python import cp_model
 
-    class Watch(cp_model.CpSolverSolutionCallback):  # type: ignore[misc]
+    class Watch(cp_model.CpSolverSolutionCallback):
         def on_solution_callback(self) -> None:
             value = self.value(expression)
             if value >= limit if up else value <= limit:
@@ -174,7 +174,8 @@ def _Reached(expression: Any, limit: int, *, up: bool) -> Any:  # noqa: N802 - m
 
 def _hint(model: PlacementModel, values: list[int]) -> None:
     hint = model.cp.proto.solution_hint
-    model.cp.clear_hints()
+    hint.vars.clear()
+    hint.values.clear()
     hint.vars.extend(range(len(values)))
     hint.values.extend(values)
 
@@ -186,9 +187,8 @@ def _evaluated(expression: Any, values: list[int]) -> int:
     from ortools.sat.python import cp_model
 
     flat = cp_model.FlatIntExpr(expression)
-    return int(flat.offset) + sum(
-        int(coefficient) * values[variable.index] for variable, coefficient in zip(flat.vars, flat.coeffs, strict=True)
-    )
+    terms = zip(flat.vars, flat.coeffs, strict=True)
+    return int(flat.offset) + sum(int(coefficient) * int(values[variable.index]) for variable, coefficient in terms)
 
 
 def _value_of(model: PlacementModel, name: str, values: list[int]) -> int:
@@ -197,9 +197,7 @@ def _value_of(model: PlacementModel, name: str, values: list[int]) -> int:
 
 def _worth(problem: PlacementProblem, servers: tuple[PlacedServer, ...]) -> tuple[int, ...]:
     """The objectives in order, each so that more is better."""
-    return tuple(
-        measure(problem, servers, name) * (1 if maximised(name) else -1) for name in problem.objective_names()
-    )
+    return tuple(measure(problem, servers, name) * (1 if maximised(name) else -1) for name in problem.objective_names())
 
 
 def _better(

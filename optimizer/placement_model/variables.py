@@ -199,6 +199,16 @@ class Variables:
             for k in new:
                 on[k, self.class_of[node]].append(v)
                 total[k].append(v)
+        self._tally_kept(on, total, used, island_bin)
+        self.on = {key: sum(terms) for key, terms in on.items()}
+        self.total = {k: sum(terms) for k, terms in total.items()}
+        self.used = {b: sum(used[b]) if used[b] else 0 for b in range(len(self.bins))}
+
+    def _tally_kept(
+        self, on: dict[tuple[int, int], list[Any]], total: dict[int, list[Any]], used: dict[int, list[Any]],
+        island_bin: dict[tuple[int, int], int],
+    ) -> None:  # fmt: skip
+        problem = self.problem
         for e, keep in self.kept.items():
             server = problem.today[e]
             total[server.column].append(keep)
@@ -208,6 +218,3 @@ class Variables:
                     mine = len(set(gpus) & set(island.gpus))
                     if mine and not problem.columns[server.column].shared:
                         used[island_bin[self.class_of[node], i]].append(mine * keep)
-        self.on = {key: sum(terms) for key, terms in on.items()}
-        self.total = {k: sum(terms) for k, terms in total.items()}
-        self.used = {b: sum(used[b]) if used[b] else 0 for b in range(len(self.bins))}

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "optimizer": {"profiles", "constraints", "optimizer"},
 }
 ROOMS_WITH_ORTOOLS = {"optimizer/cpsat", "optimizer/fleet", "optimizer/placement_model"}
-"""One model each: a deployment, a fleet, a placement; what they have in common is the library, not variables or rules."""
+"""One model each, of a deployment, a fleet, a placement: they share the library, neither variables nor rules."""
 PRESENTATION_LIBRARIES = {"click", "rich"}
 LONGEST_FILE_LINES = 300
 MOST_FILES_IN_A_ROOM = 25

@@ -26,14 +26,14 @@ from vllm_opt.optimizer.procurement.sharing import cut_setting
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
 from vllm_opt.optimizer.search.units import pieces_of
-from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
+from vllm_opt.optimizer.space.latency_limits import feasible_part
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 TURNS = (2, 3, 4)
 """servers that may compute on one GPU at once"""
-PARTS = (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))
-"""parts of a GPU's memory that are tried"""
+LARGEST_PART = Fraction(3, 4)
+"""of a GPU's memory that one of several servers has at most"""
 SERVERS_TRIED = 4
 """weight formats and shapes of one GPU that are sized for sharing, best first"""
 LOWEST_STEP = 0.005
@@ -139,7 +139,7 @@ def in_turns(of: ServiceSetting, setting: SolveSetting, turns: int) -> list[Plac
     search = Search(setting, shared=of.shared.get(setting.model.id))
     servers = [server for sku in setting.gpus for server in search.servers.of(sku) if server.shape.gpus == 1]
     lightest = sorted(servers, key=lambda server: _least_weights(search, server))[:SERVERS_TRIED]
-    return _in_turns(of, setting, search, lightest, turns)
+    return _in_turns(of, setting, _candidates(setting, search, lightest), turns)
 
 
 def _is_usual(gpus: int, island: int) -> bool:
@@ -154,9 +154,18 @@ def shared_plans(of: ServiceSetting, setting: SolveSetting, search: Search) -> l
         alone = [server for server in search.servers.of(sku) if server.shape.gpus == 1]
         lightest = sorted(alone, key=lambda server: _least_weights(search, server))[:SERVERS_TRIED]
         if lightest and sku.gpu.memory_bytes >= LEAST_SHARED_BYTES:
-            for turns in TURNS:
-                found += _chosen(of, _in_turns(of, setting, search, lightest, turns))
+            mine: list[PlacePlan] = []
+            candidates = _candidates(setting, search, lightest)
+            for turns in reversed(TURNS):
+                chosen = _chosen(of, _in_turns(of, setting, candidates, turns))
+                mine += [plan for plan in chosen if not any(_replaces(of, other, plan) for other in mine)]
+            found += mine
     return found
+
+
+def _replaces(of: ServiceSetting, one: PlacePlan, other: PlacePlan) -> bool:
+    """Whether a plan for at least as many turns takes no more memory and serves as much, or all that counts."""
+    return one.bytes_per_gpu <= other.bytes_per_gpu and one.capacity >= min(other.capacity, of.whole)
 
 
 def _chosen(of: ServiceSetting, plans: list[PlacePlan]) -> list[PlacePlan]:
@@ -174,20 +183,23 @@ def _least_weights(search: Search, server: Server) -> int:
     return max(search.physics.facts(server.sku, server.weights, server.shape).terms.weights)
 
 
-def _in_turns(
-    of: ServiceSetting, setting: SolveSetting, search: Search, servers: Iterable[Server], turns: int
-) -> list[PlacePlan]:
-    """Plans in parts of the memory, with the largest capacity of each and the fewest sequences that serve enough."""
-    cut = cut_setting(setting, turns)
+def _candidates(setting: SolveSetting, search: Search, servers: Iterable[Server]) -> list[Candidate]:
+    """Operating points in the largest part of the memory, with fewer sequences in less of it; speeds of a whole GPU."""
+    cut = cut_setting(setting, TURNS[0])
     pieces = []
     for server in servers:
         facts = search.physics.facts(server.sku, server.weights, server.shape)
-        for part in PARTS:
-            unit = part_of(Unit(facts, server.shape, 1), part)
-            pieces += [] if unit is None else pieces_of(cut, unit, ALL_RULES)
-    found = evaluate(cut, pieces, asked=False)
-    found += evaluate(cut, refined_pieces(cut, found, ALL_RULES), asked=False)
-    kept = [one for each in found if (one := feasible_part(cut, each, ALL_RULES)[0]) is not None]
+        unit = part_of(Unit(facts, server.shape, 1), LARGEST_PART)
+        pieces += [] if unit is None else pieces_of(cut, unit, ALL_RULES)
+    return evaluate(cut, pieces, asked=False)
+
+
+def _in_turns(
+    of: ServiceSetting, setting: SolveSetting, candidates: Iterable[Candidate], turns: int
+) -> list[PlacePlan]:
+    """The plans that meet the limits at 1/n of the speed, bytes and capacity ascending."""
+    cut = cut_setting(setting, turns)
+    kept = [one for each in candidates if (one := feasible_part(cut, each, ALL_RULES)[0]) is not None]
     return _undominated([plan for each in kept for plan in _points(of, setting, each, turns)])
 
 

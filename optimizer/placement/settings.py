@@ -33,6 +33,8 @@ class ServiceSetting:
     """millionths of a request per second over `utilization_cap`, or sequences; rounded up"""
     enough: int
     """capacity of one replica beyond which more counts for nothing"""
+    whole: int
+    """capacity of all replicas beyond which more counts for nothing"""
     settings: tuple[SolveSetting, ...]
     notes: tuple[str, ...] = ()
     shared: dict[str, SharedLayouts] = field(default_factory=dict)
@@ -68,8 +70,9 @@ def service_setting(
     for setting in settings:
         shared.setdefault(setting.model.id, SharedLayouts())
     return ServiceSetting(
-        position, spec, by_rate, demand, math.ceil(demand * headroom / working), tuple(settings), tuple(notes), shared
-    )
+        position, spec, by_rate, demand, math.ceil(demand * headroom / working), math.ceil(demand * headroom),
+        tuple(settings), tuple(notes), shared,
+    )  # fmt: skip
 
 
 def survives(request: PlaceRequest, spec: ServiceSpec) -> bool:

@@ -25,6 +25,8 @@ class PatternSet:
     complete: bool
     largest: dict[str, int] = field(default_factory=dict)
     """SKU -> bytes of its largest GPU, which patterns were checked against"""
+    kind_of: dict[int, int] = field(default_factory=dict)
+    """column -> its kind, where patterns are of kinds; empty where they are of columns"""
 
 
 def gpu_patterns(problem: PlacementProblem, allowed: frozenset[int] | None = None) -> PatternSet:
@@ -43,6 +45,54 @@ def gpu_patterns(problem: PlacementProblem, allowed: frozenset[int] | None = Non
         complete &= whole
         by_gpu[gpu] = tuple(found)
     return PatternSet(by_gpu, complete, sizes)
+
+
+def gpu_outlines(problem: PlacementProblem) -> PatternSet:
+    """Patterns of kinds instead of columns: a relaxation with few patterns, however many columns there are.
+
+    Columns of one SKU with the same number of turns and the same bytes, rounded down to twelfths of the GPU, are one
+    kind; what of a sleeper stays on the GPU counts, and only that. Every real pattern has its outline among these, and
+    an outline stands for all that is in it, so only those that are in no other are listed.
+    """
+    kinds: dict[tuple[str, int, int, bool], int] = {}
+    kind_of: dict[int, int] = {}
+    largest: dict[str, int] = {}
+    for island in (island for node in problem.nodes for island in node.islands):
+        largest[island.gpu] = max(island.gpu_bytes, largest.get(island.gpu, 0))
+    for k, column in enumerate(problem.columns):
+        if column.shared and column.gpu in largest:
+            sleeps = column.asleep_bytes is not None
+            held = column.asleep_bytes if column.asleep_bytes is not None else column.bytes_per_gpu
+            key = (column.gpu, column.most_on_gpu, PARTS * held // largest[column.gpu], sleeps)
+            kind_of[k] = kinds.setdefault(key, len(kinds))
+    by_gpu = {gpu: _outlines([(key, kind) for key, kind in kinds.items() if key[0] == gpu]) for gpu in largest}
+    return PatternSet(by_gpu, complete=False, largest=largest, kind_of=kind_of)
+
+
+PARTS = 12
+"""of a GPU's memory, to which bytes are rounded down"""
+Kind = tuple[tuple[str, int, int, bool], int]
+
+
+def _outlines(kinds: Sequence[Kind]) -> tuple[Pattern, ...]:
+    """Every multiset of kinds that fits the parts and the turns and is in no other."""
+    found: list[Pattern] = []
+    items = sorted((kind, key[1], key[2], key[3]) for key, kind in kinds)
+
+    def grow(pattern: Pattern, start: int, awake: int, sleepers: int, turns: int, free: int) -> None:
+        fits_more = False
+        for at, (kind, most, part, sleeps) in enumerate(items):
+            computing = awake + (not sleeps) + (sleepers > 0 or sleeps)
+            if part > free or computing > min(turns, most) or len(pattern) >= MOST_TOGETHER:
+                continue
+            fits_more = True
+            if at >= start:
+                grow((*pattern, kind), at, awake + (not sleeps), sleepers + sleeps, min(turns, most), free - part)
+        if pattern and not fits_more:
+            found.append(pattern)
+
+    grow((), 0, 0, 0, MOST_TOGETHER, PARTS)
+    return tuple(found)
 
 
 def _grown(problem: PlacementProblem, shared: Sequence[int], total: int) -> tuple[list[Pattern], bool]:
@@ -74,10 +124,17 @@ def _grown(problem: PlacementProblem, shared: Sequence[int], total: int) -> tupl
 def _useful(problem: PlacementProblem, pattern: Pattern) -> bool:
     """Whether no service has more replicas in it than it may have, and none that must stand apart meet."""
     services = [problem.columns[k].service for k in pattern]
-    if any(services.count(s) > problem.services[s].most for s in set(services)):
-        return False
     here = set(services)
+    if any(services.count(s) > _most_on_node(problem, s) for s in here):
+        return False
     return not any(one in here and other in here for one, other in problem.apart)
+
+
+def _most_on_node(problem: PlacementProblem, s: int) -> int:
+    """Replicas of a service that one node may hold: one where it is spread over at least as many nodes."""
+    service = problem.services[s]
+    nodes = len(problem.nodes) if service.nodes is None else len(service.nodes)
+    return 1 if service.spread == "node" and service.most <= nodes else service.most
 
 
 def fits(problem: PlacementProblem, pattern: Pattern, total: int) -> bool:

@@ -21,10 +21,12 @@ from vllm_opt.optimizer.placement_model.outcome import (
     PlacementOptions,
     PlacementOutcome,
 )
-from vllm_opt.optimizer.placement_model.patterns import PatternSet, gpu_patterns
+from vllm_opt.optimizer.placement_model.patterns import PatternSet, gpu_outlines, gpu_patterns
 
 TOGETHER_SHARE = 0.4
 """part of the time that the nodes get as classes"""
+TURN_SHARE = 0.5
+"""part of the time left that one objective gets at most, while others wait"""
 CHOSEN_SHARE = 0.5
 """part of what is left that the chosen columns get, node by node"""
 
@@ -54,35 +56,78 @@ class Run:
 
 def solve_placement(problem: PlacementProblem, options: PlacementOptions) -> PlacementOutcome:
     """The best placement within the time; an empty one is always there."""
-    end = time.monotonic() + options.time_limit
-    patterns = gpu_patterns(problem)
-    every = tuple(range(len(problem.columns)))
-    classes = node_classes(problem, split=False)
-    exact = all(len(of.nodes) == 1 for of in classes)
-    seconds = options.time_limit if exact else TOGETHER_SHARE * options.time_limit
-    first = _run(PlacementModel(problem, classes, patterns, every), options, time.monotonic() + seconds)
-    best = first.servers if first.servers is not None and not placement_violations(problem, first.servers) else ()
-    limits = {turn.name: turn.bound for turn in first.turns}
-    split = exact
-    if not exact and not _reaches(problem, best, first):
-        left = end - time.monotonic()
-        chosen = _run_split(problem, first.used, options, time.monotonic() + CHOSEN_SHARE * left, limits)
-        best = _better(problem, best, chosen.servers)
-        split = True
-        if not _reaches(problem, best, first) and time.monotonic() < end:
-            whole = _run_split(problem, frozenset(every), options, end, limits)
-            best = _better(problem, best, whole.servers)
-            first = _tighter(problem, first, whole, best)
-    return _outcome(problem, best, first, patterns, len(classes) if not split else len(problem.nodes), split)
+    search = _Search(problem, options)
+    return search.run()
 
 
-def _run_split(
-    problem: PlacementProblem, columns: frozenset[int], options: PlacementOptions, end: float, limits: dict[str, int]
-) -> Run:
-    kept = columns | {server.column for server in problem.today}
-    patterns = gpu_patterns(problem, frozenset(kept))
-    model = PlacementModel(problem, node_classes(problem, split=True), patterns, tuple(sorted(kept)))
-    return _run(model, options, end, limits)
+class _Search:
+    """The attempts at one problem, from the loosest model to the exact one; each keeps the best placement so far."""
+
+    def __init__(self, problem: PlacementProblem, options: PlacementOptions) -> None:
+        self.problem, self.options = problem, options
+        self.end = time.monotonic() + options.time_limit
+        self.every = frozenset(range(len(problem.columns)))
+        self.patterns = gpu_patterns(problem)
+        self.classes = node_classes(problem, split=False)
+        self.apart = all(len(of.nodes) == 1 for of in self.classes)
+        self.best: tuple[PlacedServer, ...] = ()
+        self.first = Run([], None)
+        self.split = False
+
+    def _left(self, share: float = 1.0) -> float:
+        return time.monotonic() + share * max(0.0, self.end - time.monotonic())
+
+    def run(self) -> PlacementOutcome:
+        """Try until a placement is worth what the bounds promise, or the time is up."""
+        if self.patterns.complete:
+            exact = self.apart
+            self._take(self._with(self.patterns, self.every, self._left(1.0 if exact else TOGETHER_SHARE)), bounds=True)
+        else:
+            outlines = gpu_outlines(self.problem)
+            self.first = self._with(outlines, self.every, self._left(TOGETHER_SHARE))
+            chosen = self._near(self.first.used)
+            self._take(self._with(gpu_patterns(self.problem, chosen), chosen, self._left(CHOSEN_SHARE), self._limits()))
+        if not self._reached() and not self.apart and time.monotonic() < self.end:
+            chosen = self._near(self.first.used)
+            self._take(
+                self._with(
+                    gpu_patterns(self.problem, chosen), chosen, self._left(CHOSEN_SHARE), self._limits(), split=True
+                )
+            )
+        if not self._reached() and self.patterns.complete and not self.apart and time.monotonic() < self.end:
+            whole = self._with(self.patterns, self.every, self.end, self._limits(), split=True)
+            self._take(whole)
+            self.first = _tighter(self.problem, self.first, whole, self.best)
+        shown = len(self.problem.nodes) if self.split else len(self.classes)
+        return _outcome(self.problem, self.best, self.first, self.patterns, shown, self.split)
+
+    def _limits(self) -> dict[str, int]:
+        return {turn.name: turn.bound for turn in self.first.turns}
+
+    def _near(self, used: frozenset[int]) -> frozenset[int]:
+        """Columns that a relaxation uses, and as long as patterns stay few the others of their services on the SKU."""
+        columns = self.problem.columns
+        pairs = {(columns[k].service, columns[k].gpu) for k in used}
+        near = used | {k for k in self.every if (columns[k].service, columns[k].gpu) in pairs}
+        return near if gpu_patterns(self.problem, near).complete else used
+
+    def _with(
+        self, patterns: PatternSet, columns: frozenset[int], end: float, limits: dict[str, int] | None = None, *,
+        split: bool = False,
+    ) -> Run:  # fmt: skip
+        self.split |= split
+        kept = columns | {server.column for server in self.problem.today}
+        classes = node_classes(self.problem, split=True) if split else self.classes
+        model = PlacementModel(self.problem, classes, patterns, tuple(sorted(kept)))
+        return _run(model, self.options, end, limits)
+
+    def _take(self, run: Run, *, bounds: bool = False) -> None:
+        self.best = _better(self.problem, self.best, run.servers)
+        if bounds:
+            self.first = run
+
+    def _reached(self) -> bool:
+        return bool(self.first.turns) and _reaches(self.problem, self.best, self.first)
 
 
 def _run(model: PlacementModel, options: PlacementOptions, end: float, limits: dict[str, int] | None = None) -> Run:
@@ -95,7 +140,7 @@ def _run(model: PlacementModel, options: PlacementOptions, end: float, limits: d
     for position, name in enumerate(names):
         if name.startswith("share:") and turns and _all_served(model.problem, turns[-1]):
             continue
-        seconds = (end - time.monotonic()) / (1 + 0.5 * (len(names) - position - 1))
+        seconds = (end - time.monotonic()) * (1.0 if position == len(names) - 1 else TURN_SHARE)
         if seconds <= 0.05:
             break
         model.aim(name)
@@ -113,6 +158,8 @@ def _run(model: PlacementModel, options: PlacementOptions, end: float, limits: d
     if values is None:
         return Run(turns, None)
     at, solved = model.at, values
+    if at.patterns.kind_of:
+        return Run(turns, None, frozenset(k for k in at.total if _evaluated(at.total[k], solved)))
 
     def value_of(variable: Any) -> int:
         return _evaluated(variable, solved)
@@ -242,7 +289,7 @@ def _outcome(
         raise AssertionError(f"the placement found breaks a rule: {broken[0].message}")
     limits = {turn.name: turn.bound for turn in run.turns}
     bounds: list[PlacementBound] = []
-    exact = patterns.complete
+    exact = True
     for name in problem.objective_names():
         value = measure(problem, servers, name)
         if name.startswith("share:") and name not in limits and _served_all(problem, bounds):

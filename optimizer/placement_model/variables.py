@@ -10,6 +10,7 @@ from vllm_opt.constraints.placing.site import PlacementProblem, ServerColumn
 from vllm_opt.optimizer.placement_model.classes import Bin, NodeClass, bins_of
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, fits
 
+MOST_ON_GPU = 8
 Stay = tuple[int, int, tuple[int, ...], Pattern]
 """node, GPU, today's servers that stay on it, columns that join them"""
 
@@ -37,6 +38,8 @@ class Variables:
     """(column, links, class) -> parts of such replicas"""
     span_groups: dict[tuple[int, int, int], Any] = field(default_factory=dict)
     """(column, links, bin) -> groups of such parts"""
+    crowd: dict[tuple[int, int], Any] = field(default_factory=dict)
+    """(column, bin) -> servers that share its GPUs, where patterns are of kinds"""
     kept: dict[int, Any] = field(default_factory=dict)
     """server of today -> whether it stays"""
     stays: dict[Stay, Any] = field(default_factory=dict)
@@ -51,9 +54,12 @@ class Variables:
                 self._spanning(k, column)
             elif not column.shared:
                 self._whole(k, column)
-        for b, each in enumerate(self.bins):
-            self._patterns(b, each)
         self._today()
+        for b, each in enumerate(self.bins):
+            if self.patterns.kind_of:
+                self._outlined(b, each)
+            else:
+                self._patterns(b, each)
         self._tallies()
 
     def allowed(self, column: ServerColumn, c: int) -> bool:
@@ -119,6 +125,33 @@ class Variables:
                 self.cp.add(sum(self.span_groups[k, f, b] for b in mine) == per_node * h)
             self.cp.add(sum(self.parts[k, f, c] for c in able) == column.nodes * x)
 
+    def _outlined(self, b: int, each: Bin) -> None:
+        """Servers that share GPUs of a bin, by column, within the outlines that its GPUs have."""
+        by_kind: dict[int, list[int]] = defaultdict(list)
+        for k in self.columns:
+            column = self.problem.columns[k]
+            if column.shared and self.takes(column, each):
+                most = min(self.problem.services[column.service].most, MOST_ON_GPU * each.gpus)
+                self.crowd[k, b] = self.cp.new_int_var(0, most, f"y{k}_{b}")
+                by_kind[self.patterns.kind_of[k]].append(k)
+        stay: dict[int, list[int]] = defaultdict(list)
+        for e, server in enumerate(self.problem.today):
+            node, gpus = server.parts[0]
+            shares = server.column in self.patterns.kind_of and e in self.kept
+            islands = self.problem.nodes[node].islands
+            if shares and self.class_of[node] == each.of_class and gpus[0] in islands[each.island or 0].gpus:
+                stay[self.patterns.kind_of[server.column]].append(e)
+        room: dict[int, list[Any]] = defaultdict(list)
+        for pattern in self.patterns.by_gpu.get(each.gpu, ()):
+            if set(pattern) <= {*by_kind, *stay}:
+                u = self.cp.new_int_var(0, each.gpus, f"u{len(self.pattern)}")
+                self.pattern[pattern, b] = u
+                for kind in pattern:
+                    room[kind].append(u)
+        for kind in {*by_kind, *stay}:
+            held = [self.crowd[k, b] for k in by_kind[kind]] + [self.kept[e] for e in stay[kind]]
+            self.cp.add(sum(held) <= sum(room[kind]))
+
     def _pattern_fits(self, pattern: Pattern, each: Bin) -> bool:
         columns = [self.problem.columns[k] for k in pattern]
         return all(self.allowed(column, each.of_class) for column in columns) and (
@@ -147,8 +180,9 @@ class Variables:
             for e in mine:
                 for other in shared.get(place, ()):
                     self.cp.add(self.kept[e] + self.kept[other] <= 1)
-        for (node, gpu), mine in shared.items():
-            self._stays_on(node, gpu, mine)
+        if not self.patterns.kind_of:
+            for (node, gpu), mine in shared.items():
+                self._stays_on(node, gpu, mine)
 
     def _stays_on(self, node: int, gpu: int, mine: list[int]) -> None:
         island = self.problem.nodes[node].island_of(gpu)
@@ -186,9 +220,12 @@ class Variables:
             on[k, c].append(h)
         for (k, _, b), z in self.span_groups.items():
             used[b].append(problem.columns[k].group_gpus * z)
+        for (k, b), y in self.crowd.items():
+            on[k, self.bins[b].of_class].append(y)
+            total[k].append(y)
         for (pattern, b), u in self.pattern.items():
             used[b].append(u)
-            for k in pattern:
+            for k in () if self.patterns.kind_of else pattern:
                 on[k, self.bins[b].of_class].append(u)
                 total[k].append(u)
         island_bin = {(each.of_class, each.island): b for b, each in enumerate(self.bins) if each.island is not None}

@@ -54,15 +54,21 @@ def run(name: str, request: PlaceRequest) -> None:
 
 def small(seconds: float = 30.0) -> PlaceRequest:
     """8 nodes of 8 GPUs, two SKUs."""
-    return site([{"name": "h", "gpu": "h100", "gpus": 8, "count": 4, "host_memory_gib": 512},
-                 {"name": "l", "gpu": "l40s", "gpus": 8, "count": 4, "host_memory_gib": 256}], 20, seconds)  # fmt: skip
+    nodes: list[dict[str, object]] = [
+        {"name": "h", "gpu": "h100", "gpus": 8, "count": 4, "host_memory_gib": 512},
+        {"name": "l", "gpu": "l40s", "gpus": 8, "count": 4, "host_memory_gib": 256},
+    ]
+    return site(nodes, 20, seconds)
 
 
 def large(seconds: float = 60.0) -> PlaceRequest:
     """64 nodes of 8 GPUs, three SKUs."""
-    return site([{"name": "h", "gpu": "h100", "gpus": 8, "count": 24, "host_memory_gib": 512},
-                 {"name": "a", "gpu": "a100", "gpus": 8, "count": 16, "host_memory_gib": 512},
-                 {"name": "l", "gpu": "l40s", "gpus": 8, "count": 24, "host_memory_gib": 256}], 60, seconds)  # fmt: skip
+    nodes: list[dict[str, object]] = [
+        {"name": "h", "gpu": "h100", "gpus": 8, "count": 24, "host_memory_gib": 512},
+        {"name": "a", "gpu": "a100", "gpus": 8, "count": 16, "host_memory_gib": 512},
+        {"name": "l", "gpu": "l40s", "gpus": 8, "count": 24, "host_memory_gib": 256},
+    ]
+    return site(nodes, 60, seconds)
 
 
 def today() -> PlaceRequest:

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 
 from vllm_opt.constraints.placing.site import ServerColumn
 
+MOST_ON_GPU = 4
+"""servers on one GPU at most, sleepers included: each is a process with a context, a port and a wake-up of its own"""
+
 
 def awake_together(servers: Sequence[ServerColumn]) -> int:
     """Servers that compute at once at most: all that never sleep, and one sleeper."""
@@ -66,7 +69,8 @@ def fits_gpu(servers: Sequence[ServerColumn], gpu_bytes: int) -> bool:
     awake = awake_together(servers)
     sleepers = [server.service for server in servers if server.asleep_bytes is not None]
     return (
-        len(set(sleepers)) == len(sleepers)
+        len(servers) <= MOST_ON_GPU
+        and len(set(sleepers)) == len(sleepers)
         and all(awake <= server.most_on_gpu for server in servers)
         and (len(servers) <= 1 or all(server.shared for server in servers))
         and bytes_together(servers) <= gpu_bytes

@@ -169,14 +169,13 @@ def _replaces(of: ServiceSetting, one: PlacePlan, other: PlacePlan) -> bool:
 
 
 def _chosen(of: ServiceSetting, plans: list[PlacePlan]) -> list[PlacePlan]:
-    """The lightest that serves enough, the lightest that serves the demand, and the one that serves most.
+    """The lightest that serves enough; else the lightest that serves the demand; else the one that serves most.
 
     `plans` ascend in bytes and in capacity.
     """
     part = -(-of.demand // of.spec.replicas.least)
-    chosen = [next((plan for plan in plans if plan.capacity >= least), None) for least in (part, of.enough)]
-    kept = [plan for plan in chosen if plan is not None] or plans[-1:]
-    return list({id(plan): plan for plan in [*kept, *plans[-1:]]}.values())
+    chosen = [next((plan for plan in plans if plan.capacity >= least), None) for least in (of.enough, part)]
+    return [plan for plan in chosen if plan is not None][:1] or plans[-1:]
 
 
 def _least_weights(search: Search, server: Server) -> int:

@@ -137,7 +137,7 @@ class PlacementModel:
             self.shares.append(0)
             return
         self.cp.add(self.count[s] >= service.least).only_enforce_if(full)
-        self.cp.add(self.capacity[s] >= service.demand).only_enforce_if(full)
+        self._covers(s, service.demand)
         share = self.cp.new_int_var(0, SERVED_SCALE, f"share{s}")
         self.cp.add(share * service.demand <= SERVED_SCALE * self.capacity[s])
         self.shares.append(share)
@@ -148,6 +148,18 @@ class PlacementModel:
             if lost is not None:
                 nodes = len(of.nodes)
                 self.cp.add(nodes * self.capacity[s] - lost >= nodes * service.demand).only_enforce_if(full)
+
+    def _covers(self, s: int, needed: int) -> None:
+        """A service served in full has so much capacity; more of it in one server than is needed counts as that.
+
+        The cut-off capacities say the same in whole servers and far more in parts of them, which bounds are made of.
+        """
+        columns = self.problem.columns
+        mine = [
+            min(columns[k].capacity, needed) * total for k, total in self.at.total.items() if columns[k].service == s
+        ]
+        if mine:
+            self.cp.add(sum(mine) >= needed).only_enforce_if(self.full[s])
 
     def _by_domain(self, s: int, reach: str) -> dict[str, list[int]]:
         """Domain -> the classes in it, of the nodes that may hold a service."""
@@ -258,3 +270,6 @@ class PlacementModel:
         """Hold an objective at a value, or better."""
         aimed = self.objective(name)
         self.cp.add(aimed >= value if maximised(name) else aimed <= value)
+        if name == "headroom":
+            for s, service in enumerate(self.problem.services):
+                self._covers(s, -(-value * service.demand // SERVED_SCALE))

@@ -6,12 +6,11 @@ Memory never enters the solver: a pattern either fits, to the byte, or is not th
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vllm_opt.constraints.placing.gpu_memory import fits_gpu
+from vllm_opt.constraints.placing.gpu_memory import MOST_ON_GPU, fits_gpu
 from vllm_opt.constraints.placing.site import PlacementProblem
 
-MOST_PATTERNS = 4000
+MOST_PATTERNS = 2000
 """patterns of one SKU; beyond them larger ones are left out, and the answer says that it is not proven"""
-MOST_TOGETHER = 8
 
 Pattern = tuple[int, ...]
 """columns, ascending, one entry per server"""
@@ -83,7 +82,7 @@ def _outlines(kinds: Sequence[Kind]) -> tuple[Pattern, ...]:
         fits_more = False
         for at, (kind, most, part, sleeps) in enumerate(items):
             computing = awake + (not sleeps) + (sleepers > 0 or sleeps)
-            if part > free or computing > min(turns, most) or len(pattern) >= MOST_TOGETHER:
+            if part > free or computing > min(turns, most) or len(pattern) >= MOST_ON_GPU:
                 continue
             fits_more = True
             if at >= start:
@@ -91,7 +90,7 @@ def _outlines(kinds: Sequence[Kind]) -> tuple[Pattern, ...]:
         if pattern and not fits_more:
             found.append(pattern)
 
-    grow((), 0, 0, 0, MOST_TOGETHER, PARTS)
+    grow((), 0, 0, 0, MOST_ON_GPU, PARTS)
     return tuple(found)
 
 
@@ -99,11 +98,11 @@ def _grown(problem: PlacementProblem, shared: Sequence[int], total: int) -> tupl
     """Grow fitting patterns one server at a time: what does not fit fits no better with one more."""
     found: list[Pattern] = []
     layer: list[Pattern] = [()]
-    for _ in range(MOST_TOGETHER):
+    for _ in range(MOST_ON_GPU):
         following: list[Pattern] = []
         for pattern in layer:
             for k in shared:
-                if (pattern and k < pattern[-1]) or not _useful(problem, (*pattern, k)):
+                if (pattern and k < pattern[-1]) or not is_useful(problem, (*pattern, k)):
                     continue
                 if fits(problem, (*pattern, k), total):
                     following.append((*pattern, k))
@@ -117,11 +116,11 @@ def _grown(problem: PlacementProblem, shared: Sequence[int], total: int) -> tupl
         fits(problem, (*pattern, k), total)
         for pattern in layer
         for k in shared
-        if k >= pattern[-1] and _useful(problem, (*pattern, k))
+        if k >= pattern[-1] and is_useful(problem, (*pattern, k))
     )
 
 
-def _useful(problem: PlacementProblem, pattern: Pattern) -> bool:
+def is_useful(problem: PlacementProblem, pattern: Pattern) -> bool:
     """Whether no service has more replicas in it than it may have, and none that must stand apart meet."""
     services = [problem.columns[k].service for k in pattern]
     here = set(services)

@@ -15,7 +15,9 @@ from vllm_opt.constraints.placing.measures import measure
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem, maximised
 from vllm_opt.optimizer.placement_model.classes import node_classes
 from vllm_opt.optimizer.placement_model.deal import CannotDeal, deal
+from vllm_opt.optimizer.placement_model.generation import generated_patterns
 from vllm_opt.optimizer.placement_model.model import PlacementModel
+from vllm_opt.optimizer.placement_model.objectives import most_squares
 from vllm_opt.optimizer.placement_model.outcome import (
     PlacementBound,
     PlacementOptions,
@@ -28,6 +30,8 @@ TOGETHER_SHARE = 0.4
 TURN_SHARE = 0.5
 """part of the time left that one objective gets at most, while others wait"""
 CHOSEN_SHARE = 0.5
+GENERATING_SHARE = 0.3
+"""part of the time in which patterns are generated"""
 """part of what is left that the chosen columns get, node by node"""
 
 
@@ -73,6 +77,7 @@ class _Search:
         self.best: tuple[PlacedServer, ...] = ()
         self.first = Run([], None)
         self.split = False
+        self.pool: PatternSet | None = None
 
     def _left(self, share: float = 1.0) -> float:
         return time.monotonic() + share * max(0.0, self.end - time.monotonic())
@@ -83,23 +88,46 @@ class _Search:
             exact = self.apart
             self._take(self._with(self.patterns, self.every, self._left(1.0 if exact else TOGETHER_SHARE)), bounds=True)
         else:
-            outlines = gpu_outlines(self.problem)
-            self.first = self._with(outlines, self.every, self._left(TOGETHER_SHARE))
-            chosen = self._near(self.first.used)
-            self._take(self._with(gpu_patterns(self.problem, chosen), chosen, self._left(CHOSEN_SHARE), self._limits()))
+            self._generated()
         if not self._reached() and not self.apart and time.monotonic() < self.end:
-            chosen = self._near(self.first.used)
-            self._take(
-                self._with(
-                    gpu_patterns(self.problem, chosen), chosen, self._left(CHOSEN_SHARE), self._limits(), split=True
-                )
-            )
+            chosen = self.first.used if self.pool else self._near(self.first.used)
+            patterns = self.pool or gpu_patterns(self.problem, chosen)
+            end = self._left(CHOSEN_SHARE)
+            self._take(self._with(patterns, chosen, end, self._limits(), split=True))
         if not self._reached() and self.patterns.complete and not self.apart and time.monotonic() < self.end:
             whole = self._with(self.patterns, self.every, self.end, self._limits(), split=True)
             self._take(whole)
             self.first = _tighter(self.problem, self.first, whole, self.best)
         shown = len(self.problem.nodes) if self.split else len(self.classes)
         return _outcome(self.problem, self.best, self.first, self.patterns, shown, self.split)
+
+    def _generated(self) -> None:
+        """With too many patterns to list: those that a linear relaxation asks for, else outlines of them."""
+        found = generated_patterns(self.problem, self._left(GENERATING_SHARE))
+        run = self._with(found.patterns, self.every, self._left(TOGETHER_SHARE))
+        bounds = self._simple_bounds(found.fewest_gpus)
+        if found.fewest_gpus is not None and run.turns and _serves_all(self.problem, run):
+            turns = [Turn(turn.name, turn.value, bounds.get(turn.name, turn.bound)) for turn in run.turns]
+            self.first = Run(turns, None, run.used)
+            self.pool = found.patterns
+            self._take(run)
+            return
+        self.first = self._with(gpu_outlines(self.problem), self.every, self._left(TOGETHER_SHARE))
+        chosen = self._near(self.first.used | run.used)
+        self._take(run)
+        self._take(self._with(gpu_patterns(self.problem, chosen), chosen, self._left(CHOSEN_SHARE), self._limits()))
+
+    def _simple_bounds(self, fewest_gpus: int | None) -> dict[str, int]:
+        """What no placement exceeds, by counting alone, and the fewest GPUs."""
+        problem = self.problem
+        sizes = tuple(len(island.gpus) for node in problem.nodes for island in node.islands)
+        bounds = {f"served:{p}": sum(s.priority == p for s in problem.services) for p in problem.priorities}
+        bounds |= {"headroom": problem.most_headroom, "moves": 0, "watts": 0}
+        bounds["servers"] = sum(service.least for service in problem.services)
+        if fewest_gpus is not None:
+            bounds["gpus"] = fewest_gpus
+            bounds["blocks"] = most_squares(sizes)[sum(sizes) - fewest_gpus]
+        return bounds
 
     def _limits(self) -> dict[str, int]:
         return {turn.name: turn.bound for turn in self.first.turns}
@@ -169,6 +197,13 @@ def _run(model: PlacementModel, options: PlacementOptions, end: float, limits: d
         return Run(turns, deal(at, value_of), used)
     except CannotDeal:
         return Run(turns, None, used)
+
+
+def _serves_all(problem: PlacementProblem, run: Run) -> bool:
+    """Whether every service is served in full, with the most headroom that counts."""
+    served = sum(turn.value for turn in run.turns if turn.name.startswith("served:"))
+    headroom = [turn.value for turn in run.turns if turn.name == "headroom"]
+    return served == len(problem.services) and headroom in ([], [problem.most_headroom])
 
 
 def _all_served(problem: PlacementProblem, turn: Turn) -> bool:

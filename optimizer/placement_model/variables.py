@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from vllm_opt.constraints.placing.gpu_memory import MOST_ON_GPU
 from vllm_opt.constraints.placing.site import PlacementProblem, ServerColumn
 from vllm_opt.optimizer.placement_model.classes import Bin, NodeClass, bins_of
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, fits
 
-MOST_ON_GPU = 8
 Stay = tuple[int, int, tuple[int, ...], Pattern]
 """node, GPU, today's servers that stay on it, columns that join them"""
 
@@ -47,6 +47,7 @@ class Variables:
 
     def __post_init__(self) -> None:
         self.bins = bins_of(self.problem, self.classes)
+        self.chosen = frozenset(self.columns)
         self.class_of = {n: c for c, each in enumerate(self.classes) for n in each.nodes}
         for k in self.columns:
             column = self.problem.columns[k]
@@ -160,7 +161,7 @@ class Variables:
 
     def _patterns(self, b: int, each: Bin) -> None:
         for pattern in self.patterns.by_gpu.get(each.gpu, ()):
-            if self._pattern_fits(pattern, each):
+            if self.chosen.issuperset(pattern) and self._pattern_fits(pattern, each):
                 self.pattern[pattern, b] = self.cp.new_int_var(0, each.gpus, f"u{len(self.pattern)}")
 
     def _today(self) -> None:

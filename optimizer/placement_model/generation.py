@@ -19,6 +19,10 @@ from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, is_useful
 
 MOST_ROUNDS = 80
+NEARLY = 0.25
+"""part of its GPU's price that a pattern may be short of and still be tried in whole servers"""
+MOST_NEARLY = 400
+"""such patterns of one kind of bin, those worth most"""
 WORTH_MORE = 1e-6
 MOST_VISITED, MOST_VISITED_LAST = 20_000, 400_000
 """patterns that one search for better ones looks at, and the last one, which must see that there are none"""
@@ -61,6 +65,9 @@ def generated_patterns(problem: PlacementProblem, end: float) -> Generated:
             found, complete = program.wanted(largest, known, MOST_VISITED_LAST)
         if not found:
             bound = math.ceil(value - WORTH_MORE) if complete else None
+            for gpu, pattern in program.nearly(largest):
+                if pattern not in known:
+                    pool[gpu].append(pattern)
             break
         for gpu, pattern in found:
             pool[gpu].append(pattern)
@@ -98,15 +105,16 @@ class _Program:
     def _row(self, linear: Any) -> None:
         infinity = self.solver.infinity()
         low, *_, high = list(linear.domain)
-        row = self.solver.Constraint(
-            -infinity if low < -(2**61) else float(low), infinity if high > 2**61 else float(high)
-        )
         summed: dict[int, float] = defaultdict(float)
         for index, coefficient in zip(linear.vars, linear.coeffs, strict=True):
             summed[index] += coefficient
+        scale = max((abs(coefficient) for coefficient in summed.values()), default=1.0) or 1.0
+        row = self.solver.Constraint(
+            -infinity if low < -(2**61) else low / scale, infinity if high > 2**61 else high / scale
+        )
         for index, coefficient in summed.items():
-            row.SetCoefficient(self.variables[index], coefficient)
-            self.rows[index].append((row, coefficient))
+            row.SetCoefficient(self.variables[index], coefficient / scale)
+            self.rows[index].append((row, coefficient / scale))
 
     def solve(self) -> float | None:
         """The optimum; None where there is none."""
@@ -121,19 +129,33 @@ class _Program:
         for b, each in enumerate(self.model.at.bins):
             if ((), b) not in self.of:
                 continue
-            price = self.of[(), b].reduced_cost()
-            worth = {
-                pattern[0]: price - variable.reduced_cost()
-                for (pattern, of), variable in self.of.items()
-                if of == b and len(pattern) == 1
-            }
-            worth = {k: value for k, value in worth.items() if value > WORTH_MORE}
+            price, worth = self._prices(b)
             search = _Best(self.model.problem, worth, largest[each.gpu], most)
             for pattern, value in search.found(price):
                 if value > price + WORTH_MORE and pattern not in known:
                     found[each.gpu, pattern] = None
             complete &= search.complete
         return list(found), complete
+
+    def nearly(self, largest: dict[str, int]) -> list[tuple[str, Pattern]]:
+        """Patterns that are worth nearly their GPU: whole servers may need them where parts of servers do not."""
+        found: dict[tuple[str, Pattern], None] = {}
+        for b, each in enumerate(self.model.at.bins):
+            if ((), b) in self.of:
+                price, worth = self._prices(b)
+                every = _Every(self.model.problem, worth, largest[each.gpu], price)
+                found |= {(each.gpu, pattern): None for pattern in every.found()}
+        return list(found)
+
+    def _prices(self, b: int) -> tuple[float, dict[int, float]]:
+        """What a GPU of a bin costs at the relaxation's prices, and what each server alone on one is worth."""
+        price = self.of[(), b].reduced_cost()
+        worth = {
+            pattern[0]: price - variable.reduced_cost()
+            for (pattern, of), variable in self.of.items()
+            if of == b and len(pattern) == 1
+        }
+        return price, {k: value for k, value in worth.items() if value > WORTH_MORE}
 
     def add(self, gpu: str, pattern: Pattern) -> None:
         """Add a pattern to every bin of its SKU: its rows are those of its servers alone, with one GPU, not many."""
@@ -177,29 +199,71 @@ class _Best:
 
     def found(self, price: float) -> list[tuple[Pattern, float]]:
         """For each number of turns and each most valuable server the best pattern worth more than `price`."""
-        for turns in sorted({self.problem.columns[k].most_on_gpu for k in self.order}):
-            able = [k for k in self.order if self.problem.columns[k].most_on_gpu >= turns]
-            for at in range(len(able)):
-                self._grow(able, turns, at, (able[at],), self.worth[able[at]], price)
+        self._search(price)
         return [(tuple(sorted(pattern)), value) for value, pattern in self.best.values()]
 
-    def _grow(self, able: list[int], turns: int, start: int, pattern: Pattern, value: float, price: float) -> None:
+    def _densest(self, able: list[int]) -> list[float]:
+        """From each position on, the most that a byte is worth."""
+        held = [max(1, settled_bytes(self.problem.columns[k])) for k in able]
+        best = 0.0
+        found = []
+        for k, size in zip(reversed(able), reversed(held), strict=True):
+            best = max(best, self.worth[k] / size)
+            found.append(best)
+        return found[::-1]
+
+    def _search(self, price: float) -> None:
+        """Try every start."""
+        for turns in sorted({self.problem.columns[k].most_on_gpu for k in self.order}):
+            able = [k for k in self.order if self.problem.columns[k].most_on_gpu >= turns]
+            self.densest = self._densest(able)
+            for at in range(len(able)):
+                free = self.total - settled_bytes(self.problem.columns[able[at]])
+                self._grow(able, turns, at, (able[at],), self.worth[able[at]], free, price)
+
+    def _grow(
+        self, able: list[int], turns: int, start: int, pattern: Pattern, value: float, free: int, price: float
+    ) -> None:
+        floor = self._seen(turns, pattern, value, price)
+        slots = MOST_ON_GPU - len(pattern)
+        for at in range(start, len(able)):
+            most = min(slots * self.worth[able[at]], free * self.densest[at])
+            if slots <= 0 or value + most <= floor + WORTH_MORE or not self.complete:
+                return
+            left = free - settled_bytes(self.problem.columns[able[at]])
+            self.visited += 1
+            larger = (*pattern, able[at])
+            if left < 0 or not is_useful(self.problem, larger):
+                continue
+            columns = [self.problem.columns[k] for k in larger]
+            if awake_together(columns) <= turns and fits_gpu(columns, self.total):
+                self._grow(able, turns, at, larger, value + self.worth[able[at]], left, price)
+                floor = self._seen(turns, pattern, value, price)
+
+    def _seen(self, turns: int, pattern: Pattern, value: float, price: float) -> float:
+        """Remember a pattern that is better, and say what others must exceed."""
         key = (turns, pattern[0])
         floor = max(price, self.best.get(key, (price, ()))[0])
         if len(pattern) > 1 and value > floor + WORTH_MORE:
             self.best[key] = (value, pattern)
-            floor = value
-        slots = MOST_ON_GPU - len(pattern)
-        for at in range(start, len(able)):
-            if slots <= 0 or value + slots * self.worth[able[at]] <= floor + WORTH_MORE or not self.complete:
-                return
-            larger = (*pattern, able[at])
-            self.visited += 1
-            columns = [self.problem.columns[k] for k in larger]
-            if sum(map(settled_bytes, columns)) > self.total:
-                continue
-            if awake_together(columns) > turns or not is_useful(self.problem, larger):
-                continue
-            if fits_gpu(columns, self.total):
-                self._grow(able, turns, at, larger, value + self.worth[able[at]], price)
-                floor = max(price, self.best.get(key, (price, ()))[0])
+            return value
+        return floor
+
+
+class _Every(_Best):
+    """The patterns that are worth nearly their GPU, most valuable first."""
+
+    def __init__(self, problem: PlacementProblem, worth: dict[int, float], total: int, price: float) -> None:
+        super().__init__(problem, worth, total, MOST_VISITED)
+        self.floor = price * (1 - NEARLY)
+        self.all: dict[Pattern, float] = {}
+
+    def found(self, price: float = 0.0) -> list[Pattern]:  # type: ignore[override]
+        """At most so many patterns."""
+        self._search(price)
+        return sorted(self.all, key=lambda pattern: (-self.all[pattern], pattern))[:MOST_NEARLY]
+
+    def _seen(self, turns: int, pattern: Pattern, value: float, price: float) -> float:  # noqa: ARG002
+        if len(pattern) > 1 and value > self.floor:
+            self.all[tuple(sorted(pattern))] = value
+        return self.floor

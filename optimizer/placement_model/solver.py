@@ -106,7 +106,7 @@ class _Search:
         found = generated_patterns(self.problem, self._left(GENERATING_SHARE))
         run = self._with(found.patterns, self.every, self._left(TOGETHER_SHARE))
         bounds = self._simple_bounds(found.fewest_gpus)
-        if found.fewest_gpus is not None and run.turns and _serves_all(self.problem, run):
+        if run.turns and _serves_all(self.problem, run):
             turns = [Turn(turn.name, turn.value, bounds.get(turn.name, turn.bound)) for turn in run.turns]
             self.first = Run(turns, None, run.used)
             self.pool = found.patterns
@@ -122,7 +122,8 @@ class _Search:
         problem = self.problem
         sizes = tuple(len(island.gpus) for node in problem.nodes for island in node.islands)
         bounds = {f"served:{p}": sum(s.priority == p for s in problem.services) for p in problem.priorities}
-        bounds |= {"headroom": problem.most_headroom, "moves": 0, "watts": 0}
+        bounds |= {"headroom": problem.most_headroom, "moves": 0, "watts": 0, "gpus": 0}
+        bounds["blocks"] = sum(size * size for size in sizes)
         bounds["servers"] = sum(service.least for service in problem.services)
         if fewest_gpus is not None:
             bounds["gpus"] = fewest_gpus

@@ -117,7 +117,7 @@ def whole_plans(
     for gpus in sorted({kind.gpus for kind in sizes.open}):
         enough = {kind.gpu for kind, plan in sizes.plans.items() if plan.capacity[0] >= of.enough}
         wanted = [k for k in sizes.open if k.gpus == gpus and k.gpu not in enough and _is_usual(gpus, islands[k.gpu])]
-        if wanted and time.monotonic() < deadline:
+        if wanted and (not sizes.plans or time.monotonic() < deadline):
             sizes.close(wanted, deadline)
     plans = [
         PlacePlan(of.service, setting, plan.choice(1), plan.capacity[0]) for _, plan in sorted(sizes.plans.items())

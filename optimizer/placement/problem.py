@@ -51,7 +51,7 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
     nodes = site_nodes(request, catalog)
     links = linked_sets(request, nodes)
     services, together, apart = _services(request, nodes)
-    deadline = time.monotonic() + PLANS_SHARE * max(0.0, end - time.monotonic())
+    begun, seconds = time.monotonic(), PLANS_SHARE * max(0.0, end - time.monotonic())
     shared: dict[str, SharedLayouts] = {}
     settings = [service_setting(request, s, nodes.gpus, catalog, shared) for s in range(len(services))]
     known: dict[str, tuple[list[PlacePlan], Counter[str], list[str]]] = {}
@@ -61,10 +61,12 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
     for s, of in enumerate(settings):
         key = of.spec.model_copy(update={"name": "", "priority": 1}).model_dump_json()
         if key not in known:
-            known[key] = _plans_of(request, of, nodes, catalog, shared, deadline)
+            known[key] = _plans_of(request, of, nodes, catalog, shared, begun + seconds * (s + 1) / len(settings))
         mine, rules, said = known[key]
         plans += [replace(plan, service=s) for plan in mine]
         dropped.append(rules)
+        if not mine and time.monotonic() > begun + seconds * (s + 1) / len(settings):
+            notes.append(f"{of.spec.name}: the time for finding plans ran out before one was found; raise time_limit")
         notes += [f"{of.spec.name}: {sentence}" for sentence in said] + list(of.notes)
     running = running_servers(request, nodes, settings, catalog)
     plans, today, kept = _with_today(plans, running)

@@ -302,16 +302,18 @@ def _as_good(name: str, value: int, bound: int) -> bool:
 
 def _tighter(problem: PlacementProblem, first: Run, whole: Run, best: tuple[PlacedServer, ...]) -> Run:
     """The bounds of the exact model where they are stronger, as long as the placement is at the optimum before them."""
+    exact = {turn.name: turn for turn in whole.turns}
     known = {turn.name: turn for turn in first.turns}
-    turns = []
-    for turn in whole.turns:
-        weaker = known.get(turn.name)
-        bound = turn.bound
-        if weaker is not None:
-            bound = min(bound, weaker.bound) if maximised(turn.name) else max(bound, weaker.bound)
-        turns.append(Turn(turn.name, turn.value, bound))
-        if measure(problem, best, turn.name) != turn.value or not turn.proven:
-            break
+    turns: list[Turn] = []
+    before = True
+    for name in problem.objective_names():
+        mine, weaker = exact.get(name) if before else None, known.get(name)
+        if mine is None and weaker is None:
+            continue
+        limits = [turn.bound for turn in (mine, weaker) if turn is not None]
+        bound = min(limits) if maximised(name) else max(limits)
+        turns.append(Turn(name, (mine or weaker or turns[-1]).value, bound))
+        before &= mine is not None and mine.proven and measure(problem, best, name) == mine.value
     return Run(turns, whole.servers) if turns else first
 
 

@@ -26,6 +26,7 @@ from vllm_opt.optimizer.contract.field_types import (
 )
 from vllm_opt.optimizer.contract.request import Request, typical_lengths
 from vllm_opt.optimizer.contract.spellings import renamed
+from vllm_opt.optimizer.procurement.scenarios import MOST_SCENARIOS, Profile, Scenario, checked, whole_week
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
 
@@ -131,6 +132,7 @@ class ServiceSpec(Noun):
     workload: Text | None = Field(None, description="preset that fills in lengths, context and limits not stated")
     requests_per_s: PositiveNumber | None = Field(None, description="arrival rate; or give concurrency")
     concurrency: Count | None = Field(None, description="requests held at once; 32 where neither is given")
+    profile: Profile = Field((), description="multiples of the traffic by hour: 24, 168 or 7 lists of 24 numbers")
     input_tokens: Count | None = Field(None, description="prompt tokens of the typical request")
     output_tokens: Count | None = Field(None, description="generated tokens of the typical request")
     prefix_hit_share: Share = 0.0
@@ -170,6 +172,7 @@ class ServiceSpec(Noun):
     def _consistent(self) -> Self:
         if self.requests_per_s is not None and self.concurrency is not None:
             raise ValueError(f"service '{self.name}' needs either requests_per_s or concurrency, not both")
+        whole_week(self.profile)
         lengths = typical_lengths(self.target_context, self.input_tokens, self.output_tokens)
         if sum(lengths) > self.target_context:
             raise ValueError(
@@ -236,6 +239,12 @@ class PlaceRequest(Request):
     utilization_cap: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = Field(
         0.85, description="share of its capacity that a rate may take: queues grow without bound at 1"
     )
+    scenarios: tuple[Scenario, ...] = Field(
+        (), max_length=MOST_SCENARIOS, description="how demand may turn out: growth with probabilities"
+    )
+    missed_hours: Share = Field(
+        0.0, description="share of the hours, over all scenarios, in which a service's load may be more than is placed"
+    )
     start_seconds: NumberOrZero | None = Field(None, description="of a restart, besides reading the checkpoint")
     default_limits: Switch = Field(True, description="limit TTFT and TPOT where a service limits neither")
     confidence: Confidence = 0.9
@@ -259,6 +268,9 @@ class PlaceRequest(Request):
             twice = next((name for name in names if names.count(name) > 1), None) if len(names) < 600 else None
             if twice is not None or len(set(names)) < len(names):
                 raise ValueError(f"two {kind} are called '{twice or names[0]}'; give each its own name")
+        checked(self.scenarios, tuple(service.name for service in self.services))
+        if any(scenario.swap for scenario in self.scenarios):
+            raise ValueError("scenarios of a site cannot swap models; give the service a choice of models")
         if len(set(self.objective)) != len(self.objective):
             raise ValueError("objective must name each objective once")
         gpus = sum(node.count * (node.gpus or 8) * max(1, len(node.mig)) for node in self.nodes)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.placement.request import PlaceRequest, ServiceSpec
+from vllm_opt.optimizer.procurement.scenarios import Scenario, whole_week
 from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve
 from vllm_opt.optimizer.space.shared import SharedLayouts
@@ -84,9 +85,34 @@ def survives(request: PlaceRequest, spec: ServiceSpec) -> bool:
 
 def demand_of(request: PlaceRequest, spec: ServiceSpec) -> int:
     """Demand in whole units, rounded up."""
+    times = times_of(request, spec)
     if spec.requests_per_s is None:
-        return spec.concurrency or DEFAULT_CONCURRENCY
-    return math.ceil(Fraction(str(spec.requests_per_s)) * MICRO / Fraction(str(request.utilization_cap)))
+        return math.ceil((spec.concurrency or DEFAULT_CONCURRENCY) * times)
+    return math.ceil(Fraction(str(spec.requests_per_s)) * times * MICRO / Fraction(str(request.utilization_cap)))
+
+
+def times_of(request: PlaceRequest, spec: ServiceSpec) -> Fraction:
+    """The traffic that is placed, as a multiple of what is stated.
+
+    Of all hours of all scenarios by probability, the smallest that no more than `missed_hours` of them exceed.
+    """
+    week = [Fraction(str(times)) for times in whole_week(spec.profile)]
+    scenarios = request.scenarios or (Scenario(name="as stated"),)
+    total = sum(Fraction(str(scenario.probability)) for scenario in scenarios) * len(week)
+    hours = sorted(
+        (
+            (Fraction(str(scenario.growth_of(spec.name))) * times, Fraction(str(scenario.probability)) / total)
+            for scenario in scenarios
+            for times in week
+        ),
+        reverse=True,
+    )
+    beyond = Fraction(0)
+    for times, probability in hours:
+        beyond += probability
+        if beyond > Fraction(str(request.missed_hours)):
+            return times
+    return hours[-1][0]
 
 
 def _resolved(

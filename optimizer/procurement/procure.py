@@ -12,6 +12,7 @@ from vllm_opt.optimizer.fleet.outcome import FleetOutcome
 from vllm_opt.optimizer.fleet.problem import SERVED_SCALE
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer, FleetSolverReport
+from vllm_opt.optimizer.procurement.commitment_answer import Commitment
 from vllm_opt.optimizer.procurement.pooling import name_of, pooled, pools_of
 from vllm_opt.optimizer.procurement.problem import Procurement, options_of, resolve_fleet
 from vllm_opt.optimizer.procurement.report import FleetReport
@@ -34,9 +35,13 @@ def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswe
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.money.prices)
     asked, outcome = _decided(request, catalog, started + request.time_limit)
     asked, outcome, note = _pooled(request, catalog, (asked, outcome), started + request.time_limit)
+    signed, said = _committed(request, catalog)
+    note = (*note, *said)
     if outcome.fleet is not None:
         report = FleetReport(asked, outcome, outcome.fleet)
-        return _answer(request, asked, outcome, started, report=report, notes=note)
+        return _answer(request, asked, outcome, started, report=report, notes=note).model_copy(
+            update={"commitment": signed}
+        )
     explanation = None
     if outcome.status == "infeasible":
         from vllm_opt.optimizer.procurement.explanation import explain_fleet
@@ -45,6 +50,15 @@ def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswe
         everything = replace(asked.closed, problem=asked.pool.over_closed(asked.base))
         explanation = explain_fleet(replace(asked, closed=everything))
     return _answer(request, asked, outcome, started, explanation=explanation, notes=note)
+
+
+def _committed(request: FleetRequest, catalog: Catalog) -> tuple[Commitment | None, tuple[str, ...]]:
+    """What to sign now, where a profile or scenarios say how demand changes; it has the time limit once more."""
+    from vllm_opt.optimizer.procurement.committing import asks_for_commitment, commitment_of
+
+    if not asks_for_commitment(request):
+        return None, ()
+    return commitment_of(request, catalog, time.monotonic() + request.time_limit)
 
 
 def _decided(request: FleetRequest, catalog: Catalog, end: float) -> tuple[Procurement, FleetOutcome]:

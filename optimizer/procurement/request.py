@@ -20,6 +20,15 @@ from vllm_opt.optimizer.contract.field_types import (
 )
 from vllm_opt.optimizer.contract.request import Request, typical_lengths
 from vllm_opt.optimizer.contract.spellings import renamed
+from vllm_opt.optimizer.procurement.scenarios import (
+    MOST_SCENARIOS,
+    CommitmentTerms,
+    Profile,
+    Scenario,
+    ServiceLevel,
+    checked,
+    whole_week,
+)
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
 
@@ -71,6 +80,7 @@ class WorkloadDemand(Noun):
     kv_cache_dtype: Text = "any"
     spare_replicas: CountOrZero | None = Field(None, description="overrides resilience.spare_replicas")
     workload: Text | None = Field(None, description="preset that fills in lengths, context and limits not stated")
+    profile: Profile = Field((), description="multiples of the traffic by hour: 24, 168 or 7 lists of 24 numbers")
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +100,7 @@ class WorkloadDemand(Noun):
             raise ValueError(f"workload '{self.name}' has lengths; leave input_tokens and output_tokens out")
         if self.lengths and self.concurrency:
             raise ValueError(f"workload '{self.name}' has lengths, so its traffic must be requests_per_s")
+        whole_week(self.profile)
         for request in self.buckets:
             if sum(request) > self.target_context:
                 raise ValueError(
@@ -219,6 +230,11 @@ class FleetRequest(Request):
         True,
         description="workloads of one model may share replicas where that is cheaper, under their strictest limits",
     )
+    scenarios: tuple[Scenario, ...] = Field(
+        (), max_length=MOST_SCENARIOS, description="how things may turn out, with probabilities"
+    )
+    service_level: ServiceLevel = ServiceLevel()
+    commitment: CommitmentTerms = CommitmentTerms()
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
     vllm_version: Text | None = None
@@ -243,6 +259,7 @@ class FleetRequest(Request):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two workloads are called '{name}'; give each its own name")
+        checked(self.scenarios, tuple(names))
         if self.limits.rack_units and not self.inventory.rack_units_per_node:
             raise ValueError("limits.rack_units needs inventory.rack_units_per_node (SKU -> rack units)")
         return self

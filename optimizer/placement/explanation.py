@@ -54,9 +54,9 @@ def _conflict(report: PlacementReport, s: int, end: float) -> tuple[Conflict, ..
     if not _full(alone, 0, end):
         best = _most(alone, end)
         unit, scale = ("requests/s", MICRO) if report.asked.settings[s].by_rate else ("sequences", 1)
-        why = "with any one node lost " if service.survives and _full(_careless(alone), 0, end) else ""
+        why = " with any one node lost" if service.survives and _full(_careless(alone), 0, end) else ""
         message = (
-            f"even on the empty site {service.name} cannot be served in full {why}: {best / scale:g} of "
+            f"even on the empty site {service.name} cannot be served in full{why}: {best / scale:g} of "
             f"{service.demand / scale:g} {unit}, with {counted(service.least, 'replica')} at least"
         )
         rule = "survive" if why else "replicas" if best >= service.demand else "capacity"

@@ -248,7 +248,7 @@ class _Search:
         level, beyond = self.problem.level, self._beyond(used, committed)
         taken, room = self.weight, level.missed_hours
         if level.cvar is not None:
-            whole = np.maximum(1, sum(used.values()))  # type: ignore[arg-type]
+            whole = np.maximum(1, sum(used.values()))
             lacking = sum(np.maximum(0, needed - committed[gpu]) for gpu, needed in used.items())
             taken, room = self.weight * lacking / whole / level.tail, level.cvar
         worth = np.where(beyond > 0, beyond * self.weight / np.maximum(taken, 1e-300), 0.0)

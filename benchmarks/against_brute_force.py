@@ -6,12 +6,14 @@
 The problems and the brute force are those of the tests (`tests/strategies.py`, `tests/oracle.py`,
 `tests/fleet_oracle.py`): dense models, checkpoints that say how their KV cache is kept, experts and latent attention,
 sliding windows, hybrids, and fleets at three magnitudes of units. Every problem is also asked with limits that its
-optimum just meets or just misses. `--scale` multiplies the prices, so that objectives are counted in numbers a thousand
-times smaller or larger. What differs is printed with the problem, and the run ends with exit code 1.
+optimum just meets or just misses, and without the search's pick, which must change nothing. `--scale` multiplies the
+prices, so that objectives are counted in numbers a thousand times smaller or larger. What differs is printed with the
+problem, and the run ends with exit code 1.
 """
 
 import argparse
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -31,11 +33,14 @@ from strategies import (  # noqa: E402
     hybrids,
     latent,
     problems,
+    request_of,
     stored,
     windowed,
     with_experts,
 )
 from test_solver_oracle import EDGES, compare  # noqa: E402
+
+from vllm_opt.optimizer.solver.solve import solve  # noqa: E402
 
 SOLVES: dict[str, Any] = {
     "dense": problems(decoders()),
@@ -57,7 +62,7 @@ class Tally:
         self.compared = 0
         self.faults: list[str] = []
 
-    def judge(self, problem: object, ask: Callable[[], None]) -> None:
+    def judge(self, problem: object, ask: Callable[[], object]) -> None:
         """Ask one problem both ways, unless time is up; what goes wrong is kept and shown."""
         if time.monotonic() > self.deadline:
             return
@@ -94,10 +99,19 @@ def solves(kind: str, examples: int, start: int, scale: float, deadline: float) 
     @given(problem=SOLVES[kind], edge=EDGES)
     def each(problem: Problem, edge: str) -> None:
         asked = priced(problem, scale)
-        tally.judge((edge, asked), lambda: compare(asked, edge))
+        tally.judge((edge, asked), lambda: (compare(asked, edge), pick_changes_nothing(asked)))
 
     each()
     return tally
+
+
+def pick_changes_nothing(problem: Problem) -> None:
+    """CP-SAT alone, over what the bounds leave, gives the answer that it gives with the search's pick beside it."""
+    with tempfile.TemporaryDirectory() as name:
+        request = request_of(problem, Path(name))
+        whole, alone = solve(request), solve(request, without="pick")
+        times = {"solver": {"wall_ms"}}
+        assert alone.model_dump(exclude=times) == whole.model_dump(exclude=times)
 
 
 def fleets(examples: int, start: int, deadline: float) -> Tally:

@@ -10,7 +10,6 @@ Servers are visited by ascending cost, with every number of replicas; one whose 
 of a point that costs no more is not sized, because none of its points could be kept.
 """
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,7 +77,7 @@ def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points,
     known = np.empty((0, 4), dtype=np.int64)
     complete = True
     for start in range(0, len(waiting), BATCH):
-        if time.monotonic() > search.deadline:
+        if search.is_over():
             complete = False
             break
         batch = waiting[start : start + BATCH]

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 OnModel = Callable[[str], None]
 Half = Literal["pick", "proof"]
+STOPPED = (
+    "the time limit came before every layout was looked at: this is the best plan so far, and no plan is better than "
+    "the bounds of its objectives; a longer --time-limit may find a better one"
+)
 
 
 def solve(
@@ -120,9 +124,10 @@ def _with_plan(
         result,
         started,
         status="optimal" if proves else "feasible",
+        notes=() if result.complete else (STOPPED,),
         objectives=_objectives(setting, result, proven),
         plan=plan,
-        others=() if request.pareto else alternatives(search, result, choice),
+        others=() if request.pareto or search.is_over() else alternatives(search, result, choice),
         weighed=close_calls(search, result, choice),
         front=_front(search) if request.pareto else None,
         layouts_solved=len(modes),
@@ -177,7 +182,7 @@ def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint
                 name=name,
                 value=shown,
                 bound=least if comparable else 0.0,
-                gap=relative(name, best, bound) if comparable else 1.0,
+                gap=relative(name, best, bound) if comparable and bound else float(best != bound),
                 conceded=relative(name, value, best),
                 unit=unit,
             )
@@ -244,6 +249,7 @@ def _answer(
     explanation: Explanation | None = None,
     layouts_solved: int = 0,
     front: Front | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Answer:
     request = setting.request
     resolved = request.model_dump(mode="json", exclude_none=True)
@@ -271,7 +277,7 @@ def _answer(
         close_calls=weighed,
         pareto=tuple(accepted_plans(setting, front.choices)) if front else (),
         explanation=explanation,
-        notes=(*setting.notes, *_front_notes(front)),
+        notes=(*setting.notes, *notes, *_front_notes(front)),
         solver=SolverReport(
             wall_ms=(time.monotonic() - started) * 1000,
             layouts_considered=result.layouts_considered,

@@ -15,7 +15,7 @@ ROUNDS = ((1, 4), (1, 8), (2, 8), (8, 8), (64, 16), (4096, 16))
 OF_EACH_SKU = 2
 SCREENED, SCREENED_OF_EACH = 320, 16
 """Servers that are held against the latency limits before the first is sized."""
-PATIENCE = 0.75
+PATIENCE = 0.4
 """The share of the time that a search spends before it looks for any point at all."""
 
 

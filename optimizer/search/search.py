@@ -69,6 +69,7 @@ class Search:
         self._patience = started + PATIENCE * (self.deadline - started)
         self._left_open: list[Server] = []
         self._unlisted: list[PricedGpu] = []
+        self._first_answer: list[Candidate] | None = None
         self.servers = Servers(setting, self.physics, active, self.result)
 
     def run(self, *, first_found: bool = False) -> SearchResult:
@@ -105,20 +106,21 @@ class Search:
         return self.result
 
     def _end(self) -> None:
-        """Time or room was up: any point where none is known, and bounds for what was left open."""
+        """Time or room was up: the first answer where there is no other, and bounds for what was left open."""
         self.result.complete = False
-        if not self.result.candidates:
-            listed = (server for sku in self._skus() if sku not in self._unlisted for server in self.servers.of(sku))
-            self.result.candidates = first_answer(
-                listed, self._fast_enough, self.solve_servers, lambda: not self.is_over()
-            )
+        self.result.candidates = self.result.candidates or self._first_answer or []
         self.result.open_bounds = open_bounds(
             self.setting, self.physics, self._left_open, self.active, self.order.names, self._unlisted
         )
 
     def _is_late(self) -> bool:
-        """Whether to stop: time is up, or nearly so while nothing is found."""
-        return self.clock() > (self.deadline if self.result.candidates else self._patience)
+        """Whether time is up. Once a good part of it is gone and nothing is found, any point is looked for first."""
+        if self._first_answer is None and not self.result.candidates and self.clock() > self._patience:
+            self._first_answer = []
+            self._first_answer = first_answer(
+                self.servers.listed(), self._fast_enough, self.solve_servers, lambda: not self.is_over()
+            )
+        return self.is_over()
 
     def is_over(self) -> bool:
         """Whether the deadline has passed."""
@@ -212,7 +214,7 @@ class Search:
             yield from self._fast_enough(servers[start : start + AT_ONCE], queues)
         servers = servers[:AT_ONCE]
         if self.result.candidates == [] and queues is not None and self._is_late():
-            yield from servers  # bounds come too late: what is not looked at stays open
+            yield from servers  # too late for bounds: what is not looked at stays open
             return
         bounds = least_replicas(self.setting, self.physics, servers, self.active)
         for server, least in zip(servers, bounds, strict=True):

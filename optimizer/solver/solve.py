@@ -119,6 +119,8 @@ def _with_plan(
             return _answer(setting, result, started, status="unknown")
         scored, plan = fallback
         choice, proves, proven = scored.choice, False, _with_values(proven, scored.key)
+    front = _front(search) if request.pareto else None
+    proves &= front is None or front.complete
     return _answer(
         setting,
         result,
@@ -129,7 +131,7 @@ def _with_plan(
         plan=plan,
         others=() if request.pareto or search.is_over() else alternatives(search, result, choice),
         weighed=close_calls(search, result, choice),
-        front=_front(search) if request.pareto else None,
+        front=front,
         layouts_solved=len(modes),
     )
 
@@ -182,7 +184,7 @@ def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint
                 name=name,
                 value=shown,
                 bound=least if comparable else 0.0,
-                gap=relative(name, best, bound) if comparable and bound else float(best != bound),
+                gap=relative(name, bound, best) if comparable else 1.0,
                 conceded=relative(name, value, best),
                 unit=unit,
             )
@@ -202,7 +204,7 @@ def _front_notes(front: Front | None) -> tuple[str, ...]:
         return ()
     notes = list(front.notes) or [f"the front has {counted(front.total, 'point')}"]
     if not front.complete:
-        notes.append("the time limit came before every server was visited: raise --time-limit for the whole front")
+        notes.append(front.stopped)
     return tuple(notes)
 
 

@@ -131,6 +131,19 @@ def test_a_plan_over_two_nodes_takes_two_whole_nodes() -> None:
     assert outcome.bounds[0].value == 40
 
 
+def test_a_plan_over_two_nodes_takes_as_many_gpus_where_they_are_sold_singly() -> None:
+    """Three replicas of two parts of four GPUs: 24 GPUs in parts that no node of eight breaks, and not three nodes."""
+    columns = (FleetColumn("wide", "chat", "h100", 16, (10,), nodes=2),)
+    offer = NodeOffer("cloud", "h100", 8, billing="gpu", micro_usd_per_hour=10)
+    problem = FleetProblem((FleetDemand("chat", (25,)),), columns, (offer,))
+    outcome = solve_fleet(problem)
+    assert outcome.fleet is not None
+    assert outcome.fleet.units == {(0, 0): 24}
+    assert outcome.bounds[0].value == 240
+    assert [len(node) for node in placement(problem, outcome.fleet)[0, 0]] == [1] * 6
+    assert not offer.takes(FleetColumn("wider", "chat", "h100", 36, (10,), nodes=2))
+
+
 def test_the_check_finds_a_fleet_that_serves_too_little_or_overfills_a_node() -> None:
     offer = NodeOffer("cloud", "h100", 8, micro_usd_per_hour=10)
     problem = FleetProblem((FleetDemand("chat", (31,)),), one_column(slots=32), (offer,))

@@ -61,7 +61,7 @@ def assembled(
         for host in hosts
     )  # fmt: skip
     return Deployment(
-        name=name, source=source, request=request or {}, services=services, hosts=built,
+        name=dns_label(name) or "deployment", source=source, request=request or {}, services=services, hosts=built,
         routers=_routers(services, built),
     )  # fmt: skip
 

@@ -42,6 +42,7 @@ class ServerKind(Noun):
         frozenset(), description="flags of that release which concern nodes; empty: nothing known"
     )
     gpu_memory_utilization: float | None = Field(None, description="as the command says it; None: not stated")
+    prefix_caching: bool = Field(True, description="whether it is on, stated or by the release's default")
     weights_bytes: int = Field(0, ge=0, description="weights of all GPUs of one server, which a start has to load")
     summary: str = Field("", description="one sentence: model, GPUs, release")
     comments: tuple[str, ...] = Field((), description="what must be known before a start, e.g. how to make weights")
@@ -71,7 +72,7 @@ class HostSpec(Noun):
     name: str
     gpu: GpuProfile
     gpus: int = Field(gt=0)
-    what: str = Field("", description="where it comes from: an order, a site's node")
+    what: str = Field("", description="where it comes from; only expected.json says so, because it depends on prices")
 
 
 class Process(Noun):

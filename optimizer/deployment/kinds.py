@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable
 
+from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
 from vllm_opt.optimizer.contract.answer import Estimate, Plan
 from vllm_opt.optimizer.deployment.deployment import ServerKind
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -19,6 +20,7 @@ NODE_FLAGS = frozenset((
 
 def kind_of_plan(plan: Plan, gpu: GpuProfile, catalog: Catalog | None = None, *, gpu_part: float = 1.0) -> ServerKind:
     """The servers of a plan; `gpu_part` below 1 where each has a part of a GPU only."""
+    catalog = catalog or Catalog()
     utilization = plan.flags.get("gpu-memory-utilization")
     gpus = plan.gpu_count // plan.replicas
     return ServerKind(
@@ -30,8 +32,9 @@ def kind_of_plan(plan: Plan, gpu: GpuProfile, catalog: Catalog | None = None, *,
         engines=plan.data_parallel_size,
         vllm_version=plan.vllm_version,
         image_version=image_version(plan.vllm_version),
-        flags_known=node_flags(plan.vllm_version, catalog or Catalog()),
+        flags_known=node_flags(plan.vllm_version, catalog),
         gpu_memory_utilization=float(utilization) if isinstance(utilization, int | float) else None,
+        prefix_caching=caches_prefixes(plan.flags.get("enable-prefix-caching"), plan.model, plan.vllm_version, catalog),
         weights_bytes=(plan.memory.weights_bytes + plan.memory.draft_bytes) * gpus,
         summary=f"{plan.model} on {plan.gpu_count} x {plan.gpu}, vLLM {plan.vllm_version}",
         comments=(*release_note(plan.notes), *to_make_first(plan)),
@@ -41,7 +44,7 @@ def kind_of_plan(plan: Plan, gpu: GpuProfile, catalog: Catalog | None = None, *,
 
 def kind_of_estimate(estimate: Estimate, command: str, gpu: GpuProfile, catalog: Catalog | None = None) -> ServerKind:
     """The servers of an estimated configuration, started by `command`."""
-    asked = estimate.request
+    asked, catalog = estimate.request, catalog or Catalog()
     tensor, pipeline, engines, replicas = (
         int(asked.get(f"{name}", 1) or 1)
         for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas")
@@ -55,8 +58,9 @@ def kind_of_estimate(estimate: Estimate, command: str, gpu: GpuProfile, catalog:
         engines=engines,
         vllm_version=version,
         image_version=image_version(version),
-        flags_known=node_flags(version, catalog or Catalog()),
+        flags_known=node_flags(version, catalog),
         gpu_memory_utilization=float(utilization) if isinstance(utilization, int | float) else None,
+        prefix_caching=caches_prefixes(asked.get("enable_prefix_caching"), str(asked["model"]), version, catalog),
         weights_bytes=(estimate.memory.weights_bytes + estimate.memory.draft_bytes) * gpus,
         summary=f"{asked['model']} on {gpus * replicas} x {gpu.id}, vLLM {version}",
         comments=release_note(estimate.notes),
@@ -79,6 +83,16 @@ def image_version(version: str) -> str:
     """The release as image tags spell it: '0.33' is 0.33.0."""
     parts = version.split(".")
     return ".".join([*parts, *(["0"] * (3 - len(parts)))])
+
+
+def caches_prefixes(stated: object, model: str, version: str, catalog: Catalog) -> bool:
+    """Whether prefixes are cached: as stated, else the release's default; on, where the model is no longer found."""
+    if isinstance(stated, bool):
+        return stated
+    try:
+        return prefix_caching_default(catalog.engine(version)[0], catalog.model(model))
+    except VllmOptError:
+        return True
 
 
 def node_flags(version: str, catalog: Catalog) -> frozenset[str]:

@@ -35,7 +35,7 @@ def kind(**fields: Any) -> ServerKind:
 
 def alike(replicas: int, **fields: Any) -> Deployment:
     """Equal servers on the SKU's usual machines."""
-    return replicated(kind(**fields), replicas, None, request={}, source="estimate")
+    return replicated(kind(**fields), replicas, None, request=estimated(**fields).request, source="estimate")
 
 
 def host(name: str, gpu: str, gpus: int) -> HostSpec:
@@ -97,7 +97,11 @@ def one_workload_on_two_skus() -> Deployment:
 def engines_over_hosts() -> Deployment:
     """A mixture of experts whose engines stand on two hosts."""
     wide = kind(
-        model="Qwen/Qwen3-30B-A3B", gpu="l40s", tensor_parallel_size=2, data_parallel_size=4, enable_expert_parallel=True
+        model="Qwen/Qwen3-30B-A3B",
+        gpu="l40s",
+        tensor_parallel_size=2,
+        data_parallel_size=4,
+        enable_expert_parallel=True,
     )
     parts = (("a", (0, 1, 2, 3)), ("b", (0, 1, 2, 3)))
     return assembled("wide", [host("a", "l40s", 4), host("b", "l40s", 4)], [placed("wide", 0, wide, *parts)])
@@ -108,13 +112,13 @@ CASES: dict[str, Callable[[], Deployment]] = {
     "one": lambda: alike(1, model="Qwen/Qwen3-8B", gpu="l4"),
     "one-a100": lambda: alike(1, model="Qwen/Qwen3-8B", gpu="a100-sxm4-80gb", kv_cache_dtype="fp8"),
     "one-fp8": lambda: alike(1, model="Qwen/Qwen3-8B", gpu="h100-sxm", quantization="fp8"),
-    "one-hybrid": lambda: alike(1, model="tiiuae/Falcon-H1-7B-Instruct", gpu="h100-sxm"),
+    "one-hybrid": lambda: alike(1, model="nvidia/NVIDIA-Nemotron-Nano-9B-v2", gpu="h100-sxm"),
     "one-experts": lambda: alike(1, model="openai/gpt-oss-120b", gpu="h100-sxm"),
     "one-amd": lambda: alike(1, model="Qwen/Qwen3-14B", gpu="mi300x"),
     "one-eager": lambda: alike(1, model="Qwen/Qwen3-8B", gpu="rtx-4090", enforce_eager=True, max_model_len=2048),
     "one-no-prefixes": lambda: alike(1, model="Qwen/Qwen3-8B", gpu="l40s", enable_prefix_caching=False),
     "one-old": lambda: alike(1, model="Qwen/Qwen2.5-7B-Instruct", gpu="l40s", vllm_version="0.8.5"),
-    "one-oldest": lambda: alike(1, model="Qwen/Qwen2.5-7B-Instruct", gpu="l40s", vllm_version="0.6.6"),
+    "one-v0": lambda: alike(1, model="Qwen/Qwen2.5-7B-Instruct", gpu="l40s", vllm_version="0.8.5", engine="v0"),
     "tensor-2": lambda: alike(1, model="Qwen/Qwen3-32B", gpu="a100-sxm4-80gb", tensor_parallel_size=2),
     "tensor-8": lambda: alike(1, **BIG, tensor_parallel_size=8),
     "pipeline-2": lambda: alike(1, model="Qwen/Qwen3-32B", gpu="l40s", pipeline_parallel_size=4),
@@ -138,3 +142,9 @@ CASES: dict[str, Callable[[], Deployment]] = {
     "fleet-on-two-nodes": fleet_on_two_nodes,
     "one-workload-on-two-skus": one_workload_on_two_skus,
 }  # fmt: skip
+
+
+@cache
+def made(name: str) -> Deployment:
+    """One case."""
+    return CASES[name]()

@@ -180,7 +180,7 @@ def _routers(services: Sequence[Service], hosts: Sequence[Host]) -> tuple[Router
     for service in services:
         key = (service.workload, service.kind.command[2], service.lengths)
         groups.setdefault(key, []).append(service.name)
-    found = []
+    found: list[Router] = []
     for members in groups.values():
         endpoints = [
             Endpoint(service=each.service, replica=each.replica, host=host.name, port=each.port)

@@ -12,7 +12,7 @@ from vllm_opt.optimizer.deployment.container import (
     shared_memory_gib,
 )
 from vllm_opt.optimizer.deployment.deployment import Deployment, Host, Process, Service
-from vllm_opt.optimizer.deployment.launch import address_variable, joins_by_ray
+from vllm_opt.optimizer.deployment.launch import address_variable, joins_by_ray, ray_script
 from vllm_opt.optimizer.deployment.router import NGINX_IMAGE, nginx_text, router_hosts
 from vllm_opt.optimizer.deployment.scripts import ADDRESS_FLAGS
 from vllm_opt.optimizer.deployment.start_budget import start_seconds
@@ -114,8 +114,6 @@ def _words(service: Service, process: Process) -> dict[str, Any]:
             for position, word in enumerate(words)
         ]  # fmt: skip
         return {"entrypoint": spelled[:2], "command": spelled[2:]}
-    from vllm_opt.optimizer.deployment.ray import ray_script
-
     master = process.master or ""
     script = ray_script(process, words, f"${{{address_variable(master)}:-{master}}}", escape=literal)
     return {"entrypoint": ["bash", "-c"], "command": [script]}

@@ -1,6 +1,7 @@
 """What a container of one kind of server needs: image, words, environment, folders, shared memory, host memory."""
 
 import re
+from itertools import pairwise
 
 from vllm_opt.optimizer.deployment.deployment import ServerKind, Service
 from vllm_opt.profiles.configs.model_paths import is_path
@@ -57,7 +58,7 @@ def host_memory_gib(service: Service) -> int:
     """Host memory to ask for one process: /dev/shm counts against it, and so does every tier in host memory."""
     command = service.kind.command
     tiers = 0.0
-    for flag, value in zip(command, command[1:], strict=False):
+    for flag, value in pairwise(command):
         if flag in _OFFLOAD_FLAGS and re.fullmatch(r"\d+(\.\d+)?", value):
             tiers += float(value)
         elif flag == "--swap-space" and re.fullmatch(r"\d+(\.\d+)?", value):

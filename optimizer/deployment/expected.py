@@ -2,7 +2,7 @@
 
     { "schema": "vllm-opt/expected/1", "name", "source": "plan|fleet|placement|estimate", "request": {…as answered…},
       "services": [ { "name", "workload", "replicas", "nodes", "gpu", "gpus", "gpu_part", "vllm_version",
-                      "command": "vllm serve …", "endpoints": [ { "host", "port" } ], "plan": {…vllm-opt/plan/1's plan…} } ],
+                      "command": "vllm serve …", "endpoints": [ { "host", "port" } ], "plan": {…a plan…} } ],
       "hosts": [ { "name", "gpu", "gpus", "processes": [ { "service", "replica", "role", "devices", "port" } ] } ],
       "routers": [ { "name", "port", "endpoints": [ "node-1:8000" ] } ] }
 

@@ -173,7 +173,7 @@ def _check_in_the_way(
         if found:
             shown = ", ".join(sorted(found)[:MOST_SHOWN]) + (" and more" if len(found) > MOST_SHOWN else "")
             raise InvalidRequest(
-                f"'{directory}' holds files that {words}: {shown}; move them away, or name another folder with --save-dir"
+                f"'{directory}' holds files that {words}: {shown}; move them away, or name another folder"
             )
 
 
@@ -192,10 +192,9 @@ def _checked(files: Mapping[str, str], directory: Path, own: Mapping[str, Sequen
         if before == after:
             continue
         changed.append(path)
-        parts += difflib.unified_diff(
-            _lines(before), _lines(after),
-            fromfile="/dev/null" if before is None else f"a/{path}", tofile="/dev/null" if after is None else f"b/{path}",
-        )  # fmt: skip
+        old = "/dev/null" if before is None else f"a/{path}"
+        new = "/dev/null" if after is None else f"b/{path}"
+        parts += difflib.unified_diff(_lines(before), _lines(after), fromfile=old, tofile=new)
     return FolderReport(directory, tuple(files), tuple(changed), "".join(parts))
 
 

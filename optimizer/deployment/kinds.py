@@ -6,16 +6,11 @@ from collections.abc import Iterable
 from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
 from vllm_opt.optimizer.contract.answer import Estimate, Plan
 from vllm_opt.optimizer.deployment.deployment import ServerKind
+from vllm_opt.optimizer.deployment.launch import NODE_FLAGS
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
+from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE, engine_environment
 from vllm_opt.profiles.errors import VllmOptError
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-
-NODE_FLAGS = frozenset((
-    "nnodes", "node-rank", "master-addr", "master-port", "headless", "data-parallel-size-local",
-    "data-parallel-start-rank", "data-parallel-address", "data-parallel-rpc-port",
-))  # fmt: skip
-"""Flags that join the processes of one server over several hosts."""
 
 
 def kind_of_plan(plan: Plan, gpu: GpuProfile, catalog: Catalog | None = None, *, gpu_part: float = 1.0) -> ServerKind:
@@ -53,6 +48,7 @@ def kind_of_estimate(estimate: Estimate, command: str, gpu: GpuProfile, catalog:
     utilization = asked.get("gpu_memory_utilization")
     return ServerKind(
         command=tuple(shlex.split(command)),
+        env=engine_environment(catalog.engine(version, asked.get("engine"))[0]),
         gpu=gpu,
         gpus=gpus,
         engines=engines,

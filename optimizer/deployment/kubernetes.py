@@ -1,7 +1,7 @@
 """Kubernetes manifests: a workload, its Service and disks for each kind of server, and a router where several answer.
 
-One replica is a Deployment with a disk for its weights; several are a StatefulSet, each with its own disk; a server over
-hosts is a LeaderWorkerSet. Servers on shared GPUs that are claims have a Deployment each.
+One replica is a Deployment with a disk for its weights; several are a StatefulSet, each with its own disk; a server
+over hosts is a LeaderWorkerSet. Servers on shared GPUs that are claims have a Deployment each.
 """
 
 from typing import Any
@@ -28,9 +28,7 @@ def kubernetes_files(deployment: Deployment) -> dict[str, str]:
     if uses_claims(deployment):
         files["kubernetes/shared-gpus.yaml"] = yaml_text(
             claims(deployment),
-            (
-                "One claim for each GPU that several servers share; Kubernetes 1.34 or newer with the vendor's DRA driver.",
-            ),
+            ("One claim for each GPU that servers share; Kubernetes 1.34 or newer with the vendor's DRA driver.",),
         )
     elif shares(deployment) and equal_parts(deployment):
         files["kubernetes/optional/gpu-sharing.yaml"] = yaml_text(

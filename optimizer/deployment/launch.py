@@ -5,10 +5,18 @@ a Ray cluster before) and "Data parallel deployment" (`--data-parallel-size-loca
 --data-parallel-address --data-parallel-rpc-port --headless`), https://docs.vllm.ai/en/latest/serving/.
 """
 
-from vllm_opt.optimizer.deployment.deployment import ServerKind
+import shlex
+from collections.abc import Callable
+
+from vllm_opt.optimizer.deployment.deployment import Process, ServerKind
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.reading.quantities import counted
 
+NODE_FLAGS = frozenset((
+    "nnodes", "node-rank", "master-addr", "master-port", "headless", "data-parallel-size-local",
+    "data-parallel-start-rank", "data-parallel-address", "data-parallel-rpc-port",
+))  # fmt: skip
+"""Flags that join the processes of one server over several hosts."""
 VISIBLE_DEVICES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
 """Vendor -> the variable that limits a process to some devices; vLLM on ROCm takes HIP's as CUDA's."""
 
@@ -72,3 +80,22 @@ def node_words(kind: ServerKind, nodes: int, rank: int, master: str, port: int) 
 def address_variable(host: str) -> str:
     """The shell variable that holds the address of a host: node-1 -> NODE_1_ADDRESS."""
     return f"{host.upper().replace('-', '_')}_ADDRESS"
+
+
+def ray_script(process: Process, words: tuple[str, ...], master: str, *, escape: Callable[[str], str]) -> str:
+    """The script of a container that joins a Ray cluster first; `master` is the head's address as the file spells it.
+
+    `escape` keeps what the file format would read itself from being read.
+    """
+    if process.role == "worker":
+        return f"exec ray start --address={master}:{process.ray_port} --block"
+    joined = (
+        f'import ray; ray.init(address="127.0.0.1:{process.ray_port}", logging_level="ERROR"); '
+        f'raise SystemExit(sum(node["Alive"] for node in ray.nodes()) < {process.nodes})'
+    )
+    steps = (
+        f"ray start --head --port={process.ray_port}",
+        f"until python3 -c {shlex.quote(joined)}; do sleep 5; done",
+        f"RAY_ADDRESS=127.0.0.1:{process.ray_port} exec {shlex.join(words)}",
+    )
+    return escape(" && ".join(steps[:1]) + "; " + "; ".join(steps[1:]))

@@ -1,9 +1,10 @@
 """Optional objects that need an operator: Prometheus' ServiceMonitor, and scaling by the number of waiting requests.
 
-Scaling is never part of the plan: it adds replicas, and cost, beyond what was proven. Two ways, of which one is applied:
+Scaling is never part of the plan: it adds replicas, and cost, beyond what was proven. Of two ways one is applied:
 KEDA (asks Prometheus), or a HorizontalPodAutoscaler over `vllm_num_requests_waiting` (needs prometheus-adapter).
 """
 
+from itertools import pairwise
 from typing import Any
 
 from vllm_opt.optimizer.deployment.deployment import Deployment, Service
@@ -41,7 +42,7 @@ def monitoring_files(deployment: Deployment) -> dict[str, str]:
 def waiting_requests(service: Service) -> int:
     """Waiting requests per replica at which one more helps: a quarter of what a step takes."""
     command = service.kind.command
-    stated = next((value for flag, value in zip(command, command[1:], strict=False) if flag == "--max-num-seqs"), "")
+    stated = next((value for flag, value in pairwise(command) if flag == "--max-num-seqs"), "")
     return max(1, int(stated) // 4) if stated.isdecimal() else 8
 
 

@@ -126,12 +126,13 @@ def _check(deployment: Deployment) -> str:
 
 
 def _sharing(deployment: Deployment) -> str:
+    turns = "On hosts and in compose the servers start one after another.\n"
     if uses_claims(deployment):
         return (
-            "In Kubernetes each shared GPU is a ResourceClaim (`kubernetes/shared-gpus.yaml`), because shared and whole "
-            "GPUs, or unequal parts, stand on one node. On hosts and in compose the servers start one after another.\n"
+            "In Kubernetes each shared GPU is a ResourceClaim (`kubernetes/shared-gpus.yaml`), because shared and "
+            f"whole GPUs, or unequal parts, stand on one node. {turns}"
         )
     return (
         "In Kubernetes `kubernetes/optional/gpu-sharing.yaml` configures the device plugin: time slicing, or MPS with "
-        "the label's other value. On hosts and in compose the servers start one after another.\n"
+        f"the label's other value. {turns}"
     )

@@ -1,4 +1,4 @@
-"""A deployment in one text: what `--format compose|kubernetes|env|command` prints, from the same writers as the folder."""
+"""A deployment in one text, for `--format compose|kubernetes|env|command`, by the writers of the folder."""
 
 import shlex
 

@@ -9,9 +9,8 @@ from typing import Any
 from vllm_opt.optimizer.deployment.assembling import FIRST_MASTER_PORT, FIRST_RAY_PORT
 from vllm_opt.optimizer.deployment.container import PORT, contained
 from vllm_opt.optimizer.deployment.deployment import Process, Service
-from vllm_opt.optimizer.deployment.launch import joins_by_ray, node_words, plain_command, spreads_engines
+from vllm_opt.optimizer.deployment.launch import joins_by_ray, node_words, plain_command, ray_script, spreads_engines
 from vllm_opt.optimizer.deployment.pod import kubernetes_literal, labels_of, pod
-from vllm_opt.optimizer.deployment.ray import ray_script
 
 LEADER = "LWS_LEADER_ADDRESS"
 INDEX = "LWS_WORKER_INDEX"
@@ -58,7 +57,7 @@ def group_script(service: Service, *, worker: bool) -> str:
         return ray_script(process, words, f'"${{{LEADER}}}"', escape=kubernetes_literal)
     joined = node_words(kind, nodes, 1 if worker else 0, LEADER, FIRST_MASTER_PORT)
     listens = () if worker else ("--port", str(PORT))
-    words = [shlex.quote(word) for word in (*contained(kind, plain_command(kind, nodes)), *listens)]
+    quoted = [shlex.quote(word) for word in (*contained(kind, plain_command(kind, nodes)), *listens)]
     spelled = []
     for position, word in enumerate(joined):
         before = joined[position - 1] if position else ""
@@ -70,4 +69,4 @@ def group_script(service: Service, *, worker: bool) -> str:
             spelled.append(f'"$(({INDEX} * {kind.engines // nodes}))"')
         else:
             spelled.append(word)
-    return kubernetes_literal(" ".join(["exec", *words, *spelled]))
+    return kubernetes_literal(" ".join(["exec", *quoted, *spelled]))

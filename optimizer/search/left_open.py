@@ -1,5 +1,6 @@
 """What bounds every objective over servers that a search did not visit before its time was up."""
 
+import math
 from collections.abc import Iterable
 
 from vllm_opt.optimizer.search.bounds import objective_bounds
@@ -11,23 +12,23 @@ from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 FEW_NUMBERS = 4
 FILLED = 128
 """No machine on offer holds more servers."""
-MOST_BOUNDED = 6_000
-"""Servers whose speed is bounded at most once time is up."""
+BOUNDED_PER_S = 1_000
+"""Servers whose speed is bounded once time is up, per second of the time limit: bounds take a few hundredths of it."""
 ANY = -(1 << 53)
 """Below every objective integer that is maximised: nothing is known."""
 
 
 def open_bounds(
     setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str],
-    names: tuple[str, ...], unlisted: Iterable[PricedGpu] = (),
+    names: tuple[str, ...], unlisted: Iterable[PricedGpu] = (), most: float = math.inf,
 ) -> tuple[int, ...]:  # fmt: skip
     """A lower bound on each objective over these servers, with any replicas from their own to the most.
 
     `unlisted` are SKUs of which not even the servers are known: a plan has one GPU of them at least. Where there are
-    some, or too many servers, speeds are not bounded at all.
+    some, or more than `most` servers, speeds are not bounded at all.
     """
     servers, unlisted = widest(servers), list(unlisted)
-    quick = bool(unlisted) or len(servers) > MOST_BOUNDED
+    quick = bool(unlisted) or len(servers) > most
     known = tuple(name for name in names if not quick or name in ("cost", "gpus"))
     of_servers = _of_servers(setting, physics, servers, active, known) if servers and known else ()
     bounds = {name: [bound] for name, bound in zip(known, of_servers, strict=False)}

@@ -3,9 +3,8 @@
 Open classes stand in the fleet's linear relaxation with their ceilings, so its optimum L bounds every fleet of every
 plan from below. What the relaxation uses is closed first, until it uses nothing open. A fleet U over the closed columns
 follows; with r the reduced cost of a column, a fleet that uses it costs at least L + r, so every open class with
-L + r <= U, the tolerance included, is closed too, those of least r first, because U falls as good ones are closed. What
-is left open then belongs to no fleet as good as U: the closed columns hold every optimum, and what is proven over them
-is proven over all plans.
+L + r <= U, the tolerance included, is closed too, those of least r first. What is left open then belongs to no fleet as
+good as U: the closed columns hold every optimum, and what is proven over them is proven over all plans.
 
 The plans for a histogram of lengths are tuned for a few typical requests, and no ceiling is known for all of its bars:
 only promising classes are closed, and nothing is claimed about the others.
@@ -36,8 +35,6 @@ Open = dict[str, tuple[FleetColumn, ColumnSearch, Kind]]
 """column name -> the class at its ceiling, and where it is found"""
 BEST_OF_EACH = 3
 """open classes of each workload that are closed besides those that the relaxation uses"""
-CLOSED_TOGETHER = 500
-"""open classes, by reduced cost, that are closed before the best fleet is looked for again"""
 PROMISING = 8
 """classes of a histogram's plans that are closed together"""
 WINDOW = 2.0
@@ -190,8 +187,6 @@ class ColumnPool:
             if not wanted:
                 best = self._upper_bound(base, name, options, deadline) if best is None else best
                 wanted = self._within(rest, open_ones, best)
-                if len(wanted) > CLOSED_TOGETHER:  # the likeliest first: a better fleet may leave the others out
-                    wanted, best = wanted[:CLOSED_TOGETHER], None
             if not wanted:
                 break
             late = time.monotonic() > deadline

@@ -28,14 +28,12 @@ def open_bounds(
     some, or more than `most` servers, speeds are not bounded at all.
     """
     servers, unlisted = widest(servers), list(unlisted)
-    quick = bool(unlisted) or len(servers) > most
-    known = tuple(name for name in names if not quick or name in ("cost", "gpus"))
-    of_servers = _of_servers(setting, physics, servers, active, known) if servers and known else ()
-    bounds = {name: [bound] for name, bound in zip(known, of_servers, strict=False)}
-    for name in names:
-        rest = [of_one_gpu(sku, name) for sku in unlisted]
-        bounds[name] = [*bounds.get(name, []), *rest] if name in known else [unknown(name)]
-    return tuple(min(bounds[name], default=unknown(name)) for name in names)
+    if servers and not unlisted and len(servers) <= most:
+        return _of_servers(setting, physics, servers, active, names)
+    costs = [server.microusd_per_hour for server in servers] + [of_one_gpu(sku) for sku in unlisted]
+    gpus = [server.gpu_count for server in servers] + [1 for _ in unlisted]
+    quick = {"cost": min(costs, default=0), "gpus": min(gpus, default=0)}
+    return tuple(quick.get(name, unknown(name)) for name in names)
 
 
 def unknown(name: str) -> int:
@@ -45,11 +43,9 @@ def unknown(name: str) -> int:
     return -2 * TIER if name == "efficiency" else ANY
 
 
-def of_one_gpu(sku: PricedGpu, name: str) -> int:
-    """What no plan on a SKU is better than, since it has one of its GPUs at least."""
-    if name == "cost":
-        return cost_integer(sku.bill(1, 1, 1), 1)
-    return 1 if name == "gpus" else unknown(name)
+def of_one_gpu(sku: PricedGpu) -> int:
+    """What no plan on a SKU costs less than, since it has one of its GPUs at least."""
+    return cost_integer(sku.bill(1, 1, 1), 1)
 
 
 def widest(servers: Iterable[Server]) -> list[Server]:

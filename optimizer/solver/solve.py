@@ -72,7 +72,9 @@ def solve(
             found = search.run()
             if found.candidates:
                 answer = _with_plan(bent, search, found, started, on_model, without)
-                return _without_drafts(request, catalog, answer, on_model) if isinstance(answer, str) else answer
+                return (
+                    _without_drafts(request, catalog, answer, on_model, without) if isinstance(answer, str) else answer
+                )
             if result is None or not found.complete:
                 setting, result = bent, found
             if not found.complete:
@@ -82,7 +84,9 @@ def solve(
     if result is None:
         raise RuntimeError("a request has no setting")
     if setting.speculation is not None and result.complete:
-        return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache", on_model)
+        return _without_drafts(
+            request, catalog, "no plan holds with the drafter's weights and cache", on_model, without
+        )
     return _without_plan(
         replace(setting, bends=replace(setting.bends, reserve=True, limits=True)), result, started, catalog
     )
@@ -143,9 +147,13 @@ def _text_of(setting: SolveSetting, proven: ProvenPoint) -> str:
     return model_text(proven.model.space, proven.model.turns, title)
 
 
-def _without_drafts(request: SolveRequest, catalog: Catalog, why: str, on_model: OnModel | None) -> Answer:
+def _without_drafts(
+    request: SolveRequest, catalog: Catalog, why: str, on_model: OnModel | None, without: Half | None
+) -> Answer:
     """The same request with speculative decoding off, and why."""
-    answer = solve(request.replaced(speculative_config=None, acceptance=None), catalog, on_model=on_model)
+    answer = solve(
+        request.replaced(speculative_config=None, acceptance=None), catalog, on_model=on_model, without=without
+    )
     return answer.model_copy(update={"notes": (*answer.notes, f"speculative decoding is left off: {why}")})
 
 

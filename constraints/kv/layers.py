@@ -7,7 +7,7 @@ Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/at
 from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind
+from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind, mtp_modules
 from vllm_opt.constraints.kv.attention_backend import AttentionNeed, check_mixed_layouts, choose_backend
 from vllm_opt.constraints.kv.attention_backends import AttentionBackend, any_backend
 from vllm_opt.constraints.kv.block_size import (
@@ -82,7 +82,7 @@ def draft_layers(
     if drafts is None:
         return ()
     if drafts.method == "mtp" and has_mtp(context.model):
-        return kinds[mtp_kind(context.model)]
+        return kinds[mtp_kind(context.model)] * mtp_modules(context.model)
     if drafts.shape is not None:
         mixers = [drafts.shape.attention] * drafts.shape.num_layers
     elif drafts.model is not None:
@@ -201,11 +201,16 @@ def _attention_layer(context: CacheContext, mixer: Attention, block_size: int, b
     if mixer.kind == "sliding_window":
         block_size = backend.largest_kernel_block(block_size)
     page = token * block_size
+    drafts = context.layout.speculation
+    # Each further MTP module reads one token further back (`num_prefill_lookahead`).
+    kept = 0
+    if drafts is not None and drafts.method == "mtp" and mtp_modules(context.model) > 1:
+        kept = drafts.num_speculative_tokens - 1
     return CacheLayer(
         kind=mixer.kind,
         block_size=block_size,
         page_bytes=page,
         shape=shape,
-        window_tokens=mixer.window_tokens if mixer.kind != "full" else None,
+        window_tokens=None if mixer.kind == "full" or mixer.window_tokens is None else mixer.window_tokens + kept,
         own_bytes=page,
     )

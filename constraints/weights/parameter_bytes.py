@@ -9,8 +9,9 @@ from fractions import Fraction
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
-from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind
+from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind, mtp_layer, mtp_modules
 from vllm_opt.constraints.weights.adapters import adapter_bytes
+from vllm_opt.constraints.weights.compressed_tensors import FLOAT_BYTES, hyper_connection_head_parameters
 from vllm_opt.constraints.weights.drafts import (
     embedding_copy_bytes,
     mimo_mtp_layer_bytes,
@@ -19,9 +20,9 @@ from vllm_opt.constraints.weights.drafts import (
 )
 from vllm_opt.constraints.weights.extras import buffer_bytes
 from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, native_format, storage_of_parts
-from vllm_opt.constraints.weights.pipeline_ends import end_bytes
+from vllm_opt.constraints.weights.pipeline_ends import end_bytes, padded_vocabulary
 from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat, expert_bytes, linear_bytes
-from vllm_opt.constraints.weights.tensor import Role, WeightTensor
+from vllm_opt.constraints.weights.tensor import Role, WeightTensor, whole
 from vllm_opt.constraints.weights.tensors import layer_tensors
 from vllm_opt.profiles.nouns.checkpoint import CheckpointQuantization
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -101,9 +102,33 @@ def draft_bytes(model: ModelProfile, quantization: Quantization, layout: Layout,
     extra = mtp_extra_bytes(model, ranks) + embedding_copy_bytes(model, layout, speculation)
     if model.architecture.startswith("MiMoV2Flash"):
         return (*before, mimo_mtp_layer_bytes(model, ranks) + extra)
+    layer = mtp_layer(model)
+    if layer not in model.layer_kinds:
+        return (*before, _compressed_mtp_bytes(model, quantization, layout, gpu))
     table = WeightTable(model, quantization)
-    variant = table.last_variant_of(mtp_kind(model))
-    return (*before, table.layer_bytes(variant, layout, gpu) + extra)
+    module = table.layer_bytes(table.last_variant_of(mtp_kind(model)), layout, gpu) + extra
+    if model.architecture.startswith("Step3p7"):
+        module += padded_vocabulary(model) // ranks * model.hidden_size * HALF_BYTES
+    return (*before, mtp_modules(model) * module)
+
+
+def _compressed_mtp_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile) -> int:
+    """DeepSeek V4's module: a window layer, two projections H x H as attention is stored, three norms, and a joiner."""
+    appended = {
+        "layer_kinds": (*model.layer_kinds, mtp_layer(model)),
+        "layer_pattern": (*model.layer_pattern, len(model.layer_kinds)),
+    }
+    table = WeightTable(model.model_copy(update=appended), quantization)
+    hidden, variant = model.hidden_size, table.pattern[-1]
+    shards = Shards(layout.tensor_parallel_size, 1, expert_parallel=False, hopper_padding=False)
+    projection = WeightTensor("e_proj", "attention", "attention", (whole(hidden),), hidden)
+    joined = hyper_connection_head_parameters(model.hyper_connections, hidden)
+    return (
+        table.layer_bytes(variant, layout, gpu)
+        + 2 * table.bytes_of(projection, variant, shards)
+        + 3 * hidden * HALF_BYTES
+        + joined * FLOAT_BYTES
+    )
 
 
 def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
@@ -176,6 +201,10 @@ class WeightTable:
                 tensor_bytes(tensor, formats, shards) for tensor in self._tensors[variant]
             )
         return self._layer_bytes[key]
+
+    def bytes_of(self, tensor: WeightTensor, variant: int, shards: "Shards") -> int:
+        """Return the bytes of one more tensor, stored as that variant's parts are."""
+        return tensor_bytes(tensor, self._formats[variant], shards)
 
     def last_variant_of(self, kind: int) -> int:
         """Return the last variant, in model order, of one kind of layer."""

@@ -90,7 +90,7 @@ def mtp_kind(model: ModelProfile) -> int:
 
 
 def mtp_layer(model: ModelProfile) -> DecoderLayer:
-    """Return the layer of the MTP module: a kind of the target's, in DeepSeek V4 the window alone and scored routing."""
+    """Return the layer of the MTP module: one of the target's; in DeepSeek V4 the window alone and scored routing."""
     kind = model.layer_kinds[mtp_kind(model)]
     if not isinstance(kind.mixer, CompressedAttention):
         return kind

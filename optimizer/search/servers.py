@@ -42,7 +42,7 @@ class Servers:
     def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
         """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
         gpu = sku.gpu
-        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node
+        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node, gpu.platform
         if generation not in self._startable:
             listed: list[Startable | str] = []
             considered = sum(self._list(gpu, weights, listed) for weights in self.setting.formats)

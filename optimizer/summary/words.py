@@ -125,7 +125,12 @@ def warnings(plan: Plan, request: Mapping[str, Any]) -> list[str]:
 def notes_worth_a_line(answer: Answer) -> list[str]:
     """Notes that a short answer repeats; the rest stands behind --full."""
     every = dict.fromkeys((*answer.notes, *(answer.plan.notes if answer.plan else ())))
-    wanted = ("settings used", "sequences are counted at", *(("no price is known",) if _priced(answer) else ()))
+    wanted = (
+        "settings used",
+        "sequences are counted at",
+        "the newest release of",
+        *(("no price is known",) if _priced(answer) else ()),
+    )
     return [sentence(note) for note in every if note.startswith(wanted) or note.startswith("the time limit")]
 
 

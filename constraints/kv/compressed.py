@@ -90,6 +90,8 @@ def _refuse(message: str, needed: float | None = None, available: float | None =
 
 def _check(mixer: CompressedAttention, layout: Layout, gpu: GpuProfile, block_size: int) -> None:
     asked = layout.kv_cache_dtype
+    if layout.kv_cache_dtype_skip_layers:
+        _refuse("--kv-cache-dtype-skip-layers: DeepSeek V4 stores its states in one packed format; leave it out.")
     if mixer.backend == "auto" and asked not in FULL_MASK_DTYPES:
         _refuse(
             f"DeepseekV4 fp8_ds_mla layout only supports fp8 kv-cache, got {asked}. Please set "

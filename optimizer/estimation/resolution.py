@@ -13,6 +13,7 @@ from vllm_opt.constraints.layouts import divisibility
 from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
+from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices, with_cache_dtypes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
@@ -57,6 +58,8 @@ class Setting:
 def served_model(model: ModelProfile, request: Features, engine: EngineProfile) -> tuple[ModelProfile, tuple[str, ...]]:
     """Return the model as the server builds it: without unused towers, with overrides, as a pooling model if asked."""
     model, notes = with_overrides(without_unused_tower(model, request), request, engine)
+    model, cache_notes = with_cache_dtypes(model, request, engine)
+    notes += cache_notes
     if request.is_pooling:
         model = model.model_copy(update={"has_lm_head": False})
     return model, notes
@@ -171,6 +174,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         quantization=quantization.id,
         checkpoint=served.checkpoint,
         kv_cache_dtype=request.kv_cache_dtype,
+        **cache_choices(request, engine),
         block_size=request.block_size,
         enforce_eager=request.enforce_eager or graphs.enforce_eager,
         full_graphs=graphs.full_graphs,

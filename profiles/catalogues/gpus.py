@@ -24,8 +24,9 @@ def load_gpus(gpu_file: Path | None = None) -> tuple[GpuProfile, ...]:
     Raises:
         InvalidRequest: the file cannot be read or a row is wrong; every fault is named.
     """
+    listed: list[Any] = read_data_file("gpus.json")["gpus"]
     platforms = platform_rows()
-    rows: list[Any] = [{**row, "platform": platforms.get(row["id"])} for row in read_data_file("gpus.json")["gpus"]]
+    rows: list[Any] = [{**row, "platform": platforms.get(row["id"])} for row in listed]
     own = parse_rows(GpuProfile, rows, "gpus.json", "gpus")
     if gpu_file is None:
         return own

@@ -6,6 +6,7 @@ from typing import Any
 from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
 from vllm_opt.optimizer.contract.quantities import dollars, percent
 from vllm_opt.optimizer.rendering.plan_words import slow, slow_in_words
+from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
 from vllm_opt.profiles.reading.quantities import counted
 
 OPTIONS = {
@@ -132,9 +133,15 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
         "settings used",
         "sequences are counted at",
         "the newest release of",
+        "prices are from",
+        "old prices",
         *(("no price is known",) if _priced(answer) else ()),
     )
-    return [sentence(note) for note in every if note.startswith(wanted) or note.startswith("the time limit")]
+    return [
+        sentence(note)
+        for note in every
+        if note.startswith(wanted) or note.startswith("the time limit") or ANOTHER_RELEASE in note
+    ]
 
 
 def _priced(answer: Answer) -> bool:
@@ -144,7 +151,8 @@ def _priced(answer: Answer) -> bool:
 def sentence(words: str) -> str:
     """Begin with a capital, unless with an id, and end with a full stop."""
     words = words.rstrip(".")
-    if not words.partition(" ")[0].isalpha():
+    first = words.partition(" ")[0]
+    if not first.isalpha() or not first.islower():
         return f"{words}."
     return f"{words[:1].upper()}{words[1:]}."
 

@@ -157,7 +157,7 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
 
 
 def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:
-    c = stack([_coefficients(physics, server) for server in servers])
+    c = stack([coefficients_of(physics, server) for server in servers])
     hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
@@ -187,7 +187,8 @@ def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
     return Reach(rate * outputs, np.maximum(LITTLE * shares / rate, first + alone), first, alone / steps, factors)
 
 
-def _coefficients(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
+def coefficients_of(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
+    """Latency coefficients of a server with CUDA graphs, remembered with it."""
     found: LatencyCoefficients | None = server.remembered.get("coefficients")
     if found is None:
         found = physics.coefficients(server.sku, server.weights, server.shape)

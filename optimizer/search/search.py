@@ -11,18 +11,18 @@ Nothing that could win is ever skipped.
 import time
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.optimizer.search.best_first import Standing, Visit, point_keys, visit
 from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds, open_bounds
+from vllm_opt.optimizer.search.largest_load import largest_loads
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.servers import Servers
-from vllm_opt.optimizer.search.units import Pieces, loads_of_server, pieces_of_server
-from vllm_opt.optimizer.space.latency_limits import feasible_part, latency_rules, refined_pieces, within_latency
+from vllm_opt.optimizer.search.sizing import LoadSizing, without_eager_twins
+from vllm_opt.optimizer.search.units import Pieces, pieces_of_server
+from vllm_opt.optimizer.space.latency_limits import feasible_part, latency_rules, refined_pieces
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
@@ -64,6 +64,7 @@ class Search:
         self.deadline = time.monotonic() + setting.request.time_limit if deadline is None else deadline
         self._left_open: list[Server] = []
         self.servers = Servers(setting, self.physics, active, self.result)
+        self.sizing = LoadSizing(setting, self.physics, active, self.result)
 
     def run(self, *, first_found: bool = False) -> SearchResult:
         """Visit the servers of every SKU until each has its best first-objective value, or time is up.
@@ -187,6 +188,9 @@ class Search:
 
     def solve_servers(self, servers: list[Server]) -> list[Candidate]:
         """Operating points of a batch of servers that satisfy every active rule."""
+        self.result.layouts_evaluated += len(servers)
+        if self.setting.load_is_asked(self.active) and "concurrency" not in self.setting.request.objective:
+            return self.sizing.points_of(servers)
         pieces: Pieces = []
         for server in servers:
             of_server = pieces_of_server(self.setting, self.physics, server, server.replicas, self.active)
@@ -194,7 +198,6 @@ class Search:
                 least = self.setting.targets.share_of(server.replicas * server.shape.data)
                 self.result.drop(server.sku.gpu.id, "concurrency" if least > 1 else "memory_budget")
             pieces += of_server
-        self.result.layouts_evaluated += len(servers)
         asked = self.setting.load_is_asked(self.active)
         evaluated = evaluate(self.setting, pieces, asked=asked)
         evaluated += evaluate(self.setting, refined_pieces(self.setting, evaluated, self.active), asked=asked)
@@ -205,7 +208,7 @@ class Search:
                 found.append(kept)
             elif broken:
                 self.result.drop(candidate.unit.facts.sku.gpu.id, broken)
-        return found
+        return without_eager_twins(found)
 
     def _queue_next(self, queues: dict[str, ServerQueue], servers: Iterable[Server]) -> None:
         """Queue what failed with more replicas: one more, or as many as the latency limits need at least.
@@ -218,7 +221,7 @@ class Search:
         if latency_rules(self.setting, self.active - {"throughput"}):
             asked = self.setting.targets.concurrency if "concurrency" in self.active else 1
             screened = [server for server in waiting if not server.screened]
-            reachable = self._batches_at_most(screened)
+            reachable = largest_loads(self.sizing, screened)
             for server, largest in zip(screened, reachable, strict=True):
                 engines = -(-asked // largest) if largest else 0
                 least = -(-engines // server.shape.data)
@@ -237,28 +240,6 @@ class Search:
             window = self.standings[server.sku.gpu.id].window
             if window is not None and queue.bound(following) <= window:
                 queue.push(server, following.replicas, server.most)
-
-    def _batches_at_most(self, servers: list[Server]) -> list[int]:
-        """Per server, no load above this one can meet the latency limits; 0 when none does with the most replicas.
-
-        TTFT and TPOT never fall when the load grows, so the limit lies below the first size of the grid that fails.
-        """
-        pieces: Pieces = []
-        owners: list[int] = []
-        for position, server in enumerate(servers):
-            of_server = loads_of_server(self.setting, self.physics, server, self.active)
-            pieces += of_server
-            owners += [position] * len(of_server)
-        largest = [0] * len(servers)
-        for owner, candidate in zip(owners, evaluate(self.setting, pieces, asked=False), strict=True):
-            holds = within_latency(self.setting, candidate, self.active)
-            if holds.any():
-                last = int(np.flatnonzero(holds)[-1])
-                above = (
-                    int(candidate.sequences[last + 1]) - 1 if last + 1 < len(holds) else int(candidate.sequences[last])
-                )
-                largest[owner] = max(largest[owner], above)
-        return largest
 
 
 __all__ = ["ALL_RULES", "Search", "SearchResult", "Unit"]

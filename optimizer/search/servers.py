@@ -103,6 +103,8 @@ class Servers:
             return known[formats]
         if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
             return "divisibility"
+        if "compatibility" in self.active and self.physics.undocumented(gpu, weights, shape):
+            return "compatibility"
         plan = self.physics.plan(gpu, weights, shape)
         return plan.rule if isinstance(plan, Violation) else None
 

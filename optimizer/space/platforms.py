@@ -7,6 +7,7 @@ from vllm_opt.constraints.kv.pages import is_quantized
 from vllm_opt.constraints.layouts.platforms import release_gap
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.platform import Feature
 
 if TYPE_CHECKING:
@@ -24,24 +25,22 @@ def asked_features(request: SolveRequest) -> frozenset[Feature]:
     return frozenset(feature for feature, asked in named.items() if asked)
 
 
-def followed_platforms(
-    gpus: Sequence["PricedGpu"], request: SolveRequest, engine: EngineProfile
-) -> tuple[tuple["PricedGpu", ...], tuple[str, ...]]:
-    """The SKUs whose platform follows this release, or that were named; and what to say of the others."""
-    gaps = {item.gpu.id: gap for item in gpus if (gap := release_gap(item.gpu, engine))}
-    named = bool(request.gpu or request.owned)
-    keeps_all = named or request.undocumented_layouts or len(gaps) == len(gpus)
-    kept = tuple(gpus) if keeps_all else tuple(item for item in gpus if item.gpu.id not in gaps)
-    notes = []
-    for gap in dict.fromkeys(gaps.values()):
-        skus = ", ".join(sku for sku, found in gaps.items() if found == gap)
-        if keeps_all:
-            notes.append(f"{gap}; {skus} is sized as that release would run it")
-        else:
-            notes.append(f"left out: {skus}; {gap}; name it with --gpu to have it all the same")
-    said = dict.fromkeys(
-        f"{item.gpu.platform.name}: {item.gpu.platform.note}"
-        for item in kept
-        if item.gpu.platform is not None and item.gpu.platform.note
-    )
-    return kept, (*notes, *said)
+def is_named(gpu: GpuProfile, request: SolveRequest) -> bool:
+    """Whether the request, not the price list, brought the SKU in."""
+    names = {name.lower() for name in (gpu.id, gpu.name, *gpu.aliases)}
+    return bool(request.gpu) or any(sku.lower() in names for sku, _ in request.owned)
+
+
+def platform_notes(gpus: Sequence["PricedGpu"], request: SolveRequest, engine: EngineProfile) -> tuple[str, ...]:
+    """What to say of SKUs whose platform follows no such release, and of the others with a platform of their own."""
+    notes: dict[str, None] = {}
+    for gpu in (item.gpu for item in gpus if item.gpu.platform is not None):
+        gap, named = release_gap(gpu, engine), is_named(gpu, request) or request.undocumented_layouts
+        if gap and not named:
+            notes[f"left out: {gpu.id}; {gap}; name it with --gpu to have it all the same"] = None
+            continue
+        if gap:
+            notes[f"{gap}; {gpu.id} is sized as that release would run it"] = None
+        if gpu.platform is not None and gpu.platform.note:
+            notes[f"{gpu.platform.name}: {gpu.platform.note}"] = None
+    return tuple(notes)

@@ -16,7 +16,7 @@ from vllm_opt.optimizer.estimation.resolution import native_quantization_id, rel
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
-from vllm_opt.optimizer.space.platforms import followed_platforms
+from vllm_opt.optimizer.space.platforms import platform_notes
 from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
@@ -110,7 +110,6 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
     gpus, kinds_note = priced_gpus(request, catalog), ""
-    gpus, platform_notes = followed_platforms(gpus, request, engine)
     if only_local(request):
         kept, kinds_note = on_this_machine(item.gpu for item in gpus)
         gpus = tuple(item for item in gpus if item.gpu.id in kept)
@@ -123,7 +122,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         *model_notes,
         *draft_notes,
         kinds_note,
-        *platform_notes,
+        *platform_notes(gpus, request, engine),
         *used,
         *price_notes(catalog),
     )

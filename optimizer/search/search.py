@@ -9,12 +9,14 @@ Nothing that could win is ever skipped.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.optimizer.search.best_first import Standing, Visit, point_keys, visit
-from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds, open_bounds
+from vllm_opt.optimizer.search.bounds import AT_ONCE, least_replicas, objective_bounds
+from vllm_opt.optimizer.search.first_answer import PATIENCE, first_answer
 from vllm_opt.optimizer.search.largest_load import largest_loads
+from vllm_opt.optimizer.search.left_open import open_bounds
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
 from vllm_opt.optimizer.search.result import SearchResult
@@ -38,8 +40,8 @@ LEAST_NUMBERS = 16
 class Search:
     """One pass over all servers of a request; `active` names the rules that hold (explanations drop some).
 
-    `skus` leaves out SKUs on which no point is known to exist; without a deadline (`time.monotonic`) the time limit of
-    the request starts now.
+    `skus` leaves out SKUs on which no point is known to exist; without a deadline (on the `clock`) the time limit of
+    the request starts now. When most of the time is gone and nothing is found, any point will do (`first_answer.py`).
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Search:
         skus: frozenset[str] | None = None,
         shared: SharedLayouts | None = None,
         deadline: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.setting = setting
         self.active = active
@@ -61,8 +64,12 @@ class Search:
         most = 2 * (setting.request.top or 0) + 1
         self.standings = {sku.gpu.id: Standing(most, self.order) for sku in setting.gpus}
         self.first = setting.request.objective[0]
-        self.deadline = time.monotonic() + setting.request.time_limit if deadline is None else deadline
+        self.clock, started = clock, clock()
+        self.deadline = started + setting.request.time_limit if deadline is None else deadline
+        self._patience = started + PATIENCE * (self.deadline - started)
         self._left_open: list[Server] = []
+        self._unlisted: list[PricedGpu] = []
+        self._first_answer: list[Candidate] | None = None
         self.servers = Servers(setting, self.physics, active, self.result)
         self.sizing = LoadSizing(setting, self.physics, active, self.result)
 
@@ -77,8 +84,8 @@ class Search:
                 self.result.drop(sku.gpu.id, "context_length")
             return self.result
         queues = self._queues()
-        while queues:
-            if time.monotonic() > self.deadline:
+        while queues and self.result.complete:
+            if self._is_late():
                 self._stop([server for queue in queues.values() for server in queue.waiting])
                 break
             batch = [server for queue in queues.values() for server in queue.pop_class()]
@@ -95,9 +102,33 @@ class Search:
                 self._queue_next(queues, came.failed)
                 self._queue_roomier(queues, batch, came.failed)
             queues = {name: queue for name, queue in queues.items() if queue and self._is_open(name, queue)}
-        if self._left_open and self.result.complete:
-            self._stop([])
+        if self._left_open or not self.result.complete:
+            self._end()
         return self.result
+
+    def _end(self) -> None:
+        """Time or room was up: the first answer where there is no other, and bounds for what was left open."""
+        self.result.complete = False
+        self.result.candidates = self.result.candidates or self._first_answer or []
+        self.result.open_bounds = open_bounds(
+            self.setting, self.physics, self._left_open, self.active, self.order.names, self._unlisted
+        )
+
+    def _is_late(self) -> bool:
+        """Whether time is up. Once a good part of it is gone and nothing is found, any point is looked for first."""
+        if self._first_answer is None and not self.result.candidates and self.clock() > self._patience:
+            self._first_answer = []
+            self._first_answer = first_answer(
+                self.servers.listed(), self._fast_enough, self.solve_servers, lambda: not self.is_over()
+            )
+        return self.is_over()
+
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.clock() > self.deadline
+
+    def _skus(self) -> list[PricedGpu]:
+        return [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
 
     def every_server(self) -> Iterator[tuple[Server, int]]:
         """Every server that vLLM would start and that limits allow, with its fewest replicas; `most` says the most."""
@@ -116,18 +147,22 @@ class Search:
 
     def _visit(self, servers: list[Server], *, first_found: bool = False) -> Visit:
         """Size the servers of a class that can win."""
-        bounds = objective_bounds(self.setting, self.physics, servers, self.active, self.order.names)
+        bounds: list[tuple[int, ...]] = []
+        for start in range(0, len(servers), AT_ONCE):
+            if start and self._is_late():
+                return Visit([], [], servers)
+            part = servers[start : start + AT_ONCE]
+            bounds += objective_bounds(self.setting, self.physics, part, self.active, self.order.names)
         return visit(
             servers, bounds, self.standings, self.solve_servers,
             lambda candidate: point_keys(candidate, self.order, self.scores), self.order, self.deadline,
-            first_found=first_found,
+            first_found=first_found, clock=self.clock,
         )  # fmt: skip
 
     def _stop(self, servers: list[Server]) -> None:
-        """Time or room is up: what was left open bounds every objective from below, with any replicas it might take."""
+        """Time is up: what was left open bounds every objective from below, with any replicas it might take."""
         self.result.complete = False
-        servers = [*servers, *self._left_open]
-        self.result.open_bounds = open_bounds(self.setting, self.physics, servers, self.active, self.order.names)
+        self._left_open += servers
 
     def best_of(self, servers: list[Server], order: Order) -> list[Candidate]:
         """What is found among some servers until nothing left could be best in this order, whatever its SKU."""
@@ -139,17 +174,18 @@ class Search:
         bounds = objective_bounds(self.setting, self.physics, servers, self.active, order.names)
         came = visit(
             servers, bounds, standings, self.solve_servers,
-            lambda candidate: point_keys(candidate, order, self.scores), order, self.deadline,
+            lambda candidate: point_keys(candidate, order, self.scores), order, self.deadline, clock=self.clock,
         )  # fmt: skip
         return came.found
 
     def _queues(self) -> dict[str, ServerQueue]:
-        """The servers of each SKU in a queue; empty, and the search incomplete, when listing them took all the time."""
-        skus = [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
-        for sku in skus:
+        """The servers of each SKU in a queue; empty, and the search incomplete, when listing them took its time."""
+        skus = self._skus()
+        for position, sku in enumerate(skus, 1):
             self.servers.of(sku)
-            if time.monotonic() > self.deadline:
-                self.result.complete = False
+            if self._is_late():
+                self._unlisted = skus[position:]
+                self._stop([server for listed in skus[:position] for server in self.servers.of(listed)])
                 return {}
         listed = sum(len(self.servers.of(sku)) for sku in skus)
         numbers = max(LEAST_NUMBERS, MOST_QUEUED // max(1, listed))
@@ -174,6 +210,12 @@ class Search:
         """
         if not servers or not latency_rules(self.setting, self.active):
             yield from servers
+            return
+        for start in range(AT_ONCE, len(servers), AT_ONCE):
+            yield from self._fast_enough(servers[start : start + AT_ONCE], queues)
+        servers = servers[:AT_ONCE]
+        if self.result.candidates == [] and queues is not None and self._is_late():
+            yield from servers  # too late for bounds: what is not looked at stays open
             return
         bounds = least_replicas(self.setting, self.physics, servers, self.active)
         for server, least in zip(servers, bounds, strict=True):

@@ -61,6 +61,11 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
             default=None,
             help="Also plan with weights that nobody has published, to be made first. Default: no.",
         ),
+        click.option(
+            "--undocumented-layouts/--no-undocumented-layouts",
+            default=None,
+            help="Also plan what a platform (Gaudi, XPU, ROCm) does not document as supported. Default: no.",
+        ),
     ),
     *grouped(
         "Load", "solve Qwen/Qwen3-32B --workload chat --users 64 --target-context 16K",

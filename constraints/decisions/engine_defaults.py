@@ -25,17 +25,26 @@ def batch_defaults(engine: EngineProfile, gpu: GpuProfile) -> BatchDefaults:
     return engine.batch_defaults[-1]
 
 
-def chunked_prefill_default(engine: EngineProfile, max_model_len: int) -> bool:
-    """Whether prompts are cut by default; V0 cut them only above 32K tokens of context."""
+def chunked_prefill_default(engine: EngineProfile, max_model_len: int, model: ModelProfile | None = None) -> bool:
+    """Whether prompts are cut by default; V0 cut them only above 32K tokens of context, encoders never do."""
+    if model is not None and not model.cuts_prompts:
+        return False
     if engine.chunked_prefill_default == "on_above_32k":
         return max_model_len > LONG_CONTEXT_TOKENS
     return engine.chunked_prefill_default == "on"
 
 
 def prefix_caching_default(engine: EngineProfile, model: ModelProfile) -> bool:
-    """Whether prefixes are cached by default; hybrids follow a switch of their own."""
+    """Whether prefixes are cached by default; hybrids follow a switch of their own, encoders have none."""
+    if not model.cuts_prompts:
+        return False
     hybrid = any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)
     return engine.prefix_caching_default_hybrid if hybrid else engine.prefix_caching_default
+
+
+def async_scheduling_default(engine: EngineProfile, model: ModelProfile) -> bool:
+    """Whether steps are scheduled ahead of their results by default; a pooling server never does."""
+    return engine.async_scheduling_default and model.runner != "pooling"
 
 
 def default_max_num_batched_tokens(

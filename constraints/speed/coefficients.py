@@ -187,8 +187,12 @@ def latency_coefficients(
     kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
     attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
     element = kv_element_bytes(layout, model)
-    decode, prefill, window = [0.0, 0.0], [0.0, 0.0], 1.0
+    decode, prefill, window, crossed_s = [0.0, 0.0], [0.0, 0.0], 1.0, 0.0
     for group in work.attention:
+        if group.always:
+            each = decode_seconds(group, layout, element, kv_bytes_per_s, attention_flops, shared.serial_share)
+            crossed_s += each * group.window_tokens
+            continue
         windowed = int(group.window_tokens != math.inf)
         window = max(window, group.window_tokens) if windowed else window
         decode[windowed] += decode_seconds(group, layout, element, kv_bytes_per_s, attention_flops, shared.serial_share)
@@ -221,7 +225,8 @@ def latency_coefficients(
         prefill_s_per_window_token=factor * prefill[1],
         window_tokens=window,
         token_s=factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
-        sequence_s=factor * (age.host * shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s),
+        sequence_s=factor
+        * (age.host * shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s + crossed_s),
         fixed_s=factor * (kernels_s + age.host * shared.step_s + link_fixed_s),
         launch_s=age.host * launch_s,
         eager_s=layers * shared.eager_gap_s,

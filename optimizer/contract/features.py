@@ -68,8 +68,9 @@ class Features(BaseModel):
     kv_events_config: JsonText | None = None
     compilation_config: JsonText | None = None
     runner: Annotated[Literal["auto", "generate", "pooling"], BeforeValidator(_one)] = "auto"
+    convert: Annotated[Literal["auto", "none", "embed", "classify"], BeforeValidator(_one)] = "auto"
 
     @property
     def is_pooling(self) -> bool:
         """Whether a request is one prompt and no answer: embeddings, rankings, classes."""
-        return self.runner == "pooling"
+        return self.runner == "pooling" or (self.runner == "auto" and self.convert in ("embed", "classify"))

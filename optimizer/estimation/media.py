@@ -2,6 +2,7 @@
 
 from vllm_opt.constraints.decisions.configuration import MediaItems
 from vllm_opt.constraints.memory.encoder_peak import media_items
+from vllm_opt.constraints.speed.speech import encoder_flop
 from vllm_opt.optimizer.contract.answer import Performance
 from vllm_opt.optimizer.contract.features import Features, json_value
 from vllm_opt.profiles.errors import InvalidRequest
@@ -78,12 +79,14 @@ def image_prompt_tokens(model: ModelProfile, request: Features) -> int:
 
 
 def encoder_seconds(model: ModelProfile, request: Features, gpu: GpuProfile, tensor_parallel_size: int) -> float:
-    """Return what encoding the images of one request adds to its time to first token.
+    """Return what encoding the images of one request, or its clip of speech, adds to its time to first token.
 
         2 * parameters * patches / (peak * share) / TP
 
     The share of the 16-bit peak is assumed; a prompt's images are encoded one after the other.
     """
+    if model.runner == "transcription":
+        return encoder_flop(model) / (gpu.half_flops_per_s * ENCODER_COMPUTE_SHARE) / tensor_parallel_size
     tower = model.vision
     if tower is None or not request.images_per_request:
         return 0.0
@@ -93,24 +96,36 @@ def encoder_seconds(model: ModelProfile, request: Features, gpu: GpuProfile, ten
     return work / (gpu.half_flops_per_s * ENCODER_COMPUTE_SHARE) / ranks
 
 
-def with_images(performance: Performance, seconds: float) -> Performance:
-    """Return the performance with `seconds` of encoding before each first token."""
+def with_images(performance: Performance, seconds: float, engines: int) -> Performance:
+    """Return the performance with `seconds` of encoding before each first token.
+
+    An encoder runs on the GPUs that decode, so the users of one engine wait for each other's items: in the time that
+    each of its n users needs for one request, n items are encoded.
+
+        e2e' = e2e (1 + (n - 1) X / e2e) + X,  and TTFT and TPOT are stretched alike
+    """
     if seconds <= 0:
         return performance
     added = seconds * 1e3
-    e2e = performance.e2e_ms + added
+    others = max(0.0, performance.concurrency / engines - 1)
+    stretch = 1 + others * added / performance.e2e_ms
+    e2e = performance.e2e_ms * stretch + added
     slower = performance.e2e_ms / e2e
-    low, high = performance.interval["ttft_ms"]
+    low, high = (end * stretch for end in performance.interval["ttft_ms"])
     rates = performance.interval["output_tokens_per_s"]
+    interval = dict(performance.interval)
+    if performance.tpot_ms is not None:
+        interval["tpot_ms"] = (interval["tpot_ms"][0] * stretch, interval["tpot_ms"][1] * stretch)
     return performance.model_copy(
         update={
-            "ttft_ms": performance.ttft_ms + added,
+            "ttft_ms": performance.ttft_ms * stretch + added,
+            "tpot_ms": None if performance.tpot_ms is None else performance.tpot_ms * stretch,
             "e2e_ms": e2e,
             "output_tokens_per_s": performance.output_tokens_per_s * slower,
             "total_tokens_per_s": performance.total_tokens_per_s * slower,
             "requests_per_s": performance.requests_per_s * slower,
             "interval": {
-                **performance.interval,
+                **interval,
                 "ttft_ms": (low + added, high + added),
                 "output_tokens_per_s": (rates[0] * slower, rates[1] * slower),
             },

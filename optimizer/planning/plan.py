@@ -168,11 +168,12 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
-    shown |= feature_flags(setting.request, layout, setting.engine)
+    shown |= feature_flags(setting.request, setting.model, layout, setting.engine)
     facts = choice.unit.facts
     seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
-    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds))
-    performance_full, _ = _drafted(setting, choice, with_images(predicted(setting, choice, full=True), seconds))
+    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds, choice.unit.engines))
+    full = predicted(setting, choice, full=True)
+    performance_full, _ = _drafted(setting, choice, with_images(full, seconds, choice.unit.engines))
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence

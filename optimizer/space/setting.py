@@ -9,7 +9,8 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
-from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
+from vllm_opt.optimizer.contract.assumptions import LENGTHS, Assumption
+from vllm_opt.optimizer.contract.request import SolveRequest, clip_lengths, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images
 from vllm_opt.optimizer.estimation.resolution import native_quantization_id, served_model
@@ -103,6 +104,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     """
     engine, note = catalog.engine(request.vllm_version, request.engine)
     model, model_notes = served_model(catalog.model(request.model), request, engine)
+    request = _as_the_model_runs(request, model)
     _check_size(model, catalog)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
@@ -139,6 +141,20 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     )  # fmt: skip
     text = f"no price is known for {unpriced}, so {effect}; give prices with --price SKU=USD"
     return replace(setting, notes=(*setting.notes, text))
+
+
+def _as_the_model_runs(request: SolveRequest, model: ModelProfile) -> SolveRequest:
+    """The request with what the model's runner means for it: prompts alone, or clips of speech."""
+    if model.runner == "pooling" and not request.is_pooling:
+        return request.replaced(runner="pooling")
+    if model.runner != "transcription" or (request.input_tokens and request.output_tokens):
+        return request
+    context = min(request.target_context, model.max_model_len)
+    lengths = dict(zip(LENGTHS, clip_lengths(context, request.input_tokens, request.output_tokens), strict=True))
+    filled = {name: value for name, value in lengths.items() if getattr(request, name) is None}
+    why = "a clip of speech: a few tokens that say what to do, and a quarter of the context written down"
+    assumed = tuple(Assumption(field=name, value=value, why=why) for name, value in filled.items())
+    return request.replaced(**filled, assumed=(*request.assumed, *assumed))
 
 
 def _check_size(model: ModelProfile, catalog: Catalog) -> None:

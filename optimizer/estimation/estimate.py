@@ -167,7 +167,7 @@ def _performance(
         return performance, bound_at(coefficients, performance, request.confidence), ()
     rate = acceptance_of(setting.layout, request.acceptance)
     assert rate is not None
-    cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu)
+    cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu, setting.engine.version)
     drafted = with_drafts(
         performance, coefficients, setting.layout, cost, rate, lengths=lengths,
         engines=setting.layout.data_parallel_size * setting.replicas, max_num_seqs=min(flags.max_num_seqs, pooled),

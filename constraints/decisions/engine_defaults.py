@@ -10,6 +10,7 @@ from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
 
 GIB = 1 << 30
 LONG_CONTEXT_TOKENS = 32768
+DISPATCHED_BATCH_TOKENS = 256
 
 
 def batch_defaults(engine: EngineProfile, gpu: GpuProfile) -> BatchDefaults:
@@ -54,10 +55,15 @@ def default_max_num_batched_tokens(
     chunked_prefill: bool,
     max_model_len: int,
     max_num_seqs: int | None,
+    dispatches_batches: bool = False,
 ) -> int:
-    """Tokens per step: the tier's value, at least max_model_len without chunked prefill, at most S x max_model_len."""
+    """Tokens per step: the tier's value, at least max_model_len without chunked prefill, at most S x max_model_len.
+
+    `dispatches_batches`: experts of data-parallel ranks are reached by a backend that sends whole batches, which lowers
+    the default to 256 (0.33).
+    """
     tier = batch_defaults(engine, gpu)
-    tokens = tier.max_num_batched_tokens
+    tokens = DISPATCHED_BATCH_TOKENS if dispatches_batches else tier.max_num_batched_tokens
     if chunked_prefill and engine.chunked_prefill_batched_tokens is not None:
         tokens = engine.chunked_prefill_batched_tokens
     if not chunked_prefill:

@@ -17,7 +17,7 @@ from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, dra
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import encoder_seconds, lengths_with_images, with_images
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
-from vllm_opt.optimizer.estimation.offload import offload_notes
+from vllm_opt.optimizer.estimation.offload import offload_notes, sleep_notes
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
@@ -92,6 +92,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
     )
     log = startup_log(setting, flags, memory, central, terms)
     notes += offload_notes(terms.kv, setting.layout, flags)
+    notes += sleep_notes(request, terms, setting.gpu.gpus_per_node)
     answer = _answer(setting, request, flags, memory, performance, found, terms, starts, log)
     return answer.model_copy(update={"notes": (*answer.notes, *notes)}) if notes else answer
 

@@ -10,7 +10,7 @@ JSON_FLAGS = (
     "speculative_config", "limit_mm_per_prompt", "hf_overrides", "kv_transfer_config", "kv_events_config",
     "compilation_config", "eplb_config",
 )  # fmt: skip
-SWITCHES = ("language_model_only", "skip_mm_profiling", "enable_eplb")
+SWITCHES = ("language_model_only", "skip_mm_profiling", "enable_eplb", "enable_sleep_mode")
 
 
 def feature_flags(
@@ -25,6 +25,8 @@ def feature_flags(
     for name in SWITCHES:
         if getattr(request, name):
             found[name.replace("_", "-")] = True
+    if request.all2all_backend is not None and layout.expert_parallel:
+        found["all2all-backend"] = request.all2all_backend
     found.update(_runner_flags(request, model, engine))
     if layout.adapters is not None:
         found.update({"enable-lora": True, "max-loras": layout.adapters.max_loras})

@@ -15,7 +15,13 @@ from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
+from vllm_opt.optimizer.estimation.connectors import (
+    dispatches_batches,
+    expert_notes,
+    hybrid_manager_off,
+    redundant_experts,
+    sparse_host_gib,
+)
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
 from vllm_opt.optimizer.estimation.overrides import with_overrides
 from vllm_opt.optimizer.estimation.runner import as_served, runner_notes
@@ -190,7 +196,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     windows = manager_off if keeps_windows_or_states(model) else None
     said_of_media = media_notes(model, request)
     notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
-    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters))
+    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters), *expert_notes(request))
     return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 
@@ -249,6 +255,7 @@ def _flags(
             chunked_prefill=_cuts_prompts(request, engine, length, model),
             max_model_len=length,
             max_num_seqs=request.max_num_seqs,
+            dispatches_batches=dispatches_batches(request),
         )
     sequences = request.max_num_seqs or default_max_num_seqs(engine, gpu, tokens)
     swap = request.swap_space

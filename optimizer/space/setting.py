@@ -177,7 +177,7 @@ def _with_images(lengths: tuple[int, int], context: int, model: ModelProfile, re
     longer = lengths_with_images(lengths, model, request, request.input_tokens)
     if longer != lengths and sum(longer) > context:
         raise InvalidRequest(
-            f"images_per_request: with its images the typical request has {sum(longer)} tokens, more than "
+            f"images_per_request: with its images and videos the typical request has {sum(longer)} tokens, more than "
             f"target_context {context}; raise target_context or shorten the request"
         )
     return longer

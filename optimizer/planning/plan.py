@@ -175,6 +175,8 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     engines = choice.unit.engines
     performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds, engines))
     performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds, engines))
+    if seconds:
+        draft_notes += ("limits and objectives are judged by the speed without encoders; the speed shown has them in",)
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence

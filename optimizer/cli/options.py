@@ -138,6 +138,7 @@ FEATURES = (
     text("--kv-events-config", metavar="JSON", help="KV cache events, as vLLM takes it."),
     text("--compilation-config", metavar="JSON", help="Compilation and CUDA graphs, as vLLM takes it."),
     text("--runner", metavar="generate|pooling", help="What the model does. Default: as its class says."),
+    text("--pooler-config", metavar="JSON", help="How a pooling server pools, as vLLM takes it."),
     text("--convert", metavar="none|embed|classify", help="What a decoder is made to give instead of text."),
 )
 EQUATIONS = switch("--equations", help="Show each formula with its numbers in.")

@@ -100,6 +100,8 @@ class Features(BaseModel):
     runner: Annotated[Literal["auto", "generate", "pooling"], BeforeValidator(_one)] = "auto"
     convert: Annotated[Literal["auto", "none", "embed", "classify"], BeforeValidator(_one)] = "auto"
 
+    pooler_config: JsonText | None = Field(None, description="as `vllm serve --pooler-config` takes it")
+
     @property
     def is_pooling(self) -> bool:
         """Whether a request is one prompt and no answer: embeddings, rankings, classes."""

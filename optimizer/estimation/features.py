@@ -8,7 +8,7 @@ from vllm_opt.profiles.nouns.model import ModelProfile
 
 JSON_FLAGS = (
     "speculative_config", "limit_mm_per_prompt", "hf_overrides", "kv_transfer_config", "kv_events_config",
-    "compilation_config", "eplb_config",
+    "compilation_config", "eplb_config", "pooler_config",
 )  # fmt: skip
 SWITCHES = ("language_model_only", "skip_mm_profiling", "enable_eplb", "enable_sleep_mode")
 

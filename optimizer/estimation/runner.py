@@ -4,9 +4,12 @@ Source: vLLM 0.33 `config/model.py`: a pooling runner builds no output head, and
 `is_causal: false` becomes an encoder there; encoders and speech models keep prompts whole.
 """
 
-from vllm_opt.optimizer.contract.features import Features
+from vllm_opt.optimizer.contract.features import Features, json_value
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, ModelProfile
+
+WHOLE_PROMPT_POOLERS = ("MEAN", "CLS", "STEP")
+"""Poolers that read every position, so that prompts are neither cut nor cached (`config/model.py`)."""
 
 
 def as_served(model: ModelProfile, request: Features) -> ModelProfile:
@@ -18,7 +21,7 @@ def as_served(model: ModelProfile, request: Features) -> ModelProfile:
     if request.is_pooling and model.runner == "transcription":
         raise InvalidRequest(f"runner: {model.id} writes down speech, and vLLM serves it with --runner generate only")
     if request.is_pooling or (request.runner == "auto" and model.runner == "pooling"):
-        return _pooling(model)
+        return _pooling(model, request)
     if model.runner != "pooling":
         return model
     if not model.keeps_cache or model.architecture.endswith("ForSequenceClassification"):
@@ -29,9 +32,13 @@ def as_served(model: ModelProfile, request: Features) -> ModelProfile:
     return model.model_copy(update={"runner": "generate", "has_lm_head": True})
 
 
-def _pooling(model: ModelProfile) -> ModelProfile:
+def _pooling(model: ModelProfile, request: Features) -> ModelProfile:
+    config = json_value(request.pooler_config)
+    whole = str(config.get("seq_pooling_type", config.get("pooling_type"))).upper() in WHOLE_PROMPT_POOLERS
     kinds = model.layer_kinds if model.is_causal else tuple(_both_ways(kind) for kind in model.layer_kinds)
-    return model.model_copy(update={"runner": "pooling", "has_lm_head": False, "layer_kinds": kinds})
+    return model.model_copy(
+        update={"runner": "pooling", "has_lm_head": False, "layer_kinds": kinds, "whole_prompts": whole}
+    )
 
 
 def _both_ways(layer: DecoderLayer) -> DecoderLayer:

@@ -258,6 +258,7 @@ class ModelProfile(Noun):
         "generate", description="what the model gives: text, vectors or scores of a text, or the text of speech"
     )
     is_causal: bool = Field(True, description="`is_causal` of the config; false: as a pooling model it is an encoder")
+    whole_prompts: bool = Field(False, description="its pooler needs all of a prompt at once (MEAN, CLS, STEP)")
     has_lm_head: bool = Field(True, description="the model has an output head over the vocabulary")
     vision: VisionTower | None = None
     bidirectional_image_tokens: bool = Field(
@@ -284,7 +285,7 @@ class ModelProfile(Noun):
     @property
     def cuts_prompts(self) -> bool:
         """Whether a prompt may be computed in pieces: not where every token reads later ones, nor by an encoder."""
-        return self.keeps_cache and self.runner != "transcription"
+        return self.keeps_cache and self.runner != "transcription" and not self.whole_prompts
 
     @property
     def layers(self) -> tuple[DecoderLayer, ...]:

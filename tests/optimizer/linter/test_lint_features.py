@@ -129,3 +129,11 @@ def test_the_best_on_the_same_gpus_keeps_every_feature() -> None:
         assert any("kept as they are" in note for note in found.notes)
         drafted = "--speculative-config" in found.command
         assert drafted or any("speculative decoding is left off" in note for note in found.notes)
+
+
+def test_a_pooling_task_of_older_releases_is_a_pooling_runner() -> None:
+    plain, embeds = _run(LLAMA, "0.8.5"), _run(f"{LLAMA} --task embed", "0.8.5")
+    assert plain.memory is not None
+    assert embeds.memory is not None
+    assert embeds.memory.weights_bytes < plain.memory.weights_bytes
+    assert "removed_flag" in _rules(_run(f"{LLAMA} --task embed"))

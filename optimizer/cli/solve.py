@@ -33,6 +33,7 @@ from vllm_opt.optimizer.cli.options import (
     with_options,
     with_settings,
 )
+from vllm_opt.optimizer.cli.save_dir import SAVE_DIR_OPTIONS, check_save_options, saved
 from vllm_opt.profiles.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -149,11 +150,12 @@ ANSWER_OPTIONS = grouped(
     ),
     REQUESTS,
 )  # fmt: skip
+DEPLOY_OPTIONS = grouped("Deploy", "solve Qwen/Qwen3-32B --save-dir deploy --emit scripts,helm", *SAVE_DIR_OPTIONS)
 
 
 @click.command("solve", cls=GroupedCommand, context_settings=SETTINGS)
 @MODEL_ARGUMENT
-@with_options((*SOLVE_OPTIONS, *ANSWER_OPTIONS))
+@with_options((*SOLVE_OPTIONS, *ANSWER_OPTIONS, *DEPLOY_OPTIONS))
 @click.pass_context
 def solve_command(context: click.Context, /, **options: Any) -> int:
     """Find the best deployment: GPU, count, parallelism, quantisation and every memory flag, with proof.
@@ -164,6 +166,9 @@ def solve_command(context: click.Context, /, **options: Any) -> int:
     from vllm_opt.optimizer.contract.request import SolveRequest
 
     dump, models = options["dump_model"], list[str]()
+    check_save_options(options)
+    if options["save_dir"] is not None and (options["requests"] is not None or options["pareto"]):
+        raise InvalidRequest("--save-dir writes the folder of one plan; leave --requests and --pareto out")
     if options["requests"] is not None:
         from vllm_opt.optimizer.cli.requests import answer_file
 
@@ -181,8 +186,19 @@ def solve_command(context: click.Context, /, **options: Any) -> int:
         from vllm_opt.optimizer.cli.model_file import write_model
 
         write_model(dump, models)
-    show_answer(answer, options)
-    return EXIT_CODES[answer.status]
+    return answered(answer, options)
+
+
+def answered(answer: "Answer", options: dict[str, Any]) -> int:
+    """Save the plan where --save-dir says, show the answer unless only a check was asked, and say how it ended."""
+    code = None
+    if answer.plan is not None:
+        from vllm_opt.optimizer.deployment.of_plan import deployment_of
+
+        code = saved(options, lambda: {"": deployment_of(answer)})
+    if not (options["check"] and code is not None):
+        show_answer(answer, options)
+    return EXIT_CODES[answer.status] or code or 0
 
 
 def _solve(request: Any, catalog: "Catalog | None" = None, on_model: Callable[[str], None] | None = None) -> "Answer":

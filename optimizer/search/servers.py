@@ -41,6 +41,10 @@ class Servers:
             self._servers[sku.gpu.id] = list(self._candidates(sku))
         return self._servers[sku.gpu.id]
 
+    def listed(self) -> list[Server]:
+        """Every server of the SKUs that were listed so far."""
+        return [server for servers in self._servers.values() for server in servers]
+
     def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
         """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
         gpu = sku.gpu

@@ -28,6 +28,7 @@ FLOAT_BYTES = 4
 MIXING_COPIES = 5
 """Of the joined streams, read off published start-ups of DeepSeek V4 Flash on GB10: a peak of 5.30 GiB with 8,224
 tokens per step and of 1.39 GiB with 2,048, so 0.65 MB per token."""
+SELECTED_INDEX_BYTES = 4
 LATENT_WORKSPACE_TOKENS = 64 * 1024
 """Context tokens that the chunked-prefill workspace of MLA holds at most
 (`layers/attention/mla_attention.py:determine_chunked_prefill_workspace_size`)."""
@@ -96,6 +97,7 @@ def _one_stage(
         kept_bytes_per_token=(experts if workspace_persists else 0)
         + (_encoder_bytes(model) if first else 0)
         + (0 if layout.adapters is None else PUNICA_BYTES_PER_TOKEN)
+        + max(_selection_bytes(layer) for layer in layers)
         + (_draft_bytes(model, layout) if last else 0),
         width_bytes_per_token=widest + residual_bytes(model, layout) + _mixing_bytes(model) + _adapter_bytes(layout),
         hidden_bytes_per_token=model.hidden_size * element,
@@ -110,7 +112,15 @@ def _draft_bytes(model: ModelProfile, layout: Layout) -> int:
     drafts = layout.speculation
     if drafts is None or drafts.method in WITHOUT_WEIGHTS:
         return 0
-    return model.hidden_size * model_dtype_bytes(model)
+    return max(1, model.hyper_connections) * model.hidden_size * model_dtype_bytes(model)
+
+
+def _selection_bytes(layer: DecoderLayer) -> int:
+    """One int32 per token and cached entry that an indexer selects: `topk_indices_buffer`, shared by the layers."""
+    mixer = layer.mixer
+    if isinstance(mixer, CompressedAttention | LatentAttention):
+        return (mixer.index_topk or 0) * SELECTED_INDEX_BYTES
+    return 0
 
 
 def _draft_logit_bytes(model: ModelProfile, layout: Layout) -> int:

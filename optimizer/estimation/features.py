@@ -1,6 +1,9 @@
 """The flags that a request's features add to a command, in the words of the release."""
 
+import json
+
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.kv.pages import is_quantized
 from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue, has_flag
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -27,6 +30,14 @@ def feature_flags(
             found[name.replace("_", "-")] = True
     if request.all2all_backend is not None and layout.expert_parallel:
         found["all2all-backend"] = request.all2all_backend
+    if layout.kv_cache_dtype_skip_layers and is_quantized(layout.kv_cache_dtype):
+        found["kv-cache-dtype-skip-layers"] = " ".join(layout.kv_cache_dtype_skip_layers)
+    if request.mamba_ssm_cache_dtype != "auto":
+        found["mamba-ssm-cache-dtype"] = request.mamba_ssm_cache_dtype
+    if request.attention_backend is not None:
+        found["attention-backend"] = request.attention_backend
+    if request.indexer_kv_dtype != "auto":
+        found["attention-config"] = json.dumps({"indexer_kv_dtype": request.indexer_kv_dtype}, separators=(",", ":"))
     found.update(_runner_flags(request, model, engine))
     if layout.adapters is not None:
         found.update({"enable-lora": True, "max-loras": layout.adapters.max_loras})

@@ -15,7 +15,7 @@ SECONDS = 5.0
 KEPT = frozenset((
     "kv-offloading-size", "kv-offloading-backend", "lora-modules", "default-mm-loras", "lora-dtype",
     "lora-target-modules", "enable-tower-connector-lora", "mm-encoder-tp-mode", "mm-processor-kwargs",
-    "mm-processor-cache-gb", "enable-dbo", "kv-cache-dtype-skip-layers", "mamba-ssm-cache-dtype",
+    "mm-processor-cache-gb", "enable-dbo",
 ))  # fmt: skip
 """Features that no plan decides and that a proposal must not lose."""
 

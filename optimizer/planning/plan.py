@@ -173,9 +173,8 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     shown |= feature_flags(setting.request, setting.model, layout, setting.engine)
     facts = choice.unit.facts
     seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
-    engines = choice.unit.engines
-    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds, engines))
-    performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds, engines))
+    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds, choice.unit.engines))
+    performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds, choice.unit.engines))
     if seconds:
         draft_notes += ("limits and objectives are judged by the speed without encoders; the speed shown has them in",)
     cost = cost_of(deployment.bill, performance)

@@ -48,6 +48,7 @@ def solve(
     shared: SharedLayouts | None = None,
     on_model: OnModel | None = None,
     without: Half | None = None,
+    brief: int | None = None,
 ) -> Answer:
     """Return the best deployment with its proof, or why there is none.
 
@@ -56,6 +57,7 @@ def solve(
     behind the answer as text (`cpsat/model_text.py`); without a layout to decide about there is none. `without` leaves
     one half of the work out, so that the other can be judged: "pick" keeps the bounds of the search and lets CP-SAT
     find the plan alone, with the same answer; "proof" keeps the pick of the search, about which nothing is proven then.
+    `brief` is for readers of a short answer: so many alternatives at most, and none beside close calls.
 
     Raises:
         InvalidRequest: a value that cannot be understood.
@@ -71,7 +73,7 @@ def solve(
             search = Search(bent, shared=shared, deadline=deadline)
             found = search.run()
             if found.candidates:
-                answer = _with_plan(bent, search, found, started, on_model, without)
+                answer = _with_plan(bent, search, found, started, on_model, without, brief)
                 return _without_drafts(request, catalog, answer, on_model) if isinstance(answer, str) else answer
             if result is None or not found.complete:
                 setting, result = bent, found
@@ -90,7 +92,7 @@ def solve(
 
 def _with_plan(
     setting: SolveSetting, search: Search, result: SearchResult, started: float, on_model: OnModel | None,
-    without: Half | None,
+    without: Half | None, brief: int | None,
 ) -> Answer | str:  # fmt: skip
     """Let the model decide between the candidates that can still win, and prove it; or why drafts do not pay."""
     request, scores, order = setting.request, search.scores, search.order
@@ -121,6 +123,8 @@ def _with_plan(
         choice, proves, proven = scored.choice, False, _with_values(proven, scored.key)
     front = _front(search) if request.pareto else None
     proves &= front is None or front.complete
+    weighed = close_calls(search, result, choice)
+    unlisted = request.pareto or search.is_over() or (brief is not None and bool(weighed))
     return _answer(
         setting,
         result,
@@ -129,8 +133,8 @@ def _with_plan(
         notes=() if result.complete else (STOPPED,),
         objectives=_objectives(setting, result, proven),
         plan=plan,
-        others=() if request.pareto or search.is_over() else alternatives(search, result, choice),
-        weighed=close_calls(search, result, choice),
+        others=() if unlisted else alternatives(search, result, choice, brief),
+        weighed=weighed,
         front=front,
         layouts_solved=len(modes),
     )

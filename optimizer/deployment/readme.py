@@ -115,7 +115,7 @@ def _start(deployment: Deployment, emit: tuple[str, ...]) -> str:
 def _check(deployment: Deployment) -> str:
     slowest = max(start_seconds(service) for service in deployment.services)
     host, port = next(
-        (host.name, each.port) for host in deployment.hosts for each in host.processes if each.port is not None
+        (host.address, each.port) for host in deployment.hosts for each in host.processes if each.port is not None
     )
     return (
         "## Check\n\n"

@@ -61,6 +61,11 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
             default=None,
             help="Also plan with weights that nobody has published, to be made first. Default: no.",
         ),
+        click.option(
+            "--undocumented-layouts/--no-undocumented-layouts",
+            default=None,
+            help="Also plan what a platform (Gaudi, XPU, ROCm) does not document as supported. Default: no.",
+        ),
     ),
     *grouped(
         "Load", "solve Qwen/Qwen3-32B --workload chat --users 64 --target-context 16K",
@@ -180,7 +185,12 @@ def solve_command(context: click.Context, /, **options: Any) -> int:
 
         check_model_file(dump, options["output"])
     answer = with_settings(
-        context, _solve(request_from(context, SolveRequest), on_model=None if dump is None else models.append)
+        context,
+        _solve(
+            request_from(context, SolveRequest),
+            on_model=None if dump is None else models.append,
+            brief=_alternatives_shown(options),
+        ),
     )
     if dump is not None:
         from vllm_opt.optimizer.cli.model_file import write_model
@@ -201,13 +211,27 @@ def answered(answer: "Answer", options: dict[str, Any]) -> int:
     return EXIT_CODES[answer.status] or code or 0
 
 
-def _solve(request: Any, catalog: "Catalog | None" = None, on_model: Callable[[str], None] | None = None) -> "Answer":
+def _alternatives_shown(options: dict[str, Any]) -> int | None:
+    """How many alternatives are read at most: what nobody sees is not computed. None: all."""
+    if options["format_name"] != "table" or options["full"] or options["save_dir"] is not None:
+        return None
+    from vllm_opt.optimizer.summary.close_calls import MOST_OTHERS
+
+    return MOST_OTHERS
+
+
+def _solve(
+    request: Any,
+    catalog: "Catalog | None" = None,
+    on_model: Callable[[str], None] | None = None,
+    brief: int | None = None,
+) -> "Answer":
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
     from vllm_opt.optimizer.solver.solve import solve
 
-    return solve(request, catalog, on_model=on_model)
+    return solve(request, catalog, on_model=on_model, brief=brief)
 
 
 def show_answer(answer: "Answer", options: dict[str, Any]) -> None:

@@ -96,9 +96,8 @@ def _start(deployment: Deployment, emit: tuple[str, ...]) -> str:
         if deployment.routers:
             lines.append('  Router: `nginx -c "$PWD/scripts/router.conf"`.\n')
     if "compose" in emit:
-        lines.append(
-            f"- Docker: `docker compose -f compose/{first}.yaml up -d` on {first}, the other files likewise.\n"
-        )
+        more = ", the other files on theirs" if several else ""
+        lines.append(f"- Docker: `docker compose -f compose/{first}.yaml up -d` on {first}{more}.\n")
     if "kubernetes" in emit:
         lines.append(
             "- Kubernetes: `kubectl apply -f kubernetes/`; what lies in `kubernetes/optional` needs operators.\n"
@@ -117,6 +116,7 @@ def _check(deployment: Deployment) -> str:
     host, port = next(
         (host.address, each.port) for host in deployment.hosts for each in host.processes if each.port is not None
     )
+    host = "127.0.0.1" if len(deployment.hosts) == 1 else host
     return (
         "## Check\n\n"
         f"A start may take up to {counted(-(-slowest // 60), 'minute')} the first time, when weights are downloaded. "

@@ -126,7 +126,10 @@ def _check(deployment: Deployment) -> str:
 
 
 def _sharing(deployment: Deployment) -> str:
-    turns = "On hosts and in compose the servers start one after another.\n"
+    turns = (
+        "On hosts and in compose the servers start one after another; a pod that starts while another measures its GPU "
+        "may fail once and is restarted.\n"
+    )
     if uses_claims(deployment):
         return (
             "In Kubernetes each shared GPU is a ResourceClaim (`kubernetes/shared-gpus.yaml`), because shared and "

@@ -136,11 +136,20 @@ def speed_rows(performance: Performance) -> list[list[str]]:
     if performance.tpot_ms is not None:
         rows.append(["TPOT", milliseconds(performance.tpot_ms), _span(performance, "tpot_ms")])
     rows.append(["end to end", milliseconds(performance.e2e_ms), _span(performance, "e2e_ms")])
+    if only_prompts(performance):
+        rows.append(["inputs", f"{rate(performance.requests_per_s)} per s", _span(performance, "output_tokens_per_s")])
+        tokens = performance.total_tokens_per_s - performance.output_tokens_per_s
+        return [*rows, ["input tokens", f"{rate(tokens)} tokens/s", ""]]
     output = f"{rate(performance.output_tokens_per_s)} tokens/s"
     rows.append(["output", output, _span(performance, "output_tokens_per_s")])
     rows.append(["input and output", f"{rate(performance.total_tokens_per_s)} tokens/s", ""])
     rows.append(["requests", f"{rate(performance.requests_per_s)} per s", ""])
     return rows
+
+
+def only_prompts(performance: Performance) -> bool:
+    """Whether requests are prompts whose answer is one step: embeddings, scores, or a single token."""
+    return performance.tpot_ms is None
 
 
 def _span(performance: Performance, name: str) -> str:

@@ -166,3 +166,13 @@ def basis_in_words(performance: Performance) -> str:
     if performance.saturated:
         words += f" With {counted(performance.concurrency, 'user')} some wait for a place; the wait is part of TTFT."
     return words
+
+
+def start_sentences(plan: Plan) -> tuple[str, ...]:
+    """What a command alone does not say where several servers start."""
+    if plan.replicas == 1:
+        return ()
+    return (
+        f"Each of the {plan.replicas} servers needs GPUs and a port of its own, and clients one address: --save-dir "
+        "DIR writes scripts, compose files and manifests that say so.",
+    )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vllm_opt.optimizer.cli.options import SETTINGS, text, with_options
+from vllm_opt.optimizer.cli.save_dir import SAVE_DIR_OPTIONS, check_save_options, saved
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.placement.answer import PlacementAnswer
@@ -35,6 +36,7 @@ PLACE_OPTIONS = (
     click.option("--sharing/--no-sharing", default=None, help="Whether services may share a GPU. Default: they may."),
     click.option("--format", "format_name", type=click.Choice(FORMATS), default="table", help="Default: table."),
     text("--output", "-o", metavar="FILE", help="Write the answer to this file, whole or not at all."),
+    *SAVE_DIR_OPTIONS,
     text("--time-limit", metavar="S", help="Seconds for the placement; overrides the file. Default: 30."),
     text("--workers", metavar="N", help="Threads of the solver; overrides the file."),
     text("--seed", metavar="N", help="The same file and seed give the same placement; overrides the file."),
@@ -62,6 +64,7 @@ def place_command(site: str | None, **options: Any) -> int:
 
         write_answer(as_json(site_schema()), options["output"])
         return 0
+    check_save_options(options)
     if site is None:
         raise click.UsageError("name a site file, as in: vllm-opt place SITE.yaml (vllm-opt place --init writes one)")
     from vllm_opt.optimizer.placement.place import place
@@ -93,6 +96,13 @@ def _shown(answer: "PlacementAnswer", options: dict[str, Any]) -> int:
     from vllm_opt.optimizer.placement.render import render_placement
     from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
 
+    code = None
+    if options["save_dir"] is not None:
+        from vllm_opt.optimizer.placement.deployment import deployment_of_placement
+
+        code = saved(options, lambda: {"": deployment_of_placement(answer)})
+    if options["check"]:
+        return code or 0
     screen = screen_of_standard_output(options["output"] is not None)
     write_answer(render_placement(answer, options["format_name"], screen), options["output"])
     if answer.status == "unknown":

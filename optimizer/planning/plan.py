@@ -22,6 +22,7 @@ from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
+from vllm_opt.profiles.catalogues.engines import engine_environment
 from vllm_opt.profiles.configs.model_paths import short_name
 from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.reading.quantities import counted
@@ -127,7 +128,7 @@ def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple
     rate = acceptance_of(layout, setting.request.acceptance)
     if rate is None:
         return plain, ()
-    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu)
+    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu, setting.engine.version)
     drafted = with_drafts(
         plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
         max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
@@ -144,7 +145,7 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
         return None
     plain, _ = predicted(setting, choice)
     sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
-    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu)
+    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version)
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
     drafted = with_drafts(
         plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
@@ -169,11 +170,13 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
-    shown |= feature_flags(setting.request, layout, setting.engine)
+    shown |= feature_flags(setting.request, setting.model, layout, setting.engine)
     facts = choice.unit.facts
     seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
-    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds))
-    performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds))
+    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds, choice.unit.engines))
+    performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds, choice.unit.engines))
+    if seconds:
+        draft_notes += ("limits and objectives are judged by the speed without encoders; the speed shown has them in",)
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence
@@ -194,7 +197,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         quality=quality_report(deployment.quality, setting.request.confidence),
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
-        env={},
+        env=engine_environment(setting.engine),
         command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown),
         vllm_version=setting.engine.version,
         memory=memory,

@@ -123,3 +123,14 @@ def test_every_format_and_the_example_are_written(tmp_path: Path, capsys: pytest
     assert main(["place", "--init"]) == 0
     assert capsys.readouterr().out.startswith("# A site")
     assert main(["place"]) == 2
+
+
+def test_the_folder_that_starts_a_placement_is_written_and_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "site.json", tmp_path / "deploy"
+    file.write_text(json.dumps({"nodes": [{"name": "n", "gpu": "l40s", "gpus": 1}], "services": [CODE]}))
+    assert main(["place", str(file), "--save-dir", str(folder), "--emit", "scripts"]) == 0
+    assert "CUDA_VISIBLE_DEVICES" in (folder / "scripts" / "n.sh").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["place", str(file), "--save-dir", str(folder), "--emit", "scripts", "--check"]) == 0

@@ -89,7 +89,7 @@ class _Program:
         full = {literal.index for literal in model.full}
         self.rows: dict[int, list[tuple[Any, float]]] = defaultdict(list)
         for constraint in proto.constraints:
-            if _is_linear(constraint) and all(literal in full for literal in constraint.enforcement_literal):
+            if is_linear(constraint) and all(literal in full for literal in constraint.enforcement_literal):
                 self._row(constraint.linear)
         objective = self.solver.Objective()
         for index, coefficient in zip(proto.objective.vars, proto.objective.coeffs, strict=True):
@@ -177,7 +177,7 @@ class _Program:
             self.of[pattern, b] = variable
 
 
-def _is_linear(constraint: Any) -> bool:
+def is_linear(constraint: Any) -> bool:
     """Whether a constraint is linear; releases of the library ask in two ways."""
     asked = constraint.HasField("linear") if hasattr(constraint, "HasField") else constraint.has_linear()
     return bool(asked)

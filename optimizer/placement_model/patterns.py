@@ -4,7 +4,7 @@ Memory never enters the solver: a pattern either fits, to the byte, or is not th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vllm_opt.constraints.placing.gpu_memory import MOST_ON_GPU, fits_gpu
 from vllm_opt.constraints.placing.site import PlacementProblem
@@ -27,8 +27,15 @@ class PatternSet:
     kind_of: dict[int, int] = field(default_factory=dict)
     """column -> its kind, where patterns are of kinds; empty where they are of columns"""
 
+    def joined(self, more: dict[str, tuple[Pattern, ...]]) -> "PatternSet":
+        """The same with more patterns."""
+        by_gpu = {gpu: tuple(dict.fromkeys((*mine, *more.get(gpu, ())))) for gpu, mine in self.by_gpu.items()}
+        return replace(self, by_gpu=by_gpu)
 
-def gpu_patterns(problem: PlacementProblem, allowed: frozenset[int] | None = None) -> PatternSet:
+
+def gpu_patterns(
+    problem: PlacementProblem, allowed: frozenset[int] | None = None, most: int | None = None
+) -> PatternSet:
     """Every way in which servers that share GPUs stand on one, singles included; `allowed` columns only."""
     by_gpu: dict[str, tuple[Pattern, ...]] = {}
     complete = True
@@ -40,7 +47,7 @@ def gpu_patterns(problem: PlacementProblem, allowed: frozenset[int] | None = Non
             k for k, column in enumerate(problem.columns)
             if column.gpu == gpu and column.shared and (allowed is None or k in allowed)
         ]  # fmt: skip
-        found, whole = _grown(problem, shared, total)
+        found, whole = _grown(problem, shared, total, MOST_PATTERNS if most is None else most)
         complete &= whole
         by_gpu[gpu] = tuple(found)
     return PatternSet(by_gpu, complete, sizes)
@@ -94,7 +101,7 @@ def _outlines(kinds: Sequence[Kind]) -> tuple[Pattern, ...]:
     return tuple(found)
 
 
-def _grown(problem: PlacementProblem, shared: Sequence[int], total: int) -> tuple[list[Pattern], bool]:
+def _grown(problem: PlacementProblem, shared: Sequence[int], total: int, most: int) -> tuple[list[Pattern], bool]:
     """Grow fitting patterns one server at a time: what does not fit fits no better with one more."""
     found: list[Pattern] = []
     layer: list[Pattern] = [()]
@@ -106,8 +113,8 @@ def _grown(problem: PlacementProblem, shared: Sequence[int], total: int) -> tupl
                     continue
                 if fits(problem, (*pattern, k), total):
                     following.append((*pattern, k))
-                    if len(found) + len(following) > MOST_PATTERNS:
-                        return [*found, *following[: MOST_PATTERNS - len(found)]], False
+                    if len(found) + len(following) > most:
+                        return [*found, *following[: most - len(found)]], False
         found += following
         layer = following
         if not layer:

@@ -5,16 +5,13 @@ GPUs; where the placement dealt is worth what the relaxation promised, it is pro
 the columns that the relaxation chose are decided node by node, and if that does not reach the bound either, all are.
 """
 
-import math
 import time
-from dataclasses import dataclass
-from typing import Any
 
 from vllm_opt.constraints.placing.check import placement_violations
 from vllm_opt.constraints.placing.measures import measure
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem, maximised
 from vllm_opt.optimizer.placement_model.classes import node_classes
-from vllm_opt.optimizer.placement_model.deal import CannotDeal, deal
+from vllm_opt.optimizer.placement_model.exact import fewest
 from vllm_opt.optimizer.placement_model.generation import generated_patterns
 from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.objectives import most_squares
@@ -24,38 +21,16 @@ from vllm_opt.optimizer.placement_model.outcome import (
     PlacementOutcome,
 )
 from vllm_opt.optimizer.placement_model.patterns import PatternSet, gpu_outlines, gpu_patterns
+from vllm_opt.optimizer.placement_model.turns import Run, Turn, decided
 
 TOGETHER_SHARE = 0.4
 """part of the time that the nodes get as classes"""
-TURN_SHARE = 0.5
-"""part of the time left that one objective gets at most, while others wait"""
 CHOSEN_SHARE = 0.5
+"""part of what is left that the chosen columns get, node by node"""
 GENERATING_SHARE = 0.3
 """part of the time in which patterns are generated"""
-"""part of what is left that the chosen columns get, node by node"""
-
-
-@dataclass
-class Turn:
-    """One objective decided: its value in the model, a bound, whether they meet."""
-
-    name: str
-    value: int
-    bound: int
-
-    @property
-    def proven(self) -> bool:
-        """Whether the value is the optimum of its turn."""
-        return self.value == self.bound
-
-
-@dataclass
-class Run:
-    """What one model found."""
-
-    turns: list[Turn]
-    servers: tuple[PlacedServer, ...] | None
-    used: frozenset[int] = frozenset()
+EXACT_SHARE = 0.5
+"""part of what is left for the fewest GPUs over all patterns, where they can be listed after all"""
 
 
 def solve_placement(problem: PlacementProblem, options: PlacementOptions) -> PlacementOutcome:
@@ -104,12 +79,16 @@ class _Search:
     def _generated(self) -> None:
         """With too many patterns to list: those that a linear relaxation asks for, else outlines of them."""
         found = generated_patterns(self.problem, self._left(GENERATING_SHARE))
-        run = self._with(found.patterns, self.every, self._left(TOGETHER_SHARE))
-        bounds = self._simple_bounds(found.fewest_gpus)
+        patterns, bounds = found.patterns, self._simple_bounds(found.fewest_gpus)
+        if found.fewest_gpus is not None:
+            exact = fewest(self.problem, self._left(EXACT_SHARE))
+            patterns = patterns.joined(exact.patterns)
+            bounds |= self._simple_bounds(exact.bounds.get("gpus", found.fewest_gpus)) | exact.bounds
+        run = self._with(patterns, self.every, self._left(TOGETHER_SHARE), bounds)
         if run.turns and _serves_all(self.problem, run):
             turns = [Turn(turn.name, turn.value, bounds.get(turn.name, turn.bound)) for turn in run.turns]
             self.first = Run(turns, None, run.used)
-            self.pool = found.patterns
+            self.pool = patterns
             self._take(run)
             return
         self.first = self._with(gpu_outlines(self.problem), self.every, self._left(TOGETHER_SHARE))
@@ -148,7 +127,7 @@ class _Search:
         kept = columns | {server.column for server in self.problem.today}
         classes = node_classes(self.problem, split=True) if split else self.classes
         model = PlacementModel(self.problem, classes, patterns, tuple(sorted(kept)))
-        return _run(model, self.options, end, limits)
+        return decided(model, self.options, end, limits)
 
     def _take(self, run: Run, *, bounds: bool = False) -> None:
         self.best = _better(self.problem, self.best, run.servers)
@@ -159,123 +138,11 @@ class _Search:
         return bool(self.first.turns) and _reaches(self.problem, self.best, self.first)
 
 
-def _run(model: PlacementModel, options: PlacementOptions, end: float, limits: dict[str, int] | None = None) -> Run:
-    """Decide every objective in turn; `limits` are bounds known already, at which a turn may stop."""
-    names = model.problem.objective_names()
-    turns: list[Turn] = []
-    values: list[int] | None = None
-    for name in names:
-        model.objective(name)
-    for position, name in enumerate(names):
-        if name.startswith("share:") and turns and _all_served(model.problem, turns[-1]):
-            continue
-        seconds = (end - time.monotonic()) * (1.0 if position == len(names) - 1 else TURN_SHARE)
-        if seconds <= 0.05:
-            break
-        model.aim(name)
-        if values is not None:
-            _hint(model, values)
-        tied = all(turn.value == (limits or {}).get(turn.name, turn.value) for turn in turns)
-        limit = (limits or {}).get(name) if tied else None
-        found, bound = _solved(model, name, options, seconds, limit)
-        if found is None:
-            break
-        values = found
-        value = _value_of(model, name, values)
-        turns.append(Turn(name, value, bound))
-        model.keep(name, value)
-    if values is None:
-        return Run(turns, None)
-    at, solved = model.at, values
-    if at.patterns.kind_of:
-        return Run(turns, None, frozenset(k for k in at.total if _evaluated(at.total[k], solved)))
-
-    def value_of(variable: Any) -> int:
-        return _evaluated(variable, solved)
-
-    used = frozenset(k for k in at.total if value_of(at.total[k]))
-    try:
-        return Run(turns, deal(at, value_of), used)
-    except CannotDeal:
-        return Run(turns, None, used)
-
-
 def _serves_all(problem: PlacementProblem, run: Run) -> bool:
     """Whether every service is served in full, with the most headroom that counts."""
     served = sum(turn.value for turn in run.turns if turn.name.startswith("served:"))
     headroom = [turn.value for turn in run.turns if turn.name == "headroom"]
     return served == len(problem.services) and headroom in ([], [problem.most_headroom])
-
-
-def _all_served(problem: PlacementProblem, turn: Turn) -> bool:
-    name, _, priority = turn.name.partition(":")
-    return name == "served" and turn.value == sum(s.priority == int(priority) for s in problem.services)
-
-
-def _solved(
-    model: PlacementModel, name: str, options: PlacementOptions, seconds: float, limit: int | None
-) -> tuple[list[int] | None, int]:
-    """Values of all variables and the bound of the objective."""
-    from ortools.sat.python import cp_model
-
-    solver = cp_model.CpSolver()
-    parameters = solver.parameters
-    parameters.max_time_in_seconds = max(0.05, seconds)
-    parameters.num_workers = options.workers
-    parameters.random_seed = options.seed % (2**31)
-    parameters.relative_gap_limit = options.relative_gap
-    parameters.presolve_inclusion_work_limit = 0  # its sums are 32-bit (google/or-tools #5293)
-    parameters.cp_model_probing_level = 0  # nearly all of its time would go there
-    parameters.linearization_level = 2
-    callback = _Reached(model.objective(name), limit, up=maximised(name)) if limit is not None else None
-    status = solver.solve(model.cp, callback)
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return None, 0
-    values = list(solver.response_proto.solution)
-    value = _value_of(model, name, values)
-    if status == cp_model.OPTIMAL and options.relative_gap == 0:
-        return values, value
-    best = solver.best_objective_bound
-    bound = math.floor(best + 1e-6) if maximised(name) else math.ceil(best - 1e-6)
-    if limit is not None:
-        bound = min(bound, limit) if maximised(name) else max(bound, limit)
-    return values, bound
-
-
-def _Reached(expression: Any, limit: int, *, up: bool) -> Any:  # noqa: N802 - makes an object of a late class
-    """A watch that stops a search once a known bound is reached."""
-    from ortools.sat.python import cp_model
-
-    class Watch(cp_model.CpSolverSolutionCallback):
-        def on_solution_callback(self) -> None:
-            value = self.value(expression)
-            if value >= limit if up else value <= limit:
-                self.stop_search()
-
-    return Watch()
-
-
-def _hint(model: PlacementModel, values: list[int]) -> None:
-    hint = model.cp.proto.solution_hint
-    hint.vars.clear()
-    hint.values.clear()
-    hint.vars.extend(range(len(values)))
-    hint.values.extend(values)
-
-
-def _evaluated(expression: Any, values: list[int]) -> int:
-    """The value of a variable or a linear expression."""
-    if isinstance(expression, int):
-        return expression
-    from ortools.sat.python import cp_model
-
-    flat = cp_model.FlatIntExpr(expression)
-    terms = zip(flat.vars, flat.coeffs, strict=True)
-    return int(flat.offset) + sum(int(coefficient) * int(values[variable.index]) for variable, coefficient in terms)
-
-
-def _value_of(model: PlacementModel, name: str, values: list[int]) -> int:
-    return _evaluated(model.objective(name), values)
 
 
 def _worth(problem: PlacementProblem, servers: tuple[PlacedServer, ...]) -> tuple[int, ...]:

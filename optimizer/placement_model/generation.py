@@ -16,7 +16,7 @@ from vllm_opt.constraints.placing.gpu_memory import MOST_ON_GPU, awake_together,
 from vllm_opt.constraints.placing.site import PlacementProblem
 from vllm_opt.optimizer.placement_model.classes import node_classes
 from vllm_opt.optimizer.placement_model.model import PlacementModel
-from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, is_useful
+from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines, is_useful
 
 MOST_ROUNDS = 80
 NEARLY = 0.25
@@ -55,24 +55,53 @@ def generated_patterns(problem: PlacementProblem, end: float) -> Generated:
     program = _Program(model)
     pool: dict[str, list[Pattern]] = {gpu: [(k,) for k in mine] for gpu, mine in shared.items()}
     bound: int | None = None
-    for _ in range(MOST_ROUNDS):
+    for number in range(MOST_ROUNDS):
         value = program.solve()
-        if value is None or time.monotonic() > end:
+        if value is None:
             break
+        last = number == MOST_ROUNDS - 1 or time.monotonic() > end
         known = set().union(*pool.values())
-        found, complete = program.wanted(largest, known, MOST_VISITED)
-        if not found and not complete:
-            found, complete = program.wanted(largest, known, MOST_VISITED_LAST)
-        if not found:
-            bound = math.ceil(value - WORTH_MORE) if complete else None
-            for gpu, pattern in program.nearly(largest):
-                if pattern not in known:
-                    pool[gpu].append(pattern)
+        priced = program.wanted(largest, known, MOST_VISITED_LAST if last else MOST_VISITED)
+        if not priced.found and not priced.complete and not last:
+            priced = program.wanted(largest, known, MOST_VISITED_LAST)
+        if priced.complete:
+            reached = math.ceil(value / priced.excess - WORTH_MORE)
+            bound = reached if bound is None else max(bound, reached)
+        last |= not priced.found
+        more = [*priced.found, *(program.nearly(largest) if last else ())]
+        for gpu, pattern in dict.fromkeys(more):
+            if pattern not in known:
+                pool[gpu].append(pattern)
+        if last:
             break
-        for gpu, pattern in found:
-            pool[gpu].append(pattern)
+        for gpu, pattern in priced.found:
             program.add(gpu, pattern)
+    if bound is None:
+        bound = _outlined(free)
     return Generated(PatternSet({gpu: tuple(mine) for gpu, mine in pool.items()}, False, largest), bound)
+
+
+def _outlined(problem: PlacementProblem) -> int | None:
+    """A bound from outlines of patterns: weaker, and always there."""
+    every = tuple(range(len(problem.columns)))
+    model = PlacementModel(problem, node_classes(problem, split=False), gpu_outlines(problem), every)
+    model.keep("headroom", problem.most_headroom)
+    model.aim("gpus")
+    value = _Program(model).solve()
+    return None if value is None else math.ceil(value - WORTH_MORE)
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What one search for better patterns found.
+
+    `excess`: the most that a pattern costs at the relaxation's prices, where its GPU costs 1. Prices divided by it are
+    prices that no pattern exceeds, so the relaxation's value divided by it is a bound already (Farley's argument).
+    """
+
+    found: list[tuple[str, Pattern]]
+    complete: bool
+    excess: float
 
 
 class _Program:
@@ -122,20 +151,21 @@ class _Program:
             return None
         return float(self.solver.Objective().Value() + self.offset)
 
-    def wanted(self, largest: dict[str, int], known: set[Pattern], most: int) -> tuple[list[tuple[str, Pattern]], bool]:
+    def wanted(self, largest: dict[str, int], known: set[Pattern], most: int) -> "Priced":
         """For every kind of bin the patterns that are worth more than their GPU."""
         found: dict[tuple[str, Pattern], None] = {}
-        complete = True
+        complete, excess = True, 1.0
         for b, each in enumerate(self.model.at.bins):
             if ((), b) not in self.of:
                 continue
             price, worth = self._prices(b)
             search = _Best(self.model.problem, worth, largest[each.gpu], most)
             for pattern, value in search.found(price):
+                excess = max(excess, 1 - price + value)
                 if value > price + WORTH_MORE and pattern not in known:
                     found[each.gpu, pattern] = None
             complete &= search.complete
-        return list(found), complete
+        return Priced(list(found), complete, excess)
 
     def nearly(self, largest: dict[str, int]) -> list[tuple[str, Pattern]]:
         """Patterns that are worth nearly their GPU: whole servers may need them where parts of servers do not."""

@@ -29,7 +29,7 @@ CHOSEN_SHARE = 0.5
 """part of what is left that the chosen columns get, node by node"""
 GENERATING_SHARE = 0.3
 """part of the time in which patterns are generated"""
-EXACT_SHARE = 0.5
+EXACT_SHARE = 0.6
 """part of what is left for the fewest GPUs over all patterns, where they can be listed after all"""
 
 

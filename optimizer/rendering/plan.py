@@ -62,7 +62,7 @@ def plan_sections(plan: Plan, request: dict[str, Any], screen: Screen) -> list["
         line(cost_in_words(plan.cost)),
         heading(f"Start each server with vLLM {plan.vllm_version}"),
         printable(wrapped_command(plan.command, plan.env, screen.width)),
-        *(line(sentence) for sentence in start_sentences(plan)),
+        *(part for sentence in start_sentences(plan) for part in ("", line(sentence))),
         "",
         _flags(plan, screen),
         heading(speed_heading(plan.performance, request)),

@@ -88,12 +88,12 @@ NO_BOUND = 100.0
 
 def status_in_words(answer: Answer) -> str:
     """Say how sure the answer is."""
-    worst = max((objective.gap for objective in answer.objectives), default=0.0)
-    far = (
-        f"at most {percent(worst)} from optimal"
-        if worst < NO_BOUND
-        else "nothing yet bounds how much better one may be"
-    )
+    bounded = [objective for objective in answer.objectives if objective.gap <= NO_BOUND]
+    far = f"at most {percent(max((objective.gap for objective in bounded), default=0.0))} from optimal"
+    if not bounded:
+        far = "nothing yet bounds how much better one may be"
+    elif len(bounded) < len(answer.objectives):
+        far += f" in {' and '.join(objective.name for objective in bounded)}"
     if answer.pareto:
         far = "not the whole front"
     return {

@@ -86,7 +86,7 @@ def _plan(answer: Answer, plan: Plan, screen: Screen) -> list[str]:
         "",
         *prose(f"{run}{weights_in_brief(plan)}:", screen),
         *(f"  {line}" for line in command),
-        *(words for sentence in start_sentences(plan) for words in prose(sentence, screen)),
+        *(words for sentence in start_sentences(plan) for words in ("", *prose(sentence, screen))),
         "",
         *speed_lines(plan, request, screen),
         *memory_line(plan.memory, screen),

@@ -51,7 +51,9 @@ class ClosedWait:
     growth_s: Numbers
     """What every further user adds to that."""
     synchrony: Scalars
+    queue_gap: Scalars
     busy_s: Scalars
+    busy_users: Scalars
 
     @classmethod
     def of(cls, c: LatencyCoefficients, traffic: Traffic) -> "ClosedWait":
@@ -63,15 +65,19 @@ class ClosedWait:
         )  # fmt: skip
         added = added_work(c, traffic)
         growth = np.maximum(crowded - alone, 0.0) / (CHORD_USERS - 1.0) * traffic.decode_steps
-        return cls(added, alone * traffic.decode_steps, growth, c.synchrony, c.busy_frontend_s)
+        decode = alone * traffic.decode_steps
+        return cls(added, decode, growth, c.synchrony, c.queue_gap, c.busy_frontend_s, c.busy_users)
 
     def seconds(self, users: Numbers, tpot: Numbers) -> Numbers:
         """Wait of one of `users`; never falls with users or TPOT."""
         others = np.maximum(users - 1.0, 0.0)
         meeting = self.added_s / np.maximum(self.added_s + self.decode_s + self.growth_s * others, 1e-300)
         together = meeting + (1.0 - meeting) * np.asarray(self.synchrony) / 2.0
-        busy = 1.0 - 1.0 / np.maximum(users, 1.0)
-        return np.asarray(busy * (tpot / 2.0 + self.busy_s) + others * together * self.added_s)
+        ahead = others * together
+        ahead = ahead * ahead / np.maximum(ahead + self.queue_gap, 1e-300)
+        step = others / np.maximum(users, 1.0) * (tpot / 2.0)
+        crowd = others / np.maximum(others + self.busy_users, 1e-300)
+        return np.asarray(step + crowd * self.busy_s + ahead * self.added_s)
 
 
 def poisson_wait(
@@ -81,7 +87,8 @@ def poisson_wait(
     added = added_work(c, traffic)
     load = rate * added
     busy = np.minimum(load, MOST_UTILISATION)
-    wait = -np.expm1(-decoders) * (tpot / 2.0 + c.busy_frontend_s) + added * busy / (2.0 * (1.0 - busy))
+    crowd = decoders / (decoders + c.busy_users)
+    wait = -np.expm1(-decoders) * tpot / 2.0 + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
     return np.asarray(wait), np.asarray(load)
 
 

@@ -197,6 +197,14 @@ def keeps_attention_half(model: ModelProfile, quantization: Quantization) -> boo
     return native.experts_only or listed_all or named >= model.num_hidden_layers
 
 
+def keeps_half(model: ModelProfile, *words: str) -> bool:
+    """Whether the checkpoint leaves every module named by one of the words in 16 bit, on all layers (no digits)."""
+    native = model.native_quantization
+    names = native.ignored_modules if native is not None else ()
+    plain = [name for name in names if not any(character.isdigit() for character in name)]
+    return any(word in name for name in plain for word in words)
+
+
 def mlp_weights(mlp: DenseMlp, hidden_size: int) -> float:
     """Weights of one dense feed-forward block."""
     return (3 if mlp.gated else 2) * hidden_size * mlp.intermediate_size
@@ -227,6 +235,7 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
     quantized = quantization.weight_bits < 16
     work.experts_quantized = quantized
     attention_half = not quantized or keeps_attention_half(model, quantization)
+    mlp_half = quantized and keeps_half(model, ".mlp*", ".mlp.gate_proj", ".mlp.down_proj")
     experts_only = quantization.experts_only or (
         model.native_quantization is not None and model.native_quantization.experts_only
     )
@@ -241,7 +250,9 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
         else:
             work.quantized_dense += mixer
         for part in (layer.feed_forward, layer.parallel_feed_forward):
-            if isinstance(part, DenseMlp):
+            if isinstance(part, DenseMlp) and mlp_half:
+                work.half_dense += layers * mlp_weights(part, model.hidden_size)
+            elif isinstance(part, DenseMlp):
                 work.quantized_dense += layers * mlp_weights(part, model.hidden_size)
             elif isinstance(part, Experts):
                 add_experts(work, part, layers, model.hidden_size)
@@ -252,8 +263,33 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
             work.state_flop += 6 * state
     if not quantized or experts_only:
         work.half_dense, work.quantized_dense = work.half_dense + work.quantized_dense, 0.0
+    _keep_wide(model, quantization, work)
     work.bytes_per_quantized_weight *= _published_share(model, quantization, work)
     return work
+
+
+def _keep_wide(model: ModelProfile, quantization: Quantization, work: ModelWork) -> None:
+    """Move to 16 bit as many dense weights as a published size beyond the count asks for: they are left wide first."""
+    native = model.native_quantization
+    if native is None or not _is_stored_as(native.quantization, quantization) or native.stored_bytes is None:
+        return
+    if not work.moe_layers:
+        return
+    narrow = (work.quantized_dense + work.expert_weights) * work.bytes_per_quantized_weight
+    beyond = native.stored_bytes - narrow - _wide_bytes(model, work)
+    moved = min(work.quantized_dense, max(0.0, beyond) / (2.0 - work.bytes_per_quantized_weight))
+    work.half_dense, work.quantized_dense = work.half_dense + moved, work.quantized_dense - moved
+
+
+def _is_stored_as(native: str, quantization: Quantization) -> bool:
+    """Whether the checkpoint's own bytes are those read: also where a kernel unpacks them to 16 bit (`_w4a16`)."""
+    return native in (quantization.id, quantization.id.removesuffix("_w4a16"))
+
+
+def _wide_bytes(model: ModelProfile, work: ModelWork) -> float:
+    """Bytes that are 16 bit in any checkpoint: what is counted so, embeddings and vision."""
+    embedding = model.vocab_size * model.hidden_size * (1 if model.tie_word_embeddings else 2)
+    return 2.0 * (work.half_dense + embedding + (model.vision.parameters if model.vision else 0))
 
 
 def _published_share(model: ModelProfile, quantization: Quantization, work: ModelWork) -> float:
@@ -264,11 +300,8 @@ def _published_share(model: ModelProfile, quantization: Quantization, work: Mode
     """
     native = model.native_quantization
     narrow = (work.quantized_dense + work.expert_weights) * work.bytes_per_quantized_weight
-    if native is None or native.quantization != quantization.id or not narrow:
+    if native is None or not _is_stored_as(native.quantization, quantization) or not narrow:
         return 1.0
     if native.stored_bytes is None:
         return 1.0 + native.size_margin
-    embedding = model.vocab_size * model.hidden_size * (1 if model.tie_word_embeddings else 2)
-    vision = model.vision.parameters if model.vision else 0
-    wide = 2.0 * (work.half_dense + embedding + vision)
-    return max(1.0, (native.stored_bytes - wide) / narrow)
+    return max(1.0, (native.stored_bytes - _wide_bytes(model, work)) / narrow)

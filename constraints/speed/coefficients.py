@@ -249,7 +249,6 @@ def latency_coefficients(
         busy_frontend_s=host * shared.busy_frontend_s,
         busy_users=shared.busy_users,
         synchrony=shared.synchrony,
-        queue_gap=shared.queue_gap,
         prefill_factor=cell.prefill_factor if cell else 1.0,
         pipeline_stages=float(layout.pipeline_parallel_size),
         tpot_spread=spread.tpot,
@@ -263,7 +262,7 @@ def latency_coefficients(
 
 
 def format_seconds(work: ModelWork, path: KernelPath) -> float:
-    """Fixed time that a weight format adds: two dense products of each mixer and feed-forward, and its expert layers."""
+    """Fixed time that a weight format adds: two dense products per mixer and feed-forward, and its expert layers."""
     dense = work.halves - work.moe_layers if work.quantized_dense else 0
     experts_s = path.expert_s if work.experts_quantized else 0.0
     return 2 * dense * path.product_s + work.moe_layers * experts_s

@@ -5,13 +5,15 @@
              phi = A / (A + Z) of the time, with A = what one prompt adds to the engine's work and Z = the time between
              first and last token but for the prefills of others, which stretch both alike; users that run in step
              with each other meet in their prefills half of the time:
-                 wait = busy (TPOT / 2 + b) + (N - 1) A (phi + (1 - phi) synchrony / 2),     busy = 1 - 1 / N
+                 wait = busy TPOT / 2 + b (N - 1) / (N - 1 + u) + (N - 1) A (phi + (1 - phi) synchrony / 2)
+             with busy = 1 - 1 / N
     poisson  requests arrive at random at rate r; rho = r A:
-                 wait = busy (TPOT / 2 + b) + A rho / (2 (1 - rho)),                         busy = 1 - exp(-D)
+                 wait = busy TPOT / 2 + b D / (D + u) + A rho / (2 (1 - rho)),               busy = 1 - exp(-D)
     burst    N at once: half of all prefills on average, in full steps
 
-b is what the front end takes longer while others are served. A counts arithmetic alone: prompts that share a step
-share its weight reads. Z grows linearly with the users, so waits in a closed loop never fall when users are added.
+b is what the front end takes longer while many others are served, u how many others make half of it. A counts
+arithmetic alone: prompts that share a step share its weight reads. Z grows linearly with the users, so waits in a
+closed loop never fall when users are added.
 """
 
 from dataclasses import dataclass
@@ -51,7 +53,6 @@ class ClosedWait:
     growth_s: Numbers
     """What every further user adds to that."""
     synchrony: Scalars
-    queue_gap: Scalars
     busy_s: Scalars
     busy_users: Scalars
 
@@ -66,18 +67,16 @@ class ClosedWait:
         added = added_work(c, traffic)
         growth = np.maximum(crowded - alone, 0.0) / (CHORD_USERS - 1.0) * traffic.decode_steps
         decode = alone * traffic.decode_steps
-        return cls(added, decode, growth, c.synchrony, c.queue_gap, c.busy_frontend_s, c.busy_users)
+        return cls(added, decode, growth, c.synchrony, c.busy_frontend_s, c.busy_users)
 
     def seconds(self, users: Numbers, tpot: Numbers) -> Numbers:
         """Wait of one of `users`; never falls with users or TPOT."""
         others = np.maximum(users - 1.0, 0.0)
         meeting = self.added_s / np.maximum(self.added_s + self.decode_s + self.growth_s * others, 1e-300)
         together = meeting + (1.0 - meeting) * np.asarray(self.synchrony) / 2.0
-        ahead = others * together
-        ahead = ahead * ahead / np.maximum(ahead + self.queue_gap, 1e-300)
         step = others / np.maximum(users, 1.0) * (tpot / 2.0)
         crowd = others / np.maximum(others + self.busy_users, 1e-300)
-        return np.asarray(step + crowd * self.busy_s + ahead * self.added_s)
+        return np.asarray(step + crowd * self.busy_s + others * together * self.added_s)
 
 
 def poisson_wait(

@@ -84,8 +84,6 @@ class LatencyCoefficients:
     """Others at which half of that is reached."""
     synchrony: Scalars
     """Share of closed-loop users that send in step with each other."""
-    queue_gap: Scalars
-    """Prompts ahead in the mean at which the median request waits for half as many."""
     prefill_factor: Scalars
     pipeline_stages: Scalars
     tpot_spread: Scalars

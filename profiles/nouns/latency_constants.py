@@ -36,9 +36,6 @@ class SharedConstants(Noun):
     busy_frontend_s: float = Field(0.0, ge=0, description="more of the front end's time while others are served")
     busy_users: float = Field(1.0, ge=0, description="others at which half of busy_frontend_s is reached")
     synchrony: float = Field(ge=0, le=1, description="share of closed-loop users that send in step with each other")
-    queue_gap: float = Field(
-        0.0, ge=0, description="prompts ahead in the mean at which the median request waits for half as many"
-    )
     attention_efficiency: float = Field(gt=0, description="prefill attention, share of the 16-bit peak")
     kv_read_efficiency: float = Field(gt=0, description="KV reads, share of the memory bandwidth")
     expert_read_efficiency: float = Field(gt=0, description="expert weight reads relative to dense weight reads")

@@ -66,6 +66,17 @@ class Observation:
         return f"{self.model}|{self.gpu}|{self.quantization}|{sizes}|{lengths}"
 
     @property
+    def stored_as(self) -> str:
+        """Catalogue id whose layers and bytes were read."""
+        return self.checkpoint or self.model
+
+    @property
+    def kept_back(self) -> bool:
+        """A quarter of the other sources, chosen by hash: never looked at while formulas and spreads were chosen."""
+        digest = hashlib.sha256(self.source.encode()).hexdigest()
+        return self.source not in CONTROLLED_SOURCES and int(digest[:8], 16) % 4 == 0
+
+    @property
     def held_out(self) -> bool:
         """A third of the configurations, chosen by hash, is never fitted while accuracy is measured."""
         return int(hashlib.sha256(self.configuration.encode()).hexdigest()[:8], 16) % 3 == 0

@@ -26,12 +26,12 @@ from vllm_opt.profiles.nouns.latency_constants import (
 
 SHARED_PRIORS = {
     "serial_share": 0.3,
-    "layer_s": 0.25,
-    "moe_layer_s": 0.3,
+    "layer_s": 0.12,
+    "moe_layer_s": 0.12,
     "state_layer_s": 0.7,
-    "step_s": 0.7,
+    "step_s": 0.35,
     "worker_s": 0.7,
-    "sequence_s": 0.4,
+    "sequence_s": 0.2,
     "frontend_s": 0.3,
     "frontend_token_s": 0.5,
     "busy_frontend_s": 0.4,
@@ -68,16 +68,16 @@ PATH_SPREADS = {
     "expert_compute_factor": 0.3,
     "expert_memory_factor": 0.1,
     "serial_share": 0.3,
-    "product_s": 0.4,
-    "expert_s": 0.4,
+    "product_s": 0.2,
+    "expert_s": 0.2,
 }
 SKU_PATH_SPREADS = {"compute": 0.15, "memory": 0.1, "expert_compute": 0.2, "expert_memory": 0.1}
 LEAST_PATH_POINTS = 5
-GENERATION_SPREAD, OWN_HOST_SPREAD = 0.1, 0.6
+GENERATION_SPREAD, OWN_HOST_SPREAD = 0.05, 0.6
 OWN_HOSTS = ("12.1", "CDNA2", "CDNA3", "CDNA4")
 """Generations whose host or whose stack differs too, so that their fixed time is not that of kernels alone."""
 RELEASE_SPREADS = {"step": 0.08, "host": 0.5}
-SOURCE_SPREAD = 0.3
+SOURCE_SPREAD = 0.2
 """A source may be slower or faster as a whole by its stack (ln standard deviation); controlled ones set the level."""
 CLIENT_SPREAD = 0.3
 """A source's TTFT may be off by how its clients send and where they stand, beside the stack's own offset."""

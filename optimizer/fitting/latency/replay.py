@@ -53,7 +53,13 @@ class Replay:
     def keys(self) -> list[LayoutKey]:
         """(model, format, layout, release, release of the host's speed) of each observation."""
         return [
-            (one.checkpoint or one.model, one.quantization, layout_of(one), one.release, one.host_release or one.release)
+            (
+                one.checkpoint or one.model,
+                one.quantization,
+                layout_of(one),
+                one.release,
+                one.host_release or one.release,
+            )
             for one in self.observations
         ]
 
@@ -110,7 +116,7 @@ class Replay:
 
     def pool_sequences(self, one: Observation) -> float:
         """Sequences of mean length that the KV pool holds, from a rough memory balance; 0 when weights do not fit."""
-        model, gpu = self.catalog.model(one.checkpoint or one.model), self.catalog.gpu(one.gpu)
+        model, gpu = self.catalog.model(one.stored_as), self.catalog.gpu(one.gpu)
         work = model_work(model, self.catalog.quantization(one.quantization))
         layout = layout_of(one)
         ranks = layout.tensor_parallel_size
@@ -130,9 +136,15 @@ class Replay:
         """Coefficients of every observation."""
         unique = [
             latency_coefficients(
-                model, quantization, layout, gpu, constants,
-                calibrated=calibrated, release=release, host_release=host,
-            )  # fmt: skip
+                model,
+                quantization,
+                layout,
+                gpu,
+                constants,
+                calibrated=calibrated,
+                release=release,
+                host_release=host,
+            )
             for model, quantization, layout, gpu, release, host in self.unique_nouns
         ]
         return stack(unique).take(self.position)

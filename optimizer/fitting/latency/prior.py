@@ -6,6 +6,7 @@ scheduling, links never timed). End-to-end measurements then move the constants 
 
 import json
 import math
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,14 @@ def read_prior(path: Path = PRIOR, kernels: Path = KERNELS) -> LatencyConstants:
     for gpu, twin in TWINS.items():
         table["gpus"][gpu] = from_kernels(systems[twin], table, f"kernel tables of {twin}, profiles/data/kernels.json")
     for gpu, link in table["collectives"].items():
-        link.update(timed_link(systems.get(TWINS.get(gpu, gpu), {})) if link["source"] != "assumed" else {})
+        link.update(timed_link(systems.get(timed_name(gpu, link["source"]), {})))
     return LatencyConstants.model_validate(table)
+
+
+def timed_name(name: str, source: str) -> str:
+    """The system whose link stands for this one: itself, or the one that its source names ("as l40s, ...")."""
+    found = re.match(r"as ([a-z0-9-]+)", source)
+    return found[1] if found else name
 
 
 def timed_link(summary: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.coefficients import effective_path, kv_element_bytes, latency_coefficients
@@ -172,7 +173,7 @@ def predict_all(c: LatencyCoefficients, replay: Replay) -> dict[str, Numbers]:
     table, kinds = replay.columns, np.array([one.kind for one in replay.observations])
     result = {metric: np.full(len(kinds), np.nan) for metric in METRICS}
 
-    def arguments(mask: Numbers) -> tuple[Numbers, ...]:
+    def arguments(mask: Numbers | NDArray[np.intp]) -> tuple[Numbers, ...]:
         names = ("load", "slots", "max_num_batched_tokens", "input_tokens", "output_tokens")
         return tuple(table[name][mask] for name in names)
 
@@ -182,10 +183,10 @@ def predict_all(c: LatencyCoefficients, replay: Replay) -> dict[str, Numbers]:
         load = under_load(c.take(mask), *arguments(mask), pattern=pattern, prefix_hit_share=hit)
         result["tpot"][mask], result["ttft"][mask] = load.tpot_ms, load.ttft_ms
         result["e2e"][mask], result["throughput"][mask] = load.e2e_ms, load.output_tokens_per_s
-    mask = table["first_wave"] > 0
-    together = under_load(c.take(mask), *arguments(mask), pattern="burst").ttft_ms
-    share = table["first_wave"][mask]
-    result["ttft"][mask] = share * together + (1.0 - share) * result["ttft"][mask]
+    counted = np.flatnonzero(table["first_wave"])
+    together = under_load(c.take(counted), *arguments(counted), pattern="burst").ttft_ms
+    share = table["first_wave"][counted]
+    result["ttft"][counted] = share * together + (1.0 - share) * result["ttft"][counted]
     mask = kinds == "offline"
     batch = offline_batch(c.take(mask), *arguments(mask))
     result["throughput"][mask], result["e2e"][mask] = batch.output_tokens_per_s, batch.makespan_ms

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vllm_opt.optimizer.batches.batch import batch
     from vllm_opt.optimizer.batches.request import BatchRequest
+    from vllm_opt.optimizer.calibration.calibrate import calibrate
+    from vllm_opt.optimizer.calibration.report import CalibrationReport
+    from vllm_opt.optimizer.calibration.request import CalibrateRequest
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
     from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
     from vllm_opt.optimizer.estimation.estimate import estimate
@@ -26,6 +29,9 @@ _HOMES = {
     "estimate": "estimation.estimate",
     "batch": "batches.batch",
     "BatchRequest": "batches.request",
+    "calibrate": "calibration.calibrate",
+    "CalibrateRequest": "calibration.request",
+    "CalibrationReport": "calibration.report",
     "lint": "linter.lint",
     "LintReport": "linter.subject.report",
     "LintRequest": "linter.subject.request",
@@ -42,6 +48,8 @@ _HOMES = {
 __all__ = [
     "Answer",
     "BatchRequest",
+    "CalibrateRequest",
+    "CalibrationReport",
     "Estimate",
     "EstimateRequest",
     "FleetAnswer",
@@ -51,6 +59,7 @@ __all__ = [
     "Plan",
     "SolveRequest",
     "batch",
+    "calibrate",
     "estimate",
     "lint",
     "procure",

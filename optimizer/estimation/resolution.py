@@ -17,6 +17,7 @@ from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
 from vllm_opt.optimizer.estimation.overrides import with_overrides
+from vllm_opt.optimizer.estimation.own_calibration import calibration_notes, with_own_calibration
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -150,6 +151,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     engine, note = catalog.engine(request.vllm_version, request.engine)
     model, model_notes = served_model(catalog.model(request.model), request, engine)
     gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
+    gpu = with_own_calibration(gpu, request, catalog)
     quantization = resolve_quantization(catalog, model, request.quantization)
     served = _served(request, model, quantization, engine, catalog)
     if request.kv_cache_dtype != "auto":
@@ -189,7 +191,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     windows = manager_off if keeps_windows_or_states(model) else None
     said_of_media = media_notes(model, request)
     notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
-    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters))
+    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters), *calibration_notes([gpu], request))
     return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 

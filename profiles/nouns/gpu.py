@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from vllm_opt.profiles.noun import Basis, Noun
+from vllm_opt.profiles.nouns.own_calibration import GpuCalibration
 
 
 class Interconnect(Noun):
@@ -51,6 +52,9 @@ class GpuProfile(Noun):
     vllm_device_names: tuple[str, ...] = Field((), description="names that vLLM prints and keys its tuned kernels by")
     sources: tuple[str, ...] = Field(min_length=1, description="addresses a reader can open")
     note: str = ""
+    own: GpuCalibration | None = Field(
+        None, exclude=True, description="what the user's own logs and benchmarks say; None: nothing, or not asked for"
+    )
 
     @property
     def taken_at_start_bytes(self) -> int:

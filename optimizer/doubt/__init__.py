@@ -1,0 +1,4 @@
+"""Which plans could be best.
+
+May import: profiles.
+"""

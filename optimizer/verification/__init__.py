@@ -1,0 +1,4 @@
+"""A plan against what was measured.
+
+May import: profiles.
+"""

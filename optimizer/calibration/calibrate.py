@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vllm_opt.optimizer.calibration.learn import learned_speed
-from vllm_opt.optimizer.calibration.learn_memory import learned_memory
+from vllm_opt.optimizer.calibration.learn_memory import learned_memory, trusted
 from vllm_opt.optimizer.calibration.observe import NotComparable, observation_of
 from vllm_opt.optimizer.calibration.reading import Readings, read_all
 from vllm_opt.optimizer.calibration.report import CalibrationReport, Comparison, Gain
@@ -40,6 +40,7 @@ from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.user_files import with_home
 
 MOST_KEPT = 20_000
+OTHER_WEIGHTS = "the weights printed are not those of this model, format and size; give --model, --quantization or -tp"
 ABOUT = "what vllm-opt calibrate learned; `measured` holds the points behind it"
 TERMS = {"ttft": ("ttft_ms", "ms"), "tpot": ("tpot_ms", "ms"), "e2e": ("e2e_ms", "ms"),
          "throughput": ("output_tokens_per_s", "tokens/s")}  # fmt: skip
@@ -114,6 +115,9 @@ def _measured(readings: Readings, stated: dict[str, Any], catalog: Catalog) -> l
         compared = compared_start(start, name, stated, catalog)
         if isinstance(compared, str):
             readings.leave_out(name, compared)
+            continue
+        if not trusted(compared):
+            readings.leave_out(name, OTHER_WEIGHTS)
             continue
         readings.used[name] += 1
         asked = compared.request.model_dump(mode="json", exclude_unset=True)

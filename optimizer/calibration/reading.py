@@ -16,7 +16,7 @@ from vllm_opt.optimizer.calibration.results import (
     records_of_json,
     records_of_json_lines,
 )
-from vllm_opt.optimizer.calibration.sources import Unreadable, head_of, lines_of, opened
+from vllm_opt.optimizer.calibration.sources import Unreadable, blocks_of, head_of, opened
 from vllm_opt.optimizer.calibration.startup_reader import LogReading, StartUp, read_log
 from vllm_opt.optimizer.calibration.startup_text import MESSAGE_KEYS
 from vllm_opt.profiles.printable import printable
@@ -103,7 +103,7 @@ def _read(file: Path, name: str, readings: Readings) -> None:
     reader = _records_reader(file)
     if reader is None:
         with opened(file) as stream:
-            reading = read_log(lines_of(stream))
+            reading = read_log(blocks_of(stream))
         readings.logs[name] = reading
         readings.starts += [(name, start) for start in reading.starts]
         if not reading.starts:

@@ -1,7 +1,7 @@
 """Files that hold measurements: found in folders, opened plain or gzipped, read as a stream within stated bounds.
 
-Bounds: 5,000 files in all; of a log any length up to 8 GiB of text, line by line, 64 KiB kept of a line; of a document
-that must be read whole (JSON) 64 MiB. Links are not followed in folders.
+Bounds: 5,000 files in all; of a log any length up to 8 GiB of text, in blocks of 1 MiB, of a line
+64 KiB; of a document that must be read whole (JSON) 64 MiB. Links are not followed in folders.
 """
 
 import gzip
@@ -19,6 +19,7 @@ from vllm_opt.profiles.reading.user_files import with_home
 
 MOST_FILES = 5_000
 MOST_LOG_BYTES = 8 << 30
+BLOCK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 64 << 10
 LARGEST_DOCUMENT_BYTES = 64 << 20
 HEAD_BYTES = 8 << 10
@@ -90,8 +91,41 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or 'not a usable path'}") from None
 
 
+def blocks_of(stream: IO[bytes]) -> Iterator[bytes]:
+    """A log in blocks of whole lines of about 1 MiB; ends after 8 GiB, or where a packed stream breaks off.
+
+    Of a line that is longer than a block only the first block is kept.
+    """
+    read, begun, inside_long = 0, b"", False
+    while read < MOST_LOG_BYTES:
+        try:
+            block = stream.read(BLOCK_BYTES)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            break
+        if not block:
+            break
+        read += len(block)
+        cut = block.rfind(b"\n") + 1
+        if inside_long:
+            first = block.find(b"\n") + 1
+            if not first:
+                continue
+            block, cut, inside_long = block[first:], cut - first, False
+        if cut:
+            yield begun + block[:cut]
+            begun = block[cut:]
+        elif len(begun) < BLOCK_BYTES:
+            begun += block
+        else:
+            inside_long = True
+            yield begun + b"\n"
+            begun = b""
+    if begun:
+        yield begun
+
+
 def lines_of(stream: IO[bytes]) -> Iterator[str]:
-    """Lines of a log, each cut after 64 KiB; ends quietly after 8 GiB, or where a packed stream breaks off."""
+    """Lines of a table or of JSON lines, each cut after 64 KiB; ends where a packed stream breaks off."""
     read = 0
     while read < MOST_LOG_BYTES:
         try:

@@ -7,8 +7,8 @@ from typing import Any
 
 from vllm_opt.optimizer.calibration.startup_text import (
     ABOUT_MEMORY,
+    MARKS,
     PASSED,
-    concerns,
     configuration_in,
     figures_in,
     plain_text,
@@ -18,6 +18,7 @@ from vllm_opt.profiles.printable import printable
 
 MOST_STARTS = 64
 MOST_RANKS = 4_096
+LONGEST_LINE_BYTES = 64 << 10
 SHOWN_LINES, SHOWN_WIDTH = 5, 160
 DEMANDS = ("weights_gib", "activation_gib", "non_torch_gib", "graph_gib", "graph_estimate_gib")
 """Figures of which the largest rank counts; of all others the smallest."""
@@ -64,26 +65,39 @@ class LogReading:
             self.examples.append(printable(text[:SHOWN_WIDTH]))
 
 
-def read_log(lines: Iterable[str]) -> LogReading:
-    """Read a log line by line; what it keeps does not grow with the log."""
+def read_log(blocks: Iterable[bytes]) -> LogReading:
+    """Read a log in blocks of whole lines; what it keeps does not grow with the log."""
     reading, current = LogReading(), StartUp(1)
-    for line in lines:
-        reading.lines += 1
-        if not concerns(line):
-            continue
-        text = plain_text(line)
-        told, figures = configuration_in(text), figures_in(text)
-        if not told and not figures:
-            if ABOUT_MEMORY.search(text) and not PASSED.search(text):
-                reading.note_unknown(text)
-            continue
-        reading.understood += 1
-        if told and _begins_anew(current, told):
-            _keep(reading, current)
-            current = StartUp(reading.lines)
-        _take(current, told, figures, rank_of(text))
+    for block in blocks:
+        for start, end in _marked_lines(block):
+            text = plain_text(block[start:end].decode("utf-8", errors="replace"))
+            told, figures = configuration_in(text), figures_in(text)
+            if not told and not figures:
+                if ABOUT_MEMORY.search(text) and not PASSED.search(text):
+                    reading.note_unknown(text)
+                continue
+            reading.understood += 1
+            if told and _begins_anew(current, told):
+                _keep(reading, current)
+                current = StartUp(reading.lines + block.count(b"\n", 0, start) + 1)
+            _take(current, told, figures, rank_of(text))
+        reading.lines += block.count(b"\n") + (not block.endswith(b"\n"))
     _keep(reading, current)
     return reading
+
+
+def _marked_lines(block: bytes) -> list[tuple[int, int]]:
+    """Where the lines stand that hold a mark: a log of a busy server has millions of others."""
+    found: dict[int, int] = {}
+    for mark in MARKS:
+        at = block.find(mark)
+        while at >= 0:
+            end = block.find(b"\n", at)
+            end = len(block) if end < 0 else end
+            start = block.rfind(b"\n", 0, at) + 1
+            found[start] = min(end, start + LONGEST_LINE_BYTES)
+            at = block.find(mark, end)
+    return sorted(found.items())
 
 
 def _begins_anew(current: StartUp, told: dict[str, Any]) -> bool:

@@ -16,9 +16,13 @@ NUMBER = r"(-?[\d,]+(?:\.\d+)?)"
 SIZE = NUMBER + r" ?(GiB|GB|MiB|MB)"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 MESSAGE_KEYS = ("message", "msg", "log", "text", "MESSAGE", "body")
-MARKS = (
-    "GiB", " GB", "MiB", "blocks", "KV cache", "oncurrency", "ngine (v", "config:", "non-default args", "args:",
-    "server version", "device_name", "batched", "vLLM version", "max_num_seqs", "gpu_memory", "Auto-fit",
+MARKS = tuple(
+    mark.encode()
+    for mark in (
+        "GiB", " GB", "GB)", "MiB", " MB", " blocks: ", "KV cache size", "KV cache memory", "oncurrency for",
+        "ngine (v", "config: ", "args: ", "server version", "vLLM version", "device_name=", "max_num_",
+        "gpu_memory_utilization",
+    )
 )  # fmt: skip
 """A line without any of these is about something else: passed over without a pattern being tried."""
 ABOUT_MEMORY = re.compile(r"\b(?:GiB|GB|MiB)\b|KV cache|(?:GPU|cuda) blocks", re.IGNORECASE)
@@ -32,6 +36,8 @@ PASSED = re.compile(
 """Lines about memory that say nothing new."""
 
 Figures = dict[str, float]
+LARGEST_GIB, LARGEST_NUMBER = 65_536.0, 1e12
+"""What no GPU holds is no figure."""
 
 
 def number_of(text: str) -> float:
@@ -119,20 +125,17 @@ def plain_text(line: str) -> str:
     return ANSI.sub("", text) if "\x1b" in text else text
 
 
-def concerns(line: str) -> bool:
-    """Whether a line may hold a figure: a quick look, because a log of a busy server has millions of others."""
-    return any(mark in line for mark in MARKS)
-
-
 def figures_in(text: str) -> Figures:
     """Every figure of one line, sizes in GiB."""
     found: Figures = {}
     for name, pattern in SIZE_PATTERNS:
         if name not in found and (match := pattern.search(text)):
-            found[name] = gib_of(match[1], match[2])
+            size = gib_of(match[1], match[2])
+            if 0 < size < LARGEST_GIB:
+                found[name] = size
     for name, pattern in COUNT_PATTERNS:
-        if match := pattern.search(text):
-            found[name] = number_of(match[1])
+        if (match := pattern.search(text)) and 0 < (number := number_of(match[1])) < LARGEST_NUMBER:
+            found[name] = number
     return found
 
 

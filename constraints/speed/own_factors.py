@@ -14,9 +14,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Scalars
+from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients, Scalars
 from vllm_opt.profiles.nouns.own_calibration import SpeedTerm
 
+LAUNCHES = tuple(name for name in COEFFICIENT_NAMES if name.endswith("launch_s"))
 GROUPS = {
     "memory": (
         "dense_memory_s", "head_memory_s", "expert_memory_s", "decode_s_per_context_token",
@@ -26,7 +27,7 @@ GROUPS = {
         "dense_compute_s_per_token", "head_compute_s_per_sequence", "expert_compute_s_per_token",
         "prefill_s_per_span_token", "prefill_s_per_window_token", "token_s",
     ),
-    "host": ("sequence_s", "fixed_s", "launch_s", "eager_s"),
+    "host": ("sequence_s", "fixed_s", "eager_s", *LAUNCHES),
     "frontend": ("frontend_s", "frontend_token_s", "busy_frontend_s"),
 }  # fmt: skip
 """The parts that one factor multiplies."""

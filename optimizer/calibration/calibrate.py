@@ -108,7 +108,7 @@ def _measured(readings: Readings, stated: dict[str, Any], catalog: Catalog) -> l
             readings.leave_out(name, "nothing that the model predicts of this kind of load")
         elif usable([seen], Nouns(catalog))[0].observations:
             readings.used[name] += 1
-            found.append({"benchmark": asdict(seen)})
+            found.append({"benchmark": _plain(seen)})
         else:
             readings.leave_out(name, "the weights and one sequence do not fit the stated GPUs")
     for name, start in readings.starts:
@@ -123,6 +123,15 @@ def _measured(readings: Readings, stated: dict[str, Any], catalog: Catalog) -> l
         asked = compared.request.model_dump(mode="json", exclude_unset=True)
         found.append({"startup": {"source": name, "request": asked, "measured": compared.measured}})
     return found
+
+
+def _plain(seen: Observation) -> dict[str, Any]:
+    """An observation as JSON can hold it; what is infinite is the default and comes back by itself."""
+    return {
+        name: value
+        for name, value in asdict(seen).items()
+        if not isinstance(value, float) or math.isfinite(value)
+    }  # fmt: skip
 
 
 def _key(one: dict[str, Any]) -> str:

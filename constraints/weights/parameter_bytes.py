@@ -122,7 +122,8 @@ class WeightTable:
         self._tensors = [layer_tensors(model.layer_kinds[kind], model.hidden_size) for kind, _ in self.variants]
         self._layer_bytes: dict[tuple[int, int, int, int, bool, int, int], int] = {}
         self._stage_counts: dict[int, tuple[Counter[int], ...]] = {}
-        self._whole_bytes: int | None = None
+        self._share: Fraction | None = None
+        self._head: StorageFormat | None = None
 
     def parameter_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         """Return what `weight_bytes` returns."""
@@ -130,7 +131,9 @@ class WeightTable:
         native = native_format(self.model, self.quantization)
         if native is None or not (native.stored_bytes or native.size_margin):
             return counted
-        factor = self._published_share(native)
+        if self._share is None:
+            self._share = self._published_share(native)
+        factor = self._share
         return tuple(-(-stage * factor.numerator // factor.denominator) for stage in counted)
 
     def _published_share(self, native: CheckpointQuantization) -> Fraction:
@@ -140,9 +143,8 @@ class WeightTable:
         """
         if native.stored_bytes is None:
             return 1 + Fraction(native.size_margin).limit_denominator(1_000_000)
-        if self._whole_bytes is None:
-            self._whole_bytes = sum(self._counted_bytes(Layout(gpu="", quantization=self.quantization.id)))
-        return max(Fraction(1), Fraction(native.stored_bytes, self._whole_bytes))
+        whole_bytes = sum(self._counted_bytes(Layout(gpu="", quantization=self.quantization.id)))
+        return max(Fraction(1), Fraction(native.stored_bytes, whole_bytes))
 
     def _counted_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         stages = layout.pipeline_parallel_size
@@ -195,7 +197,9 @@ class WeightTable:
         return self._stage_counts[stages]
 
     def _lm_head_format(self) -> StorageFormat:
-        return storage_of_parts(self.model, self.quantization, ()).of("lm_head")
+        if self._head is None:
+            self._head = storage_of_parts(self.model, self.quantization, ()).of("lm_head")
+        return self._head
 
 
 def _whole_roles(model: ModelProfile) -> frozenset[Role]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from vllm_opt.constraints.judging.deployment import PerformanceBound
-from vllm_opt.constraints.speed.latency import closed_loop
+from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.contract.answer import Load, Performance
@@ -29,9 +29,30 @@ def predict(
     Users spread evenly: times are those of the fullest engine, rates those of the average one. The interval is
     two-sided at 90 %: its ends are the 5 % and 95 % quantiles.
     """
+    (only,) = predict_loads(
+        coefficients, (users,), engines=engines, max_num_seqs=max_num_seqs, lengths=lengths,
+        max_num_batched_tokens=max_num_batched_tokens, chunked_prefill=chunked_prefill,
+        prefix_hit_share=prefix_hit_share,
+    )  # fmt: skip
+    return only
+
+
+def predict_loads(
+    coefficients: LatencyCoefficients,
+    loads: tuple[int, ...],
+    *,
+    engines: int,
+    max_num_seqs: int,
+    max_num_batched_tokens: int,
+    lengths: tuple[int, int],
+    chunked_prefill: bool,
+    prefix_hit_share: float,
+) -> tuple[Performance, ...]:
+    """`predict` at several numbers of users, for little more than the time of one."""
+    shares = [share for users in loads for share in (math.ceil(users / engines), users / engines)]
     load = closed_loop(
         coefficients,
-        users=np.array([math.ceil(users / engines), users / engines]),
+        users=np.array(shares),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         input_tokens=lengths[0],
@@ -39,9 +60,19 @@ def predict(
         chunked_prefill=chunked_prefill,
         prefix_hit_share=prefix_hit_share,
     )
-    ttft, e2e = float(load.ttft_ms[0]), float(load.e2e_ms[0])
-    tpot = float(load.tpot_ms[0]) if lengths[1] > 1 else None
-    output = float(load.output_tokens_per_s[1]) * engines
+    return tuple(
+        _performance(coefficients, load, 2 * at, engines=engines, users=users, decodes=lengths[1] > 1)
+        for at, users in enumerate(loads)
+    )
+
+
+def _performance(
+    coefficients: LatencyCoefficients, load: LoadPrediction, at: int, *, engines: int, users: int, decodes: bool
+) -> Performance:
+    """One load: its times stand at position `at` of the prediction, its rates at the next."""
+    ttft, e2e = float(load.ttft_ms[at]), float(load.e2e_ms[at])
+    tpot = float(load.tpot_ms[at]) if decodes else None
+    output = float(load.output_tokens_per_s[at + 1]) * engines
     interval = {
         "ttft_ms": _around(coefficients, "ttft", ttft),
         "output_tokens_per_s": _around(coefficients, "throughput", output),
@@ -53,9 +84,9 @@ def predict(
         tpot_ms=tpot,
         e2e_ms=e2e,
         output_tokens_per_s=output,
-        total_tokens_per_s=float(load.total_tokens_per_s[1]) * engines,
-        requests_per_s=float(load.requests_per_s[1]) * engines,
-        saturated=bool(load.saturated[0]),
+        total_tokens_per_s=float(load.total_tokens_per_s[at + 1]) * engines,
+        requests_per_s=float(load.requests_per_s[at + 1]) * engines,
+        saturated=bool(load.saturated[at]),
         concurrency=users,
         load=Load(users=users),
         basis=coefficients.basis,

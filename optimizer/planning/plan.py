@@ -16,7 +16,7 @@ from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
 from vllm_opt.optimizer.estimation.media import encoder_seconds, with_images
 from vllm_opt.optimizer.estimation.memory import memory_report
-from vllm_opt.optimizer.estimation.performance import bound_at, predict
+from vllm_opt.optimizer.estimation.performance import bound_at, predict_loads
 from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
@@ -56,20 +56,21 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
     )
 
 
-def predicted(setting: SolveSetting, choice: Choice, *, full: bool = False) -> Performance:
-    """Speed at the load asked, or at the most that the flags admit: max_num_seqs users in every engine."""
+def predicted(setting: SolveSetting, choice: Choice) -> tuple[Performance, Performance]:
+    """Speed at the load asked, and at the most that the flags admit: max_num_seqs users in every engine."""
     facts, engines = choice.unit.facts, choice.unit.engines
-    users = choice.max_num_seqs * engines if full or setting.targets.load_free else setting.targets.concurrency
-    return predict(
+    most = choice.max_num_seqs * engines
+    asked, full = predict_loads(
         facts.coefficients,
+        (most if setting.targets.load_free else setting.targets.concurrency, most),
         engines=engines,
-        users=users,
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
         lengths=setting.lengths,
         chunked_prefill=facts.layout.enable_chunked_prefill,
         prefix_hit_share=setting.request.prefix_hit_share if facts.layout.enable_prefix_caching else 0.0,
     )
+    return asked, full
 
 
 def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
@@ -141,7 +142,7 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
     rate = acceptance_of(facts.layout, setting.request.acceptance)
     if rate is None:
         return None
-    plain = predicted(setting, choice)
+    plain, _ = predicted(setting, choice)
     sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
     cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu)
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
@@ -158,7 +159,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     Raises:
         PlanRejected: some rule does not hold; the solver and the physics disagree.
     """
-    performance = predicted(setting, choice)
+    performance, at_most = predicted(setting, choice)
     try:
         deployment = deployment_of(setting, choice, performance)
     except LayoutRefused as refusal:
@@ -172,7 +173,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     facts = choice.unit.facts
     seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
     performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds))
-    performance_full, _ = _drafted(setting, choice, with_images(predicted(setting, choice, full=True), seconds))
+    performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds))
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence

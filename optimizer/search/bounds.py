@@ -29,8 +29,8 @@ from vllm_opt.constraints.speed.step_time import (
     prefill_attention,
     stack,
 )
+from vllm_opt.optimizer.search.pool import requests_of_server, sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.units import pool_of_server
 from vllm_opt.optimizer.space.objective import efficiency_integer
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -124,7 +124,7 @@ def _column(
     if name == "cost":
         return costs
     if name == "concurrency":
-        pools = [pool_of_server(setting, physics, server, active).requests for server in servers]
+        pools = [requests_of_server(setting, physics, server, active) for server in servers]
         return [-requests * server.engines for requests, server in zip(pools, servers, strict=True)]
     if reach is None:
         raise ValueError(f"{name} needs speeds")
@@ -161,7 +161,7 @@ def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
     hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
-    most = np.array([pool_of_server(setting, physics, server, active).sequences for server in servers])
+    most = np.array([sequences_of_server(setting, physics, server, active) for server in servers])
     if setting.load_is_asked(active):
         most = np.minimum(most, shares)
     inputs, outputs = (float(length) for length in setting.lengths)

@@ -104,13 +104,15 @@ class LayoutPhysics:
         default = self.plan(gpu, weights, shape)
         if isinstance(default, Violation):
             return (None,)
+        smaller = smaller_block_sizes(self.setting, default.block_size)
+        if not smaller:
+            return (None,)
         targets = self.setting.targets
         contexts: tuple[int, ...] = (targets.target_context, targets.mean_context)
         startups: tuple[int, ...] = (targets.target_context,)
         if at_any_context:
             contexts = contexts_of_every_kind(default.block_size, contexts, self.setting.model.max_model_len)
             startups = contexts
-        smaller = smaller_block_sizes(self.setting, default.block_size)
         return frugal_block_sizes(
             default, smaller, lambda size: self.plan(gpu, weights, replace(shape, block_size=size)),
             Requests(contexts, startups, TOKEN_STEPS),

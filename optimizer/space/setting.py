@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import NormalDist
 from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
@@ -20,6 +19,7 @@ from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this
 from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -209,7 +209,7 @@ def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> Cont
         return None
     return ContextsInFlight.of_lengths(
         *lengths, input_variation=LENGTH_VARIATION, output_variation=LENGTH_VARIATION,
-        quantile=NormalDist().inv_cdf(request.confidence),
+        quantile=normal_quantile(request.confidence),
     )  # fmt: skip
 
 

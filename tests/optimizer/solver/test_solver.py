@@ -419,7 +419,7 @@ class Attack:
 
     def judged(self, choice: Choice) -> dict[str, float] | None:
         """Its objectives, when every rule holds."""
-        performance = predicted(self.setting, choice)
+        performance, _ = predicted(self.setting, choice)
         point = deployment_of(self.setting, choice, performance)
         if violations(point):
             return None

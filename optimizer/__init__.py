@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.procurement.procure import procure
     from vllm_opt.optimizer.procurement.request import FleetRequest
     from vllm_opt.optimizer.solver.solve import solve
+    from vllm_opt.optimizer.verification.report import Verification
+    from vllm_opt.optimizer.verification.request import VerifyRequest
+    from vllm_opt.optimizer.verification.verify import verify
 
 _HOMES = {
     "solve": "solver.solve",
@@ -32,6 +35,9 @@ _HOMES = {
     "calibrate": "calibration.calibrate",
     "CalibrateRequest": "calibration.request",
     "CalibrationReport": "calibration.report",
+    "verify": "verification.verify",
+    "VerifyRequest": "verification.request",
+    "Verification": "verification.report",
     "lint": "linter.lint",
     "LintReport": "linter.subject.report",
     "LintRequest": "linter.subject.request",
@@ -58,12 +64,15 @@ __all__ = [
     "LintRequest",
     "Plan",
     "SolveRequest",
+    "Verification",
+    "VerifyRequest",
     "batch",
     "calibrate",
     "estimate",
     "lint",
     "procure",
     "solve",
+    "verify",
 ]
 
 

@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "vllm_opt.optimizer.cli.calibrate:calibrate_command",
         "Learn from your own vLLM logs and benchmark results.",
     ),
+    "verify": ("vllm_opt.optimizer.cli.verify:verify_command", "Does the running server do what the plan says."),
     "models": ("vllm_opt.optimizer.cli.catalogue:models_command", "List the models of the catalogue."),
     "quality": ("vllm_opt.optimizer.cli.quality:quality_command", "What a model keeps of its scores, by format."),
     "gpus": ("vllm_opt.optimizer.cli.catalogue:gpus_command", "List the GPU SKUs of the catalogue."),

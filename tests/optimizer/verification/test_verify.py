@@ -142,9 +142,9 @@ def test_a_run_measures_a_real_server(plan: Path, tmp_path: Path) -> None:
     assert len({tuple(one["prompt"]) for one in stub.asked}) == 16
     checks = {check.term: check for check in answer.services[0].checks}
     assert checks["ttft_ms"].measured is not None
-    assert 20 <= checks["ttft_ms"].measured
+    assert checks["ttft_ms"].measured >= 20
     assert checks["tpot_ms"].measured is not None
-    assert 2 <= checks["tpot_ms"].measured
+    assert checks["tpot_ms"].measured >= 2
     result = json.loads(kept.read_text())
     assert (result["completed"], result["failed"], result["total_output_tokens"]) == (16, 0, 512)
     assert result["gpu"] == "l40s"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.calibration.request import CalibrateRequest
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
     from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
+    from vllm_opt.optimizer.doubt.doubt import doubt
+    from vllm_opt.optimizer.doubt.report import DoubtAnswer
     from vllm_opt.optimizer.estimation.estimate import estimate
     from vllm_opt.optimizer.linter.lint import lint
     from vllm_opt.optimizer.linter.subject.report import LintReport
@@ -38,6 +40,8 @@ _HOMES = {
     "verify": "verification.verify",
     "VerifyRequest": "verification.request",
     "Verification": "verification.report",
+    "doubt": "doubt.doubt",
+    "DoubtAnswer": "doubt.report",
     "lint": "linter.lint",
     "LintReport": "linter.subject.report",
     "LintRequest": "linter.subject.request",
@@ -56,6 +60,7 @@ __all__ = [
     "BatchRequest",
     "CalibrateRequest",
     "CalibrationReport",
+    "DoubtAnswer",
     "Estimate",
     "EstimateRequest",
     "FleetAnswer",
@@ -68,6 +73,7 @@ __all__ = [
     "VerifyRequest",
     "batch",
     "calibrate",
+    "doubt",
     "estimate",
     "lint",
     "procure",

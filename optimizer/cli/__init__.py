@@ -2,5 +2,5 @@
 
 May import: constraints, profiles, contract, estimation, cpsat, solver, rendering, linter/subject, linter,
 procurement, batches, summary, calibration,
-verification.
+verification, doubt.
 """

@@ -1,4 +1,4 @@
-"""Which plans could be best.
+"""Which plans could be the best within the intervals, and which benchmark would tell.
 
-May import: profiles.
+May import: profiles, contract, cpsat, regret, solver, space, verification.
 """

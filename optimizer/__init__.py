@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.calibration.request import CalibrateRequest
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
     from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
-    from vllm_opt.optimizer.doubt.doubt import doubt
-    from vllm_opt.optimizer.doubt.report import DoubtAnswer
+    from vllm_opt.optimizer.doubts.doubt import doubt
+    from vllm_opt.optimizer.doubts.report import DoubtAnswer
     from vllm_opt.optimizer.estimation.estimate import estimate
     from vllm_opt.optimizer.linter.lint import lint
     from vllm_opt.optimizer.linter.subject.report import LintReport
@@ -40,8 +40,8 @@ _HOMES = {
     "verify": "verification.verify",
     "VerifyRequest": "verification.request",
     "Verification": "verification.report",
-    "doubt": "doubt.doubt",
-    "DoubtAnswer": "doubt.report",
+    "doubt": "doubts.doubt",
+    "DoubtAnswer": "doubts.report",
     "lint": "linter.lint",
     "LintReport": "linter.subject.report",
     "LintRequest": "linter.subject.request",

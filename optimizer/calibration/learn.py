@@ -3,8 +3,8 @@
 With `FEW_POINTS` points or more on one SKU the logarithms of its terms (memory, compute), of its host's (host,
 frontend) and of one step and one prefill factor per (model shape, kernel path, size) are fitted together: robust
 Gauss-Newton steps with Gaussian priors around 0, so that what the points do not tell stays as shipped. With fewer
-points only the (shape, path, size) moves: n points go n / (n + 1.5) of the way to their median, their TTFT
-n / (n + 3). Numbers: own choices, judged on sources left out whole (docs/calibrate.md).
+points only the (shape, path, size) moves: n points go n / (n + 0.5) of the way to their median, their TTFT
+n / (n + 1). Numbers: own choices, judged on sources left out whole (docs/calibrate.md).
 """
 
 import math
@@ -23,7 +23,7 @@ from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 from vllm_opt.profiles.nouns.own_calibration import KnownSpreads, SpeedFactors, SpeedTerm
 
 FEW_POINTS = 6
-STEP_SHRINKAGE, PREFILL_SHRINKAGE = 1.5, 3.0
+STEP_SHRINKAGE, PREFILL_SHRINKAGE = 0.5, 1.0
 SKU_SPREADS = {"memory": 0.12, "compute": 0.2, "host": 0.3, "frontend": 0.4}
 CELL_SPREADS = {"step": 0.15, "prefill": 0.2}
 """Standard deviation of the ln of each factor before anything is measured."""

@@ -4,8 +4,8 @@ this plan no worse than all others at once?
     x_g in box_g for every group g,   loss_p = base_p + rate_p x_step + max(0, step_p + x_step, wait_p + x_wait)
     plan q could be best  <=>  loss_q <= loss_p for all p  has a solution
 
-All in whole millionths of a natural logarithm. Pairs of plans are judged in closed form (`optimizer/regret`); all plans at
-once need the solver, because plans of one group err together and a maximum is not convex on both sides.
+All in whole millionths of a natural logarithm. Pairs of plans are judged in closed form (`optimizer/regret`); all plans
+at once need the solver, because plans of one group err together and a maximum is not convex on both sides.
 """
 
 from collections.abc import Sequence

@@ -2,11 +2,11 @@
 
     ln loss(x) = base + rate * x_step + max(0, b_step + x_step, b_wait + x_wait)
 
-x_step and x_wait are ln(true / predicted) of step time and of TTFT, each within its 90 % interval, the same for all plans
-of one GPU and weight format: what the formula misses there it misses in all of them. `base` is the ln of the first
-objective as planned (cost, GPUs, or the inverse of tokens per second), `rate` is 1 where that objective slows down with
-the step. b_step = ln(predicted / limit): a server that is slower than its limit serves so much less within it, so what
-is asked costs that much more.
+x_step and x_wait are ln(true / predicted) of step time and of TTFT, each within its 90 % interval, the same for all
+plans of one GPU and weight format: what the formula misses there it misses in all of them. `base` is the ln of the
+first objective as planned (cost, GPUs, or the inverse of tokens per second), `rate` is 1 where that objective slows
+down with the step. b_step = ln(predicted / limit): a server that is slower than its limit serves so much less within
+it, so what is asked costs that much more.
 """
 
 import math

@@ -1,7 +1,8 @@
 """The plans that are compared: those of the answer, and those that would win were the predictions nearer the truth.
 
-A rival is often no plan that holds at the confidence asked: it is cheaper, and refused because its limit is not sure. So
-the request is solved again at confidence 0.5, and once more with limits as far off as the chosen plan's intervals reach.
+A rival is often no plan that holds at the confidence asked: it is cheaper, and refused because its limit is not sure.
+So the request is solved again at confidence 0.5, and once more with limits as far off as the chosen plan's intervals
+reach.
 """
 
 from collections.abc import Iterable

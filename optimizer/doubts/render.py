@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from vllm_opt.optimizer.contract.answer import Plan
-from vllm_opt.optimizer.doubt.report import DoubtAnswer
+from vllm_opt.optimizer.doubts.report import DoubtAnswer
 from vllm_opt.optimizer.regret.line import in_words
 from vllm_opt.profiles.reading.quantities import counted
 

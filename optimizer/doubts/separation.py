@@ -1,9 +1,9 @@
 """The benchmark that tells most: which group's speed, once known, leaves the least regret.
 
-A run on any server of a group (GPU and weight format) tells how far off all plans of that group are, give or take the
+A run on a server of a group (GPU and weight format) tells how far off all plans of that group are, give or take the
 noise of a run. For each group the outcomes on a grid over its box, weighted as a normal law whose 90 % interval the box
-is, leave a least regret each; their mean is what the run is worth. Of the groups whose mean is nearly the least, the one
-with the fewest GPU-minutes is taken, measured on its smallest server.
+is, leave a least regret each; their mean is what the run is worth. Of the groups whose mean is nearly the least, the
+one with the fewest GPU-minutes is taken.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""`doubt`: which plans could be the best within the intervals, what the chosen one may cost, and which run would tell."""
+"""`doubt`: which plans could be the best within the intervals, what that may cost, and which run would tell."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from dataclasses import replace
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.possible_optima import possible_optima
-from vllm_opt.optimizer.doubt.candidates import candidates_of
-from vllm_opt.optimizer.doubt.report import DoubtAnswer, Rival, SeparatingBenchmark
-from vllm_opt.optimizer.doubt.separation import Separation, best_group, separations
+from vllm_opt.optimizer.doubts.candidates import candidates_of
+from vllm_opt.optimizer.doubts.report import DoubtAnswer, Rival, SeparatingBenchmark
+from vllm_opt.optimizer.doubts.separation import Separation, best_group, separations
 from vllm_opt.optimizer.regret.line import LEAST_REGRET, in_words
 from vllm_opt.optimizer.regret.stakes import Group, stakes_of
 from vllm_opt.optimizer.regret.worst_case import least_regret, regret_of, worst_difference
@@ -52,7 +52,8 @@ def doubt(request: SolveRequest, catalog: Catalog | None = None) -> DoubtAnswer:
     benchmark = None
     if rivals and regret >= LEAST_REGRET:
         promises = {index: _one_server(plan, answer.request) for index, plan in enumerate(plans)}
-        benchmark = _benchmark(plans, promises, separations(stakes))
+        named = [0, *(index for index, plan in enumerate(plans) if any(plan is rival.plan for rival in rivals))]
+        benchmark = _benchmark(plans, promises, separations(stakes), named)
     return DoubtAnswer(
         status=answer.status, request=answer.request, plan=answer.plan, rivals=rivals, regret=round(regret, 4),
         least_regret=plans[safest] if safest else None, benchmark=benchmark, considered=len(plans),
@@ -91,15 +92,17 @@ def _requests(promise: Promise) -> int:
 
 
 def _benchmark(
-    plans: Sequence[Plan], promises: dict[int, Promise], found: tuple[Separation, ...]
+    plans: Sequence[Plan], promises: dict[int, Promise], found: tuple[Separation, ...], named: Sequence[int]
 ) -> SeparatingBenchmark:
-    """The run of the best group on its cheapest server."""
+    """The run of the best group on its cheapest server: of the plans that matter, where the group has one."""
     runs = {index: benchmark_of(one, BASE_URL, None, _requests(one)) for index, one in promises.items()}
     cheapest: dict[Group, int] = {}
+    matter = {(plans[index].gpu, plans[index].quantization) for index in named}
     for index, plan in enumerate(plans):
         group = plan.gpu, plan.quantization
         known = cheapest.get(group)
-        if known is None or _effort(runs[index]) < _effort(runs[known]):
+        passed_over = group in matter and index not in named
+        if not passed_over and (known is None or _effort(runs[index]) < _effort(runs[known])):
             cheapest[group] = index
     chosen = best_group(found, {group: _effort(runs[index]) for group, index in cheapest.items()})
     index = cheapest[chosen.group]

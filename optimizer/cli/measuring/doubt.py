@@ -21,15 +21,16 @@ ANSWER_OPTIONS = grouped(
 @with_options((*SOLVE_OPTIONS, *ANSWER_OPTIONS))
 @click.pass_context
 def doubt_command(context: click.Context, /, **options: Any) -> int:
-    """Say which plans could be the best within the intervals of the predictions, what the chosen one may cost, and which
-    short benchmark would tell. Takes the options of solve.
+    """Which plans could be the best within the intervals of the predictions, and which short benchmark would tell.
+
+    Takes the options of solve. The benchmark's result goes to `vllm-opt calibrate`; then ask again.
     """
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
     from vllm_opt.optimizer.cli.output import write_answer
     from vllm_opt.optimizer.contract.request import SolveRequest
-    from vllm_opt.optimizer.doubt.doubt import doubt
+    from vllm_opt.optimizer.doubts.doubt import doubt
 
     answer = with_settings(context, doubt(request_from(context, SolveRequest)))
     if options["format_name"] == "json":
@@ -37,7 +38,7 @@ def doubt_command(context: click.Context, /, **options: Any) -> int:
 
         shown = as_json(answer.model_dump(mode="json"))
     else:
-        from vllm_opt.optimizer.doubt.render import render_doubt
+        from vllm_opt.optimizer.doubts.render import render_doubt
 
         shown = render_doubt(answer)
     write_answer(shown, options["output"])

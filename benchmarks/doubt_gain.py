@@ -1,6 +1,6 @@
 """Does the benchmark that `doubt` names lead to a better plan? Every question played out, before and after its run.
 
-    python benchmarks/doubt_gain.py QUESTIONS.jsonl MEASUREMENTS.jsonl … [--most 79]
+    python benchmarks/doubt_gain.py QUESTIONS.jsonl MEASUREMENTS.jsonl … [--first 1 --step 3]
 
 A question is one line of solve's fields. The truth of a GPU and weight format is the median ln(measured / predicted) of
 the published rows of that pair, of the same model shape where there are any, by the formula without calibration cells;
@@ -16,7 +16,7 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
 
@@ -136,8 +136,6 @@ def wide(stake: Stake, group: Group, truth: Truth) -> Stake:
     """A run may show what lies outside the interval: it is believed all the same."""
     if stake.group != group:
         return stake
-    from dataclasses import replace
-
     step, wait = truth[group]
     return replace(
         stake, step_range=(min(stake.step_range[0], step), max(stake.step_range[1], step)),
@@ -150,11 +148,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("questions", type=Path)
     parser.add_argument("measurements", type=Path, nargs="+")
-    parser.add_argument("--most", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=1, help="question to begin with")
+    parser.add_argument("--step", type=int, default=1, help="every so many questions")
     options = parser.parse_args()
     catalog = Catalog()
     rows, found = Rows(options.measurements, catalog), []
-    for line, text in enumerate(options.questions.read_text(encoding="utf-8").splitlines()[: options.most], 1):
+    for line, text in enumerate(options.questions.read_text(encoding="utf-8").splitlines(), 1):
+        if line < options.first or (line - options.first) % options.step:
+            continue
         one = play(line, json.loads(text), rows, catalog)
         if one is not None:
             found.append(one)

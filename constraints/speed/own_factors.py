@@ -7,7 +7,7 @@
 
 A term of every model on the SKU moves the centre and leaves the spread: other models are not what was measured. A term
 of exactly this (shape, path, size) also narrows it: with n points of own spread s and a prior spread p,
-sigma^2 = (n s^2 + k p^2) / (n + k), k = 2.
+sigma^2 = (n s^2 + k p^2) / (n + k), k = 1.
 """
 
 import math
@@ -40,7 +40,7 @@ SPREADS = {
     "ttft_burst": "ttft_burst_spread",
     "throughput": "throughput_spread",
 }
-PRIOR_POINTS = 2.0
+PRIOR_POINTS = 1.0
 LEAST_SPREAD = 0.04
 
 

@@ -13,8 +13,7 @@ from vllm_opt.optimizer.solver.solve import solve
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
-MOST_PLANS = 24
-RIVALS_LISTED = 8
+MOST_PLANS = 40
 LIMITS = {"max_ttft_ms": "ttft_ms", "max_tpot_ms": "tpot_ms"}
 
 
@@ -24,7 +23,7 @@ def candidates_of(request: SolveRequest, answer: Answer, catalog: Catalog, share
         return ()
     found = [answer.plan, *(call.plan for call in answer.close_calls), *answer.alternatives]
     asked = {name: answer.request[name] for name in LIMITS if answer.request.get(name)}
-    central = {"confidence": 0.5, "top": RIVALS_LISTED, "explain": False, "pareto": False}
+    central = {"confidence": 0.5, "explain": False, "pareto": False}
     for limits in ({}, farther(answer.plan, asked)):
         if limits or request.confidence > 0.5:
             again = solve(request.replaced(**{**central, **limits}), catalog, shared=shared)

@@ -8,10 +8,11 @@ from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.possible_optima import possible_optima
 from vllm_opt.optimizer.doubts.candidates import candidates_of
+from vllm_opt.optimizer.doubts.evidence import with_evidence
 from vllm_opt.optimizer.doubts.report import DoubtAnswer, Rival, SeparatingBenchmark
 from vllm_opt.optimizer.doubts.separation import Separation, best_group, separations
 from vllm_opt.optimizer.regret.line import LEAST_REGRET, in_words
-from vllm_opt.optimizer.regret.stakes import Group, stakes_of
+from vllm_opt.optimizer.regret.stakes import Group, Stake, stakes_of
 from vllm_opt.optimizer.regret.worst_case import least_regret, regret_of, worst_difference
 from vllm_opt.optimizer.solver.solve import solve
 from vllm_opt.optimizer.space.shared import SharedLayouts
@@ -46,24 +47,24 @@ def doubt(request: SolveRequest, catalog: Catalog | None = None) -> DoubtAnswer:
             message="there is no plan to doubt", notes=answer.notes,
         )  # fmt: skip
     plans = candidates_of(request, answer, catalog, shared)
-    stakes = stakes_of(plans, answer.request)
-    regret, rivals = regret_of(stakes[0], stakes), rivals_of(plans, answer.request)
+    stakes = with_evidence(stakes_of(plans, answer.request), plans, answer.request, request, catalog)
+    regret, rivals = regret_of(stakes[0], stakes), rivals_of(plans, stakes)
     safest = least_regret(stakes)
     benchmark = None
     if rivals and regret >= LEAST_REGRET:
         promises = {index: _one_server(plan, answer.request) for index, plan in enumerate(plans)}
         named = [0, *(index for index, plan in enumerate(plans) if any(plan is rival.plan for rival in rivals))]
-        benchmark = _benchmark(plans, promises, separations(stakes), named)
+        benchmark = _benchmark(plans, stakes, promises, separations(stakes), named)
     return DoubtAnswer(
         status=answer.status, request=answer.request, plan=answer.plan, rivals=rivals, regret=round(regret, 4),
-        least_regret=plans[safest] if safest else None, benchmark=benchmark, considered=len(plans),
+        least_regret=plans[safest] if safest else None,
+        regret_of_that=round(regret_of(stakes[safest], stakes), 4), benchmark=benchmark, considered=len(plans),
         message=_message(regret, rivals, benchmark), notes=(*answer.notes, ABOUT),
     )  # fmt: skip
 
 
-def rivals_of(plans: Sequence[Plan], request: dict[str, object]) -> tuple[Rival, ...]:
+def rivals_of(plans: Sequence[Plan], stakes: Sequence[Stake]) -> tuple[Rival, ...]:
     """The plans beside the first that could be the best, the greatest gain first."""
-    stakes = stakes_of(plans, request)
     possible = possible_optima(stakes)
     found = []
     for plan, stake, could in list(zip(plans, stakes, possible, strict=True))[1:]:
@@ -92,14 +93,18 @@ def _requests(promise: Promise) -> int:
 
 
 def _benchmark(
-    plans: Sequence[Plan], promises: dict[int, Promise], found: tuple[Separation, ...], named: Sequence[int]
+    plans: Sequence[Plan],
+    stakes: Sequence[Stake],
+    promises: dict[int, Promise],
+    found: tuple[Separation, ...],
+    named: Sequence[int],
 ) -> SeparatingBenchmark:
     """The run of the best group on its cheapest server: of the plans that matter, where the group has one."""
     runs = {index: benchmark_of(one, BASE_URL, None, _requests(one)) for index, one in promises.items()}
     cheapest: dict[Group, int] = {}
-    matter = {(plans[index].gpu, plans[index].quantization) for index in named}
-    for index, plan in enumerate(plans):
-        group = plan.gpu, plan.quantization
+    matter = {stakes[index].group for index in named}
+    for index, stake in enumerate(stakes):
+        group = stake.group
         known = cheapest.get(group)
         passed_over = group in matter and index not in named
         if not passed_over and (known is None or _effort(runs[index]) < _effort(runs[known])):

@@ -28,13 +28,14 @@ def _lines(answer: DoubtAnswer) -> Iterator[str]:
             yield f"  {_described(rival.plan):<46}{rival.gain:>10.0%}{rival.regret:>13.0%}"
     if answer.least_regret is not None:
         yield ""
-        yield f"Least regret if nothing is measured: {_described(answer.least_regret)}"
+        regret = answer.regret_of_that or 0.0
+        yield f"Least regret by what is known so far: {_described(answer.least_regret)}, {regret:.0%}"
     if answer.benchmark is not None:
         run = answer.benchmark
         yield ""
         yield f"Start {run.what}, one server, and run ({run.minutes:g} minutes, {counted(run.gpus, 'GPU')}):"
         yield f"  {run.command}"
-        yield "then: vllm-opt calibrate doubt-result.json, and ask again".replace("doubt-result", "verify-doubt")
+        yield "then: vllm-opt calibrate verify-doubt.json, and ask again"
     yield ""
     yield f"Note: {answer.notes[-1]}"
 

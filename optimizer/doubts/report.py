@@ -42,6 +42,9 @@ class DoubtAnswer(Report):
     rivals: tuple[Rival, ...] = ()
     regret: float | None = Field(None, description="min-max regret of the plan, relative; null without a plan")
     least_regret: Plan | None = Field(None, description="the plan with the least regret, where it is another one")
+    regret_of_that: float | None = Field(
+        None, description="the regret of that plan, or of the plan where it is the same"
+    )
     benchmark: SeparatingBenchmark | None = Field(None, description="null where no run would change the plan")
     considered: int = Field(0, description="plans that were compared")
     message: str = ""

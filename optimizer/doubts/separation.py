@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.regret.stakes import Group, Stake
-from vllm_opt.optimizer.regret.worst_case import known, regret_of
+from vllm_opt.optimizer.regret.worst_case import known, regret_of, undominated
 
 NOISE = 0.05
 """ln error of one run: repeats of published benchmarks differ by about 3 to 5 %."""
@@ -33,7 +33,8 @@ class Separation:
 
 def separations(stakes: Sequence[Stake]) -> tuple[Separation, ...]:
     """For each group, the least regret that a run on it leaves."""
-    return tuple(separation(stakes, group) for group in dict.fromkeys(stake.group for stake in stakes))
+    alive = undominated(stakes)
+    return tuple(separation(alive, group) for group in dict.fromkeys(stake.group for stake in alive))
 
 
 def separation(stakes: Sequence[Stake], group: Group) -> Separation:

@@ -56,3 +56,9 @@ def known(stakes: Sequence[Stake], group: Group, x_step: float, x_wait: float, n
         else stake
         for stake in stakes
     )
+
+
+def undominated(stakes: Sequence[Stake]) -> tuple[Stake, ...]:
+    """Without the plans that some other one beats whatever happens: nobody regrets missing them."""
+    least = min(stake.worst for stake in stakes)
+    return tuple(stake for stake in stakes if stake.best <= least)

@@ -22,6 +22,7 @@ from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
+from vllm_opt.profiles.catalogues.engines import engine_environment
 from vllm_opt.profiles.configs.model_paths import short_name
 from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.reading.quantities import counted
@@ -194,7 +195,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         quality=quality_report(deployment.quality, setting.request.confidence),
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
-        env={},
+        env=engine_environment(setting.engine),
         command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown),
         vllm_version=setting.engine.version,
         memory=memory,

@@ -38,9 +38,6 @@ from vllm_opt.optimizer.space.setting import SolveSetting
 CELLS = 64
 AT_ONCE = 4096
 """Servers that are bounded at once."""
-FEW_NUMBERS = 16
-FILLED = 128
-"""No machine on offer holds more servers."""
 MOST_ENGINES = 2.0**40
 METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 LITTLE = 0.75
@@ -70,39 +67,6 @@ def objective_bounds(
     reach = _reach(setting, physics, servers, active) if needs_speed else None
     columns = [_column(setting, physics, servers, active, name, reach) for name in names]
     return list(zip(*columns, strict=True))
-
-
-def open_bounds(
-    setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str], names: tuple[str, ...]
-) -> tuple[int, ...]:
-    """A lower bound on each objective over these servers, with any replicas from their own to the most.
-
-    Where the numbers are many: cost and GPUs are least with the fewest replicas, the end-to-end time and minus the
-    requests held with the most. The rate of one engine is highest with the fewest, so `most` engines of that rate bound
-    the throughput; with the lowest cost per replica they bound the efficiency. Whole machines are filled by some number
-    of replicas in any `FILLED` that follow each other.
-    """
-    few = [server for server in servers if server.most - server.replicas < FEW_NUMBERS]
-    rows = [server.with_replicas(n) for server in few for n in range(server.replicas, server.most + 1)]
-    many = [server for server in servers if server.most - server.replicas >= FEW_NUMBERS]
-    rows += [server.with_replicas(count) for server in many for count in (server.replicas, server.most)]
-    found = [min(column) for column in zip(*objective_bounds(setting, physics, rows, active, names), strict=True)]
-    if not many or not {"throughput", "efficiency"} & set(names):
-        return tuple(found)
-    rates = objective_bounds(setting, physics, many, active, ("throughput",))
-    for server, (rate,) in zip(many, rates, strict=True):
-        each = -rate // server.replicas
-        for position, name in enumerate(names):
-            if name == "throughput":
-                found[position] = min(found[position], -each * server.most)
-            if name == "efficiency":
-                last = min(server.most, server.replicas + FILLED)
-                values = (
-                    efficiency_integer(each * count, server.fare.cost_with(count), count * server.shape.gpus)
-                    for count in range(server.replicas, last + 1)
-                )
-                found[position] = min(found[position], *values)
-    return tuple(found)
 
 
 def fastest(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Integers:
@@ -157,7 +121,7 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
 
 
 def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:
-    c = stack([_coefficients(physics, server) for server in servers])
+    c = stack([coefficients_of(physics, server) for server in servers])
     hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
@@ -187,7 +151,8 @@ def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
     return Reach(rate * outputs, np.maximum(LITTLE * shares / rate, first + alone), first, alone / steps, factors)
 
 
-def _coefficients(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
+def coefficients_of(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
+    """Latency coefficients of a server with CUDA graphs, remembered with it."""
     found: LatencyCoefficients | None = server.remembered.get("coefficients")
     if found is None:
         found = physics.coefficients(server.sku, server.weights, server.shape)

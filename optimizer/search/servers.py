@@ -41,10 +41,14 @@ class Servers:
             self._servers[sku.gpu.id] = list(self._candidates(sku))
         return self._servers[sku.gpu.id]
 
+    def listed(self) -> list[Server]:
+        """Every server of the SKUs that were listed so far."""
+        return [server for servers in self._servers.values() for server in servers]
+
     def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
         """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
         gpu = sku.gpu
-        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node
+        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node, gpu.platform
         if generation not in self._startable:
             listed: list[Startable | str] = []
             considered = sum(self._list(gpu, weights, listed) for weights in self.setting.formats)
@@ -103,6 +107,8 @@ class Servers:
             return known[formats]
         if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
             return "divisibility"
+        if "compatibility" in self.active and self.physics.undocumented(gpu, weights, shape):
+            return "compatibility"
         plan = self.physics.plan(gpu, weights, shape)
         return plan.rule if isinstance(plan, Violation) else None
 

@@ -14,6 +14,7 @@ from vllm_opt.optimizer.space.points import (
 )
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.width_memory import WidthMemory
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 Pieces = list[tuple[Unit, int, list[int]]]
 
@@ -59,25 +60,6 @@ def pieces_of_server(
     return with_graphs + pieces_of(setting, eager, active)
 
 
-def loads_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pieces:
-    """The loads of one engine between its share with the most replicas and with the present ones, memory aside.
-
-    Where the load is free the loads are those that memory admits.
-    """
-    if not setting.load_is_asked(active):
-        return pieces_of_server(setting, physics, server, server.most, active)
-    captured = physics.facts(server.sku, server.weights, server.shape)
-    least = setting.targets.share_of(server.most * server.shape.data)
-    most = setting.targets.share_of(server.engines)
-    units = [Unit(facts, server.shape, server.most) for facts in (captured, physics.eager_facts(captured))]
-    return [
-        (unit, tokens, sequence_grid(least, min(most, tokens)))
-        for unit in units
-        for tokens in tokens_of(captured)
-        if tokens >= least
-    ]
-
-
 def needs_no_more(eager: Unit, captured: LayoutFacts) -> bool:
     """Whether eager mode surely takes no more memory than CUDA graphs: where the fitted terms say so."""
     confidence, pairs = captured.confidence, ("non_torch", "context")
@@ -87,14 +69,18 @@ def needs_no_more(eager: Unit, captured: LayoutFacts) -> bool:
     )
 
 
-def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
-    """The values of max_num_batched_tokens that are tried for a layout."""
-    setting, chunked = facts.setting, facts.layout.enable_chunked_prefill
+def widths_of(setting: SolveSetting, gpu: GpuProfile, *, chunked_prefill: bool) -> tuple[int, ...]:
+    """The values of max_num_batched_tokens that are tried on a SKU."""
     default = default_max_num_batched_tokens(
-        setting.engine, facts.sku.gpu, chunked_prefill=chunked, max_model_len=setting.targets.target_context,
+        setting.engine, gpu, chunked_prefill=chunked_prefill, max_model_len=setting.targets.target_context,
         max_num_seqs=None,
     )  # fmt: skip
-    return token_grid(setting, default, chunked_prefill=chunked)
+    return token_grid(setting, default, chunked_prefill=chunked_prefill)
+
+
+def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
+    """The values of max_num_batched_tokens that are tried for a layout."""
+    return widths_of(facts.setting, facts.sku.gpu, chunked_prefill=facts.layout.enable_chunked_prefill)
 
 
 def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> int:

@@ -408,6 +408,7 @@ class Attack:
             refused = (
                 not weights.accepted
                 or self.physics.incompatible(sku.gpu, weights, shape)
+                or self.physics.undocumented(sku.gpu, weights, shape)
                 or self.physics.indivisible(sku.gpu, weights, shape)
                 or isinstance(self.physics.plan(sku.gpu, weights, shape), Violation)
             )

@@ -6,7 +6,8 @@ A question is one line of solve's fields. The truth of a GPU and weight format i
 the published rows of that pair, of the same model shape where there are any, by the formula without calibration cells;
 pairs without rows get a draw from their own interval (seeded). The true regret of a plan is its loss at the truth over
 the least loss of all plans compared, less one. The run tells the truth of its pair to 5 %; the plan named after it is
-the one with the least regret among the plans that are left with the intervals of the others.
+the one with the least regret among the plans that are left with the intervals of the others. Printed are the true
+regrets of the plan that solve chose, of the one with the least regret without the run, and of the one after it.
 """
 
 import argparse
@@ -53,6 +54,9 @@ class Played:
     named: bool
     """A run was named at all."""
     before: float
+    """Of the plan that solve chose."""
+    unmeasured: float
+    """Of the plan with the least regret before the run."""
     after: float
 
 
@@ -123,12 +127,13 @@ def play(line: int, fields: dict[str, object], rows: Rows, catalog: Catalog) -> 
     truth, measured = truth_of(stakes, rows, answer.plan.model, seed=line)
     before = true_regret(stakes, 0, truth)
     if regret_of(stakes[0], stakes) < LEAST_REGRET:
-        return Played(line, answer.plan.model, rows=False, named=False, before=before, after=before)
+        return Played(line, answer.plan.model, rows=False, named=False, before=before, unmeasured=before, after=before)
+    unmeasured = true_regret(stakes, least_regret(stakes), truth)
     effort = {(plan.gpu, plan.quantization): float(plan.gpu_count // plan.replicas) for plan in plans}
     group = best_group(separations(stakes), effort).group
     told = known(tuple(wide(stake, group, truth) for stake in stakes), group, *truth[group], NOISE)
     chosen = least_regret(told)
-    return Played(line, answer.plan.model, group in measured, named=True, before=before,
+    return Played(line, answer.plan.model, group in measured, named=True, before=before, unmeasured=unmeasured,
                   after=true_regret(stakes, chosen, truth))  # fmt: skip
 
 
@@ -160,15 +165,18 @@ def main() -> int:
         if one is not None:
             found.append(one)
             kind = "no run" if not one.named else "measured" if one.rows else "drawn"
-            print(f"{line:3} {one.model:44} {kind:9} {one.before:7.1%} -> {one.after:7.1%}", flush=True)
+            print(
+                f"{line:3} {one.model:44} {kind:9} {one.before:7.1%} -> {one.unmeasured:7.1%} -> {one.after:7.1%}",
+                flush=True,
+            )
     for title, chosen in (
         ("all questions", found),
         ("a run was named", [one for one in found if one.named]),
         ("its pair has published rows", [one for one in found if one.rows]),
     ):
         if chosen:
-            before, after = mean(one.before for one in chosen), mean(one.after for one in chosen)
-            print(f"{title}: {len(chosen)} questions, mean true regret {before:.1%} -> {after:.1%}")
+            means = [mean(getattr(one, name) for one in chosen) for name in ("before", "unmeasured", "after")]
+            print(f"{title}: {len(chosen)} questions, mean true regret " + " -> ".join(f"{one:.1%}" for one in means))
     return 0
 
 

@@ -6,6 +6,7 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.adapters import adapter_cost
 from vllm_opt.constraints.speed.communication_time import communication
 from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_shape, model_work
+from vllm_opt.constraints.speed.own_factors import with_own
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import (
@@ -185,9 +186,9 @@ def latency_coefficients(
 ) -> LatencyCoefficients:
     """Seconds per unit of one engine of `layout` on `gpu`.
 
-    `calibrated` applies the cell of (model, SKU, path, TP); `release` is the vLLM version, None the newest measured;
-    `host_release` the one whose scheduler speed holds where a flag (--async-scheduling) changes it, None `release`;
-    `work` is `model_work(model, quantization)` where the caller has it.
+    `calibrated` applies the cell of (model, SKU, path, TP) and what the user measured; `release` is the vLLM version,
+    None the newest measured; `host_release` the one whose scheduler speed holds where a flag (--async-scheduling)
+    changes it, None `release`; `work` is `model_work(model, quantization)` where the caller has it.
     Nothing here is biased to the slow side: what no measurement covers widens the interval.
     """
     work, shared, own = work or model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
@@ -233,7 +234,7 @@ def latency_coefficients(
     if name not in own.paths or unmeasured_features(layout):
         basis = "datasheet"
     spread = combined_spread(constants.spreads[basis], constants.unseen_feature_spread, unmeasured_features(layout))
-    return LatencyCoefficients(
+    shipped = LatencyCoefficients(
         dense_memory_s=factor * dense_memory_s,
         dense_compute_s_per_token=factor * dense_compute_s,
         head_memory_s=factor * 2 * work.head_weights / ranks / bytes_per_s,
@@ -272,6 +273,9 @@ def latency_coefficients(
         throughput_spread=spread.throughput,
         basis_rank=BASIS_RANK[basis],
     )
+    if gpu.own is None or not calibrated:
+        return shipped
+    return with_own(shipped, gpu.own.speed_of(model_shape(model), name, ranks))
 
 
 def format_seconds(work: ModelWork, path: KernelPath) -> float:

@@ -8,6 +8,7 @@ import click
 from vllm_opt.optimizer.cli import completion
 from vllm_opt.optimizer.cli.grouped_help import GroupedCommand, grouped
 from vllm_opt.optimizer.cli.options import (
+    CALIBRATION_FILE,
     CERTAINTY,
     ENGINE,
     EQUATIONS,
@@ -97,6 +98,7 @@ ESTIMATE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         *TYPICAL_REQUEST,
         *LATENCY_LIMITS,
         *CERTAINTY,
+        CALIBRATION_FILE,
     ),
     *grouped("Adapters, drafts, images", "estimate --enable-lora --max-loras 4 --max-lora-rank 32", *FEATURES),
     *grouped("Prices", "estimate --provider RunPod", *PRICES),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vllm_opt.optimizer.cli.options import (
+    CALIBRATION_FILE,
     CERTAINTY,
     GPU_FILE,
     LATENCY_LIMITS,
@@ -46,6 +47,7 @@ LINT_OPTIONS = (
     *LATENCY_LIMITS,
     GPU_FILE,
     *CERTAINTY,
+    CALIBRATION_FILE,
     click.option("--optimum/--no-optimum", default=None, help="Also solve for the best flags on the same GPUs."),
 )
 

@@ -37,6 +37,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "vllm_opt.optimizer.cli.lint:lint_command",
         "Check a vllm serve command, script, compose or Kubernetes file.",
     ),
+    "calibrate": (
+        "vllm_opt.optimizer.cli.measuring.calibrate:calibrate_command",
+        "Learn from your own vLLM logs and benchmark results.",
+    ),
+    "verify": (
+        "vllm_opt.optimizer.cli.measuring.verify:verify_command",
+        "Does the running server do what the plan says.",
+    ),
+    "doubt": ("vllm_opt.optimizer.cli.measuring.doubt:doubt_command", "Which one benchmark would change the answer."),
     "models": ("vllm_opt.optimizer.cli.catalogue:models_command", "List the models of the catalogue."),
     "quality": ("vllm_opt.optimizer.cli.quality:quality_command", "What a model keeps of its scores, by format."),
     "gpus": ("vllm_opt.optimizer.cli.catalogue:gpus_command", "List the GPU SKUs of the catalogue."),

@@ -111,6 +111,9 @@ CERTAINTY = (
         help="Use factors learned per model family, SKU and precision. Default: use.",
     ),
 )
+CALIBRATION_FILE = text(
+    "--calibration-file", metavar="FILE", help="What `vllm-opt calibrate` wrote. Default: in your data folder, if any."
+)
 FEATURES = (
     text("--speculative-config", metavar="JSON", help="Speculative decoding, as vLLM takes it."),
     number("--acceptance", help="Share of drafted tokens that are accepted, 0 to 1. Default: by method, published."),

@@ -273,6 +273,14 @@ class CloseCall(Noun):
     plan: Plan
 
 
+class Doubt(Noun):
+    """By how much another plan of the answer could turn out better within the intervals of the predictions."""
+
+    regret: float = Field(description="min-max, relative: 0.1 is a tenth more of the first objective than was needed")
+    rival: str | None = Field(description="the plan that could be so much better; null below 1 %")
+    message: str
+
+
 class Answer(Report):
     """The answer to a `SolveRequest`."""
 
@@ -284,6 +292,7 @@ class Answer(Report):
     alternatives: tuple[Plan, ...] = ()
     close_calls: tuple[CloseCall, ...] = Field((), description="plans that a person would weigh against this one")
     pareto: tuple[Plan, ...] = ()
+    doubt: Doubt | None = Field(None, description="what the plan's place rests on; null without another plan")
     explanation: Explanation | None = None
     sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")
     notes: tuple[str, ...] = ()

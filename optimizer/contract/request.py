@@ -146,6 +146,7 @@ class SolveRequest(Features, Request):
     vllm_version: Text | None = None
     confidence: Confidence = 0.9
     calibration: Switch = Field(True, description="use learned factors per model family, SKU and precision")
+    calibration_file: Text | None = Field(None, description="what `calibrate` wrote; default: the user's own")
     top: Count | None = None
     explain: Switch = Field(True, description="when nothing fits, look for the smallest changes that would help")
     pareto: Switch = False
@@ -261,6 +262,7 @@ class EstimateRequest(Features, Request):
     internode_gbps: PositiveNumber | None = None
     confidence: Confidence = 0.9
     calibration: Switch = True
+    calibration_file: Text | None = Field(None, description="what `calibrate` wrote; default: the user's own")
     equations: Switch = False
     workload: Text | None = Field(None, description="preset that fills in lengths and limits that are not stated")
     assumed: tuple[Assumption, ...] = Field((), description="what the workload filled in; ignored when it is given")

@@ -75,6 +75,7 @@ def _solved(
         "gpu_file": request.gpu_file,
         "confidence": request.confidence,
         "calibration": request.calibration,
+        "calibration_file": request.calibration_file,
         "objective": ("throughput", "concurrency"),
         "default_limits": False,
         "time_limit": SECONDS,

@@ -50,6 +50,7 @@ def answer_page(answer: Answer) -> str:
     body += [section("Front", pareto_chart(answer.pareto), table(COLUMNS, [plan_row(plan) for plan in answer.pareto]))]
     body += [section("Alternatives", table(COLUMNS, [plan_row(plan) for plan in answer.alternatives]))]
     notes = (*(answer.plan.notes if answer.plan else ()), *answer.notes)
+    notes += () if answer.doubt is None else (answer.doubt.message,)
     body += [section("Notes", bullets(list(dict.fromkeys(notes)))), _footer(answer)]
     return page(title, body)
 

@@ -12,6 +12,7 @@ from vllm_opt.optimizer.contract.assumptions import LENGTHS, Assumption
 from vllm_opt.optimizer.contract.request import SolveRequest, clip_lengths, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images
+from vllm_opt.optimizer.estimation.own_calibration import calibration_notes, with_own_calibration
 from vllm_opt.optimizer.estimation.resolution import native_quantization_id, release_of, served_model
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
@@ -126,6 +127,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         *platform_notes(gpus, request, engine),
         *used,
         *price_notes(catalog),
+        *calibration_notes((item.gpu for item in gpus), request),
     )
     if not is_stated(request, "target_context") and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
@@ -248,7 +250,8 @@ def priced_gpus(request: SolveRequest, catalog: Catalog) -> tuple[PricedGpu, ...
     named = _named_gpus(request, catalog)
     owned = tuple(catalog.gpu(sku) for sku in terms.stock_gpus or ())
     pool = {gpu.id: gpu for gpu in (*named, *owned)}.values() if named else catalog.gpus
-    candidates = [PricedGpu(gpu, catalog.offers_of(gpu, terms)) for gpu in pool]
+    calibrated = (with_own_calibration(gpu, request, catalog) for gpu in pool)
+    candidates = [PricedGpu(gpu, catalog.offers_of(gpu, terms)) for gpu in calibrated]
     if not named:
         candidates = [candidate for candidate in candidates if candidate.offers]
     if not candidates:

@@ -40,6 +40,8 @@ def summary_of_answer(answer: Answer, screen: Screen, *, why: bool = False) -> s
         body += _binding(answer.plan, screen)
     told = [line for words in assumptions(answer.request) for line in prose(words, screen)]
     told += [line for words in notes_worth_a_line(answer) for line in prose(words, screen)]
+    if answer.doubt is not None:
+        told += prose(f"Doubt: {answer.doubt.message}.", screen)
     body += ["", *told, *prose(FOOTER, screen)]
     return "\n".join([_coloured(title, answer.status, screen), *body]) + "\n"
 

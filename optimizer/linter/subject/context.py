@@ -98,7 +98,8 @@ class LintContext:
     def _with_load(self, fields: dict[str, Any]) -> dict[str, Any]:
         request, filled = self.request, dict(fields)
         for name in (
-            "max_ttft_ms", "max_tpot_ms", "min_output_tokens_per_s", "gpu_memory_gib", "gpu_file", "concurrency"
+            "max_ttft_ms", "max_tpot_ms", "min_output_tokens_per_s", "gpu_memory_gib", "gpu_file", "concurrency",
+            "calibration_file",
         ):  # fmt: skip
             if getattr(request, name) is not None:
                 filled.setdefault(name, getattr(request, name))

@@ -59,6 +59,7 @@ class LintRequest(Request):
     min_output_tokens_per_s: PositiveNumber | None = None
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     calibration: Switch = True
+    calibration_file: Text | None = None
     fix: Annotated[Literal["errors", "all"], BeforeValidator(_one)] = Field(
         "errors", description="which findings the fixed text corrects"
     )

@@ -128,6 +128,10 @@ def _promises(document: dict[str, Any], kind: object) -> tuple[Promise, ...] | N
 
 
 def _own_request(service: dict[str, Any]) -> dict[str, Any]:
+    """What one service of a fleet is asked, where it differs from the request of the whole."""
+    own = service.get("request")
+    if isinstance(own, dict):
+        return dict(own)
     lengths = service.get("lengths")
     if isinstance(lengths, list) and len(lengths) == 2:
         return {"input_tokens": lengths[0], "output_tokens": lengths[1]}

@@ -12,7 +12,8 @@ GOLDEN = 1.0969815577985598
 """Root of x^8 = x + 1: its powers generate a low-discrepancy sequence in seven dimensions (R. Kronecker's
 additive recurrence; M. Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018)."""
 EXACT_MEAN = 9.0
-TERMS = 24
+ENOUGH = 5.0
+"""Standard deviations beyond the mean at which the sums end: beyond every point of the lattice."""
 
 
 def lattice() -> Numbers:
@@ -37,7 +38,8 @@ def poisson_quantile(uniform: Numbers, mean: Numbers) -> Numbers:
     small = np.minimum(mean, EXACT_MEAN)
     term = np.exp(-small)
     total, count = term.copy(), np.zeros_like(small)
-    for number in range(1, TERMS):
+    largest = float(small.max(initial=0.0))
+    for number in range(1, int(largest + ENOUGH * largest**0.5) + 6):
         count += uniform > total
         term = term * small / number
         total = total + term

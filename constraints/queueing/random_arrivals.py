@@ -8,10 +8,10 @@ proportion to its length: with the share of time in steps with prompts it is one
     others    prompts that came during it, Poisson with the mean m(elapsed) + m(left) of a renewal process seen from one
               of its own points, m(t) = r t + (ca2 - 1) / 2 (1 - exp(-2 r t)); those before the request are computed
               first, those after it beside it
-    backlog   prompt tokens that the step in progress leaves over, where more come than a step takes: more than zero with
+    backlog   prompt tokens that the step in progress leaves over, where more come than a step takes: above zero with
               probability rho exp(-theta C / I), then exponential with mean I / theta; C = M - D tokens of a step,
               rho = r I T(D, C) / C, theta = 2 (1 - rho) / (rho s) / (1 + 0.55 (1 - rho) / rho): the decay rate of the
-              workload of an M/D/1 queue (root of rho (exp(x) - 1) = x, within 3 %), for s = E[I^2] / E[I]^2 (1 + ca2) / 2
+              workload of an M/D/1 queue (root of rho (exp(x) - 1) = x, within 3 %), s = E[I^2] / E[I]^2 (1 + ca2) / 2
     own       T(D, everything in its last step), after as many full steps T(D, C) as the tokens before it take
     TTFT      front end + wait + residual + own
     TPOT      mean step around the request: decoders, averaged over its answer (2/3 of the variance of an instant, for a
@@ -24,6 +24,7 @@ Validity: means within 10 % and the 95th percentile within 15 % of an event simu
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vllm_opt.constraints.queueing.demand import Lengths, Stream
 from vllm_opt.constraints.queueing.lattice import lattice, normal_quantile, poisson_quantile
@@ -35,6 +36,7 @@ from vllm_opt.constraints.speed.steady_state import pipeline_fill, step_mix
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
 
+Flags = NDArray[np.bool_]
 OVER_A_LIFE = float(np.sqrt(2.0 / 3.0))
 MOST_LOAD = 0.995
 MOST_PROMPT_LOAD = 0.9
@@ -56,10 +58,15 @@ def with_lengths(traffic: Traffic, lengths: Lengths) -> Traffic:
     )
 
 
-def capacity(c: LatencyCoefficients, traffic: Traffic, slots: Numbers, single: Numbers) -> Numbers:
+def capacity(c: LatencyCoefficients, traffic: Traffic, slots: Numbers, single: Flags) -> Numbers:
     """Requests per second that one engine finishes at most, all slots taken."""
-    most = np.minimum(np.maximum(slots, 1e-6), traffic.most_decoders)
-    tpot, _ = step_mix(c, traffic, most)
+    held = np.maximum(slots, 1e-6)
+    most = np.minimum(held, traffic.most_decoders)
+    tpot, prefill = step_mix(c, traffic, most)
+    for _ in range(3):
+        answer = traffic.decode_steps * tpot
+        most = np.minimum(held * answer / (answer + prefill), traffic.most_decoders)
+        tpot, prefill = step_mix(c, traffic, most)
     many = most / (traffic.decode_steps * tpot)
     _, full = mixed_step(c, traffic, np.zeros_like(slots), traffic.budget_tokens)
     only_prompts = traffic.budget_tokens / (full * traffic.computed_tokens)
@@ -80,7 +87,7 @@ class Meeting:
 
 
 def random_arrivals(
-    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers, single: Numbers, stream: Stream
+    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers, single: Flags, stream: Stream
 ) -> Outcome:
     """Times of requests that arrive at `rate` per second at one engine (one micro-batch of a pipeline).
 
@@ -95,26 +102,27 @@ def random_arrivals(
     law = states(c, traffic, served, slots, z, max((variation + answer) / 2.0, 0.05))
     uniform = lattice()[:, :, None]
     inputs, outputs = lengths.at(uniform[5], uniform[7])
-    waits, decoders = _slot_wait(law, uniform, single)
-    found = _meeting(c, traffic, served, law, decoders, uniform, inputs, stream)
-    own = _own(c, traffic, found)
+    waits, sequences = _slot_wait(law, uniform, slots, single)
+    found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream)
+    own = own_prefill(c, traffic, served, found, uniform[6])
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
-    tpot = _token_time(served, law, decoders, uniform, steps, own, variation, lengths.input_square)
+    tpot = token_times(served, law, sequences, uniform, steps, found, own, stream)
     tpot = np.where(single, np.nan, tpot)
     begin = frontend(c, traffic) + c.frontend_token_s * traffic.input_tokens * (inputs - 1.0)
-    ttft = begin + (decoders > 0.5) * c.busy_frontend_s + waits + found.residual_s + own
+    ttft = begin + (sequences > 0.5) * c.busy_frontend_s + waits + found.residual_s + own
     e2e = ttft + np.where(single, 0.0, np.nan_to_num(tpot) * steps)
     return Outcome(ttft, tpot, e2e, np.minimum(rate, most), most)
 
 
-def _slot_wait(law: States, uniform: Numbers, single: Numbers) -> tuple[Numbers, Numbers]:
+def _slot_wait(law: States, uniform: Numbers, slots: Numbers, single: Flags) -> tuple[Numbers, Numbers]:
     """(seconds until a slot is free, decoders then): the upper tail of the first coordinate waits."""
     place = uniform[0]
     free = np.maximum(1.0 - law.waits, 1e-12)
     tail = np.clip((place - free) / np.maximum(law.waits, 1e-12), 0.0, 1.0 - 1e-6)
     waits = np.where(place > free, -np.log1p(-tail) * law.wait_s, 0.0)
     decoders = law.at(np.minimum(place / free, 1.0))
-    return np.where(single, 0.0, waits), np.where(single, 0.0, decoders)
+    full = np.where(place > free, np.maximum(slots - 1.0, 0.0), decoders)
+    return np.where(single, 0.0, waits), np.where(single, 0.0, full)
 
 
 def seen_from_one(rate: Numbers, seconds: Numbers, variation: float) -> Numbers:
@@ -123,23 +131,26 @@ def seen_from_one(rate: Numbers, seconds: Numbers, variation: float) -> Numbers:
     return np.asarray(expected - (variation - 1.0) / 2.0 * np.expm1(-2.0 * expected))
 
 
-def _meeting(
-    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, law: States, decoders: Numbers, uniform: Numbers,
+def meeting(
+    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, law: States, sequences: Numbers, uniform: Numbers,
     inputs: Numbers, stream: Stream,
 ) -> Meeting:  # fmt: skip
+    """What the request of each lattice point finds when it arrives."""
     computed, square, variation = traffic.computed_tokens, stream.lengths.input_square, stream.arrival_variation
-    place = law.place(decoders)
+    place = law.place(sequences)
+    decoders = sequences * place.of(law.decoding)
     alone, mean_s = place.of(law.law.alone_s), place.of(law.law.mean_s)
     beside = np.where(traffic.chunked, decoders, 0.0)
     room = np.maximum(traffic.budget_tokens - beside, LEAST_ROOM_TOKENS)
-    idle = decoders < 0.5
+    idle = sequences < 0.5
     comes = rate * np.where(idle, 0.0, mean_s)
     carried = computed * (square + poisson_quantile(uniform[6], comes))
     _, with_prompts = mixed_step(c, traffic, beside, np.minimum(carried, room))
     mixed_s = with_prompts + np.where(traffic.chunked | idle, 0.0, alone)
     share = np.where(idle, np.minimum(rate * mixed_s, 1.0), place.of(law.law.mixed_time_share))
     mixed = uniform[1] < share
-    position = np.where(mixed, uniform[1] / np.maximum(share, 1e-12), (uniform[1] - share) / np.maximum(1 - share, 1e-12))
+    in_plain = (uniform[1] - share) / np.maximum(1.0 - share, 1e-12)
+    position = np.where(mixed, uniform[1] / np.maximum(share, 1e-12), in_plain)
     lasts = np.where(mixed, mixed_s, np.where(idle, 0.0, alone))
     _, full = mixed_step(c, traffic, beside, room)
     before = seen_from_one(rate, lasts * (1.0 - position), variation)
@@ -181,28 +192,30 @@ def _backlog(
     return np.where(uniform > 1.0 - left_over, -np.log1p(-tail) * computed / decay, 0.0)
 
 
-def _own(c: LatencyCoefficients, traffic: Traffic, found: Meeting) -> Numbers:
+def own_prefill(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, found: Meeting, uniform: Numbers) -> Numbers:
     """Seconds from the end of the step in progress to the end of the one that completes the prompt."""
     ahead = found.before + found.own
     whole = np.floor(np.maximum(ahead - 1.0, 0.0) / found.room)
-    last = np.minimum(ahead - whole * found.room + found.after, found.room)
+    later = poisson_quantile(uniform, rate * whole * found.full_s) * traffic.computed_tokens
+    last = np.minimum(ahead - whole * found.room + found.after + later, found.room)
     _, final = mixed_step(c, traffic, found.decoders, last)
     chunks = np.maximum(traffic.computed_tokens / traffic.budget_tokens, 1.0)
     return np.asarray((whole * found.full_s + final) * pipeline_fill(c, chunks))
 
 
-def _token_time(
-    rate: Numbers, law: States, decoders: Numbers, uniform: Numbers, steps: Numbers, own: Numbers, variation: float,
-    square: float,
-) -> Numbers:
+def token_times(
+    rate: Numbers, law: States, sequences: Numbers, uniform: Numbers, steps: Numbers, found: Meeting, own: Numbers,
+    stream: Stream,
+) -> Numbers:  # fmt: skip
     """Mean time per token of each request: decoders around it, itself included, and prompts that fell in."""
-    middle = decoders.mean(axis=0)
-    around = np.minimum(middle + OVER_A_LIFE * (decoders - middle) + 1.0, law.grid[-1])
+    middle = sequences.mean(axis=0)
+    around = np.minimum(middle + OVER_A_LIFE * (sequences - middle) + 1.0, law.grid[-1])
     place = law.place(around)
     step, alone, added = place.of(law.law.mean_s), place.of(law.law.alone_s), place.of(law.added_s)
     load = np.minimum(rate * added, MOST_PROMPT_LOAD)
     expected = rate * steps * step
     fell_in = poisson_quantile(uniform[4], expected) - expected
-    noise = fell_in * np.sqrt(variation * square) * added / (1.0 - load)
+    noise = fell_in * np.sqrt(stream.arrival_variation * stream.lengths.input_square) * added / (1.0 - load)
     first = np.maximum(own - step, 0.0) * load / (1.0 - load)
-    return np.asarray(np.maximum(step + (noise + first) / steps, alone))
+    most = np.maximum(found.full_s, step)
+    return np.asarray(np.clip(step + (noise + first) / steps, alone, most))

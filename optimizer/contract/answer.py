@@ -72,8 +72,8 @@ class Load(Noun):
     """The traffic that figures hold for."""
 
     pattern: Literal["closed", "poisson", "burst", "offline"] = "closed"
-    users: int = Field(description="closed-loop users in all replicas together")
-    requests_per_s: float | None = None
+    users: int = Field(description="users in all replicas together; of random arrivals, requests in flight on average")
+    requests_per_s: float | None = Field(None, description="asked, of all replicas together; None without a rate")
 
 
 class Performance(Noun):
@@ -89,9 +89,20 @@ class Performance(Noun):
     concurrency: int = Field(description="closed-loop users the figures hold for, in all replicas")
     load: Load
     utilization: float | None = Field(None, description="share of the capacity that this load takes, 0 to 1")
+    percentiles: dict[str, dict[str, float]] = Field(
+        {}, description="over requests: ttft_ms, tpot_ms, e2e_ms -> p50, p90, p95, p99; not the model's uncertainty"
+    )
+    most_requests_per_s: float | None = Field(
+        None, description="capacity of all replicas: beyond it the queue grows without end"
+    )
+    requests_per_s_within_limits: float | None = Field(
+        None, description="the highest rate of random arrivals at which the limits on TTFT and TPOT hold"
+    )
     basis: Basis
     basis_note: str = ""
-    interval: dict[str, tuple[float, float]]
+    interval: dict[str, tuple[float, float]] = Field(
+        description="the model's own uncertainty of each mean at 90 %; not a range over requests"
+    )
 
 
 class Equation(Noun):

@@ -1,7 +1,5 @@
 """From one operating point to a Plan: recomputed with exact integers, re-checked by every rule, and made runnable."""
 
-from dataclasses import dataclass
-
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment
@@ -11,30 +9,20 @@ from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.notes import speed_notes
 from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
-from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
-from vllm_opt.optimizer.estimation.media import encoder_seconds, with_images
+from vllm_opt.optimizer.estimation.media import encoder_seconds
 from vllm_opt.optimizer.estimation.memory import memory_report
-from vllm_opt.optimizer.estimation.performance import bound_at, predict
+from vllm_opt.optimizer.estimation.performance import bound_at
+from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
 from vllm_opt.optimizer.planning.binding import binding_rules
+from vllm_opt.optimizer.planning.predicted import Choice, predicted, served_by, with_media_and_drafts
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
-from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 from vllm_opt.profiles.configs.model_paths import short_name
 from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.reading.quantities import counted
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One full point: what the solver decided."""
-
-    unit: Unit
-    max_num_batched_tokens: int
-    max_num_seqs: int
-    gpu_memory_utilization: float
 
 
 class PlanRejected(Exception):  # noqa: N818 - states what happened to the plan
@@ -53,22 +41,6 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
         swap_space_gib=setting.engine.default_swap_space_gib,
-    )
-
-
-def predicted(setting: SolveSetting, choice: Choice, *, full: bool = False) -> Performance:
-    """Speed at the load asked, or at the most that the flags admit: max_num_seqs users in every engine."""
-    facts, engines = choice.unit.facts, choice.unit.engines
-    users = choice.max_num_seqs * engines if full or setting.targets.load_free else setting.targets.concurrency
-    return predict(
-        facts.coefficients,
-        engines=engines,
-        users=users,
-        max_num_seqs=choice.max_num_seqs,
-        max_num_batched_tokens=choice.max_num_batched_tokens,
-        lengths=setting.lengths,
-        chunked_prefill=facts.layout.enable_chunked_prefill,
-        prefix_hit_share=setting.request.prefix_hit_share if facts.layout.enable_prefix_caching else 0.0,
     )
 
 
@@ -95,7 +67,12 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         replicas=choice.unit.replicas,
         targets=setting.targets,
         terms=terms,
-        performance=bound_at(facts.coefficients, performance, confidence),
+        performance=bound_at(
+            facts.coefficients,
+            performance,
+            confidence,
+            (setting.targets.ttft_percentile, setting.targets.tpot_percentile),
+        ),
         offers=facts.sku.offers,
         quality=facts.weights.plan_quality(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
         quality_accepted=facts.weights.accepts(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
@@ -120,38 +97,6 @@ def _check_speed(setting: SolveSetting, choice: Choice) -> None:
         )
 
 
-def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple[Performance, tuple[str, ...]]:
-    """What drafts make of the speed of a plan. Limits are judged without it."""
-    layout, facts = choice.unit.facts.layout, choice.unit.facts
-    rate = acceptance_of(layout, setting.request.acceptance)
-    if rate is None:
-        return plain, ()
-    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu)
-    drafted = with_drafts(
-        plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
-    )  # fmt: skip
-    note = draft_note(facts.coefficients, layout, cost, rate, setting.lengths[0] + setting.lengths[1] / 2)
-    return drafted, (note, "limits and objectives are judged by the speed without drafts")
-
-
-def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
-    """Tokens per second with drafts over those without, at the low end of the acceptance; None without drafts."""
-    facts = choice.unit.facts
-    rate = acceptance_of(facts.layout, setting.request.acceptance)
-    if rate is None:
-        return None
-    plain = predicted(setting, choice)
-    sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
-    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu)
-    pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
-    drafted = with_drafts(
-        plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
-    )  # fmt: skip
-    return drafted.output_tokens_per_s / plain.output_tokens_per_s
-
-
 def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     """Build and re-check one plan.
 
@@ -171,8 +116,10 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     shown |= feature_flags(setting.request, layout, setting.engine)
     facts = choice.unit.facts
     seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
-    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds))
-    performance_full, _ = _drafted(setting, choice, with_images(predicted(setting, choice, full=True), seconds))
+    limits = setting.targets.max_ttft_ms, setting.targets.max_tpot_ms
+    performance = with_rate_within_limits(performance, served_by(setting, choice), setting.request, limits)
+    performance, draft_notes = with_media_and_drafts(setting, choice, performance, seconds)
+    performance_full, _ = with_media_and_drafts(setting, choice, predicted(setting, choice, full=True), seconds)
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence

@@ -18,7 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.sharing import (
     SHARES,
     cut_setting,

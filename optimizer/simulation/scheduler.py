@@ -45,7 +45,7 @@ class Engine:
     limits: EngineLimits
     delay_s: Callable[[Arrival, bool], float]
     """Seconds before the engine sees a request; the second argument: others are being served."""
-    on_finish: Callable[[Sequence, float], None] = lambda sequence, now: None
+    on_finish: Callable[[Sequence, float], None]
     now: float = 0.0
     steps: int = 0
     busy_s: float = 0.0
@@ -150,12 +150,15 @@ class Engine:
             mean = self.running[number].computed + take / 2.0
             span += take * mean
             windowed += take * min(mean, window)
-        self.now += self.clock.seconds(
-            Batch(
-                len(decoders), float(sum(one.tokens for one in decoders)),
-                float(sum(min(one.tokens, window) for one in decoders)), sum(chunks.values()), span, windowed,
-            )  # fmt: skip
+        batch = Batch(
+            decoders=len(decoders),
+            context_tokens=float(sum(one.tokens for one in decoders)),
+            windowed_tokens=float(sum(min(one.tokens, window) for one in decoders)),
+            prompt_tokens=sum(chunks.values()),
+            span_tokens=span,
+            windowed_span_tokens=windowed,
         )
+        self.now += self.clock.seconds(batch)
         self.steps += 1
         for number, take in chunks.items():
             one = self.running[number]

@@ -77,8 +77,8 @@ class StepClock:
         """(seconds but for attention, least seconds, what eager mode adds)."""
         key = decoders, prompt
         if key not in self._known:
-            c, tokens = self.coefficients, np.float64(decoders + prompt)
-            base = float(token_time(c, padded_batch(tokens), np.float64(decoders), tokens))
+            c, tokens = self.coefficients, np.asarray(float(decoders + prompt))
+            base = float(token_time(c, padded_batch(tokens), np.asarray(float(decoders)), tokens))
             eager = float(np.asarray(c.eager))
             wide = 1.0 if tokens > LARGEST_CAPTURE else 0.0
             self._known[key] = (

@@ -1,7 +1,7 @@
 """What else there is: other ways to divide the chosen GPUs, and the best plan on each other SKU."""
 
 from vllm_opt.optimizer.contract.answer import Plan
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.search import Search, SearchResult
 from vllm_opt.optimizer.solver.accepted import best_accepted

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from vllm_opt.optimizer.contract.answer import CloseCall
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.search.order import Order, capped_quality
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import Search, SearchResult

@@ -11,7 +11,7 @@ from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, O
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
-from vllm_opt.optimizer.planning.plan import Choice, draft_gain
+from vllm_opt.optimizer.planning.predicted import Choice, draft_gain
 from vllm_opt.optimizer.questions.questions import Atlas, TimeIsUp
 from vllm_opt.optimizer.search.modes import mode_of, ranked
 from vllm_opt.optimizer.search.order import Order

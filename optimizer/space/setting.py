@@ -8,6 +8,7 @@ from typing import Any
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
+from vllm_opt.constraints.queueing.engine import Demand
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
@@ -87,6 +88,11 @@ class SolveSetting:
     def load_is_asked(self, active: frozenset[str]) -> bool:
         """Whether speed is that of the load asked; otherwise it is that of whatever the flags admit."""
         return not self.targets.load_free and "concurrency" in active
+
+    @cached_property
+    def demand(self) -> Demand:
+        """How requests come."""
+        return self.request.demand
 
     @cached_property
     def priced(self) -> bool:
@@ -170,7 +176,7 @@ def _with_images(lengths: tuple[int, int], context: int, model: ModelProfile, re
 def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int, int]:
     """Input and output tokens of the typical request."""
     if bends.target_context is None:
-        return request.lengths
+        return request.typical_request
     given = (request.input_tokens, request.output_tokens)
     if sum(length or 1 for length in given) > bends.target_context:
         given = (None, None)

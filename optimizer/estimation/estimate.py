@@ -11,7 +11,8 @@ from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.notes import speed_notes
-from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
+from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Starts
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
 from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts

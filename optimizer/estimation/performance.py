@@ -14,7 +14,7 @@ from vllm_opt.constraints.speed.first_token import Pattern
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
-from vllm_opt.optimizer.contract.answer import Load, Performance
+from vllm_opt.optimizer.contract.performance import Load, Performance
 
 INTERVAL_CONFIDENCE = 0.95
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)

@@ -5,7 +5,7 @@ import numpy as np
 from vllm_opt.constraints.queueing.engine import Demand
 from vllm_opt.constraints.queueing.random_arrivals import MOST_LOAD
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
-from vllm_opt.optimizer.contract.answer import Performance
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
 from vllm_opt.optimizer.estimation.performance import Engines
 

@@ -8,7 +8,8 @@ from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.notes import speed_notes
-from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
+from vllm_opt.optimizer.contract.answer import Equation, Memory, Plan, PlanQuality
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
 from vllm_opt.optimizer.estimation.media import encoder_seconds

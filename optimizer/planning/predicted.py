@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.queueing.engine import CLOSED
-from vllm_opt.optimizer.contract.answer import Performance
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.media import with_images
 from vllm_opt.optimizer.estimation.performance import Engines, following, predict

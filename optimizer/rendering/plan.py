@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from vllm_opt.optimizer.contract.answer import Equation, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Equation, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.memory import memory_heading, memory_section

@@ -1,6 +1,7 @@
 """Plans in words: what the GPU count means, how sure an answer is, how a speed is known."""
 
-from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Answer, Cost, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
 from vllm_opt.profiles.reading.quantities import counted
 

@@ -13,7 +13,7 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.optimizer import EstimateRequest, estimate
-from vllm_opt.optimizer.contract.answer import Performance
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, predict
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants

@@ -15,6 +15,7 @@ import numpy as np
 
 from vllm_opt.constraints.queueing.demand import Lengths, Stream
 from vllm_opt.constraints.queueing.lattice import lattice, normal_quantile
+from vllm_opt.constraints.queueing.mixed_step import lone_step, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import (
     Flags,
@@ -59,6 +60,13 @@ def in_flight(
     return np.asarray((low + high) / 2.0)
 
 
+def lone_prefill(c: LatencyCoefficients, traffic: Traffic, tokens: Numbers) -> Numbers:
+    """Seconds to compute a prompt with nobody else there: no request has its first token sooner."""
+    chunk = np.minimum(tokens, traffic.budget_tokens)
+    _, seconds = mixed_step(c, traffic, np.zeros_like(chunk), chunk)
+    return np.asarray(seconds * tokens / chunk / c.pipeline_stages)
+
+
 def closed_users(
     c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers, single: Flags, think_s: float,
     lengths: Lengths,
@@ -82,9 +90,12 @@ def closed_users(
     engine = np.minimum(queue.mean(axis=0), ttft_mean)
     level = (ttft_mean - engine) / np.maximum((found.residual_s + own + c.frontend_s).mean(axis=0), 1e-300)
     ttft = queue * engine / np.maximum(queue.mean(axis=0), 1e-300) + (found.residual_s + own + c.frontend_s) * level
+    ttft = np.maximum(ttft, c.frontend_s + lone_prefill(c, traffic, found.own))
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     tpot = token_times(others, law, sequences, uniform, steps, found, own, stream)
-    tpot = np.where(single, np.nan, tpot * tpot_mean / np.maximum(tpot.mean(axis=0), 1e-300))
+    alone = lone_step(c, traffic, np.ones_like(rate))
+    tpot = np.maximum(tpot * tpot_mean / np.maximum(tpot.mean(axis=0), 1e-300), alone)
+    tpot = np.where(single, np.nan, tpot)
     e2e = ttft + np.where(single, 0.0, np.nan_to_num(tpot) * steps)
     most = np.maximum(capacity(c, traffic, slots, single), rate)
     return Outcome(ttft, tpot, e2e, rate, most)

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
 from vllm_opt.optimizer.planning.binding import binding_rules
+from vllm_opt.optimizer.planning.bounded_queue import queue_flags, queue_notes
 from vllm_opt.optimizer.planning.predicted import Choice, predicted, served_by, with_media_and_drafts
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -115,6 +116,8 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
     shown |= feature_flags(setting.request, layout, setting.engine)
+    queue = queue_flags(setting, choice)
+    shown |= queue
     facts = choice.unit.facts
     seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
     limits = setting.targets.max_ttft_ms, setting.targets.max_tpot_ms
@@ -150,7 +153,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         preemption_risk=_preemption_risk(deployment, memory),
         cost=cost,
         binding=binding_rules(deployment),
-        notes=(*plan_notes(setting, choice), *draft_notes, *age_note(deployment.bill)),
+        notes=(*plan_notes(setting, choice), *draft_notes, *queue_notes(queue), *age_note(deployment.bill)),
         equations=_equations(setting, deployment, memory, performance),
     )
 
@@ -168,7 +171,8 @@ def _preemption_risk(deployment: Deployment, memory: Memory) -> float | None:
     typical = targets.contexts_in_flight
     if typical is None:
         return None
-    running = deployment.flags.max_num_seqs if targets.load_free else targets.share_of(deployment.engines)
+    free = targets.load_free or targets.requests_per_s is not None
+    running = deployment.flags.max_num_seqs if free else targets.share_of(deployment.engines)
     if memory.running_concurrency >= running:
         return 0.0
     pool_tokens = memory.running_concurrency * deployment.flags.max_model_len

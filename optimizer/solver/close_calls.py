@@ -39,7 +39,7 @@ def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[C
         return ()
     seen, found = [chosen], []
     for why, choice in _kinds(search, result, chosen):
-        if choice in seen:
+        if any(_alike(choice, known) for known in seen):
             continue
         plan = accepted_plan(setting, choice)
         if plan is None:
@@ -77,6 +77,16 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
     )  # fmt: skip
     if better is not None:
         yield "published_weights" if weights.publisher_rank == HYPOTHETICAL else "better_weights", better.choice
+
+
+def _alike(one: Choice, other: Choice) -> bool:
+    """Whether two choices are one plan to a reader: alike but for how many slots random arrivals find."""
+    sizes = (
+        (choice.unit.facts.layout, choice.unit.replicas, choice.unit.facts.weights.checkpoint) for choice in (one, other)
+    )
+    first, second = sizes
+    by_rate = one.unit.facts.setting.targets.requests_per_s is not None
+    return one == other or (by_rate and first == second)
 
 
 def _near(search: Search, result: SearchResult) -> list[Candidate]:

@@ -21,6 +21,7 @@ from vllm_opt.constraints.speed.step_time import stack
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS
+from vllm_opt.optimizer.space.queued import queued
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
 
 CAPTURED = (*range(1, 9), *range(16, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
@@ -79,6 +80,12 @@ def token_grid(setting: SolveSetting, default_tokens: int, *, chunked_prefill: b
     return tuple(sorted(values))
 
 
+def slot_grid(least: int, most: int) -> list[int]:
+    """The values of max_num_seqs that are tried for random arrivals: more slots shorten waits and lengthen steps."""
+    powers = (1 << power for power in range(LARGEST_BATCH.bit_length()))
+    return sorted({least, most} | {size for size in powers if least < size < most})
+
+
 def sequence_grid(least: int, most: int) -> list[int]:
     """The values of max_num_seqs that are tried between the fewest needed and the most that fit."""
     return sorted({least, most} | {size for size in CAPTURED if least < size < most})
@@ -126,6 +133,10 @@ def evaluate(
     if len(uneven):
         rate[uneven] = at(average, uneven).output_tokens_per_s
     confidence = setting.request.confidence
+    if setting.request.needs_queueing:
+        slots = sequences.astype(np.float64), tokens, chunked.astype(np.float64), cached
+        times = queued(setting, stacked, engines, users, slots)
+        return _split(pieces, sizes, (sequences, *times.columns(load, rate, engines)))
     columns: tuple[NDArray[Any], ...] = (
         sequences,
         load.ttft_ms,
@@ -136,6 +147,13 @@ def evaluate(
         load.tpot_ms * quantile_factor(stacked, "tpot", confidence),
         rate * engines * quantile_factor(stacked, "throughput", confidence),
     )
+    return _split(pieces, sizes, columns)
+
+
+def _split(
+    pieces: Sequence[tuple[Unit, int, list[int]]], sizes: NDArray[np.int64], columns: tuple[NDArray[Any], ...]
+) -> list[Candidate]:
+    """One candidate per piece from the columns of all."""
     ends = np.cumsum(sizes).tolist()
     return [
         Candidate(unit, budget, *(column[start:end] for column in columns))

@@ -11,6 +11,7 @@ from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
 from vllm_opt.constraints.queueing.engine import Demand
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
+from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images
 from vllm_opt.optimizer.estimation.resolution import native_quantization_id, served_model
@@ -87,7 +88,7 @@ class SolveSetting:
 
     def load_is_asked(self, active: frozenset[str]) -> bool:
         """Whether speed is that of the load asked; otherwise it is that of whatever the flags admit."""
-        return not self.targets.load_free and "concurrency" in active
+        return not self.targets.load_free and "concurrency" in active and self.demand.arrivals != "poisson"
 
     @cached_property
     def demand(self) -> Demand:
@@ -190,19 +191,28 @@ def targets_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> Targets:
     limits = limits_ms(request, lengths_of(request, bends)[0], bends)
     return Targets(
         target_context=context,
-        concurrency=bends.concurrency or request.least_concurrency,
+        concurrency=bends.concurrency or _least_concurrency(request),
         mean_context=min(context, request.mean_context or context),
         contexts_in_flight=_contexts_in_flight(request, lengths_of(request, bends)),
         load_free=free,
-        admission_reserve=not (free or bends.reserve or request.max_num_seqs),
+        admission_reserve=not (free or bends.reserve or request.max_num_seqs or request.pattern == "poisson"),
         max_ttft_ms=limits[0],
         max_tpot_ms=limits[1],
-        min_output_tokens_per_s=request.min_output_tokens_per_s,
+        ttft_percentile=request.ttft_percentile,
+        tpot_percentile=request.tpot_percentile,
+        requests_per_s=request.requests_per_s,
+        min_output_tokens_per_s=floor_of_traffic(request, lengths_of(request, bends)[1]),
         max_hourly_cost=request.max_hourly_cost,
         min_quality=request.min_quality,
         gpus=request.gpus,
         max_gpus=request.max_gpus or request.gpus or DEFAULT_MAX_GPUS,
     )
+
+
+def _least_concurrency(request: SolveRequest) -> int:
+    """Sequences that must be held at once; what requests at a rate need follows from their speed."""
+    stated = is_stated(request, "concurrency")
+    return request.least_concurrency if stated or request.pattern != "poisson" else 1
 
 
 def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> ContextsInFlight | None:

@@ -105,9 +105,9 @@ class SpeedTable:
         # Eager mode is never faster than the same layout with graphs before padding, which bounds leave out.
         c = self._landscape.coefficients(rows - rows % 2)
         hit = np.where(self._landscape.cached[rows], request.prefix_hit_share, 0.0)
-        if self._setting.targets.ttft_percentile is not None:
-            inputs = inputs * self._setting.demand.lengths.median_input
-        computed, span = np.maximum(1.0, inputs * (1.0 - hit)), inputs * (1.0 + hit) / 2.0
+        judged = self._setting.targets.ttft_percentile is not None
+        prompt_tokens = inputs * (self._setting.demand.lengths.median_input if judged else 1.0)
+        computed, span = np.maximum(1.0, prompt_tokens * (1.0 - hit)), prompt_tokens * (1.0 + hit) / 2.0
         whole, context = np.minimum(computed, np.maximum(tokens, 2.0)), inputs + outputs / 2.0
         none = np.zeros(len(rows))
         tpot = step_time(c, none + 1.0, context, none, span, padding=False)

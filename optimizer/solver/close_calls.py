@@ -81,10 +81,9 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
 
 def _alike(one: Choice, other: Choice) -> bool:
     """Whether two choices are one plan to a reader: alike but for how many slots random arrivals find."""
-    sizes = (
-        (choice.unit.facts.layout, choice.unit.replicas, choice.unit.facts.weights.checkpoint) for choice in (one, other)
+    first, second = (
+        (item.unit.facts.layout, item.unit.replicas, item.unit.facts.weights.checkpoint) for item in (one, other)
     )
-    first, second = sizes
     by_rate = one.unit.facts.setting.targets.requests_per_s is not None
     return one == other or (by_rate and first == second)
 

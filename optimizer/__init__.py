@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.batches.batch import batch
     from vllm_opt.optimizer.batches.request import BatchRequest
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
-    from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
+    from vllm_opt.optimizer.contract.request import EstimateRequest, SimulateRequest, SolveRequest
+    from vllm_opt.optimizer.contract.simulation import Simulation
     from vllm_opt.optimizer.estimation.estimate import estimate
     from vllm_opt.optimizer.linter.lint import lint
     from vllm_opt.optimizer.linter.subject.report import LintReport
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.procurement.answer import FleetAnswer
     from vllm_opt.optimizer.procurement.procure import procure
     from vllm_opt.optimizer.procurement.request import FleetRequest
+    from vllm_opt.optimizer.simulation.simulate import simulate
     from vllm_opt.optimizer.solver.solve import solve
 
 _HOMES = {
@@ -30,6 +32,9 @@ _HOMES = {
     "LintReport": "linter.subject.report",
     "LintRequest": "linter.subject.request",
     "procure": "procurement.procure",
+    "simulate": "simulation.simulate",
+    "SimulateRequest": "contract.request",
+    "Simulation": "contract.simulation",
     "SolveRequest": "contract.request",
     "FleetRequest": "procurement.request",
     "FleetAnswer": "procurement.answer",
@@ -49,11 +54,14 @@ __all__ = [
     "LintReport",
     "LintRequest",
     "Plan",
+    "SimulateRequest",
+    "Simulation",
     "SolveRequest",
     "batch",
     "estimate",
     "lint",
     "procure",
+    "simulate",
     "solve",
 ]
 

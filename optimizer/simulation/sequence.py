@@ -36,18 +36,3 @@ class Sequence:
     def missing(self) -> int:
         """Tokens that are still to be computed before it decodes."""
         return self.tokens - self.computed
-
-
-@dataclass(frozen=True)
-class Served:
-    """One finished request; times in milliseconds."""
-
-    number: int
-    lane: int
-    arrived_ms: float
-    input_tokens: int
-    output_tokens: int
-    ttft_ms: float
-    tpot_ms: float | None
-    e2e_ms: float
-    preemptions: int

@@ -53,9 +53,11 @@ def simulate(request: SimulateRequest, catalog: Catalog | None = None) -> Simula
     return answer.model_copy(update={"played": played, "timeline": timeline(log), "log": tuple(log)})
 
 
-def _play(
-    request: SimulateRequest, setting: Setting, found: Estimate
-) -> tuple[list[PlayedRequest], list[Engine], float]:
+Log = tuple[list[PlayedRequest], list[Engine], float]
+"""Every request, every lane, seconds until the last one is finished."""
+
+
+def _play(request: SimulateRequest, setting: Setting, found: Estimate) -> Log:
     """Every lane, one after the other: they share nothing but the clients."""
     coefficients = latency_coefficients(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),

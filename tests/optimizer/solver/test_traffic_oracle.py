@@ -9,7 +9,7 @@ from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.solver.solve import solve
 
 SMALL: dict[str, Any] = {
-    "model": "meta-llama/Llama-3.1-8B-Instruct", "max_gpus": 3, "input_tokens": 1000, "output_tokens": 100,
+    "model": "meta-llama/Llama-3.1-8B-Instruct", "max_gpus": 2, "input_tokens": 1000, "output_tokens": 100,
     "target_context": 4096, "quantization": "bf16", "kv_cache_dtype": "auto", "max_num_batched_tokens": 2048,
     "tolerance": 0, "price": {"l40s": 0.9}, "gpu": "l40s",
 }  # fmt: skip
@@ -18,13 +18,13 @@ SMALL: dict[str, Any] = {
 @pytest.mark.parametrize(
     "asked",
     [
-        {"requests_per_s": 12.0, "max_ttft_ms": 700, "ttft_percentile": 95},
-        {"requests_per_s": 12.0, "max_ttft_ms": 420, "ttft_percentile": 95, "burstiness": 0.5},
+        {"requests_per_s": 6.0, "max_ttft_ms": 700, "ttft_percentile": 95},
+        {"requests_per_s": 6.0, "max_ttft_ms": 420, "ttft_percentile": 95, "burstiness": 0.5},
         {"requests_per_s": 4.0, "max_tpot_ms": 60, "tpot_percentile": 99, "objective": ("cost", "latency")},
         {"concurrency": 24, "max_ttft_ms": 900, "ttft_percentile": 90},
         {"concurrency": 24, "max_ttft_ms": 4000, "arrivals": "burst"},
-        {"concurrency": 40, "think_time_s": 4.0, "max_ttft_ms": 600, "ttft_percentile": 95},
-        {"requests_per_s": 400.0},
+        {"concurrency": 24, "think_time_s": 4.0, "tensor_parallel_size": 1, "max_ttft_ms": 600, "ttft_percentile": 95},
+        {"requests_per_s": 400.0, "tensor_parallel_size": 1},
     ],
     ids=" ".join,
 )

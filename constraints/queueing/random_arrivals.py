@@ -9,7 +9,8 @@ proportion to its length: with the share of time in steps with prompts it is one
               of its own points, m(t) = r t + (ca2 - 1) / 2 (1 - exp(-2 r t)); those before the request are computed
               first, those after it beside it
     backlog   prompt tokens that the step in progress leaves over, where more come than a step takes: above zero with
-              probability rho exp(-theta C / I), then exponential with mean I / theta; C = M - D tokens of a step,
+              probability rho max(exp(-theta C / I), 1 - C / I), then exponential with mean I / theta, and at least the
+              rest of a prompt of several steps; C = M - D tokens of a step,
               rho = r I T(D, C) / C, theta = 2 (1 - rho) / (rho s) / (1 + 0.55 (1 - rho) / rho): the decay rate of the
               workload of an M/D/1 queue (root of rho (exp(x) - 1) = x, within 3 %), s = E[I^2] / E[I]^2 (1 + ca2) / 2
     own       T(D, everything in its last step), after as many full steps T(D, C) as the tokens before it take
@@ -187,9 +188,12 @@ def _backlog(
     load = np.minimum(rate * computed * full_s / room, MOST_LOAD)
     slack = (1.0 - load) / np.maximum(load, 1e-9)
     decay = 2.0 * slack / square / (1.0 + ROOT_BEND * slack)
-    left_over = np.minimum(load * np.exp(-decay * room / computed) / np.maximum(share, 1e-12), 1.0)
+    lump = np.maximum(1.0 - room / computed, 0.0)
+    likely = load * np.maximum(np.exp(-decay * room / computed), lump)
+    left_over = np.minimum(likely / np.maximum(share, 1e-12), 1.0)
     tail = np.clip((uniform - (1.0 - left_over)) / np.maximum(left_over, 1e-12), 0.0, 1.0 - 1e-6)
-    return np.where(uniform > 1.0 - left_over, -np.log1p(-tail) * computed / decay, 0.0)
+    queue = np.maximum(-np.log1p(-tail) / decay, lump * tail) * computed
+    return np.where(uniform > 1.0 - left_over, queue, 0.0)
 
 
 def own_prefill(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, found: Meeting, uniform: Numbers) -> Numbers:

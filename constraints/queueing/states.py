@@ -27,7 +27,7 @@ CELLS = 24
 NEAR = 5.0
 """Standard deviations around the expected number that the grid resolves."""
 SETTLING = 12
-MOST_RATIO = 0.9999
+MOST_RATIO = 0.99
 LEAST_DECODERS = 1e-6
 MOST_PROMPT_SHARE = 0.75
 

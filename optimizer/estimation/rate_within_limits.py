@@ -10,7 +10,7 @@ from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
 from vllm_opt.optimizer.estimation.performance import Engines
 
 METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
-RATES = 24
+RATES = 12
 ROUNDS = 2
 Limit = tuple[float | None, float | None]
 """(limit in ms, percentile over requests; None is the mean)."""

@@ -45,12 +45,9 @@ def test_what_contradicts_itself_is_bad_input(fields: dict[str, Any]) -> None:
 AZURE = (
     "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
 )
-MOONCAKE = "\n".join(
-    (
-        '{"timestamp": 0, "input_length": 6758, "output_length": 500}',
-        '{"timestamp": 3000, "input_length": 10, "output_length": 4}',
-    )
-)
+MOONCAKE = """{"timestamp": 0, "input_length": 6758, "output_length": 500}
+{"timestamp": 3000, "input_length": 10, "output_length": 4}
+"""
 BURST = "Timestamp,Model,Request tokens,Response tokens\n5,ChatGPT,472,18\n45,ChatGPT,1087,230\n"
 BARS = "input_tokens,output_tokens,count\n100,10,3\n500,50,1\n"
 

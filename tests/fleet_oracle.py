@@ -1,9 +1,23 @@
 """Brute force over small fleets: every replica vector, every packing, every rule, in plain whole numbers."""
 
+import random
+from collections.abc import Iterator
 from functools import cache
 from itertools import product
 
-from vllm_opt.optimizer.fleet.problem import SLOTS_PER_GPU, FleetProblem
+from vllm_opt.optimizer.fleet.check import fleet_violations, totals
+from vllm_opt.optimizer.fleet.outcome import FleetOptions
+from vllm_opt.optimizer.fleet.problem import (
+    SERVED_SCALE,
+    SLOTS_PER_GPU,
+    FleetColumn,
+    FleetDemand,
+    FleetLimits,
+    FleetObjective,
+    FleetProblem,
+    NodeOffer,
+)
+from vllm_opt.optimizer.fleet.solver import solve_fleet
 
 
 @cache
@@ -41,8 +55,9 @@ def units_needed(problem: FleetProblem, offer: int, counts: dict[int, int]) -> i
     return fewest_bins(tuple(sorted(pieces, reverse=True)), node.gpus_per_node * SLOTS_PER_GPU)
 
 
-def serves(problem: FleetProblem, replicas: dict[int, int]) -> bool:
-    """Say whether every single-bucket workload is served even without its largest spares."""
+def served_shares(problem: FleetProblem, replicas: dict[int, int]) -> tuple[int, ...]:
+    """Return the thousandths of every single-bucket workload that are served even without its largest spares."""
+    shares = []
     for demand in problem.demands:
         capacities = sorted(
             (
@@ -53,14 +68,17 @@ def serves(problem: FleetProblem, replicas: dict[int, int]) -> bool:
             ),
             reverse=True,
         )
-        if sum(capacities[demand.spare_replicas :]) < demand.units[0]:
-            return False
-    return True
+        left = sum(capacities[demand.spare_replicas :])
+        shares.append(min(SERVED_SCALE, left * SERVED_SCALE // demand.units[0]))
+    return tuple(shares)
 
 
-def cheapest_fleet(problem: FleetProblem, most: int) -> int | None:
-    """Return the least cost per hour in micro-USD with at most `most` replicas per column and offer; None: no fleet."""
-    limits, best = problem.limits, None
+def sound_fleets(problem: FleetProblem, most: int) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Yield (served thousandths by workload, cost in micro-USD) of every fleet within all limits.
+
+    At most `most` replicas of each column stand on each offer.
+    """
+    limits = problem.limits
     for counts in product(range(most + 1), repeat=len(problem.pairs)):
         replicas: dict[int, int] = {}
         on: dict[int, dict[int, int]] = {}
@@ -68,7 +86,8 @@ def cheapest_fleet(problem: FleetProblem, most: int) -> int | None:
             if n:
                 replicas[c] = replicas.get(c, 0) + n
                 on.setdefault(o, {})[c] = n
-        if not serves(problem, replicas):
+        shares = served_shares(problem, replicas)
+        if not problem.partial and min(shares) < SERVED_SCALE:
             continue
         units = {o: units_needed(problem, o, held) for o, held in on.items()}
         offers = [(problem.offers[o], n) for o, n in units.items()]
@@ -76,7 +95,7 @@ def cheapest_fleet(problem: FleetProblem, most: int) -> int | None:
         ordered: dict[str, int] = {}
         for offer, n in offers:
             ordered[offer.gpu] = ordered.get(offer.gpu, 0) + n * offer.unit_gpus * (offer.kind != "stock")
-        sound = (
+        if (
             all(offer.max_units is None or n <= offer.max_units for offer, n in offers)
             and all(ordered.get(gpu, 0) <= quota for gpu, quota in limits.quota_gpus.items())
             and (limits.micro_usd_per_hour is None or cost <= limits.micro_usd_per_hour)
@@ -84,7 +103,94 @@ def cheapest_fleet(problem: FleetProblem, most: int) -> int | None:
             and (limits.watts is None or sum(n * x.watts for x, n in offers if x.hosted) <= limits.watts)
             and (limits.gpus is None or sum(n * x.unit_gpus for x, n in offers) <= limits.gpus)
             and (limits.gpu_kinds is None or len({x.gpu for x, n in offers if n}) <= limits.gpu_kinds)
+        ):
+            yield shares, cost
+
+
+def cheapest_fleet(problem: FleetProblem, most: int) -> int | None:
+    """Return the least cost per hour in micro-USD with at most `most` replicas per column and offer; None: no fleet."""
+    return min((cost for _, cost in sound_fleets(problem, most)), default=None)
+
+
+def most_served(problem: FleetProblem, most: int) -> tuple[int, ...]:
+    """Return the thousandths served of every priority class, the first class first."""
+    ranks = sorted({demand.priority for demand in problem.demands})
+    return max(
+        tuple(
+            sum(share for share, demand in zip(shares, problem.demands, strict=True) if demand.priority == rank)
+            for rank in ranks
         )
-        if sound and (best is None or cost < best):
-            best = cost
-    return best
+        for shares, _ in sound_fleets(problem, most)
+    )
+
+
+def small_fleet(seed: int, scale: int = 1, *, served: bool = False) -> FleetProblem:
+    """Draw a fleet that brute force can decide: two workloads, two SKUs, stock, odd sizes, limits that may bind.
+
+    Money and capacities are drawn from ranges `scale` times as large. With `served`, as much as the limits allow is
+    served, of one or two priorities.
+    """
+    draw = random.Random(seed)
+    sizes = draw.choice(((4, 8), (2, 4), (12, 8), (4, 16), (1, 4)))
+    offers = (
+        NodeOffer(
+            "a", "A", draw.choice((2, 4)), billing=draw.choice(("node", "gpu")),
+            micro_usd_per_hour=draw.randint(20 * scale, 60 * scale), watts=100,
+        ),
+        NodeOffer(
+            "b", "B", 4, micro_usd_per_hour=draw.randint(30 * scale, 90 * scale), capex_cents=draw.randint(1, 9),
+            kind="buy", watts=draw.randint(50, 90),
+        ),
+        NodeOffer("own", "A", 4, kind="stock", max_units=draw.randint(1, 2), watts=70),
+    )  # fmt: skip
+    columns = []
+    for workload in ("x", "y"):
+        for gpu in ("A", "B")[: draw.randint(1, 2)]:
+            slots = draw.choice(sizes)
+            columns.append(
+                FleetColumn(f"{workload}{gpu}", workload, gpu, slots, (draw.randint(3 * scale, 9 * scale) * slots,))
+            )
+    demands = tuple(
+        FleetDemand(
+            workload, (draw.randint(5 * scale, 70 * scale),), spare_replicas=draw.choice((0, 0, 1)),
+            priority=draw.randint(1, 2) if served else 1,
+        )
+        for workload in ("x", "y")
+    )  # fmt: skip
+    limits = FleetLimits(
+        micro_usd_per_hour=draw.choice((None, None, 150 * scale)),
+        watts=draw.choice((None, None, 160)),
+        gpus=draw.choice((None, None, 8)),
+        gpu_kinds=draw.choice((None, 1)),
+        quota_gpus=draw.choice(({}, {}, {"A": 2}, {"B": 4})),
+    )
+    objective: FleetObjective = "served" if served else "cost"
+    return FleetProblem(demands, tuple(columns), offers, limits, (objective,), stock_first=False)
+
+
+def agree(problem: FleetProblem) -> None:
+    """Decide a fleet both ways and compare: value, soundness, infeasibility."""
+    most = 3 if len(problem.pairs) > 4 else 5
+    outcome = solve_fleet(problem, FleetOptions(time_limit=20))
+    if problem.partial:
+        assert outcome.status == "optimal"
+        assert outcome.fleet is not None
+        assert fleet_violations(problem, outcome.fleet, outcome.parts) == ()
+        served, expected = tuple(bound.value for bound in outcome.bounds), most_served(problem, most)
+        assert served >= expected, (served, expected, problem)
+        if max(outcome.fleet.replicas.values(), default=0) <= most:
+            assert served == expected, (served, expected, problem)
+        return
+    cheapest = cheapest_fleet(problem, most)
+    if cheapest is None:
+        if outcome.status != "infeasible":  # more replicas than brute force tries: the fleet must still be sound
+            assert outcome.fleet is not None
+            assert max(outcome.fleet.replicas.values()) > most
+        return
+    assert outcome.status == "optimal", (outcome.status, cheapest, problem)
+    assert outcome.fleet is not None
+    assert fleet_violations(problem, outcome.fleet, outcome.parts) == ()
+    cost = totals(problem, outcome.fleet)["cost"]
+    assert cost <= cheapest, (cost, cheapest, problem)
+    if max(outcome.fleet.replicas.values(), default=0) <= most:
+        assert cost == cheapest, (cost, cheapest, problem)

@@ -97,6 +97,12 @@ def last_true(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
     return low
 
 
+def place_of(point: Point) -> tuple[Layout, int, int, int]:
+    """What a point and its twin in eager mode have in common."""
+    layout = point.layout.model_copy(update={"enforce_eager": False})
+    return layout, point.replicas, point.max_num_batched_tokens, point.max_num_seqs
+
+
 class Oracle:
     """Every feasible point of one request."""
 
@@ -113,7 +119,7 @@ class Oracle:
 
         Written out once more on purpose: nothing of `search/order.py` is used.
         """
-        left = list(self.points())
+        left = self.points()
         if not left:
             return None
         request = self.setting.request
@@ -139,8 +145,13 @@ class Oracle:
         kept = [point for point in left if (point.gpu_count, point.values["publisher"]) == fewest]
         return Best(optima, tuple(kept))
 
-    def points(self) -> Iterator[Point]:
-        """Every feasible point."""
+    def points(self) -> list[Point]:
+        """Every feasible point, but for eager mode where the same point exists with CUDA graphs."""
+        found = list(self._every_point())
+        captured = {place_of(point) for point in found if not point.layout.enforce_eager}
+        return [point for point in found if not point.layout.enforce_eager or place_of(point) not in captured]
+
+    def _every_point(self) -> Iterator[Point]:
         for sku, weights in product(self.setting.gpus, self.setting.formats):
             for layout in self.layouts(sku, weights):
                 arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu

@@ -38,6 +38,10 @@ class Layout(Noun):
     quantization: str = Field("bf16", description="id in the quantisation catalogue; the resolved one, never 'native'")
     checkpoint: str | None = Field(None, description="Hugging Face id to load; None: hypothetical")
     kv_cache_dtype: str = "auto"
+    kv_cache_dtype_skip_layers: tuple[str, ...] = Field(
+        (), description="layers whose cache stays 16-bit: numbers, or 'sliding_window' for every such layer"
+    )
+    attention_backend: str | None = Field(None, description="None: vLLM's own choice")
     block_size: int | None = Field(None, gt=0, description="None: what the attention backend resolves")
     enforce_eager: bool = False
     enable_prefix_caching: bool = True

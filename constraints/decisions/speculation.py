@@ -5,14 +5,31 @@ from typing import Literal
 from pydantic import Field
 
 from vllm_opt.profiles.noun import Noun
-from vllm_opt.profiles.nouns.model import Attention, ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.model import (
+    Attention,
+    CompressedAttention,
+    DecoderLayer,
+    DenseMlp,
+    Experts,
+    ModelProfile,
+    StateSpace,
+)
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 Method = Literal["ngram", "ngram_gpu", "suffix", "draft_model", "eagle", "eagle3", "mtp", "dflash"]
 WITHOUT_WEIGHTS: frozenset[Method] = frozenset(("ngram", "ngram_gpu", "suffix"))
 
-PREDICTS_AHEAD = ("DeepseekV3", "DeepseekV32", "GlmMoeDsa", "Glm4Moe", "Qwen3Next", "Qwen3_5", "MiMoV2Flash")
+PREDICTS_AHEAD = (
+    "DeepseekV3", "DeepseekV32", "DeepseekV4", "GlmMoeDsa", "Glm4Moe", "MiMoV2Flash", "MiniMaxM3", "Qwen3Next",
+    "Qwen3_5", "Step3p7",
+)  # fmt: skip
 """Classes whose checkpoints carry MTP modules that this release builds."""
+
+STEP_MODULES = 3
+"""Step 3.7 always loads three MTP modules, each with an output head of its own (`models/step3p5_mtp.py`, 0.33)."""
+
+WINDOWED_MODULES = ("MiMoV2Flash", "Step3p7")
+"""Classes whose MTP modules are sliding-window layers."""
 
 
 class DraftShape(Noun):
@@ -57,9 +74,28 @@ def has_mtp(model: ModelProfile) -> bool:
     return model.architecture.startswith(PREDICTS_AHEAD)
 
 
+def mtp_modules(model: ModelProfile) -> int:
+    """Return how many MTP modules are loaded, whatever the number of drafted tokens."""
+    return STEP_MODULES if model.architecture.startswith("Step3p7") else 1
+
+
 def mtp_kind(model: ModelProfile) -> int:
     """Return the kind of layer that the MTP module repeats: the last that is no recurrent state."""
     kinds = [kind for kind in model.layer_pattern if not isinstance(model.layer_kinds[kind].mixer, StateSpace)]
-    if model.architecture.startswith("MiMoV2Flash"):
+    if model.architecture.startswith(WINDOWED_MODULES):
         kinds = [kind for kind in kinds if getattr(model.layer_kinds[kind].mixer, "kind", "") == "sliding_window"]
+    if model.architecture.startswith("Step3p7"):
+        kinds = [kind for kind in kinds if isinstance(model.layer_kinds[kind].feed_forward, DenseMlp)] or kinds
     return kinds[-1]
+
+
+def mtp_layer(model: ModelProfile) -> DecoderLayer:
+    """Return the layer of the MTP module: one of the target's; in DeepSeek V4 the window alone and scored routing."""
+    kind = model.layer_kinds[mtp_kind(model)]
+    if not isinstance(kind.mixer, CompressedAttention):
+        return kind
+    experts = kind.feed_forward
+    if isinstance(experts, Experts):
+        experts = experts.model_copy(update={"router_bias": True, "hash_table_entries": 0})
+    mixer = kind.mixer.model_copy(update={"compress_ratio": 0})
+    return kind.model_copy(update={"mixer": mixer, "feed_forward": experts})

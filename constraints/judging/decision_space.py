@@ -1,8 +1,9 @@
 """What a rule's `add` writes into: the CP-SAT model, its variables, and the modes under their Booleans.
 
-A mode is one (layout, max_num_batched_tokens, replicas) with the integer tables that follow from it; its points are the
-values of max_num_seqs. One Boolean stands for each point and exactly one is true, so that every rule is a constraint
-between two variables under one Boolean. gpu_memory_utilization is one Boolean per step. Memory is in exact bytes: the
+A mode is one (layout, max_num_batched_tokens, replicas) with the integer tables that follow from it; its points are
+ranges of max_num_seqs over which speed and graphs are constant: one at the load asked, one for each size where the load
+is free. One Boolean stands for each point and exactly one is true, so that every rule is a constraint between variables
+under one Boolean. gpu_memory_utilization is one Boolean per step. Memory is in exact bytes: the
 largest product, a KV block times a pool, stays below 2^60.
 """
 
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SequencePoint:
-    """What one value of max_num_seqs means under one mode. Bounds are at the confidence asked."""
+    """What max_num_seqs from one value to another means under one mode. Bounds are at the confidence asked."""
 
     max_num_seqs: int
+    """The fewest."""
     graph_bytes: int
     """CUDA graphs inside the budget, at the confidence asked; 0 where they are outside it."""
     encoder_bytes: int
     """Peak of the vision encoder on the first stage, at the confidence asked; 0 without one."""
     headroom_needed_bytes: int
     blocks_needed: int
-    """KV blocks of one engine for that many sequences of the mean context."""
+    """KV blocks of one engine for the fewest sequences of the mean context."""
     ttft_bound_ms: float
     tpot_bound_ms: float | None
     """None with one output token."""
@@ -42,10 +44,19 @@ class SequencePoint:
     """Central prediction, rounded up, as the turn of TTFT compares it: eager mode after every layout with graphs."""
     output_millitokens_per_s: int
     """Of all replicas together, central prediction, rounded down."""
+    most_num_seqs: int | None = None
+    """The most sequences of which the same holds; None: the fewest are the only number."""
+    blocks_each: int = 0
+    """KV blocks of every sequence beyond the fewest."""
     highest_budget_bytes: int = 0
     """The largest budget that keeps the headroom."""
     most_concurrent: int = 0
     """min(max_num_seqs, floor(running_concurrency)) of all engines with that budget, as the plan will report it."""
+
+    @property
+    def last_num_seqs(self) -> int:
+        """The most sequences of which the same holds."""
+        return self.max_num_seqs if self.most_num_seqs is None else self.most_num_seqs
 
 
 @dataclass(frozen=True)
@@ -129,12 +140,12 @@ class DecisionSpace:
         return self.budgets[mode.terms.total_bytes]
 
     def encoder_of(self, mode: Mode) -> Any:
-        """Peak of the vision encoder of a mode: one constant per max_num_seqs, the chosen one counts."""
+        """Peak of the vision encoder of a mode: one constant per point, the chosen one counts."""
         literals = self.picked[self.modes.index(mode)]
         return sum(point.encoder_bytes * picked for point, picked in zip(mode.points, literals, strict=True))
 
     def graphs_of(self, mode: Mode) -> Any:
-        """Bytes of CUDA graphs in the budget of a mode: one constant per max_num_seqs, the chosen one counts."""
+        """Bytes of CUDA graphs in the budget of a mode: one constant per point, the chosen one counts."""
         literals = self.picked[self.modes.index(mode)]
         return sum(
             point.graph_bytes * picked for point, picked in zip(mode.points, literals, strict=True) if point.graph_bytes

@@ -51,6 +51,8 @@ class AttentionNeed:
     index_topk: int = 0
     unequal_value_heads: bool = False
     bidirectional_images: bool = False
+    backend: str | None = None
+    """What `--attention-backend` names; None: the first in vLLM's order that accepts the layer."""
 
 
 def _major(need: AttentionNeed) -> int:
@@ -99,7 +101,7 @@ def _flashinfer(need: AttentionNeed, kv_heads: int) -> AttentionBackend | str:
         return "kv_cache_dtype not supported"
     if need.sinks and major < 9:
         return "sink not supported on compute capability < 9.0"
-    if major != 10 and not _only_flashinfer_reads_fp8(need):
+    if major != 10 and not _only_flashinfer_reads_fp8(need) and need.backend != FLASHINFER.name:
         return "preferred only on compute capability 10.x"
     large_pages = kv_heads > 0 and need.query_heads // kv_heads > 1
     return FLASHINFER_LARGE_PAGES if large_pages else FLASHINFER
@@ -186,6 +188,15 @@ def _off_cuda(need: AttentionNeed) -> tuple[str, AttentionBackend | str]:
     return ("TRITON_ATTN", _triton(need))
 
 
+def _only(
+    need: AttentionNeed, candidates: list[tuple[str, AttentionBackend | str]]
+) -> list[tuple[str, AttentionBackend | str]]:
+    """Return the candidates that the user named; one that serves no such layer here is refused with that reason."""
+    named = [(name, backend) for name, backend in candidates if name == need.backend]
+    kind = "latent attention" if need.latent else "attention"
+    return named or [(str(need.backend)[:60], f"no backend for {kind} on this compute capability")]
+
+
 def choose_backend(need: AttentionNeed, kv_heads: int = 0) -> AttentionBackend:
     """Return the first backend in vLLM's order that accepts the layer.
 
@@ -197,6 +208,8 @@ def choose_backend(need: AttentionNeed, kv_heads: int = 0) -> AttentionBackend:
     else:
         candidates = _latent_candidates(need) if need.latent else _dense_candidates(need, kv_heads)
     reasons: list[str] = []
+    if need.backend is not None:
+        candidates = _only(need, candidates)
     for name, backend in candidates:
         if isinstance(backend, str):
             reasons.append(f"{name}: [{backend}]")

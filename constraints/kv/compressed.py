@@ -68,8 +68,14 @@ def packed_cache(model: ModelProfile, layout: Layout, gpu: GpuProfile) -> Packed
         if isinstance(kind.mixer, CompressedAttention)
         for layer in pages.of_layer(kind.mixer.compress_ratio)
     ]
-    stages = stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size)
-    groups = tuple(_groups(owners, mixers, stages))
+    stages = list(stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size))
+    drafts = layout.speculation
+    modules = 1 if drafts is not None and drafts.method == "mtp" else 0
+    if modules:
+        # The MTP module is one more layer of the last stage, with a window alone.
+        owners.append((model.num_hidden_layers, pages.window))
+        stages[-1] = range(stages[-1].start, model.num_hidden_layers + 1)
+    groups = tuple(_groups(owners, mixers, stages, modules))
     block_bytes = [max(group.stage_bytes[stage] for group in groups) for stage in range(len(stages))]
     if block_size > LARGEST_UNALIGNED_BLOCK_TOKENS:
         common = lcm(*_Pages(mixers[0], layout.kv_cache_dtype, LARGEST_UNALIGNED_BLOCK_TOKENS).states)
@@ -84,6 +90,8 @@ def _refuse(message: str, needed: float | None = None, available: float | None =
 
 def _check(mixer: CompressedAttention, layout: Layout, gpu: GpuProfile, block_size: int) -> None:
     asked = layout.kv_cache_dtype
+    if layout.kv_cache_dtype_skip_layers:
+        _refuse("--kv-cache-dtype-skip-layers: DeepSeek V4 stores its states in one packed format; leave it out.")
     if mixer.backend == "auto" and asked not in FULL_MASK_DTYPES:
         _refuse(
             f"DeepseekV4 fp8_ds_mla layout only supports fp8 kv-cache, got {asked}. Please set "
@@ -162,10 +170,13 @@ class _Pages:
 
 
 def _groups(
-    owners: Sequence[tuple[int, CacheLayer]], mixers: Sequence[CompressedAttention], stages: Sequence[range]
+    owners: Sequence[tuple[int, CacheLayer]],
+    mixers: Sequence[CompressedAttention],
+    stages: Sequence[range],
+    modules: int,
 ) -> Iterator[CacheGroup]:
     ratios = Counter(mixer.compress_ratio for mixer in mixers)
-    size = _group_size([len(mixers), ratios[4], ratios[128]], ratios[4])
+    size = _group_size([len(mixers) + modules, ratios[4], ratios[128]], ratios[4])
     buckets: dict[tuple[str, int, int | None], list[tuple[int, CacheLayer]]] = {}
     for index, layer in owners:
         grows = layer.window_tokens is None

@@ -13,6 +13,7 @@ from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
 
+SLIDING_WINDOW = "sliding_window"
 BOUNDARY_LAYERS = 2
 """TurboQuant leaves so many layers at each end in 16 bits, except in hybrids."""
 
@@ -73,6 +74,37 @@ def boundary_layers(model: ModelProfile, kv_cache_dtype: str) -> frozenset[int]:
     count = model.num_hidden_layers
     ends = min(BOUNDARY_LAYERS, count // 2)
     return frozenset(range(ends)) | frozenset(range(count - ends, count))
+
+
+def skipped_layers(model: ModelProfile, layout: Layout, kv_cache_dtype: str) -> frozenset[int]:
+    """Return the layers that `--kv-cache-dtype-skip-layers` keeps in 16 bits beside a quantised cache.
+
+    Raises:
+        LayoutRefused: an entry that names no layer of this model.
+    """
+    if not layout.kv_cache_dtype_skip_layers or not is_quantized(kv_cache_dtype):
+        return frozenset()
+    found: set[int] = set()
+    for entry in layout.kv_cache_dtype_skip_layers:
+        if entry == SLIDING_WINDOW:
+            found |= {
+                index
+                for index, kind in enumerate(model.layer_pattern)
+                if getattr(model.layer_kinds[kind].mixer, "kind", None) == SLIDING_WINDOW
+            }
+        elif entry.isascii() and entry.isdigit() and int(entry) < model.num_hidden_layers:
+            found.add(int(entry))
+        else:
+            raise LayoutRefused(
+                Violation(
+                    rule="compatibility",
+                    message=(
+                        f"--kv-cache-dtype-skip-layers: {entry[:40]!r} is neither 'sliding_window' nor a layer of this "
+                        f"model, 0 to {model.num_hidden_layers - 1}."
+                    ),
+                )
+            )
+    return frozenset(found)
 
 
 def check_native_fp8(backend: AttentionBackend, kv_cache_dtype: str, gpu: GpuProfile) -> None:

@@ -7,7 +7,7 @@ Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/at
 from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind
+from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind, mtp_modules
 from vllm_opt.constraints.kv.attention_backend import AttentionNeed, check_mixed_layouts, choose_backend
 from vllm_opt.constraints.kv.attention_backends import AttentionBackend, any_backend
 from vllm_opt.constraints.kv.block_size import (
@@ -22,6 +22,7 @@ from vllm_opt.constraints.kv.dtype import (
     check_native_fp8,
     resolved_kv_cache_dtype,
     runtime_element_bytes,
+    skipped_layers,
     stored_latent_dtype,
 )
 from vllm_opt.constraints.kv.groups import CacheLayer
@@ -58,7 +59,7 @@ def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu
     element_bytes = runtime_element_bytes(model, gpu)
     kv_cache_dtype = resolved_kv_cache_dtype(model, layout, engine, gpu)
     context = CacheContext(model, layout, engine, gpu, kv_cache_dtype, element_bytes)
-    native_layers = boundary_layers(model, kv_cache_dtype)
+    native_layers = boundary_layers(model, kv_cache_dtype) | skipped_layers(model, layout, kv_cache_dtype)
     backends = {mixer: _backend(context, mixer, kv_cache_dtype) for mixer in context.mixers}
     block_size = resolve_block_size(context, backends, bool(native_layers))
     kinds = tuple(_kind_layers(context, kind, block_size, backends) for kind in range(len(model.layer_kinds)))
@@ -68,10 +69,23 @@ def cache_layers(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu
     native = CacheContext(model, layout, engine, gpu, "auto", element_bytes)
     native_backends = {mixer: _backend(native, mixer, "auto") for mixer in context.mixers}
     native_kinds = tuple(
-        _kind_layers(native, kind, block_size, native_backends) for kind in range(len(model.layer_kinds))
+        tuple(_as_large_pages(layer, kinds[kind]) for layer in _kind_layers(native, kind, block_size, native_backends))
+        for kind in range(len(model.layer_kinds))
     )
     check_mixed_layouts((*backends.values(), *native_backends.values()))
     return CacheLayers(block_size, kinds, native_kinds, native_layers, drafter)
+
+
+def _as_large_pages(layer: CacheLayer, quantized: tuple[CacheLayer, ...]) -> CacheLayer:
+    """Give a 16-bit window as large a page as it would have quantised: fewer tokens (`kv_cache_dtype_skip_layers`)."""
+    same = next((other for other in quantized if other.kind == layer.kind), None)
+    if layer.kind != "sliding_window" or same is None or layer.page_bytes % same.page_bytes:
+        return layer
+    times = layer.page_bytes // same.page_bytes
+    if layer.block_size % times:
+        return layer
+    size = layer.block_size // times
+    return replace(layer, block_size=size, page_bytes=same.page_bytes, own_bytes=same.page_bytes)
 
 
 def draft_layers(
@@ -82,7 +96,7 @@ def draft_layers(
     if drafts is None:
         return ()
     if drafts.method == "mtp" and has_mtp(context.model):
-        return kinds[mtp_kind(context.model)]
+        return kinds[mtp_kind(context.model)] * mtp_modules(context.model)
     if drafts.shape is not None:
         mixers = [drafts.shape.attention] * drafts.shape.num_layers
     elif drafts.model is not None:
@@ -121,6 +135,7 @@ def _need(context: CacheContext, mixer: TokenMixer, kv_cache_dtype: str) -> Atte
         query_heads=mixer.num_attention_heads // context.tp,
         qk_nope_head_dim=mixer.qk_nope_head_dim if isinstance(mixer, LatentAttention) else 0,
         bidirectional_images=context.model.bidirectional_image_tokens,
+        backend=layout.attention_backend,
         unequal_value_heads=isinstance(mixer, Attention) and mixer.v_head_dim != mixer.head_dim,
     )
 
@@ -201,11 +216,16 @@ def _attention_layer(context: CacheContext, mixer: Attention, block_size: int, b
     if mixer.kind == "sliding_window":
         block_size = backend.largest_kernel_block(block_size)
     page = token * block_size
+    drafts = context.layout.speculation
+    # Each further MTP module reads one token further back (`num_prefill_lookahead`).
+    kept = 0
+    if drafts is not None and drafts.method == "mtp" and mtp_modules(context.model) > 1:
+        kept = drafts.num_speculative_tokens - 1
     return CacheLayer(
         kind=mixer.kind,
         block_size=block_size,
         page_bytes=page,
         shape=shape,
-        window_tokens=mixer.window_tokens if mixer.kind != "full" else None,
+        window_tokens=None if mixer.kind == "full" or mixer.window_tokens is None else mixer.window_tokens + kept,
         own_bytes=page,
     )

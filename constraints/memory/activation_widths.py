@@ -24,6 +24,7 @@ from vllm_opt.profiles.nouns.model import (
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 IRREGULAR_WIDTHS = 4
+SELECTED_INDEX_BYTES = 4
 LATENT_WORKSPACE_TOKENS = 64 * 1024
 """Context tokens that the chunked-prefill workspace of MLA holds at most
 (`layers/attention/mla_attention.py:determine_chunked_prefill_workspace_size`)."""
@@ -92,6 +93,7 @@ def _one_stage(
         kept_bytes_per_token=(experts if workspace_persists else 0)
         + (_encoder_bytes(model) if first else 0)
         + (0 if layout.adapters is None else PUNICA_BYTES_PER_TOKEN)
+        + max(_selection_bytes(layer) for layer in layers)
         + (_draft_bytes(model, layout) if last else 0),
         width_bytes_per_token=widest + residual_bytes(model, layout) + _adapter_bytes(layout),
         hidden_bytes_per_token=model.hidden_size * element,
@@ -106,7 +108,15 @@ def _draft_bytes(model: ModelProfile, layout: Layout) -> int:
     drafts = layout.speculation
     if drafts is None or drafts.method in WITHOUT_WEIGHTS:
         return 0
-    return model.hidden_size * model_dtype_bytes(model)
+    return max(1, model.hyper_connections) * model.hidden_size * model_dtype_bytes(model)
+
+
+def _selection_bytes(layer: DecoderLayer) -> int:
+    """One int32 per token and cached entry that an indexer selects: `topk_indices_buffer`, shared by the layers."""
+    mixer = layer.mixer
+    if isinstance(mixer, CompressedAttention | LatentAttention):
+        return (mixer.index_topk or 0) * SELECTED_INDEX_BYTES
+    return 0
 
 
 def _draft_logit_bytes(model: ModelProfile, layout: Layout) -> int:

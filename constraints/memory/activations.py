@@ -12,11 +12,11 @@ fitted (`profiles/data/startup_memory.json`).
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.memory.activation_widths import is_irregular, stage_terms
 from vllm_opt.constraints.memory.encoder_peak import EncoderPeak, encoder_peak
+from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
@@ -70,7 +70,7 @@ class ActivationPeak:
 
     def factor_at(self, confidence: float) -> float:
         """By what the upper end multiplies the central estimate."""
-        return 1.0 + max(0.0, NormalDist().inv_cdf(confidence)) * self.relative_spread
+        return 1.0 + max(0.0, normal_quantile(confidence)) * self.relative_spread
 
     def linear_at(self, confidence: float, max_num_batched_tokens: int) -> tuple[tuple[int, int, int], ...]:
         """Per stage (forward, sampler, sampler per sequence) of the upper end: the rows of the constraint model."""

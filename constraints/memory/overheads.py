@@ -10,11 +10,11 @@ Constants: `profiles/data/startup_memory.json`, by release.
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.memory.activation_widths import is_irregular, layer_bytes, residual_bytes
+from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.engine import EngineProfile, GraphCapture
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
@@ -37,7 +37,7 @@ class FittedBytes:
 
     def at(self, confidence: float) -> int:
         """Upper end: the term is no larger with probability `confidence`; at least the central estimate."""
-        return self.bytes + math.ceil(max(0.0, NormalDist().inv_cdf(confidence)) * self.spread_bytes)
+        return self.bytes + math.ceil(max(0.0, normal_quantile(confidence)) * self.spread_bytes)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class GraphMemory:
 
     def bytes_at(self, confidence: float, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Upper end: the graphs take no more with probability `confidence`; rounded up."""
-        factor = 1.0 + max(0.0, NormalDist().inv_cdf(confidence)) * self.relative_spread
+        factor = 1.0 + max(0.0, normal_quantile(confidence)) * self.relative_spread
         return math.ceil(self.bytes(max_num_seqs, max_num_batched_tokens) * factor)
 
 

@@ -63,10 +63,11 @@ class Concurrency:
         return tuple(found)
 
     def add(self, space: DecisionSpace) -> None:
-        """Admission is a constant bound per mode (its replicas are fixed); the pool needed is a constant per point."""
+        """S >= what the mode's engines must admit; N >= fixed + blocks of a sequence x S, under each point."""
         for mode, chosen in zip(space.modes, space.chosen, strict=True):
             least = space.targets.sequences_admitted(mode.engines)
             space.model.add(space.max_num_seqs >= least).only_enforce_if(chosen).with_name("sequences to admit")
         for _, point, picked in space.points():
-            pool = space.num_gpu_blocks >= point.blocks_needed
+            fixed = point.blocks_needed - point.blocks_each * point.max_num_seqs
+            pool = space.num_gpu_blocks - point.blocks_each * space.max_num_seqs >= fixed
             space.model.add(pool).only_enforce_if(picked).with_name("blocks of the sequences admitted")

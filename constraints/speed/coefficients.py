@@ -82,6 +82,8 @@ def weight_bytes_per_s(gpu: GpuProfile, own: GpuConstants, factor: float) -> flo
 
 def combined_spread(known: Spread, more: Spread, times: int) -> Spread:
     """Independent relative errors add in quadrature: `more`, so many times, to every metric of `known`."""
+    if not times:
+        return known
 
     def total(one: float, other: float) -> float:
         return math.hypot(one, other * math.sqrt(times))

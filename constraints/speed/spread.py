@@ -1,13 +1,13 @@
 """How far a latency prediction may be off, and the factors that make a limit hold at a confidence."""
 
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
 from vllm_opt.constraints.speed.first_token import Pattern
 from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
+from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.latency_constants import LatencyBasis
 
 Metric = Literal["ttft", "tpot", "throughput"]
@@ -44,7 +44,7 @@ def spread_for(c: LatencyCoefficients, metric: Metric, pattern: Pattern = "close
 
 def quantile_of(probability: float) -> float:
     """Standard deviations at which errors stay below, with this probability."""
-    return NormalDist().inv_cdf(probability)
+    return normal_quantile(probability)
 
 
 def quantile_factor(c: LatencyCoefficients, metric: Metric, confidence: float, pattern: Pattern = "closed") -> Numbers:

@@ -16,12 +16,15 @@ are added: the optimiser's own bisection relies on it. T is the step time of `st
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.first_token import ClosedWait, burst_prefill, frontend, poisson_wait
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, step_time
 from vllm_opt.constraints.speed.traffic import Traffic
 
-BISECTIONS = 11
+CELLS = 2**11
+"""of the geometric grid of decoders"""
+FEW_POINTS = 8
 LEAST_DECODERS = 1e-5
 
 
@@ -65,21 +68,44 @@ def pipeline_fill(c: LatencyCoefficients, chunks: Numbers) -> Numbers:
 
 
 def bisect_decoders(load: Callable[[Numbers], Numbers], wanted: Numbers, most: Numbers) -> tuple[Numbers, Numbers]:
-    """(D with load(D) = wanted, load(most)): geometric bisection, then linear interpolation inside the last cell.
+    """(D with load(D) = wanted, load(most)): bisection over a geometric grid, then linear interpolation in its cell.
 
-    The cells depend on `most` alone, so D never falls when `wanted` grows, whatever the shape of `load`.
+    The grid depends on `most` alone, so D never falls when `wanted` grows, whatever the shape of `load`. The middles
+    that several halvings in a row may ask for are evaluated together: a few points cost little more than one.
     """
-    low, high = LEAST_DECODERS * np.minimum(most, 1.0), most
-    low_load, high_load = load(low), load(high)
-    limit = high_load
-    for _ in range(BISECTIONS):
-        middle = np.sqrt(low * high)
-        middle_load = load(middle)
-        right = middle_load < wanted
-        low, low_load = np.where(right, middle, low), np.where(right, middle_load, low_load)
-        high, high_load = np.where(right, high, middle), np.where(right, high_load, middle_load)
+    least = LEAST_DECODERS * np.minimum(most, 1.0)
+    growth = np.log(most / least) / CELLS
+
+    def at(cells: NDArray[np.int64]) -> Numbers:
+        return np.where(cells < CELLS, least * np.exp(growth * cells), most)
+
+    together = halvings_together(most.size)
+    low, width = np.zeros(most.shape, dtype=np.int64), CELLS
+    ends = load(np.stack([least, most]))
+    low_load, high_load = ends[0], ends[1]
+    while width > 1:
+        halvings = min(together, width.bit_length() - 1)
+        middles = 2**halvings - 1
+        unit = width >> halvings
+        steps = np.arange(1, middles + 1).reshape(-1, *(1,) * most.ndim)
+        loads = load(at(low + unit * steps))
+        found = np.zeros(most.shape, dtype=np.int64)
+        for halving in range(halvings):
+            half = 2 ** (halvings - halving - 1)
+            middle_load = np.take_along_axis(loads, (found + half - 1)[None], axis=0)[0]
+            right = middle_load < wanted
+            found = np.where(right, found + half, found)
+            low_load = np.where(right, middle_load, low_load)
+            high_load = np.where(right, high_load, middle_load)
+        low, width = low + unit * found, unit
     rise = np.maximum(high_load - low_load, 1e-300)
-    return low + np.clip((wanted - low_load) / rise, 0.0, 1.0) * (high - low), limit
+    start = at(low)
+    return start + np.clip((wanted - low_load) / rise, 0.0, 1.0) * (at(low + 1) - start), ends[1]
+
+
+def halvings_together(points: int) -> int:
+    """How many halvings share one evaluation, so that its arrays neither waste calls nor outgrow the cache."""
+    return 6 if points <= FEW_POINTS else 3 if points <= 16 * FEW_POINTS else 1
 
 
 def closed_loop_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers) -> tuple[Numbers, ...]:

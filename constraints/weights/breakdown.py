@@ -5,8 +5,9 @@ from pydantic import Field
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.weights.compressed_tensors import hyper_connection_head_parameters
 from vllm_opt.constraints.weights.formats import storage_of_parts
-from vllm_opt.constraints.weights.parameter_bytes import Shards, WeightTable, pads_for_hopper, tensor_bytes
+from vllm_opt.constraints.weights.parameter_bytes import WeightTable
 from vllm_opt.constraints.weights.pipeline_ends import padded_vocabulary
+from vllm_opt.constraints.weights.shards import Shards, pads_for_hopper, tensor_bytes
 from vllm_opt.constraints.weights.storage import HALF_BYTES, linear_bytes
 from vllm_opt.constraints.weights.tensor import Role, WeightTensor
 from vllm_opt.constraints.weights.tensors import layer_tensors

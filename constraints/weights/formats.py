@@ -49,12 +49,12 @@ def layer_variants(
 ) -> tuple[tuple[tuple[int, Overrides], ...], tuple[int, ...]]:
     """Return the distinct (layer kind, overrides) and, per decoder layer, the index of its variant."""
     native = native_format(model, quantization)
+    if native is None or not native.part_formats:
+        kinds = {kind: index for index, kind in enumerate(dict.fromkeys(model.layer_pattern))}
+        return tuple((kind, ()) for kind in kinds), tuple(kinds[kind] for kind in model.layer_pattern)
     variants: dict[tuple[int, Overrides], int] = {}
     pattern = []
-    layer_sets = [
-        (entry, None if entry.layers is None else frozenset(entry.layers))
-        for entry in (native.part_formats if native else ())
-    ]
+    layer_sets = [(entry, None if entry.layers is None else frozenset(entry.layers)) for entry in native.part_formats]
     for index, kind in enumerate(model.layer_pattern):
         chosen: dict[Part, str] = {}
         for entry, layers in layer_sets:

@@ -9,8 +9,9 @@ from fractions import Fraction
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
-from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind
+from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind, mtp_layer, mtp_modules
 from vllm_opt.constraints.weights.adapters import adapter_bytes
+from vllm_opt.constraints.weights.compressed_tensors import FLOAT_BYTES, hyper_connection_head_parameters
 from vllm_opt.constraints.weights.drafts import (
     embedding_copy_bytes,
     mimo_mtp_layer_bytes,
@@ -18,10 +19,11 @@ from vllm_opt.constraints.weights.drafts import (
     shape_bytes,
 )
 from vllm_opt.constraints.weights.extras import buffer_bytes
-from vllm_opt.constraints.weights.formats import PartFormats, layer_variants, native_format, storage_of_parts
-from vllm_opt.constraints.weights.pipeline_ends import end_bytes
-from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat, expert_bytes, linear_bytes
-from vllm_opt.constraints.weights.tensor import Role, WeightTensor
+from vllm_opt.constraints.weights.formats import layer_variants, native_format, storage_of_parts
+from vllm_opt.constraints.weights.pipeline_ends import end_bytes, padded_vocabulary
+from vllm_opt.constraints.weights.shards import Shards, pads_for_hopper, tensor_bytes
+from vllm_opt.constraints.weights.storage import HALF_BYTES, StorageFormat
+from vllm_opt.constraints.weights.tensor import Role, WeightTensor, whole
 from vllm_opt.constraints.weights.tensors import layer_tensors
 from vllm_opt.profiles.nouns.checkpoint import CheckpointQuantization
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -98,12 +100,41 @@ def draft_bytes(model: ModelProfile, quantization: Quantization, layout: Layout,
         return (*before, *weight_bytes(speculation.model, speculation.quantization, alone, gpu))
     if speculation.method != "mtp" or not has_mtp(model):
         return (*before, 0)
-    extra = mtp_extra_bytes(model, ranks) + embedding_copy_bytes(model, layout, speculation)
+    modules = mtp_modules(model) * _mtp_bytes(model, quantization, layout, gpu)
+    return (*before, modules + embedding_copy_bytes(model, layout, speculation))
+
+
+def _mtp_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile) -> int:
+    """One module that predicts ahead, with its output head where it has one of its own."""
+    ranks = layout.tensor_parallel_size
+    extra = mtp_extra_bytes(model, ranks)
     if model.architecture.startswith("MiMoV2Flash"):
-        return (*before, mimo_mtp_layer_bytes(model, ranks) + extra)
+        return mimo_mtp_layer_bytes(model, ranks) + extra
+    if mtp_layer(model) not in model.layer_kinds:
+        return _compressed_mtp_bytes(model, quantization, layout, gpu)
+    if model.architecture.startswith("Step3p7"):
+        extra += padded_vocabulary(model) // ranks * model.hidden_size * HALF_BYTES
     table = WeightTable(model, quantization)
-    variant = table.last_variant_of(mtp_kind(model))
-    return (*before, table.layer_bytes(variant, layout, gpu) + extra)
+    return table.layer_bytes(table.last_variant_of(mtp_kind(model)), layout, gpu) + extra
+
+
+def _compressed_mtp_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile) -> int:
+    """DeepSeek V4's module: a window layer, two projections H x H as attention is stored, three norms, and a joiner."""
+    appended = {
+        "layer_kinds": (*model.layer_kinds, mtp_layer(model)),
+        "layer_pattern": (*model.layer_pattern, len(model.layer_kinds)),
+    }
+    table = WeightTable(model.model_copy(update=appended), quantization)
+    hidden, variant = model.hidden_size, table.pattern[-1]
+    shards = Shards(layout.tensor_parallel_size, 1, expert_parallel=False, hopper_padding=False)
+    projection = WeightTensor("e_proj", "attention", "attention", (whole(hidden),), hidden)
+    joined = hyper_connection_head_parameters(model.hyper_connections, hidden)
+    return (
+        table.layer_bytes(variant, layout, gpu)
+        + 2 * table.bytes_of(projection, variant, shards)
+        + 3 * hidden * HALF_BYTES
+        + joined * FLOAT_BYTES
+    )
 
 
 def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
@@ -122,7 +153,8 @@ class WeightTable:
         self._tensors = [layer_tensors(model.layer_kinds[kind], model.hidden_size) for kind, _ in self.variants]
         self._layer_bytes: dict[tuple[int, int, int, int, bool, int, int], int] = {}
         self._stage_counts: dict[int, tuple[Counter[int], ...]] = {}
-        self._whole_bytes: int | None = None
+        self._share: Fraction | None = None
+        self._head: StorageFormat | None = None
 
     def parameter_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         """Return what `weight_bytes` returns."""
@@ -130,7 +162,9 @@ class WeightTable:
         native = native_format(self.model, self.quantization)
         if native is None or not (native.stored_bytes or native.size_margin):
             return counted
-        factor = self._published_share(native)
+        if self._share is None:
+            self._share = self._published_share(native)
+        factor = self._share
         return tuple(-(-stage * factor.numerator // factor.denominator) for stage in counted)
 
     def _published_share(self, native: CheckpointQuantization) -> Fraction:
@@ -140,9 +174,8 @@ class WeightTable:
         """
         if native.stored_bytes is None:
             return 1 + Fraction(native.size_margin).limit_denominator(1_000_000)
-        if self._whole_bytes is None:
-            self._whole_bytes = sum(self._counted_bytes(Layout(gpu="", quantization=self.quantization.id)))
-        return max(Fraction(1), Fraction(native.stored_bytes, self._whole_bytes))
+        whole_bytes = sum(self._counted_bytes(Layout(gpu="", quantization=self.quantization.id)))
+        return max(Fraction(1), Fraction(native.stored_bytes, whole_bytes))
 
     def _counted_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         stages = layout.pipeline_parallel_size
@@ -177,6 +210,10 @@ class WeightTable:
             )
         return self._layer_bytes[key]
 
+    def bytes_of(self, tensor: WeightTensor, variant: int, shards: Shards) -> int:
+        """Return the bytes of one more tensor, stored as that variant's parts are."""
+        return tensor_bytes(tensor, self._formats[variant], shards)
+
     def last_variant_of(self, kind: int) -> int:
         """Return the last variant, in model order, of one kind of layer."""
         return next(variant for variant in reversed(self.pattern) if self.variants[variant][0] == kind)
@@ -195,7 +232,9 @@ class WeightTable:
         return self._stage_counts[stages]
 
     def _lm_head_format(self) -> StorageFormat:
-        return storage_of_parts(self.model, self.quantization, ()).of("lm_head")
+        if self._head is None:
+            self._head = storage_of_parts(self.model, self.quantization, ()).of("lm_head")
+        return self._head
 
 
 def _whole_roles(model: ModelProfile) -> frozenset[Role]:
@@ -208,83 +247,3 @@ def _half_expert_multiple(gpu: GpuProfile | None) -> int:
     """The 16-bit expert kernel of compute capability 10 pads a rank's inner width to 128 (vLLM 0.33 on a B200)."""
     major = gpu.compute_capability[0] if gpu is not None and gpu.compute_capability is not None else 0
     return 128 if major == 10 else 1
-
-
-class Shards:
-    """How one layer is divided: attention and dense by TP, experts by TP x DP or dealt out whole (expert parallel)."""
-
-    __slots__ = (
-        "expert_ranks", "half_expert_multiple", "hopper_padding", "inner_ranks", "ranks", "redundant", "whole_roles",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        ranks: int,
-        data_ranks: int,
-        *,
-        expert_parallel: bool,
-        hopper_padding: bool,
-        whole_roles: frozenset[Role] = frozenset(),
-        half_expert_multiple: int = 1,
-        redundant: int = 0,
-    ) -> None:
-        """`expert_ranks` share whole experts, `inner_ranks` share each expert's inner width; one of them is 1."""
-        everyone = ranks * data_ranks
-        self.ranks = ranks
-        self.expert_ranks = everyone if expert_parallel else 1
-        self.inner_ranks = 1 if expert_parallel else everyone
-        self.hopper_padding = hopper_padding
-        self.whole_roles = whole_roles if expert_parallel and ranks > 1 and data_ranks > 1 else frozenset()
-        self.half_expert_multiple = half_expert_multiple
-        self.redundant = redundant
-
-
-def pads_for_hopper(layout: Layout, gpu: GpuProfile | None) -> bool:
-    """Return whether mxfp4 experts are padded as on compute capability 9 (the inner width to 64, else 128 and 256)."""
-    if gpu is not None:
-        return gpu.compute_capability is not None and gpu.compute_capability[0] == 9
-    return layout.gpu.startswith(("h", "gh"))
-
-
-def tensor_bytes(tensor: WeightTensor, formats: PartFormats, shards: Shards) -> int:
-    """Return the bytes of one tensor with its bias on TP rank 0."""
-    # Mixed checkpoints list the large projections of a delta net; its small b and a projection stays 16-bit.
-    mixed = tensor.name == "in_proj_ba" and "state_space" in formats.overrides
-    storage = formats.of(None if mixed else tensor.part)
-    if tensor.role == "routed_experts":
-        return _routed_bytes(tensor, storage, shards)
-    ranks = 1 if tensor.role in shards.whole_roles else shards.ranks
-    rows = tuple(group.on_rank(ranks) for group in tensor.rows)
-    columns = tensor.columns_on_rank(ranks)
-    if tensor.row_multiple > 1:
-        rows = (round_up(sum(rows), tensor.row_multiple),)
-    bias = sum(rows) * HALF_BYTES if tensor.row_bias else 0
-    if tensor.part is None or storage.granularity == "none":
-        return sum(rows) * columns * (tensor.element_bytes or HALF_BYTES) + bias
-    return linear_bytes(rows, columns, storage) + bias
-
-
-def _routed_bytes(tensor: WeightTensor, storage: StorageFormat, shards: Shards) -> int:
-    experts = -(-(tensor.copies + shards.redundant) // shards.expert_ranks)
-    rows = tuple(group.on_rank(1 if tensor.columns_sharded else shards.inner_ranks) for group in tensor.rows)
-    columns = -(-tensor.columns // shards.inner_ranks) if tensor.columns_sharded else tensor.columns
-    inner = columns if tensor.columns_sharded else rows[0]
-    if shards.inner_ranks > 1 and inner < tensor.least_shard:
-        inner = tensor.least_shard
-        rows, columns = (rows, inner) if tensor.columns_sharded else ((inner,) * len(rows), columns)
-    if storage.granularity == "none" and shards.half_expert_multiple > 1:
-        inner = round_up(inner, shards.half_expert_multiple)
-        rows, columns = (rows, inner) if tensor.columns_sharded else ((inner,) * len(rows), columns)
-    if storage.method == "mxfp4":
-        padded_inner = round_up(inner, 64 if shards.hopper_padding else 128)
-        hidden = columns if not tensor.columns_sharded else rows[0]
-        hidden = hidden if shards.hopper_padding else round_up(hidden, 256)
-        rows = (hidden,) if tensor.columns_sharded else (padded_inner,) * len(rows)
-        columns, inner = padded_inner if tensor.columns_sharded else hidden, padded_inner
-    bias = sum(rows) * HALF_BYTES if tensor.row_bias else 0
-    return experts * (expert_bytes(rows, columns, inner, storage) + bias)
-
-
-def round_up(value: int, multiple: int) -> int:
-    """Return the smallest multiple of `multiple` that is not below `value`."""
-    return -(-value // multiple) * multiple

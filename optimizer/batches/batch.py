@@ -1,6 +1,7 @@
 """`batch`: recommended configurations for many models, SKUs and workloads, kept in a folder."""
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +14,7 @@ from vllm_opt.optimizer.batches.progress import CellProgress, ProgressBar
 from vllm_opt.optimizer.batches.request import BatchRequest
 from vllm_opt.optimizer.batches.rows import CellStatus, IndexRow, result_of
 from vllm_opt.optimizer.batches.tasks import Backend, tasks_of
-from vllm_opt.optimizer.contract.answer import Report
+from vllm_opt.optimizer.contract.answer import Plan, Report
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.noun import Noun
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset
@@ -47,8 +48,10 @@ class BatchInterrupted(KeyboardInterrupt):
         )
 
 
-def batch(request: BatchRequest, catalog: Catalog | None = None) -> BatchReport:
-    """Answer every cell of the request and write the folder.
+def batch(
+    request: BatchRequest, catalog: Catalog | None = None, *, on_plan: Callable[[str, Plan], None] | None = None
+) -> BatchReport:
+    """Answer every cell of the request and write the folder; `on_plan` gets each cell's path and its plan.
 
     A cell that fails is reported and never stops the others. An interruption keeps what is finished and is raised
     again.
@@ -63,7 +66,7 @@ def batch(request: BatchRequest, catalog: Catalog | None = None) -> BatchReport:
     backend = backend_of(request)
     folder = BatchFolder(request.output)
     with folder.held():
-        run = _Run(folder, cells, chosen_workloads(request))
+        run = _Run(folder, cells, chosen_workloads(request), on_plan)
         reused = run.answer_at_once(resume=request.resume)
         try:
             with ProgressBar(len(cells), finished=len(run.rows)) as progress:
@@ -88,10 +91,14 @@ def backend_of(request: BatchRequest) -> Backend:
 class _Run:
     """The state of one run."""
 
-    def __init__(self, folder: BatchFolder, cells: tuple[Cell, ...], workloads: tuple[WorkloadPreset, ...]) -> None:
+    def __init__(
+        self, folder: BatchFolder, cells: tuple[Cell, ...], workloads: tuple[WorkloadPreset, ...],
+        on_plan: Callable[[str, Plan], None] | None,
+    ) -> None:  # fmt: skip
         self.folder = folder
         self.cells = cells
         self.workloads = workloads
+        self.on_plan = on_plan
         self.rows: dict[str, IndexRow] = {}
 
     def answer_at_once(self, *, resume: bool) -> int:
@@ -122,6 +129,8 @@ class _Run:
         except ValueError:
             return False
         write_config(self.folder, cell, result)
+        if self.on_plan is not None and result.plan is not None:
+            self.on_plan(cell.path, result.plan)
         self.rows[cell.path] = result.row
         return True
 

@@ -18,11 +18,14 @@ from vllm_opt.optimizer.cli.options import (
     typed,
     with_options,
 )
+from vllm_opt.optimizer.cli.save_dir import SAVE_DIR_OPTIONS, check_save_options, saved
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.batches.batch import BatchReport
+    from vllm_opt.optimizer.contract.answer import Plan
+    from vllm_opt.optimizer.deployment.deployment import Deployment
 
 MOST_FAILURES_SHOWN = 20
 
@@ -49,6 +52,7 @@ BATCH_OPTIONS = (
     text("--seed", metavar="N", help="The same input and seed give the same files. Default 0."),
     text("--output", "-o", metavar="DIR", help="Folder to write. Default: recommended."),
     text("--jobs", "-j", metavar="N", help="Workers. Default: one per CPU."),
+    *SAVE_DIR_OPTIONS,
     switch("--resume", help="Keep what is there and still valid, solve the rest."),
     click.option("--backend", type=click.Choice(("local", "ray")), default="local", help="Where the work runs."),
     text("--address", help="Ray cluster. Default: RAY_ADDRESS, or a Ray of this machine."),
@@ -70,20 +74,35 @@ def batch_command(context: click.Context, /, spec: str | None, **options: Any) -
     """
     from vllm_opt.optimizer.batches.batch import BatchInterrupted, batch
     from vllm_opt.optimizer.batches.request import BatchRequest, read_batch_file
+    from vllm_opt.optimizer.contract.answer import Plan
 
-    fields = tuple(BatchRequest.model_fields)
+    check_save_options(options)
+    fields, plans = tuple(BatchRequest.model_fields), dict[str, Plan]()
     from_file = read_batch_file(spec) if spec is not None else {}
     try:
         request = BatchRequest(**{**from_file, **typed(context, fields)})
     except InvalidRequest as error:
         raise InvalidRequest(in_words_of_the_command_line(str(error), fields)) from None
     try:
-        report = batch(request)
+        report = batch(request, on_plan=None if options["save_dir"] is None else plans.__setitem__)
     except BatchInterrupted as interruption:
         click.echo(f"vllm-opt: {interruption}", err=True)
         raise
     _show(report, options["format_name"])
-    return 1 if report.failed else 3 if report.counts.get("unknown") else 0
+    stale = saved(options, lambda: _deployments(plans, request.gpu_file))
+    return 1 if report.failed else 3 if report.counts.get("unknown") else stale or 0
+
+
+def _deployments(plans: "dict[str, Plan]", gpu_file: str | None) -> "dict[str, Deployment]":
+    """The deployment of every plan, in the folder that its configuration's path says."""
+    from vllm_opt.optimizer.deployment.of_plan import deployment_of
+    from vllm_opt.profiles.catalogues.catalog import Catalog
+
+    catalog = Catalog(gpu_file=gpu_file)
+    return {
+        path.removeprefix("configs/").removesuffix(".yaml"): deployment_of(plan, catalog)
+        for path, plan in sorted(plans.items())
+    }
 
 
 def _show(report: "BatchReport", format_name: str) -> None:

@@ -143,6 +143,23 @@ FEATURES = (
     text("--kv-transfer-config", metavar="JSON", help="A KV connector, as vLLM takes it."),
     text("--kv-events-config", metavar="JSON", help="KV cache events, as vLLM takes it."),
     text("--compilation-config", metavar="JSON", help="Compilation and CUDA graphs, as vLLM takes it."),
+    text(
+        "--kv-cache-dtype-skip-layers",
+        metavar="LAYER",
+        many=True,
+        help="A layer whose KV cache stays 16-bit, by number, or 'sliding_window' for all of those. Repeatable.",
+    ),
+    text(
+        "--indexer-kv-dtype",
+        metavar="auto|fp8|mxfp4",
+        help="How a sparse indexer's keys are cached (attention_config.indexer_kv_dtype). Default: auto.",
+    ),
+    text(
+        "--mamba-ssm-cache-dtype",
+        metavar="auto|float32|bfloat16|float16",
+        help="How recurrent matrices are cached. Default: as the config says.",
+    ),
+    text("--attention-backend", metavar="NAME", help="An attention backend by vLLM's name. Default: vLLM's choice."),
     text("--runner", metavar="generate|pooling", help="What the model does. Default: as its class says."),
 )
 EQUATIONS = switch("--equations", help="Show each formula with its numbers in.")

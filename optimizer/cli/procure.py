@@ -6,6 +6,7 @@ import click
 
 from vllm_opt.optimizer.cli import completion
 from vllm_opt.optimizer.cli.options import SETTINGS, text, with_options
+from vllm_opt.optimizer.cli.save_dir import SAVE_DIR_OPTIONS, check_save_options, saved
 from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ PROCURE_OPTIONS = (
         help="Default: table.",
     ),
     text("--output", "-o", metavar="FILE", help="Write the answer to this file, whole or not at all."),
-    text("--deploy", metavar="FORMAT", help="Also write one file per assignment: command, env, compose or kubernetes."),
+    text("--deploy", metavar="FORMAT", help="Also write one kind of file: command, env, compose or kubernetes."),
+    *SAVE_DIR_OPTIONS,
     text("--deploy-dir", metavar="FOLDER", help="Where --deploy writes. Default: deploy."),
     text(
         "--workload", metavar="NAME", complete=completion.workloads,
@@ -46,6 +48,7 @@ def procure_command(demand: str | None, **options: Any) -> int:
 
         write_answer(as_json(demand_schema()), options["output"])
         return 0
+    check_save_options(options)
     if demand is None:
         raise click.UsageError("name a demand file, as in: vllm-opt procure DEMAND.yaml (see examples/procure_*.yaml)")
     from vllm_opt.optimizer.procurement.demand_file import read_demand
@@ -55,8 +58,14 @@ def procure_command(demand: str | None, **options: Any) -> int:
     changes = {name: options[name] for name in ("time_limit", "workers", "seed", "comparisons")}
     changes = {name: value for name, value in changes.items() if value is not None}
     answer = procure(request.replaced(**changes) if changes else request)
-    _write(answer, options)
-    return EXIT_CODES[answer.status]
+    code = None
+    if answer.assignments:
+        from vllm_opt.optimizer.procurement.deployment import deployment_of_fleet
+
+        code = saved(options, lambda: {"": deployment_of_fleet(answer)})
+    if not (options["check"] and code is not None):
+        _write(answer, options)
+    return EXIT_CODES[answer.status] or code or 0
 
 
 def _write(answer: "FleetAnswer", options: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from vllm_opt.optimizer.cli.options import (
     with_options,
     with_settings,
 )
+from vllm_opt.optimizer.cli.save_dir import SAVE_DIR_OPTIONS, check_save_options, saved
 from vllm_opt.profiles.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
             "--hypothetical-checkpoints/--no-hypothetical-checkpoints",
             default=None,
             help="Also plan with weights that nobody has published, to be made first. Default: no.",
+        ),
+        click.option(
+            "--undocumented-layouts/--no-undocumented-layouts",
+            default=None,
+            help="Also plan what a platform (Gaudi, XPU, ROCm) does not document as supported. Default: no.",
         ),
     ),
     *grouped(
@@ -151,11 +157,12 @@ ANSWER_OPTIONS = grouped(
     ),
     REQUESTS,
 )  # fmt: skip
+DEPLOY_OPTIONS = grouped("Deploy", "solve Qwen/Qwen3-32B --save-dir deploy --emit scripts,helm", *SAVE_DIR_OPTIONS)
 
 
 @click.command("solve", cls=GroupedCommand, context_settings=SETTINGS)
 @MODEL_ARGUMENT
-@with_options((*SOLVE_OPTIONS, *ANSWER_OPTIONS))
+@with_options((*SOLVE_OPTIONS, *ANSWER_OPTIONS, *DEPLOY_OPTIONS))
 @click.pass_context
 def solve_command(context: click.Context, /, **options: Any) -> int:
     """Find the best deployment: GPU, count, parallelism, quantisation and every memory flag, with proof.
@@ -166,6 +173,9 @@ def solve_command(context: click.Context, /, **options: Any) -> int:
     from vllm_opt.optimizer.contract.request import SolveRequest
 
     dump, models = options["dump_model"], list[str]()
+    check_save_options(options)
+    if options["save_dir"] is not None and (options["requests"] is not None or options["pareto"]):
+        raise InvalidRequest("--save-dir writes the folder of one plan; leave --requests and --pareto out")
     if options["requests"] is not None:
         from vllm_opt.optimizer.cli.requests import answer_file
 
@@ -177,23 +187,53 @@ def solve_command(context: click.Context, /, **options: Any) -> int:
 
         check_model_file(dump, options["output"])
     answer = with_settings(
-        context, _solve(request_from(context, SolveRequest), on_model=None if dump is None else models.append)
+        context,
+        _solve(
+            request_from(context, SolveRequest),
+            on_model=None if dump is None else models.append,
+            brief=_alternatives_shown(options),
+        ),
     )
     if dump is not None:
         from vllm_opt.optimizer.cli.model_file import write_model
 
         write_model(dump, models)
-    show_answer(answer, options)
-    return EXIT_CODES[answer.status]
+    return answered(answer, options)
 
 
-def _solve(request: Any, catalog: "Catalog | None" = None, on_model: Callable[[str], None] | None = None) -> "Answer":
+def answered(answer: "Answer", options: dict[str, Any]) -> int:
+    """Save the plan where --save-dir says, show the answer unless only a check was asked, and say how it ended."""
+    code = None
+    if answer.plan is not None:
+        from vllm_opt.optimizer.deployment.of_plan import deployment_of
+
+        code = saved(options, lambda: {"": deployment_of(answer)})
+    if not (options["check"] and code is not None):
+        show_answer(answer, options)
+    return EXIT_CODES[answer.status] or code or 0
+
+
+def _alternatives_shown(options: dict[str, Any]) -> int | None:
+    """How many alternatives are read at most: what nobody sees is not computed. None: all."""
+    if options["format_name"] != "table" or options["full"] or options["save_dir"] is not None:
+        return None
+    from vllm_opt.optimizer.summary.close_calls import MOST_OTHERS
+
+    return MOST_OTHERS
+
+
+def _solve(
+    request: Any,
+    catalog: "Catalog | None" = None,
+    on_model: Callable[[str], None] | None = None,
+    brief: int | None = None,
+) -> "Answer":
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
     from vllm_opt.optimizer.solver.solve import solve
 
-    return solve(request, catalog, on_model=on_model)
+    return solve(request, catalog, on_model=on_model, brief=brief)
 
 
 def show_answer(answer: "Answer", options: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from vllm_opt.optimizer.contract.field_types import LARGEST_COUNT, Count, Switch, _count, _number, _one
+from vllm_opt.optimizer.contract.field_types import LARGEST_COUNT, Count, Switch, Text, Texts, _count, _number, _one
 
 LONGEST_JSON = 100_000
 
@@ -67,6 +67,16 @@ class Features(BaseModel):
     kv_transfer_config: JsonText | None = None
     kv_events_config: JsonText | None = None
     compilation_config: JsonText | None = None
+    kv_cache_dtype_skip_layers: Texts = Field(
+        (), description="layers whose KV cache stays 16-bit: numbers, or 'sliding_window'"
+    )
+    indexer_kv_dtype: Annotated[Literal["auto", "fp8", "mxfp4"], BeforeValidator(_one)] = Field(
+        "auto", description="dtype of a sparse-attention indexer's keys (attention_config.indexer_kv_dtype)"
+    )
+    mamba_ssm_cache_dtype: Annotated[Literal["auto", "bfloat16", "float16", "float32"], BeforeValidator(_one)] = Field(
+        "auto", description="dtype of recurrent matrices in the cache"
+    )
+    attention_backend: Text | None = Field(None, description="as `vllm serve --attention-backend` takes it")
     runner: Annotated[Literal["auto", "generate", "pooling"], BeforeValidator(_one)] = "auto"
 
     @property

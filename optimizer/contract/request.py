@@ -108,6 +108,9 @@ class SolveRequest(TrafficFields, Features, Request):
     max_hourly_cost: PositiveNumber | None = None
     quantization: Texts = ()
     hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
+    undocumented_layouts: Switch = Field(
+        False, description="also plan what a platform such as the Gaudi plugin does not document as supported"
+    )
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] = 0.98
     kv_cache_dtype: Text = "any"
     tensor_parallel_size: Count | None = Field(None, description="exactly this; likewise the five below")

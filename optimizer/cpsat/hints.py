@@ -4,21 +4,23 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
 
+Point = tuple[int, int, float]
+"""The index of a mode, max_num_seqs, gpu_memory_utilization."""
+
 
 @dataclass(frozen=True)
 class KnownPoint:
-    """A feasible point that the search found: where the solver starts.
-
-    `optima`: the best integer of each objective in its turn; `values`: the point's own; `bounds`: the smallest integer
-    of each objective over all modes, on its own.
-    """
+    """The search's pick: where the solver starts. `optima`: the best integer of each objective in its turn."""
 
     mode_index: int
     max_num_seqs: int
     gpu_memory_utilization: float
     optima: tuple[int, ...]
-    values: tuple[int, ...]
-    bounds: tuple[int, ...]
+
+    @property
+    def point(self) -> Point:
+        """The point alone."""
+        return self.mode_index, self.max_num_seqs, self.gpu_memory_utilization
 
 
 def start_from(space: DecisionSpace, mode_index: int, max_num_seqs: int, gpu_memory_utilization: float) -> None:
@@ -29,10 +31,11 @@ def start_from(space: DecisionSpace, mode_index: int, max_num_seqs: int, gpu_mem
     for mode, chosen in zip(space.modes, space.chosen, strict=True):
         model.add_hint(chosen, mode is hinted)
     for mode, point, picked in space.points():
-        mine = mode is hinted and point.max_num_seqs == max_num_seqs
+        mine = mode is hinted and point.max_num_seqs <= max_num_seqs <= point.last_num_seqs
         model.add_hint(picked, mine)
         if mine:
-            model.add_hint(space.num_gpu_blocks, max(mode.startup_blocks, point.blocks_needed))
+            needed = point.blocks_needed + point.blocks_each * (max_num_seqs - point.max_num_seqs)
+            model.add_hint(space.num_gpu_blocks, max(mode.startup_blocks, needed))
     for step, literal in space.utilization_choices.items():
         model.add_hint(literal, step == gpu_memory_utilization)
     model.add_hint(space.max_num_seqs, max_num_seqs)

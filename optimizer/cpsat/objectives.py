@@ -1,5 +1,6 @@
 """The objectives as linear expressions over the chosen point, and what decides among equals."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from vllm_opt.constraints.judging.decision_space import DecisionSpace, Mode
@@ -66,11 +67,20 @@ def _values(mode: Mode, name: str) -> list[int]:
     return [efficiency_integer(point.output_millitokens_per_s, cost, gpus) for point in mode.points]
 
 
+def lowest(modes: Sequence[Mode], name: str) -> int:
+    """The smallest integer of one objective over all points: what bounds it before anything is proven."""
+    if name == "gpus":
+        return min(mode.gpu_count for mode in modes)
+    return min(min(_values(mode, name)) for mode in modes)
+
+
 def value_at(mode: Mode, name: str, max_num_seqs: int) -> int:
     """The integer of one objective at one point."""
     if name == "gpus":
         return mode.gpu_count
-    at = next(index for index, point in enumerate(mode.points) if point.max_num_seqs == max_num_seqs)
+    at = next(
+        index for index, point in enumerate(mode.points) if point.max_num_seqs <= max_num_seqs <= point.last_num_seqs
+    )
     return _values(mode, name)[at]
 
 
@@ -78,11 +88,11 @@ def tie_breaker(space: DecisionSpace, default_utilization: float) -> Any:
     """What decides last: the rank of the mode, the fewest sequences, the utilisation nearest to the default."""
     model, default = space.model, default_utilization
     steps = {u: round(abs(u - default) * 1000) * 2 + (u > default) for u in space.utilization_choices}
-    most = max(point.max_num_seqs for _, point, _ in space.points()) + 1
+    most = max(point.last_num_seqs for _, point, _ in space.points()) + 1
     rank = model.new_int_var(0, max(mode.index for mode in space.modes) * most + most, "rank")
-    for mode, point, picked in space.points():
-        place = rank >= mode.index * most + point.max_num_seqs
-        model.add(place).only_enforce_if(picked).with_name("preference of the layout, then fewest sequences")
+    for mode, chosen in zip(space.modes, space.chosen, strict=True):
+        place = rank - space.max_num_seqs >= mode.index * most
+        model.add(place).only_enforce_if(chosen).with_name("preference of the layout, then fewest sequences")
     distance = model.new_int_var(0, max(steps.values()), "distance from the default utilisation")
     for step, literal in space.utilization_choices.items():
         model.add(distance >= steps[step]).only_enforce_if(literal).with_name(

@@ -9,13 +9,14 @@ from typing import Any
 from ortools.sat.python import cp_model
 
 from vllm_opt.constraints.judging.decision_space import DecisionSpace, Mode
-from vllm_opt.optimizer.cpsat.hints import KnownPoint, start_from
+from vllm_opt.optimizer.cpsat.hints import KnownPoint, Point, start_from
 from vllm_opt.optimizer.cpsat.model import build_model
 from vllm_opt.optimizer.cpsat.objectives import (
     FIRST_TOKEN,
     OBJECTIVE,
     PUBLISHER,
     TIE,
+    lowest,
     objective_expression,
     publisher_expression,
     tie_breaker,
@@ -26,7 +27,6 @@ from vllm_opt.optimizer.cpsat.turns import Turn
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.space.setting import SolveSetting
 
-Point = tuple[int, int, float]
 LEAST_SECONDS = 0.05
 """What each objective gets at least, so that a spent time limit does not hide a proof that is at hand."""
 
@@ -98,14 +98,15 @@ def solve_in_order(
     setting: SolveSetting,
     order: Order,
     utilizations: tuple[float, ...],
-    known: KnownPoint,
+    known: KnownPoint | None,
     *,
     time_limit: float,
-) -> ProvenPoint:
-    """Return the best point and its proof.
+    prove: bool = True,
+) -> ProvenPoint | None:
+    """Return the best point and its proof; None when time ran out before any point was known.
 
-    `known` is a feasible point to start from; it is the answer when the time limit comes before the proof, with the
-    bounds that each objective has on its own.
+    `known` is a feasible point to start from. It is the answer when the time limit comes before the proof, and what is
+    proven must agree with it. Without one the solver finds its own way; without `prove` no turn is taken.
 
     Raises:
         RuntimeError: the model and the exact tables disagree, which is a fault of this program.
@@ -113,60 +114,74 @@ def solve_in_order(
     deadline = time.monotonic() + time_limit
     limit = max(setting.model.max_model_len, setting.targets.target_context)
     space = build_model(modes, setting.targets, utilizations, limit)
-    point = known.mode_index, known.max_num_seqs, known.gpu_memory_utilization
-    proven: dict[str, tuple[int, int]] = {}
-    complete, turns = True, list[Turn]()
+    found = _Found(None if known is None else known.point)
     for stage in stages_of(space, order):
-        best, bound, found = _minimised(space, setting, stage.expression, point, deadline)
-        if found is None:
-            complete = False
+        if not prove or not _settled(space, setting, order, stage, found, deadline):
             break
-        point, proven[stage.name] = found, (best, bound)
-        if best != bound:
-            turns.append(Turn(stage.name, best, bound, None))
-            complete = False
-            break
+    else:
+        found.complete = True
+        space.begin(f"{OBJECTIVE} {TIE}")
+        tie = Stage(TIE, tie_breaker(space, setting.engine.gpu_memory_utilization))
+        _settled(space, setting, order, tie, found, deadline)
+        best = {turn.name: turn.best for turn in found.turns}
+        if known is not None and tuple(best[name] for name in order.names) != known.optima:
+            raise RuntimeError("the model and the exact tables disagree on the optimum")
+    if not found.complete and known is not None:
+        found.point = known.point
+    return None if found.point is None else _proven(SolvedModel(space, tuple(found.turns)), order, found, known)
+
+
+@dataclass
+class _Found:
+    """Where the turns stand: the best point so far, and whether every objective is proven."""
+
+    point: Point | None
+    turns: list[Turn] = field(default_factory=list)
+    complete: bool = False
+
+
+def _settled(
+    space: DecisionSpace, setting: SolveSetting, order: Order, stage: Stage, found: _Found, deadline: float
+) -> bool:
+    """Take one turn from the best point so far, and keep what it proves for later ones; whether it was proven."""
+    best, bound, point = _minimised(space, setting, stage.expression, found.point, deadline)
+    if point is None:
+        return False
+    found.point, proven = point, best == bound
+    worst = None
+    if proven and stage.name != TIE:
         worst = best if stage.position is None else int(order.worst(stage.position, best))
         space.model.add(stage.expression <= worst).with_name("kept in later turns")
-        turns.append(Turn(stage.name, best, bound, worst))
-    if complete:
-        space.begin(f"{OBJECTIVE} {TIE}")
-        tie = tie_breaker(space, setting.engine.gpu_memory_utilization)
-        best, bound, found = _minimised(space, setting, tie, point, deadline)
-        if found is not None:
-            point = found
-            turns.append(Turn(TIE, best, bound, None))
-        if tuple(proven[name][0] for name in order.names) != known.optima:
-            raise RuntimeError("the model and the exact tables disagree on the optimum")
-        mode = modes[point[0]]
-        solved = SolvedModel(space, tuple(turns))
-        values = [int(value_at(mode, name, point[1])) for name in order.names]
-        found_objectives = tuple((name, value, *proven[name]) for name, value in zip(order.names, values, strict=True))
-        return ProvenPoint(*point, objectives=found_objectives, optimal=True, model=solved)
-    settled = {name: bound for name, (best, bound) in proven.items() if best == bound}
-    objectives = tuple(
-        (name, value, best, settled.get(name, bound))
-        for name, value, best, bound in zip(order.names, known.values, known.optima, known.bounds, strict=True)
-    )
+    found.turns.append(Turn(stage.name, best, bound, worst))
+    return proven
+
+
+def _proven(model: SolvedModel, order: Order, found: _Found, known: KnownPoint | None) -> ProvenPoint:
+    """The point with its objectives. What no turn proved is bounded by the least of all points."""
+    mode_index, sequences, utilization = found.point or (0, 0, 0.0)
+    modes = model.space.modes
+    turns = {turn.name: turn for turn in model.turns if turn.best == turn.bound}
+    objectives = []
+    for position, name in enumerate(order.names):
+        value = int(value_at(modes[mode_index], name, sequences))
+        turn, optimum = turns.get(name), value if known is None else known.optima[position]
+        best, bound = (optimum, lowest(modes, name)) if turn is None else (turn.best, turn.bound)
+        objectives.append((name, value, best, bound))
     return ProvenPoint(
-        known.mode_index,
-        known.max_num_seqs,
-        known.gpu_memory_utilization,
-        objectives=objectives,
-        optimal=False,
-        model=SolvedModel(space, tuple(turns)),
+        mode_index, sequences, utilization, objectives=tuple(objectives), optimal=found.complete, model=model
     )
 
 
 def _minimised(
-    space: DecisionSpace, setting: SolveSetting, expression: Any, point: Point, deadline: float
+    space: DecisionSpace, setting: SolveSetting, expression: Any, point: Point | None, deadline: float
 ) -> tuple[int, int, Point | None]:
     """(value, proven bound, point) of one turn; no point when time ran out before any was found.
 
     Raises:
-        RuntimeError: no point is left, although one is known.
+        RuntimeError: no point is left, although the bounds left some.
     """
-    start_from(space, *point)
+    if point is not None:
+        start_from(space, *point)
     space.model.minimize(expression)
     solver = configured_solver(setting, max(LEAST_SECONDS, deadline - time.monotonic()))
     status = solver.solve(space.model)

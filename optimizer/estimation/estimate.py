@@ -6,6 +6,7 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
 from vllm_opt.constraints.layouts import compatibility, divisibility
+from vllm_opt.constraints.layouts.platforms import release_gap, undocumented
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.constraints.rules import violations
@@ -53,8 +54,15 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
     found = estimate_setting(setting, request)
     speed = found.performance if found.fits else None
     bill = _bill(setting, offers)
-    notes = (*found.notes, *(price_notes(catalog) if bill else ()), *age_note(bill))
+    notes = (*found.notes, *_platform_notes(setting), *(price_notes(catalog) if bill else ()), *age_note(bill))
     return found.model_copy(update={"cost": cost_of(bill, speed), "notes": notes})
+
+
+def _platform_notes(setting: Setting) -> tuple[str, ...]:
+    """What the SKU's platform does not document of this configuration, and the releases that it follows."""
+    said = (violation.message.rstrip(".") for violation in undocumented(setting.layout, setting.gpu))
+    gap = release_gap(setting.gpu, setting.engine)
+    return (*said, gap) if gap else tuple(said)
 
 
 def _bill(setting: Setting, offers: tuple[Offer, ...]) -> Bill | None:

@@ -1,6 +1,9 @@
 """The flags that a request's features add to a command, in the words of the release."""
 
+import json
+
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.kv.pages import is_quantized
 from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue, has_flag
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -22,6 +25,14 @@ def feature_flags(request: Features, layout: Layout, engine: EngineProfile) -> d
     for name in SWITCHES:
         if getattr(request, name):
             found[name.replace("_", "-")] = True
+    if layout.kv_cache_dtype_skip_layers and is_quantized(layout.kv_cache_dtype):
+        found["kv-cache-dtype-skip-layers"] = " ".join(layout.kv_cache_dtype_skip_layers)
+    if request.mamba_ssm_cache_dtype != "auto":
+        found["mamba-ssm-cache-dtype"] = request.mamba_ssm_cache_dtype
+    if request.attention_backend is not None:
+        found["attention-backend"] = request.attention_backend
+    if request.indexer_kv_dtype != "auto":
+        found["attention-config"] = json.dumps({"indexer_kv_dtype": request.indexer_kv_dtype}, separators=(",", ":"))
     if request.runner != "auto":
         found["runner"] = request.runner
     if layout.adapters is not None:

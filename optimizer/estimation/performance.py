@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vllm_opt.constraints.judging.deployment import PerformanceBound
+from vllm_opt.constraints.queueing.demand import ALIKE, Lengths
 from vllm_opt.constraints.queueing.engine import CLOSED, Demand, outcome
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import MOST_LOAD
@@ -52,42 +53,59 @@ def predict(
     engines at random, each with its share of the rate. The interval is two-sided at 90 %: its ends are the 5 % and 95 %
     quantiles of the model's error; percentiles run over requests.
     """
-    engines = served.engines
     if demand.arrivals == "closed" and demand.think_s == 0:
-        plain = _closed(served, users)
-        times = served.outcome(demand, math.ceil(users / engines))
-    else:
-        share = users / engines if demand.requests_per_s is None else demand.requests_per_s / engines
-        times = served.outcome(demand, math.ceil(share) if demand.requests_per_s is None else share)
-        plain = _open(served, demand, times, users)
-    return plain.model_copy(
-        update={
-            "percentiles": _percentiles(times, served.lengths, asked_percentiles),
-            "utilization": float(times.utilization[0]),
-            "most_requests_per_s": float(times.capacity_per_s[0]) * engines,
-        }
-    )
+        (only,) = predict_loads(served, (users,), demand.lengths, asked_percentiles)
+        return only
+    engines, asked = served.engines, demand.requests_per_s
+    times = served.outcome(demand, math.ceil(users / engines) if asked is None else asked / engines)
+    plain = _open(served, demand, times, users)
+    return _with_times(plain, served, times, 0, asked_percentiles)
 
 
-def _closed(served: Engines, users: int) -> Performance:
-    """A closed loop without pauses: the means that measurements have fitted."""
-    engines, lengths, coefficients = served.engines, served.lengths, served.coefficients
+def predict_loads(
+    served: Engines, loads: tuple[int, ...], lengths: Lengths = ALIKE, asked_percentiles: tuple[float, ...] = ()
+) -> tuple[Performance, ...]:
+    """`predict` for a closed loop of several numbers of users, for little more than the time of one.
+
+    Means are those that measurements have fitted.
+    """
+    engines, coefficients = served.engines, served.coefficients
+    shares = [share for users in loads for share in (math.ceil(users / engines), users / engines)]
     load = closed_loop(
         coefficients,
-        users=np.array([math.ceil(users / engines), users / engines]),
+        users=np.array(shares),
         max_num_seqs=served.max_num_seqs,
         max_num_batched_tokens=served.max_num_batched_tokens,
-        input_tokens=lengths[0],
-        output_tokens=lengths[1],
+        input_tokens=served.lengths[0],
+        output_tokens=served.lengths[1],
         chunked_prefill=served.chunked_prefill,
         prefix_hit_share=served.prefix_hit_share,
     )
-    output = float(load.output_tokens_per_s[1]) * engines
-    tpot = float(load.tpot_ms[0]) if lengths[1] > 1 else None
-    return _performance(
-        served, CLOSED, Load(users=users), (float(load.ttft_ms[0]), tpot, float(load.e2e_ms[0])), output,
-        float(load.requests_per_s[1]) * engines, saturated=bool(load.saturated[0]),
-    )  # fmt: skip
+    times = served.outcome(Demand(lengths=lengths), shares[::2])
+    found = []
+    for place, users in enumerate(loads):
+        at = 2 * place
+        tpot = float(load.tpot_ms[at]) if served.lengths[1] > 1 else None
+        plain = _performance(
+            served, CLOSED, Load(users=users), (float(load.ttft_ms[at]), tpot, float(load.e2e_ms[at])),
+            float(load.output_tokens_per_s[at + 1]) * engines, float(load.requests_per_s[at + 1]) * engines,
+            saturated=bool(load.saturated[at]),
+        )  # fmt: skip
+        found.append(_with_times(plain, served, times, place, asked_percentiles))
+    return tuple(found)
+
+
+def _with_times(
+    plain: Performance, served: Engines, times: Outcome, at: int, asked_percentiles: tuple[float, ...]
+) -> Performance:
+    """What the times over requests add to the means of one load."""
+    return plain.model_copy(
+        update={
+            "percentiles": _percentiles(times, at, served.lengths, asked_percentiles),
+            "utilization": float(times.utilization[at]),
+            "most_requests_per_s": float(times.capacity_per_s[at]) * served.engines,
+        }
+    )
 
 
 def _open(served: Engines, demand: Demand, times: Outcome, users: int) -> Performance:
@@ -133,12 +151,13 @@ def _performance(
     )
 
 
-def _percentiles(times: Outcome, lengths: tuple[int, int], asked: tuple[float, ...]) -> dict[str, dict[str, float]]:
+def _percentiles(
+    times: Outcome, at: int, lengths: tuple[int, int], asked: tuple[float, ...]) -> dict[str, dict[str, float]]:
     wanted = sorted({*PERCENTILES, *asked})
     kinds = {"ttft_ms": times.ttft_ms, "tpot_ms": times.tpot_ms, "e2e_ms": times.e2e_ms}
     if lengths[1] <= 1:
         del kinds["tpot_ms"]
-    return {name: {f"p{percent:g}": float(of(percent)[0]) for percent in wanted} for name, of in kinds.items()}
+    return {name: {f"p{percent:g}": float(of(percent)[at]) for percent in wanted} for name, of in kinds.items()}
 
 
 def following(before: Performance, after: Performance) -> Performance:

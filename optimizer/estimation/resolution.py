@@ -13,13 +13,15 @@ from vllm_opt.constraints.layouts import divisibility
 from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
+from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices, with_cache_dtypes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
 from vllm_opt.optimizer.estimation.overrides import with_overrides
 from vllm_opt.optimizer.estimation.speculation import speculation_of
-from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
+from vllm_opt.optimizer.serve_lines.command_line import load_flag_value, not_above
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.catalogues.engines import Engine
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -54,9 +56,33 @@ class Setting:
         return sizes * self.replicas
 
 
+def release_of(
+    model: ModelProfile, catalog: Catalog, version: str | None, engine: Engine | None
+) -> tuple[EngineProfile, str | None, bool]:
+    """The release that is asked for, a sentence about it, and whether it is older because newer ones dropped the model.
+
+    Where none is asked for it is the newest, or the last that loads the model.
+
+    Raises:
+        InvalidRequest: the version cannot be read, or the release lacks the engine asked for.
+        UnknownProfile: the release is older than every profile.
+    """
+    found, note = catalog.engine(version, engine)
+    if version is not None or model.vllm_until is None or not_above(found.version, model.vllm_until):
+        return found, note, False
+    older, older_note = catalog.engine(model.vllm_until, engine)
+    said = (
+        f"vLLM {older.version} is taken, the newest release that loads {model.architecture}: vLLM {found.version} "
+        "does not"
+    )
+    return older, f"{said}; {older_note}" if older_note else said, True
+
+
 def served_model(model: ModelProfile, request: Features, engine: EngineProfile) -> tuple[ModelProfile, tuple[str, ...]]:
     """Return the model as the server builds it: without unused towers, with overrides, as a pooling model if asked."""
     model, notes = with_overrides(without_unused_tower(model, request), request, engine)
+    model, cache_notes = with_cache_dtypes(model, request, engine)
+    notes += cache_notes
     if request.is_pooling:
         model = model.model_copy(update={"has_lm_head": False})
     return model, notes
@@ -147,8 +173,9 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a file or value that cannot be understood.
     """
-    engine, note = catalog.engine(request.vllm_version, request.engine)
-    model, model_notes = served_model(catalog.model(request.model), request, engine)
+    named = catalog.model(request.model)
+    engine, note, _ = release_of(named, catalog, request.vllm_version, request.engine)
+    model, model_notes = served_model(named, request, engine)
     gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
     quantization = resolve_quantization(catalog, model, request.quantization)
     served = _served(request, model, quantization, engine, catalog)
@@ -171,6 +198,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         quantization=quantization.id,
         checkpoint=served.checkpoint,
         kv_cache_dtype=request.kv_cache_dtype,
+        **cache_choices(request, engine),
         block_size=request.block_size,
         enforce_eager=request.enforce_eager or graphs.enforce_eager,
         full_graphs=graphs.full_graphs,

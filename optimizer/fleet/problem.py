@@ -81,10 +81,8 @@ class NodeOffer:
         return self.kind != "rent"
 
     def takes(self, column: FleetColumn) -> bool:
-        """Say whether a replica of the column fits on nodes of this offer."""
-        if column.gpu != self.gpu or column.slots > self.gpus_per_node * SLOTS_PER_GPU:
-            return False
-        return column.nodes == 1 or self.billing == "node"
+        """Say whether a replica of the column fits on nodes of this offer, each of its parts on one of them."""
+        return column.gpu == self.gpu and column.slots <= self.gpus_per_node * SLOTS_PER_GPU
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from vllm_opt.optimizer.planning.predicted import Choice, predicted, served_by, 
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
+from vllm_opt.profiles.catalogues.engines import engine_environment
 from vllm_opt.profiles.configs.model_paths import short_name
 from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.reading.quantities import counted
@@ -105,7 +106,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     Raises:
         PlanRejected: some rule does not hold; the solver and the physics disagree.
     """
-    performance = predicted(setting, choice)
+    performance, at_most = predicted(setting, choice)
     try:
         deployment = deployment_of(setting, choice, performance)
     except LayoutRefused as refusal:
@@ -123,7 +124,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     limits = setting.targets.max_ttft_ms, setting.targets.max_tpot_ms
     performance = with_rate_within_limits(performance, served_by(setting, choice), setting.request, limits)
     performance, draft_notes = with_media_and_drafts(setting, choice, performance, seconds)
-    performance_full, _ = with_media_and_drafts(setting, choice, predicted(setting, choice, full=True), seconds)
+    performance_full, _ = with_media_and_drafts(setting, choice, at_most, seconds)
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence
@@ -144,7 +145,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         quality=quality_report(deployment.quality, setting.request.confidence),
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
-        env={},
+        env=engine_environment(setting.engine),
         command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown),
         vllm_version=setting.engine.version,
         memory=memory,

@@ -1,12 +1,11 @@
 """What one full point would do: the speed of a choice under the traffic asked, with its images and drafts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vllm_opt.constraints.queueing.engine import CLOSED
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.media import with_images
-from vllm_opt.optimizer.estimation.performance import Engines, following, predict
+from vllm_opt.optimizer.estimation.performance import Engines, following, predict, predict_loads
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 
@@ -35,12 +34,16 @@ def served_by(setting: SolveSetting, choice: Choice) -> Engines:
     )
 
 
-def predicted(setting: SolveSetting, choice: Choice, *, full: bool = False) -> Performance:
-    """Speed under the traffic asked, or at the most that the flags admit: max_num_seqs users in every engine."""
-    engines = choice.unit.engines
-    users = choice.max_num_seqs * engines if full or setting.targets.load_free else setting.targets.concurrency
-    demand = replace(CLOSED, lengths=setting.demand.lengths) if full else setting.demand
-    return predict(served_by(setting, choice), users, demand, setting.request.asked_percentiles)
+def predicted(setting: SolveSetting, choice: Choice) -> tuple[Performance, Performance]:
+    """Speed under the traffic asked, and at the most that the flags admit: max_num_seqs users in every engine."""
+    served, most = served_by(setting, choice), choice.max_num_seqs * choice.unit.engines
+    users = most if setting.targets.load_free else setting.targets.concurrency
+    demand, percentiles = setting.demand, setting.request.asked_percentiles
+    if demand.arrivals == "closed" and not demand.think_s:
+        asked, full = predict_loads(served, (users, most), demand.lengths, percentiles)
+        return asked, full
+    (full,) = predict_loads(served, (most,), demand.lengths)
+    return predict(served, users, demand, percentiles), full
 
 
 def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple[Performance, tuple[str, ...]]:
@@ -72,7 +75,7 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
     rate = acceptance_of(facts.layout, setting.request.acceptance)
     if rate is None:
         return None
-    plain = predicted(setting, choice)
+    plain, _ = predicted(setting, choice)
     sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
     cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu)
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})

@@ -25,6 +25,22 @@ class Assignment(Noun):
     notes: tuple[str, ...] = ()
 
 
+class HostedServers(Noun):
+    """Servers of one assignment on one host, or their parts there where a server spans hosts."""
+
+    assignment: int = Field(description="position in `assignments`, from 0")
+    servers: int
+
+
+class OrderedHost(Noun):
+    """What stands on a host; equal hosts counted once."""
+
+    hosts: int = Field(description="how many hosts are like this one")
+    gpus: int
+    zone: int = Field(0, description="failure zone, where servers are spread over several")
+    servers: tuple[HostedServers, ...] = Field(description="empty: a spare")
+
+
 class NodeOrder(Noun):
     """What to take of one offer."""
 
@@ -41,6 +57,7 @@ class NodeOrder(Noun):
     watts: int
     rack_units: float
     placement: tuple[str, ...] = Field(description="what runs on each node, equal nodes counted once")
+    hosts: tuple[OrderedHost, ...] = Field((), description="the same placement, in numbers")
     source: str
     as_of: str
     synthetic: bool = Field(False, description="the price was invented because the list has none")

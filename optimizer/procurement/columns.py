@@ -28,9 +28,9 @@ from vllm_opt.optimizer.procurement.sharing import (
 )
 from vllm_opt.optimizer.search.bounds import capacity_ceilings
 from vllm_opt.optimizer.search.modes import preference
+from vllm_opt.optimizer.search.pool import sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
-from vllm_opt.optimizer.search.units import pool_of_server
 from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.points import Candidate, evaluate
@@ -170,7 +170,7 @@ class ColumnSearch:
             elif self.by_rate:
                 ceilings.append(math.ceil(Fraction(most) / self.setting.lengths[1] * MICRO))
             else:
-                ceilings.append(pool_of_server(self.setting, physics, server, ALL_RULES).sequences * server.shape.data)
+                ceilings.append(sequences_of_server(self.setting, physics, server, ALL_RULES) * server.shape.data)
         return ceilings
 
     def _price(self, kinds: list[Kind], solve: Solver, deadline: float) -> None:

@@ -1,26 +1,23 @@
-"""A fleet answer as table, JSON, YAML, CSV or HTML, and one deployable file per assignment."""
+"""A fleet answer as table, JSON, YAML, CSV or HTML, and the files that start it."""
 
 import csv
-import dataclasses
 import io
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.procurement.answer import FleetAnswer
 from vllm_opt.optimizer.procurement.words import Section, footer, sections, summary, title_of
 from vllm_opt.optimizer.rendering.screen import Screen
-from vllm_opt.optimizer.rendering.server_spec import ServerSpec
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 FLEET_FORMATS = ("table", "json", "yaml", "csv", "html")
-FILE_ENDINGS: Mapping[str, str] = {
-    "command": "sh", "env": "env", "compose": "compose.yaml", "kubernetes": "kubernetes.yaml"
+DEPLOY_EMITS: Mapping[str, str | None] = {
+    "command": "scripts", "env": None, "compose": "compose", "kubernetes": "kubernetes"
 }  # fmt: skip
+"""Format of --deploy -> part of the deployment folder; None: one file a service."""
 CSV_HEADINGS = (
     "workload", "gpu", "replicas", "gpus", "gpu_part", "unit", "load", "capacity", "utilisation", "quantization",
     "kv_cache_dtype", "tensor_parallel_size", "pipeline_parallel_size", "checkpoint", "command",
@@ -121,46 +118,23 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-@dataclasses.dataclass(frozen=True)
-class FleetServerSpec(ServerSpec):
-    """The servers of one assignment; several of one model stand side by side, so the name tells them apart."""
-
-    label: str = ""
-
-    @property
-    def name(self) -> str:
-        """A DNS name of at most 50 characters: number, workload and SKU."""
-        plain = re.sub(r"[^a-z0-9]+", "-", f"vllm-{self.label}".lower()).strip("-")
-        return plain[:50].strip("-")
-
-
 def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:
-    """Return one file per assignment, by name, written by the ordinary renderers.
+    """Return the files of one format, by name: start scripts and compose files one a node, manifests one a service.
 
     Raises:
-        InvalidRequest: the format writes no servers.
+        InvalidRequest: the format writes no servers, or the answer has no fleet.
     """
-    from vllm_opt.optimizer.rendering.command import command_line
-    from vllm_opt.optimizer.rendering.formats import _server_file
-    from vllm_opt.optimizer.rendering.server_spec import spec_of_plan, to_make_first
-    from vllm_opt.profiles.catalogues.catalog import Catalog
+    from vllm_opt.optimizer.deployment.files import EMITS
+    from vllm_opt.optimizer.deployment.single_file import env_file
+    from vllm_opt.optimizer.procurement.deployment import deployment_of_fleet
 
-    if format_name not in FILE_ENDINGS:
-        raise InvalidRequest(f"--deploy '{format_name}' is not one of {', '.join(FILE_ENDINGS)}")
-    catalog = Catalog(gpu_file=answer.request.get("gpu_file"))
-    files: dict[str, str] = {}
-    for number, item in enumerate(answer.assignments, 1):
-        name = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{number:02d}-{item.workload}-{item.gpu}")
-        if format_name == "command":
-            lines = [
-                "#!/bin/sh",
-                "# one server" if item.replicas == 1 else f"# {counted(item.replicas, 'server')} like this one",
-                f"{to_make_first(item.plan)}{command_line(item.plan.command, item.plan.env)}",
-            ]
-            files[f"{name}.sh"] = "\n".join([*lines, ""])
-        else:
-            spec = spec_of_plan(item.plan, catalog.gpu(item.plan.gpu))
-            fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-            text = to_make_first(item.plan) + _server_file(FleetServerSpec(**fields, label=name), format_name)
-            files[f"{name}.{FILE_ENDINGS[format_name]}"] = text
-    return files
+    if format_name not in DEPLOY_EMITS:
+        raise InvalidRequest(f"--deploy '{format_name}' is not one of {', '.join(DEPLOY_EMITS)}")
+    deployment = deployment_of_fleet(answer)
+    emit = DEPLOY_EMITS[format_name]
+    if emit is None:
+        return {
+            f"{service.name}.env": env_file(deployment.model_copy(update={"services": (service,)})) + "\n"
+            for service in deployment.services
+        }
+    return {path.partition("/")[2]: text for path, text in EMITS[emit](deployment).items()}

@@ -11,10 +11,17 @@ from functools import cached_property
 from vllm_opt.optimizer.contract.answer import ObjectiveValue, Plan
 from vllm_opt.optimizer.fleet.check import placement, totals
 from vllm_opt.optimizer.fleet.outcome import Bound, FleetOutcome, objective_value
-from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetSolution
+from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetSolution, NodeOffer
 from vllm_opt.optimizer.fleet.routing import LOAD_SCALE, load_of
 from vllm_opt.optimizer.planning.plan import make_plan
-from vllm_opt.optimizer.procurement.answer import Assignment, FleetTotals, NodeOrder, ServedDemand
+from vllm_opt.optimizer.procurement.answer import (
+    Assignment,
+    FleetTotals,
+    HostedServers,
+    NodeOrder,
+    OrderedHost,
+    ServedDemand,
+)
 from vllm_opt.optimizer.procurement.columns import MICRO
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH
 from vllm_opt.optimizer.procurement.problem import Procurement
@@ -143,6 +150,9 @@ class FleetReport:
             if not units:
                 continue
             nodes = [content for (other, _), contents in placed.items() if other == o for content in contents]
+            zoned = [
+                (zone, content) for (other, zone), contents in placed.items() if other == o for content in contents
+            ]
             slots = sum(slots for content in nodes for _, slots in content)
             result.append(
                 NodeOrder(
@@ -153,10 +163,34 @@ class FleetReport:
                     usd_per_month=usd_per_month(units * node.cost_micro_usd_per_hour),
                     capex_usd=units * node.capex_cents / 100, watts=units * node.watts,
                     rack_units=units * node.rack_milliunits / 1000, placement=self._words(nodes),
+                    hosts=self._hosts(zoned, units, node),
                     source=offer.source, as_of=offer.as_of, synthetic=offer.synthetic,
                 )
             )  # fmt: skip
         return tuple(sorted(result, key=lambda order: (("stock", "rent", "buy").index(order.kind), order.gpu)))
+
+    def _hosts(
+        self, zoned: list[tuple[int, tuple[tuple[str, int], ...]]], units: int, node: NodeOffer
+    ) -> tuple[OrderedHost, ...]:
+        """The hosts of an order, spares at the end; equal ones counted once."""
+        places = {self.asked.problem.columns[c].name: position for position, c in enumerate(self.replicas)}
+        kinds: Counter[tuple[int, int, tuple[tuple[int, int], ...]]] = Counter()
+        for zone, content in zoned:
+            held = Counter(places[name] for name, _ in content)
+            used = -(-sum(slots for _, slots in content) // SLOTS_PER_GPU)
+            gpus = node.unit_gpus if node.billing == "node" else used
+            kinds[zone, gpus, tuple(sorted(held.items()))] += 1
+        spare = units * node.unit_gpus - sum(gpus * count for (_, gpus, _), count in kinds.items())
+        if spare > 0:
+            each = node.unit_gpus if node.billing == "node" else spare
+            kinds[0, each, ()] += spare // each
+        return tuple(
+            OrderedHost(
+                hosts=count, gpus=gpus, zone=zone,
+                servers=tuple(HostedServers(assignment=a, servers=n) for a, n in held),
+            )
+            for (zone, gpus, held), count in kinds.items()
+        )  # fmt: skip
 
     def _words(self, nodes: list[tuple[tuple[str, int], ...]]) -> tuple[str, ...]:
         kinds: Counter[str] = Counter()

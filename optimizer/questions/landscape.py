@@ -187,7 +187,11 @@ def _places_of(
     physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
 ) -> Iterator[Place]:
     gpu = sku.gpu
-    refused = (*physics.incompatible(gpu, weights, shape), *physics.indivisible(gpu, weights, shape))
+    refused = (
+        *physics.incompatible(gpu, weights, shape),
+        *physics.undocumented(gpu, weights, shape),
+        *physics.indivisible(gpu, weights, shape),
+    )
     if refused and part in ("candidates", "rejected"):
         return
     plan = physics.plan(gpu, weights, shape)

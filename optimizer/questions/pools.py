@@ -6,7 +6,6 @@ the same question for thousands of layouts under dozens of changed limits.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
 from vllm_opt.optimizer.space.layout_facts import utilization_steps
+from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.workload import Targets
 
 Integers = NDArray[np.int64]
@@ -47,7 +47,7 @@ class MemoryTable:
         self._terms = terms
         pairs = [item for pair in zip(terms, eager, strict=True) for item in pair]
         stages = max((item.stages for item in terms), default=1)
-        z = max(0.0, NormalDist().inv_cdf(confidence))
+        z = max(0.0, normal_quantile(confidence))
         self._stages = np.array([item.stages for item in terms], dtype=np.int64)
         self._weights = _padded([_sums(item.weights, item.weights_extra) for item in terms], stages)
         self._block = _padded([item.kv.block_bytes for item in terms], stages)

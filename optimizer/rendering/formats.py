@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 from vllm_opt.optimizer.rendering.as_json import as_json
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.printable import one_line, printable
+from vllm_opt.profiles.printable import one_line
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
-    from vllm_opt.optimizer.rendering.server_spec import ServerSpec
-    from vllm_opt.profiles.nouns.gpu import GpuProfile
+    from vllm_opt.optimizer.deployment.deployment import Deployment
 
 WhatIf = list[tuple[dict[str, Any], "Answer"]]
 
@@ -35,11 +34,13 @@ def render_answer(answer: "Answer", format_name: str, screen: Screen) -> str:
     plans = answer.pareto or ((answer.plan,) if answer.plan else ())
     if not plans:
         return _reasons(answer)
-    if format_name == "command":
-        return _noted(plans[0].notes, "\n".join(_command(plan) for plan in plans))
-    if answer.plan is None:
+    if answer.plan is None or answer.pareto:
+        if format_name == "command":
+            return _noted(plans[0].notes, "\n".join(_command(plan) for plan in plans))
         raise InvalidRequest(f"--format {format_name} writes one plan; leave --pareto out")
-    return _to_make_first(answer.plan) + _server_file(_spec(answer.plan, answer.request), format_name)
+    from vllm_opt.optimizer.deployment.of_plan import deployment_of
+
+    return server_file(deployment_of(answer), format_name)
 
 
 def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> str:
@@ -66,11 +67,9 @@ def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> s
     command = command_of_estimate(estimate)
     if format_name == "command":
         return _noted(estimate.notes, command)
-    from vllm_opt.optimizer.rendering.server_spec import spec_of_estimate
+    from vllm_opt.optimizer.deployment.of_plan import deployment_of_estimate
 
-    return _server_file(
-        spec_of_estimate(estimate, command, _gpu(estimate.request["gpu"], estimate.request)), format_name
-    )
+    return server_file(deployment_of_estimate(estimate, command), format_name)
 
 
 def render_explanation(answer: "Answer", others: WhatIf, format_name: str, screen: Screen) -> str:
@@ -95,23 +94,19 @@ def _document(document: dict[str, Any], format_name: str) -> str:
 
 
 def _command(plan: "Plan") -> str:
+    from vllm_opt.optimizer.deployment.kinds import to_make_first
+    from vllm_opt.optimizer.deployment.yaml_text import comment_lines
     from vllm_opt.optimizer.rendering.command import command_line
 
-    return _to_make_first(plan) + command_line(plan.command, plan.env)
-
-
-def _to_make_first(plan: "Plan") -> str:
-    from vllm_opt.optimizer.rendering.server_spec import to_make_first
-
-    return to_make_first(plan)
+    return comment_lines(to_make_first(plan)) + command_line(plan.command, plan.env)
 
 
 def _noted(notes: "Iterable[str]", command: str) -> str:
     """Put the note about a release without a profile, where there is one, above the command as a comment."""
-    from vllm_opt.optimizer.rendering.server_spec import release_note
+    from vllm_opt.optimizer.deployment.kinds import release_note
+    from vllm_opt.optimizer.deployment.yaml_text import comment_lines
 
-    note = release_note(notes)
-    return command if note is None else f"# {printable(note)}\n{command}"
+    return comment_lines(release_note(notes)) + command
 
 
 def _reasons(answer: "Answer") -> str:
@@ -123,26 +118,18 @@ def _reasons(answer: "Answer") -> str:
     return "\n".join(f"# {one_line(line)}" for line in lines)
 
 
-def _gpu(name: str, request: dict[str, Any]) -> "GpuProfile":
-    from vllm_opt.profiles.catalogues.catalog import Catalog
+def server_file(deployment: "Deployment", format_name: str) -> str:
+    """A deployment as one text.
 
-    return Catalog(gpu_file=request.get("gpu_file")).gpu(name)
+    Raises:
+        InvalidRequest: it cannot be written in this format.
+    """
+    from vllm_opt.optimizer.deployment.single_file import command_lines, compose_file, env_file, kubernetes_manifests
 
-
-def _spec(plan: "Plan", request: dict[str, Any]) -> "ServerSpec":
-    from vllm_opt.optimizer.rendering.server_spec import spec_of_plan
-
-    return spec_of_plan(plan, _gpu(plan.gpu, request))
-
-
-def _server_file(spec: "ServerSpec", format_name: str) -> str:
-    from vllm_opt.optimizer.rendering.compose import compose_file
-    from vllm_opt.optimizer.rendering.env import env_file
-    from vllm_opt.optimizer.rendering.kubernetes import kubernetes_manifests
-
-    writers: dict[str, Callable[[ServerSpec], str]] = {
+    writers: dict[str, Callable[[Deployment], str]] = {
+        "command": command_lines,
         "env": env_file,
         "compose": compose_file,
         "kubernetes": kubernetes_manifests,
     }
-    return writers[format_name](spec)
+    return writers[format_name](deployment)

@@ -83,12 +83,23 @@ def cost_in_words(cost: Cost | None) -> str:
     return f"{words} ({', '.join((*parts, cost.price_date))})"
 
 
+NO_BOUND = 100.0
+"""A bound so many times the value is none that says something."""
+
+
 def status_in_words(answer: Answer) -> str:
     """Say how sure the answer is."""
-    gaps = [objective.gap for objective in answer.objectives if objective.gap > 0]
+    worst = max((objective.gap for objective in answer.objectives), default=0.0)
+    far = (
+        f"at most {percent(worst)} from optimal"
+        if worst < NO_BOUND
+        else "nothing yet bounds how much better one may be"
+    )
+    if answer.pareto:
+        far = "not the whole front"
     return {
         "optimal": "proven optimal",
-        "feasible": f"best found in the time limit, at most {percent(max(gaps, default=0.0))} from optimal",
+        "feasible": f"best found in the time limit, {far}",
         "infeasible": "no plan can meet this request (proven)",
         "unknown": "the time limit passed without an answer; raise --time-limit",
     }[answer.status]

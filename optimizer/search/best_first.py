@@ -103,6 +103,7 @@ def visit(
     deadline: float,
     *,
     first_found: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Visit:
     """Size servers round by round until no unvisited one could enter its SKU's standing."""
     waiting: dict[str, list[tuple[Key, Server]]] = {}
@@ -114,7 +115,7 @@ def visit(
     found: list[Candidate] = []
     failed: list[Server] = []
     size = FIRST_ROUND
-    while waiting and time.monotonic() <= deadline:
+    while waiting and clock() <= deadline:
         chosen: list[Server] = []
         for sku, entries in list(waiting.items()):
             able = [entry for entry in entries if standings[sku].may_enter(entry[0])]

@@ -30,8 +30,8 @@ from vllm_opt.constraints.speed.step_time import (
     prefill_attention,
     stack,
 )
+from vllm_opt.optimizer.search.pool import requests_of_server, sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.units import pool_of_server
 from vllm_opt.optimizer.space.objective import efficiency_integer
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -39,9 +39,6 @@ from vllm_opt.optimizer.space.setting import SolveSetting
 CELLS = 64
 AT_ONCE = 4096
 """Servers that are bounded at once."""
-FEW_NUMBERS = 16
-FILLED = 128
-"""No machine on offer holds more servers."""
 MOST_ENGINES = 2.0**40
 METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 LITTLE = 0.75
@@ -73,39 +70,6 @@ def objective_bounds(
     return list(zip(*columns, strict=True))
 
 
-def open_bounds(
-    setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str], names: tuple[str, ...]
-) -> tuple[int, ...]:
-    """A lower bound on each objective over these servers, with any replicas from their own to the most.
-
-    Where the numbers are many: cost and GPUs are least with the fewest replicas, the end-to-end time and minus the
-    requests held with the most. The rate of one engine is highest with the fewest, so `most` engines of that rate bound
-    the throughput; with the lowest cost per replica they bound the efficiency. Whole machines are filled by some number
-    of replicas in any `FILLED` that follow each other.
-    """
-    few = [server for server in servers if server.most - server.replicas < FEW_NUMBERS]
-    rows = [server.with_replicas(n) for server in few for n in range(server.replicas, server.most + 1)]
-    many = [server for server in servers if server.most - server.replicas >= FEW_NUMBERS]
-    rows += [server.with_replicas(count) for server in many for count in (server.replicas, server.most)]
-    found = [min(column) for column in zip(*objective_bounds(setting, physics, rows, active, names), strict=True)]
-    if not many or not {"throughput", "efficiency"} & set(names):
-        return tuple(found)
-    rates = objective_bounds(setting, physics, many, active, ("throughput",))
-    for server, (rate,) in zip(many, rates, strict=True):
-        each = -rate // server.replicas
-        for position, name in enumerate(names):
-            if name == "throughput":
-                found[position] = min(found[position], -each * server.most)
-            if name == "efficiency":
-                last = min(server.most, server.replicas + FILLED)
-                values = (
-                    efficiency_integer(each * count, server.fare.cost_with(count), count * server.shape.gpus)
-                    for count in range(server.replicas, last + 1)
-                )
-                found[position] = min(found[position], *values)
-    return tuple(found)
-
-
 def fastest(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Integers:
     """Lower bounds per server: minus thousandths of a token per second, all replicas; TPOT and TTFT in microseconds."""
     reach = _reach(setting, physics, servers, active)
@@ -125,7 +89,7 @@ def _column(
     if name == "cost":
         return costs
     if name == "concurrency":
-        pools = [pool_of_server(setting, physics, server, active).requests for server in servers]
+        pools = [requests_of_server(setting, physics, server, active) for server in servers]
         return [-requests * server.engines for requests, server in zip(pools, servers, strict=True)]
     if reach is None:
         raise ValueError(f"{name} needs speeds")
@@ -164,11 +128,11 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
 
 
 def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:
-    c = stack([_coefficients(physics, server) for server in servers])
+    c = stack([coefficients_of(physics, server) for server in servers])
     hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
-    most = np.array([pool_of_server(setting, physics, server, active).sequences for server in servers])
+    most = np.array([sequences_of_server(setting, physics, server, active) for server in servers])
     if setting.load_is_asked(active):
         most = np.minimum(most, shares)
     inputs, outputs = (float(length) for length in setting.lengths)
@@ -198,7 +162,8 @@ def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
     return Reach(rate * outputs, np.maximum(little * shares / rate, first + alone), first, alone / steps, factors)
 
 
-def _coefficients(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
+def coefficients_of(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
+    """Latency coefficients of a server with CUDA graphs, remembered with it."""
     found: LatencyCoefficients | None = server.remembered.get("coefficients")
     if found is None:
         found = physics.coefficients(server.sku, server.weights, server.shape)

@@ -14,6 +14,7 @@ from vllm_opt.optimizer.space.objective import (
 )
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.width_memory import WidthMemory
 
 
 def default_tokens(setting: SolveSetting, candidate: Candidate) -> int:
@@ -59,6 +60,36 @@ def ranked(setting: SolveSetting, candidates: list[Candidate]) -> list[Candidate
     return sorted(candidates, key=lambda candidate: preference(setting, candidate))
 
 
+def alike(setting: SolveSetting, candidate: Candidate, sequences: int) -> int:
+    """The most sequences for which everything but the linear terms of memory is as for so many.
+
+    Speed at the load asked is that of its users, whatever more is admitted; CUDA graphs take the same up to the next
+    size that is captured. Where the load is free, the pool is sized by typical lengths, an encoder runs, or graphs are
+    captured outside the budget, something else depends on the number too: it stands alone then.
+    """
+    facts, request, tokens = candidate.unit.facts, setting.request, candidate.max_num_batched_tokens
+    terms, confidence = facts.terms, facts.confidence
+    if (
+        setting.targets.load_free
+        or setting.targets.contexts_in_flight is not None
+        or request.max_num_seqs is not None
+        or "concurrency" in request.objective
+        or not facts.monotone
+        or terms.activation.encoder_at(confidence, tokens, sequences)
+    ):
+        return sequences
+    memory, most = WidthMemory(facts, tokens, confidence), min(tokens, setting.largest_batch)
+    graphs, step = memory.graph_bytes(sequences), 1
+    last = sequences
+    while last + step <= most and memory.graph_bytes(last + step) == graphs:
+        last, step = last + step, 2 * step
+    while step > 1:
+        step //= 2
+        if last + step <= most and memory.graph_bytes(last + step) == graphs:
+            last += step
+    return last
+
+
 def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[SequencePoint, ...]:
     """The exact integers of every max_num_seqs of a candidate, at the confidence asked."""
     facts, tokens = candidate.unit.facts, candidate.max_num_batched_tokens
@@ -69,9 +100,12 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
         concurrent = concurrency_of(candidate, setting.targets.target_context).tolist()
     has_tpot = setting.lengths[1] > 1
     first_tokens = first_token_turn_us(candidate.ttft_ms, enforce_eager=facts.layout.enforce_eager)
+    each = 0 if setting.targets.contexts_in_flight else facts.blocks_needed(2, tokens) - facts.blocks_needed(1, tokens)
     return tuple(
         SequencePoint(
             max_num_seqs=sequences,
+            most_num_seqs=alike(setting, candidate, sequences),
+            blocks_each=each,
             graph_bytes=terms.graph_bytes(tokens, sequences, confidence) if terms.engine.graphs_in_budget else 0,
             encoder_bytes=terms.activation.encoder_at(confidence, tokens, sequences),
             headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences, confidence),

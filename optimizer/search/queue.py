@@ -24,6 +24,8 @@ class Server:
     screened: bool = False
     remembered: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
     """What does not depend on the replicas, computed once: every copy with other replicas shares it."""
+    alike: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What all SKUs of one generation and size of node share."""
 
     @property
     def identity(self) -> tuple[str, str, Shape, int]:

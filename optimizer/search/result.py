@@ -20,4 +20,6 @@ class SearchResult:
 
     def drop(self, sku: str, rule: str) -> None:
         """Count one server that `rule` ruled out."""
-        self.dropped.setdefault(sku, Counter())[rule] += 1
+        if sku not in self.dropped:
+            self.dropped[sku] = Counter()
+        self.dropped[sku][rule] += 1

@@ -9,20 +9,22 @@ Nothing that could win is ever skipped.
 """
 
 import time
-from collections.abc import Iterable, Iterator
-
-import numpy as np
+from collections.abc import Callable, Iterable, Iterator
 
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.optimizer.search.best_first import Standing, Visit, point_keys, visit
-from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds, open_bounds
+from vllm_opt.optimizer.search.bounds import AT_ONCE, least_replicas, objective_bounds
+from vllm_opt.optimizer.search.first_answer import PATIENCE, first_answer
+from vllm_opt.optimizer.search.largest_load import largest_loads
+from vllm_opt.optimizer.search.left_open import open_bounds
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.servers import Servers
-from vllm_opt.optimizer.search.units import Pieces, loads_of_server, pieces_of_server
-from vllm_opt.optimizer.space.latency_limits import feasible_part, latency_rules, refined_pieces, within_latency
+from vllm_opt.optimizer.search.sizing import LoadSizing, without_eager_twins
+from vllm_opt.optimizer.search.units import Pieces, pieces_of_server
+from vllm_opt.optimizer.space.latency_limits import feasible_part, latency_rules, refined_pieces
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
@@ -38,8 +40,8 @@ LEAST_NUMBERS = 16
 class Search:
     """One pass over all servers of a request; `active` names the rules that hold (explanations drop some).
 
-    `skus` leaves out SKUs on which no point is known to exist; without a deadline (`time.monotonic`) the time limit of
-    the request starts now.
+    `skus` leaves out SKUs on which no point is known to exist; without a deadline (on the `clock`) the time limit of
+    the request starts now. When most of the time is gone and nothing is found, any point will do (`first_answer.py`).
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Search:
         skus: frozenset[str] | None = None,
         shared: SharedLayouts | None = None,
         deadline: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.setting = setting
         self.active = active
@@ -61,9 +64,14 @@ class Search:
         most = 2 * (setting.request.top or 0) + 1
         self.standings = {sku.gpu.id: Standing(most, self.order) for sku in setting.gpus}
         self.first = setting.request.objective[0]
-        self.deadline = time.monotonic() + setting.request.time_limit if deadline is None else deadline
+        self.clock, started = clock, clock()
+        self.deadline = started + setting.request.time_limit if deadline is None else deadline
+        self._patience = started + PATIENCE * (self.deadline - started)
         self._left_open: list[Server] = []
+        self._unlisted: list[PricedGpu] = []
+        self._first_answer: list[Candidate] | None = None
         self.servers = Servers(setting, self.physics, active, self.result)
+        self.sizing = LoadSizing(setting, self.physics, active, self.result)
 
     def run(self, *, first_found: bool = False) -> SearchResult:
         """Visit the servers of every SKU until each has its best first-objective value, or time is up.
@@ -76,8 +84,8 @@ class Search:
                 self.result.drop(sku.gpu.id, "context_length")
             return self.result
         queues = self._queues()
-        while queues:
-            if time.monotonic() > self.deadline:
+        while queues and self.result.complete:
+            if self._is_late():
                 self._stop([server for queue in queues.values() for server in queue.waiting])
                 break
             batch = [server for queue in queues.values() for server in queue.pop_class()]
@@ -94,9 +102,33 @@ class Search:
                 self._queue_next(queues, came.failed)
                 self._queue_roomier(queues, batch, came.failed)
             queues = {name: queue for name, queue in queues.items() if queue and self._is_open(name, queue)}
-        if self._left_open and self.result.complete:
-            self._stop([])
+        if self._left_open or not self.result.complete:
+            self._end()
         return self.result
+
+    def _end(self) -> None:
+        """Time or room was up: the first answer where there is no other, and bounds for what was left open."""
+        self.result.complete = False
+        self.result.candidates = self.result.candidates or self._first_answer or []
+        self.result.open_bounds = open_bounds(
+            self.setting, self.physics, self._left_open, self.active, self.order.names, self._unlisted
+        )
+
+    def _is_late(self) -> bool:
+        """Whether time is up. Once a good part of it is gone and nothing is found, any point is looked for first."""
+        if self._first_answer is None and not self.result.candidates and self.clock() > self._patience:
+            self._first_answer = []
+            self._first_answer = first_answer(
+                self.servers.listed(), self._fast_enough, self.solve_servers, lambda: not self.is_over()
+            )
+        return self.is_over()
+
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.clock() > self.deadline
+
+    def _skus(self) -> list[PricedGpu]:
+        return [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
 
     def every_server(self) -> Iterator[tuple[Server, int]]:
         """Every server that vLLM would start and that limits allow, with its fewest replicas; `most` says the most."""
@@ -115,18 +147,22 @@ class Search:
 
     def _visit(self, servers: list[Server], *, first_found: bool = False) -> Visit:
         """Size the servers of a class that can win."""
-        bounds = objective_bounds(self.setting, self.physics, servers, self.active, self.order.names)
+        bounds: list[tuple[int, ...]] = []
+        for start in range(0, len(servers), AT_ONCE):
+            if start and self._is_late():
+                return Visit([], [], servers)
+            part = servers[start : start + AT_ONCE]
+            bounds += objective_bounds(self.setting, self.physics, part, self.active, self.order.names)
         return visit(
             servers, bounds, self.standings, self.solve_servers,
             lambda candidate: point_keys(candidate, self.order, self.scores), self.order, self.deadline,
-            first_found=first_found,
+            first_found=first_found, clock=self.clock,
         )  # fmt: skip
 
     def _stop(self, servers: list[Server]) -> None:
-        """Time or room is up: what was left open bounds every objective from below, with any replicas it might take."""
+        """Time is up: what was left open bounds every objective from below, with any replicas it might take."""
         self.result.complete = False
-        servers = [*servers, *self._left_open]
-        self.result.open_bounds = open_bounds(self.setting, self.physics, servers, self.active, self.order.names)
+        self._left_open += servers
 
     def best_of(self, servers: list[Server], order: Order) -> list[Candidate]:
         """What is found among some servers until nothing left could be best in this order, whatever its SKU."""
@@ -138,17 +174,18 @@ class Search:
         bounds = objective_bounds(self.setting, self.physics, servers, self.active, order.names)
         came = visit(
             servers, bounds, standings, self.solve_servers,
-            lambda candidate: point_keys(candidate, order, self.scores), order, self.deadline,
+            lambda candidate: point_keys(candidate, order, self.scores), order, self.deadline, clock=self.clock,
         )  # fmt: skip
         return came.found
 
     def _queues(self) -> dict[str, ServerQueue]:
-        """The servers of each SKU in a queue; empty, and the search incomplete, when listing them took all the time."""
-        skus = [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
-        for sku in skus:
+        """The servers of each SKU in a queue; empty, and the search incomplete, when listing them took its time."""
+        skus = self._skus()
+        for position, sku in enumerate(skus, 1):
             self.servers.of(sku)
-            if time.monotonic() > self.deadline:
-                self.result.complete = False
+            if self._is_late():
+                self._unlisted = skus[position:]
+                self._stop([server for listed in skus[:position] for server in self.servers.of(listed)])
                 return {}
         listed = sum(len(self.servers.of(sku)) for sku in skus)
         numbers = max(LEAST_NUMBERS, MOST_QUEUED // max(1, listed))
@@ -174,6 +211,12 @@ class Search:
         if not servers or not latency_rules(self.setting, self.active):
             yield from servers
             return
+        for start in range(AT_ONCE, len(servers), AT_ONCE):
+            yield from self._fast_enough(servers[start : start + AT_ONCE], queues)
+        servers = servers[:AT_ONCE]
+        if self.result.candidates == [] and queues is not None and self._is_late():
+            yield from servers  # too late for bounds: what is not looked at stays open
+            return
         bounds = least_replicas(self.setting, self.physics, servers, self.active)
         for server, least in zip(servers, bounds, strict=True):
             if isinstance(least, str):
@@ -187,6 +230,9 @@ class Search:
 
     def solve_servers(self, servers: list[Server]) -> list[Candidate]:
         """Operating points of a batch of servers that satisfy every active rule."""
+        self.result.layouts_evaluated += len(servers)
+        if self.setting.load_is_asked(self.active) and "concurrency" not in self.setting.request.objective:
+            return self.sizing.points_of(servers)
         pieces: Pieces = []
         for server in servers:
             of_server = pieces_of_server(self.setting, self.physics, server, server.replicas, self.active)
@@ -194,7 +240,6 @@ class Search:
                 least = self.setting.targets.share_of(server.replicas * server.shape.data)
                 self.result.drop(server.sku.gpu.id, "concurrency" if least > 1 else "memory_budget")
             pieces += of_server
-        self.result.layouts_evaluated += len(servers)
         asked = self.setting.load_is_asked(self.active)
         evaluated = evaluate(self.setting, pieces, asked=asked)
         evaluated += evaluate(self.setting, refined_pieces(self.setting, evaluated, self.active), asked=asked)
@@ -205,7 +250,7 @@ class Search:
                 found.append(kept)
             elif broken:
                 self.result.drop(candidate.unit.facts.sku.gpu.id, broken)
-        return found
+        return without_eager_twins(found)
 
     def _queue_next(self, queues: dict[str, ServerQueue], servers: Iterable[Server]) -> None:
         """Queue what failed with more replicas: one more, or as many as the latency limits need at least.
@@ -219,7 +264,7 @@ class Search:
         if by_means and latency_rules(self.setting, self.active - {"throughput"}):
             asked = self.setting.targets.concurrency if "concurrency" in self.active else 1
             screened = [server for server in waiting if not server.screened]
-            reachable = self._batches_at_most(screened)
+            reachable = largest_loads(self.sizing, screened)
             for server, largest in zip(screened, reachable, strict=True):
                 engines = -(-asked // largest) if largest else 0
                 least = -(-engines // server.shape.data)
@@ -238,28 +283,6 @@ class Search:
             window = self.standings[server.sku.gpu.id].window
             if window is not None and queue.bound(following) <= window:
                 queue.push(server, following.replicas, server.most)
-
-    def _batches_at_most(self, servers: list[Server]) -> list[int]:
-        """Per server, no load above this one can meet the latency limits; 0 when none does with the most replicas.
-
-        TTFT and TPOT never fall when the load grows, so the limit lies below the first size of the grid that fails.
-        """
-        pieces: Pieces = []
-        owners: list[int] = []
-        for position, server in enumerate(servers):
-            of_server = loads_of_server(self.setting, self.physics, server, self.active)
-            pieces += of_server
-            owners += [position] * len(of_server)
-        largest = [0] * len(servers)
-        for owner, candidate in zip(owners, evaluate(self.setting, pieces, asked=False), strict=True):
-            holds = within_latency(self.setting, candidate, self.active)
-            if holds.any():
-                last = int(np.flatnonzero(holds)[-1])
-                above = (
-                    int(candidate.sequences[last + 1]) - 1 if last + 1 < len(holds) else int(candidate.sequences[last])
-                )
-                largest[owner] = max(largest[owner], above)
-        return largest
 
 
 __all__ = ["ALL_RULES", "Search", "SearchResult", "Unit"]

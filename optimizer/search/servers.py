@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.money.bill import microusd
@@ -15,7 +16,8 @@ from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 
-Startable = tuple[WeightFormat, Shape]
+Startable = tuple[WeightFormat, Shape, dict[object, Any]]
+"""With what its servers on all SKUs share (`Server.alike`)."""
 UNLIMITED_GPUS = 1024
 """GPUs that a search may use when the rule gpu_count is dropped for an explanation."""
 
@@ -39,10 +41,14 @@ class Servers:
             self._servers[sku.gpu.id] = list(self._candidates(sku))
         return self._servers[sku.gpu.id]
 
+    def listed(self) -> list[Server]:
+        """Every server of the SKUs that were listed so far."""
+        return [server for servers in self._servers.values() for server in servers]
+
     def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
         """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
         gpu = sku.gpu
-        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node
+        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node, gpu.platform
         if generation not in self._startable:
             listed: list[Startable | str] = []
             considered = sum(self._list(gpu, weights, listed) for weights in self.setting.formats)
@@ -54,9 +60,11 @@ class Servers:
             if isinstance(entry, str):
                 self.result.drop(gpu.id, entry)
                 continue
-            weights, shape = entry
+            weights, shape, alike = entry
             kind = shape.gpus, -(-shape.tensor * shape.pipeline // gpu.gpus_per_node)
-            server = Server(sku, weights, shape, fares.setdefault(kind, Fare(sku, *kind)))
+            if kind not in fares:
+                fares[kind] = Fare(sku, *kind)
+            server = Server(sku, weights, shape, fares[kind], alike=alike)
             least, most, rule = self._replicas(server)
             if rule is not None:
                 self.result.drop(gpu.id, rule)
@@ -75,26 +83,42 @@ class Servers:
         node = gpu.gpus_per_node
         if node not in self._shapes:
             self._shapes[node] = shapes(self.setting, node, self.most_gpus)
+        known: dict[tuple[object, ...], str | None] = {}
         for shape in self._shapes[node]:
-            rule = self._refusal(gpu, weights, shape)
+            rule = self._refusal(gpu, weights, shape, known)
             if rule is not None:
                 listed.append(rule)
                 continue
             for size in self.physics.block_sizes(gpu, weights, shape):
-                listed.append((weights, shape if size is None else replace(shape, block_size=size)))
+                listed.append((weights, shape if size is None else replace(shape, block_size=size), {}))
         return len(self._shapes[node])
 
-    def _refusal(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> str | None:
-        """The rule by which vLLM refuses a server or its quality is too low, or None."""
+    def _refusal(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, known: dict[tuple[object, ...], str | None]
+    ) -> str | None:
+        """The rule by which vLLM refuses a server or its quality is too low, or None.
+
+        `known` holds what does not depend on how the server is divided among tensor-parallel ranks.
+        """
+        formats = shape.kv_cache_dtype, shape.pipeline, shape.block_size
+        if formats not in known:
+            known[formats] = self._format_refusal(gpu, weights, shape)
+        if known[formats] is not None:
+            return known[formats]
+        if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
+            return "divisibility"
+        if "compatibility" in self.active and self.physics.undocumented(gpu, weights, shape):
+            return "compatibility"
+        plan = self.physics.plan(gpu, weights, shape)
+        return plan.rule if isinstance(plan, Violation) else None
+
+    def _format_refusal(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> str | None:
         context = self.setting.targets.target_context
         if "compatibility" in self.active and self.physics.incompatible(gpu, weights, shape):
             return "compatibility"
         if "quality" in self.active and not weights.accepts(shape.kv_cache_dtype, gpu, context):
             return "quality"
-        if "divisibility" in self.active and self.physics.indivisible(gpu, weights, shape):
-            return "divisibility"
-        plan = self.physics.plan(gpu, weights, shape)
-        return plan.rule if isinstance(plan, Violation) else None
+        return None
 
     def _replicas(self, server: Server) -> tuple[int, int, str | None]:
         """The fewest replicas that memory allows, the most that limits allow, and the rule when there is no such."""

@@ -1,9 +1,7 @@
 """From a server to its units: the (max_num_batched_tokens, max_num_seqs …) that memory admits, graphs or eager."""
 
-from dataclasses import dataclass
-
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens
-from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.optimizer.search.pool import sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.space.admission import Admission
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts
@@ -17,56 +15,9 @@ from vllm_opt.optimizer.space.points import (
 )
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.width_memory import WidthMemory
-
-UNLIMITED = 2**40
-"""Requests of an engine whose memory is not asked about."""
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 Pieces = list[tuple[Unit, int, list[int]]]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The most that one engine can hold: no activation, no graphs, the highest utilisation, the narrowest step.
-
-    `sequences` of the mean context, `requests` of the full one; both 0 when the weights leave no room.
-    """
-
-    sequences: int
-    requests: int
-
-
-def pool_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pool:
-    """An upper bound on what any flags admit in one engine."""
-    if active not in server.remembered:
-        server.remembered[active] = _pool(setting, physics, server, active)
-    found: Pool = server.remembered[active]
-    return found
-
-
-def _pool(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pool:
-    gpu, targets = server.sku.gpu, setting.targets
-    ceiling = setting.largest_batch
-    if "memory_budget" not in active:
-        return Pool(ceiling, UNLIMITED)
-    plan = physics.plan(gpu, server.weights, server.shape)
-    if isinstance(plan, Violation):
-        return Pool(0, 0)
-    if max(physics.load_peak(gpu, server.weights, server.shape), default=0) > gpu.memory_bytes:
-        return Pool(0, 0)
-    budget = physics.budgets(gpu)[-1]
-    room = []
-    for weights, block in zip(physics.weight_bytes(gpu, server.weights, server.shape), plan.block_bytes, strict=True):
-        if budget < weights:
-            return Pool(0, 0)
-        if block:
-            room.append((budget - weights) // block)
-    if not room:
-        return Pool(ceiling, 0)
-    context = targets.mean_context if "concurrency" in active else 1
-    if "concurrency" in active and targets.contexts_in_flight is not None:
-        context = min(targets.target_context, int(targets.contexts_in_flight.mean_tokens))
-    sequences = min(ceiling, plan.sequence_blocks(context, 1).sequences(min(room)))
-    return Pool(sequences, min(ceiling, whole_requests(plan, min(room), targets.target_context)))
 
 
 def fewest_replicas(
@@ -75,7 +26,7 @@ def fewest_replicas(
     """A lower bound on the replicas; None when the weights leave no room for one sequence."""
     if "memory_budget" not in active:
         return 1
-    most = pool_of_server(setting, physics, server, active).sequences
+    most = sequences_of_server(setting, physics, server, active)
     if most < 1:
         return None
     most = setting.targets.most_asked_of(most) if "concurrency" in active else most
@@ -110,25 +61,6 @@ def pieces_of_server(
     return with_graphs + pieces_of(setting, eager, active)
 
 
-def loads_of_server(setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]) -> Pieces:
-    """The loads of one engine between its share with the most replicas and with the present ones, memory aside.
-
-    Where the load is free the loads are those that memory admits.
-    """
-    if not setting.load_is_asked(active):
-        return pieces_of_server(setting, physics, server, server.most, active)
-    captured = physics.facts(server.sku, server.weights, server.shape)
-    least = setting.targets.share_of(server.most * server.shape.data)
-    most = setting.targets.share_of(server.engines)
-    units = [Unit(facts, server.shape, server.most) for facts in (captured, physics.eager_facts(captured))]
-    return [
-        (unit, tokens, sequence_grid(least, min(most, tokens)))
-        for unit in units
-        for tokens in tokens_of(captured)
-        if tokens >= least
-    ]
-
-
 def needs_no_more(eager: Unit, captured: LayoutFacts) -> bool:
     """Whether eager mode surely takes no more memory than CUDA graphs: where the fitted terms say so."""
     confidence, pairs = captured.confidence, ("non_torch", "context")
@@ -138,14 +70,18 @@ def needs_no_more(eager: Unit, captured: LayoutFacts) -> bool:
     )
 
 
-def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
-    """The values of max_num_batched_tokens that are tried for a layout."""
-    setting, chunked = facts.setting, facts.layout.enable_chunked_prefill
+def widths_of(setting: SolveSetting, gpu: GpuProfile, *, chunked_prefill: bool) -> tuple[int, ...]:
+    """The values of max_num_batched_tokens that are tried on a SKU."""
     default = default_max_num_batched_tokens(
-        setting.engine, facts.sku.gpu, chunked_prefill=chunked, max_model_len=setting.targets.target_context,
+        setting.engine, gpu, chunked_prefill=chunked_prefill, max_model_len=setting.targets.target_context,
         max_num_seqs=None,
     )  # fmt: skip
-    return token_grid(setting, default, chunked_prefill=chunked)
+    return token_grid(setting, default, chunked_prefill=chunked_prefill)
+
+
+def tokens_of(facts: LayoutFacts) -> tuple[int, ...]:
+    """The values of max_num_batched_tokens that are tried for a layout."""
+    return widths_of(facts.setting, facts.sku.gpu, chunked_prefill=facts.layout.enable_chunked_prefill)
 
 
 def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> int:

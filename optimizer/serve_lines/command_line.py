@@ -10,6 +10,8 @@ from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 FlagValue = str | int | float | bool
+SEVERAL_VALUES = frozenset({"kv-cache-dtype-skip-layers"})
+"""Flags whose value is a list, here with blanks between."""
 
 
 def has_flag(engine: EngineProfile, name: str) -> bool:
@@ -111,6 +113,8 @@ def command_of(checkpoint: str, flags: dict[str, FlagValue]) -> str:
             words.append(f"--{name}")
         elif value is False:
             words.append(f"--no-{name}")
+        elif name in SEVERAL_VALUES:
+            words += [f"--{name}", *str(value).split()]
         else:
             words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)

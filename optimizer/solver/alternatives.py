@@ -1,21 +1,23 @@
 """What else there is: other ways to divide the chosen GPUs, and the best plan on each other SKU."""
 
+from itertools import islice
+
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.search import Search, SearchResult
 from vllm_opt.optimizer.solver.accepted import best_accepted
-from vllm_opt.optimizer.solver.selection import ScoredChoice
+from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice
 from vllm_opt.optimizer.space.points import Candidate, Unit
 
 MOST_VARIANTS = 3
 """Variants of the chosen SKU that are listed."""
 
 
-def alternatives(search: Search, result: SearchResult, main: Choice) -> tuple[Plan, ...]:
+def alternatives(search: Search, result: SearchResult, main: Choice, most: int | None = None) -> tuple[Plan, ...]:
     """The best variants of the chosen SKU and the best plan on each other one; the N best layouts for `top`.
 
-    What a rule rejects after all is left out.
+    What a rule rejects after all is left out. `most`: no more than the first so many are made.
     """
     setting, order, scores = search.setting, search.order, search.scores
     top, used = setting.request.top, main.unit
@@ -27,9 +29,11 @@ def alternatives(search: Search, result: SearchResult, main: Choice) -> tuple[Pl
             groups.setdefault(unit.facts.sku.gpu.id, []).append(candidate)
         elif top is not None and (key := _shown_as(unit)) != _shown_as(used):
             groups.setdefault(key, []).append(candidate)
-    best = (best_accepted(setting, members, order, scores) for members in groups.values())
-    found = sorted((item for item in best if item is not None), key=lambda item: _place(order, item[0]))
-    return (*variants, *(plan for _, plan in found[:top]))
+    wanted = min(len(groups) if top is None else top, len(groups) if most is None else max(0, most - len(variants)))
+    ranked = sorted(groups.values(), key=lambda members: _place(order, best_choice(setting, members, order, scores)))
+    best = (best_accepted(setting, members, order, scores) for members in ranked)
+    found = islice((item for item in best if item is not None), wanted)
+    return (*variants, *(plan for _, plan in sorted(found, key=lambda item: _place(order, item[0]))))[:most]
 
 
 def _shown_as(unit: Unit) -> tuple[object, ...]:

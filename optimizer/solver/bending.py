@@ -5,17 +5,21 @@ from dataclasses import replace
 
 from vllm_opt.optimizer.space.default_limits import Bends, is_stated, limits_may_bend
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
+from vllm_opt.optimizer.space.several_nodes import over_nodes
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
 
 def bent_settings(setting: SolveSetting, catalog: Catalog, deadline: float) -> Iterator[SolveSetting]:
-    """The setting itself; without the reserve; with fewer users, where nobody said how many; without default limits.
+    """The setting itself, over several nodes where no node holds the weights; then one default after another gives way.
+
+    Without the reserve; with fewer users, where nobody said how many; without default limits.
 
     The caller stops at the first with a plan; each is made only when it is reached.
 
     Raises:
         TimeIsUp: the deadline came before the most users that fit were known.
     """
+    setting = over_nodes(setting, catalog)
     yield setting
     if setting.targets.admission_reserve:
         yield _bent(setting, catalog, reserve=True)

@@ -11,7 +11,6 @@
 All but the cheapest are looked for where cost or GPUs come first.
 """
 
-import time
 from collections.abc import Callable, Iterator
 
 from vllm_opt.optimizer.contract.answer import CloseCall
@@ -35,7 +34,7 @@ MOST_NUMBERS = 1024
 def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[CloseCall, ...]:
     """Every kind that exists and is no repetition of the chosen plan or of another kind."""
     setting = search.setting
-    if setting.request.pareto or not setting.request.explain or time.monotonic() > search.deadline:
+    if setting.request.pareto or not setting.request.explain or search.is_over():
         return ()
     seen, found = [chosen], []
     for why, choice in _kinds(search, result, chosen):
@@ -110,7 +109,7 @@ def _best(search: Search, order: Order, most: float, wanted: Callable[[Server], 
     servers = []
     for sku in setting.gpus:
         for server in search.servers.of(sku):
-            if time.monotonic() > search.deadline:
+            if search.is_over():
                 return None
             for count in range(server.replicas, min(server.most, server.replicas + MOST_NUMBERS) + 1):
                 if server.fare.cost_with(count) > most:

@@ -10,8 +10,7 @@ Servers are visited by ascending cost, with every number of replicas; one whose 
 of a point that costs no more is not sized, because none of its points could be kept.
 """
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +20,14 @@ from vllm_opt.optimizer.planning.utilization import fitting_utilization
 from vllm_opt.optimizer.search.bounds import fastest
 from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.search import ALL_RULES, Search
+from vllm_opt.optimizer.search.search import ALL_RULES, LEAST_NUMBERS, MOST_QUEUED, Search
 from vllm_opt.optimizer.solver.non_dominated import non_dominated
 from vllm_opt.optimizer.solver.thinning import thinned
 from vllm_opt.optimizer.space.objective import millitokens_per_s, unit_cost_microusd
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting
 
+LATE = "the time limit came before every server was visited: raise --time-limit for the whole front"
 MOST_PLANS = 12
 """Points of a front that are made into plans."""
 BATCH = 256
@@ -41,8 +41,14 @@ class Front:
 
     choices: tuple[Choice, ...]
     total: int
-    complete: bool
+    stopped: str
+    """Why it is not the whole front; empty where it is."""
     notes: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every server was looked at with every number of replicas."""
+        return not self.stopped
 
 
 @dataclass(frozen=True)
@@ -61,25 +67,24 @@ class Points:
 def pareto_front(search: Search) -> Front:
     """Return the front of a request; a search that runs out of time gives the front of what it has sized."""
     setting = search.setting
-    candidates, points, complete = front_of(search, setting.request.tolerance)
+    candidates, points, stopped = front_of(search, setting.request.tolerance)
     kept, notes = thinned(points.values, MOST_PLANS)
     shown = points.take(kept)
     shown = shown.take(np.lexsort(tuple(shown.values.T[::-1])))
     choices = tuple(_choice(setting, candidates, shown, index) for index in range(len(shown.owner)))
-    return Front(choices, len(points.owner), complete, notes)
+    return Front(choices, len(points.owner), stopped, notes)
 
 
-def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points, bool]:
-    """The front with the candidates that hold its points, and whether every server was looked at."""
+def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points, str]:
+    """The front with the candidates that hold its points, and why it is not the whole front, if it is not."""
     setting = search.setting
-    waiting = _by_cost(search)
+    waiting, stopped = _by_cost(search)
     candidates: list[Candidate] = []
     found: list[Points] = []
     known = np.empty((0, 4), dtype=np.int64)
-    complete = True
     for start in range(0, len(waiting), BATCH):
-        if time.monotonic() > search.deadline:
-            complete = False
+        if search.is_over():
+            stopped = LATE
             break
         batch = waiting[start : start + BATCH]
         bounds = np.array([bound for bound, _ in batch], dtype=np.int64)
@@ -92,7 +97,7 @@ def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points,
             known = known[non_dominated(known)]
     if not found:
         nothing = np.empty(0, dtype=np.int64)
-        return [], Points(nothing.reshape(0, 4), nothing, nothing), complete
+        return [], Points(nothing.reshape(0, 4), nothing, nothing), stopped
     points = Points(
         np.concatenate([part.values for part in found]),
         np.concatenate([part.owner for part in found]),
@@ -101,26 +106,34 @@ def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points,
     points = points.take(_unbeaten(points.values))
     points = points.take(_in_order_of_preference(setting, candidates, points))
     points = points.take(non_dominated(points.values))
-    return candidates, points.take(_apart(points.values, tolerance)), complete
+    return candidates, points.take(_apart(points.values, tolerance)), stopped
 
 
-def _by_cost(search: Search) -> list[tuple[tuple[int, ...], Server]]:
-    """Every server with every number of replicas and what none of its points can beat, the cheapest first."""
+def _by_cost(search: Search) -> tuple[list[tuple[tuple[int, ...], Server]], str]:
+    """Every server with every number of replicas and what none of its points can beat, the cheapest first.
+
+    And why that is not every number, where there are too many.
+    """
     setting = search.setting
+    listed = list(search.every_server())
+    numbers = max(LEAST_NUMBERS, MOST_QUEUED // max(1, len(listed)))
     servers = [
-        replace(server, replicas=count)
-        for server, least in search.every_server()
-        for count in range(least, server.most + 1)
+        server.with_replicas(count)
+        for server, least in listed
+        for count in range(least, min(server.most, least + numbers - 1) + 1)
     ]
+    stopped = ""
+    if any(server.most - least >= numbers for server, least in listed):
+        stopped = f"the front is over the {numbers} smallest numbers of replicas of each server: lower --max-gpus"
     if not servers:
-        return []
+        return [], stopped
     bounds = fastest(setting, search.physics, servers, ALL_RULES)
     costs = [server.microusd_per_hour for server in servers]
     rows = [
         ((cost, *(int(value) for value in row)), server)
         for cost, row, server in zip(costs, bounds, servers, strict=True)
     ]
-    return sorted(rows, key=lambda row: row[0])
+    return sorted(rows, key=lambda row: row[0]), stopped
 
 
 def covered(values: Integers, known: Integers, tolerance: float) -> NDArray[np.bool_]:

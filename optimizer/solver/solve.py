@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, ObjectiveValue, Plan, SolverReport
 from vllm_opt.optimizer.contract.request import SolveRequest
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.solver.pareto import Front
 
 OnModel = Callable[[str], None]
+Half = Literal["pick", "proof"]
+STOPPED = (
+    "the time limit came before every layout was looked at: this is the best plan so far, and no plan is better than "
+    "the bounds of its objectives; a longer --time-limit may find a better one"
+)
 
 
 def solve(
@@ -43,12 +48,17 @@ def solve(
     *,
     shared: SharedLayouts | None = None,
     on_model: OnModel | None = None,
+    without: Half | None = None,
+    brief: int | None = None,
 ) -> Answer:
     """Return the best deployment with its proof, or why there is none.
 
     Before a default makes the request infeasible it gives way (`space/default_limits.py`), and the answer says so.
     `shared` keeps parts of layouts for further requests about the same model and release. `on_model` is given the model
-    behind the answer as text (`cpsat/model_text.py`); without a layout to decide about there is none.
+    behind the answer as text (`cpsat/model_text.py`); without a layout to decide about there is none. `without` leaves
+    one half of the work out, so that the other can be judged: "pick" keeps the bounds of the search and lets CP-SAT
+    find the plan alone, with the same answer; "proof" keeps the pick of the search, about which nothing is proven then.
+    `brief` is for readers of a short answer: so many alternatives at most, and none beside close calls.
 
     Raises:
         InvalidRequest: a value that cannot be understood.
@@ -64,7 +74,7 @@ def solve(
             search = Search(bent, shared=shared, deadline=deadline)
             found = search.run()
             if found.candidates:
-                answer = _with_plan(bent, search, found, started, on_model)
+                answer = _with_plan(bent, search, found, started, on_model, without, brief)
                 return _without_drafts(request, catalog, answer, on_model) if isinstance(answer, str) else answer
             if result is None or not found.complete:
                 setting, result = bent, found
@@ -82,15 +92,21 @@ def solve(
 
 
 def _with_plan(
-    setting: SolveSetting, search: Search, result: SearchResult, started: float, on_model: OnModel | None
-) -> Answer | str:
+    setting: SolveSetting, search: Search, result: SearchResult, started: float, on_model: OnModel | None,
+    without: Half | None, brief: int | None,
+) -> Answer | str:  # fmt: skip
     """Let the model decide between the candidates that can still win, and prove it; or why drafts do not pay."""
     request, scores, order = setting.request, search.scores, search.order
     kept = ranked(setting, contenders(result.candidates, order, scores))
     modes = [mode_of(setting, candidate, index) for index, candidate in enumerate(kept)]
     remaining = request.time_limit - (time.monotonic() - started)
-    known = known_point(setting, kept, order, scores)
-    proven = solve_in_order(modes, setting, order, search.physics.utilizations, known, time_limit=remaining)
+    known = None if without == "pick" else known_point(setting, kept, order, scores)
+    proven = solve_in_order(
+        modes, setting, order, search.physics.utilizations, known,
+        time_limit=remaining, prove=without != "proof",
+    )  # fmt: skip
+    if proven is None:
+        return _answer(setting, result, started, status="unknown", layouts_solved=len(modes))
     chosen = kept[proven.mode_index]
     choice = Choice(chosen.unit, chosen.max_num_batched_tokens, proven.max_num_seqs, proven.gpu_memory_utilization)
     gain = draft_gain(setting, choice)
@@ -106,16 +122,21 @@ def _with_plan(
             return _answer(setting, result, started, status="unknown")
         scored, plan = fallback
         choice, proves, proven = scored.choice, False, _with_values(proven, scored.key)
+    front = _front(search) if request.pareto else None
+    proves &= front is None or front.complete
+    weighed = close_calls(search, result, choice)
+    unlisted = request.pareto or search.is_over() or (brief is not None and bool(weighed))
     return _answer(
         setting,
         result,
         started,
         status="optimal" if proves else "feasible",
+        notes=() if result.complete else (STOPPED,),
         objectives=_objectives(setting, result, proven),
         plan=plan,
-        others=() if request.pareto else alternatives(search, result, choice),
-        weighed=close_calls(search, result, choice),
-        front=_front(search) if request.pareto else None,
+        others=() if unlisted else alternatives(search, result, choice, brief),
+        weighed=weighed,
+        front=front,
         layouts_solved=len(modes),
     )
 
@@ -150,8 +171,6 @@ def known_point(setting: SolveSetting, kept: list[Candidate], order: Order, scor
         max_num_seqs=best.choice.max_num_seqs,
         gpu_memory_utilization=best.choice.gpu_memory_utilization,
         optima=best.optima,
-        values=tuple(int(value) for value in best.key[: len(order.names)]),
-        bounds=tuple(min(int(scores.of(candidate, name).min()) for candidate in kept) for name in order.names),
     )
 
 
@@ -170,7 +189,7 @@ def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint
                 name=name,
                 value=shown,
                 bound=least if comparable else 0.0,
-                gap=relative(name, best, bound) if comparable else 1.0,
+                gap=relative(name, bound, best) if comparable else 1.0,
                 conceded=relative(name, value, best),
                 unit=unit,
             )
@@ -190,7 +209,7 @@ def _front_notes(front: Front | None) -> tuple[str, ...]:
         return ()
     notes = list(front.notes) or [f"the front has {counted(front.total, 'point')}"]
     if not front.complete:
-        notes.append("the time limit came before every server was visited: raise --time-limit for the whole front")
+        notes.append(front.stopped)
     return tuple(notes)
 
 
@@ -245,6 +264,7 @@ def _answer(
     explanation: Explanation | None = None,
     layouts_solved: int = 0,
     front: Front | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Answer:
     request = setting.request
     resolved = request.model_dump(mode="json", exclude_none=True)
@@ -272,7 +292,7 @@ def _answer(
         close_calls=weighed,
         pareto=tuple(accepted_plans(setting, front.choices)) if front else (),
         explanation=explanation,
-        notes=(*setting.notes, *_front_notes(front)),
+        notes=(*setting.notes, *notes, *_front_notes(front)),
         solver=SolverReport(
             wall_ms=(time.monotonic() - started) * 1000,
             layouts_considered=result.layouts_considered,

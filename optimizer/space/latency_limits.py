@@ -1,5 +1,6 @@
 """Which operating points meet the latency limits, and the largest batch between two captured sizes that does."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import SolveSetting
 
+Numbers = NDArray[np.float64]
 Piece = tuple[Unit, int, list[int]]
 COLUMNS = (
     "sequences", "ttft_ms", "tpot_ms", "e2e_ms", "engine_tokens_per_s", "ttft_bound_ms", "tpot_bound_ms",
@@ -24,17 +26,29 @@ def latency_rules(setting: SolveSetting, active: frozenset[str]) -> bool:
     return any(limit is not None and rule in active for rule, limit in limits.items())
 
 
-def masks(setting: SolveSetting, candidate: Candidate, active: frozenset[str]) -> dict[str, NDArray[np.bool_]]:
-    """Per active latency rule with a limit: which points satisfy it, compared as `check` does."""
+def limits_kept(
+    setting: SolveSetting, bounds: Sequence[Numbers], active: frozenset[str]
+) -> dict[str, NDArray[np.bool_]]:
+    """Per active latency rule with a limit: which points satisfy it, compared as `check` does.
+
+    `bounds`: TTFT, TPOT and the rate of all engines, each at the confidence asked.
+    """
     targets = setting.targets
+    ttft_ms, tpot_ms, tokens_per_s = bounds
     found: dict[str, NDArray[np.bool_]] = {}
     if targets.max_ttft_ms is not None and "ttft" in active:
-        found["ttft"] = candidate.ttft_bound_ms <= targets.max_ttft_ms
+        found["ttft"] = ttft_ms <= targets.max_ttft_ms
     if targets.max_tpot_ms is not None and "tpot" in active and setting.lengths[1] > 1:
-        found["tpot"] = candidate.tpot_bound_ms <= targets.max_tpot_ms
+        found["tpot"] = tpot_ms <= targets.max_tpot_ms
     if targets.min_output_tokens_per_s is not None and "throughput" in active:
-        found["throughput"] = candidate.bound_tokens_per_s >= targets.min_output_tokens_per_s
+        found["throughput"] = tokens_per_s >= targets.min_output_tokens_per_s
     return found
+
+
+def masks(setting: SolveSetting, candidate: Candidate, active: frozenset[str]) -> dict[str, NDArray[np.bool_]]:
+    """`limits_kept` of the points of a candidate."""
+    bounds = candidate.ttft_bound_ms, candidate.tpot_bound_ms, candidate.bound_tokens_per_s
+    return limits_kept(setting, bounds, active)
 
 
 def within_latency(setting: SolveSetting, candidate: Candidate, active: frozenset[str]) -> NDArray[np.bool_]:
@@ -60,7 +74,12 @@ def feasible_part(
         return None, broken
     if keep.all():
         return candidate, None
-    return replace(candidate, **{name: getattr(candidate, name)[keep] for name in COLUMNS}), None
+    return points_where(candidate, keep), None
+
+
+def points_where(candidate: Candidate, keep: NDArray[np.bool_]) -> Candidate:
+    """The candidate with some of its points."""
+    return replace(candidate, **{name: getattr(candidate, name)[keep] for name in COLUMNS})
 
 
 def refined_pieces(

@@ -14,6 +14,7 @@ from typing import Any
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
 from vllm_opt.optimizer.estimation.adapters import adapters_of
+from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices
 from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
 from vllm_opt.optimizer.estimation.media import profiled_media
@@ -189,5 +190,6 @@ def _same_in_every_layout(setting: SolveSetting) -> dict[str, Any]:
         "disable_hybrid_kv_cache_manager": hybrid_manager_off(setting.request, setting.engine) is not None,
         "speculation": setting.speculation,
         "adapters": adapters_of(setting.request),
+        **cache_choices(setting.request, setting.engine),
         "media": profiled_media(setting.model, setting.request, setting.targets.target_context),
     }

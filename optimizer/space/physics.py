@@ -12,6 +12,7 @@ from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.dtype import resolved_kv_cache_dtype
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
+from vllm_opt.constraints.layouts.platforms import release_gap, undocumented
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
@@ -24,6 +25,7 @@ from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
+from vllm_opt.optimizer.space.platforms import asked_features, is_named
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs, SharedLayouts
 from vllm_opt.optimizer.space.weights import WeightFormat
@@ -63,6 +65,17 @@ class LayoutPhysics:
                 weights.model, weights.quantization, layout, self.setting.engine, gpu
             )
         return self._choices[key]
+
+    def undocumented(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
+        """What the SKU's platform does not document, unless the request names it."""
+        request = self.setting.request
+        if gpu.platform is None or request.undocumented_layouts:
+            return ()
+        gap = "" if is_named(gpu, request) else release_gap(gpu, self.setting.engine)
+        if gap:
+            return (Violation(rule="compatibility", message=f"{gap}; name {gpu.id} with --gpu to have it."),)
+        layout = layout_of(self.setting, gpu, weights, shape)
+        return tuple(undocumented(layout, gpu, asked_features(request), format_asked=bool(request.quantization)))
 
     def indivisible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What divisibility says of a shape."""
@@ -104,13 +117,15 @@ class LayoutPhysics:
         default = self.plan(gpu, weights, shape)
         if isinstance(default, Violation):
             return (None,)
+        smaller = smaller_block_sizes(self.setting, default.block_size)
+        if not smaller:
+            return (None,)
         targets = self.setting.targets
         contexts: tuple[int, ...] = (targets.target_context, targets.mean_context)
         startups: tuple[int, ...] = (targets.target_context,)
         if at_any_context:
             contexts = contexts_of_every_kind(default.block_size, contexts, self.setting.model.max_model_len)
             startups = contexts
-        smaller = smaller_block_sizes(self.setting, default.block_size)
         return frugal_block_sizes(
             default, smaller, lambda size: self.plan(gpu, weights, replace(shape, block_size=size)),
             Requests(contexts, startups, TOKEN_STEPS),

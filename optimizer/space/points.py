@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.money.bill import Bill
 from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
-from vllm_opt.constraints.speed.step_time import stack
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS
@@ -91,40 +91,38 @@ def sequence_grid(least: int, most: int) -> list[int]:
     return sorted({least, most} | {size for size in CAPTURED if least < size < most})
 
 
-def evaluate(
-    setting: SolveSetting,
-    pieces: Sequence[tuple[Unit, int, list[int]]],
-    *,
-    asked: bool,
-) -> list[Candidate]:
-    """Predict speed at every (unit, tokens, sequences) in one vectorised call.
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of many layouts at once, one entry per point: flags, engines, and switches."""
+
+    sequences: NDArray[np.int64]
+    tokens: NDArray[np.float64]
+    engines: NDArray[np.float64]
+    chunked: NDArray[np.bool_]
+    cached: NDArray[np.bool_]
+
+
+def speeds_at(
+    setting: SolveSetting, coefficients: LatencyCoefficients, points: Asked, *, asked: bool
+) -> tuple[NDArray[np.float64], ...]:
+    """(TTFT, TPOT, end to end, tokens/s of one engine, bound on TTFT, on TPOT, on tokens/s of all) at every point.
 
     `asked`: at the load asked, spread evenly: times are those of the fullest engine, rates those of the average one.
     Otherwise every engine runs as many users as it admits.
     """
-    if not pieces:
-        return []
-    sizes = np.array([len(sequences) for _, _, sequences in pieces])
-    index = np.repeat(np.arange(len(pieces)), sizes)
-    stacked = stack([unit.facts.coefficients for unit, _, _ in pieces]).take(index)
-    sequences = np.concatenate([np.asarray(values, dtype=np.int64) for _, _, values in pieces])
-    tokens = np.repeat(np.array([budget for _, budget, _ in pieces], dtype=np.float64), sizes)
-    chunked = np.repeat(np.array([unit.facts.layout.enable_chunked_prefill for unit, _, _ in pieces]), sizes)
-    cached = np.repeat(np.array([unit.facts.layout.enable_prefix_caching for unit, _, _ in pieces]), sizes)
-    engines = np.repeat(np.array([unit.engines for unit, _, _ in pieces], dtype=np.float64), sizes)
-    average = setting.targets.concurrency / engines if asked else sequences.astype(np.float64)
+    average = setting.targets.concurrency / points.engines if asked else points.sequences.astype(np.float64)
     users = np.ceil(average)
 
     def at(number: NDArray[np.float64], part: Any) -> LoadPrediction:
         return closed_loop(
-            stacked.take(part),
+            coefficients.take(part),
             users=number[part],
-            max_num_seqs=sequences[part].astype(np.float64),
-            max_num_batched_tokens=tokens[part],
+            max_num_seqs=points.sequences[part].astype(np.float64),
+            max_num_batched_tokens=points.tokens[part],
             input_tokens=float(setting.lengths[0]),
             output_tokens=float(setting.lengths[1]),
-            chunked_prefill=chunked[part].astype(np.float64),
-            prefix_hit_share=np.where(cached[part], setting.request.prefix_hit_share, 0.0),
+            chunked_prefill=points.chunked[part].astype(np.float64),
+            prefix_hit_share=np.where(points.cached[part], setting.request.prefix_hit_share, 0.0),
         )
 
     load = at(users, slice(None))
@@ -134,26 +132,40 @@ def evaluate(
         rate[uneven] = at(average, uneven).output_tokens_per_s
     confidence = setting.request.confidence
     if setting.request.needs_queueing:
-        slots = sequences.astype(np.float64), tokens, chunked.astype(np.float64), cached
-        times = queued(setting, stacked, engines, users, slots)
-        return _split(pieces, sizes, (sequences, *times.columns(load, rate, engines)))
-    columns: tuple[NDArray[Any], ...] = (
-        sequences,
+        slots = points.sequences.astype(np.float64), points.tokens, points.chunked.astype(np.float64), points.cached
+        return queued(setting, coefficients, points.engines, users, slots).columns(load, rate, points.engines)
+    return (
         load.ttft_ms,
         load.tpot_ms,
         load.e2e_ms,
         rate,
-        load.ttft_ms * quantile_factor(stacked, "ttft", confidence),
-        load.tpot_ms * quantile_factor(stacked, "tpot", confidence),
-        rate * engines * quantile_factor(stacked, "throughput", confidence),
+        load.ttft_ms * quantile_factor(coefficients, "ttft", confidence),
+        load.tpot_ms * quantile_factor(coefficients, "tpot", confidence),
+        rate * points.engines * quantile_factor(coefficients, "throughput", confidence),
     )
-    return _split(pieces, sizes, columns)
 
 
-def _split(
-    pieces: Sequence[tuple[Unit, int, list[int]]], sizes: NDArray[np.int64], columns: tuple[NDArray[Any], ...]
+def evaluate(
+    setting: SolveSetting,
+    pieces: Sequence[tuple[Unit, int, list[int]]],
+    *,
+    asked: bool,
 ) -> list[Candidate]:
-    """One candidate per piece from the columns of all."""
+    """Predict speed at every (unit, tokens, sequences) in one vectorised call (`speeds_at`)."""
+    if not pieces:
+        return []
+    sizes = np.array([len(sequences) for _, _, sequences in pieces])
+    index = np.repeat(np.arange(len(pieces)), sizes)
+    stacked = stack([unit.facts.coefficients for unit, _, _ in pieces]).take(index)
+    sequences = np.concatenate([np.asarray(values, dtype=np.int64) for _, _, values in pieces])
+    points = Asked(
+        sequences=sequences,
+        tokens=np.array([budget for _, budget, _ in pieces], dtype=np.float64)[index],
+        engines=np.array([unit.engines for unit, _, _ in pieces], dtype=np.float64)[index],
+        chunked=np.array([unit.facts.layout.enable_chunked_prefill for unit, _, _ in pieces])[index],
+        cached=np.array([unit.facts.layout.enable_prefix_caching for unit, _, _ in pieces])[index],
+    )
+    columns = sequences, *speeds_at(setting, stacked, points, asked=asked)
     ends = np.cumsum(sizes).tolist()
     return [
         Candidate(unit, budget, *(column[start:end] for column in columns))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import NormalDist
 from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
@@ -10,17 +9,20 @@ from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
 from vllm_opt.constraints.queueing.engine import Demand
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
+from vllm_opt.optimizer.contract.assumptions import Assumption
 from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
 from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images
-from vllm_opt.optimizer.estimation.resolution import native_quantization_id, served_model
+from vllm_opt.optimizer.estimation.resolution import native_quantization_id, release_of, served_model
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
+from vllm_opt.optimizer.space.platforms import platform_notes
 from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -108,8 +110,9 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         UnknownProfile: a name that the catalogue does not hold.
         InvalidRequest: a request that leaves nothing to choose from.
     """
-    engine, note = catalog.engine(request.vllm_version, request.engine)
-    model, model_notes = served_model(catalog.model(request.model), request, engine)
+    named = catalog.model(request.model)
+    engine, note, older = release_of(named, catalog, request.vllm_version, request.engine)
+    model, model_notes = served_model(named, request, engine)
     _check_size(model, catalog)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
@@ -120,7 +123,16 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     machine = machine_gpus((item.gpu for item in gpus), request)
     speculation, draft_notes = speculation_of(request, model, catalog)
     used = in_use(item.gpu for item in gpus)
-    said = (note, *model.assumptions, *model_notes, *draft_notes, kinds_note, *used, *price_notes(catalog))
+    said = (
+        note,
+        *model.assumptions,
+        *model_notes,
+        *draft_notes,
+        kinds_note,
+        *platform_notes(gpus, request, engine),
+        *used,
+        *price_notes(catalog),
+    )
     if not is_stated(request, "target_context") and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
     lengths = _with_images(lengths_of(request, bends), bends.target_context or request.target_context, model, request)
@@ -134,7 +146,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         lengths=lengths,
         notes=tuple(text for text in said if text),
         bends=bends,
-        assumed=assumptions(request, lengths, bends),
+        assumed=(*assumptions(request, lengths, bends), *((_older_release(engine, note),) if older else ())),
         machine_gpus=machine,
         speculation=speculation,
     )
@@ -146,6 +158,10 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     )  # fmt: skip
     text = f"no price is known for {unpriced}, so {effect}; give prices with --price SKU=USD"
     return replace(setting, notes=(*setting.notes, text))
+
+
+def _older_release(engine: EngineProfile, note: str | None) -> dict[str, Any]:
+    return Assumption(field="vllm_version", value=engine.version, why=note or "").row()
 
 
 def _check_size(model: ModelProfile, catalog: Catalog) -> None:
@@ -223,7 +239,7 @@ def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> Cont
         return None
     return ContextsInFlight.of_lengths(
         *lengths, input_variation=LENGTH_VARIATION, output_variation=LENGTH_VARIATION,
-        quantile=NormalDist().inv_cdf(request.confidence),
+        quantile=normal_quantile(request.confidence),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from vllm_opt.optimizer.contract.answer import Answer, Cost, Plan
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import dollars, percent
 from vllm_opt.optimizer.rendering.plan_words import slow, slow_in_words
+from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
 from vllm_opt.profiles.reading.quantities import counted
 
 OPTIONS = {
@@ -91,6 +92,9 @@ def _assumed(row: Mapping[str, Any], *, named: bool = True) -> str:
         "concurrency": counted(value, "user") if isinstance(value, int) else f"{value} users",
         "input_tokens": f"{_number(value)} tokens in",
         "output_tokens": f"{_number(value)} tokens out",
+        "internode_gbps": f"nodes joined by {value:g} Gbit/s" if isinstance(value, float) else "",
+        "max_gpus": f"up to {value} GPUs",
+        "vllm_version": f"vLLM {value}, the newest that loads the model",
         "mean_context": f"{_number(value)} tokens held on average",
         "max_ttft_ms": f"TTFT limit {_time(value)}",
         "max_tpot_ms": f"TPOT limit {_time(value)}",
@@ -126,8 +130,19 @@ def warnings(plan: Plan, request: Mapping[str, Any]) -> list[str]:
 def notes_worth_a_line(answer: Answer) -> list[str]:
     """Notes that a short answer repeats; the rest stands behind --full."""
     every = dict.fromkeys((*answer.notes, *(answer.plan.notes if answer.plan else ())))
-    wanted = ("settings used", "sequences are counted at", *(("no price is known",) if _priced(answer) else ()))
-    return [sentence(note) for note in every if note.startswith(wanted) or note.startswith("the time limit")]
+    wanted = (
+        "settings used",
+        "sequences are counted at",
+        "the newest release of",
+        "prices are from",
+        "old prices",
+        *(("no price is known",) if _priced(answer) else ()),
+    )
+    return [
+        sentence(note)
+        for note in every
+        if note.startswith(wanted) or note.startswith("the time limit") or ANOTHER_RELEASE in note
+    ]
 
 
 def _priced(answer: Answer) -> bool:
@@ -137,7 +152,8 @@ def _priced(answer: Answer) -> bool:
 def sentence(words: str) -> str:
     """Begin with a capital, unless with an id, and end with a full stop."""
     words = words.rstrip(".")
-    if not words.partition(" ")[0].isalpha():
+    first = words.partition(" ")[0]
+    if not first.isalpha() or not first.islower():
         return f"{words}."
     return f"{words[:1].upper()}{words[1:]}."
 

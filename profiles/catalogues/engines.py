@@ -116,6 +116,13 @@ def _default_engine(release: Release) -> Engine:
     return "v1" if release >= V1_BECAME_DEFAULT else "v0"
 
 
+def engine_environment(profile: EngineProfile) -> dict[str, str]:
+    """The variable that starts this engine where it is not the release's own default; empty where it is."""
+    if profile.engine == _default_engine(_parse_version(profile.version)):
+        return {}
+    return {"VLLM_USE_V1": "1" if profile.engine == "v1" else "0"}
+
+
 def _check_engine(release: Release, parts: int, engine: Engine) -> None:
     if engine not in ("v0", "v1"):
         raise InvalidRequest(f"engine must be 'v0' or 'v1', not {printable(repr(str(engine)[:40]))}")

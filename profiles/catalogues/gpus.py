@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vllm_opt.profiles.catalogues.platforms import platform_rows
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.reading.data_files import parse_rows, raise_faults, read_data_file
@@ -23,7 +24,9 @@ def load_gpus(gpu_file: Path | None = None) -> tuple[GpuProfile, ...]:
     Raises:
         InvalidRequest: the file cannot be read or a row is wrong; every fault is named.
     """
-    rows: list[Any] = read_data_file("gpus.json")["gpus"]
+    listed: list[Any] = read_data_file("gpus.json")["gpus"]
+    platforms = platform_rows()
+    rows: list[Any] = [{**row, "platform": platforms.get(row["id"])} for row in listed]
     own = parse_rows(GpuProfile, rows, "gpus.json", "gpus")
     if gpu_file is None:
         return own

@@ -1,4 +1,4 @@
-"""Readers of Gemma 2, 3 and 4: sliding and full layers in turn, four or more norms per layer, tied embeddings."""
+"""Readers of Gemma 1 to 4: sliding and full layers in turn, two to six norms per layer, tied embeddings."""
 
 from vllm_opt.profiles.configs.context_limit import rope_parameters
 from vllm_opt.profiles.configs.decoder import (
@@ -13,6 +13,13 @@ from vllm_opt.profiles.configs.decoder import (
 )
 from vllm_opt.profiles.configs.reader import ConfigKeys
 from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, DenseMlp, Experts
+
+
+def gemma(keys: ConfigKeys) -> Decoder:
+    """Gemma: two norms, full attention throughout, head_dim 256 unless stated (`models/gemma.py`)."""
+    common = gemma_shape(keys)
+    layer = DecoderLayer(mixer=attention(common), feed_forward=dense_mlp(keys), norm_parameters=2 * common.hidden_size)
+    return Decoder([layer] * common.num_hidden_layers, common.hidden_size, tied_by_default=True)
 
 
 def gemma2(keys: ConfigKeys) -> Decoder:
@@ -120,6 +127,7 @@ def _gemma4_experts(keys: ConfigKeys) -> Experts | None:
 
 
 READERS: dict[str, DecoderReader] = {
+    "GemmaForCausalLM": gemma,
     "Gemma2ForCausalLM": gemma2,
     "Gemma3ForCausalLM": gemma3,
     "Gemma4ForCausalLM": gemma4,

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from vllm_opt.profiles.noun import Basis, Noun
+from vllm_opt.profiles.nouns.platform import Platform
 
 
 class Interconnect(Noun):
@@ -49,6 +50,10 @@ class GpuProfile(Noun):
     gpus_per_node: int = Field(gt=0, description="GPUs in a usual server")
     tdp_watts: float | None = Field(None, gt=0)
     vllm_device_names: tuple[str, ...] = Field((), description="names that vLLM prints and keys its tuned kernels by")
+    platform: Platform | None = Field(
+        None,
+        description="the build of vLLM that serves it, where that is not the one for CUDA and what it lacks is known",
+    )
     sources: tuple[str, ...] = Field(min_length=1, description="addresses a reader can open")
     note: str = ""
 

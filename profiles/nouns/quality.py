@@ -1,10 +1,10 @@
 """Quality: what weights or a KV cache keep of a model's scores, as a pooled mean with its uncertainty."""
 
 import math
-from statistics import NormalDist
 
 from pydantic import Field
 
+from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.noun import Noun
 
 
@@ -28,14 +28,14 @@ class Quality(Noun):
         """The recovery that the mean exceeds with this probability."""
         if self.log_mean is None:
             return None
-        z = NormalDist().inv_cdf(max(confidence, 0.5))
+        z = normal_quantile(max(confidence, 0.5))
         return min(1.0, math.exp(self.log_mean - z * self.log_deviation))
 
     def interval(self, confidence: float) -> tuple[float, float] | None:
         """The two-sided interval that holds the mean with this probability."""
         if self.log_mean is None:
             return None
-        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        z = normal_quantile((1 + confidence) / 2)
         ends = (math.exp(self.log_mean + sign * z * self.log_deviation) for sign in (-1, 1))
         low, high = (min(1.0, end) for end in ends)
         return low, high

@@ -16,8 +16,6 @@ NOT_MODELLED = {
     "max-cudagraph-capture-size": "how many CUDA graphs are captured",
     "cudagraph-capture-sizes": "how many CUDA graphs are captured",
     "mm-ipc-gpu-memory-gb": "the memory that multimodal inputs take from the KV pool",
-    "kv-cache-dtype-skip-layers": "the layers whose KV cache stays in 16 bits",
-    "attention-backend": "what an attention backend other than vLLM's own choice needs",
 }
 """Flag -> what of it the prediction leaves out."""
 

@@ -1,7 +1,7 @@
 """DeepSeek V4, MiniMax M3, Kimi K3 and Step 3.7 against what vLLM 0.33.0's own classes build and plan.
 
 `newest_families.jsonl` holds one case per line: layout and flags, and weights, blocks and block sizes of vLLM, or its
-refusal. Cases with a draft model state the target's weights; their caches belong to speculative decoding.
+refusal. `spec` names the drafts of a case and `draft_bytes` the weights of its MTP modules on the last stage.
 """
 
 import json
@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.memory import startup_errors
 from vllm_opt.constraints.weights.breakdown import parameter_count
-from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
+from vllm_opt.constraints.weights.parameter_bytes import draft_bytes, weight_bytes
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.catalogues.models import load_model
 from vllm_opt.profiles.configs.huggingface import model_from_config
@@ -77,6 +78,7 @@ def _case(row: dict[str, Any]) -> tuple[ModelProfile, Layout, GpuProfile]:
         async_scheduling=flags.get("async_scheduling", True),
         enable_prefix_caching=flags.get("enable_prefix_caching", True),
         disable_hybrid_kv_cache_manager=flags.get("disable_hybrid_kv_cache_manager", False),
+        speculation=Speculation(**row["spec"]) if "spec" in row else None,
         nodes=8,
     )
     return model, layout, CATALOG.gpu(row["gpu"])
@@ -104,7 +106,16 @@ def test_weights_of_every_stage_equal_vllm(row: dict[str, Any]) -> None:
     assert list(weight_bytes(model, CATALOG.quantization(layout.quantization), layout, gpu)) == row["weight_bytes"]
 
 
-PLANNED = [row for row in ROWS if "blocks_per_request" in row and not row.get("spec")]
+DRAFTED = [row for row in ROWS if "draft_bytes" in row]
+
+
+@pytest.mark.parametrize("row", DRAFTED, ids=_ids(DRAFTED))
+def test_the_modules_that_predict_ahead_equal_vllm(row: dict[str, Any]) -> None:
+    model, layout, gpu = _case(row)
+    assert draft_bytes(model, CATALOG.quantization(layout.quantization), layout, gpu)[-1] == row["draft_bytes"]
+
+
+PLANNED = [row for row in ROWS if "blocks_per_request" in row]
 
 
 @pytest.mark.parametrize("row", PLANNED, ids=_ids(PLANNED))
@@ -128,6 +139,23 @@ def test_the_cache_is_planned_as_vllm_plans_it(row: dict[str, Any]) -> None:
     assert plan.startup_blocks(length, tokens) <= blocks
 
 
+FITTED = [row for row in ROWS if "fitted_length" in row]
+
+
+@pytest.mark.parametrize("row", FITTED, ids=_ids(FITTED))
+def test_the_longest_context_that_fits_is_the_one_vllm_takes(row: dict[str, Any]) -> None:
+    model, layout, gpu = _case(row)
+    plan, tokens = plan_kv_cache(model, layout, ENGINE, gpu), row["max_num_batched_tokens"]
+    blocks = plan.num_gpu_blocks(row["available_bytes"])
+    assert (plan.block_size, list(plan.block_bytes), blocks) == (
+        row["resolved_block_size"],
+        row["bytes_per_block"],
+        row["blocks"],
+    )
+    assert plan.blocks_per_request(model.max_model_len, tokens) == row["blocks_before_fit"]
+    assert plan.max_supported_model_len(blocks, tokens, model.max_model_len) == row["fitted_length"]
+
+
 REFUSED = [row for row in ROWS if "refused" in row and row["model"]]
 
 
@@ -149,6 +177,10 @@ def test_a_config_that_vllm_refuses_is_refused(row: dict[str, Any]) -> None:
 
 def test_rows_of_every_outcome_are_present() -> None:
     assert (len(ROWS), len(BUILT), len(REFUSED), len(UNREADABLE)) == (155, 136, 17, 3)
+    planned = {row["id"] for row in (*PLANNED, *FITTED, *REFUSED, *UNREADABLE)}
+    only_built = {row["id"] for row in BUILT} - planned
+    assert (len(PLANNED), len(FITTED), len(DRAFTED), len(only_built)) == (121, 2, 15, 12)
+    assert all(name.startswith("W-") for name in only_built)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,9 @@ def test_the_numbers_of_one_layout_by_hand() -> None:
     said = {(row["section"], row["says"]): row["sum"] for row in rows}
     each = 32 + 4  # a tenth of the users in reserve, rounded up
     assert said["concurrency", "sequences to admit"] == f"max_num_seqs >= {each}"
-    assert said["concurrency", "blocks of the sequences admitted"] == f"num_gpu_blocks >= {each * 8192 // 16 + 1}"
+    blocks = 8192 // 16  # of a sequence; one more block is vLLM's own
+    assert said["concurrency", "blocks of the sequences admitted"] == f"-{blocks} max_num_seqs + num_gpu_blocks >= 1"
+    assert said["choices", "sizes of the point"] == f"max_num_seqs in {each}..{each + 3}"  # 2 x 40 captures one more
     assert said["memory_budget", "one request of full length starts"] == f"num_gpu_blocks >= {8192 // 16 + 1}"
     block = 2 * 32 * 8 * 128 * 2 * 16
     layer = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336 + 2 * 4096
@@ -149,8 +151,8 @@ def test_the_numbers_of_one_layout_by_hand() -> None:
     graphs = mode.terms.graph_bytes(8192, each, CONFIDENCE)
     total = 84_932_978_278
     assert said["memory_budget", f"stage 0: {fixed} fixed + {forward} forward"] == (
-        f"{graphs} [mode {mode.index}, max_num_seqs {each}] - [budget_bytes of {total}] + {block} num_gpu_blocks "
-        f"<= {-(fixed + forward)}"
+        f"{graphs} [mode {mode.index}, max_num_seqs {each} to {each + 3}] - [budget_bytes of {total}] "
+        f"+ {block} num_gpu_blocks <= {-(fixed + forward)}"
     )
     (budget,) = [row["sum"] for row in table_of(space) if row["section"] == "budgets"]
     assert budget == f"if [gpu_memory_utilization 0.9]: [budget_bytes of {total}] = {math.ceil(total * 0.9)}"

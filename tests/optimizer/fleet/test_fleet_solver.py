@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from fleet_oracle import cheapest_fleet
+from fleet_oracle import agree, small_fleet
 
 from vllm_opt.optimizer.fleet.check import fleet_violations, placement, totals
 from vllm_opt.optimizer.fleet.outcome import FleetOptions
@@ -19,55 +19,16 @@ from vllm_opt.optimizer.fleet.problem import (
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 
 
-def small_fleet(seed: int) -> FleetProblem:
-    """Draw a fleet that brute force can decide: two workloads, two SKUs, stock, odd sizes, limits that may bind."""
-    draw = random.Random(seed)
-    sizes = draw.choice(((4, 8), (2, 4), (12, 8), (4, 16), (1, 4)))
-    offers = (
-        NodeOffer(
-            "a", "A", draw.choice((2, 4)), billing=draw.choice(("node", "gpu")),
-            micro_usd_per_hour=draw.randint(20, 60), watts=100,
-        ),
-        NodeOffer(
-            "b", "B", 4, micro_usd_per_hour=draw.randint(30, 90), capex_cents=draw.randint(1, 9), kind="buy",
-            watts=draw.randint(50, 90),
-        ),
-        NodeOffer("own", "A", 4, kind="stock", max_units=draw.randint(1, 2), watts=70),
-    )  # fmt: skip
-    columns = []
-    for workload in ("x", "y"):
-        for gpu in ("A", "B")[: draw.randint(1, 2)]:
-            slots = draw.choice(sizes)
-            columns.append(FleetColumn(f"{workload}{gpu}", workload, gpu, slots, (draw.randint(3, 9) * slots,)))
-    demands = tuple(
-        FleetDemand(workload, (draw.randint(5, 70),), spare_replicas=draw.choice((0, 0, 1))) for workload in ("x", "y")
-    )
-    limits = FleetLimits(
-        micro_usd_per_hour=draw.choice((None, None, 150)),
-        watts=draw.choice((None, None, 160)),
-        gpus=draw.choice((None, None, 8)),
-        gpu_kinds=draw.choice((None, 1)),
-        quota_gpus=draw.choice(({}, {}, {"A": 2}, {"B": 4})),
-    )
-    return FleetProblem(demands, tuple(columns), offers, limits, stock_first=False)
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_same_optimum_and_same_infeasibility_as_brute_force(seed: int) -> None:
-    problem = small_fleet(seed)
-    expected = cheapest_fleet(problem, most=3 if len(problem.pairs) > 4 else 5)
-    outcome = solve_fleet(problem, FleetOptions(time_limit=20))
-    if expected is None:
-        if outcome.status != "infeasible":  # more replicas than brute force tries: the fleet must still be sound
-            assert outcome.fleet is not None
-            assert max(outcome.fleet.replicas.values()) > 3
-        return
-    assert outcome.status == "optimal"
-    assert outcome.fleet is not None
-    assert fleet_violations(problem, outcome.fleet, outcome.parts) == ()
-    assert totals(problem, outcome.fleet)["cost"] <= expected
-    if max(outcome.fleet.replicas.values(), default=0) <= 3:
-        assert totals(problem, outcome.fleet)["cost"] == expected
+    agree(small_fleet(seed))
+
+
+@pytest.mark.parametrize("served", [False, True])
+@pytest.mark.parametrize("scale", [1, 1_000, 1_000_000])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_at_three_magnitudes_of_units_with_cost_or_what_is_served(seed: int, scale: int, served: bool) -> None:
+    agree(small_fleet(seed, scale, served=served))
 
 
 def one_column(capacity: int = 10, slots: int = 4) -> tuple[FleetColumn, ...]:
@@ -168,6 +129,19 @@ def test_a_plan_over_two_nodes_takes_two_whole_nodes() -> None:
     offer = NodeOffer("cloud", "h100", 8, micro_usd_per_hour=10)
     outcome = solve_fleet(FleetProblem((FleetDemand("chat", (11,)),), columns, (offer,)))
     assert outcome.bounds[0].value == 40
+
+
+def test_a_plan_over_two_nodes_takes_as_many_gpus_where_they_are_sold_singly() -> None:
+    """Three replicas of two parts of four GPUs: 24 GPUs in parts that no node of eight breaks, and not three nodes."""
+    columns = (FleetColumn("wide", "chat", "h100", 16, (10,), nodes=2),)
+    offer = NodeOffer("cloud", "h100", 8, billing="gpu", micro_usd_per_hour=10)
+    problem = FleetProblem((FleetDemand("chat", (25,)),), columns, (offer,))
+    outcome = solve_fleet(problem)
+    assert outcome.fleet is not None
+    assert outcome.fleet.units == {(0, 0): 24}
+    assert outcome.bounds[0].value == 240
+    assert [len(node) for node in placement(problem, outcome.fleet)[0, 0]] == [1] * 6
+    assert not offer.takes(FleetColumn("wider", "chat", "h100", 36, (10,), nodes=2))
 
 
 def test_the_check_finds_a_fleet_that_serves_too_little_or_overfills_a_node() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from vllm_opt.optimizer import FleetRequest, SolveRequest, procure, solve
+from vllm_opt.optimizer.contract.answer import Answer
+from vllm_opt.optimizer.procurement.answer import FleetAnswer
 from vllm_opt.optimizer.procurement.problem import resolve_fleet
 from vllm_opt.optimizer.procurement.words import title_of
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -44,16 +46,12 @@ def fleet_of(asked: dict[str, Any], **changes: Any) -> FleetRequest:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_never_dearer_than_solve_with_the_same_throughput(seed: int, catalog: Catalog) -> None:
-    asked = drawn(seed)
-    fleet = procure(fleet_of(asked), catalog)
-    rest = {name: value for name, value in asked.items() if name != "rate"}
-    single = solve(
-        SolveRequest(
-            **rest, min_output_tokens_per_s=asked["rate"] * asked["output_tokens"], objective="cost", tolerance=0,
-            max_gpus=8, default_limits=False,
-        ),
-        catalog,
-    )  # fmt: skip
+    fleet, single = beside(drawn(seed), catalog, max_gpus=8)
+    never_dearer(fleet, single)
+
+
+def never_dearer(fleet: FleetAnswer, single: Answer) -> None:
+    """The fleet is proven over every plan and costs no more."""
     if single.plan is None:
         return
     assert single.plan.cost.usd_per_hour is not None
@@ -62,6 +60,41 @@ def test_never_dearer_than_solve_with_the_same_throughput(seed: int, catalog: Ca
     assert fleet.totals is not None
     assert fleet.totals.usd_per_hour <= single.plan.cost.usd_per_hour + 1e-6
     assert "proven cheapest" in title_of(fleet)
+
+
+def test_the_same_price_where_a_replica_spans_nodes_and_gpus_are_sold_singly(catalog: Catalog) -> None:
+    """810 GB in 16 bits, and nodes of 8 x 80 GB: no replica stands on one."""
+    asked = {"model": "meta-llama/Meta-Llama-3.1-405B", "target_context": 2048, "quantization": ["bf16"]}
+    asked |= {"input_tokens": 500, "output_tokens": 50}
+    fleet = procure(
+        FleetRequest(
+            workloads=[asked | {"name": "w", "requests_per_s": 0.01}],
+            inventory={"gpu": ["h100-sxm"], "internode_gbps": 100.0, "max_gpus_per_replica": 16},
+            money={"price": {"h100-sxm": 2.0}}, **STRICT,
+        ),
+        catalog,
+    )  # fmt: skip
+    single = solve(
+        SolveRequest(
+            **asked, gpu="h100-sxm", internode_gbps=100.0, price=[("h100-sxm", 2.0)], concurrency="max",
+            min_output_tokens_per_s=0.5, objective="cost", tolerance=0, max_gpus=16, default_limits=False,
+        ),
+        catalog,
+    )  # fmt: skip
+    assert single.plan is not None
+    assert single.plan.gpu_count == 16
+    assert fleet.totals is not None
+    assert fleet.totals.usd_per_hour == single.plan.cost.usd_per_hour == 32.0
+
+
+def beside(asked: dict[str, Any], catalog: Catalog, **changes: Any) -> tuple[FleetAnswer, Answer]:
+    """The fleet, and the plan of `solve` for the same throughput."""
+    rest = {name: value for name, value in asked.items() if name != "rate"}
+    single = SolveRequest(
+        **rest, **changes, min_output_tokens_per_s=asked["rate"] * asked["output_tokens"], objective="cost",
+        tolerance=0, default_limits=False,
+    )  # fmt: skip
+    return procure(fleet_of(asked), catalog), solve(single, catalog)
 
 
 @pytest.mark.parametrize("seed", [3, 4, 8])

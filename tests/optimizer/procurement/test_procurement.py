@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from vllm_opt.optimizer import FleetRequest, procure
 from vllm_opt.optimizer.cli.main import main
@@ -249,20 +248,11 @@ def test_json_yaml_csv_and_html_say_the_same(answer: FleetAnswer) -> None:
         assert order.as_of in page
 
 
-def first_documents(files: dict[str, str]) -> list[str]:
-    return [content.split("\n---")[0] for content in files.values()]
-
-
-def test_one_deployable_file_per_assignment(answer: FleetAnswer) -> None:
-    for format_name, mark in (("command", "vllm serve "), ("compose", "services:"), ("kubernetes", "kind: ")):
-        files = deployable_files(answer, format_name)
-        assert len(files) == len(answer.assignments)
-        assert all(mark in content for content in files.values())
-    twice = answer.model_copy(update={"assignments": answer.assignments * 2})
-    names = [
-        yaml.safe_load(text)["metadata"]["name"] for text in first_documents(deployable_files(twice, "kubernetes"))
-    ]
-    assert len(set(names)) == len(names) == 2 * len(answer.assignments)
+def test_deployable_files_are_one_a_node_or_one_a_service(answer: FleetAnswer) -> None:
+    nodes = sum(host.hosts for order in answer.nodes for host in order.hosts if host.servers)
+    scripts = [name for name in deployable_files(answer, "command") if name.endswith(".sh")]
+    assert len(scripts) == nodes == len([n for n in deployable_files(answer, "compose") if n.startswith("node-")])
+    assert len(deployable_files(answer, "env")) == len(answer.assignments)
     with pytest.raises(InvalidRequest, match="--deploy 'floppy' is not one of"):
         deployable_files(answer, "floppy")
 

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
+from vllm_opt.optimizer.deployment.deployment import Deployment
+from vllm_opt.optimizer.deployment.kinds import kind_of_plan
+from vllm_opt.optimizer.deployment.of_plan import replicated
+from vllm_opt.optimizer.deployment.single_file import command_lines, compose_file, env_file, kubernetes_manifests
 from vllm_opt.optimizer.rendering.command import wrapped_command
-from vllm_opt.optimizer.rendering.compose import compose_file
-from vllm_opt.optimizer.rendering.env import env_file
 from vllm_opt.optimizer.rendering.formats import render_answer, render_estimate
-from vllm_opt.optimizer.rendering.kubernetes import kubernetes_manifests
 from vllm_opt.optimizer.rendering.screen import Screen
-from vllm_opt.optimizer.rendering.server_spec import ServerSpec, spec_of_plan
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 
@@ -37,8 +37,9 @@ def plan(**changes: object) -> Plan:
     return found.model_copy(update=changes)
 
 
-def spec(gpu: str = "l40s", **changes: object) -> ServerSpec:
-    return spec_of_plan(plan(**changes), Catalog().gpu(gpu))
+def spec(gpu: str = "l40s", **changes: object) -> Deployment:
+    found = plan(**changes)
+    return replicated(kind_of_plan(found, Catalog().gpu(gpu)), found.replicas, None, request={})
 
 
 @pytest.mark.parametrize("name", ["optimal", "infeasible", "front"])
@@ -57,9 +58,19 @@ def test_relaxations_have_the_keys_of_the_contract() -> None:
 
 
 def test_command_is_one_line_that_a_shell_reads_back() -> None:
-    line = render_answer(read_answer("optimal"), "command", SCREEN)
+    line = command_lines(spec(replicas=1, gpu_count=2))
     assert shlex.split(line)[0] == "VLLM_USE_V1=1"
     assert shlex.split(line)[1:] == shlex.split(plan().command)
+
+
+def test_several_servers_have_a_line_each_with_their_own_devices_and_port() -> None:
+    lines = [shlex.split(line, comments=True) for line in command_lines(spec()).splitlines()]
+    words = [line for line in lines if line]
+    assert [line[:2] for line in words] == [
+        ["VLLM_USE_V1=1", "CUDA_VISIBLE_DEVICES=0,1"], ["VLLM_USE_V1=1", "CUDA_VISIBLE_DEVICES=2,3"]
+    ]  # fmt: skip
+    command = shlex.split(plan().command)
+    assert [line[2:] for line in words] == [[*command, "--port", port] for port in ("8000", "8001")]
 
 
 def test_the_front_is_one_command_per_plan() -> None:
@@ -106,7 +117,8 @@ def test_compose_gives_each_replica_its_own_gpus_and_port() -> None:
 def test_compose_says_how_many_hosts() -> None:
     text = compose_file(spec(gpu_count=22, replicas=11))
     assert "11 servers need 3 hosts: start this file, 4 servers, on each of them" in text
-    assert "on the last one only 3" in text
+    names = " ".join(f"vllm-llama-3-1-8b-instruct-{replica}" for replica in range(3))
+    assert f"on node-3 only 3: docker compose up {names}" in text
     assert len(yaml.safe_load(text)["services"]) == 4
 
 
@@ -119,22 +131,29 @@ def test_amd_takes_other_images_and_resources() -> None:
     service = next(iter(yaml.safe_load(compose_file(spec("mi300x")))["services"].values()))
     assert service["image"] == "vllm/vllm-openai-rocm:v0.33.0"
     assert service["devices"] == ["/dev/kfd", "/dev/dri"]
-    deployment = next(yaml.safe_load_all(kubernetes_manifests(spec("mi300x"))))
-    container = deployment["spec"]["template"]["spec"]["containers"][0]
-    assert container["resources"]["limits"] == {"amd.com/gpu": 2}
+    workload = next(yaml.safe_load_all(kubernetes_manifests(spec("mi300x"))))
+    pod = workload["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"] == {"amd.com/gpu": 2}
+    assert pod["nodeSelector"] == {"amd.com/gpu.product-name": "AMD_Instinct_MI300X"}
 
 
 def test_kubernetes_has_one_pod_per_replica_and_a_service() -> None:
     text = kubernetes_manifests(spec())
-    deployment, service = yaml.safe_load_all(text)
-    assert deployment["spec"]["replicas"] == 2
-    pod = deployment["spec"]["template"]
+    documents = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(text)}
+    name = "vllm-llama-3-1-8b-instruct"
+    workload, service = documents["StatefulSet", name], documents["Service", name]
+    assert workload["spec"]["replicas"] == 2
+    pod = workload["spec"]["template"]
     container = pod["spec"]["containers"][0]
     assert container["resources"]["limits"] == {"nvidia.com/gpu": 2}
     assert container["command"] + container["args"] == shlex.split(plan().command)
     assert {"name": "VLLM_USE_V1", "value": "1"} in container["env"]
     assert pod["spec"]["volumes"][0]["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
-    assert service["spec"]["selector"] == pod["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"]
+    selector = workload["spec"]["selector"]["matchLabels"]
+    assert service["spec"]["selector"] == selector == {"app": name}
+    assert pod["metadata"]["labels"].items() >= selector.items()
+    assert workload["spec"]["serviceName"] == f"{name}-pods"
+    assert documents["Service", f"{name}-pods"]["spec"]["clusterIP"] == "None"
     assert "&id" not in text
 
 
@@ -144,7 +163,8 @@ def test_a_model_that_is_a_folder_is_mounted() -> None:
     assert service["command"] == ["/model", "--max-model-len", "8192"]
     mounted = {"type": "bind", "source": "./Llama-w4a16", "target": "/model", "read_only": True}
     assert mounted in service["volumes"]
-    pod = next(yaml.safe_load_all(kubernetes_manifests(local)))["spec"]["template"]["spec"]
+    manifests = list(yaml.safe_load_all(kubernetes_manifests(local)))
+    pod = next(each for each in manifests if each["kind"] == "Deployment")["spec"]["template"]["spec"]
     assert pod["containers"][0]["args"][0] == "/model"
     mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert mounts["model"] == "/model"
@@ -153,10 +173,12 @@ def test_a_model_that_is_a_folder_is_mounted() -> None:
     assert dict(word.split("=", 1) for word in shlex.split(env_file(local)))["MODEL"] == "./Llama-w4a16"
 
 
-@pytest.mark.parametrize("write", [compose_file, kubernetes_manifests])
-def test_a_server_that_spans_nodes_cannot_be_one_pod(write: object) -> None:
-    with pytest.raises(InvalidRequest, match="spans 2 nodes"):
-        write(spec(gpu_count=16, replicas=1))  # type: ignore[operator]
+def test_a_server_that_spans_nodes_is_no_single_compose_file_but_a_group_of_pods() -> None:
+    over_nodes = spec(gpu_count=16, replicas=1)
+    with pytest.raises(InvalidRequest, match=r"spans 2 nodes.*--save-dir"):
+        compose_file(over_nodes)
+    manifests = {each["kind"]: each for each in yaml.safe_load_all(kubernetes_manifests(over_nodes))}
+    assert manifests["LeaderWorkerSet"]["spec"]["leaderWorkerTemplate"]["size"] == 2
 
 
 @pytest.mark.parametrize(
@@ -164,7 +186,7 @@ def test_a_server_that_spans_nodes_cannot_be_one_pod(write: object) -> None:
     [("Qwen/Qwen3-8B", "vllm-qwen3-8b"), ("/models/My Model/", "vllm-my-model"), ("___", "vllm"), ("x" * 90, None)],
 )
 def test_names_are_what_dns_accepts(model: str, name: str | None) -> None:
-    found = spec(command=shlex.join(["vllm", "serve", model])).name
+    found = spec(command=shlex.join(["vllm", "serve", model])).services[0].name
     assert found == (name or "vllm-" + "x" * 45)
 
 

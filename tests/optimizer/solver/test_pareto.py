@@ -2,6 +2,8 @@
 
 import math
 import tempfile
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from strategies import Problem, problems, request_of
 
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.rendering.plan_words import status_in_words
 from vllm_opt.optimizer.search.search import Search
 from vllm_opt.optimizer.solver.non_dominated import non_dominated
 from vllm_opt.optimizer.solver.pareto import MOST_PLANS, covered, front_of
@@ -66,8 +69,8 @@ def test_the_front_equals_brute_force(problem: Problem) -> None:
         request = request_of(problem, Path(name))
         catalog = Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
         setting = resolve_solve(request, catalog)
-        _, points, complete = front_of(Search(setting), 0.0)
-        assert complete
+        _, points, stopped = front_of(Search(setting), 0.0)
+        assert stopped == ""
         every = {integers_of(point, has_tpot=setting.lengths[1] > 1) for point in Oracle(request).points()}
         table = np.array(sorted(every), dtype=np.int64).reshape(len(every), 4)
         expected = {tuple(row) for row in table[non_dominated(table)].tolist()}
@@ -91,8 +94,8 @@ def test_with_a_tolerance_something_as_cheap_is_near_every_point(problem: Proble
         catalog = Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
         setting = resolve_solve(request, catalog)
         _, exact, _ = front_of(Search(setting), 0.0)
-        _, kept, complete = front_of(Search(setting), tolerance)
-        assert complete
+        _, kept, stopped = front_of(Search(setting), tolerance)
+        assert stopped == ""
         assert len(kept.values) <= len(exact.values)
         assert bool(len(kept.values)) == bool(len(exact.values))
         if len(exact.values):
@@ -131,6 +134,27 @@ def test_a_front_of_plans() -> None:
     assert corner(plans)[0] <= answer.plan.cost.usd_per_hour
     (note,) = [note for note in answer.notes if "the front has" in note]
     assert f"{len(plans)} are shown" in note or "within" not in note
+
+
+def ticking() -> Callable[[], float]:
+    """A clock that moves on by one whenever it is read."""
+    ticks = count()
+    return lambda: float(next(ticks))
+
+
+def test_a_front_that_is_cut_short_says_so_and_is_not_proven() -> None:
+    request = SolveRequest(gpu=("l4", "h100"), max_gpus=4, pareto=True)
+    search = Search(resolve_solve(request, Catalog()), deadline=0.0, clock=ticking())
+    assert "time limit" in front_of(search, 0.05)[2]
+    many = request.replaced(gpu="h100", max_gpus=400_000, concurrency=32)
+    search = Search(resolve_solve(many, Catalog()), deadline=2.0, clock=ticking())
+    assert "time limit" in front_of(search, 0.05)[2]
+
+
+def test_a_front_that_is_cut_short_has_no_proven_header() -> None:
+    answer = solve(SolveRequest(gpu="l4", max_gpus=200_000, concurrency=2, pareto=True, time_limit=1))
+    assert answer.status in ("feasible", "unknown")
+    assert "proven" not in status_in_words(answer)
 
 
 def test_a_front_keeps_the_limits() -> None:

@@ -409,6 +409,7 @@ class Attack:
             refused = (
                 not weights.accepted
                 or self.physics.incompatible(sku.gpu, weights, shape)
+                or self.physics.undocumented(sku.gpu, weights, shape)
                 or self.physics.indivisible(sku.gpu, weights, shape)
                 or isinstance(self.physics.plan(sku.gpu, weights, shape), Violation)
             )
@@ -420,7 +421,7 @@ class Attack:
 
     def judged(self, choice: Choice) -> dict[str, float] | None:
         """Its objectives, when every rule holds."""
-        performance = predicted(self.setting, choice)
+        performance, _ = predicted(self.setting, choice)
         point = deployment_of(self.setting, choice, performance)
         if violations(point):
             return None

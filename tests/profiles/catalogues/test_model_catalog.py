@@ -253,3 +253,7 @@ def test_a_dropped_architecture_is_refused_by_later_releases_only() -> None:
         engine, _ = catalog.engine(version)
         found = violations(model, bf16, Layout(gpu=gpu.id), engine, gpu)
         assert any("no longer loads BaichuanForCausalLM" in violation.message for violation in found) is not loads
+
+
+def test_every_source_of_a_config_can_be_opened() -> None:
+    assert [name for name in model_ids() if "https://" not in entry(name)["config_source"]] == []

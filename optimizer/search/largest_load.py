@@ -1,0 +1,97 @@
+"""The largest load of one engine with which a server can meet the limits on TTFT and TPOT, memory aside.
+
+TTFT and TPOT never fall when the load grows, so the limit is found by bisection, for many servers together. It bounds
+the replicas that a server needs from below: the search queues none with fewer.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
+from vllm_opt.optimizer.search.bounds import coefficients_of
+from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.sizing import LoadSizing
+from vllm_opt.optimizer.search.units import pieces_of_server
+from vllm_opt.optimizer.space.latency_limits import limits_kept, within_latency
+from vllm_opt.optimizer.space.points import Asked, evaluate, speeds_at
+
+UPPER_LIMITS = frozenset(("ttft", "tpot"))
+Integers = NDArray[np.int64]
+
+
+def largest_loads(sizing: LoadSizing, servers: list[Server]) -> list[int]:
+    """Per server, no load above this one can meet the latency limits; 0 when none does with the most replicas."""
+    if not servers:
+        return []
+    setting = sizing.setting
+    if not setting.load_is_asked(sizing.active):
+        return [_largest_admitted(sizing, server) for server in servers]
+    low = np.array([setting.targets.share_of(server.most * server.shape.data) for server in servers])
+    high = np.maximum(low, [setting.targets.share_of(server.engines) for server in servers])
+    rows = _Rows(sizing, servers)
+    open_ = np.flatnonzero(rows.hold(np.arange(len(servers)), low))
+    found = np.zeros(len(servers), dtype=np.int64)
+    found[open_] = low[open_]
+    while len(open_):
+        open_ = open_[found[open_] < high[open_]]
+        middle = (found[open_] + high[open_] + 1) // 2
+        holds = rows.hold(open_, middle)
+        found[open_[holds]] = middle[holds]
+        high[open_[~holds]] = middle[~holds] - 1
+    largest: list[int] = found.tolist()
+    return largest
+
+
+class _Rows:
+    """Every (server, max_num_batched_tokens, eager or not), so that a load is asked of many servers at once."""
+
+    def __init__(self, sizing: LoadSizing, servers: list[Server]) -> None:
+        self._sizing = sizing
+        widths = [sizing.widths_of(server) for server in servers]
+        self._owner = np.repeat(np.arange(len(servers)), [2 * len(tokens) for tokens in widths])
+        self._tokens = np.array([token for tokens in widths for token in tokens for _ in range(2)], dtype=np.int64)
+        coefficients = stack([coefficients_of(sizing.physics, server) for server in servers]).take(self._owner)
+        eager = np.maximum(coefficients.eager, np.arange(len(self._owner)) % 2)
+        self._coefficients: LatencyCoefficients = replace(coefficients, eager=eager)
+        self._chunked = np.array([server.shape.chunked_prefill for server in servers])
+        self._cached = np.array([server.shape.prefix_caching for server in servers])
+
+    def hold(self, servers: Integers, loads: Integers) -> NDArray[np.bool_]:
+        """Whether each of these servers meets the limits at its load, with any width."""
+        asked = np.full(len(self._chunked), -1, dtype=np.int64)
+        asked[servers] = loads
+        load = asked[self._owner]
+        rows = np.flatnonzero((load >= 1) & (self._tokens >= load))
+        if not len(rows):
+            return np.zeros(len(servers), dtype=bool)
+        owner = self._owner[rows]
+        points = Asked(
+            sequences=load[rows],
+            tokens=self._tokens[rows].astype(np.float64),
+            engines=np.ones(len(rows)),
+            chunked=self._chunked[owner],
+            cached=self._cached[owner],
+        )
+        setting, active = self._sizing.setting, self._sizing.active & UPPER_LIMITS
+        speeds = speeds_at(setting, self._coefficients.take(rows), points, asked=False)
+        rules = limits_kept(setting, speeds[4:7], active)
+        kept = np.logical_and.reduce(list(rules.values())) if rules else np.ones(len(rows), dtype=bool)
+        reached = np.zeros(len(self._chunked), dtype=bool)
+        reached[owner[kept]] = True
+        return np.asarray(reached[servers])
+
+
+def _largest_admitted(sizing: LoadSizing, server: Server) -> int:
+    """Where the load is free: the loads are those that memory admits with the most replicas."""
+    setting, active = sizing.setting, sizing.active
+    pieces = pieces_of_server(setting, sizing.physics, server, server.most, active)
+    largest = 0
+    for candidate in evaluate(setting, pieces, asked=False):
+        holds = within_latency(setting, candidate, active)
+        if holds.any():
+            last = int(np.flatnonzero(holds)[-1])
+            further = last + 1 < len(holds)
+            largest = max(largest, int(candidate.sequences[last + further]) - further)
+    return largest

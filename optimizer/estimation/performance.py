@@ -152,7 +152,8 @@ def _performance(
 
 
 def _percentiles(
-    times: Outcome, at: int, lengths: tuple[int, int], asked: tuple[float, ...]) -> dict[str, dict[str, float]]:
+    times: Outcome, at: int, lengths: tuple[int, int], asked: tuple[float, ...]
+) -> dict[str, dict[str, float]]:
     wanted = sorted({*PERCENTILES, *asked})
     kinds = {"ttft_ms": times.ttft_ms, "tpot_ms": times.tpot_ms, "e2e_ms": times.e2e_ms}
     if lengths[1] <= 1:

@@ -259,7 +259,8 @@ class Oracle:
             tried = [1 << power for power in range(11)] if random else CAPTURED
             return [] if monotone else [size for size in tried if least <= size <= tokens]
         if random:
-            return sorted({least, largest, *(1 << power for power in range(11) if least < 1 << power < largest)})
+            low = max(least, min(16, largest))
+            return sorted({low, largest, *(1 << power for power in range(11) if low < 1 << power < largest)})
         crossing = last_true(least, largest, lambda size: self.held(base, tokens, size, fits.get(size)) >= size)
         return sorted(
             {least, largest, *([crossing] if crossing else []), *(c for c in CAPTURED if least < c < largest)}

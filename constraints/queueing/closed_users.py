@@ -14,7 +14,7 @@ With think time Z, N users have n = N - X(n) Z requests in flight; n is found by
 import numpy as np
 
 from vllm_opt.constraints.queueing.demand import Lengths, Stream
-from vllm_opt.constraints.queueing.lattice import lattice, normal_quantile
+from vllm_opt.constraints.queueing.lattice import lattice, mean_of, normal_quantile
 from vllm_opt.constraints.queueing.mixed_step import lone_step, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import (
@@ -87,14 +87,14 @@ def closed_users(
     own = own_prefill(c, traffic, others, found, uniform[6])
     waiting = np.maximum(flying - np.maximum(slots, 1.0), 0.0)
     queue = np.maximum(waiting + np.sqrt(waiting) * normal_quantile(uniform[0]), 0.0) / rate
-    engine = np.minimum(queue.mean(axis=0), ttft_mean)
-    level = (ttft_mean - engine) / np.maximum((found.residual_s + own + c.frontend_s).mean(axis=0), 1e-300)
-    ttft = queue * engine / np.maximum(queue.mean(axis=0), 1e-300) + (found.residual_s + own + c.frontend_s) * level
+    engine = np.minimum(mean_of(queue), ttft_mean)
+    level = (ttft_mean - engine) / np.maximum(mean_of(found.residual_s + own + c.frontend_s), 1e-300)
+    ttft = queue * engine / np.maximum(mean_of(queue), 1e-300) + (found.residual_s + own + c.frontend_s) * level
     ttft = np.maximum(ttft, c.frontend_s + lone_prefill(c, traffic, found.own))
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     tpot = token_times(others, law, sequences, uniform, steps, found, own, stream)
     alone = lone_step(c, traffic, np.ones_like(rate))
-    tpot = np.maximum(tpot * tpot_mean / np.maximum(tpot.mean(axis=0), 1e-300), alone)
+    tpot = np.maximum(tpot * tpot_mean / np.maximum(mean_of(tpot), 1e-300), alone)
     tpot = np.where(single, np.nan, tpot)
     e2e = ttft + np.where(single, 0.0, np.nan_to_num(tpot) * steps)
     most = np.maximum(capacity(c, traffic, slots, single), rate)

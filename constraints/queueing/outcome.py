@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vllm_opt.constraints.queueing.lattice import percentile_of
+from vllm_opt.constraints.queueing.lattice import mean_of, percentile_of
 from vllm_opt.constraints.speed.step_time import Numbers
 
 
@@ -39,4 +39,4 @@ class Outcome:
 
 
 def _summary(seconds: Numbers, percent: float | None) -> Numbers:
-    return np.asarray((seconds.mean(axis=0) if percent is None else percentile_of(seconds, percent)) * 1e3)
+    return np.asarray((mean_of(seconds) if percent is None else percentile_of(seconds, percent)) * 1e3)

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.queueing.demand import Lengths, Stream
-from vllm_opt.constraints.queueing.lattice import lattice, normal_quantile, poisson_quantile
+from vllm_opt.constraints.queueing.lattice import lattice, mean_of, normal_quantile, poisson_quantile
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.states import States, states
@@ -212,7 +212,7 @@ def token_times(
     stream: Stream,
 ) -> Numbers:  # fmt: skip
     """Mean time per token of each request: decoders around it, itself included, and prompts that fell in."""
-    middle = sequences.mean(axis=0)
+    middle = mean_of(sequences)
     around = np.minimum(middle + OVER_A_LIFE * (sequences - middle) + 1.0, law.grid[-1])
     place = law.place(around)
     step, alone, added = place.of(law.law.mean_s), place.of(law.law.alone_s), place.of(law.added_s)

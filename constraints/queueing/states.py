@@ -157,9 +157,10 @@ def states(
     top = leaving[last, columns]
     ratio = np.minimum(rate / top, MOST_RATIO)
     excess = np.where(full, density[last, columns] / (1.0 - ratio), 0.0)
-    below = free.sum(axis=0)
+    filled = np.cumsum(free, axis=0)
+    below = filled[-1]
     total = np.maximum(below + excess, 1e-300)
-    cumulative = np.cumsum(free, axis=0) / np.maximum(below, 1e-300)
+    cumulative = filled / np.maximum(below, 1e-300)
     cumulative = np.where(below > 0, cumulative, 1.0)
     spread = wait_factor / (1.0 - halted) ** 2 * more_than_one_server(ratio, most)
     wait = spread / np.maximum(top * (1.0 - ratio), 1e-12)

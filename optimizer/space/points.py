@@ -24,6 +24,7 @@ from vllm_opt.optimizer.space.physics import TOKEN_STEPS
 from vllm_opt.optimizer.space.queued import queued
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
 
+FEWEST_SLOTS = 16
 CAPTURED = (*range(1, 9), *range(16, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
 
 
@@ -81,9 +82,13 @@ def token_grid(setting: SolveSetting, default_tokens: int, *, chunked_prefill: b
 
 
 def slot_grid(least: int, most: int) -> list[int]:
-    """The values of max_num_seqs that are tried for random arrivals: more slots shorten waits and lengthen steps."""
+    """The values of max_num_seqs that are tried for random arrivals: more slots shorten waits and lengthen steps.
+
+    Fewer than FEWEST_SLOTS only where memory admits no more: clumps of requests come at any rate.
+    """
+    low = max(least, min(FEWEST_SLOTS, most))
     powers = (1 << power for power in range(LARGEST_BATCH.bit_length()))
-    return sorted({least, most} | {size for size in powers if least < size < most})
+    return sorted({low, most} | {size for size in powers if low < size < most})
 
 
 def sequence_grid(least: int, most: int) -> list[int]:

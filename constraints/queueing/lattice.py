@@ -1,5 +1,6 @@
 """Quadrature over chance: a fixed lattice of uniform numbers, and the quantile functions that it is sent through."""
 
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -16,12 +17,15 @@ ENOUGH = 5.0
 """Standard deviations beyond the mean at which the sums end: beyond every point of the lattice."""
 
 
+@cache
 def lattice() -> Numbers:
     """Coordinates of every point, shape (COORDINATES, POINTS): fixed, so that equal inputs give equal answers."""
     index = np.arange(POINTS, dtype=np.float64)
     stratified = (index + 0.5) / POINTS
     rest = [(0.5 + index / GOLDEN**power) % 1.0 for power in range(1, COORDINATES)]
-    return np.stack([stratified, *rest])
+    points = np.stack([stratified, *rest])
+    points.flags.writeable = False
+    return points
 
 
 def normal_quantile(uniform: Numbers) -> Numbers:
@@ -43,6 +47,8 @@ def poisson_quantile(uniform: Numbers, mean: Numbers) -> Numbers:
         count += uniform > total
         term = term * small / number
         total = total + term
+    if not (mean > EXACT_MEAN).any():
+        return count
     z = normal_quantile(uniform[:, :1]) if uniform.ndim > 1 else normal_quantile(uniform)
     large = np.maximum(mean, 1.0)
     cube = large * np.maximum(1.0 - 1.0 / (9.0 * large) + z / (3.0 * np.sqrt(large)), 0.0) ** 3

@@ -22,7 +22,6 @@ from vllm_opt.optimizer.solver.alternatives import alternatives
 from vllm_opt.optimizer.solver.bending import bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
-from vllm_opt.optimizer.space.default_limits import is_stated
 from vllm_opt.optimizer.space.local_machine import within_machine
 from vllm_opt.optimizer.space.objective import relative, shown_value
 from vllm_opt.optimizer.space.points import Candidate
@@ -243,14 +242,6 @@ def _explained(setting: SolveSetting, catalog: Catalog, deadline: float) -> Expl
         return None
 
 
-def _users_of(setting: SolveSetting) -> int | str | None:
-    """The users asked; None where requests arrive at a rate and nobody said how many are held."""
-    if setting.targets.load_free:
-        return "max"
-    given = is_stated(setting.request, "concurrency") or setting.request.pattern != "poisson"
-    return setting.targets.concurrency if given else None
-
-
 def _answer(
     setting: SolveSetting,
     result: SearchResult,
@@ -274,7 +265,7 @@ def _answer(
         max_gpus=setting.targets.max_gpus,
         mean_context=setting.targets.mean_context,
         target_context=setting.targets.target_context,
-        concurrency=_users_of(setting),
+        concurrency=setting.users_asked,
         max_ttft_ms=setting.targets.max_ttft_ms,
         max_tpot_ms=setting.targets.max_tpot_ms,
         assumed=list(setting.assumed),

@@ -92,6 +92,14 @@ class SolveSetting:
         """Whether speed is that of the load asked; otherwise it is that of whatever the flags admit."""
         return not self.targets.load_free and "concurrency" in active and self.demand.arrivals != "poisson"
 
+    @property
+    def users_asked(self) -> int | str | None:
+        """The users asked; None where requests arrive at a rate and nobody said how many are held."""
+        if self.targets.load_free:
+            return "max"
+        given = is_stated(self.request, "concurrency") or self.request.pattern != "poisson"
+        return self.targets.concurrency if given else None
+
     @cached_property
     def demand(self) -> Demand:
         """How requests come."""

@@ -116,7 +116,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
-    shown |= feature_flags(setting.request, layout, setting.engine)
+    shown |= feature_flags(setting.request, setting.model, layout, setting.engine)
     queue = queue_flags(setting, choice)
     shown |= queue
     facts = choice.unit.facts
@@ -125,6 +125,8 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     performance = with_rate_within_limits(performance, served_by(setting, choice), setting.request, limits)
     performance, draft_notes = with_media_and_drafts(setting, choice, performance, seconds)
     performance_full, _ = with_media_and_drafts(setting, choice, at_most, seconds)
+    if seconds:
+        draft_notes += ("limits and objectives are judged by the speed without encoders; the speed shown has them in",)
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence

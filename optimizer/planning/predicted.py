@@ -52,7 +52,7 @@ def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple
     rate = acceptance_of(layout, setting.request.acceptance)
     if rate is None:
         return plain, ()
-    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu)
+    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu, setting.engine.version)
     drafted = with_drafts(
         plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
         max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
@@ -65,7 +65,7 @@ def with_media_and_drafts(
     setting: SolveSetting, choice: Choice, plain: Performance, seconds: float
 ) -> tuple[Performance, tuple[str, ...]]:
     """What images and drafts make of a speed, percentiles included."""
-    drafted, notes = _drafted(setting, choice, with_images(plain, seconds))
+    drafted, notes = _drafted(setting, choice, with_images(plain, seconds, choice.unit.engines))
     return following(plain, drafted), notes
 
 
@@ -77,7 +77,7 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
         return None
     plain, _ = predicted(setting, choice)
     sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
-    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu)
+    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version)
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
     drafted = with_drafts(
         plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vllm_opt.optimizer.contract.request import EstimateRequest, SimulateRequest
-from vllm_opt.optimizer.contract.simulation import PlayedRequest
+from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.contract.simulation import PlayedRequest, SimulateRequest
 from vllm_opt.optimizer.estimation.estimate import estimate
 from vllm_opt.optimizer.simulation.simulate import simulate
 from vllm_opt.profiles.catalogues.catalog import Catalog

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.batches.batch import batch
     from vllm_opt.optimizer.batches.request import BatchRequest
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
-    from vllm_opt.optimizer.contract.request import EstimateRequest, SimulateRequest, SolveRequest
-    from vllm_opt.optimizer.contract.simulation import Simulation
+    from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
+    from vllm_opt.optimizer.contract.simulation import SimulateRequest, Simulation
     from vllm_opt.optimizer.estimation.estimate import estimate
     from vllm_opt.optimizer.linter.lint import lint
     from vllm_opt.optimizer.linter.subject.report import LintReport
@@ -33,7 +33,7 @@ _HOMES = {
     "LintRequest": "linter.subject.request",
     "procure": "procurement.procure",
     "simulate": "simulation.simulate",
-    "SimulateRequest": "contract.request",
+    "SimulateRequest": "contract.simulation",
     "Simulation": "contract.simulation",
     "SolveRequest": "contract.request",
     "FleetRequest": "procurement.request",

@@ -42,7 +42,7 @@ def simulate_command(context: click.Context, /, **options: Any) -> int:
     stands beside the closed forms of estimate, with a picture of TTFT over time.
     """
     from vllm_opt.optimizer.cli.output import write_answer
-    from vllm_opt.optimizer.contract.request import SimulateRequest
+    from vllm_opt.optimizer.contract.simulation import SimulateRequest
     from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
     from vllm_opt.optimizer.simulation.simulate import simulate
 

@@ -276,15 +276,6 @@ class EstimateRequest(TrafficFields, Features, Request):
         return with_trace(with_workload(kept_assumptions(plain), ESTIMATE_FIELDS_OF_A_WORKLOAD))
 
 
-class SimulateRequest(EstimateRequest):
-    """Everything that `vllm-opt simulate` takes: an estimate's fields, and how much is played."""
-
-    num_requests: Annotated[int, BeforeValidator(_count), Field(gt=0, le=200_000)] | None = Field(
-        None, description="requests that are sent; default: all of a trace, else 1000, or ten for each user"
-    )
-    seed: CountOrZero = 0
-
-
 def typical_lengths(context: int, input_tokens: int | None, output_tokens: int | None) -> tuple[int, int]:
     """Fill in the typical request: output = max(2, context // 8), input = the rest (contract)."""
     if output_tokens is None:

@@ -1,13 +1,24 @@
-"""What a simulation answers: times over the requests that were played, beside the closed forms."""
+"""What a simulation is asked, and what it answers: times over the requests that were played."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.optimizer.contract.answer import Report
+from vllm_opt.optimizer.contract.field_types import CountOrZero, _count
 from vllm_opt.optimizer.contract.performance import Performance
+from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.profiles.noun import Noun
+
+
+class SimulateRequest(EstimateRequest):
+    """Everything that `vllm-opt simulate` takes: an estimate's fields, and how much is played."""
+
+    num_requests: Annotated[int, BeforeValidator(_count), Field(gt=0, le=200_000)] | None = Field(
+        None, description="requests that are sent; default: all of a trace, else 1000, or ten for each user"
+    )
+    seed: CountOrZero = 0
 
 
 class PlayedRequest(Noun):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vllm_opt.optimizer.contract.length_file import Trace, read_lengths
-from vllm_opt.optimizer.contract.request import SimulateRequest
+from vllm_opt.optimizer.contract.simulation import SimulateRequest
 from vllm_opt.optimizer.simulation.sequence import Arrival
 
 USUAL_REQUESTS, REQUESTS_PER_USER = 1000, 10

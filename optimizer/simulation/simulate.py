@@ -10,8 +10,7 @@ from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.contract.answer import Estimate
-from vllm_opt.optimizer.contract.request import SimulateRequest
-from vllm_opt.optimizer.contract.simulation import Interval, Played, PlayedRequest, Simulation
+from vllm_opt.optimizer.contract.simulation import Interval, Played, PlayedRequest, SimulateRequest, Simulation
 from vllm_opt.optimizer.estimation.estimate import estimate_setting
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.simulation.arrivals import Clients

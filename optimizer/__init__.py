@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.calibration.request import CalibrateRequest
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
     from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
+    from vllm_opt.optimizer.contract.simulation import SimulateRequest, Simulation
     from vllm_opt.optimizer.doubts.doubt import doubt
     from vllm_opt.optimizer.doubts.report import DoubtAnswer
     from vllm_opt.optimizer.estimation.estimate import estimate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.procurement.answer import FleetAnswer
     from vllm_opt.optimizer.procurement.procure import procure
     from vllm_opt.optimizer.procurement.request import FleetRequest
+    from vllm_opt.optimizer.simulation.simulate import simulate
     from vllm_opt.optimizer.solver.solve import solve
     from vllm_opt.optimizer.verification.report import Verification
     from vllm_opt.optimizer.verification.request import VerifyRequest
@@ -46,6 +48,9 @@ _HOMES = {
     "LintReport": "linter.subject.report",
     "LintRequest": "linter.subject.request",
     "procure": "procurement.procure",
+    "simulate": "simulation.simulate",
+    "SimulateRequest": "contract.simulation",
+    "Simulation": "contract.simulation",
     "SolveRequest": "contract.request",
     "FleetRequest": "procurement.request",
     "FleetAnswer": "procurement.answer",
@@ -68,6 +73,8 @@ __all__ = [
     "LintReport",
     "LintRequest",
     "Plan",
+    "SimulateRequest",
+    "Simulation",
     "SolveRequest",
     "Verification",
     "VerifyRequest",
@@ -77,6 +84,7 @@ __all__ = [
     "estimate",
     "lint",
     "procure",
+    "simulate",
     "solve",
     "verify",
 ]

@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "solve": ("vllm_opt.optimizer.cli.solve:solve_command", "The best deployment for a model and a load, with proof."),
     "explain": ("vllm_opt.optimizer.cli.explain:explain_command", "Why nothing fits and what would, or what binds."),
     "estimate": ("vllm_opt.optimizer.cli.estimate:estimate_command", "What one given vLLM configuration would do."),
+    "simulate": (
+        "vllm_opt.optimizer.cli.simulate:simulate_command",
+        "Play requests through vLLM's scheduler, step by step.",
+    ),
     "batch": ("vllm_opt.optimizer.cli.batch:batch_command", "Recommended configurations for many models."),
     "procure": ("vllm_opt.optimizer.cli.procure:procure_command", "Which GPUs to buy or rent for all that is served."),
     "lint": (

@@ -23,6 +23,7 @@ from vllm_opt.optimizer.cli.options import (
     PRICES,
     REQUESTS,
     SETTINGS,
+    TRAFFIC,
     TYPICAL_REQUEST,
     VLLM_VERSION,
     WORKLOAD,
@@ -83,6 +84,7 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
             help="Room in the KV pool for the lengths stated, or for every sequence at full length.",
         ),
     ),
+    *grouped("Traffic", "solve --requests-per-s 4 --max-ttft-ms 2s --ttft-percentile 95", *TRAFFIC),
     *grouped(
         "Limits", "solve --max-ttft-ms 2s --max-tpot-ms 50 --max-hourly-cost 10",
         *LATENCY_LIMITS,

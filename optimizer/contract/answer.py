@@ -5,7 +5,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from vllm_opt.constraints.decisions.violation import Violation
-from vllm_opt.profiles.noun import Basis, Noun
+from vllm_opt.optimizer.contract.performance import Performance
+from vllm_opt.profiles.noun import Noun
 from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.price import Billing
 
@@ -66,32 +67,6 @@ class Memory(Noun):
     host_tier_tokens: int = Field(0, description="tokens that swap space or KV offload holds besides the pool")
     confidence_bytes: int = Field(0, description="bytes added to the fitted terms at the asked confidence")
     ranks: tuple[RankMemory, ...] = ()
-
-
-class Load(Noun):
-    """The traffic that figures hold for."""
-
-    pattern: Literal["closed", "poisson", "burst", "offline"] = "closed"
-    users: int = Field(description="closed-loop users in all replicas together")
-    requests_per_s: float | None = None
-
-
-class Performance(Noun):
-    """Predicted speed at one load."""
-
-    ttft_ms: float
-    tpot_ms: float | None = Field(description="None with one output token")
-    e2e_ms: float
-    output_tokens_per_s: float = Field(description="of all replicas together")
-    total_tokens_per_s: float
-    requests_per_s: float
-    saturated: bool
-    concurrency: int = Field(description="closed-loop users the figures hold for, in all replicas")
-    load: Load
-    utilization: float | None = Field(None, description="share of the capacity that this load takes, 0 to 1")
-    basis: Basis
-    basis_note: str = ""
-    interval: dict[str, tuple[float, float]]
 
 
 class Equation(Noun):

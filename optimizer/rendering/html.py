@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from vllm_opt.optimizer.contract.answer import Answer, Equation, Estimate, Explanation, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Answer, Equation, Estimate, Explanation, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.comparison import COLUMNS, plan_row

@@ -11,7 +11,7 @@ from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, O
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
-from vllm_opt.optimizer.planning.plan import Choice, draft_gain
+from vllm_opt.optimizer.planning.predicted import Choice, draft_gain
 from vllm_opt.optimizer.questions.questions import Atlas, TimeIsUp
 from vllm_opt.optimizer.regret.line import doubt_of
 from vllm_opt.optimizer.search.modes import mode_of, ranked
@@ -242,7 +242,7 @@ def _answer(
         max_gpus=setting.targets.max_gpus,
         mean_context=setting.targets.mean_context,
         target_context=setting.targets.target_context,
-        concurrency="max" if setting.targets.load_free else setting.targets.concurrency,
+        concurrency=setting.users_asked,
         max_ttft_ms=setting.targets.max_ttft_ms,
         max_tpot_ms=setting.targets.max_tpot_ms,
         assumed=list(setting.assumed),

@@ -253,7 +253,7 @@ def latency_coefficients(
         sequence_s=factor
         * (host * shared.sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
         fixed_s=factor * (kernels_s + host * host_s + link_fixed_s) + lora.fixed_s,
-        eager_launch_s=host * launch_s if layout.enforce_eager else 0.0,
+        eager_launch_s=host * launch_s,
         wide_launch_s=host * shared.compiled_launch_share * launch_s,
         eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),

@@ -67,7 +67,7 @@ class LatencyCoefficients:
     fixed_s: Scalars
     """Layers, step and the start-up part of communication."""
     eager_launch_s: Scalars
-    """Least duration of any step in eager mode (CPU launch time); 0 with CUDA graphs."""
+    """Least duration of any step in eager mode (CPU launch time)."""
     wide_launch_s: Scalars
     """Least duration of a step that is too wide for a CUDA graph."""
     eager_s: Scalars
@@ -172,7 +172,7 @@ def step_time(
     time = token_time(c, batch, decoding, tokens)
     time = time + decoding * decode_attention(c, context_tokens)
     time = time + prefill_tokens * prefill_attention(c, span_tokens)
-    launch = c.eager_launch_s
+    launch = c.eager * c.eager_launch_s
     if padding:
         launch = np.maximum(launch, (np.asarray(tokens) > LARGEST_CAPTURE) * c.wide_launch_s)
     return np.asarray(np.maximum(time, launch) + c.eager * c.eager_s)

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vllm_opt.optimizer.contract.answer import Performance, Plan
+from vllm_opt.optimizer.contract.answer import Plan
+from vllm_opt.optimizer.contract.performance import Performance
 
 NEVER = -1e9
 """ln of a limit that is not there."""

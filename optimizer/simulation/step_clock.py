@@ -81,7 +81,6 @@ class StepClock:
             base = float(token_time(c, padded_batch(tokens), np.asarray(float(decoders)), tokens))
             eager = float(np.asarray(c.eager))
             wide = 1.0 if tokens > LARGEST_CAPTURE else 0.0
-            self._known[key] = (
-                base, max(eager, wide) * float(np.asarray(c.launch_s)), eager * float(np.asarray(c.eager_s))
-            )  # fmt: skip
+            launch = max(eager * float(np.asarray(c.eager_launch_s)), wide * float(np.asarray(c.wide_launch_s)))
+            self._known[key] = base, launch, eager * float(np.asarray(c.eager_s))
         return self._known[key]

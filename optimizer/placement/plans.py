@@ -20,7 +20,7 @@ from fractions import Fraction
 import numpy as np
 
 from vllm_opt.optimizer.placement.settings import ServiceSetting
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.columns import MICRO, ColumnSearch, Entries, Kind
 from vllm_opt.optimizer.procurement.sharing import cut_setting
 from vllm_opt.optimizer.search.queue import Server

@@ -29,7 +29,7 @@ def place(request: PlaceRequest, catalog: Catalog | None = None) -> PlacementAns
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file)
     asked = resolve_placing(request, catalog, started + request.time_limit)
-    left = max(request.time_limit / 4, started + request.time_limit - time.monotonic())
+    left = max(request.time_limit / 2, started + request.time_limit - time.monotonic())
     outcome = solve_placement(
         asked.problem, PlacementOptions(left, request.workers, request.seed, request.relative_gap or 0.0)
     )

@@ -29,6 +29,8 @@ CHOSEN_SHARE = 0.5
 """part of what is left that the chosen columns get, node by node"""
 GENERATING_SHARE = 0.3
 """part of the time in which patterns are generated"""
+WHOLE_SHARE = 0.3
+"""part of the time for a first placement, in which nothing shares a GPU"""
 EXACT_SHARE = 0.6
 """part of what is left for the fewest GPUs over all patterns, where they can be listed after all"""
 
@@ -78,23 +80,32 @@ class _Search:
 
     def _generated(self) -> None:
         """With too many patterns to list: those that a linear relaxation asks for, else outlines of them."""
+        whole = frozenset(k for k in self.every if not self.problem.columns[k].shared)
+        self._take(self._with(PatternSet({}, complete=False), whole, self._left(WHOLE_SHARE)))
         found = generated_patterns(self.problem, self._left(GENERATING_SHARE))
         patterns, bounds = found.patterns, self._simple_bounds(found.fewest_gpus)
-        if found.fewest_gpus is not None:
-            exact = fewest(self.problem, self._left(EXACT_SHARE))
-            patterns = patterns.joined(exact.patterns)
-            bounds |= self._simple_bounds(exact.bounds.get("gpus", found.fewest_gpus)) | exact.bounds
         run = self._with(patterns, self.every, self._left(TOGETHER_SHARE), bounds)
+        self._take(run)
         if run.turns and _serves_all(self.problem, run):
-            turns = [Turn(turn.name, turn.value, bounds.get(turn.name, turn.bound)) for turn in run.turns]
-            self.first = Run(turns, None, run.used)
             self.pool = patterns
-            self._take(run)
+            self.first = self._bounded(run, bounds)
+            exact = fewest(self.problem, self._left(EXACT_SHARE)) if not self._reached() else None
+            if exact is not None and exact.bounds:
+                bounds |= self._simple_bounds(exact.bounds["gpus"]) | exact.bounds
+                self.pool = patterns.joined(exact.patterns)
+                again = self._with(self.pool, self.every, self._left(TOGETHER_SHARE), bounds)
+                self._take(again)
+                self.first = self._bounded(again if len(again.turns) == len(run.turns) else run, bounds)
             return
         self.first = self._with(gpu_outlines(self.problem), self.every, self._left(TOGETHER_SHARE))
         chosen = self._near(self.first.used | run.used)
-        self._take(run)
         self._take(self._with(gpu_patterns(self.problem, chosen), chosen, self._left(CHOSEN_SHARE), self._limits()))
+
+    @staticmethod
+    def _bounded(run: Run, bounds: dict[str, int]) -> Run:
+        """What a run found, beside bounds that hold for every placement."""
+        turns = [Turn(turn.name, turn.value, bounds.get(turn.name, turn.bound)) for turn in run.turns]
+        return Run(turns, None, run.used)
 
     def _simple_bounds(self, fewest_gpus: int | None) -> dict[str, int]:
         """What no placement exceeds, by counting alone, and the fewest GPUs."""

@@ -10,6 +10,7 @@ from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
 
 GIB = 1 << 30
 LONG_CONTEXT_TOKENS = 32768
+DISPATCHED_BATCH_TOKENS = 256
 
 
 def batch_defaults(engine: EngineProfile, gpu: GpuProfile) -> BatchDefaults:
@@ -25,17 +26,26 @@ def batch_defaults(engine: EngineProfile, gpu: GpuProfile) -> BatchDefaults:
     return engine.batch_defaults[-1]
 
 
-def chunked_prefill_default(engine: EngineProfile, max_model_len: int) -> bool:
-    """Whether prompts are cut by default; V0 cut them only above 32K tokens of context."""
+def chunked_prefill_default(engine: EngineProfile, max_model_len: int, model: ModelProfile | None = None) -> bool:
+    """Whether prompts are cut by default; V0 cut them only above 32K tokens of context, encoders never do."""
+    if model is not None and not model.cuts_prompts:
+        return False
     if engine.chunked_prefill_default == "on_above_32k":
         return max_model_len > LONG_CONTEXT_TOKENS
     return engine.chunked_prefill_default == "on"
 
 
 def prefix_caching_default(engine: EngineProfile, model: ModelProfile) -> bool:
-    """Whether prefixes are cached by default; hybrids follow a switch of their own."""
+    """Whether prefixes are cached by default; hybrids follow a switch of their own, encoders have none."""
+    if not model.cuts_prompts:
+        return False
     hybrid = any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)
     return engine.prefix_caching_default_hybrid if hybrid else engine.prefix_caching_default
+
+
+def async_scheduling_default(engine: EngineProfile, model: ModelProfile) -> bool:
+    """Whether steps are scheduled ahead of their results by default; a pooling server never does."""
+    return engine.async_scheduling_default and model.runner != "pooling"
 
 
 def default_max_num_batched_tokens(
@@ -45,10 +55,15 @@ def default_max_num_batched_tokens(
     chunked_prefill: bool,
     max_model_len: int,
     max_num_seqs: int | None,
+    dispatches_batches: bool = False,
 ) -> int:
-    """Tokens per step: the tier's value, at least max_model_len without chunked prefill, at most S x max_model_len."""
+    """Tokens per step: the tier's value, at least max_model_len without chunked prefill, at most S x max_model_len.
+
+    `dispatches_batches`: experts of data-parallel ranks are reached by a backend that sends whole batches, which lowers
+    the default to 256 (0.33).
+    """
     tier = batch_defaults(engine, gpu)
-    tokens = tier.max_num_batched_tokens
+    tokens = DISPATCHED_BATCH_TOKENS if dispatches_batches else tier.max_num_batched_tokens
     if chunked_prefill and engine.chunked_prefill_batched_tokens is not None:
         tokens = engine.chunked_prefill_batched_tokens
     if not chunked_prefill:

@@ -52,7 +52,8 @@ class CacheContext:
         """Distinct mixers with a cache per token."""
         used = set(self.model.layer_pattern)
         mixers = (self.model.layer_kinds[kind].mixer for kind in sorted(used))
-        return tuple(mixer for mixer in mixers if isinstance(mixer, Attention | LatentAttention))
+        kept = (mixer for mixer in mixers if isinstance(mixer, Attention | LatentAttention))
+        return tuple(mixer for mixer in kept if not isinstance(mixer, Attention) or mixer.causal)
 
     @cached_property
     def states(self) -> tuple[StateSpace, ...]:

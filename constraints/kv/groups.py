@@ -11,7 +11,9 @@ from typing import Literal
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.pages import ceil_div
 
-CacheKind = Literal["full", "latent", "indexer", "sliding_window", "chunked_local", "state", "resident", "hot"]
+CacheKind = Literal[
+    "full", "latent", "indexer", "sliding_window", "chunked_local", "state", "resident", "hot", "cross"
+]  # fmt: skip
 
 _FULL_LENGTH: frozenset[CacheKind] = frozenset({"full", "latent", "indexer"})
 
@@ -59,8 +61,16 @@ class CacheLayer:
     own_bytes: int = 0
     """Bytes of the page that hold data; the rest is padding."""
 
-    def pages_per_request(self, max_model_len: int, in_flight_tokens: int, context_parallel: int) -> int:
-        """Return pages that one request of `max_model_len` tokens takes (`max_memory_usage_bytes` / page)."""
+    def pages_per_request(
+        self, max_model_len: int, in_flight_tokens: int, context_parallel: int, max_num_batched_tokens: int = 0
+    ) -> int:
+        """Return pages that one request of `max_model_len` tokens takes (`max_memory_usage_bytes` / page).
+
+        Cross attention is planned for as many encoder tokens as one step may hold, whatever an item takes
+        (`CrossAttentionSpec`).
+        """
+        if self.kind == "cross":
+            return ceil_div(max_num_batched_tokens, self.block_size)
         if self.kind in ("state", "hot"):
             return self.state_pages
         if self.kind == "resident":
@@ -84,6 +94,8 @@ class CacheLayer:
             return 1 + step.speculative_tokens
         if self.kind in ("hot", "resident"):
             return self.state_pages
+        if self.kind == "cross":
+            return self._encoder_pages + 0 * context
         whole = ceil_div(ceil_div(context - 1 + step.allocated_tokens, context_parallel), self.block_size)
         if self.window_tokens is None:
             return whole
@@ -106,6 +118,8 @@ class CacheLayer:
             return _least(self.state_pages, 2 + step.speculative_tokens)
         if self.kind in ("hot", "resident"):
             return self.pages_per_request(prompt_tokens, in_flight_tokens, context_parallel)
+        if self.kind == "cross":
+            return self._encoder_pages + 0 * prompt_tokens
         tokens = prompt_tokens + step.lookahead_tokens
         whole = ceil_div(ceil_div(tokens, context_parallel), self.block_size)
         if self.window_tokens is None:
@@ -113,6 +127,11 @@ class CacheLayer:
         if self.kind == "chunked_local":
             return _least(whole, ceil_div(self.window_tokens + in_flight_tokens, self.block_size))
         return _least(whole, ceil_div(self.window_tokens - 1 + in_flight_tokens, self.block_size) + 1)
+
+    @property
+    def _encoder_pages(self) -> int:
+        """Pages of one item's encoder tokens."""
+        return ceil_div(self.window_tokens or 0, self.block_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +162,8 @@ def _promote(layers: Sequence[CacheLayer]) -> list[CacheLayer]:
     if not full:
         return list(layers)
     block_size = full[0].block_size
-    return [_promoted(layer, block_size) if layer.window_tokens is not None else layer for layer in layers]
+    windows = ("sliding_window", "chunked_local")
+    return [_promoted(layer, block_size) if layer.kind in windows else layer for layer in layers]
 
 
 def _promoted(layer: CacheLayer, block_size: int) -> CacheLayer:

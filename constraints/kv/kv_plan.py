@@ -7,36 +7,19 @@ Source: vLLM 0.33 `v1/core/kv_cache_planning.py`, `v1/core/kv_cache_utils.py:get
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import lcm
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.kv.compressed import PackedCache, is_compressed, packed_cache
 from vllm_opt.constraints.kv.groups import CacheGroup, CacheLayer, DecodeStep, group_layers, promote_windows
-from vllm_opt.constraints.kv.layers import CacheLayers, cache_layers
+from vllm_opt.constraints.kv.layers import cache_layers, layers_in_order
 from vllm_opt.constraints.kv.pages import ceil_div
+from vllm_opt.constraints.kv.sequence_blocks import SequenceBlocks, largest
 from vllm_opt.constraints.kv.sparse import sparse_cache
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
-
-
-@dataclass(frozen=True)
-class SequenceBlocks:
-    """KV blocks for n sequences at once: `fixed + n * each`, the null block included."""
-
-    fixed: int
-    each: int
-
-    def needed(self, sequences: int) -> int:
-        """Return the blocks that `sequences` sequences take; element by element for arrays."""
-        return self.fixed + sequences * self.each
-
-    def sequences(self, num_gpu_blocks: int) -> int:
-        """Return the sequences that a pool of `num_gpu_blocks` holds, at least 0 and without a bound where none is."""
-        return max(0, (num_gpu_blocks - self.fixed) // max(1, self.each))
 
 
 @dataclass(frozen=True)
@@ -59,6 +42,16 @@ class KvPlan:
     """Blocks of a pool in host memory that holds every token (HiSparse); None: there is none."""
 
     @property
+    def keeps_cache(self) -> bool:
+        """Whether any layer keeps a cache: an encoder keeps none."""
+        return any(self.block_bytes)
+
+    @property
+    def item_tokens(self) -> int:
+        """Encoder tokens of one item that cross attention reads; 0 without."""
+        return max((layer.window_tokens or 0 for layer, _ in self.requests if layer.kind == "cross"), default=0)
+
+    @property
     def has_states(self) -> bool:
         """Whether some layer keeps a recurrent state."""
         return any(layer.kind == "state" for layer, _ in self.requests)
@@ -71,7 +64,7 @@ class KvPlan:
         """Return blocks that one request of `max_model_len` tokens takes from the pool, over all groups."""
         in_flight = self.in_flight_batches * max_num_batched_tokens
         return sum(
-            count * layer.pages_per_request(max_model_len, in_flight, self.context_parallel)
+            count * layer.pages_per_request(max_model_len, in_flight, self.context_parallel, max_num_batched_tokens)
             for layer, count in self.requests
         )
 
@@ -134,7 +127,9 @@ class KvPlan:
         in_flight = self.in_flight_batches * max_num_batched_tokens
         return tuple(
             sum(
-                count * layer.page_bytes * layer.pages_per_request(max_model_len, in_flight, self.context_parallel)
+                count
+                * layer.page_bytes
+                * layer.pages_per_request(max_model_len, in_flight, self.context_parallel, max_num_batched_tokens)
                 for layer, count in layers
             )
             for layers in self.stage_layers
@@ -182,7 +177,7 @@ class KvPlan:
 
         This is what `--max-model-len auto` takes and what vLLM's refusal estimates.
         """
-        return _largest(limit, lambda length: self.startup_blocks(length, max_num_batched_tokens) <= num_gpu_blocks)
+        return largest(limit, lambda length: self.startup_blocks(length, max_num_batched_tokens) <= num_gpu_blocks)
 
     @property
     def bytes_per_token(self) -> tuple[int, ...]:
@@ -197,17 +192,6 @@ class KvPlan:
         return tuple(ceil_div(block * blocks, tokens) for block in self.block_bytes)
 
 
-def _largest(limit: int, fits: Callable[[int], bool]) -> int:
-    low, high = 0, limit
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> KvPlan:
     """Return the KV cache plan of one layout under one vLLM release.
 
@@ -216,8 +200,10 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
     """
     if is_compressed(model):
         return _packed_plan(packed_cache(model, layout, gpu), layout, engine)
+    if not model.keeps_cache:
+        return _empty_plan(layout, engine)
     cached = cache_layers(model, layout, engine, gpu)
-    layers, stages, per_stage = _in_order(model, layout, cached)
+    layers, stages, per_stage = layers_in_order(model, layout, cached)
     if layout.sparse_host_gib is not None:
         return _sparse_plan(model, layout, engine, layers, cached.block_size)
     if layout.disable_hybrid_kv_cache_manager or not engine.hybrid_kv_cache or _chunks_disable_groups(layers, engine):
@@ -234,6 +220,13 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
         engine=engine,
         step=_decode_step(layout, engine),
     )
+
+
+def _empty_plan(layout: Layout, engine: EngineProfile) -> KvPlan:
+    """Return the plan of a model without a cache: no groups and one block of nothing."""
+    none = (0,) * layout.pipeline_parallel_size
+    size = layout.block_size or engine.default_block_size
+    return KvPlan(size, none, (), (), ((),) * len(none), _in_flight_batches(layout, engine), 1, engine, DecodeStep())
 
 
 def _packed_plan(cache: PackedCache, layout: Layout, engine: EngineProfile) -> KvPlan:
@@ -279,22 +272,3 @@ def _decode_step(layout: Layout, engine: EngineProfile) -> DecodeStep:
 
 def _chunks_disable_groups(layers: list[CacheLayer], engine: EngineProfile) -> bool:
     return not engine.hybrid_chunked_local and any(layer.kind == "chunked_local" for layer in layers)
-
-
-def _in_order(
-    model: ModelProfile, layout: Layout, cached: CacheLayers
-) -> tuple[list[CacheLayer], list[range], tuple[tuple[tuple[CacheLayer, int], ...], ...]]:
-    """Return the cache layers in model order, the range of each stage in them, and the distinct layers per stage."""
-    layers: list[CacheLayer] = []
-    stages: list[range] = []
-    distinct = []
-    for decoder_layers in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size):
-        start = len(layers)
-        for index in decoder_layers:
-            kinds = cached.native_kinds if index in cached.native_layers else cached.kinds
-            layers.extend(kinds[model.layer_pattern[index]])
-        if decoder_layers.stop == model.num_hidden_layers:
-            layers.extend(cached.drafter)
-        stages.append(range(start, len(layers)))
-        distinct.append(tuple(Counter(layers[start:]).items()))
-    return layers, stages, tuple(distinct)

@@ -4,9 +4,11 @@ Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/at
 `layers/mamba/abstract.py`, `models/deepseek_v2.py:DeepseekV32IndexerCache`.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.decisions.speculation import has_mtp, mtp_kind, mtp_modules
 from vllm_opt.constraints.kv.attention_backend import AttentionNeed, check_mixed_layouts, choose_backend
 from vllm_opt.constraints.kv.attention_backends import AttentionBackend, any_backend
@@ -229,3 +231,22 @@ def _attention_layer(context: CacheContext, mixer: Attention, block_size: int, b
         window_tokens=None if mixer.kind == "full" or mixer.window_tokens is None else mixer.window_tokens + kept,
         own_bytes=page,
     )
+
+
+def layers_in_order(
+    model: ModelProfile, layout: Layout, cached: CacheLayers
+) -> tuple[list[CacheLayer], list[range], tuple[tuple[tuple[CacheLayer, int], ...], ...]]:
+    """Return the cache layers in model order, the range of each stage in them, and the distinct layers per stage."""
+    layers: list[CacheLayer] = []
+    stages: list[range] = []
+    distinct = []
+    for decoder_layers in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size):
+        start = len(layers)
+        for index in decoder_layers:
+            kinds = cached.native_kinds if index in cached.native_layers else cached.kinds
+            layers.extend(kinds[model.layer_pattern[index]])
+        if decoder_layers.stop == model.num_hidden_layers:
+            layers.extend(cached.drafter)
+        stages.append(range(start, len(layers)))
+        distinct.append(tuple(Counter(layers[start:]).items()))
+    return layers, stages, tuple(distinct)

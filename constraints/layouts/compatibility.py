@@ -18,7 +18,7 @@ from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Attention, LatentAttention, Mixer, ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
-AttentionKind = Literal["full", "sliding_window", "chunked_local"]
+AttentionKind = Literal["full", "sliding_window", "chunked_local", "cross"]
 
 METHOD_NAMES = {"mxfp4": "gpt_oss_mxfp4", "awq": "auto_awq", "gptq": "auto_gptq", "gptq_int8": "auto_gptq"}
 """What vLLM calls a format in its messages, where that is not our id."""

@@ -24,6 +24,10 @@ from vllm_opt.profiles.nouns.model import (
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 IRREGULAR_WIDTHS = 4
+FLOAT_BYTES = 4
+MIXING_COPIES = 5
+"""Of the joined streams, read off published start-ups of DeepSeek V4 Flash on GB10: a peak of 5.30 GiB with 8,224
+tokens per step and of 1.39 GiB with 2,048, so 0.65 MB per token."""
 SELECTED_INDEX_BYTES = 4
 LATENT_WORKSPACE_TOKENS = 64 * 1024
 """Context tokens that the chunked-prefill workspace of MLA holds at most
@@ -95,7 +99,7 @@ def _one_stage(
         + (0 if layout.adapters is None else PUNICA_BYTES_PER_TOKEN)
         + max(_selection_bytes(layer) for layer in layers)
         + (_draft_bytes(model, layout) if last else 0),
-        width_bytes_per_token=widest + residual_bytes(model, layout) + _adapter_bytes(layout),
+        width_bytes_per_token=widest + residual_bytes(model, layout) + _mixing_bytes(model) + _adapter_bytes(layout),
         hidden_bytes_per_token=model.hidden_size * element,
         logit_bytes_per_sequence=model.vocab_size * element + _draft_logit_bytes(model, layout),
         vocab_size=model.vocab_size,
@@ -154,6 +158,11 @@ def residual_bytes(model: ModelProfile, layout: Layout) -> int:
     """Residual stream and hidden states of one token; pipeline stages also keep the pair that they pass on."""
     copies = (4 if layout.pipeline_parallel_size > 1 else 2) * max(1, model.hyper_connections)
     return copies * model.hidden_size * model_dtype_bytes(model)
+
+
+def _mixing_bytes(model: ModelProfile) -> int:
+    """What joining the streams of hyper-connections takes per token: several float32 copies of all of them."""
+    return MIXING_COPIES * model.hyper_connections * model.hidden_size * FLOAT_BYTES
 
 
 def layer_bytes(layer: DecoderLayer, model: ModelProfile, layout: Layout, activation_bits: int = 16) -> int:

@@ -124,7 +124,7 @@ def activation_peak(
             for stage, samples in zip(stages, sampling, strict=True)
         ),
         relative_spread=constants.activation_relative_spread,
-        encoder=encoder_peak(model, layout) if engine.engine == "v1" else None,
+        encoder=encoder_peak(model, layout, one_each=engine.engine == "v0"),
     )
 
 

@@ -5,7 +5,8 @@
     peak   = items * item tokens * (patches per token * (6 h + 2 i / TP) * 2 + pixels)
 
 with h and i the tower's widths: the residual stream, the norm, q, k, v and the MLP's inner tensor twice. It is a floor
-of the activation peak, not a part of it: the encoder has finished when the language model runs.
+of the activation peak, not a part of it: the encoder has finished when the language model runs. V0 gives every
+sequence of its profile run one item, shortened to the step where it is longer: max(1, min(S, T // item tokens)) items.
 Source: vLLM 0.33 `multimodal/encoder_budget.py`, `v1/core/encoder_cache_manager.py:compute_mm_encoder_budget`,
 `v1/worker/gpu/model_runner.py:profile_run`; the widths are checked against published logs of Qwen3.5 and Qwen3.6.
 """
@@ -28,6 +29,8 @@ class EncoderPeak:
     items_per_prompt: int
     bytes_per_token: int
     chunked_prefill: bool
+    one_each: bool = False
+    """One item per sequence, no longer than the step (V0, `inputs/registry.py:dummy_data_for_profiling`)."""
 
     def budget_tokens(self, max_num_batched_tokens: int) -> int:
         """Encoder tokens of one step, and of the encoder cache."""
@@ -35,6 +38,8 @@ class EncoderPeak:
 
     def items(self, max_num_batched_tokens: int, max_num_seqs: int) -> int:
         """Largest items that the profile run encodes at once."""
+        if self.one_each:
+            return max(1, min(max_num_seqs, max_num_batched_tokens // self.item_tokens))
         sequences = max_num_seqs
         if not self.chunked_prefill:
             sequences = min(sequences, max_num_batched_tokens // self.item_tokens)
@@ -43,10 +48,11 @@ class EncoderPeak:
 
     def bytes(self, max_num_batched_tokens: int, max_num_seqs: int) -> int:
         """Peak of one rank."""
-        return self.items(max_num_batched_tokens, max_num_seqs) * self.item_tokens * self.bytes_per_token
+        item = min(self.item_tokens, max_num_batched_tokens) if self.one_each else self.item_tokens
+        return self.items(max_num_batched_tokens, max_num_seqs) * item * self.bytes_per_token
 
 
-def encoder_peak(model: ModelProfile, layout: Layout) -> EncoderPeak | None:
+def encoder_peak(model: ModelProfile, layout: Layout, *, one_each: bool = False) -> EncoderPeak | None:
     """Return the encoder's peak; None where nothing is encoded, or nothing is known of the tower."""
     tower, media = model.vision, layout.media
     if tower is None or media is None or not tower.hidden_size:
@@ -59,6 +65,7 @@ def encoder_peak(model: ModelProfile, layout: Layout) -> EncoderPeak | None:
         items_per_prompt=media.items_per_prompt,
         bytes_per_token=tower.patches_per_token * width + tower.pixel_bytes_per_token,
         chunked_prefill=layout.enable_chunked_prefill,
+        one_each=one_each,
     )
 
 

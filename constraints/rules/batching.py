@@ -3,6 +3,7 @@
     max_num_batched_tokens >= max_num_seqs
     max_num_batched_tokens >= max_model_len when chunked prefill is off
     max_num_batched_tokens > num_speculative_tokens with drafts
+    max_num_batched_tokens >= encoder tokens of one item with cross attention, which is never cut
 
 (vLLM 0.33 `config/scheduler.py:verify_max_model_len`).
 """
@@ -50,6 +51,7 @@ class Batching:
                 )
             )
         found += self._lookahead(deployment)
+        found += self._item(deployment)
         return tuple(found)
 
     def _lookahead(self, deployment: Deployment) -> list[Violation]:
@@ -67,6 +69,21 @@ class Batching:
             )
         ]
 
+    def _item(self, deployment: Deployment) -> list[Violation]:
+        item, tokens = deployment.terms.kv.item_tokens, deployment.flags.max_num_batched_tokens
+        if tokens >= item:
+            return []
+        return [
+            Violation(
+                rule=self.name,
+                message="Chunked MM input disabled but max_tokens_per_mm_item "
+                f"({item}) is larger than max_num_batched_tokens ({tokens}). Please increase max_num_batched_tokens.",
+                needed=item,
+                available=tokens,
+                unit="tokens",
+            )
+        ]
+
     def add(self, space: DecisionSpace) -> None:
         """Tie the step width to the mode and bound it from below."""
         space.model.add(space.max_num_batched_tokens >= space.max_num_seqs).with_name("a token per sequence")
@@ -76,6 +93,8 @@ class Batching:
             if not mode.terms.layout.enable_chunked_prefill:
                 whole = space.max_num_batched_tokens >= space.max_model_len
                 space.model.add(whole).only_enforce_if(chosen).with_name("a whole prompt")
+            if item := mode.terms.kv.item_tokens:
+                space.model.add(space.max_num_batched_tokens >= item).only_enforce_if(chosen).with_name("a whole item")
             drafts = mode.terms.layout.speculation
             if drafts is not None:
                 least = drafts.num_speculative_tokens + 1

@@ -3,6 +3,7 @@
 import math
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.speed.adapters import adapter_cost
 from vllm_opt.constraints.speed.communication_time import communication
 from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_shape, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
@@ -189,8 +190,12 @@ def latency_coefficients(
     kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
     attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
     element = kv_element_bytes(layout, model)
-    decode, prefill, window = [0.0, 0.0], [0.0, 0.0], 1.0
+    decode, prefill, window, crossed_s = [0.0, 0.0], [0.0, 0.0], 1.0, 0.0
     for group in work.attention:
+        if group.always:
+            each = decode_seconds(group, layout, element, kv_bytes_per_s, attention_flops, shared.serial_share)
+            crossed_s += each * group.window_tokens
+            continue
         windowed = int(group.window_tokens != math.inf)
         window = max(window, group.window_tokens) if windowed else window
         decode[windowed] += decode_seconds(group, layout, element, kv_bytes_per_s, attention_flops, shared.serial_share)
@@ -200,6 +205,9 @@ def latency_coefficients(
     expert_memory_s, expert_compute_s, miss = expert_seconds(work, layout, gpu, constants, path, quantization)
     link_fixed_s, link_token_s = communication(work, layout, gpu, constants)
     layers = work.halves / 2
+    lora = adapter_cost(layout.adapters, work.hidden_size, layers, release)
+    dense_memory_s += lora.bytes / ranks / bytes_per_s
+    dense_compute_s += lora.flop_per_token / ranks / attention_flops
     stream_s = shared.activation_passes * layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
     layers_s = layers * shared.layer_s + work.moe_layers * shared.moe_layer_s + work.state_layers * shared.state_layer_s
     launch_s = layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
@@ -222,9 +230,11 @@ def latency_coefficients(
         prefill_s_per_span_token=factor * prefill[0],
         prefill_s_per_window_token=factor * prefill[1],
         window_tokens=window,
-        token_s=factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
-        sequence_s=factor * (age.host * shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s),
-        fixed_s=factor * (kernels_s + age.host * shared.step_s + link_fixed_s),
+        token_s=lora.bytes_per_token / ranks / gpu.memory_bandwidth_bytes_per_s
+        + factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
+        sequence_s=factor
+        * (age.host * shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s + crossed_s),
+        fixed_s=factor * (kernels_s + age.host * shared.step_s + link_fixed_s) + lora.fixed_s,
         launch_s=age.host * launch_s,
         eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),
@@ -248,8 +258,9 @@ def latency_coefficients(
 def unmeasured_features(layout: Layout) -> int:
     """How many features of the layout no published measurement covers: their speed is formula only.
 
-    Pipeline stages, decode context parallelism and eager mode each widen the interval; the centre stays where the
-    formula puts it.
+    Pipeline stages, decode context parallelism, eager mode and adapters each widen the interval; the centre stays
+    where the formula puts it.
     """
     stages = layout.pipeline_parallel_size > 1
-    return stages + (layout.decode_context_parallel_size > 1) + layout.enforce_eager
+    adapted = layout.adapters is not None
+    return stages + (layout.decode_context_parallel_size > 1) + layout.enforce_eager + adapted

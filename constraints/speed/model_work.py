@@ -35,6 +35,8 @@ class AttentionGroup:
     """Per query head and query-key pair in prefill."""
     window_tokens: float
     """Tokens that a query reads at most; infinite for full attention."""
+    always: bool = False
+    """Every query reads all of them, however short its own text: cross attention."""
 
 
 @dataclass
@@ -89,6 +91,8 @@ def mixer_weights(layer: DecoderLayer, hidden_size: int) -> float:
     mixer = layer.mixer
     if isinstance(mixer, Attention):
         query = mixer.num_attention_heads * mixer.head_dim * (2 if mixer.output_gate else 1)
+        if mixer.kind == "cross":  # keys and values are made once, from what the encoder heard
+            return hidden_size * (query + mixer.num_attention_heads * mixer.v_head_dim)
         value = 0 if mixer.keys_are_values else mixer.num_key_value_heads * mixer.v_head_dim
         keys = mixer.num_key_value_heads * mixer.head_dim
         cached = 0 if mixer.shares_kv_cache else keys + value
@@ -167,7 +171,9 @@ def attention_group(layer: DecoderLayer, layers: int) -> tuple[AttentionGroup, .
         window = float(mixer.window_tokens) if mixer.window_tokens else float("inf")
         cached = mixer.head_dim + mixer.v_head_dim
         kv_heads, heads = mixer.num_key_value_heads, mixer.num_attention_heads
-        return (AttentionGroup(layers, heads, kv_heads, cached, flop, flop, window),)
+        both_ways = 1 if mixer.causal else 2
+        always = mixer.kind == "cross"
+        return (AttentionGroup(layers, heads, kv_heads, cached, flop, both_ways * flop, window, always),)
     if isinstance(mixer, LatentAttention):
         latent = mixer.kv_lora_rank + mixer.qk_rope_head_dim
         decode = 2 * (2 * mixer.kv_lora_rank + mixer.qk_rope_head_dim)
@@ -202,6 +208,11 @@ def mlp_weights(mlp: DenseMlp, hidden_size: int) -> float:
     return (3 if mlp.gated else 2) * hidden_size * mlp.intermediate_size
 
 
+def encodes(layer: DecoderLayer) -> bool:
+    """Whether the layer belongs to an encoder: every token attends to all others."""
+    return isinstance(layer.mixer, Attention) and not layer.mixer.causal
+
+
 def add_experts(work: ModelWork, experts: Experts, layers: int, hidden_size: int) -> None:
     """Add routed experts, shared experts and routers of `layers` identical layers."""
     matrices = 3 if experts.gated else 2
@@ -232,6 +243,8 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
     )
     for index, layer in enumerate(model.layer_kinds):
         layers = model.layer_pattern.count(index)
+        if model.runner == "transcription" and encodes(layer):
+            continue  # once per clip, not per token (`speech.py`)
         work.mixers += layers * (layer.mixer is not None)
         work.feed_forwards += layers * (layer.feed_forward is not None)
         work.state_layers += layers * isinstance(layer.mixer, StateSpace)

@@ -27,6 +27,10 @@ from vllm_opt.constraints.speed.step_time import (
 
 LOOKUP_S = 1e-4
 """An n-gram or suffix look-up on the CPU, per step."""
+EARLY_PASS_S, EARLY_STEP_S = 0.2e-3, 0.8e-3
+"""What releases before 0.11 add per pass and per step, from EAGLE and EAGLE-3 with 2 to 7 tokens on Llama 3.1 8B
+(github.com/vllm-project/vllm/issues/20780, July 2025); tables of 0.11 and later leave nothing over."""
+LEAN_SINCE = (0, 11)
 ONE_PASS: frozenset[str] = frozenset(("dflash",))
 """Methods that draft all tokens in one pass."""
 
@@ -37,6 +41,16 @@ class DraftCost:
 
     weight_share: float
     layer_share: float
+    pass_s: float = 0.0
+    """What a release adds to every pass of the drafter."""
+    step_s: float = 0.0
+    """What it adds to every step that verifies drafts."""
+
+
+def release_cost(version: str) -> tuple[float, float]:
+    """Seconds that a release adds per pass of the drafter and per step."""
+    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return (EARLY_PASS_S, EARLY_STEP_S) if parts < LEAN_SINCE else (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ def drafting_time(c: LatencyCoefficients, drafts: Speculation, cost: DraftCost, 
     tokens = width * np.asarray(sequences, dtype=np.float64)
     compute = cost.weight_share * c.dense_compute_s_per_token * tokens + c.head_compute_s_per_sequence * tokens
     launches = cost.layer_share * c.fixed_s
-    return np.asarray(passes * (np.maximum(reads, compute) + launches))
+    return np.asarray(passes * (np.maximum(reads, compute) + launches + cost.pass_s) + cost.step_s)
 
 
 def verification_time(

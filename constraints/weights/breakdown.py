@@ -99,11 +99,11 @@ def _with_final_norm(model: ModelProfile, norm: PartSize) -> PartSize:
 
 
 def _ends(model: ModelProfile, quantization: Quantization) -> dict[str, PartSize]:
-    rows = padded_vocabulary(model)
+    rows = model.vocab_size if model.runner == "transcription" else padded_vocabulary(model)
     table = model.vocab_size * model.hidden_size
     width = model.per_layer_embedding_width
-    beside = model.extra_parameters + width * (model.vocab_size + model.hidden_size)
-    beside_bytes = (model.extra_parameters + width * (rows + model.hidden_size)) * HALF_BYTES
+    beside = model.extra_parameters + model.divided_parameters + width * (model.vocab_size + model.hidden_size)
+    beside_bytes = (model.extra_parameters + model.divided_parameters + width * (rows + model.hidden_size)) * HALF_BYTES
     embedding = PartSize(parameters=table + beside, bytes=rows * model.hidden_size * HALF_BYTES + beside_bytes)
     head_format = storage_of_parts(model, quantization, ()).of("lm_head")
     tied = model.tie_word_embeddings or not model.has_lm_head
@@ -130,7 +130,8 @@ def parameter_count(model: ModelProfile) -> int:
     per_layer = model.per_layer_embedding_width * (model.vocab_size + model.hidden_size)
     vision = model.vision.parameters if model.vision else 0
     joined = hyper_connection_head_parameters(model.hyper_connections, model.hidden_size)
-    return layers + table + head + per_layer + joined + model.extra_parameters + model.final_norm_parameters + vision
+    beside = model.extra_parameters + model.divided_parameters + model.final_norm_parameters
+    return layers + table + head + per_layer + joined + beside + vision
 
 
 def active_parameter_count(model: ModelProfile) -> int:

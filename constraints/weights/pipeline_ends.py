@@ -48,14 +48,16 @@ def end_bytes(model: ModelProfile, ranks: int, stages: int, lm_head: StorageForm
     Embedding and output head have `vocab_size` rounded up to 64 rows, divided by TP; norms and `extra_parameters` are
     whole on every rank.
     """
-    rows = -(-padded_vocabulary(model) // ranks)
+    # Whisper's embedding is PyTorch's own: neither padded nor divided (`models/whisper.py`, vLLM 0.33).
+    rows = model.vocab_size if model.runner == "transcription" else -(-padded_vocabulary(model) // ranks)
     embedding = rows * model.hidden_size * HALF_BYTES
     head = linear_bytes((rows,), model.hidden_size, lm_head) if model.has_lm_head else 0
     norm = model.final_norm_parameters * HALF_BYTES
     joined = hyper_connection_head_parameters(model.hyper_connections, model.hidden_size) * FLOAT_BYTES
     everywhere = ON_EVERY_STAGE.get(model.architecture, frozenset())
     width = model.per_layer_embedding_width
-    beside = (model.extra_parameters + rows * width + -(-width // ranks) * model.hidden_size) * HALF_BYTES
+    shared = -(-model.divided_parameters // ranks)
+    beside = (model.extra_parameters + shared + rows * width + -(-width // ranks) * model.hidden_size) * HALF_BYTES
     totals = []
     for stage in range(stages):
         first, last = stage == 0, stage == stages - 1

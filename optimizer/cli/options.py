@@ -121,10 +121,17 @@ FEATURES = (
     switch("--fully-sharded-loras", help="Divide adapters fully by tensor parallelism."),
     text("--limit-mm-per-prompt", metavar="JSON", help="Images, videos, audio clips per prompt; 0 switches one off."),
     number("--images-per-request", help="Images in the typical request, on average."),
-    count("--image-tokens", help="Tokens of one image. Default: of 1024 x 1024 pixels."),
+    count("--image-tokens", help="Tokens of one image. Default: of --image-size."),
+    text("--image-size", metavar="WxH", help="Pixels of one image. Default 1024x1024."),
+    number("--videos-per-request", help="Videos in the typical request, on average."),
+    count("--video-tokens", help="Tokens of one video. Default: of the longest that the server profiles."),
+    number("--audios-per-request", help="Audio clips in the typical request, on average."),
+    count("--audio-tokens", help="Tokens of one audio clip."),
     switch("--language-model-only", help="Leave the encoders of a multimodal model out."),
     switch("--skip-mm-profiling", help="Leave the encoders out of the profile run."),
     text("--hf-overrides", metavar="JSON", help="Overrides of the model's config.json, such as a longer context."),
+    switch("--enable-sleep-mode", help="Let the server give its GPU memory back on request."),
+    text("--all2all-backend", metavar="NAME", help="How experts on other ranks are reached, as vLLM takes it."),
     switch("--enable-eplb", help="Balance experts over ranks."),
     text("--eplb-config", metavar="JSON", help="Redundant experts and the like, as vLLM takes it."),
     text("--kv-transfer-config", metavar="JSON", help="A KV connector, as vLLM takes it."),
@@ -148,6 +155,8 @@ FEATURES = (
     ),
     text("--attention-backend", metavar="NAME", help="An attention backend by vLLM's name. Default: vLLM's choice."),
     text("--runner", metavar="generate|pooling", help="What the model does. Default: as its class says."),
+    text("--pooler-config", metavar="JSON", help="How a pooling server pools, as vLLM takes it."),
+    text("--convert", metavar="none|embed|classify", help="What a decoder is made to give instead of text."),
 )
 EQUATIONS = switch("--equations", help="Show each formula with its numbers in.")
 PRESENTATION = (

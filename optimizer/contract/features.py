@@ -35,6 +35,27 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+LONGEST_SIDE = 65_536
+
+
+def _pixels(value: object) -> object:
+    """Read WIDTHxHEIGHT, or a pair as it was read before."""
+    value = value if isinstance(value, list | tuple) and len(value) == 2 else _one(value)
+    parts = value.lower().split("x") if isinstance(value, str) else value
+    if isinstance(parts, list | tuple) and len(parts) == 2:
+        sides = [str(part).strip() for part in parts]
+        if all(side.isascii() and side.isdigit() and len(side) < 6 and 0 < int(side) <= LONGEST_SIDE for side in sides):
+            return int(sides[0]), int(sides[1])
+    raise ValueError(f"must be WIDTHxHEIGHT in pixels, each from 1 to {LONGEST_SIDE:,}, such as 1920x1080")
+
+
+All2AllBackend = Literal[
+    "allgather_reducescatter", "deepep_high_throughput", "deepep_low_latency", "deepep_v2",
+    "flashinfer_nvlink_one_sided", "flashinfer_nvlink_two_sided", "nixl_ep", "mori_high_throughput",
+    "mori_low_latency", "moonep", "passthrough", "pplx", "naive",
+]  # fmt: skip
+"""What `--all2all-backend` takes in 0.33; of the last two it makes the first, with a warning."""
+
 JsonText = Annotated[str, BeforeValidator(_json_object)]
 
 
@@ -58,10 +79,19 @@ class Features(BaseModel):
     fully_sharded_loras: Switch = False
     limit_mm_per_prompt: JsonText | None = Field(None, description="items per prompt by modality")
     images_per_request: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10_000)] = 0.0
-    image_tokens: Count | None = Field(None, description="tokens of one image; default: of 1024 x 1024 pixels")
+    image_tokens: Count | None = Field(None, description="tokens of one image; default: of image_size")
+    image_size: Annotated[tuple[int, int], BeforeValidator(_pixels)] | None = Field(
+        None, description="WIDTHxHEIGHT in pixels; default 1024x1024"
+    )
+    videos_per_request: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10_000)] = 0.0
+    video_tokens: Count | None = Field(None, description="tokens of one video; default: of the longest one")
+    audios_per_request: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10_000)] = 0.0
+    audio_tokens: Count | None = Field(None, description="tokens of one audio clip")
     language_model_only: Switch = False
     skip_mm_profiling: Switch = False
     hf_overrides: JsonText | None = None
+    enable_sleep_mode: Switch = False
+    all2all_backend: Annotated[All2AllBackend | None, BeforeValidator(_one)] = None
     enable_eplb: Switch = False
     eplb_config: JsonText | None = None
     kv_transfer_config: JsonText | None = None
@@ -78,8 +108,11 @@ class Features(BaseModel):
     )
     attention_backend: Text | None = Field(None, description="as `vllm serve --attention-backend` takes it")
     runner: Annotated[Literal["auto", "generate", "pooling"], BeforeValidator(_one)] = "auto"
+    convert: Annotated[Literal["auto", "none", "embed", "classify"], BeforeValidator(_one)] = "auto"
+
+    pooler_config: JsonText | None = Field(None, description="as `vllm serve --pooler-config` takes it")
 
     @property
     def is_pooling(self) -> bool:
         """Whether a request is one prompt and no answer: embeddings, rankings, classes."""
-        return self.runner == "pooling"
+        return self.runner == "pooling" or (self.runner == "auto" and self.convert in ("embed", "classify"))

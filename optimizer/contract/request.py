@@ -284,3 +284,13 @@ def typical_lengths(context: int, input_tokens: int | None, output_tokens: int |
     if input_tokens is None:
         input_tokens = max(1, context - output_tokens)
     return input_tokens, output_tokens
+
+
+SPEECH_PROMPT_TOKENS, SPEECH_SHARE = 4, 4
+"""Of a speech model's context: the tokens that say what to do, and a quarter of the rest for what is written down."""
+
+
+def clip_lengths(context: int, input_tokens: int | None, output_tokens: int | None) -> tuple[int, int]:
+    """Fill in a clip of speech: its audio is no prompt token."""
+    prompt = input_tokens or min(SPEECH_PROMPT_TOKENS, max(1, context - 1))
+    return prompt, output_tokens or max(1, (context - prompt) // SPEECH_SHARE)

@@ -41,5 +41,5 @@ def adapter_notes(model: ModelProfile, adapters: Adapters | None) -> tuple[str, 
     host = size(adapter_host_bytes(model, adapters))
     return (
         f"LoRA: every worker pins {adapters.max_cpu_loras} adapter(s) of rank {adapters.max_lora_rank} in host memory, "
-        f"{host}; speed counts the adapters' own bytes, not the kernels' launches",
+        f"{host}; they slow every step and token down, by a reading of published comparisons that span 8 to 36 %",
     )

@@ -23,7 +23,7 @@ def command_of_estimate(estimate: Estimate) -> str:
     asked: dict[str, Any] = estimate.request
     request = EstimateRequest(**asked)
     setting = resolve(request, Catalog(gpu_file=asked.get("gpu_file"), prices_file=asked.get("prices")))
-    features = feature_flags(request, setting.layout, setting.engine)
+    features = feature_flags(request, setting.model, setting.layout, setting.engine)
     return command_of(_checkpoint(setting), {**_flags(setting), **features, **_pool_flags(setting, asked)})
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vllm_opt.optimizer.contract.features import Features, json_value
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.nouns.model import ModelProfile
 
 MODES = ("NONE", "PIECEWISE", "FULL", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE")
 MOST_SIZES = 4096
@@ -22,7 +23,7 @@ class GraphChoice(NamedTuple):
     sizes: tuple[int, ...] | None = None
 
 
-def graph_choice(request: Features) -> GraphChoice:
+def graph_choice(request: Features, model: ModelProfile) -> GraphChoice:
     """Read the CUDA-graph part of the config.
 
     Raises:
@@ -35,7 +36,7 @@ def graph_choice(request: Features) -> GraphChoice:
         raise InvalidRequest(f"compilation_config: cudagraph_mode must be one of {', '.join(MODES)}")
     off = mode == "NONE" or config.get("mode", config.get("level")) in (0, "0", "NONE")
     full = None if mode is None else mode.startswith("FULL")
-    if full is None and request.is_pooling:
+    if full is None and model.runner == "pooling":
         full = False
     return GraphChoice(enforce_eager=off, full_graphs=full, sizes=_sizes(config.get("cudagraph_capture_sizes")))
 

@@ -6,6 +6,7 @@ Source: `config/vllm.py:VllmConfig.__post_init__` of vLLM 0.18 to 0.33; connecto
 from typing import Any
 
 from vllm_opt.optimizer.contract.features import Features, json_value
+from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.engine import EngineProfile
 
@@ -15,6 +16,8 @@ SUPPORTS_HYBRID = frozenset((
     "UMBPStoreConnector", "ExampleHiddenStatesConnector",
 ))  # fmt: skip
 MULTI = "MultiConnector"
+SENDS_BATCHES = ("deepep_low_latency", "nixl_ep")
+REPLACED = ("pplx", "naive")
 ROLES = ("kv_producer", "kv_consumer", "kv_both")
 
 
@@ -70,6 +73,21 @@ def redundant_experts(request: Features) -> int:
     if count and not request.enable_eplb:
         raise InvalidRequest(f"eplb_config: num_redundant_experts is set to {count} but EPLB is not enabled")
     return count
+
+
+def dispatches_batches(request: EstimateRequest) -> bool:
+    """Whether experts of other data-parallel ranks are reached by a backend that sends whole batches."""
+    spread = request.enable_expert_parallel and request.data_parallel_size > 1
+    return spread and request.all2all_backend in SENDS_BATCHES
+
+
+def expert_notes(request: EstimateRequest) -> tuple[str, ...]:
+    """What is not known of the backend that reaches experts on other ranks."""
+    if not request.enable_expert_parallel or request.all2all_backend in (None, "allgather_reducescatter"):
+        return ()
+    if request.all2all_backend in REPLACED:
+        return (f"vLLM 0.33 no longer has the all2all backend {request.all2all_backend}: it takes the default",)
+    return (f"the buffers of the all2all backend {request.all2all_backend} are not counted: leave room for them",)
 
 
 def _supports_hybrid(connector: dict[str, Any]) -> bool:

@@ -1,7 +1,14 @@
 """From speed without drafts to speed with them: the factor at the load asked, its interval, and where it turns."""
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.speed.speculation import DraftCost, Prompts, crossover, speed_up, tokens_per_step
+from vllm_opt.constraints.speed.speculation import (
+    DraftCost,
+    Prompts,
+    crossover,
+    release_cost,
+    speed_up,
+    tokens_per_step,
+)
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import draft_bytes, weight_bytes
 from vllm_opt.optimizer.contract.answer import Performance
@@ -23,7 +30,9 @@ def acceptance_of(layout: Layout, asked: float | None) -> AcceptanceRate | None:
     return default.model_copy(update={"acceptance": asked, "low": asked, "high": asked, "basis": "given"})
 
 
-def draft_cost(model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile) -> DraftCost:
+def draft_cost(
+    model: ModelProfile, quantization: Quantization, layout: Layout, gpu: GpuProfile, release: str
+) -> DraftCost:
     """Return one pass of the drafter in shares of a step of the target, on one rank."""
     drafts = layout.speculation
     own = sum(draft_bytes(model, quantization, layout, gpu))
@@ -33,7 +42,7 @@ def draft_cost(model: ModelProfile, quantization: Quantization, layout: Layout, 
         layers = drafts.shape.num_layers
     elif drafts is not None and drafts.model is not None:
         layers = drafts.model.num_hidden_layers
-    return DraftCost(own / target, layers / model.num_hidden_layers)
+    return DraftCost(own / target, layers / model.num_hidden_layers, *release_cost(release))
 
 
 def running_sequences(plain: Performance, *, engines: int, max_num_seqs: int, output_tokens: int) -> float:

@@ -13,15 +13,15 @@ from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.notes import speed_notes
 from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
-from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
+from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import encoder_seconds, lengths_with_images, with_images
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
-from vllm_opt.optimizer.estimation.offload import offload_notes
+from vllm_opt.optimizer.estimation.offload import offload_notes, sleep_notes
 from vllm_opt.optimizer.estimation.performance import bound_at, predict
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
-from vllm_opt.optimizer.estimation.resolved_request import resolved_request
+from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
 from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -100,6 +100,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
     )
     log = startup_log(setting, flags, memory, central, terms)
     notes += offload_notes(terms.kv, setting.layout, flags)
+    notes += sleep_notes(request, terms, setting.gpu.gpus_per_node)
     answer = _answer(setting, request, flags, memory, performance, found, terms, starts, log)
     return answer.model_copy(update={"notes": (*answer.notes, *notes)}) if notes else answer
 
@@ -151,12 +152,10 @@ def _performance(
     """
     lengths = _lengths(setting, request, flags)
     tokens = flags.max_num_batched_tokens
-    if sum(lengths) > flags.max_model_len or not terms.kv.sequence_blocks(sum(lengths), tokens).sequences(
-        memory.num_gpu_blocks
-    ):
+    held = _sequences(terms, memory, sum(lengths), tokens)
+    if sum(lengths) > flags.max_model_len or not held:
         return None, None, ()
-    mean = terms.kv.sequence_blocks(lengths[0] + -(-lengths[1] // 2), tokens)
-    pooled = max(1, mean.sequences(memory.num_gpu_blocks))
+    pooled = max(1, _sequences(terms, memory, lengths[0] + -(-lengths[1] // 2), tokens))
     coefficients = latency_coefficients(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
         calibrated=request.calibration, release=setting.engine.version,
@@ -172,12 +171,12 @@ def _performance(
         prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )
     encoding = encoder_seconds(setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
-    performance = with_images(performance, encoding)
+    performance = with_images(performance, encoding, setting.layout.data_parallel_size * setting.replicas)
     if setting.layout.speculation is None:
         return performance, bound_at(coefficients, performance, request.confidence), ()
     rate = acceptance_of(setting.layout, request.acceptance)
     assert rate is not None
-    cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu)
+    cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu, setting.engine.version)
     drafted = with_drafts(
         performance, coefficients, setting.layout, cost, rate, lengths=lengths,
         engines=setting.layout.data_parallel_size * setting.replicas, max_num_seqs=min(flags.max_num_seqs, pooled),
@@ -185,6 +184,13 @@ def _performance(
     )  # fmt: skip
     note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
     return drafted, bound_at(coefficients, drafted, request.confidence), (note,)
+
+
+def _sequences(terms: MemoryTerms, memory: Memory, context: int, tokens: int) -> int:
+    """Sequences of `context` tokens that the pool holds; as many as anybody asks where nothing is cached."""
+    if not terms.kv.keeps_cache:
+        return terms.UNLIMITED_BLOCKS if memory.max_supported_model_len else 0
+    return terms.kv.sequence_blocks(context, tokens).sequences(memory.num_gpu_blocks)
 
 
 def _deployment(
@@ -230,8 +236,7 @@ def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> 
 
 def _lengths(setting: Setting, request: EstimateRequest, flags: EngineFlags) -> tuple[int, int]:
     """The typical request with its images."""
-    answer = 1 if request.is_pooling else request.output_tokens
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, answer)
+    lengths = typical_request(setting.model, request, flags.max_model_len)
     return lengths_with_images(lengths, setting.model, request, request.input_tokens)
 
 

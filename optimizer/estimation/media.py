@@ -1,19 +1,26 @@
-"""Images and videos of a request: what of the tower is built, what the profile run encodes, and the prompt's tokens."""
+"""Images, videos and audio of a request: which tower is built, what is encoded while profiling, the prompt's tokens."""
+
+import math
 
 from vllm_opt.constraints.decisions.configuration import MediaItems
-from vllm_opt.constraints.memory.encoder_peak import media_items
+from vllm_opt.constraints.memory.encoder_peak import longest_video, media_items
+from vllm_opt.constraints.speed.speech import encoder_flop
 from vllm_opt.optimizer.contract.answer import Performance
 from vllm_opt.optimizer.contract.features import Features, json_value
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
 
+USUAL_PIXELS = 1024 * 1024
 ENCODER_COMPUTE_SHARE = 0.4
 """Assumed share of the 16-bit peak that a vision tower reaches on a whole image."""
 UNCOUNTED_PEAK = (
     "the encoder's memory peak while profiling is not counted: how many tokens its largest image takes is not known "
     "for this class; leave room or give --language-model-only"
 )
+
+
+UNCOUNTED_AUDIO = "audio counts by its prompt tokens; the memory and time of its encoder are not known"
 
 
 def item_limits(request: Features) -> dict[str, int]:
@@ -41,7 +48,8 @@ def without_unused_tower(model: ModelProfile, request: Features) -> ModelProfile
     """
     limits = item_limits(request)
     off = request.language_model_only or all(limits.get(name, 1) == 0 for name in ("image", "video"))
-    if request.images_per_request and (model.vision is None or off):
+    seen = request.images_per_request or request.videos_per_request
+    if seen and (model.vision is None or off):
         why = "images are switched off" if model.vision is not None else f"{model.id} reads no images"
         raise InvalidRequest(f"images_per_request: {why}; leave it out")
     return model.model_copy(update={"vision": None}) if off and model.vision is not None else model
@@ -54,6 +62,12 @@ def profiled_media(model: ModelProfile, request: Features, max_model_len: int) -
 
 def media_notes(model: ModelProfile, request: Features) -> tuple[str, ...]:
     """What the answer leaves out of the encoder's memory."""
+    if request.audios_per_request and model.runner != "transcription":
+        return (UNCOUNTED_AUDIO, *_tower_notes(model, request))
+    return _tower_notes(model, request)
+
+
+def _tower_notes(model: ModelProfile, request: Features) -> tuple[str, ...]:
     if model.vision is None:
         return ()
     if request.skip_mm_profiling:
@@ -61,56 +75,101 @@ def media_notes(model: ModelProfile, request: Features) -> tuple[str, ...]:
     return (UNCOUNTED_PEAK,) if model.vision.max_encoder_tokens is None else ()
 
 
-def image_prompt_tokens(model: ModelProfile, request: Features) -> int:
-    """Return the prompt tokens that the images of one request take, rounded up.
+def seen_tokens(model: ModelProfile, request: Features) -> float:
+    """Return the tokens of the images and videos of one request: what the tower encodes, and what the prompt holds.
 
     Raises:
-        InvalidRequest: images are sent, and how many tokens one takes is neither given nor known.
+        InvalidRequest: images or videos are sent, and how many tokens one takes is neither given nor known.
     """
-    if not request.images_per_request:
-        return 0
-    each = request.image_tokens or (model.vision.usual_image_tokens if model.vision is not None else None)
-    if each is None:
-        raise InvalidRequest(
-            f"images_per_request: how many tokens an image takes is not known for {model.id}; give image_tokens"
-        )
-    return -int(-request.images_per_request * each // 1)
+    total = 0.0
+    for number, each, name, missing in (
+        (request.images_per_request, _image_tokens(model, request), "images_per_request: an image", "image_tokens"),
+        (request.videos_per_request, _video_tokens(model, request), "videos_per_request: a video", "video_tokens"),
+    ):
+        if number and each is None:
+            field, _, item = name.partition(": ")
+            raise InvalidRequest(f"{field}: how many tokens {item} takes is not known for {model.id}; give {missing}")
+        total += number * (each or 0)
+    return total
+
+
+def _image_tokens(model: ModelProfile, request: Features) -> int | None:
+    """Tokens of one image: as given, else by its area where the tower's tokens grow with it."""
+    tower = model.vision
+    if request.image_tokens or tower is None or tower.usual_image_tokens is None:
+        return request.image_tokens
+    usual, most = tower.usual_image_tokens, tower.max_encoder_tokens
+    if request.image_size is None or most is None or most <= usual:
+        return usual
+    width, height = request.image_size
+    return max(1, min(most, math.ceil(usual * width * height / USUAL_PIXELS)))
+
+
+def _video_tokens(model: ModelProfile, request: Features) -> int | None:
+    tower = model.vision
+    longest = None if tower is None else longest_video(tower, model.max_model_len) or None
+    return request.video_tokens or longest
+
+
+def media_prompt_tokens(model: ModelProfile, request: Features) -> int:
+    """Return the prompt tokens that images, videos and audio clips of one request take, rounded up.
+
+    Raises:
+        InvalidRequest: something is sent whose tokens are neither given nor known.
+    """
+    if request.audios_per_request and request.audio_tokens is None:
+        raise InvalidRequest("audios_per_request: how many tokens a clip takes is not known; give audio_tokens")
+    heard = request.audios_per_request * (request.audio_tokens or 0)
+    return math.ceil(seen_tokens(model, request) + heard)
 
 
 def encoder_seconds(model: ModelProfile, request: Features, gpu: GpuProfile, tensor_parallel_size: int) -> float:
-    """Return what encoding the images of one request adds to its time to first token.
+    """Return what encoding the images of one request, or its clip of speech, adds to its time to first token.
 
         2 * parameters * patches / (peak * share) / TP
 
     The share of the 16-bit peak is assumed; a prompt's images are encoded one after the other.
     """
+    if model.runner == "transcription":
+        return encoder_flop(model) / (gpu.half_flops_per_s * ENCODER_COMPUTE_SHARE) / tensor_parallel_size
     tower = model.vision
-    if tower is None or not request.images_per_request:
+    if tower is None:
         return 0.0
-    each = request.image_tokens or tower.usual_image_tokens or 0
     ranks = tensor_parallel_size if tower.sharded_by_tensor_parallel else 1
-    work = 2.0 * tower.parameters * each * tower.patches_per_token * request.images_per_request
+    work = 2.0 * tower.parameters * seen_tokens(model, request) * tower.patches_per_token
     return work / (gpu.half_flops_per_s * ENCODER_COMPUTE_SHARE) / ranks
 
 
-def with_images(performance: Performance, seconds: float) -> Performance:
-    """Return the performance with `seconds` of encoding before each first token."""
+def with_images(performance: Performance, seconds: float, engines: int) -> Performance:
+    """Return the performance with `seconds` of encoding before each first token.
+
+    An encoder runs on the GPUs that decode, so the users of one engine wait for each other's items: in the time that
+    each of its n users needs for one request, n items are encoded.
+
+        e2e' = e2e (1 + (n - 1) X / e2e) + X,  and TTFT and TPOT are stretched alike
+    """
     if seconds <= 0:
         return performance
     added = seconds * 1e3
-    e2e = performance.e2e_ms + added
+    others = max(0.0, performance.concurrency / engines - 1)
+    stretch = 1 + others * added / performance.e2e_ms
+    e2e = performance.e2e_ms * stretch + added
     slower = performance.e2e_ms / e2e
-    low, high = performance.interval["ttft_ms"]
+    low, high = (end * stretch for end in performance.interval["ttft_ms"])
     rates = performance.interval["output_tokens_per_s"]
+    interval = dict(performance.interval)
+    if performance.tpot_ms is not None:
+        interval["tpot_ms"] = (interval["tpot_ms"][0] * stretch, interval["tpot_ms"][1] * stretch)
     return performance.model_copy(
         update={
-            "ttft_ms": performance.ttft_ms + added,
+            "ttft_ms": performance.ttft_ms * stretch + added,
+            "tpot_ms": None if performance.tpot_ms is None else performance.tpot_ms * stretch,
             "e2e_ms": e2e,
             "output_tokens_per_s": performance.output_tokens_per_s * slower,
             "total_tokens_per_s": performance.total_tokens_per_s * slower,
             "requests_per_s": performance.requests_per_s * slower,
             "interval": {
-                **performance.interval,
+                **interval,
                 "ttft_ms": (low + added, high + added),
                 "output_tokens_per_s": (rates[0] * slower, rates[1] * slower),
             },
@@ -122,7 +181,7 @@ def lengths_with_images(
     lengths: tuple[int, int], model: ModelProfile, request: Features, input_tokens: int | None
 ) -> tuple[int, int]:
     """Return the typical request with its images' tokens: beside a stated prompt, inside a default one."""
-    images = image_prompt_tokens(model, request)
+    images = media_prompt_tokens(model, request)
     if not images:
         return lengths
     return (lengths[0] + images if input_tokens is not None else max(lengths[0], images)), lengths[1]

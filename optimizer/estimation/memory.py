@@ -34,6 +34,7 @@ def memory_report(
     graph_bytes = terms.graph_bytes(tokens, sequences)
     activation = terms.activation_bytes(tokens, sequences)
     count = blocks[worst] if terms.kv.block_bytes[worst] else 0
+    keeps = terms.kv.keeps_cache
     adapters = adapter_bytes(model, terms.layout, mxfp4=terms.layout.quantization in REPACKED_FORMATS)
     drafts = draft_bytes(model, quantization, terms.layout, gpu)
     sure = min(count, terms.num_gpu_blocks(flags, None if expected else confidence)) if count else 0
@@ -54,19 +55,30 @@ def memory_report(
         kv_cache_bytes=max(0, available[worst]),
         kv_block_bytes=terms.kv.block_bytes[worst],
         block_size=terms.kv.block_size,
-        num_gpu_blocks=count,
+        num_gpu_blocks=count if keeps else 1,
         kv_cache_tokens=terms.kv.printed_tokens(count, flags.max_model_len, tokens),
-        max_concurrency=terms.kv.max_concurrency(count, flags.max_model_len, tokens),
-        admission_concurrency=terms.kv.admission_concurrency(count, flags.max_model_len, tokens),
-        running_concurrency=terms.kv.running_concurrency(count, flags.max_model_len),
+        max_concurrency=terms.kv.max_concurrency(count, flags.max_model_len, tokens) if keeps else sequences,
+        admission_concurrency=(
+            terms.kv.admission_concurrency(count, flags.max_model_len, tokens) if keeps else sequences
+        ),
+        running_concurrency=terms.kv.running_concurrency(count, flags.max_model_len) if keeps else sequences,
         kv_bytes_per_token=terms.kv_bytes_per_token,
-        max_supported_model_len=terms.kv.max_supported_model_len(sure, tokens, model.max_model_len),
+        max_supported_model_len=_longest(model, terms, flags, sure),
         headroom_bytes=terms.headroom_bytes(flags.gpu_memory_utilization),
         headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences),
         host_tier_tokens=terms.host_tier_tokens(flags),
         confidence_bytes=max(0, upper[worst] - central[worst]),
         ranks=_ranks(model, terms, available, blocks, activation, graph_bytes),
     )
+
+
+def _longest(model: ModelProfile, terms: MemoryTerms, flags: EngineFlags, blocks: int) -> int:
+    """The longest context that starts; where prompts are computed whole, no longer than one step."""
+    tokens = flags.max_num_batched_tokens
+    limit = model.max_model_len if terms.layout.enable_chunked_prefill else min(model.max_model_len, tokens)
+    if not terms.kv.keeps_cache:
+        return limit if min(terms.available_kv_bytes(flags)) >= 0 else 0
+    return terms.kv.max_supported_model_len(blocks, tokens, limit)
 
 
 def _ranks(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.decisions.engine_defaults import (
+    async_scheduling_default,
     chunked_prefill_default,
     default_max_num_batched_tokens,
     default_max_num_seqs,
@@ -15,9 +16,16 @@ from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
 from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices, with_cache_dtypes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
+from vllm_opt.optimizer.estimation.connectors import (
+    dispatches_batches,
+    expert_notes,
+    hybrid_manager_off,
+    redundant_experts,
+    sparse_host_gib,
+)
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
 from vllm_opt.optimizer.estimation.overrides import with_overrides
+from vllm_opt.optimizer.estimation.runner import as_served, runner_notes
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value, not_above
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -82,10 +90,8 @@ def served_model(model: ModelProfile, request: Features, engine: EngineProfile) 
     """Return the model as the server builds it: without unused towers, with overrides, as a pooling model if asked."""
     model, notes = with_overrides(without_unused_tower(model, request), request, engine)
     model, cache_notes = with_cache_dtypes(model, request, engine)
-    notes += cache_notes
-    if request.is_pooling:
-        model = model.model_copy(update={"has_lm_head": False})
-    return model, notes
+    served = as_served(model, request)
+    return served, (*notes, *cache_notes, *runner_notes(served))
 
 
 def keeps_windows_or_states(model: ModelProfile) -> bool:
@@ -184,8 +190,8 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     tensor, said = _tensor_parallel_size(request, model, quantization, engine, gpu)
     auto = request.max_model_len == "auto"
     length = request.max_model_len if isinstance(request.max_model_len, int) else default_length(model, auto=auto)
-    flags = _flags(request, engine, gpu, length)
-    graphs = graph_choice(request)
+    flags = _flags(request, engine, gpu, length, model)
+    graphs = graph_choice(request, model)
     speculation, draft_notes = speculation_of(request, model, catalog)
     manager_off = hybrid_manager_off(request, engine)
     layout = Layout(
@@ -206,8 +212,8 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         sparse_host_gib=sparse_host_gib(request),
         num_redundant_experts=redundant_experts(request),
         enable_prefix_caching=_or(request.enable_prefix_caching, prefix_caching_default(engine, model)),
-        enable_chunked_prefill=_or(request.enable_chunked_prefill, chunked_prefill_default(engine, length)),
-        async_scheduling=_or(request.async_scheduling, engine.async_scheduling_default and not request.is_pooling),
+        enable_chunked_prefill=_cuts_prompts(request, engine, length, model),
+        async_scheduling=_or(request.async_scheduling, async_scheduling_default(engine, model)),
         disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager or manager_off is not None,
         media=profiled_media(model, request, length),
         speculation=speculation,
@@ -217,7 +223,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     windows = manager_off if keeps_windows_or_states(model) else None
     said_of_media = media_notes(model, request)
     notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
-    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters))
+    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters), *expert_notes(request))
     return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 
@@ -260,15 +266,23 @@ def _or(asked: bool | None, default: bool) -> bool:
     return default if asked is None else asked
 
 
-def _flags(request: EstimateRequest, engine: EngineProfile, gpu: GpuProfile, length: int) -> EngineFlags:
+def _cuts_prompts(request: EstimateRequest, engine: EngineProfile, length: int, model: ModelProfile) -> bool:
+    """Whether prompts are computed in pieces; encoders and speech models drop a wish for it."""
+    return model.cuts_prompts and _or(request.enable_chunked_prefill, chunked_prefill_default(engine, length))
+
+
+def _flags(
+    request: EstimateRequest, engine: EngineProfile, gpu: GpuProfile, length: int, model: ModelProfile
+) -> EngineFlags:
     tokens = request.max_num_batched_tokens
     if tokens is None:
         tokens = default_max_num_batched_tokens(
             engine,
             gpu,
-            chunked_prefill=_or(request.enable_chunked_prefill, chunked_prefill_default(engine, length)),
+            chunked_prefill=_cuts_prompts(request, engine, length, model),
             max_model_len=length,
             max_num_seqs=request.max_num_seqs,
+            dispatches_batches=dispatches_batches(request),
         )
     sequences = request.max_num_seqs or default_max_num_seqs(engine, gpu, tokens)
     swap = request.swap_space

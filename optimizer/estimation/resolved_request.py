@@ -3,16 +3,24 @@
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.optimizer.contract.answer import Memory, Performance
 from vllm_opt.optimizer.contract.assumptions import assumed_in_estimate
-from vllm_opt.optimizer.contract.request import EstimateRequest, typical_lengths
+from vllm_opt.optimizer.contract.request import EstimateRequest, clip_lengths, typical_lengths
 from vllm_opt.optimizer.estimation.resolution import Setting
+from vllm_opt.profiles.nouns.model import ModelProfile
+
+
+def typical_request(model: ModelProfile, request: EstimateRequest, max_model_len: int) -> tuple[int, int]:
+    """Input and output tokens of the typical request: an embedding is all prompt, a clip of speech nearly none."""
+    if model.runner == "transcription":
+        return clip_lengths(max_model_len, request.input_tokens, request.output_tokens)
+    answer = 1 if model.runner == "pooling" else request.output_tokens
+    return typical_lengths(max_model_len, request.input_tokens, answer)
 
 
 def resolved_request(
     setting: Setting, request: EstimateRequest, flags: EngineFlags, memory: Memory, performance: Performance | None
 ) -> dict[str, object]:
     """The request with every default filled in."""
-    answer = 1 if request.is_pooling else request.output_tokens
-    lengths = typical_lengths(flags.max_model_len, request.input_tokens, answer)
+    lengths = typical_request(setting.model, request, flags.max_model_len)
     filled = request.model_dump(mode="json", exclude_none=True)
     filled.update(
         assumed=assumed_in_estimate(request, lengths),

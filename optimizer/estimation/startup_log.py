@@ -50,6 +50,8 @@ def _pool_lines(setting: Setting, flags: EngineFlags, memory: Memory, terms: Mem
             f"# GPU blocks: {memory.num_gpu_blocks}, # CPU blocks: {on_host}",
             concurrency.replace(f"{flags.max_model_len:,}", str(flags.max_model_len)),
         )
+    if not terms.kv.keeps_cache:
+        return (f"Available KV cache memory: {memory.kv_cache_bytes / GIB:.2f} GiB",)
     available = f"Available KV cache memory: {memory.kv_cache_bytes / GIB:.2f} GiB"
     tokens = f"GPU KV cache size: {memory.kv_cache_tokens:,} tokens"
     if setting.engine.startup_texts == "0.33":

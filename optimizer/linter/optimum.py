@@ -1,9 +1,10 @@
 """The solver's own best deployment on the same GPUs, beside the command."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from vllm_opt.optimizer.contract.answer import Answer, Estimate
+from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.linter.subject.context import FEATURE_FIELDS, LintContext
 from vllm_opt.optimizer.linter.subject.gains import WORTH_SAYING, growth
@@ -11,6 +12,12 @@ from vllm_opt.optimizer.linter.subject.report import Optimum
 from vllm_opt.profiles.errors import VllmOptError
 
 SECONDS = 5.0
+KEPT = frozenset((
+    "kv-offloading-size", "kv-offloading-backend", "lora-modules", "default-mm-loras", "lora-dtype",
+    "lora-target-modules", "enable-tower-connector-lora", "mm-encoder-tp-mode", "mm-processor-kwargs",
+    "mm-processor-cache-gb", "enable-dbo",
+))  # fmt: skip
+"""Features that no plan decides and that a proposal must not lose."""
 
 
 def optima(context: LintContext, estimate: Estimate, gpus: int) -> Iterator[Optimum]:
@@ -34,7 +41,7 @@ def optima(context: LintContext, estimate: Estimate, gpus: int) -> Iterator[Opti
         if answer is None or answer.plan is None or answer.plan.command in seen:
             continue
         seen.add(answer.plan.command)
-        found = _optimum(title, answer, estimate)
+        found = _with_kept_flags(_optimum(title, answer, estimate), answer.plan, context)
         if estimate.fits and max(found.throughput_gain or 0.0, found.concurrency_gain or 0.0) < WORTH_SAYING:
             continue
         yield found
@@ -80,6 +87,19 @@ def _solved(
         return None
 
 
+def _with_kept_flags(found: Optimum, plan: Plan, context: LintContext) -> Optimum:
+    """The optimum with every feature of the command that no plan decides: they cost what the note says."""
+    last = {use.name: use for use in context.parsed.uses if use.name in KEPT and use.name not in plan.flags}
+    if "enable-dbo" in last and not (plan.expert_parallel and plan.data_parallel_size > 1):
+        last.pop("enable-dbo")
+    if not last:
+        return found
+    words = " ".join(shlex.quote(word.text) for use in last.values() for word in use.words)
+    names = ", ".join(use.spelling for use in last.values())
+    note = f"{names} kept as they are: they move no GPU memory that is counted here"
+    return found.model_copy(update={"command": f"{found.command} {words}", "notes": (*found.notes, note)})
+
+
 def _optimum(title: str, answer: Answer, estimate: Estimate) -> Optimum:
     plan = answer.plan
     if plan is None:
@@ -99,5 +119,5 @@ def _optimum(title: str, answer: Answer, estimate: Estimate) -> Optimum:
         concurrency_gain=growth(current, held) if current and estimate.fits else None,
         status=answer.status,
         replicas=plan.replicas,
-        notes=plan.notes,
+        notes=tuple(dict.fromkeys((*plan.notes, *answer.notes))),
     )

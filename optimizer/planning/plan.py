@@ -128,7 +128,7 @@ def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple
     rate = acceptance_of(layout, setting.request.acceptance)
     if rate is None:
         return plain, ()
-    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu)
+    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu, setting.engine.version)
     drafted = with_drafts(
         plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
         max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
@@ -145,7 +145,7 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
         return None
     plain, _ = predicted(setting, choice)
     sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
-    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu)
+    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version)
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
     drafted = with_drafts(
         plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
@@ -170,11 +170,13 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         raise PlanRejected(found)
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
-    shown |= feature_flags(setting.request, layout, setting.engine)
+    shown |= feature_flags(setting.request, setting.model, layout, setting.engine)
     facts = choice.unit.facts
     seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
-    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds))
-    performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds))
+    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds, choice.unit.engines))
+    performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds, choice.unit.engines))
+    if seconds:
+        draft_notes += ("limits and objectives are judged by the speed without encoders; the speed shown has them in",)
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence

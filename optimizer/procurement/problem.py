@@ -62,8 +62,12 @@ class Procurement:
         return self.pool.dropped(workload)
 
 
-def resolve_fleet(request: FleetRequest, catalog: Catalog, end: float | None = None) -> Procurement:
+def resolve_fleet(
+    request: FleetRequest, catalog: Catalog, end: float | None = None, shared: dict[str, SharedLayouts] | None = None
+) -> Procurement:
     """Find every plan that can matter, every price and limit; `end` of the time, by default the time limit from now.
+
+    `shared` keeps parts of layouts by model for another request that differs in workloads alone.
 
     Raises:
         InvalidRequest: a value that cannot be understood, or nothing to choose from.
@@ -76,7 +80,7 @@ def resolve_fleet(request: FleetRequest, catalog: Catalog, end: float | None = N
     gpus = gpus_on_offer(offers, catalog)
     notes: list[str] = list(market.notes)
     known: dict[str, tuple[ColumnSearch, ...]] = {}
-    shared: dict[str, SharedLayouts] = {}
+    shared = {} if shared is None else shared
     found = []
     for workload in request.workloads:
         key = _key(workload)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.kv.held_blocks import held_blocks
-from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
+from vllm_opt.constraints.kv.sequence_blocks import SequenceBlocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
 from vllm_opt.optimizer.space.layout_facts import utilization_steps

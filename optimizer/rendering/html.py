@@ -26,6 +26,7 @@ from vllm_opt.optimizer.rendering.plan_words import (
     slow,
     slow_in_words,
     speed_rows,
+    start_sentences,
     status_in_words,
     weights_in_words,
 )
@@ -95,6 +96,7 @@ def _plan(plan: Plan, concurrency: object) -> list[str]:
         section(
             f"Start each server with vLLM {plan.vllm_version}",
             preformatted(wrapped_command(plan.command, plan.env, COMMAND_WIDTH)),
+            *(paragraph(sentence) for sentence in start_sentences(plan)),
             table([("flag", "left"), ("value", "right"), ("what it decides", "left")], flags),
         ),
         section(memory_heading(plan.memory), memory_bar(plan.memory), paragraph(pool_sentence(plan.memory))),

@@ -64,6 +64,11 @@ def memory_heading(memory: Memory) -> str:
 
 def pool_sentence(memory: Memory) -> str:
     """Say what the KV pool holds."""
+    if not memory.kv_block_bytes and memory.max_supported_model_len:
+        return (
+            f"No KV cache: up to {memory.running_concurrency:.0f} sequences at once, and prompts up to "
+            f"{counted(memory.max_supported_model_len, 'token')}."
+        )
     sentence = (
         f"KV pool: {counted(memory.kv_cache_tokens, 'token')} in {counted(memory.num_gpu_blocks, 'block')} of "
         f"{memory.block_size}, {size(memory.kv_block_bytes)} each; {memory.running_concurrency:.1f} sequences of full "

@@ -13,6 +13,7 @@ from vllm_opt.optimizer.rendering.plan_words import (
     slow,
     slow_in_words,
     speed_rows,
+    start_sentences,
     weights_in_words,
 )
 from vllm_opt.optimizer.rendering.screen import Screen
@@ -61,6 +62,7 @@ def plan_sections(plan: Plan, request: dict[str, Any], screen: Screen) -> list["
         line(cost_in_words(plan.cost)),
         heading(f"Start each server with vLLM {plan.vllm_version}"),
         printable(wrapped_command(plan.command, plan.env, screen.width)),
+        *(line(sentence) for sentence in start_sentences(plan)),
         "",
         _flags(plan, screen),
         heading(speed_heading(plan.performance, request)),

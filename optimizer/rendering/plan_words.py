@@ -88,12 +88,12 @@ NO_BOUND = 100.0
 
 def status_in_words(answer: Answer) -> str:
     """Say how sure the answer is."""
-    worst = max((objective.gap for objective in answer.objectives), default=0.0)
-    far = (
-        f"at most {percent(worst)} from optimal"
-        if worst < NO_BOUND
-        else "nothing yet bounds how much better one may be"
-    )
+    bounded = [objective for objective in answer.objectives if objective.gap <= NO_BOUND]
+    far = f"at most {percent(max((objective.gap for objective in bounded), default=0.0))} from optimal"
+    if not bounded:
+        far = "nothing yet bounds how much better one may be"
+    elif len(bounded) < len(answer.objectives):
+        far += f" in {' and '.join(objective.name for objective in bounded)}"
     if answer.pareto:
         far = "not the whole front"
     return {
@@ -136,11 +136,20 @@ def speed_rows(performance: Performance) -> list[list[str]]:
     if performance.tpot_ms is not None:
         rows.append(["TPOT", milliseconds(performance.tpot_ms), _span(performance, "tpot_ms")])
     rows.append(["end to end", milliseconds(performance.e2e_ms), _span(performance, "e2e_ms")])
+    if only_prompts(performance):
+        rows.append(["inputs", f"{rate(performance.requests_per_s)} per s", _span(performance, "output_tokens_per_s")])
+        tokens = performance.total_tokens_per_s - performance.output_tokens_per_s
+        return [*rows, ["input tokens", f"{rate(tokens)} tokens/s", ""]]
     output = f"{rate(performance.output_tokens_per_s)} tokens/s"
     rows.append(["output", output, _span(performance, "output_tokens_per_s")])
     rows.append(["input and output", f"{rate(performance.total_tokens_per_s)} tokens/s", ""])
     rows.append(["requests", f"{rate(performance.requests_per_s)} per s", ""])
     return rows
+
+
+def only_prompts(performance: Performance) -> bool:
+    """Whether requests are prompts whose answer is one step: embeddings, scores, or a single token."""
+    return performance.tpot_ms is None
 
 
 def _span(performance: Performance, name: str) -> str:
@@ -157,3 +166,13 @@ def basis_in_words(performance: Performance) -> str:
     if performance.saturated:
         words += f" With {counted(performance.concurrency, 'user')} some wait for a place; the wait is part of TTFT."
     return words
+
+
+def start_sentences(plan: Plan) -> tuple[str, ...]:
+    """What a command alone does not say where several servers start."""
+    if plan.replicas == 1:
+        return ()
+    return (
+        f"Each of the {plan.replicas} servers needs GPUs and a port of its own, and clients one address: --save-dir "
+        "DIR writes scripts, compose files and manifests that say so.",
+    )

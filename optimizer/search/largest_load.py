@@ -1,7 +1,7 @@
 """The largest load of one engine with which a server can meet the limits on TTFT and TPOT, memory aside.
 
-TTFT and TPOT never fall when the load grows, so the limit is found by bisection, for many servers together. It bounds
-the replicas that a server needs from below: the search queues none with fewer.
+TTFT and TPOT never fall when the load grows, so the limit lies below the first load of a grid that breaks them. It
+bounds the replicas that a server needs from below: the search queues none with fewer.
 """
 
 from dataclasses import replace
@@ -17,6 +17,8 @@ from vllm_opt.optimizer.search.units import pieces_of_server
 from vllm_opt.optimizer.space.latency_limits import limits_kept, within_latency
 from vllm_opt.optimizer.space.points import Asked, evaluate, speeds_at
 
+LOADS = 6
+"""Loads of the grid: with fewer, more servers are sized in vain."""
 UPPER_LIMITS = frozenset(("ttft", "tpot"))
 Integers = NDArray[np.int64]
 
@@ -31,15 +33,17 @@ def largest_loads(sizing: LoadSizing, servers: list[Server]) -> list[int]:
     low = np.array([setting.targets.share_of(server.most * server.shape.data) for server in servers])
     high = np.maximum(low, [setting.targets.share_of(server.engines) for server in servers])
     rows = _Rows(sizing, servers)
-    open_ = np.flatnonzero(rows.hold(np.arange(len(servers)), low))
     found = np.zeros(len(servers), dtype=np.int64)
-    found[open_] = low[open_]
-    while len(open_):
-        open_ = open_[found[open_] < high[open_]]
-        middle = (found[open_] + high[open_] + 1) // 2
-        holds = rows.hold(open_, middle)
-        found[open_[holds]] = middle[holds]
-        high[open_[~holds]] = middle[~holds] - 1
+    able = np.flatnonzero(rows.hold(np.arange(len(servers)), low))
+    wide = able[high[able] > low[able]]
+    found[able] = low[able]
+    if len(wide):
+        ratio = (high[wide] / low[wide])[:, None] ** (np.arange(1, LOADS + 1) / LOADS)
+        grid = np.minimum(np.ceil(low[wide][:, None] * ratio - 1e-9).astype(np.int64), high[wide][:, None])
+        holds = rows.hold(np.repeat(wide, LOADS), grid.reshape(-1)).reshape(grid.shape)
+        last = np.where(holds.any(axis=1), LOADS - np.argmax(holds[:, ::-1], axis=1), 0)
+        above = np.concatenate([grid - 1, high[wide][:, None]], axis=1)
+        found[wide] = np.maximum(low[wide], np.take_along_axis(above, last[:, None], axis=1)[:, 0])
     largest: list[int] = found.tolist()
     return largest
 
@@ -50,7 +54,9 @@ class _Rows:
     def __init__(self, sizing: LoadSizing, servers: list[Server]) -> None:
         self._sizing = sizing
         widths = [sizing.widths_of(server) for server in servers]
-        self._owner = np.repeat(np.arange(len(servers)), [2 * len(tokens) for tokens in widths])
+        self._counts = np.array([2 * len(tokens) for tokens in widths])
+        self._first = np.cumsum(self._counts) - self._counts
+        self._owner = np.repeat(np.arange(len(servers)), self._counts)
         self._tokens = np.array([token for tokens in widths for token in tokens for _ in range(2)], dtype=np.int64)
         coefficients = stack([coefficients_of(sizing.physics, server) for server in servers]).take(self._owner)
         eager = np.maximum(coefficients.eager, np.arange(len(self._owner)) % 2)
@@ -59,16 +65,19 @@ class _Rows:
         self._cached = np.array([server.shape.prefix_caching for server in servers])
 
     def hold(self, servers: Integers, loads: Integers) -> NDArray[np.bool_]:
-        """Whether each of these servers meets the limits at its load, with any width."""
-        asked = np.full(len(self._chunked), -1, dtype=np.int64)
-        asked[servers] = loads
-        load = asked[self._owner]
-        rows = np.flatnonzero((load >= 1) & (self._tokens >= load))
+        """Whether each of these servers, which may come again, meets the limits at its load with any width."""
+        counts = self._counts[servers]
+        question = np.repeat(np.arange(len(servers)), counts)
+        rows = np.arange(len(question)) - np.repeat(np.cumsum(counts) - counts, counts) + self._first[servers][question]
+        load = loads[question]
+        fits = self._tokens[rows] >= load
+        question, rows, load = question[fits], rows[fits], load[fits]
+        holds = np.zeros(len(servers), dtype=bool)
         if not len(rows):
-            return np.zeros(len(servers), dtype=bool)
+            return holds
         owner = self._owner[rows]
         points = Asked(
-            sequences=load[rows],
+            sequences=load,
             tokens=self._tokens[rows].astype(np.float64),
             engines=np.ones(len(rows)),
             chunked=self._chunked[owner],
@@ -78,9 +87,8 @@ class _Rows:
         speeds = speeds_at(setting, self._coefficients.take(rows), points, asked=False)
         rules = limits_kept(setting, speeds[4:7], active)
         kept = np.logical_and.reduce(list(rules.values())) if rules else np.ones(len(rows), dtype=bool)
-        reached = np.zeros(len(self._chunked), dtype=bool)
-        reached[owner[kept]] = True
-        return np.asarray(reached[servers])
+        holds[question[kept]] = True
+        return holds
 
 
 def _largest_admitted(sizing: LoadSizing, server: Server) -> int:

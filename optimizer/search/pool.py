@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from vllm_opt.constraints.decisions.violation import Violation
-from vllm_opt.constraints.kv.kv_plan import KvPlan, SequenceBlocks
+from vllm_opt.constraints.kv.kv_plan import KvPlan
+from vllm_opt.constraints.kv.sequence_blocks import SequenceBlocks
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.space.objective import whole_requests
 from vllm_opt.optimizer.space.physics import LayoutPhysics

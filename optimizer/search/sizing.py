@@ -64,6 +64,7 @@ class LoadSizing:
         found = self._candidates(servers, rows, admitted, speeds, facts)
         rest = np.setdiff1d(np.arange(len(rows.owner)), admitted)
         slower = replace(coefficients, eager=np.ones(len(servers)))
+        rest = rest[self._could_do(rules, rest)]
         _, hopeful, _ = self._speeds(servers, rows.take(rest), slower)
         eager = self._eager(servers, rows, rest[hopeful], facts)
         reached = {*rows.owner[admitted].tolist(), *eager}
@@ -147,6 +148,12 @@ class LoadSizing:
         }
         owners, tokens = rows.owner[admitted].tolist(), rows.tokens[admitted].tolist()
         return [Candidate(units[at], width, *point) for at, width, *point in zip(owners, tokens, *columns, strict=True)]
+
+    @staticmethod
+    def _could_do(rules: dict[str, NDArray[np.bool_]], rows: Integers) -> NDArray[np.bool_]:
+        """Which rows eager mode might still save: it lengthens every step, so never those that are too slow in TPOT."""
+        slow = [~rules[rule][rows] for rule in ("tpot", "throughput") if rule in rules]
+        return ~np.logical_or.reduce(slow) if slow else np.ones(len(rows), dtype=bool)
 
     def _eager(
         self, servers: list[Server], rows: Widths, hopeful: Integers, facts: dict[int, LayoutFacts]

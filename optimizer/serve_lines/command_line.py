@@ -3,7 +3,7 @@
 import shlex
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
-from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
+from vllm_opt.constraints.decisions.engine_defaults import async_scheduling_default, prefix_caching_default
 from vllm_opt.profiles.configs.model_paths import served_folder
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -65,11 +65,12 @@ def _switches(model: ModelProfile, layout: Layout, engine: EngineProfile) -> dic
     found: dict[str, FlagValue] = {}
     if layout.enable_prefix_caching != prefix_caching_default(engine, model):
         found["enable-prefix-caching"] = layout.enable_prefix_caching
-    if engine.chunked_prefill_default == "on_above_32k" or (
-        layout.enable_chunked_prefill != (engine.chunked_prefill_default == "on")
+    if model.cuts_prompts and (
+        engine.chunked_prefill_default == "on_above_32k"
+        or layout.enable_chunked_prefill != (engine.chunked_prefill_default == "on")
     ):
         found["enable-chunked-prefill"] = layout.enable_chunked_prefill
-    if layout.async_scheduling != engine.async_scheduling_default:
+    if layout.async_scheduling != async_scheduling_default(engine, model):
         found["async-scheduling"] = layout.async_scheduling
     if layout.disable_hybrid_kv_cache_manager:
         found["disable-hybrid-kv-cache-manager"] = True

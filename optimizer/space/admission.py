@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from vllm_opt.constraints.kv.kv_plan import SequenceBlocks
+from vllm_opt.constraints.kv.sequence_blocks import SequenceBlocks
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.points import sequence_grid
 from vllm_opt.optimizer.space.width_memory import WidthMemory

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.decisions.engine_defaults import prefix_caching_default
+from vllm_opt.constraints.decisions.engine_defaults import async_scheduling_default, prefix_caching_default
 from vllm_opt.optimizer.estimation.adapters import adapters_of
 from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices
 from vllm_opt.optimizer.estimation.compilation import graph_choice
@@ -133,6 +133,8 @@ def shapes(setting: SolveSetting, gpus_per_node: int, most: int) -> tuple[Shape,
     default = prefix_caching_default(setting.engine, setting.model)
     caching = (default, not default) if has_state(setting.model) else (default,)
     chunked = (True, False) if setting.engine.engine == "v0" else (True,)
+    if not setting.model.cuts_prompts:
+        chunked = (False,)
     return tuple(
         Shape(tensor, pipeline, data, context, experts, kv_dtype, prefix_caching, chunked_prefill)
         for tensor, pipeline, data, experts in parallel_sizes(setting, gpus_per_node, most)
@@ -180,13 +182,13 @@ def layout_of(
 
 def _same_in_every_layout(setting: SolveSetting) -> dict[str, Any]:
     """What a request says of all its layouts, read once."""
-    graphs = graph_choice(setting.request)
+    graphs = graph_choice(setting.request, setting.model)
     return {
         "enforce_eager": graphs.enforce_eager,
         "full_graphs": graphs.full_graphs,
         "graph_sizes": graphs.sizes,
         "sparse_host_gib": sparse_host_gib(setting.request),
-        "async_scheduling": setting.engine.async_scheduling_default,
+        "async_scheduling": async_scheduling_default(setting.engine, setting.model),
         "disable_hybrid_kv_cache_manager": hybrid_manager_off(setting.request, setting.engine) is not None,
         "speculation": setting.speculation,
         "adapters": adapters_of(setting.request),

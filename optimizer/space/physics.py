@@ -194,7 +194,8 @@ class LayoutPhysics:
 
     def coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> LatencyCoefficients:
         """Latency coefficients with CUDA graphs; they do not depend on block size, prefix caching or chunks."""
-        known, eager = self._known_coefficients(sku, weights, shape), graph_choice(self.setting.request).enforce_eager
+        known = self._known_coefficients(sku, weights, shape)
+        eager = graph_choice(self.setting.request, self.setting.model).enforce_eager
         if eager not in known:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
             known[eager] = latency_coefficients(

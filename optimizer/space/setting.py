@@ -8,8 +8,8 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
-from vllm_opt.optimizer.contract.assumptions import Assumption
-from vllm_opt.optimizer.contract.request import SolveRequest, typical_lengths
+from vllm_opt.optimizer.contract.assumptions import LENGTHS, Assumption
+from vllm_opt.optimizer.contract.request import SolveRequest, clip_lengths, typical_lengths
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images
 from vllm_opt.optimizer.estimation.resolution import native_quantization_id, release_of, served_model
@@ -106,6 +106,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     named = catalog.model(request.model)
     engine, note, older = release_of(named, catalog, request.vllm_version, request.engine)
     model, model_notes = served_model(named, request, engine)
+    request = _as_the_model_runs(request, model)
     _check_size(model, catalog)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
@@ -153,6 +154,20 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     return replace(setting, notes=(*setting.notes, text))
 
 
+def _as_the_model_runs(request: SolveRequest, model: ModelProfile) -> SolveRequest:
+    """The request with what the model's runner means for it: prompts alone, or clips of speech."""
+    if model.runner == "pooling" and not request.is_pooling:
+        return request.replaced(runner="pooling")
+    if model.runner != "transcription" or (request.input_tokens and request.output_tokens):
+        return request
+    context = min(request.target_context, model.max_model_len)
+    lengths = dict(zip(LENGTHS, clip_lengths(context, request.input_tokens, request.output_tokens), strict=True))
+    filled = {name: value for name, value in lengths.items() if getattr(request, name) is None}
+    why = "a clip of speech: a few tokens that say what to do, and a quarter of the context written down"
+    assumed = tuple(Assumption(field=name, value=value, why=why) for name, value in filled.items())
+    return request.replaced(**filled, assumed=(*request.assumed, *assumed))
+
+
 def _older_release(engine: EngineProfile, note: str | None) -> dict[str, Any]:
     return Assumption(field="vllm_version", value=engine.version, why=note or "").row()
 
@@ -177,7 +192,7 @@ def _with_images(lengths: tuple[int, int], context: int, model: ModelProfile, re
     longer = lengths_with_images(lengths, model, request, request.input_tokens)
     if longer != lengths and sum(longer) > context:
         raise InvalidRequest(
-            f"images_per_request: with its images the typical request has {sum(longer)} tokens, more than "
+            f"images_per_request: with its images and videos the typical request has {sum(longer)} tokens, more than "
             f"target_context {context}; raise target_context or shorten the request"
         )
     return longer

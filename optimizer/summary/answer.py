@@ -3,7 +3,7 @@
 from vllm_opt.optimizer.contract.answer import Answer, Explanation, Plan
 from vllm_opt.optimizer.contract.quantities import quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
-from vllm_opt.optimizer.rendering.plan_words import parallelism, status_in_words
+from vllm_opt.optimizer.rendering.plan_words import parallelism, start_sentences, status_in_words
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.summary.close_calls import close_call_lines
 from vllm_opt.optimizer.summary.lines import plain, prose
@@ -86,6 +86,7 @@ def _plan(answer: Answer, plan: Plan, screen: Screen) -> list[str]:
         "",
         *prose(f"{run}{weights_in_brief(plan)}:", screen),
         *(f"  {line}" for line in command),
+        *(words for sentence in start_sentences(plan) for words in prose(sentence, screen)),
         "",
         *speed_lines(plan, request, screen),
         *memory_line(plan.memory, screen),

@@ -29,16 +29,24 @@ def speed_lines(plan: Plan, request: Mapping[str, Any], screen: Screen) -> list[
     rows = [_row("TTFT", speed.ttft_ms, speed.interval.get("ttft_ms"), request.get("max_ttft_ms"), duration)]
     if speed.tpot_ms is not None:
         rows.append(_row("TPOT", speed.tpot_ms, speed.interval.get("tpot_ms"), request.get("max_tpot_ms"), duration))
+    if speed.tpot_ms is None:
+        span = speed.interval.get("output_tokens_per_s")
+        rows.append(_row("inputs", speed.requests_per_s, span, None, lambda value: f"{rate(value)}/s"))
+        return columns(HEADINGS, [*rows, *_cost(plan, request)], screen)
     rows.append(
         _row(
             "output", speed.output_tokens_per_s, speed.interval.get("output_tokens_per_s"),
             request.get("min_output_tokens_per_s"), lambda value: f"{rate(value)} tok/s", floor=True,
         )
     )  # fmt: skip
+    return columns(HEADINGS, [*rows, *_cost(plan, request)], screen)
+
+
+def _cost(plan: Plan, request: Mapping[str, Any]) -> list[list[str]]:
     limit = request.get("max_hourly_cost")
-    if plan.cost is not None and limit is not None:
-        rows.append(_row("cost", plan.cost.usd_per_hour, None, limit, lambda value: f"{dollars(value)}/h"))
-    return columns(HEADINGS, rows, screen)
+    if plan.cost is None or limit is None:
+        return []
+    return [_row("cost", plan.cost.usd_per_hour, None, limit, lambda value: f"{dollars(value)}/h")]
 
 
 def _row(

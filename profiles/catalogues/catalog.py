@@ -38,9 +38,9 @@ class Catalog:
 
     def model(self, name: str) -> "ModelProfile":
         """Return a model by any name that `models.load_model` knows, or by the path of its config.json or folder."""
-        from vllm_opt.profiles.catalogues.models import load_model, refuse_unless_generating
+        from vllm_opt.profiles.catalogues.models import load_model
 
-        return refuse_unless_generating(load_model(name, self.model_names))
+        return load_model(name, self.model_names)
 
     def stored_as(self, model: "ModelProfile", checkpoint: "Checkpoint") -> "ModelProfile":
         """Return a model with its weights as one of its published checkpoints stores them."""

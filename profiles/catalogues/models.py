@@ -86,21 +86,6 @@ def _beside_a_folder(model: ModelProfile, name: str) -> ModelProfile:
     return model.model_copy(update={"assumptions": (*model.assumptions, note)})
 
 
-def refuse_unless_generating(model: ModelProfile) -> ModelProfile:
-    """Return `model` where it generates text.
-
-    Raises UnknownProfile with one sentence for an embedding, scoring or speech model, which has shapes here and no
-    rule for its memory at run time.
-    """
-    if model.runner == "generate":
-        return model
-    gives = {"pooling": "vectors or scores of a text", "transcription": "the text of speech"}[model.runner]
-    raise UnknownProfile(
-        f"the model {model.id[:200]} ({model.architecture}) gives {gives} and generates none, and there is no rule yet "
-        "for the memory of such a server; `vllm-opt models` lists those that generate"
-    )
-
-
 def stored_as(model: ModelProfile, checkpoint: Checkpoint, names: ModelNames | None = None) -> ModelProfile:
     """Return the model with its weights as `checkpoint` stores them; id and everything else stay the model's.
 

@@ -16,6 +16,7 @@ class Decoder(NamedTuple):
     final_norm_parameters: int
     tied_by_default: bool = False
     extra_parameters: int = 0
+    divided_parameters: int = 0
     per_layer_embedding_width: int = 0
     notes: tuple[str, ...] = ()
     hyper_connections: int = 0

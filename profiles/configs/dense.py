@@ -70,7 +70,9 @@ def qwen3(keys: ConfigKeys) -> Decoder:
     """Qwen3: norms of q and k per head, biases with `attention_bias`."""
     common = shape(keys)
     mixer = attention(common, qkv_bias=keys.flag("attention_bias"), qk_norm="per_head")
-    return Decoder(_qwen_layers(keys, common, mixer), common.hidden_size)
+    labels = keys.integer("num_labels", default=1) if keys.has("classifier_from_token") else 0
+    score = 2 * labels * common.hidden_size  # a float32 row per label (Qwen3-Reranker)
+    return Decoder(_qwen_layers(keys, common, mixer), common.hidden_size, extra_parameters=score)
 
 
 def _qwen_layers(keys: ConfigKeys, common: Shape, mixer: Attention) -> list[DecoderLayer]:

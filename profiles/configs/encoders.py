@@ -37,10 +37,12 @@ def bert(keys: ConfigKeys) -> Decoder:
     rotary = (keys.strings("architectures") or [""])[0] == "JinaEmbeddingsV3Model"
     positions = 0 if rotary else _padded(keys.integer("max_position_embeddings"))
     types = _padded(keys.integer("type_vocab_size", default=2))
-    beside = (positions + types + 2) * hidden
+    beside = 2 * hidden
     if (keys.strings("architectures") or [""])[0] in CLASSIFIERS:
         beside += 2 * (hidden * hidden + hidden + hidden + 1)  # a float32 head of two layers
-    return Decoder([layer] * common.num_hidden_layers, 0, tied_by_default=True, extra_parameters=beside)
+    tables = (positions + types) * hidden
+    layers = [layer] * common.num_hidden_layers
+    return Decoder(layers, 0, tied_by_default=True, extra_parameters=beside, divided_parameters=tables)
 
 
 def nomic_bert(keys: ConfigKeys) -> Decoder:
@@ -49,9 +51,9 @@ def nomic_bert(keys: ConfigKeys) -> Decoder:
     hidden = common.hidden_size
     mixer = _encoder(attention(common))
     layer = DecoderLayer(mixer=mixer, feed_forward=dense_mlp(keys), norm_parameters=4 * hidden)
-    types = _padded(keys.integer("type_vocab_size", default=2))
-    beside = (types + 2) * hidden
-    return Decoder([layer] * common.num_hidden_layers, 0, tied_by_default=True, extra_parameters=beside)
+    types = _padded(keys.integer("type_vocab_size", default=2)) * hidden
+    layers = [layer] * common.num_hidden_layers
+    return Decoder(layers, 0, tied_by_default=True, extra_parameters=2 * hidden, divided_parameters=types)
 
 
 def modern_bert(keys: ConfigKeys) -> Decoder:
@@ -88,10 +90,12 @@ def whisper(keys: ConfigKeys) -> Decoder:
     decoder_mlp = DenseMlp(intermediate_size=keys.integer("decoder_ffn_dim"), gated=False, bias=True)
     encoder = DecoderLayer(mixer=_encoder(own), feed_forward=encoder_mlp, norm_parameters=4 * hidden)
     reading = DecoderLayer(mixer=own, norm_parameters=2 * hidden)
-    crossing = DecoderLayer(mixer=own, feed_forward=decoder_mlp, norm_parameters=4 * hidden)
+    heard = keys.integer("max_source_positions", default=1500)
+    cross = own.model_copy(update={"kind": "cross", "window_tokens": heard})
+    crossing = DecoderLayer(mixer=cross, feed_forward=decoder_mlp, norm_parameters=4 * hidden)
     layers = [encoder] * _count(keys, "encoder_layers") + [reading, crossing] * _count(keys, "decoder_layers")
     convolutions = hidden * (3 * keys.integer("num_mel_bins", default=80) + 1) + hidden * (3 * hidden + 1)
-    positions = (keys.integer("max_source_positions", default=1500) + keys.integer("max_target_positions")) * hidden
+    positions = (heard + keys.integer("max_target_positions")) * hidden
     beside = convolutions + positions + 2 * hidden
     return Decoder(layers, 2 * hidden, tied_by_default=True, extra_parameters=beside)
 

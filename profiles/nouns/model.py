@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vllm_opt.profiles.noun import Noun
 from vllm_opt.profiles.nouns.checkpoint import Checkpoint, CheckpointQuantization, Part, PartFormat
+from vllm_opt.profiles.nouns.vision import VisionTower
 
 __all__ = [
     "Attention",
@@ -40,12 +41,16 @@ class Attention(Noun):
     """
 
     mixer: Literal["attention"] = "attention"
-    kind: Literal["full", "sliding_window", "chunked_local"] = Field("full", description="which past tokens it reads")
+    kind: Literal["full", "sliding_window", "chunked_local", "cross"] = Field(
+        "full", description="which past tokens it reads; cross: those of an encoder, `window_tokens` of them"
+    )
     num_attention_heads: int = Field(gt=0, description="query heads")
     num_key_value_heads: int = Field(gt=0, description="key and value heads kept in the cache")
     head_dim: int = Field(gt=0, description="elements of one query or key head")
     v_head_dim: int = Field(gt=0, description="elements of one value head")
-    window_tokens: int | None = Field(None, gt=0, description="sliding window or chunk length; None for full attention")
+    window_tokens: int | None = Field(
+        None, gt=0, description="sliding window, chunk length, or encoder tokens; None for full attention"
+    )
     qkv_bias: bool = Field(False, description="q, k and v projections carry a bias")
     output_bias: bool = Field(False, description="the output projection carries a bias")
     qk_norm: Literal["none", "per_head", "all_heads"] = Field(
@@ -215,29 +220,6 @@ class DecoderLayer(Noun):
     )
 
 
-class VisionTower(Noun):
-    """Encoder and projector of a vision-language model: weights only, its text part is the decoder."""
-
-    parameters: int = Field(ge=0, description="parameters of tower and projector together")
-    replicated_parameters: int = Field(
-        0, ge=0, description="those of them that every rank holds whole: norms, row-parallel biases, embeddings"
-    )
-    sharded_by_tensor_parallel: bool = Field(True, description="vLLM divides the tower's linear layers by TP")
-    max_encoder_tokens: int | None = Field(
-        None, description="encoder tokens of the largest image; None: the class's processor is not known"
-    )
-    usual_image_tokens: int | None = Field(None, gt=0, description="encoder tokens of an image of 1024 x 1024")
-    max_video_tokens: int = Field(0, ge=0, description="encoder tokens of the longest video; 0: see video_step_tokens")
-    video_step_tokens: int = Field(
-        0, ge=0, description="the longest video is max_model_len rounded down to this, at least once (Qwen2.5-VL)"
-    )
-    patches_per_token: int = Field(1, gt=0, description="patches that become one encoder token")
-    hidden_size: int = Field(0, ge=0, description="width of the tower; 0 where it is not known")
-    intermediate_size: int = Field(0, ge=0, description="inner width of the tower's MLP")
-    pixel_bytes_per_token: int = Field(0, ge=0, description="16-bit pixels that become one encoder token")
-    divisible_widths: tuple[int, ...] = Field((), description="widths and heads that TP must divide")
-
-
 class ModelProfile(Noun):
     """Everything about one model that memory, latency and validity depend on."""
 
@@ -260,6 +242,9 @@ class ModelProfile(Noun):
     extra_parameters: int = Field(
         0, ge=0, description="other 16-bit parameters beside the embedding (first pipeline stage), on every TP rank"
     )
+    divided_parameters: int = Field(
+        0, ge=0, description="further 16-bit parameters there that TP divides: tables of positions and types (BERT)"
+    )
     per_layer_embedding_width: int = Field(
         0,
         ge=0,
@@ -272,6 +257,8 @@ class ModelProfile(Noun):
     runner: Literal["generate", "pooling", "transcription"] = Field(
         "generate", description="what the model gives: text, vectors or scores of a text, or the text of speech"
     )
+    is_causal: bool = Field(True, description="`is_causal` of the config; false: as a pooling model it is an encoder")
+    whole_prompts: bool = Field(False, description="its pooler needs all of a prompt at once (MEAN, CLS, STEP)")
     has_lm_head: bool = Field(True, description="the model has an output head over the vocabulary")
     vision: VisionTower | None = None
     bidirectional_image_tokens: bool = Field(
@@ -288,6 +275,17 @@ class ModelProfile(Noun):
     def num_hidden_layers(self) -> int:
         """Number of decoder layers."""
         return len(self.layer_pattern)
+
+    @property
+    def keeps_cache(self) -> bool:
+        """Whether some layer remembers tokens; an encoder alone does not."""
+        mixers = [kind.mixer for kind in self.layer_kinds]
+        return any(mixer is not None and getattr(mixer, "causal", True) for mixer in mixers)
+
+    @property
+    def cuts_prompts(self) -> bool:
+        """Whether a prompt may be computed in pieces: not where every token reads later ones, nor by an encoder."""
+        return self.keeps_cache and self.runner != "transcription" and not self.whole_prompts
 
     @property
     def layers(self) -> tuple[DecoderLayer, ...]:

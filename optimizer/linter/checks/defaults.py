@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from vllm_opt.constraints.decisions.engine_defaults import (
+    async_scheduling_default,
     chunked_prefill_default,
     default_max_num_batched_tokens,
     default_max_num_seqs,
@@ -62,7 +63,7 @@ def _computed_defaults(context: LintContext) -> dict[str, object]:
     setting = context.setting()[0]
     length = given.get("max_model_len")
     length = length if isinstance(length, int) else setting.flags.max_model_len
-    cuts = chunked_prefill_default(context.engine, length)
+    cuts = chunked_prefill_default(context.engine, length, setting.model)
     tokens = default_max_num_batched_tokens(
         context.engine,
         context.gpu,
@@ -71,7 +72,7 @@ def _computed_defaults(context: LintContext) -> dict[str, object]:
         max_num_seqs=given.get("max_num_seqs"),
     )
     return {
-        "async-scheduling": context.engine.async_scheduling_default,
+        "async-scheduling": async_scheduling_default(context.engine, setting.model),
         "enable-prefix-caching": prefix_caching_default(context.engine, setting.model),
         "enable-chunked-prefill": cuts,
         "max-num-batched-tokens": tokens,

@@ -19,7 +19,8 @@ from vllm_opt.profiles.nouns.gpu import GpuProfile
 FEATURE_FIELDS = (
     "speculative_config", "enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras", "fully_sharded_loras",
     "limit_mm_per_prompt", "language_model_only", "skip_mm_profiling", "hf_overrides", "kv_transfer_config",
-    "kv_events_config", "compilation_config", "runner", "enable_eplb", "eplb_config",
+    "kv_events_config", "compilation_config", "runner", "convert", "enable_eplb", "eplb_config",
+    "enable_sleep_mode", "all2all_backend", "pooler_config",
     "kv_cache_dtype_skip_layers", "mamba_ssm_cache_dtype", "attention_backend",
 )  # fmt: skip
 FIELDS = {

@@ -6,11 +6,16 @@ from typing import Any
 from vllm_opt.optimizer.linter.subject.context import FIELDS
 from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
 
+POOLING_TASKS = ("embed", "embedding", "classify", "score", "reward")
+"""What --task took before --runner and --convert, of servers that generate no text."""
+
 
 def estimate_fields(parsed: ParsedCommand) -> dict[str, Any]:
     """The flags that an estimate understands; the last of each counts."""
     values = _values(parsed)
     fields = {FIELDS[name]: value for name, value in values.items() if name in FIELDS}
+    if values.get("task") in POOLING_TASKS:
+        fields.setdefault("runner", "pooling")
     if graphs_switched_off(values):
         fields["enforce_eager"] = True
     return {

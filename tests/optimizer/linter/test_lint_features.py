@@ -108,3 +108,32 @@ def test_keys_behind_dots_nest_and_gather_lists() -> None:
     assert json.loads(estimate_fields(parsed)["compilation_config"]) == {
         "pass_config": {"fuse_norm": True}, "custom_ops": ["none", "+silu"], "mode": 3,
     }  # fmt: skip
+
+
+def test_the_best_on_the_same_gpus_keeps_every_feature() -> None:
+    """Adapters, drafts, connectors and what no plan decides; adapters take their memory there, too."""
+    drafts = json.dumps({"method": "ngram", "num_speculative_tokens": 3})
+    connector = json.dumps({"kv_connector": "OffloadingConnector", "kv_role": "kv_both"})
+    flags = (
+        "--enable-lora --max-loras 4 --max-lora-rank 64 --lora-modules sql=a/b chat=c/d --kv-offloading-size 20 "
+        f"--enable-sleep-mode --speculative-config '{drafts}' --kv-transfer-config '{connector}' --max-num-seqs 2"
+    )
+    report = _run(f"{LLAMA} --max-model-len 8192 {flags}", optimum=True)
+    assert report.optima
+    for found in report.optima:
+        for kept in (
+            "--enable-lora", "--max-loras 4", "--max-lora-rank 64", "--lora-modules sql=a/b chat=c/d",
+            "--kv-offloading-size 20", "--enable-sleep-mode", "OffloadingConnector",
+        ):  # fmt: skip
+            assert kept in found.command, kept
+        assert any("kept as they are" in note for note in found.notes)
+        drafted = "--speculative-config" in found.command
+        assert drafted or any("speculative decoding is left off" in note for note in found.notes)
+
+
+def test_a_pooling_task_of_older_releases_is_a_pooling_runner() -> None:
+    plain, embeds = _run(LLAMA, "0.8.5"), _run(f"{LLAMA} --task embed", "0.8.5")
+    assert plain.memory is not None
+    assert embeds.memory is not None
+    assert embeds.memory.weights_bytes < plain.memory.weights_bytes
+    assert "removed_flag" in _rules(_run(f"{LLAMA} --task embed"))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from vllm_opt.optimizer.contract.json_schema import standard_schema
+from vllm_opt.optimizer.procurement.demand_file import standard_schema
 from vllm_opt.optimizer.web.answering import MEDIA_TYPES
 from vllm_opt.optimizer.web.listings import KINDS
 from vllm_opt.optimizer.web.verbs import Verb, verbs

@@ -19,12 +19,12 @@ class NamesOnlyCatalog(Catalog):
         """Return a model by any name of the catalogue.
 
         Raises:
-            UnknownProfile: the catalogue does not hold it, or it generates no text.
+            UnknownProfile: the catalogue does not hold it.
         """
-        from vllm_opt.profiles.catalogues.models import catalogued_model, refuse_unless_generating
+        from vllm_opt.profiles.catalogues.models import catalogued_model
 
         if name not in self._kept:
-            found = refuse_unless_generating(catalogued_model(name, self.model_names))
+            found = catalogued_model(name, self.model_names)
             if len(self._kept) >= MODELS_KEPT:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[name] = found

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+from vllm_opt.optimizer.web.verbs import verb_named, verbs
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import UnknownProfile, did_you_mean
 
@@ -73,6 +74,8 @@ def choices(catalog: Catalog) -> dict[str, Any]:
     return {
         "schema": "vllm-opt/choices/1",
         "version": installed_version(),
+        "verbs": [verb.name for verb in verbs()],
+        "solve_fields": list(verb_named("solve").request_type.model_fields),
         "models": sorted(catalog.model_ids, key=str.lower),
         "gpus": [{"id": gpu.id, "name": gpu.name, "priced": gpu.id in prices} for gpu in catalog.gpus],
         "workloads": [

@@ -1,5 +1,9 @@
 """The command line: one file per verb, the entry point, the catalogue tables.
 
 May import: constraints, profiles, contract, estimation, cpsat, solver, rendering, linter/subject, linter,
+<<<<<<< HEAD
 procurement, batches, summary, deployment, web.
+=======
+procurement, batches, summary, deployment, simulation.
+>>>>>>> main
 """

@@ -22,7 +22,8 @@ def refuse_files(fields: dict[str, Any]) -> None:
         InvalidRequest: one is there.
     """
     for key, value in _pairs(fields, 0):
-        if key in FILE_FIELDS and value not in (None, "", [], ()):
+        first = value[0] if isinstance(value, list) and value else value
+        if (key == "lengths" and isinstance(first, str)) or (key in FILE_FIELDS and value not in (None, "", [], ())):
             raise InvalidRequest(
                 f"{key} names a file, and no file is read for a request over the network: state the values themselves "
                 "(price, node_price), or use the command line"

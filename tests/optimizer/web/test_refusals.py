@@ -10,6 +10,7 @@ from web_server import serving
 
 from vllm_opt.optimizer.web.refusals import refuse_files, within_share
 from vllm_opt.optimizer.web.settings import WebSettings
+from vllm_opt.optimizer.web.verbs import verbs
 from vllm_opt.profiles.errors import InvalidRequest
 
 DEMAND = {"workloads": [{"name": "a", "model": "Qwen/Qwen3-8B", "workload": "chat", "requests_per_s": 1}]}
@@ -32,6 +33,8 @@ def refused(client: httpx.Client, verb: str, body: Any, status: int = 400) -> st
     [
         ("solve", {"prices": "/etc/hostname"}),
         ("solve", {"gpu_file": "gpus.json"}),
+        ("solve", {"lengths": "/etc/hostname"}),
+        ("estimate", {"lengths": ["trace.csv"]}),
         ("solve", {"model": "/etc/hostname"}),
         ("solve", {"model": ["./model"]}),
         ("solve", {"model": "~/model"}),
@@ -46,6 +49,15 @@ def refused(client: httpx.Client, verb: str, body: Any, status: int = 400) -> st
 )
 def test_what_names_a_file_is_refused(client: httpx.Client, verb: str, body: Any) -> None:
     assert "no file is read" in refused(client, verb, body)
+
+
+def test_no_field_that_names_a_file_was_forgotten() -> None:
+    for verb in verbs():
+        for name, field in verb.request_type.model_fields.items():
+            words = (field.description or "").lower()
+            if name.endswith("_file") or any(word in words for word in ("path of", " file:", "files,", "jsonl")):
+                with pytest.raises(InvalidRequest, match="names a file"):
+                    refuse_files({name: "/etc/hostname"})
 
 
 def test_an_unknown_model_is_never_downloaded(client: httpx.Client) -> None:

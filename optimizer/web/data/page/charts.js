@@ -2,7 +2,7 @@
 import { el, svg, table } from "./dom.js";
 import { num, word } from "./words.js";
 
-const W = 460, H = 250, L = 58, R = 14, T = 14, B = 40;
+const SIZE = { width: 460, height: 250 }, L = 58, R = 14, T = 14, B = 40;
 
 function scale(values, { log, from, to, zero }) {
   let low = Math.min(...values), high = Math.max(...values);
@@ -29,7 +29,7 @@ function ticks({ low, high, log }) {
   return found;
 }
 
-function axes(x, y, xName, xText, yText) {
+function axes(x, y, xName, xText, yText, { width: W, height: H } = SIZE) {
   return [
     ...ticks(y).map((v) => [svg("line", { class: "tick", x1: L, x2: W - R, y1: y(v), y2: y(v) }),
       svg("text", { class: "soft", x: L - 6, y: y(v) + 4, "text-anchor": "end" }, yText(v))]),
@@ -41,7 +41,7 @@ function axes(x, y, xName, xText, yText) {
 
 const short = (v) => num(v, { notation: "compact", maximumSignificantDigits: 3 });
 
-function figure(caption, label, drawing, headings, rows, extra = null) {
+function figure(caption, label, drawing, headings, rows, extra = null, { width: W, height: H } = SIZE) {
   return el("figure", {}, el("figcaption", {}, caption),
     svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label }, drawing), extra,
     el("details", {}, el("summary", {}, word("asTable")), table(headings, rows, { caption })));
@@ -49,6 +49,7 @@ function figure(caption, label, drawing, headings, rows, extra = null) {
 
 // series: [{ name, points: [[x, y, low?, high?]], kind: "a" | "b" | "c" }]; limits: [{ y, text }]; mark: x of the choice
 export function lines({ caption, xName, series, limits = [], mark = null, log = true, yText = short, xText = short }) {
+  const { width: W, height: H } = SIZE;
   const points = series.flatMap((one) => one.points);
   const ys = [...points.flatMap((p) => p.slice(1).filter((v) => Number.isFinite(v))), ...limits.map((l) => l.y)];
   const x = scale(points.map((p) => p[0]), { log, from: L, to: W - R });
@@ -71,24 +72,28 @@ export function lines({ caption, xName, series, limits = [], mark = null, log = 
     drawing, [{ text: xName }, ...series.map((one) => ({ text: one.name, n: true }))], rows, key);
 }
 
-// points: [{ x, y, name, chosen }]
+// points: [{ x, y, name, chosen }]; those that nothing beats are joined and named first
 export function scatter({ caption, xName, yName, points, xText, yText = short }) {
-  const x = scale(points.map((p) => p.x), { from: L + 10, to: W - R - 40, zero: true });
-  const y = scale(points.map((p) => p.y), { from: H - B, to: T + 8, zero: true });
-  const taken = [];
+  const size = { width: 900, height: 320 };
+  const x = scale(points.map((p) => p.x), { log: true, from: L + 10, to: size.width - R - 60 });
+  const y = scale(points.map((p) => p.y), { from: size.height - B, to: T + 8, zero: true });
+  const best = [...points].sort((a, b) => a.x - b.x || b.y - a.y).reduce((kept, p) => (kept.length && kept.at(-1).y >= p.y ? kept : [...kept, p]), []);
+  const taken = points.map((p) => [x(p.x) - 5, y(p.y) + 4, 10]);
   const free = (px, py, width) => !taken.some((t) => Math.abs(t[1] - py) < 12 && px < t[0] + t[2] && t[0] < px + width);
-  const labels = [...points].sort((a, b) => b.chosen - a.chosen).map((p) => {
-    const width = p.name.length * 6.4;
-    const left = x(p.x) + 8 + width > W ? x(p.x) - 8 - width : x(p.x) + 8;
-    const py = [4, -9, 16].map((d) => y(p.y) + d).find((at) => free(left, at, width));
-    if (py === undefined && !p.chosen) return null;
-    taken.push([left, py ?? y(p.y), width]);
-    return svg("text", { x: left, y: py ?? y(p.y) }, p.name);
+  const rank = (p) => (p.chosen ? 0 : best.includes(p) ? 1 : 2);
+  const labels = [...points].sort((a, b) => rank(a) - rank(b)).map((p) => {
+    const width = p.name.length * 6.6, right = x(p.x) + 9, left = x(p.x) - 9 - width;
+    const places = [[right, 4], [left, 4], [right, -9], [right, 16], [left, -9], [left, 16]].map(([px, d]) => [px, y(p.y) + d]);
+    const place = places.find(([px, py]) => px > L && px + width < size.width && free(px, py, width)) ?? (p.chosen ? places[0] : null);
+    if (!place) return null;
+    taken.push([...place, width]);
+    return svg("text", { x: place[0], y: place[1], class: rank(p) < 2 ? "" : "soft" }, p.name);
   });
-  const dots = points.map((p) => [svg("circle", { class: "f-b", cx: x(p.x), cy: y(p.y), r: 4.5 }, svg("title", {}, `${p.name}: ${xText(p.x)}, ${yText(p.y)}`)),
+  const dots = points.map((p) => [svg("circle", { class: best.includes(p) ? "f-b" : "f-e", cx: x(p.x), cy: y(p.y), r: 4.5 }, svg("title", {}, `${p.name}: ${xText(p.x)}, ${yText(p.y)}`)),
     p.chosen && svg("circle", { class: "ring", cx: x(p.x), cy: y(p.y), r: 8.5 })]);
-  return figure(caption, `${caption}: ${points.length}`, [...axes(x, y, xName, xText, yText), dots, labels],
-    [{ text: "SKU" }, { text: xName, n: true }, { text: yName, n: true }], points.map((p) => [p.name, xText(p.x), yText(p.y)]));
+  const front = svg("path", { class: "front", d: best.map((p, i) => `${i ? "L" : "M"}${x(p.x)},${y(p.y)}`).join("") });
+  return figure(caption, `${xName}, ${yName}: ${best.map((p) => `${p.name} ${xText(p.x)} ${yText(p.y)}`).join("; ")}`, [...axes(x, y, xName, xText, yText, size), front, dots, labels],
+    [{ text: "SKU" }, { text: xName, n: true }, { text: yName, n: true }], points.map((p) => [p.name, { text: xText(p.x), by: p.x }, { text: yText(p.y), by: p.y }]), null, size);
 }
 
 // parts: [{ name, value, kind }] of a whole; values in bytes

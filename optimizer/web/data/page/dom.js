@@ -20,7 +20,7 @@ export function svg(name, attributes = {}, ...children) {
   return node;
 }
 
-export function table(headings, rows, { sortable = false, caption = "", chosen = -1 } = {}) {
+export function table(headings, rows, { sortable = false, caption = "", chosen = -1, tall = false } = {}) {
   const body = el("tbody");
   const fill = (order) => body.replaceChildren(...order.map((index) => el("tr", { class: index === chosen && "chosen" },
     rows[index].map((cell, column) => el("td", { class: headings[column].n && "n" }, shown(cell))))));
@@ -39,7 +39,7 @@ export function table(headings, rows, { sortable = false, caption = "", chosen =
   }
   fill(order);
   const label = caption || headings.map((heading) => heading.text).join(", ");
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+  return el("div", { class: tall ? "scroll tall" : "scroll", tabindex: "0", role: "region", "aria-label": label },
     el("table", {}, el("caption", { class: "hidden" }, label), el("thead", {}, el("tr", {}, head)), body));
 }
 

@@ -79,12 +79,12 @@ function bySku(answer) {
     { text: ms(plan.performance.ttft_ms), by: plan.performance.ttft_ms }, { text: ms(plan.performance.tpot_ms), by: plan.performance.tpot_ms },
     `${plan.quantization} / ${plan.kv_cache_dtype}`, plan.performance.basis]);
   const priced = plans.filter((plan) => plan.cost);
-  return el("div", { class: "grid" },
-    el("section", { class: "card" }, el("h2", {}, word("perSku")), table(
+  return el("div", { class: "answer" },
+    el("section", {}, el("h2", {}, word("perSku")), table(
       [{ text: "SKU" }, { text: word("count"), n: true }, { text: word("cost"), n: true }, { text: word("throughput"), n: true }, { text: word("ttft"), n: true }, { text: word("tpot"), n: true }, { text: word("format") }, { text: word("source") }],
-      rows, { sortable: true, caption: word("perSku"), chosen: 0 })),
-    priced.length > 1 && el("section", { class: "card" }, el("h2", {}, word("front")), scatter({
-      caption: word("front"), xName: word("usdPerHour"), yName: word("throughput"), xText: usd,
+      rows, { sortable: true, caption: word("perSku"), chosen: 0, tall: true })),
+    priced.length > 1 && el("section", {}, el("h2", {}, word("front")), scatter({
+      caption: word("frontHint"), xName: word("usdPerHour"), yName: word("throughput"), xText: usd,
       points: within(priced).map((plan) => ({ x: plan.cost.usd_per_hour, y: plan.performance.output_tokens_per_s, name: plan.gpu, chosen: plan === answer.plan })) })));
 }
 

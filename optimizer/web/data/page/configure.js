@@ -1,9 +1,9 @@
 // First job: one model, its load and its limits, and the best deployment as one types.
 import { Refused, ask } from "./api.js";
 import { el } from "./dom.js";
-import { copyButton, datalist, field, fillFromChoices, given, id, numberOf } from "./fields.js";
+import { copyButton, datalist, field, fillFromChoices, given, numberOf } from "./fields.js";
 import { planParts } from "./plan.js";
-import { num, whole, word } from "./words.js";
+import { num, word } from "./words.js";
 
 const START = { model: "Qwen/Qwen3-8B", workload: "chat" };
 const IN_FORM = new Set(["model", "workload", "gpu", "owned", "max_gpus", "target_context", "concurrency", "requests_per_s", "input_tokens", "output_tokens", "max_ttft_ms", "max_tpot_ms", "min_output_tokens_per_s", "max_hourly_cost", "min_quality", "quantization", "vllm_version", "objective"]);
@@ -17,11 +17,15 @@ export function configure(main, context) {
   const status = el("p", { class: "hidden", role: "status", "aria-live": "polite" });
   const models = datalist(main, "models", []), gpus = datalist(main, "gpus", []);
   const controls = {};
+  let presets = [];
 
   function input(key, attributes = {}) {
-    const control = el("input", { autocomplete: "off", inputmode: "decimal", ...attributes });
+    const control = el("input", { name: key, autocomplete: "off", inputmode: "decimal", ...attributes });
     control.addEventListener("input", () => { set(key, attributes.list || attributes.text ? control.value.trim() || undefined : numberOf(control.value.trim())); });
-    controls[key] = { show: () => { if (document.activeElement !== control) control.value = request[key] ?? ""; } };
+    controls[key] = { show: () => {
+      if (document.activeElement !== control) control.value = request[key] ?? "";
+      control.placeholder = attributes.placeholder ?? presets.find((each) => each.id === request.workload)?.[key] ?? "";
+    } };
     return control;
   }
 
@@ -47,13 +51,12 @@ export function configure(main, context) {
       const preset = presets.find((each) => each.id === request.workload);
       const value = typeof request[key] === "number" ? request[key] : preset?.[key] ?? otherwise;
       number.placeholder = value ?? "";
-      if (document.activeElement !== range) range.value = value ? toStep(value) : 0;
+      if (document.activeElement !== range) range.value = value ? toStep(value) : steps;
       range.setAttribute("aria-valuetext", num(exact(Number(range.value))));
     };
     return el("div", {}, field(label, number), range);
   }
 
-  let presets = [];
   const chips = el("div", { class: "chips" });
   const gpuInput = el("input", { list: gpus.id, autocomplete: "off", placeholder: word("addGpu") });
   const mine = el("input", { type: "checkbox" });

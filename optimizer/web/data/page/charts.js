@@ -112,12 +112,12 @@ export function bar({ label, parts, whole, text, line = null }) {
 }
 
 // one prediction with its interval against a limit
-export function gauge({ name, value, interval, limit, text, higherIsBetter = false }) {
+export function gauge({ name, value, interval, limit, text, higherIsBetter = false, limitName = word("limit") }) {
   const width = 420, high = Math.max(value, limit ?? 0, interval?.[1] ?? 0) * 1.08 || 1;
   const at = (v) => (v / high) * width;
   const worst = higherIsBetter ? interval?.[0] ?? value : interval?.[1] ?? value;
   const met = limit === null || limit === undefined ? null : higherIsBetter ? worst >= limit : worst <= limit;
-  const words = [text(value), interval && `${text(interval[0])} – ${text(interval[1])}`, limit && `${word("limit")} ${text(limit)}`].filter(Boolean).join(" · ");
+  const words = [text(value), interval && `${text(interval[0])} – ${text(interval[1])}`, limit && `${limitName} ${text(limit)}`].filter(Boolean).join(" · ");
   return el("div", { class: "named" }, el("span", {}, el("b", {}, name), el("span", { class: met === false ? "care" : "" }, words)),
     svg("svg", { viewBox: `0 0 ${width} 26`, role: "img", "aria-label": `${name}: ${words}` },
       svg("line", { class: "tick", x1: 0, x2: width, y1: 13, y2: 13 }),

@@ -56,7 +56,7 @@ export function order(main, context) {
     el("section", {}, el("h2", {}, word("workloads")), el("p", { class: "soft" }, word("pasteHint")), sheet.node,
       el("div", { class: "grid" }, field(word("gpus"), gpu, el("small", {}, word("anyGpu"))),
         el("div", { class: "pair" }, field(word("headroom"), headroom), field(word("spare"), spare)),
-        el("div", { class: "pair" }, field(word("acquire"), acquire), field(`${word("budget").split(/[,(]/)[0]}, USD ${word("perMonth")}`, budget))),
+        el("div", { class: "pair" }, field(word("acquire"), acquire), field(`${word("budget").split(/[,((]/)[0]}, USD ${word("perMonth")}`, budget))),
       el("label", { class: "check row" }, comparisons, word("comparisons")), el("div", { class: "row" }, go, share)), answer));
   fillFromChoices(main, context, (found) => {
     models.replaceChildren(...found.models.map((value) => el("option", { value })));
@@ -80,7 +80,7 @@ function fleetParts(fleet, body) {
     el("section", {}, el("h2", {}, word("runs")), table(
       [{ text: word("name") }, { text: word("model") }, { text: "SKU" }, { text: word("replicas"), n: true }, { text: word("used"), n: true }, { text: word("ttft"), n: true }, { text: word("tpot"), n: true }, { text: word("format") }],
       fleet.assignments.map((each) => [each.workload, each.plan.model, each.gpu, each.replicas, { text: percent(each.utilisation), by: each.utilisation }, ms(each.plan.performance.ttft_ms), ms(each.plan.performance.tpot_ms), each.plan.quantization]), { sortable: true, caption: word("runs") })),
-    el("section", {}, el("h2", {}, word("capacity")), fleet.assignments.map((each) => gauge({ name: `${each.workload} · ${each.gpu}`, value: each.load, limit: each.capacity, text: (v) => `${num(v, { maximumSignificantDigits: 3 })} ${each.unit}` }))),
+    el("section", {}, el("h2", {}, word("capacity")), fleet.assignments.map((each) => gauge({ name: `${each.workload} · ${each.gpu}`, value: each.load, limit: each.capacity, limitName: word("most"), text: (v) => `${num(v, { maximumSignificantDigits: 3 })} ${each.unit}` }))),
     el("section", {}, el("h2", {}, word("downloads")), downloadButtons("procure", body, ["html", "csv", "yaml", "json", "zip"])),
     fleet.single_gpu_fleets.length > 0 && el("section", {}, el("h2", {}, word("compare")), table([{ text: word("name") }, { text: word("monthly"), n: true }, { text: word("count"), n: true }, { text: "" }],
       fleet.single_gpu_fleets.map((each) => [each.name, { text: usd(each.usd_per_month), by: each.usd_per_month }, each.gpus, each.message]), { sortable: true, caption: word("compare") })),

@@ -1,9 +1,5 @@
 """The command line: one file per verb, the entry point, the catalogue tables.
 
 May import: constraints, profiles, contract, estimation, cpsat, solver, rendering, linter/subject, linter,
-<<<<<<< HEAD
-procurement, batches, summary, deployment, web.
-=======
-procurement, batches, summary, deployment, simulation.
->>>>>>> main
+placement, procurement, batches, summary, deployment, simulation, web.
 """

@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from importlib import import_module
 from typing import Any
 
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -63,7 +62,9 @@ def procured(request: Any, catalog: Catalog) -> Any:
 
 def placed(request: Any, catalog: Catalog) -> Any:
     """`place`."""
-    return import_module("vllm_opt.optimizer.placement.place").place(request, catalog)
+    from vllm_opt.optimizer.placement.place import place
+
+    return place(request, catalog)
 
 
 def written(verb: str, answer: Any, format_name: str) -> bytes:
@@ -94,8 +95,9 @@ def _text(verb: str, answer: Any, format_name: str) -> str:
 
         return render_fleet(answer, format_name, screen)
     if verb == "place":
-        render = import_module("vllm_opt.optimizer.placement.render").render_placement
-        return str(render(answer, format_name, screen))
+        from vllm_opt.optimizer.placement.render import render_placement
+
+        return render_placement(answer, format_name, screen)
     from vllm_opt.optimizer.rendering.formats import render_answer, render_estimate, render_explanation
 
     if verb == "estimate":

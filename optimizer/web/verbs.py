@@ -1,9 +1,7 @@
 """What the API answers: one row per verb, with its request, its answer and the formats it can be had in."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from vllm_opt.profiles.errors import InvalidRequest
@@ -60,8 +58,8 @@ _EVERY = (
 
 
 def verbs() -> tuple[Verb, ...]:
-    """Every verb that this installation can answer."""
-    return tuple(verb for verb in _EVERY if verb.name != "place" or find_spec("vllm_opt.optimizer.placement"))
+    """Every verb."""
+    return _EVERY
 
 
 def verb_named(name: str) -> Verb:
@@ -74,7 +72,3 @@ def verb_named(name: str) -> Verb:
         if verb.name == name:
             return verb
     raise InvalidRequest(f"no verb '{name[:40]}'; there are {', '.join(verb.name for verb in verbs())}")
-
-
-Answering = Callable[[Any, Any], Any]
-"""A request and a catalogue give an answer."""

@@ -8,8 +8,8 @@ from vllm_opt.profiles.configs.model_paths import is_path
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
 
-FILE_FIELDS = frozenset(("gpu_file", "prices", "file", "paths", "exclude"))
-"""Fields of requests that name files, wherever they stand in a document."""
+FILE_FIELDS = frozenset(("prices", "file", "paths", "exclude"))
+"""Fields of requests that name files, wherever they stand in a document; and so does all that ends in `_file`."""
 MODEL_FIELDS = frozenset(("model",))
 JSON_FIELDS = frozenset(("speculative_config", "hf_overrides"))
 DEEPEST = 32
@@ -23,7 +23,9 @@ def refuse_files(fields: dict[str, Any]) -> None:
     """
     for key, value in _pairs(fields, 0):
         first = value[0] if isinstance(value, list) and value else value
-        if (key == "lengths" and isinstance(first, str)) or (key in FILE_FIELDS and value not in (None, "", [], ())):
+        if (key == "lengths" and isinstance(first, str)) or (
+            (key in FILE_FIELDS or str(key).endswith("_file")) and value not in (None, "", [], ())
+        ):
             raise InvalidRequest(
                 f"{key} names a file, and no file is read for a request over the network: state the values themselves "
                 "(price, node_price), or use the command line"
@@ -63,17 +65,17 @@ def _unpacked(key: str, value: Any) -> Any:
     return found
 
 
-def within_share(fields: dict[str, Any], longest_s: float) -> dict[str, Any]:
-    """Fill in the time that a request may take.
+def within_share(fields: dict[str, Any], longest_s: float, usual_s: float) -> dict[str, Any]:
+    """Fill in the time that a request may take where what it would usually take is more.
 
     Raises:
         InvalidRequest: it asks for more, or for more than one thread.
     """
     asked = fields.get("time_limit")
     asked = asked[0] if isinstance(asked, list) and len(asked) == 1 else asked
-    if asked is None:
+    if asked is None and usual_s > longest_s:
         fields = {**fields, "time_limit": longest_s}
-    elif _more(asked, longest_s):
+    elif asked is not None and _more(asked, longest_s):
         raise InvalidRequest(f"time_limit: this server gives a request {longest_s:g} seconds; ask for at most that")
     workers = fields.get("workers")
     workers = workers[0] if isinstance(workers, list) and len(workers) == 1 else workers

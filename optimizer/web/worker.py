@@ -12,6 +12,8 @@ from typing import Any
 
 from vllm_opt.optimizer.web.known_names import NamesOnlyCatalog
 from vllm_opt.optimizer.web.verbs import addressed, verb_named
+from vllm_opt.profiles.catalogues.own_calibration import own_calibration_path
+from vllm_opt.profiles.catalogues.own_prices import own_prices_path
 from vllm_opt.profiles.errors import VllmOptError
 from vllm_opt.profiles.printable import printable
 
@@ -55,8 +57,10 @@ def _warm_up() -> None:
 
 
 def _own_files() -> tuple[str, ...]:
+    """The program's own folders, and what whoever runs the server imported for all of its answers."""
     package = Path(__file__).parents[2]
     found = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *sys.path, str(package)]
+    found += [str(own_prices_path()), str(own_calibration_path())]
     found += [os.path.realpath(place) for place in found if place]
     for part in ("optimizer", "constraints", "profiles"):
         found.append(os.path.realpath(str(package / part)))
@@ -94,8 +98,9 @@ def _answered(verb_name: str, body: bytes, format_name: str, longest_s: float, l
     verb = verb_named(verb_name)
     fields = json_object(body, "the body", largest_bytes)
     refuse_files(fields)
-    if "time_limit" in verb.request_type.model_fields:
-        fields = within_share(fields, longest_s)
+    limit = verb.request_type.model_fields.get("time_limit")
+    if limit is not None:
+        fields = within_share(fields, longest_s, limit.default)
     request = verb.request_type(**fields)
     return written(verb_name, addressed(verb.function)(request, catalogue()), format_name)
 

@@ -10,7 +10,18 @@ import jsonschema
 import pytest
 import yaml
 
-from vllm_opt.optimizer import EstimateRequest, FleetRequest, LintRequest, SolveRequest, estimate, lint, procure, solve
+from vllm_opt.optimizer import (
+    EstimateRequest,
+    FleetRequest,
+    LintRequest,
+    PlaceRequest,
+    SolveRequest,
+    estimate,
+    lint,
+    place,
+    procure,
+    solve,
+)
 
 SMALL = {"model": "Qwen/Qwen3-8B", "gpu": ["l40s"], "workload": "chat"}
 LINE = "vllm serve Qwen/Qwen3-8B --max-model-len 8192 --gpu-memory-utilization 1.2"
@@ -18,6 +29,11 @@ DEMAND = {
     "workloads": [{"name": "chat", "model": "Qwen/Qwen3-8B", "workload": "chat", "requests_per_s": 2}],
     "inventory": {"gpu": ["l40s"]}, "comparisons": False,
 }  # fmt: skip
+
+SITE = {
+    "nodes": [{"name": "box", "gpu": "l40s", "gpus": 2}],
+    "services": [{"name": "chat", "model": "Qwen/Qwen3-8B", "workload": "chat", "requests_per_s": 1, "replicas": 2}],
+}
 
 
 def without_time(document: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +68,12 @@ def test_lint_is_the_json_of_the_function(client: httpx.Client) -> None:
 def test_procure_is_the_json_of_the_function(client: httpx.Client) -> None:
     found = client.post("/v1/procure", json=DEMAND).json()
     assert without_time(found) == without_time(procure(FleetRequest(**DEMAND)).model_dump(mode="json"))
+
+
+def test_place_is_the_json_of_the_function(client: httpx.Client) -> None:
+    found = client.post("/v1/place", json=SITE).json()
+    assert found["schema"] == "vllm-opt/placement/1"
+    assert without_time(found) == without_time(place(PlaceRequest(**SITE)).model_dump(mode="json"))
 
 
 def test_infeasible_is_an_answer_with_its_reason(client: httpx.Client) -> None:

@@ -92,14 +92,15 @@ def test_a_draft_named_in_a_line_is_not_looked_for(client: httpx.Client, tmp_pat
 @pytest.mark.parametrize("asked", [31, "1e3", 1e300, [60], 10**400])
 def test_more_time_than_a_share_is_refused(asked: object) -> None:
     with pytest.raises(InvalidRequest, match="30 seconds"):
-        within_share({"time_limit": asked}, 30.0)
+        within_share({"time_limit": asked}, 30.0, 30.0)
 
 
 def test_the_share_is_the_default() -> None:
-    assert within_share({"model": "x"}, 12.0) == {"model": "x", "time_limit": 12.0}
-    assert within_share({"time_limit": 5}, 12.0) == {"time_limit": 5}
+    assert within_share({"model": "x"}, 12.0, 30.0) == {"model": "x", "time_limit": 12.0}
+    assert within_share({"model": "x"}, 30.0, 30.0) == {"model": "x"}
+    assert within_share({"time_limit": 5}, 12.0, 30.0) == {"time_limit": 5}
     with pytest.raises(InvalidRequest, match="1 thread"):
-        within_share({"workers": "8"}, 12.0)
+        within_share({"workers": "8"}, 12.0, 30.0)
 
 
 def test_nesting_has_an_end() -> None:

@@ -8,6 +8,7 @@ from vllm_opt.optimizer.charts.svg import SMALL_TEXT, WIDTH, line, width_of, wor
 
 Shown = Callable[[float], str]
 TOP, BOTTOM, RIGHT, LEAST_LEFT = 30, 46, 16, 34
+LOGARITHMIC = " (logarithmic)"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ def left_of(values: tuple[float, ...], axis: Axis) -> float:
 def frame(across: Scale, up: Scale, x: Axis, y: Axis) -> list[str]:
     """Axes with their ticks; the vertical one's name stands above it."""
     floor = up.start
-    parts = [words(y.name, 2, 14, size=SMALL_TEXT), words(x.name, WIDTH - RIGHT, floor + 38, anchor="end", size=SMALL_TEXT)]
+    up_name, across_name = (f"{axis.name}{LOGARITHMIC if scale.logarithmic else ''}" for axis, scale in ((y, up), (x, across)))
+    parts = [words(up_name, 2, 14, size=SMALL_TEXT), words(across_name, WIDTH - RIGHT, floor + 38, anchor="end", size=SMALL_TEXT)]
     for value in up.ticks():
         at = up.at(value)
         parts += [line(across.start, at, across.end, at), words(y.shown(value), across.start - 6, at + 4, anchor="end", size=SMALL_TEXT)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.charts.axes import Shown
-from vllm_opt.optimizer.charts.scale import finite, scale_from_zero
+from vllm_opt.optimizer.charts.scale import Scale, finite, scale_from_zero
 from vllm_opt.optimizer.charts.svg import (
     FAINT,
     LIMIT,
@@ -88,7 +88,7 @@ def bar_chart(name: str, bars: Sequence[Bar], shown: Shown) -> str:
     scale = scale_from_zero([*sums, *(value for bar in bars for _, value in bar.marks)], 2, WIDTH - 4)
     pieces, top = list[str](), 0.0
     for bar in bars:
-        pieces += _row(bar, top, scale.at, shown)
+        pieces += _row(bar, top, scale, shown)
         top += ROW + (14 if bar.marks else 0)
     names = dict.fromkeys((part.name, part.tone) for bar in bars for part in bar.parts if part.value > 0)
     left = 0.0
@@ -101,8 +101,7 @@ def bar_chart(name: str, bars: Sequence[Bar], shown: Shown) -> str:
     return drawing(top + 24, name, f"{listed}.", pieces)
 
 
-def _row(bar: Bar, top: float, at: "Shown | object", shown: Shown) -> list[str]:
-    place = at  # type: ignore[assignment]
+def _row(bar: Bar, top: float, scale: Scale, shown: Shown) -> list[str]:
     room = WIDTH - width_of(bar.words, SMALL_TEXT) - 16
     pieces = [
         words(shortened(bar.name, room), 0, top + 15, size=TEXT_SIZE, font_weight="600"),
@@ -112,12 +111,12 @@ def _row(bar: Bar, top: float, at: "Shown | object", shown: Shown) -> list[str]:
     for part in bar.parts:
         if part.value <= 0:
             continue
-        left, right = place(so_far), place(so_far + part.value)  # type: ignore[operator]
+        left, right = scale.at(so_far), scale.at(so_far + part.value)
         said = title(f"{bar.name}, {part.name}: {shown(part.value)}")
         pieces.append(element("rect", said, x=float(left), y=top + 21, width=float(max(right - left, 1)), height=18, fill=_fill(part.tone)))
         so_far += part.value
     for name, value in bar.marks:
-        x = place(value)  # type: ignore[operator]
+        x = scale.at(value)
         late = x > WIDTH / 2
         pieces += [line(x, top + 17, x, top + 43, LIMIT, stroke_width=2)]
         pieces += [words(name, x + (-4 if late else 4), top + 54, anchor="end" if late else "start", size=SMALL_TEXT, fill=LIMIT)]

@@ -29,8 +29,9 @@ def front_chart(name: str, points: Sequence[Point], x: Axis, y: Axis) -> str:
     if len(drawn) < 2:
         return ""
     up = scale_from_zero([point.y for point in drawn], HEIGHT - BOTTOM, TOP)
-    across = scale_of([point.x for point in drawn], left_of(up.ticks(), y), WIDTH - RIGHT)
-    parts, taken = frame(across, up, x, y), list[tuple[float, float, float]]()
+    across = scale_of([point.x for point in drawn], left_of(up.ticks(), y), WIDTH - RIGHT, spread=True)
+    parts = frame(across, up, x, y)
+    taken = [(across.at(one.x) - 7, across.at(one.x) + 7, up.at(one.y) + 4) for one in drawn]
     for point in sorted(drawn, key=lambda one: (one.y, one.x)):
         at, height = across.at(point.x), up.at(point.y)
         said = title(f"{point.name}: {point.words or f'{x.shown(point.x)}, {y.shown(point.y)}'}")
@@ -45,7 +46,7 @@ def front_chart(name: str, points: Sequence[Point], x: Axis, y: Axis) -> str:
 def _label(name: str, at: float, height: float, taken: list[tuple[float, float, float]]) -> list[str]:
     """The name beside its dot, raised until it touches no other; a hair leads back where it had to move."""
     wide = width_of(name, SMALL_TEXT)
-    left = at + 13 if at + 13 + wide < WIDTH else max(0.0, at - 13 - wide)
+    left = at + 13 if at + 13 + wide < WIDTH - 4 else max(0.0, at - 13 - wide)
     place = height + 4
     while place > TOP and any(abs(place - other) < NEAR and left < end and begin < left + wide for begin, end, other in taken):
         place -= 4

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vllm_opt.optimizer.charts.scale import finite, scale_from_zero
+from vllm_opt.optimizer.charts.scale import Scale, finite, scale_from_zero
 from vllm_opt.optimizer.charts.svg import LIMIT, SMALL_TEXT, TEXT_SIZE, WIDTH, colour, drawing, element, line, shortened, title, width_of, words
 
 ROW, TOP, MOST = 48, 24, 2.5
@@ -31,16 +31,15 @@ def interval_chart(name: str, rows: Sequence[Held]) -> str:
     scale = scale_from_zero([1.15, *shares], 2, WIDTH - 8)
     floor = TOP + ROW * len(rows)
     limit = scale.at(1)
-    pieces = [line(limit, TOP - 4, limit, floor, LIMIT, stroke_width=2)]
-    pieces += [words("limit", limit, 14, anchor="middle", size=SMALL_TEXT, fill=LIMIT)]
+    pieces = [words("limit", limit, 14, anchor="middle", size=SMALL_TEXT, fill=LIMIT)]
     for index, row in enumerate(rows):
-        pieces += _row(row, TOP + index * ROW, scale.at)
+        top = TOP + index * ROW
+        pieces += [line(limit, top + 21, limit, top + 43, LIMIT, stroke_width=2), *_row(row, top, scale)]
     return drawing(floor + 4, name, "; ".join(f"{row.name}: {row.words}" for row in rows) + ".", pieces)
 
 
-def _row(row: Held, top: float, at: object) -> list[str]:
-    place = [at(min(share / row.limit, MOST)) for share in (*row.interval, row.value)]  # type: ignore[operator]
-    low, high, middle = place
+def _row(row: Held, top: float, scale: Scale) -> list[str]:
+    low, high, middle = (scale.at(min(share / row.limit, MOST)) for share in (*row.interval, row.value))
     y = top + 32
     tone = colour(0 if (row.value >= row.limit if row.at_least else row.value <= row.limit) else 1)
     room = WIDTH - width_of(row.words, SMALL_TEXT) - 12

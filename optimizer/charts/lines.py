@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.charts.axes import BOTTOM, RIGHT, TOP, Axis, frame, left_of
-from vllm_opt.optimizer.charts.scale import Scale, finite, scale_from_zero, scale_of
+from vllm_opt.optimizer.charts.scale import Scale, finite, scale_of
 from vllm_opt.optimizer.charts.svg import LIMIT, SMALL_TEXT, WIDTH, colour, drawing, element, line, number, title, width_of, words
 
 HEIGHT, LEGEND_LINE = 250, 18
@@ -37,9 +37,10 @@ class Chosen:
 
 
 def line_chart(
-    name: str, series: Sequence[Series], x: Axis, y: Axis, *, limits: Sequence[Limit] = (), chosen: Chosen | None = None
+    name: str, series: Sequence[Series], x: Axis, y: Axis, *, limits: Sequence[Limit] = (), chosen: Chosen | None = None,
+    steep: bool = False,
 ) -> str:
-    """Draw the lines; nothing where there are not two points to join."""
+    """Draw the lines; nothing where there are not two points to join. `steep`: decades upwards where values span some."""
     drawn = [one for one in series if len(_points(one)) > 1]
     if not drawn:
         return ""
@@ -48,7 +49,7 @@ def line_chart(
     values += finite(limit.value for limit in limits if limit.value <= 4 * max([*values, 1e-12]))
     legend = LEGEND_LINE if len(drawn) > 1 else 0
     floor = HEIGHT - BOTTOM + legend
-    up = scale_from_zero(values, floor, TOP + legend)
+    up = scale_of(values, floor, TOP + legend, spread=steep)
     places = [place for one in drawn for place, _ in _points(one)] + ([chosen.x] if chosen else [])
     across = scale_of(places, left_of(up.ticks(), y), WIDTH - RIGHT, spread=True)
     parts = frame(across, up, x, y)
@@ -59,7 +60,7 @@ def line_chart(
         parts += _chosen(chosen, across, up)
     if legend:
         parts += _legend([one.name for one in drawn])
-    return drawing(HEIGHT + legend, name, _description(drawn, limits, x, y), parts)
+    return drawing(floor + BOTTOM, name, _description(drawn, limits, x, y), parts)
 
 
 def _points(one: Series) -> list[tuple[float, float]]:

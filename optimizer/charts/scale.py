@@ -61,7 +61,7 @@ def scale_of(values: Sequence[float], start: float, end: float, *, spread: bool 
 def _step(low: float, high: float) -> float:
     rough = max(high - low, 1e-12) / FEW_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
 def _steps(low: float, high: float) -> list[float]:

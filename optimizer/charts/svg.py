@@ -8,7 +8,7 @@ from vllm_opt.profiles.printable import printable
 WIDTH = 540
 """Units across every drawing: wide enough for a label, narrow enough that a telephone keeps its letters readable."""
 TEXT_SIZE, SMALL_TEXT = 13, 12
-CHARACTER = 0.56
+CHARACTER = 0.6
 """Width of an average character as a share of the text size: drawings are made without the fonts that show them."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 """Okabe and Ito's palette, https://jfly.uni-koeln.de/color/: told apart with every common kind of colour-blindness."""

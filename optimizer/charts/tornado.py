@@ -51,7 +51,14 @@ def tornado_chart(name: str, base: float, swings: Sequence[Swing], shown: Shown)
 
 def _swing(swing: Swing, top: float, base: float, scale: Scale, shown: Shown) -> list[str]:
     middle = scale.at(base)
-    pieces = [words(shortened(swing.name, WIDTH), 0, top + 14, size=TEXT_SIZE)]
+    ends_said = f"{swing.less_words}  {swing.more_words}"
+    room = WIDTH - width_of(ends_said, SMALL_TEXT) - 24
+    after = width_of(shortened(swing.name, room)) + 10
+    pieces = [
+        words(shortened(swing.name, room), 0, top + 14, size=TEXT_SIZE),
+        words(swing.less_words, after, top + 14, size=SMALL_TEXT, fill=colour(0)),
+        words(swing.more_words, after + width_of(swing.less_words, SMALL_TEXT) + 10, top + 14, size=SMALL_TEXT, fill=colour(1)),
+    ]
     for index, (said, end) in enumerate(((swing.less_words, swing.less), (swing.more_words, swing.more))):
         if not finite((end,)) or end is None:
             continue
@@ -61,6 +68,5 @@ def _swing(swing: Swing, top: float, base: float, scale: Scale, shown: Shown) ->
             element("rect", tip, x=min(at, middle), y=top + 20, width=max(abs(at - middle), 1.5), height=16, fill=colour(index))
         )
         left = at < middle or (at == middle and index == 0)
-        pieces.append(words(f"{said}", (at + middle) / 2, top + 32, anchor="middle", size=11, fill="#fff") if abs(at - middle) > 44 else "")
         pieces.append(words(shown(end), at - 5 if left else at + 5, top + 33, anchor="end" if left else "start", size=SMALL_TEXT))
-    return [piece for piece in pieces if piece]
+    return pieces

@@ -16,6 +16,18 @@ from vllm_opt.optimizer.rendering.plan_words import parallelism
 from vllm_opt.optimizer.report.document import Figure
 
 TONES = {"weights": 0, "activation": 3, "graphs": 4, "other": 1, "kv": 2, "context": 5, "free": None}
+
+
+def tick(value: float) -> str:
+    """A number on an axis: no decimals where it has none, and none above a hundred."""
+    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def time_tick(time_ms: float) -> str:
+    """A time on an axis."""
+    return f"{tick(time_ms / 1000)} s" if time_ms >= 1000 else f"{tick(time_ms)} ms"
+
+
 USERS = Axis("users at once", count)
 FEWEST_SHOWN = 12
 """A front of more plans than this names only the ones that none beats."""
@@ -59,10 +71,10 @@ def load_figures(series: PlanSeries) -> tuple[Figure, ...]:
     asked = Chosen("asked", series.plan.performance.load.users)
     figures = []
     for field, name, axis, limit, said in (
-        ("ttft_ms", "Time to first token over load", Axis("TTFT", milliseconds), "max_ttft_ms", "at most"),
-        ("tpot_ms", "Time per output token over load", Axis("TPOT", milliseconds), "max_tpot_ms", "at most"),
+        ("ttft_ms", "Time to first token over load", Axis("TTFT", time_tick), "max_ttft_ms", "at most"),
+        ("tpot_ms", "Time per output token over load", Axis("TPOT", time_tick), "max_tpot_ms", "at most"),
         (
-            "output_tokens_per_s", "Throughput over load", Axis("output tokens/s, all replicas", rate),
+            "output_tokens_per_s", "Throughput over load", Axis("output tokens/s, all replicas", tick),
             "min_output_tokens_per_s", "at least",
         ),
     ):  # fmt: skip
@@ -71,7 +83,7 @@ def load_figures(series: PlanSeries) -> tuple[Figure, ...]:
         band = tuple(point.interval[field] for point in drawn if field in point.interval)
         value = series.request.get(limit)
         limits = [Limit(said, float(value))] if isinstance(value, int | float) else []
-        svg = line_chart(name, [Series(axis.name, curve, band)], USERS, axis, limits=limits, chosen=asked)
+        svg = line_chart(name, [Series(axis.name, curve, band)], USERS, axis, limits=limits, chosen=asked, steep=field == "ttft_ms")
         if svg:
             figures.append(Figure(svg, name, "Band: 90 % interval." if band else ""))
     return tuple(figures)
@@ -82,13 +94,13 @@ def context_figure(series: PlanSeries) -> Figure | None:
     plan, users = series.plan, series.plan.performance.load.users
     memory, points = plan.memory, series.over_context()
     fixed = memory.budget_bytes - memory.kv_cache_bytes
-    needed = tuple((float(context), fixed + memory.kv_cache_bytes * users / running) for context, running in points)
+    needed = tuple((float(context), (fixed + memory.kv_cache_bytes * users / running) / 2**30) for context, running in points)
     if len(needed) < 2:
         return None
     context = Axis("tokens that every sequence holds", count)
     svg = line_chart(
-        "Memory over context", [Series("memory needed per GPU", needed)], context, Axis("GiB per GPU", lambda size: gib(size, "")),
-        limits=[Limit("budget", memory.budget_bytes)], chosen=_asked_context(plan, needed),
+        "Memory over context", [Series("memory needed per GPU", needed)], context, Axis("GiB per GPU", tick),
+        limits=[Limit("budget", memory.budget_bytes / 2**30)], chosen=_asked_context(plan, needed),
     )  # fmt: skip
     caption = f"Weights, activations and the KV cache of {count(users)} sequences of equal length; past the budget some wait."
     return Figure(svg, "Memory over context", caption)
@@ -134,7 +146,7 @@ def front_figure(plans: Sequence[Plan], chosen: Plan | None = None) -> Figure | 
         )
         for plan in priced if plan.cost is not None
     ]  # fmt: skip
-    svg = front_chart("Cost and throughput", points, Axis("USD per hour", dollars), Axis("output tokens/s", rate))
+    svg = front_chart("Cost and throughput", points, Axis("USD per hour", tick), Axis("output tokens/s", tick))
     return Figure(svg, "Cost and throughput", "The ring is the plan of this report." if chosen else "") if svg else None
 
 

@@ -15,7 +15,7 @@ USD_PER_KWH, PUE = 0.12, 1.3
 """What running an owned GPU is reckoned at: the defaults of `procure`."""
 LESS, MORE = 0.8, 1.2
 ORDER_HEADINGS = (
-    ("what to order", "left"), ("quantity", "right"), ("unit price", "right"), ("per month", "right"),
+    ("what to order", "left"), ("GPUs", "right"), ("each, per hour", "right"), ("per month", "right"),
     ("1 year", "right"), ("3 years", "right"), ("price of", "left"),
 )  # fmt: skip
 
@@ -25,18 +25,23 @@ def whole_dollars(usd: float) -> str:
     return f"${usd:,.0f}" if abs(usd) >= 100 else dollars(usd)
 
 
+def thousands(usd: float) -> str:
+    """Dollars on an axis."""
+    return f"${usd:,.0f}" if abs(usd) < 10_000 else f"${usd / 1000:,.0f}k"
+
+
 def order_table(plan: Plan) -> Table | None:
     """The order of a plan with what it comes to day and night; None where there is no price."""
     cost = plan.cost
     if cost is None:
         return None
-    machines = cost.instances or 1
+    machines = f"{count(cost.instances)} x " if cost.instances > 1 else ""
     sums = [whole_dollars(cost.usd_per_hour * hours) for hours in (HOURS_PER_MONTH, HOURS_PER_YEAR, 3 * HOURS_PER_YEAR)]
     where = f", {cost.region}" if cost.region else ""
-    what = f"{cost.instance_type} with {plan.gpu}: {cost.provider}, {cost.billing}{where}"
-    unit = f"{dollars(cost.usd_per_hour / machines)}/h"
+    what = f"{plan.gpu} as {machines}{cost.instance_type}: {cost.provider}, {cost.billing}{where}"
+    unit = dollars(cost.usd_per_hour / cost.gpus_bought)
     dated = source_link(cost.price_source, cost.price_date)
-    return Table(ORDER_HEADINGS, [[what, count(machines), unit, *sums, dated]])
+    return Table(ORDER_HEADINGS, [[what, count(cost.gpus_bought), unit, *sums, dated]])
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def rent_or_buy_figure(plan: Plan, catalog: Catalog) -> Figure | None:
         f"servers around them), power at {USD_PER_KWH:g} USD/kWh and PUE {PUE:g}, no resale value."
     )
     svg = crossing_chart(
-        "Rent or buy", found.rent_usd_per_month, found.running_usd_per_month, found.capex_usd, months, whole_dollars
+        "Rent or buy", found.rent_usd_per_month, found.running_usd_per_month, found.capex_usd, months, thousands
     )
     return Figure(svg, "Rent or buy", caption)
 

@@ -61,11 +61,15 @@ def plan_summary(plan: Plan, request: Mapping[str, Any]) -> str:
     each = f" of up to {counted(context, 'token')} each" if isinstance(context, int) else ""
     words = (
         f"{counted(plan.gpu_count, 'GPU')} ({plan.gpu}) serve {plan.model} to {counted(speed.load.users, 'user')} at "
-        f"once{each}, {cost_in_a_sentence(plan.cost)}: first token in {milliseconds(speed.ttft_ms)}, "
+        f"once{each}, {cost_in_a_sentence(plan.cost)}: first token in {_seconds(speed.ttft_ms)}, "
         f"{rate(speed.output_tokens_per_s)} output tokens per second together."
     )
     measured = {"datasheet": " Speed comes from the datasheet: measure before signing.", "measured": ""}
     return words + measured.get(speed.basis, "")
+
+
+def _seconds(time_ms: float) -> str:
+    return f"{time_ms / 1000:.1f} s" if time_ms >= 1000 else milliseconds(time_ms)
 
 
 def plan_sections_of_page(plan: Plan, answer: Answer) -> tuple[Section, ...]:

@@ -60,20 +60,43 @@ def stacked_bar(name: str, parts: Sequence[Part], shown: Shown, *, mark: tuple[s
     for part in drawn:
         wide = part.value / total * WIDTH
         said = title(f"{part.name}: {shown(part.value)}")
-        pieces.append(element("rect", said, x=at, y=top, width=wide, height=BAR, fill=_fill(part.tone), stroke="var(--chart-paper, #fff)"))
+        pieces.append(
+            element(
+                "rect",
+                said,
+                x=at,
+                y=top,
+                width=wide,
+                height=BAR,
+                fill=_fill(part.tone),
+                stroke="var(--chart-paper, #fff)",
+            )
+        )
         at += wide
     if mark and 0 < mark[1] <= total:
         place = mark[1] / total * WIDTH
         late = place > WIDTH / 2
         pieces += [line(place, top - 4, place, top + BAR + 4, LIMIT, stroke_width=2)]
-        pieces += [words(f"{mark[0]} {shown(mark[1])}", place - 4 if late else place + 4, 14, anchor="end" if late else "start", size=SMALL_TEXT, fill=LIMIT)]
+        pieces += [
+            words(
+                f"{mark[0]} {shown(mark[1])}",
+                place - 4 if late else place + 4,
+                14,
+                anchor="end" if late else "start",
+                size=SMALL_TEXT,
+                fill=LIMIT,
+            )
+        ]
     row, left = top + BAR + 20, 0.0
     for part in drawn:
         label = f"{part.name} {shown(part.value)}"
         wide = 18 + width_of(label, SMALL_TEXT) + 16
         if left and left + wide > WIDTH:
             row, left = row + LEGEND_ROW, 0.0
-        pieces += [element("rect", x=left, y=row - 10, width=12, height=12, fill=_fill(part.tone)), words(label, left + 17, row, size=SMALL_TEXT)]
+        pieces += [
+            element("rect", x=left, y=row - 10, width=12, height=12, fill=_fill(part.tone)),
+            words(label, left + 17, row, size=SMALL_TEXT),
+        ]
         left += wide
     listed = ", ".join(f"{part.name} {shown(part.value)}" for part in drawn)
     marked = f" {mark[0]}: {shown(mark[1])}." if mark else ""
@@ -93,10 +116,14 @@ def bar_chart(name: str, bars: Sequence[Bar], shown: Shown) -> str:
     names = dict.fromkeys((part.name, part.tone) for bar in bars for part in bar.parts if part.value > 0)
     left = 0.0
     for part_name, tone in names:
-        pieces += [element("rect", x=left, y=top + 6, width=12, height=12, fill=_fill(tone)), words(part_name, left + 17, top + 16, size=SMALL_TEXT)]
+        pieces += [
+            element("rect", x=left, y=top + 6, width=12, height=12, fill=_fill(tone)),
+            words(part_name, left + 17, top + 16, size=SMALL_TEXT),
+        ]
         left += 33 + width_of(part_name, SMALL_TEXT)
     listed = "; ".join(
-        f"{bar.name}: {bar.words or ', '.join(f'{part.name} {shown(part.value)}' for part in bar.parts)}" for bar in bars
+        f"{bar.name}: {bar.words or ', '.join(f'{part.name} {shown(part.value)}' for part in bar.parts)}"
+        for bar in bars
     )
     return drawing(top + 24, name, f"{listed}.", pieces)
 
@@ -113,11 +140,25 @@ def _row(bar: Bar, top: float, scale: Scale, shown: Shown) -> list[str]:
             continue
         left, right = scale.at(so_far), scale.at(so_far + part.value)
         said = title(f"{bar.name}, {part.name}: {shown(part.value)}")
-        pieces.append(element("rect", said, x=float(left), y=top + 21, width=float(max(right - left, 1)), height=18, fill=_fill(part.tone)))
+        pieces.append(
+            element(
+                "rect",
+                said,
+                x=float(left),
+                y=top + 21,
+                width=float(max(right - left, 1)),
+                height=18,
+                fill=_fill(part.tone),
+            )
+        )
         so_far += part.value
     for name, value in bar.marks:
         x = scale.at(value)
         late = x > WIDTH / 2
         pieces += [line(x, top + 17, x, top + 43, LIMIT, stroke_width=2)]
-        pieces += [words(name, x + (-4 if late else 4), top + 54, anchor="end" if late else "start", size=SMALL_TEXT, fill=LIMIT)]
+        pieces += [
+            words(
+                name, x + (-4 if late else 4), top + 54, anchor="end" if late else "start", size=SMALL_TEXT, fill=LIMIT
+            )
+        ]
     return pieces

@@ -22,4 +22,6 @@ def crossing_chart(
     )
     near = months is not None and months <= last
     mark = Chosen(f"{months:.0f} months", months) if near and months is not None else None
-    return line_chart(name, series, Axis("months of use day and night", "{:.0f}".format), Axis("USD so far", shown), chosen=mark)
+    return line_chart(
+        name, series, Axis("months of use day and night", "{:.0f}".format), Axis("USD so far", shown), chosen=mark
+    )

@@ -48,7 +48,9 @@ def _label(name: str, at: float, height: float, taken: list[tuple[float, float, 
     wide = width_of(name, SMALL_TEXT)
     left = at + 13 if at + 13 + wide < WIDTH - 4 else max(0.0, at - 13 - wide)
     place = height + 4
-    while place > TOP and any(abs(place - other) < NEAR and left < end and begin < left + wide for begin, end, other in taken):
+    while place > TOP and any(
+        abs(place - other) < NEAR and left < end and begin < left + wide for begin, end, other in taken
+    ):
         place -= 4
     taken.append((left, left + wide, place))
     leader = [line(at, height, left if left > at else left + wide, place - 4)] if height + 4 - place > NEAR else []

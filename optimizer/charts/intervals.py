@@ -4,7 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.charts.scale import Scale, finite, scale_from_zero
-from vllm_opt.optimizer.charts.svg import LIMIT, SMALL_TEXT, TEXT_SIZE, WIDTH, colour, drawing, element, line, shortened, title, width_of, words
+from vllm_opt.optimizer.charts.svg import (
+    LIMIT,
+    SMALL_TEXT,
+    TEXT_SIZE,
+    WIDTH,
+    colour,
+    drawing,
+    element,
+    line,
+    shortened,
+    title,
+    width_of,
+    words,
+)
 
 ROW, TOP, MOST = 48, 24, 2.5
 """MOST: shares of a limit that the axis shows; what lies beyond runs off the edge."""

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 
 from vllm_opt.optimizer.charts.axes import BOTTOM, RIGHT, TOP, Axis, frame, left_of
 from vllm_opt.optimizer.charts.scale import Scale, finite, scale_of
-from vllm_opt.optimizer.charts.svg import LIMIT, SMALL_TEXT, WIDTH, colour, drawing, element, line, number, title, width_of, words
+from vllm_opt.optimizer.charts.svg import (
+    LIMIT,
+    SMALL_TEXT,
+    WIDTH,
+    colour,
+    drawing,
+    element,
+    line,
+    number,
+    title,
+    width_of,
+    words,
+)
 
 HEIGHT, LEGEND_LINE = 250, 18
 DASHES = (None, "7 4", "2 3", "9 3 2 3")
@@ -37,7 +49,13 @@ class Chosen:
 
 
 def line_chart(
-    name: str, series: Sequence[Series], x: Axis, y: Axis, *, limits: Sequence[Limit] = (), chosen: Chosen | None = None,
+    name: str,
+    series: Sequence[Series],
+    x: Axis,
+    y: Axis,
+    *,
+    limits: Sequence[Limit] = (),
+    chosen: Chosen | None = None,
     steep: bool = False,
 ) -> str:
     """Draw the lines; nothing where there are not two points to join. `steep`: decades upwards where values span some."""
@@ -72,7 +90,10 @@ def _line(one: Series, index: int, across: Scale, up: Scale, x: Axis, y: Axis) -
     path = " ".join(f"{number(across.at(place))},{number(up.at(value))}" for place, value in points)
     parts = []
     if len(one.band) == len(one.points) == len(points):
-        ends = [(across.at(place), up.at(low), up.at(high)) for (place, _), (low, high) in zip(points, one.band, strict=True)]
+        ends = [
+            (across.at(place), up.at(low), up.at(high))
+            for (place, _), (low, high) in zip(points, one.band, strict=True)
+        ]
         outline = [f"{number(at)},{number(high)}" for at, _, high in ends]
         outline += [f"{number(at)},{number(low)}" for at, low, _ in reversed(ends)]
         parts.append(element("polygon", points=" ".join(outline), fill=colour(index), opacity=0.18))

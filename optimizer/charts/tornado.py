@@ -5,7 +5,19 @@ from dataclasses import dataclass
 
 from vllm_opt.optimizer.charts.axes import Shown
 from vllm_opt.optimizer.charts.scale import Scale, finite
-from vllm_opt.optimizer.charts.svg import SMALL_TEXT, TEXT_SIZE, WIDTH, colour, drawing, element, line, shortened, title, width_of, words
+from vllm_opt.optimizer.charts.svg import (
+    SMALL_TEXT,
+    TEXT_SIZE,
+    WIDTH,
+    colour,
+    drawing,
+    element,
+    line,
+    shortened,
+    title,
+    width_of,
+    words,
+)
 
 ROW, LEGEND = 44, 24
 
@@ -32,18 +44,26 @@ def tornado_chart(name: str, base: float, swings: Sequence[Swing], shown: Shown)
     known = [swing for swing in swings if finite((swing.less, swing.more))]
     if not known or not finite((base,)):
         return ""
-    known = sorted(known, key=lambda swing: (-max(abs(end - base) for end in finite((swing.less, swing.more))), swing.name))
+    known = sorted(
+        known, key=lambda swing: (-max(abs(end - base) for end in finite((swing.less, swing.more))), swing.name)
+    )
     ends = [base, *(end for swing in known for end in finite((swing.less, swing.more)))]
     room = max(width_of(shown(end), SMALL_TEXT) for end in ends) + 8
     spread = max(max(ends) - min(ends), abs(base) * 0.02, 1e-9)
     scale = Scale(min(ends) - spread * 0.02, max(ends) + spread * 0.02, room, WIDTH - room)
     middle, floor = scale.at(base), LEGEND + ROW * len(known)
-    pieces = [part for index, swing in enumerate(known) for part in _swing(swing, LEGEND + index * ROW, base, scale, shown)]
+    pieces = [
+        part for index, swing in enumerate(known) for part in _swing(swing, LEGEND + index * ROW, base, scale, shown)
+    ]
     pieces += [line(middle, LEGEND, middle, floor, "currentColor", stroke_dasharray="2 3")]
     pieces += [words(f"now {shown(base)}", middle, 14, anchor="middle", size=SMALL_TEXT, font_weight="600")]
     listed = "; ".join(
         f"{swing.name}: "
-        + ", ".join(f"{said} {shown(end)}" for said, end in ((swing.less_words, swing.less), (swing.more_words, swing.more)) if end is not None)
+        + ", ".join(
+            f"{said} {shown(end)}"
+            for said, end in ((swing.less_words, swing.less), (swing.more_words, swing.more))
+            if end is not None
+        )
         for swing in known
     )
     return drawing(floor + 4, name, f"Now {shown(base)}. {listed}.", pieces)
@@ -57,7 +77,13 @@ def _swing(swing: Swing, top: float, base: float, scale: Scale, shown: Shown) ->
     pieces = [
         words(shortened(swing.name, room), 0, top + 14, size=TEXT_SIZE),
         words(swing.less_words, after, top + 14, size=SMALL_TEXT, fill=colour(0)),
-        words(swing.more_words, after + width_of(swing.less_words, SMALL_TEXT) + 10, top + 14, size=SMALL_TEXT, fill=colour(1)),
+        words(
+            swing.more_words,
+            after + width_of(swing.less_words, SMALL_TEXT) + 10,
+            top + 14,
+            size=SMALL_TEXT,
+            fill=colour(1),
+        ),
     ]
     for index, (said, end) in enumerate(((swing.less_words, swing.less), (swing.more_words, swing.more))):
         if not finite((end,)) or end is None:
@@ -65,8 +91,18 @@ def _swing(swing: Swing, top: float, base: float, scale: Scale, shown: Shown) ->
         at = scale.at(end)
         tip = title(f"{swing.name} {said}: {shown(end)}")
         pieces.append(
-            element("rect", tip, x=min(at, middle), y=top + 20, width=max(abs(at - middle), 1.5), height=16, fill=colour(index))
+            element(
+                "rect",
+                tip,
+                x=min(at, middle),
+                y=top + 20,
+                width=max(abs(at - middle), 1.5),
+                height=16,
+                fill=colour(index),
+            )
         )
         left = at < middle or (at == middle and index == 0)
-        pieces.append(words(shown(end), at - 5 if left else at + 5, top + 33, anchor="end" if left else "start", size=SMALL_TEXT))
+        pieces.append(
+            words(shown(end), at - 5 if left else at + 5, top + 33, anchor="end" if left else "start", size=SMALL_TEXT)
+        )
     return pieces

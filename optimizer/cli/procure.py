@@ -60,13 +60,17 @@ def procure_command(demand: str | None, **options: Any) -> int:
         _check_workbook(options["output"])
     if demand is None:
         raise click.UsageError("name a demand file, as in: vllm-opt procure DEMAND.yaml (see examples/procure_*.yaml)")
+    from vllm_opt.optimizer.cli.progress import ProgressLine
     from vllm_opt.optimizer.procurement.demand_file import read_demand
     from vllm_opt.optimizer.procurement.procure import procure
 
     request = read_demand(demand, options["workload"])
     changes = {name: options[name] for name in ("time_limit", "workers", "seed", "comparisons")}
     changes = {name: value for name, value in changes.items() if value is not None}
-    answer = procure(request.replaced(**changes) if changes else request)
+    request = request.replaced(**changes) if changes else request
+    limits = 2 if request.comparisons else 1
+    with ProgressLine("fleet and its comparisons" if request.comparisons else "fleet", limits * request.time_limit):
+        answer = procure(request)
     code = None
     if answer.assignments:
         from vllm_opt.optimizer.procurement.deployment import deployment_of_fleet

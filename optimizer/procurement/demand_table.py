@@ -45,13 +45,17 @@ def demand_of_rows(rows: Sequence[tuple[int, Row]], shown: str = "demand", workl
         InvalidRequest: one sentence with the line and what is wrong.
     """
     if len(rows) < 2:
-        raise InvalidRequest(f"{shown} must hold a line of headings (name, model, requests_per_s, …) and a row a workload")
+        raise InvalidRequest(
+            f"{shown} must hold a line of headings (name, model, requests_per_s, …) and a row a workload"
+        )
     columns = _columns(rows[0], shown)
     found = []
     for line, cells in rows[1:]:
         if any(_filled(cell) for cell in cells[len(columns) :]):
             raise InvalidRequest(f"{shown} line {line}: there are more cells than headings")
-        fields = {name: _value(name, cell) for name, cell in zip(columns, cells, strict=False) if name and _filled(cell)}
+        fields = {
+            name: _value(name, cell) for name, cell in zip(columns, cells, strict=False) if name and _filled(cell)
+        }
         found.append((line, {**({"workload": workload} if workload is not None else {}), **fields}))
     for line, fields in found:
         _checked(fields, f"{shown} line {line}")
@@ -71,7 +75,9 @@ def _checked(fields: dict[str, Any], where: str) -> None:
 
 def _columns(first: tuple[int, Row], shown: str) -> list[str]:
     line, cells = first
-    names = ["" if not _filled(cell) else "_".join(str(cell).strip().lower().replace("-", "_").split()) for cell in cells]
+    names = [
+        "" if not _filled(cell) else "_".join(str(cell).strip().lower().replace("-", "_").split()) for cell in cells
+    ]
     for name in names:
         if name and name not in COLUMNS:
             raise InvalidRequest(f"{shown} line {line}: unknown heading '{name[:60]}'{did_you_mean(name, COLUMNS)}")
@@ -137,6 +143,6 @@ def _workbook_rows(path: Path, shown: str) -> list[tuple[int, Row]]:
             _limit(rows, cells, shown)
     except InvalidRequest:
         raise
-    except Exception:  # noqa: BLE001 - openpyxl raises whatever its parsers do on a damaged archive
+    except Exception:
         raise InvalidRequest(f"'{shown}' is not readable as an xlsx workbook") from None
     return rows

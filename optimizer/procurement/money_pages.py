@@ -33,7 +33,9 @@ def order_table(answer: FleetAnswer) -> Table:
 
 
 def _order_row(order: NodeOrder, paid: Sequence[float]) -> list[Cell]:
-    unit = f"${order.capex_usd / order.gpus:,.0f}" if order.kind == "buy" else f"${order.usd_per_hour / order.gpus:,.2f}/h"
+    unit = (
+        f"${order.capex_usd / order.gpus:,.0f}" if order.kind == "buy" else f"${order.usd_per_hour / order.gpus:,.2f}/h"
+    )
     mark = " (synthetic price)" if order.synthetic else ""
     dated = order.as_of if order.source == order.as_of else source_link(order.source, order.as_of)
     return [
@@ -62,7 +64,11 @@ def sensitivity_figure(answer: FleetAnswer) -> Figure | None:
     names = dict.fromkeys(name.removesuffix(LESS).removesuffix(MORE) for name in found)
     swings = [Swing(name, found.get(name + LESS), found.get(name + MORE)) for name in names]
     svg = tornado_chart("What moves the bill", answer.totals.usd_per_month, swings, money)
-    return Figure(svg, "What moves the monthly bill", "Each moves alone; the fleet is chosen anew for it.") if svg else None
+    return (
+        Figure(svg, "What moves the monthly bill", "Each moves alone; the fleet is chosen anew for it.")
+        if svg
+        else None
+    )
 
 
 def rent_or_buy_figures(answer: FleetAnswer) -> tuple[Figure, ...]:

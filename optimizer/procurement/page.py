@@ -7,8 +7,12 @@ from vllm_opt.optimizer.charts.intervals import interval_chart
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.quantities import milliseconds
 from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, ServedDemand
-from vllm_opt.optimizer.procurement.money_pages import fleets_figure, order_table, rent_or_buy_figures, sensitivity_figure
-from vllm_opt.optimizer.procurement.words import Section as TextSection
+from vllm_opt.optimizer.procurement.money_pages import (
+    fleets_figure,
+    order_table,
+    rent_or_buy_figures,
+    sensitivity_figure,
+)
 from vllm_opt.optimizer.procurement.words import (
     ASSIGNMENT_HEADINGS,
     STATUS_WORDS,
@@ -20,6 +24,7 @@ from vllm_opt.optimizer.procurement.words import (
     summary,
     title_of,
 )
+from vllm_opt.optimizer.procurement.words import Section as TextSection
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.plan_charts import limits_of
 from vllm_opt.optimizer.rendering.plan_words import BASIS_WORDS
@@ -161,12 +166,21 @@ def limits_figure(answer: FleetAnswer) -> Figure | None:
     """TTFT and TPOT of every plan in use against the limits of its workload."""
     asked = {item["name"]: item for item in answer.request.get("workloads", ())}
     rows = [
-        type(held)(f"{item.workload} on {item.gpu}, {held.name}", held.value, held.interval, held.limit, held.words, held.at_least)
+        type(held)(
+            f"{item.workload} on {item.gpu}, {held.name}",
+            held.value,
+            held.interval,
+            held.limit,
+            held.words,
+            held.at_least,
+        )
         for item in answer.assignments
         for held in limits_of(asked.get(item.workload, {}), item.plan.performance)
     ]
     svg = interval_chart("Predictions against limits", rows)
-    caption = "With all replicas at work on what they are asked for; whiskers are 90 % intervals, in shares of each limit."
+    caption = (
+        "With all replicas at work on what they are asked for; whiskers are 90 % intervals, in shares of each limit."
+    )
     return Figure(svg, "Predictions against limits", caption) if svg else None
 
 
@@ -179,10 +193,24 @@ def _said(parts: Sequence[TextSection]) -> tuple[Section, ...]:
 
 
 def _known(answer: FleetAnswer) -> Table:
-    rows = [[f"{order.gpu} from {order.provider}", "price" + (", invented" if order.synthetic else ""), source_link(order.source, order.as_of)] for order in answer.nodes]
-    rows += [[f"{item.workload} on {item.gpu}", f"speed, {item.plan.performance.basis}", _basis(item.plan)] for item in answer.assignments]
+    rows = [
+        [
+            f"{order.gpu} from {order.provider}",
+            "price" + (", invented" if order.synthetic else ""),
+            source_link(order.source, order.as_of),
+        ]
+        for order in answer.nodes
+    ]
     rows += [
-        [f"{item.workload} on {item.gpu}", f"weights, {item.plan.quantization}", item.plan.quality.evidence if item.plan.quality else "quality not published"]
+        [f"{item.workload} on {item.gpu}", f"speed, {item.plan.performance.basis}", _basis(item.plan)]
+        for item in answer.assignments
+    ]
+    rows += [
+        [
+            f"{item.workload} on {item.gpu}",
+            f"weights, {item.plan.quantization}",
+            item.plan.quality.evidence if item.plan.quality else "quality not published",
+        ]
         for item in answer.assignments
     ]
     return Table((("of", "left"), ("what", "left"), ("how it is known", "left")), rows)
@@ -201,6 +229,8 @@ def _commands(answer: FleetAnswer) -> tuple[Section, ...]:
     blocks: list[Block] = []
     for item in answer.assignments:
         speed = item.plan.performance
-        blocks.append(Words(f"{item.workload} on {item.gpu}, {item.replicas} times; TTFT {milliseconds(speed.ttft_ms)}"))
+        blocks.append(
+            Words(f"{item.workload} on {item.gpu}, {item.replicas} times; TTFT {milliseconds(speed.ttft_ms)}")
+        )
         blocks.append(Code(wrapped_command(item.plan.command, item.plan.env, COMMAND_WIDTH)))
     return section("Commands", *blocks, apart=True)

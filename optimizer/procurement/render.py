@@ -77,7 +77,11 @@ def fleet_tables(answer: FleetAnswer) -> dict[str, SheetTable]:
     """The tables of a fleet for a spreadsheet, by name: what to order, the servers, the workloads."""
     spread = depreciation_years(answer)
     orders = [
-        (position, *(getattr(order, name) for name in ORDER_COLUMNS), *(round(paid_in(order, years, spread), 2) for years in (1, 3)))
+        (
+            position,
+            *(getattr(order, name) for name in ORDER_COLUMNS),
+            *(round(paid_in(order, years, spread), 2) for years in (1, 3)),
+        )
         for position, order in enumerate(answer.nodes, 1)
     ]
     servers = [tuple(_server_fields(item)[name] for name in SERVER_COLUMNS) for item in answer.assignments]

@@ -8,7 +8,12 @@ from vllm_opt.optimizer.rendering.comparison import COLUMNS, plan_row
 from vllm_opt.optimizer.rendering.estimate import BILL_HEADINGS, bill, verdict_of
 from vllm_opt.optimizer.rendering.memory import memory_heading, pool_sentence
 from vllm_opt.optimizer.rendering.plan_charts import front_figure, limits_figure, memory_figure
-from vllm_opt.optimizer.rendering.plan_page import equations_sections, plan_sections_of_page, plan_summary, speed_sections
+from vllm_opt.optimizer.rendering.plan_page import (
+    equations_sections,
+    plan_sections_of_page,
+    plan_summary,
+    speed_sections,
+)
 from vllm_opt.optimizer.rendering.plan_words import status_in_words
 from vllm_opt.optimizer.report.document import Bullets, Code, Document, Section, Table, Words, section
 from vllm_opt.optimizer.report.page import page

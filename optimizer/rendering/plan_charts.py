@@ -20,7 +20,9 @@ TONES = {"weights": 0, "activation": 3, "graphs": 4, "other": 1, "kv": 2, "conte
 
 def tick(value: float) -> str:
     """A number on an axis: no decimals where it has none, and none above a hundred."""
-    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:,.2f}".rstrip("0").rstrip(".")
+    return (
+        f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:,.2f}".rstrip("0").rstrip(".")
+    )
 
 
 def time_tick(time_ms: float) -> str:
@@ -83,7 +85,9 @@ def load_figures(series: PlanSeries) -> tuple[Figure, ...]:
         band = tuple(point.interval[field] for point in drawn if field in point.interval)
         value = series.request.get(limit)
         limits = [Limit(said, float(value))] if isinstance(value, int | float) else []
-        svg = line_chart(name, [Series(axis.name, curve, band)], USERS, axis, limits=limits, chosen=asked, steep=field == "ttft_ms")
+        svg = line_chart(
+            name, [Series(axis.name, curve, band)], USERS, axis, limits=limits, chosen=asked, steep=field == "ttft_ms"
+        )
         if svg:
             figures.append(Figure(svg, name, "Band: 90 % interval." if band else ""))
     return tuple(figures)
@@ -94,7 +98,9 @@ def context_figure(series: PlanSeries) -> Figure | None:
     plan, users = series.plan, series.plan.performance.load.users
     memory, points = plan.memory, series.over_context()
     fixed = memory.budget_bytes - memory.kv_cache_bytes
-    needed = tuple((float(context), (fixed + memory.kv_cache_bytes * users / running) / 2**30) for context, running in points)
+    needed = tuple(
+        (float(context), (fixed + memory.kv_cache_bytes * users / running) / 2**30) for context, running in points
+    )
     if len(needed) < 2:
         return None
     context = Axis("tokens that every sequence holds", count)
@@ -102,7 +108,9 @@ def context_figure(series: PlanSeries) -> Figure | None:
         "Memory over context", [Series("memory needed per GPU", needed)], context, Axis("GiB per GPU", tick),
         limits=[Limit("budget", memory.budget_bytes / 2**30)], chosen=_asked_context(plan, needed),
     )  # fmt: skip
-    caption = f"Weights, activations and the KV cache of {count(users)} sequences of equal length; past the budget some wait."
+    caption = (
+        f"Weights, activations and the KV cache of {count(users)} sequences of equal length; past the budget some wait."
+    )
     return Figure(svg, "Memory over context", caption)
 
 
@@ -128,7 +136,11 @@ def capacity_figure(plan: Plan) -> Figure:
 def _places(name: str, users: float, places: float) -> Bar | None:
     if places <= 0:
         return None
-    parts = (Part("asked", min(users, places), 0), Part("free", max(0.0, places - users), None), Part("waiting", max(0.0, users - places), 1))
+    parts = (
+        Part("asked", min(users, places), 0),
+        Part("free", max(0.0, places - users), None),
+        Part("waiting", max(0.0, users - places), 1),
+    )
     return Bar(name, parts, f"{rate(users)} of {rate(places)}")
 
 

@@ -79,12 +79,19 @@ def plan_sections_of_page(plan: Plan, answer: Answer) -> tuple[Section, ...]:
     catalog = Catalog(gpu_file=request.get("gpu_file"), prices_file=request.get("prices"))
     return (
         *section("In short", _facts(plan)),
-        *section("Order", order_table(plan), Words(cost_in_words(plan.cost)), Words(gpus_in_words(plan, _users(request)))),
-        *section("Demand, limits and what is predicted", *_figures(capacity_figure(plan), limits_figure(request, plan.performance))),
+        *section(
+            "Order", order_table(plan), Words(cost_in_words(plan.cost)), Words(gpus_in_words(plan, _users(request)))
+        ),
+        *section(
+            "Demand, limits and what is predicted",
+            *_figures(capacity_figure(plan), limits_figure(request, plan.performance)),
+        ),
         *speed_sections(plan.performance),
         *section("Over load and context", *load_figures(series), *_figures(context_figure(series))),
         *section("Money", *_figures(rent_or_buy_figure(plan, catalog), sensitivity_figure(series), _others(answer))),
-        *section("Memory", Words(memory_heading(plan.memory)), memory_figure(plan.memory), Words(pool_sentence(plan.memory))),
+        *section(
+            "Memory", Words(memory_heading(plan.memory)), memory_figure(plan.memory), Words(pool_sentence(plan.memory))
+        ),
         *section("Assumptions, and how each is known", Table(KNOWN, _assumptions(plan, request))),
         *_start(plan),
         *section("What binds", Bullets(tuple(_binding(plan)))),
@@ -139,27 +146,52 @@ def speed_sections(performance: Performance) -> tuple[Section, ...]:
     )
 
 
-
 def _assumptions(plan: Plan, request: Mapping[str, Any]) -> list[list[Cell]]:
     rows: list[list[Cell]] = []
     for item in request.get("assumed", ()):
         if isinstance(item, dict):
             bent = f"; instead of {item['bent_from']}" if item.get("bent_from") is not None else ""
-            rows.append([str(item.get("field", "")).replace("_", " "), _value(item.get("value")), f"default: {item.get('why', '')}{bent}"])
+            rows.append(
+                [
+                    str(item.get("field", "")).replace("_", " "),
+                    _value(item.get("value")),
+                    f"default: {item.get('why', '')}{bent}",
+                ]
+            )
     speed = plan.performance
     rows.append(["speed", f"{speed.basis}", speed.basis_note or basis_in_words(speed)])
-    rows.append(["weights and their quality", plan.quantization, plan.quality.evidence if plan.quality else "not published"])
+    rows.append(
+        ["weights and their quality", plan.quantization, plan.quality.evidence if plan.quality else "not published"]
+    )
     rows.append(["checkpoint", plan.checkpoint or "to be made", weights_in_words(plan)])
-    rows.append(["memory rules", f"vLLM {plan.vllm_version}", "that release's own planning code; fitted terms at the confidence asked"])
+    rows.append(
+        [
+            "memory rules",
+            f"vLLM {plan.vllm_version}",
+            "that release's own planning code; fitted terms at the confidence asked",
+        ]
+    )
     if plan.cost is not None:
-        rows.append(["price", f"{dollars(plan.cost.usd_per_hour)} per hour", source_link(plan.cost.price_source, f"{plan.cost.provider}, {plan.cost.price_date}")])
+        rows.append(
+            [
+                "price",
+                f"{dollars(plan.cost.usd_per_hour)} per hour",
+                source_link(plan.cost.price_source, f"{plan.cost.provider}, {plan.cost.price_date}"),
+            ]
+        )
     return rows
 
 
 def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "none" if value is None else str(value)
+    return (
+        f"{value:,}"
+        if isinstance(value, int) and not isinstance(value, bool)
+        else "none"
+        if value is None
+        else str(value)
+    )
 
 
 def _start(plan: Plan) -> tuple[Section, ...]:
@@ -177,7 +209,8 @@ def _start(plan: Plan) -> tuple[Section, ...]:
 
 def _binding(plan: Plan) -> list[str]:
     return [
-        f"{rule.rule}: {rule.message.rstrip('.')} ({quantity(rule.slack, rule.unit)} to spare)." for rule in plan.binding
+        f"{rule.rule}: {rule.message.rstrip('.')} ({quantity(rule.slack, rule.unit)} to spare)."
+        for rule in plan.binding
     ]
 
 
@@ -189,4 +222,3 @@ def equations_sections(equations: tuple[Equation, ...]) -> tuple[Section, ...]:
     ]
     headings = [("", "left"), ("formula", "left"), ("with numbers", "left"), ("result", "right"), ("source", "left")]
     return section("Equations", Table(headings, rows), folded=True)
-

@@ -104,7 +104,9 @@ class PlanSeries:
         asked = int(self.fields.get("max_model_len") or memory.max_supported_model_len)
         full = asked * memory.running_concurrency * engines / self.plan.performance.load.users
         last = min(memory.max_supported_model_len, math.ceil(max(asked, full) * PAST_THE_POOL))
-        contexts = sorted({max(1, round(last * step / CONTEXTS)) for step in range(1, CONTEXTS + 1)} | {min(asked, last)})
+        contexts = sorted(
+            {max(1, round(last * step / CONTEXTS)) for step in range(1, CONTEXTS + 1)} | {min(asked, last)}
+        )
         found = [(context, self.estimate(max_model_len=context)) for context in contexts]
         return tuple(
             (context, one.memory.running_concurrency * engines)

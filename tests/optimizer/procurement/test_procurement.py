@@ -15,8 +15,9 @@ from vllm_opt.optimizer.cli.main import main
 from vllm_opt.optimizer.procurement.answer import FleetAnswer
 from vllm_opt.optimizer.procurement.demand_file import read_demand
 from vllm_opt.optimizer.procurement.offers import Market
+from vllm_opt.optimizer.procurement.page import fleet_page
 from vllm_opt.optimizer.procurement.problem import resolve_fleet
-from vllm_opt.optimizer.procurement.render import deployable_files, fleet_csv, fleet_page, render_fleet
+from vllm_opt.optimizer.procurement.render import deployable_files, fleet_csv, render_fleet
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
@@ -237,11 +238,18 @@ def test_json_yaml_csv_and_html_say_the_same(answer: FleetAnswer) -> None:
     document = json.loads(render_fleet(answer, "json", Screen()))
     assert document == answer.model_dump(mode="json")
     assert document["schema"] == "vllm-opt/fleet/1"
-    rows = list(csv.reader(io.StringIO(fleet_csv(answer))))
-    gap = rows.index([])
-    assert len(rows[1:gap]) == len(answer.nodes)
-    assert len(rows[gap + 2 :]) == len(answer.assignments)
-    assert rows[gap + 2][rows[gap + 1].index("command")].startswith("vllm serve ")
+    orders, servers, workloads = (
+        list(csv.DictReader(io.StringIO(fleet_csv(answer, name)))) for name in ("orders", "servers", "workloads")
+    )
+    assert [float(row["usd_per_month"]) for row in orders] == [order.usd_per_month for order in answer.nodes]
+    assert [float(row["usd_1_year"]) for row in orders] == [
+        round(order.usd_per_hour * 8760, 2) for order in answer.nodes
+    ]
+    assert [row["workload"] for row in servers] == [item.workload for item in answer.assignments]
+    assert all(row["command"].startswith("vllm serve ") for row in servers)
+    assert [float(row["served"]) for row in workloads] == [item.served for item in answer.workloads]
+    with pytest.raises(InvalidRequest, match="--table 'floppy' is not one of"):
+        fleet_csv(answer, "floppy")
     page = fleet_page(answer)
     for order in answer.nodes:
         assert order.gpu in page

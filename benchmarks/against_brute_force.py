@@ -115,10 +115,10 @@ def pick_changes_nothing(problem: Problem) -> None:
 
 
 def fleets(examples: int, start: int, deadline: float) -> Tally:
-    """Fleets, a third of each magnitude, half of them by what is served."""
+    """Fleets, a third of each magnitude, half of them by what is served, a fifth with replicas on two nodes."""
     tally = Tally(FLEETS, deadline)
     for number in range(start, start + examples):
-        problem = small_fleet(number, SCALES[number % 3], served=number % 2 == 1)
+        problem = small_fleet(number, SCALES[number % 3], served=number % 2 == 1, wide=number % 5 == 0)
         tally.judge((number, problem), lambda asked=problem: agree(asked))  # type: ignore[misc]
     return tally
 

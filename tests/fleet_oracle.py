@@ -124,11 +124,11 @@ def most_served(problem: FleetProblem, most: int) -> tuple[int, ...]:
     )
 
 
-def small_fleet(seed: int, scale: int = 1, *, served: bool = False) -> FleetProblem:
+def small_fleet(seed: int, scale: int = 1, *, served: bool = False, wide: bool = False) -> FleetProblem:
     """Draw a fleet that brute force can decide: two workloads, two SKUs, stock, odd sizes, limits that may bind.
 
     Money and capacities are drawn from ranges `scale` times as large. With `served`, as much as the limits allow is
-    served, of one or two priorities.
+    served, of one or two priorities; with `wide` some replicas stand on two nodes.
     """
     draw = random.Random(seed)
     sizes = draw.choice(((4, 8), (2, 4), (12, 8), (4, 16), (1, 4)))
@@ -147,9 +147,9 @@ def small_fleet(seed: int, scale: int = 1, *, served: bool = False) -> FleetProb
     for workload in ("x", "y"):
         for gpu in ("A", "B")[: draw.randint(1, 2)]:
             slots = draw.choice(sizes)
-            columns.append(
-                FleetColumn(f"{workload}{gpu}", workload, gpu, slots, (draw.randint(3 * scale, 9 * scale) * slots,))
-            )
+            capacity = draw.randint(3 * scale, 9 * scale) * slots
+            nodes = draw.randint(1, 2) if wide else 1
+            columns.append(FleetColumn(f"{workload}{gpu}", workload, gpu, slots, (capacity,), nodes))
     demands = tuple(
         FleetDemand(
             workload, (draw.randint(5 * scale, 70 * scale),), spare_replicas=draw.choice((0, 0, 1)),

@@ -1,4 +1,4 @@
-"""Lines over one quantity, each with the band of its uncertainty, limits drawn across, and the point that was chosen."""
+"""Lines over one quantity, each with the band of its uncertainty, limits across, and the point that was chosen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def line_chart(
     chosen: Chosen | None = None,
     steep: bool = False,
 ) -> str:
-    """Draw the lines; nothing where there are not two points to join. `steep`: decades upwards where values span some."""
+    """Draw the lines; nothing where there are not two points to join. `steep`: decades upwards."""
     drawn = [one for one in series if len(_points(one)) > 1]
     if not drawn:
         return ""

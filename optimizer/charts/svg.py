@@ -55,8 +55,9 @@ def element(name: str, *children: str, **attributes: object) -> str:
 
 def words(text: str, x: float, y: float, *, anchor: str = "start", size: int = TEXT_SIZE, **more: object) -> str:
     """One line of text."""
+    shown: dict[str, object] = {"fill": "currentColor", **more}
     return element(
-        "text", safe(text), x=float(x), y=float(y), text_anchor=anchor, font_size=size, **{"fill": "currentColor"} | more
+        "text", safe(text), x=float(x), y=float(y), text_anchor=anchor, font_size=size, **shown
     )  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def title(text: str) -> str:
 def drawing(height: float, name: str, description: str, parts: Sequence[str]) -> str:
     """The whole drawing; `name` and `description` are what a screen reader says instead of it."""
     return element(
-        "svg", title(name), element("desc", safe(description)), *parts, xmlns="http://www.w3.org/2000/svg",
+        "svg", title(name), element("desc", safe(description)), *parts,
         viewBox=f"0 0 {WIDTH} {number(height)}", role="img", aria_label=f"{name}. {description}",
         font_family="system-ui, sans-serif", class_="chart",
     )  # fmt: skip

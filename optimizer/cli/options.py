@@ -81,6 +81,19 @@ TYPICAL_REQUEST = (
     count("--output-tokens", help="Generated tokens of the typical request. Default: an eighth of the context."),
     number("--prefix-hit-share", help="Share of prompt tokens found in the prefix cache, 0 to 1. Default 0."),
 )
+TRAFFIC = (
+    text(
+        "--arrivals",
+        metavar="closed|poisson|burst|offline",
+        help="How requests come: users who each wait for the answer (default), at random, all at once, or as a batch.",
+    ),
+    number("--requests-per-s", help="Rate of random arrivals, all replicas together. Implies --arrivals poisson."),
+    number("--burstiness", help="Shape of the gamma law between arrivals, as in vllm bench serve. Default 1: Poisson."),
+    number("--think-time-s", help="Seconds that a user of a closed loop pauses between two requests. Default 0."),
+    text("--lengths", metavar="FILE", help="CSV or JSONL: a trace of lengths and times, or a histogram of lengths."),
+    number("--ttft-percentile", help="Share of the requests within --max-ttft-ms, 50 to 99. Default: their mean is."),
+    number("--tpot-percentile", help="Share of the requests within --max-tpot-ms, 50 to 99. Default: their mean is."),
+)
 LATENCY_LIMITS = (
     number("--max-ttft-ms", help="Limit on the time to first token: 2000, 2s or 500ms."),
     number("--max-tpot-ms", help="Limit on the time per output token after the first: 50 or 50ms."),
@@ -110,6 +123,9 @@ CERTAINTY = (
         default=None,
         help="Use factors learned per model family, SKU and precision. Default: use.",
     ),
+)
+CALIBRATION_FILE = text(
+    "--calibration-file", metavar="FILE", help="What `vllm-opt calibrate` wrote. Default: in your data folder, if any."
 )
 FEATURES = (
     text("--speculative-config", metavar="JSON", help="Speculative decoding, as vLLM takes it."),
@@ -222,3 +238,27 @@ def request_from(context: click.Context, request_type: Any, also: dict[str, Any]
     except InvalidRequest as error:
         sentence = in_words_of_the_command_line(str(error), fields)
         raise InvalidRequest(sentence + place_of_setting(context, sentence)) from None
+
+
+def read_pasted_command(context: click.Context) -> tuple[str, ...]:
+    """Put the flags of a pasted command where typed options stand, and return what to note about it.
+
+    Options that are typed beside the command win.
+
+    Raises:
+        InvalidRequest: the text starts no server, or starts several.
+    """
+    text = context.params.get("model_argument")
+    if text is None or not any(character.isspace() for character in text.strip()):
+        return ()
+    from vllm_opt.optimizer.estimation.pasted_line import fields_of_line
+
+    fields, notes = fields_of_line(text, context.params.get("vllm_version"), context.params.get("engine"))
+    context.params["model_argument"] = None
+    for name, value in fields.items():
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            context.params[name] = value
+            context.set_parameter_source(name, ParameterSource.COMMANDLINE)
+    if context.params.get("model") is None:
+        raise InvalidRequest("the command names no model; add --model MODEL")
+    return notes

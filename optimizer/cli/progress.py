@@ -1,4 +1,4 @@
-"""A line on the terminal's standard error while something takes longer than two seconds; nowhere else, and gone after."""
+"""A line on the terminal's standard error while something takes over two seconds; gone after, and nowhere else."""
 
 import sys
 import threading

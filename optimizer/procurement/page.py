@@ -111,11 +111,12 @@ def _facts(answer: FleetAnswer) -> Facts:
     bound = answer.objectives[0] if answer.objectives else None
     gap = bound.gap if bound is not None else 0.0
     tokens = totals.usd_per_million_tokens
+    bought = ("To buy", money(totals.capex_usd), "once")
     used = [item.utilisation for item in answer.assignments]
     return Facts((
         ("Cost", f"{money(totals.usd_per_month)} a month", f"{money(totals.usd_per_hour)} per hour"),
         ("GPUs", str(totals.gpus), f"on {counted(totals.nodes, 'node')}"),
-        ("To buy", money(totals.capex_usd), "once") if totals.capex_usd else ("Power", f"{totals.watts / 1000:,.1f} kW", "rated maximum"),
+        bought if totals.capex_usd else ("Power", f"{totals.watts / 1000:,.1f} kW", "rated maximum"),
         ("A million tokens", "-" if tokens is None else f"${tokens:,.4f}", "input and output, average traffic"),
         ("Used at the peak", f"{100 * max(used):.0f} %" if used else "-", "of the busiest servers' capacity"),
         ("Proof", "optimal" if not gap else f"within {100 * gap:.1f} %", "of the cheapest fleet" if gap else ""),
@@ -139,7 +140,7 @@ def capacity_figure(answer: FleetAnswer) -> Figure | None:
     svg = bar_chart("Demand against capacity", [bar for bar in bars if bar is not None], "{:.0%}".format)
     cap = float(answer.request.get("utilization_cap", 1.0))
     caption = (
-        f"Each bar is the capacity of the servers of a workload; servers are asked for at most {100 * cap:.0f} % of it. "
+        f"Each bar is the capacity of the servers of a workload; they are asked for at most {100 * cap:.0f} % of it. "
         "The line is what is left of it when the spare servers are lost."
     )
     return Figure(svg, "Demand against capacity", caption) if svg else None

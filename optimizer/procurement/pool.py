@@ -3,8 +3,8 @@
 Open classes stand in the fleet's linear relaxation with their ceilings, so its optimum L bounds every fleet of every
 plan from below. What the relaxation uses is closed first, until it uses nothing open. A fleet U over the closed columns
 follows; with r the reduced cost of a column, a fleet that uses it costs at least L + r, so every open class with
-L + r <= U, the tolerance included, is closed too. What is left open then belongs to no fleet as good as U: the closed
-columns hold every optimum, and what is proven over them is proven over all plans.
+L + r <= U, the tolerance included, is closed too, those of least r first. What is left open then belongs to no fleet as
+good as U: the closed columns hold every optimum, and what is proven over them is proven over all plans.
 
 The plans for a histogram of lengths are tuned for a few typical requests, and no ceiling is known for all of its bars:
 only promising classes are closed, and nothing is claimed about the others.
@@ -233,7 +233,7 @@ class ColumnPool:
             return list(open_ones)
         return [
             rest.columns[c].name
-            for c, price in sorted(rest.found.prices.items())
+            for c, price in sorted(rest.found.prices.items(), key=lambda item: (item[1], item[0]))
             if rest.columns[c].name in open_ones and (rest.value + price) * (1 - SURELY) <= best + 1
         ]
 

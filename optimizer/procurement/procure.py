@@ -12,10 +12,12 @@ from vllm_opt.optimizer.fleet.outcome import FleetOutcome
 from vllm_opt.optimizer.fleet.problem import SERVED_SCALE
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer, FleetSolverReport
+from vllm_opt.optimizer.procurement.commitment_answer import Commitment
 from vllm_opt.optimizer.procurement.pooling import name_of, pooled, pools_of
 from vllm_opt.optimizer.procurement.problem import Procurement, options_of, resolve_fleet
 from vllm_opt.optimizer.procurement.report import FleetReport
 from vllm_opt.optimizer.procurement.request import FleetRequest
+from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.reading.quantities import counted
 
@@ -32,11 +34,17 @@ def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswe
     """
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.money.prices)
-    asked, outcome = _decided(request, catalog, started + request.time_limit)
-    asked, outcome, note = _pooled(request, catalog, (asked, outcome), started + request.time_limit)
+    end, shared = started + request.time_limit, dict[str, SharedLayouts]()
+    asked, outcome = _decided(request, catalog, end, shared)
+    took = time.monotonic() - started
+    asked, outcome, note = _pooled(request, catalog, (asked, outcome), end, took, shared)
+    signed, said = _committed(request, catalog)
+    note = (*note, *said)
     if outcome.fleet is not None:
         report = FleetReport(asked, outcome, outcome.fleet)
-        return _answer(request, asked, outcome, started, report=report, notes=note)
+        return _answer(request, asked, outcome, started, report=report, notes=note).model_copy(
+            update={"commitment": signed}
+        )
     explanation = None
     if outcome.status == "infeasible":
         from vllm_opt.optimizer.procurement.explanation import explain_fleet
@@ -47,24 +55,43 @@ def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswe
     return _answer(request, asked, outcome, started, explanation=explanation, notes=note)
 
 
-def _decided(request: FleetRequest, catalog: Catalog, end: float) -> tuple[Procurement, FleetOutcome]:
+def _committed(request: FleetRequest, catalog: Catalog) -> tuple[Commitment | None, tuple[str, ...]]:
+    """What to sign now, where a profile or scenarios say how demand changes; it has the time limit once more."""
+    from vllm_opt.optimizer.procurement.committing import asks_for_commitment, commitment_of
+
+    if not asks_for_commitment(request):
+        return None, ()
+    return commitment_of(request, catalog, time.monotonic() + request.time_limit)
+
+
+def _decided(
+    request: FleetRequest, catalog: Catalog, end: float, shared: dict[str, SharedLayouts]
+) -> tuple[Procurement, FleetOutcome]:
     """The fleet of a request, in the time left; finding plans takes at most a part of it."""
-    asked = resolve_fleet(request, catalog, end)
+    asked = resolve_fleet(request, catalog, end, shared)
     left = max(request.time_limit / 4, end - time.monotonic())
     return asked, bounded(asked, solve_fleet(asked.problem, replace(options_of(request), time_limit=left)))
 
 
 def _pooled(
-    request: FleetRequest, catalog: Catalog, apart: tuple[Procurement, FleetOutcome], end: float
+    request: FleetRequest,
+    catalog: Catalog,
+    apart: tuple[Procurement, FleetOutcome],
+    end: float,
+    took: float,
+    shared: dict[str, SharedLayouts],
 ) -> tuple[Procurement, FleetOutcome, tuple[str, ...]]:
-    """The fleet with pooled workloads where it is better, else the one without; and what to say about it."""
+    """The fleet with pooled workloads where it is better, else the one without; and what to say about it.
+
+    It is not tried when less time is left than the fleet without pools took.
+    """
     together = pooled(request)
     if together is None:
         return *apart, ()
     names = "; ".join(name_of(group) for group in pools_of(request))
-    if end - time.monotonic() < LEAST_SHARE * request.time_limit:
+    if end - time.monotonic() < max(took, LEAST_SHARE * request.time_limit):
         return *apart, (f"pooling was not tried, the time was up: {names}",)
-    other = _decided(together, catalog, end)
+    other = _decided(together, catalog, end, shared)
     if not other[1].bounds:
         return *apart, (f"no fleet serves these together under their strictest limits: {names}",)
     bounds = apart[1].bounds

@@ -34,7 +34,8 @@ def estimate_page(estimate: Estimate) -> str:
 def answer_document(answer: Answer) -> Document:
     """The answer as a report: charts need the configuration estimated again, some hundredths of a second each."""
     asked, plan = answer.request, answer.plan
-    notes = dict.fromkeys((*(plan.notes if plan else ()), *answer.notes))
+    doubted = () if answer.doubt is None else (answer.doubt.message,)
+    notes = dict.fromkeys((*(plan.notes if plan else ()), *answer.notes, *doubted))
     sections = (
         *(plan_sections_of_page(plan, answer) if plan is not None else ()),
         *(_explanation(answer.explanation) if answer.explanation is not None else ()),

@@ -8,7 +8,8 @@ from vllm_opt.optimizer.charts.bars import Bar, Part, bar_chart, stacked_bar
 from vllm_opt.optimizer.charts.front import Point, front_chart
 from vllm_opt.optimizer.charts.intervals import Held, interval_chart
 from vllm_opt.optimizer.charts.lines import Chosen, Limit, Series, line_chart
-from vllm_opt.optimizer.contract.answer import Memory, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Memory, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, dollars, gib, milliseconds, rate
 from vllm_opt.optimizer.rendering.memory_parts import memory_parts
 from vllm_opt.optimizer.rendering.plan_series import PlanSeries

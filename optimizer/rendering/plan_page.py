@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vllm_opt.optimizer.contract.answer import Answer, Equation, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Answer, Equation, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import dollars, milliseconds, optional, quantity, rate
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.memory import memory_heading, pool_sentence
@@ -32,6 +33,7 @@ from vllm_opt.optimizer.rendering.plan_words import (
     slow,
     slow_in_words,
     speed_rows,
+    start_sentences,
     weights_in_words,
 )
 from vllm_opt.optimizer.report.document import (
@@ -120,9 +122,10 @@ def _others(answer: Answer) -> Figure | None:
 def _facts(plan: Plan) -> Facts:
     speed, cost = plan.performance, plan.cost
     month = "-" if cost is None else whole_dollars(cost.usd_per_hour * HOURS_PER_MONTH)
+    hourly = "" if cost is None else f"{dollars(cost.usd_per_hour)} per hour, {cost.provider}"
     return Facts((
         ("Order", f"{plan.gpu_count} x {plan.gpu}", f"{counted(plan.replicas, 'server')}"),
-        ("Cost", month + " a month", optional(cost, lambda known: f"{dollars(known.usd_per_hour)} per hour, {known.provider}")),
+        ("Cost", month + " a month", hourly),
         ("First token", milliseconds(speed.ttft_ms), _span(speed, "ttft_ms", milliseconds)),
         ("Per token", optional(speed.tpot_ms, milliseconds), _span(speed, "tpot_ms", milliseconds)),
         ("Throughput", f"{rate(speed.output_tokens_per_s)} tokens/s", _span(speed, "output_tokens_per_s", rate)),
@@ -202,6 +205,7 @@ def _start(plan: Plan) -> tuple[Section, ...]:
     return section(
         f"Start each server with vLLM {plan.vllm_version}",
         Code(wrapped_command(plan.command, plan.env, COMMAND_WIDTH)),
+        Words(" ".join(start_sentences(plan))),
         Table([("flag", "left"), ("value", "right"), ("what it decides", "left")], flags),
         apart=True,
     )

@@ -1,4 +1,4 @@
-"""The pictures of a plan for a terminal: TTFT over load with its limit, and cost against throughput of several plans."""
+"""The pictures of a plan for a terminal: TTFT over load with its limit, cost against throughput of several plans."""
 
 from collections.abc import Sequence
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from vllm_opt.optimizer.contract.answer import Estimate, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Estimate, Plan
 from vllm_opt.optimizer.contract.features import Features
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import VllmOptError
@@ -97,7 +98,7 @@ class PlanSeries:
         return tuple(one.performance for one in found if one is not None and one.performance is not None)
 
     def over_context(self) -> tuple[tuple[int, float], ...]:
-        """Context -> sequences of that length that run at once, in all replicas, a little past what the users asked fill."""
+        """Context -> sequences of that length that run at once, in all replicas, past what the users asked fill."""
         if not self.faithful:
             return ()
         memory, engines = self.plan.memory, self.plan.replicas * self.plan.data_parallel_size

@@ -1,7 +1,8 @@
-"""Plots of characters for the terminal: points, lines and limits on a grid, in plain ASCII where nothing else is shown."""
+"""Plots of characters for the terminal: points, lines and limits on a grid, plain ASCII where nothing else is shown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vllm_opt.optimizer.charts.scale import Scale, finite, scale_from_zero, scale_of
 from vllm_opt.optimizer.rendering.screen import Screen
@@ -93,7 +94,7 @@ def _plain(words: str, screen: Screen) -> str:
 
 
 def _join(grid: _Grid, places: Sequence[tuple[int, int]], mark: str) -> None:
-    for (column, row), (later, lower) in zip(places, places[1:], strict=False):
+    for (column, row), (later, lower) in pairwise(places):
         steps = max(abs(later - column), abs(lower - row), 1)
         for step in range(1, steps):
             grid.put(round(column + (later - column) * step / steps), round(row + (lower - row) * step / steps), mark)

@@ -28,11 +28,11 @@ class SheetTable:
 
 
 def cell_of(value: object) -> Value:
-    """A value as a cell: a spreadsheet reads a leading =, +, - or @ as a formula, so a quote goes in front of such text."""
+    """A value as a cell; a quote goes in front of text that a spreadsheet would read as a formula (=, +, -, @)."""
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = one_line(str(value)) if not str(value).startswith(FORMULA_STARTS) else "'" + one_line(str(value))
-    return text
+    text = one_line(str(value))
+    return f"'{text}" if str(value).startswith(FORMULA_STARTS) else text
 
 
 def csv_text(table: SheetTable) -> str:

@@ -15,7 +15,9 @@ from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.space.points import Candidate, Unit
 
 FIRST_ROUND = 4
-"""Servers of each SKU that are sized together at first; each further round takes twice as many."""
+"""Servers of each SKU that are sized in the first round; each further round takes twice as many."""
+SIZED_TOGETHER = 512
+"""Servers of a round that are sized before the clock is looked at again."""
 
 
 @dataclass
@@ -114,6 +116,7 @@ def visit(
         entries.sort(key=lambda entry: entry[0])
     found: list[Candidate] = []
     failed: list[Server] = []
+    late: list[Server] = []
     size = FIRST_ROUND
     while waiting and clock() <= deadline:
         chosen: list[Server] = []
@@ -123,14 +126,19 @@ def visit(
             waiting[sku] = able[size:]
             if not waiting[sku]:
                 del waiting[sku]
-        solved = solve(chosen)
-        for candidate in solved:
-            for key in keys_of(candidate):
-                standings[candidate.unit.facts.sku.gpu.id].enter(unit_name(candidate.unit), key)
-        reached = {served(candidate.unit) for candidate in solved}
-        failed += [server for server in chosen if server.identity not in reached]
-        found += solved
+        for start in range(0, len(chosen), SIZED_TOGETHER):
+            if start and clock() > deadline:
+                late = chosen[start:]
+                break
+            part = chosen[start : start + SIZED_TOGETHER]
+            solved = solve(part)
+            for candidate in solved:
+                for key in keys_of(candidate):
+                    standings[candidate.unit.facts.sku.gpu.id].enter(unit_name(candidate.unit), key)
+            reached = {served(candidate.unit) for candidate in solved}
+            failed += [server for server in part if server.identity not in reached]
+            found += solved
         if found and first_found:
             break
         size *= 2
-    return Visit(found, failed, [server for entries in waiting.values() for _, server in entries])
+    return Visit(found, failed, late + [server for entries in waiting.values() for _, server in entries])

@@ -1,5 +1,6 @@
 """What bounds every objective over servers that a search did not visit before its time was up."""
 
+import math
 from collections.abc import Iterable
 
 from vllm_opt.optimizer.search.bounds import objective_bounds
@@ -11,30 +12,28 @@ from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 FEW_NUMBERS = 4
 FILLED = 128
 """No machine on offer holds more servers."""
-MOST_BOUNDED = 6_000
-"""Servers whose speed is bounded at most once time is up."""
+BOUNDED_PER_S = 1_000
+"""Servers whose speed is bounded once time is up, per second of the time limit: bounds take a few hundredths of it."""
 ANY = -(1 << 53)
 """Below every objective integer that is maximised: nothing is known."""
 
 
 def open_bounds(
     setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str],
-    names: tuple[str, ...], unlisted: Iterable[PricedGpu] = (),
+    names: tuple[str, ...], unlisted: Iterable[PricedGpu] = (), most: float = math.inf,
 ) -> tuple[int, ...]:  # fmt: skip
     """A lower bound on each objective over these servers, with any replicas from their own to the most.
 
     `unlisted` are SKUs of which not even the servers are known: a plan has one GPU of them at least. Where there are
-    some, or too many servers, speeds are not bounded at all.
+    some, or more than `most` servers, speeds are not bounded at all.
     """
     servers, unlisted = widest(servers), list(unlisted)
-    quick = bool(unlisted) or len(servers) > MOST_BOUNDED
-    known = tuple(name for name in names if not quick or name in ("cost", "gpus"))
-    of_servers = _of_servers(setting, physics, servers, active, known) if servers and known else ()
-    bounds = {name: [bound] for name, bound in zip(known, of_servers, strict=False)}
-    for name in names:
-        rest = [of_one_gpu(sku, name) for sku in unlisted]
-        bounds[name] = [*bounds.get(name, []), *rest] if name in known else [unknown(name)]
-    return tuple(min(bounds[name], default=unknown(name)) for name in names)
+    if servers and not unlisted and len(servers) <= most:
+        return _of_servers(setting, physics, servers, active, names)
+    costs = [server.microusd_per_hour for server in servers] + [of_one_gpu(sku) for sku in unlisted]
+    gpus = [server.gpu_count for server in servers] + [1 for _ in unlisted]
+    quick = {"cost": min(costs, default=0), "gpus": min(gpus, default=0)}
+    return tuple(quick.get(name, unknown(name)) for name in names)
 
 
 def unknown(name: str) -> int:
@@ -44,11 +43,9 @@ def unknown(name: str) -> int:
     return -2 * TIER if name == "efficiency" else ANY
 
 
-def of_one_gpu(sku: PricedGpu, name: str) -> int:
-    """What no plan on a SKU is better than, since it has one of its GPUs at least."""
-    if name == "cost":
-        return cost_integer(sku.bill(1, 1, 1), 1)
-    return 1 if name == "gpus" else unknown(name)
+def of_one_gpu(sku: PricedGpu) -> int:
+    """What no plan on a SKU costs less than, since it has one of its GPUs at least."""
+    return cost_integer(sku.bill(1, 1, 1), 1)
 
 
 def widest(servers: Iterable[Server]) -> list[Server]:

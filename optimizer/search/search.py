@@ -16,7 +16,7 @@ from vllm_opt.optimizer.search.best_first import Standing, Visit, point_keys, vi
 from vllm_opt.optimizer.search.bounds import AT_ONCE, least_replicas, objective_bounds
 from vllm_opt.optimizer.search.first_answer import PATIENCE, first_answer
 from vllm_opt.optimizer.search.largest_load import largest_loads
-from vllm_opt.optimizer.search.left_open import open_bounds
+from vllm_opt.optimizer.search.left_open import BOUNDED_PER_S, open_bounds
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
 from vllm_opt.optimizer.search.result import SearchResult
@@ -67,6 +67,7 @@ class Search:
         self.clock, started = clock, clock()
         self.deadline = started + setting.request.time_limit if deadline is None else deadline
         self._patience = started + PATIENCE * (self.deadline - started)
+        self._bounded = BOUNDED_PER_S * (self.deadline - started)
         self._left_open: list[Server] = []
         self._unlisted: list[PricedGpu] = []
         self._first_answer: list[Candidate] | None = None
@@ -111,7 +112,7 @@ class Search:
         self.result.complete = False
         self.result.candidates = self.result.candidates or self._first_answer or []
         self.result.open_bounds = open_bounds(
-            self.setting, self.physics, self._left_open, self.active, self.order.names, self._unlisted
+            self.setting, self.physics, self._left_open, self.active, self.order.names, self._unlisted, self._bounded
         )
 
     def _is_late(self) -> bool:
@@ -256,11 +257,12 @@ class Search:
         """Queue what failed with more replicas: one more, or as many as the latency limits need at least.
 
         More replicas never hurt: each engine then holds fewer sequences, so memory, TTFT and TPOT are no worse. What no
-        replicas can bring under the limits is not queued.
+        replicas can bring under the limits is not queued. Percentiles need not be monotone, so with them all are.
         """
         waiting = [server for server in servers if server.replicas < server.most]
         following = {id(server): server.replicas + 1 for server in waiting}
-        if latency_rules(self.setting, self.active - {"throughput"}):
+        by_means = not self.setting.request.needs_queueing
+        if by_means and latency_rules(self.setting, self.active - {"throughput"}):
             asked = self.setting.targets.concurrency if "concurrency" in self.active else 1
             screened = [server for server in waiting if not server.screened]
             reachable = largest_loads(self.sizing, screened)

@@ -11,8 +11,9 @@ from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, O
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
-from vllm_opt.optimizer.planning.plan import Choice, draft_gain
+from vllm_opt.optimizer.planning.predicted import Choice, draft_gain
 from vllm_opt.optimizer.questions.questions import Atlas, TimeIsUp
+from vllm_opt.optimizer.regret.line import doubt_of
 from vllm_opt.optimizer.search.modes import mode_of, ranked
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
@@ -22,8 +23,8 @@ from vllm_opt.optimizer.solver.alternatives import alternatives
 from vllm_opt.optimizer.solver.bending import bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
+from vllm_opt.optimizer.solver.shown_objectives import shown_objectives, with_values
 from vllm_opt.optimizer.space.local_machine import within_machine
-from vllm_opt.optimizer.space.objective import relative, shown_value
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
 from vllm_opt.optimizer.space.shared import SharedLayouts
@@ -74,7 +75,9 @@ def solve(
             found = search.run()
             if found.candidates:
                 answer = _with_plan(bent, search, found, started, on_model, without, brief)
-                return _without_drafts(request, catalog, answer, on_model) if isinstance(answer, str) else answer
+                if isinstance(answer, str):
+                    return _without_drafts(request, catalog, answer, on_model, without)
+                return answer
             if result is None or not found.complete:
                 setting, result = bent, found
             if not found.complete:
@@ -84,7 +87,9 @@ def solve(
     if result is None:
         raise RuntimeError("a request has no setting")
     if setting.speculation is not None and result.complete:
-        return _without_drafts(request, catalog, "no plan holds with the drafter's weights and cache", on_model)
+        return _without_drafts(
+            request, catalog, "no plan holds with the drafter's weights and cache", on_model, without
+        )
     return _without_plan(
         replace(setting, bends=replace(setting.bends, reserve=True, limits=True)), result, started, catalog
     )
@@ -120,7 +125,7 @@ def _with_plan(
         if fallback is None:
             return _answer(setting, result, started, status="unknown")
         scored, plan = fallback
-        choice, proves, proven = scored.choice, False, _with_values(proven, scored.key)
+        choice, proves, proven = scored.choice, False, with_values(proven, scored.key)
     front = _front(search) if request.pareto else None
     proves &= front is None or front.complete
     weighed = close_calls(search, result, choice)
@@ -131,7 +136,7 @@ def _with_plan(
         started,
         status="optimal" if proves else "feasible",
         notes=() if result.complete else (STOPPED,),
-        objectives=_objectives(setting, result, proven),
+        objectives=shown_objectives(setting, result, proven),
         plan=plan,
         others=() if unlisted else alternatives(search, result, choice, brief),
         weighed=weighed,
@@ -147,19 +152,14 @@ def _text_of(setting: SolveSetting, proven: ProvenPoint) -> str:
     return model_text(proven.model.space, proven.model.turns, title)
 
 
-def _without_drafts(request: SolveRequest, catalog: Catalog, why: str, on_model: OnModel | None) -> Answer:
+def _without_drafts(
+    request: SolveRequest, catalog: Catalog, why: str, on_model: OnModel | None, without: Half | None
+) -> Answer:
     """The same request with speculative decoding off, and why."""
-    answer = solve(request.replaced(speculative_config=None, acceptance=None), catalog, on_model=on_model)
-    return answer.model_copy(update={"notes": (*answer.notes, f"speculative decoding is left off: {why}")})
-
-
-def _with_values(proven: ProvenPoint, key: tuple[float, ...]) -> ProvenPoint:
-    """The proof's bounds beside the values of another point: each bound holds for less than was proven."""
-    values = zip(proven.objectives, key, strict=False)
-    return replace(
-        proven,
-        objectives=tuple((name, int(value), best, min(bound, best)) for (name, _, best, bound), value in values),
+    answer = solve(
+        request.replaced(speculative_config=None, acceptance=None), catalog, on_model=on_model, without=without
     )
+    return answer.model_copy(update={"notes": (*answer.notes, f"speculative decoding is left off: {why}")})
 
 
 def known_point(setting: SolveSetting, kept: list[Candidate], order: Order, scores: Scores) -> KnownPoint:
@@ -171,29 +171,6 @@ def known_point(setting: SolveSetting, kept: list[Candidate], order: Order, scor
         gpu_memory_utilization=best.choice.gpu_memory_utilization,
         optima=best.optima,
     )
-
-
-def _objectives(setting: SolveSetting, result: SearchResult, proven: ProvenPoint) -> tuple[ObjectiveValue, ...]:
-    """Values and proven bounds. A search that ran out of time lowers each bound to what it left open."""
-    found = []
-    for position, (name, value, best, bound) in enumerate(proven.objectives):
-        if name not in setting.request.objective:
-            continue
-        if not result.complete:
-            bound = min(bound, result.open_bounds[position])  # noqa: PLW2901
-        (shown, unit), (least, unit_of_bound) = shown_value(name, value), shown_value(name, bound)
-        comparable = unit == unit_of_bound
-        found.append(
-            ObjectiveValue(
-                name=name,
-                value=shown,
-                bound=least if comparable else 0.0,
-                gap=relative(name, bound, best) if comparable else 1.0,
-                conceded=relative(name, value, best),
-                unit=unit,
-            )
-        )
-    return tuple(found)
 
 
 def _front(search: Search) -> Front:
@@ -265,7 +242,7 @@ def _answer(
         max_gpus=setting.targets.max_gpus,
         mean_context=setting.targets.mean_context,
         target_context=setting.targets.target_context,
-        concurrency="max" if setting.targets.load_free else setting.targets.concurrency,
+        concurrency=setting.users_asked,
         max_ttft_ms=setting.targets.max_ttft_ms,
         max_tpot_ms=setting.targets.max_tpot_ms,
         assumed=list(setting.assumed),
@@ -282,6 +259,7 @@ def _answer(
         alternatives=others,
         close_calls=weighed,
         pareto=tuple(accepted_plans(setting, front.choices)) if front else (),
+        doubt=None if plan is None else doubt_of(plan, (*others, *(call.plan for call in weighed)), resolved),
         explanation=explanation,
         notes=(*setting.notes, *notes, *_front_notes(front)),
         solver=SolverReport(

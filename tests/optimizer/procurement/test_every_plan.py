@@ -17,7 +17,7 @@ MODELS = (
     "Qwen/Qwen3-30B-A3B", "openai/gpt-oss-20b", "Qwen/Qwen2.5-1.5B-Instruct",
 )  # fmt: skip
 SKUS = ("l4", "l40s", "a100-sxm4-80gb", "h100-sxm", "h200-sxm", "rtx-4090", "b200")
-STRICT: dict[str, Any] = {"tolerance": 0, "utilization_cap": 1, "comparisons": False}
+STRICT: dict[str, Any] = {"tolerance": 0, "utilization_cap": 1, "comparisons": False, "time_limit": 600}
 
 
 @pytest.fixture(scope="module")

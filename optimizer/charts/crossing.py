@@ -4,6 +4,7 @@ import math
 
 from vllm_opt.optimizer.charts.axes import Axis, Shown
 from vllm_opt.optimizer.charts.lines import Chosen, Series, line_chart
+from vllm_opt.optimizer.charts.scale import finite
 
 LEAST_MONTHS, MOST_MONTHS = 12, 60
 BEYOND = 1.5
@@ -14,6 +15,9 @@ def crossing_chart(
     name: str, rent_per_month: float, running_per_month: float, capex: float, months: float | None, shown: Shown
 ) -> str:
     """Draw the sum of rent and the price with its running cost over months; the crossing is marked where it is near."""
+    if len(finite((rent_per_month, running_per_month, capex))) < 3:
+        return ""
+    months = months if finite((months,)) else None
     last = LEAST_MONTHS if months is None else min(max(LEAST_MONTHS, math.ceil(BEYOND * months)), MOST_MONTHS)
     at = [last * step / 6 for step in range(7)]
     series = (

@@ -44,8 +44,8 @@ def explain_command(context: click.Context, /, **options: Any) -> int:
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
-    from vllm_opt.optimizer.cli.progress import ProgressLine
     from vllm_opt.optimizer.contract.request import SolveRequest
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
     from vllm_opt.optimizer.solver.explained import explain
     from vllm_opt.optimizer.solver.solve import solve
 

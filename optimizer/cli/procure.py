@@ -60,9 +60,9 @@ def procure_command(demand: str | None, **options: Any) -> int:
         _check_workbook(options["output"])
     if demand is None:
         raise click.UsageError("name a demand file, as in: vllm-opt procure DEMAND.yaml (see examples/procure_*.yaml)")
-    from vllm_opt.optimizer.cli.progress import ProgressLine
     from vllm_opt.optimizer.procurement.demand_file import read_demand
     from vllm_opt.optimizer.procurement.procure import procure
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
 
     request = read_demand(demand, options["workload"])
     changes = {name: options[name] for name in ("time_limit", "workers", "seed", "comparisons")}

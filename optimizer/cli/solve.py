@@ -232,7 +232,7 @@ def _solve(
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
-    from vllm_opt.optimizer.cli.progress import ProgressLine
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
     from vllm_opt.optimizer.solver.solve import solve
 
     with ProgressLine("front" if request.pareto else "solving", request.time_limit):

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.report.page import page
 from vllm_opt.profiles.reading.quantities import counted
 from vllm_opt.profiles.version import installed_version
 
-MOST_NODES_DRAWN = 64
+MOST_NODES_DRAWN = 500
 
 
 def placement_page(answer: PlacementAnswer) -> str:

@@ -60,7 +60,7 @@ def placement_table(answer: PlacementAnswer, screen: Screen) -> str:
         parts += [heading(title), table_of(headings, rows, screen)] if rows else []
     if missing := words.missing_sentences(answer):
         parts += [heading("What is missing"), *bullets(missing)]
-    parts += [heading("Nodes"), *(Text(printable(text)) for text in node_lines(answer))]
+    parts += [heading("Nodes"), *(Text(printable(text)) for text in node_lines(answer, screen))]
     if answer.servers:
         parts += [heading("Servers"), table_of(words.SERVER_HEADINGS, words.server_rows(answer), screen)]
     if summary := words.moves_summary(answer):
@@ -70,7 +70,7 @@ def placement_table(answer: PlacementAnswer, screen: Screen) -> str:
     return drawn(*parts, line(""), line(words.footer(answer)), screen=screen)
 
 
-def node_lines(answer: PlacementAnswer) -> list[str]:
+def node_lines(answer: PlacementAnswer, screen: Screen) -> list[str]:
     """Every node as lines of text: one GPU a line, its memory as letters, one letter a service."""
     letters = letters_of(answer)
     lines: list[str] = []
@@ -84,10 +84,10 @@ def node_lines(answer: PlacementAnswer) -> list[str]:
             if several and gpu.island != before and not gpu.shown:
                 lines.append(f"  island {gpu.island}")
             before = gpu.island
-            lines.append(f"  {_gpu_line(gpu, letters)}")
+            lines.append(f"  {_gpu_line(gpu, letters, screen)}")
     if len(answer.nodes) > MOST_NODES_SHOWN:
         more = len(answer.nodes) - MOST_NODES_SHOWN
-        lines.append(f"… and {counted(more, 'node')} more: see --format html or json")
+        lines.append(f"and {counted(more, 'node')} more: see --format html or json")
     return lines
 
 
@@ -96,7 +96,8 @@ def letters_of(answer: PlacementAnswer) -> dict[str, str]:
     return {service.service: LETTERS[i % len(LETTERS)] for i, service in enumerate(answer.services)}
 
 
-def _gpu_line(gpu: GpuOfNode, letters: dict[str, str]) -> str:
+def _gpu_line(gpu: GpuOfNode, letters: dict[str, str], screen: Screen) -> str:
+    nothing = "·" if screen.unicode else "."
     bar = ""
     for server in gpu.servers:
         held = (server.asleep_bytes or 0) if server.sleeps else server.bytes
@@ -107,4 +108,4 @@ def _gpu_line(gpu: GpuOfNode, letters: dict[str, str]) -> str:
         f"{server.service}/{server.replica} {words.gib(server.bytes)}{' asleep' if server.sleeps else ''}"
         for server in gpu.servers
     )
-    return f"{gpu.shown or gpu.index!s:>4} {gpu.gpu:<12} |{bar[:BLOCKS]:·<{BLOCKS}}| {names or 'free'}".rstrip()
+    return f"{gpu.shown or gpu.index!s:>4} {gpu.gpu:<12} |{bar[:BLOCKS]:{nothing}<{BLOCKS}}| {names or 'free'}".rstrip()

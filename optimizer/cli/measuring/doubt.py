@@ -29,9 +29,9 @@ def doubt_command(context: click.Context, /, **options: Any) -> int:
 
     import_solver()
     from vllm_opt.optimizer.cli.output import write_answer
-    from vllm_opt.optimizer.cli.progress import ProgressLine
     from vllm_opt.optimizer.contract.request import SolveRequest
     from vllm_opt.optimizer.doubts.doubt import doubt
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
 
     with ProgressLine("doubt"):
         answer = with_settings(context, doubt(request_from(context, SolveRequest)))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.charts.bars import Part
+from vllm_opt.optimizer.charts.scale import finite
 from vllm_opt.optimizer.charts.svg import (
     FAINT,
     SMALL_TEXT,
@@ -57,6 +58,8 @@ def _box(box: Box, left: float, top: float, wide: float) -> list[str]:
         ),
     ]  # fmt: skip
     for index, part in enumerate(box.parts):
+        if not finite((part.value,)):
+            continue
         high = max(1.0, min(1.0, part.value) * HIGH)
         high = min(high, floor - top - HEAD)
         floor -= high

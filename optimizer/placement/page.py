@@ -41,7 +41,7 @@ def placement_document(answer: PlacementAnswer) -> Document:
     return Document(
         title=title, summary=_summary(answer), sections=body,
         good=not (answer.unplaced or answer.status == "unknown"),
-        footer=f"{words.footer(answer)} vllm-opt {installed_version()}.",
+        footer=f"{words.footer(answer)}; vllm-opt {installed_version()}.",
     )  # fmt: skip
 
 
@@ -52,9 +52,8 @@ def _summary(answer: PlacementAnswer) -> str:
     tightest = min(answer.services, key=lambda service: (service.headroom, service.service))
     kept = sum(server.kept for server in answer.servers)
     stay = f"; {kept} of {counted(len(answer.servers), 'server')} stay as they stand" if answer.moves or kept else ""
-    return (
-        f"{title}. The tightest service is {tightest.service}, {100 * tightest.headroom:+.0f} % above its demand{stay}."
-    )
+    share = f"{100 * (1 + tightest.headroom):.0f} % of its demand"
+    return f"{title}. The tightest service, {tightest.service}, has {share}{stay}."
 
 
 def _capacity(answer: PlacementAnswer) -> Figure | None:

@@ -91,10 +91,8 @@ def fleet_summary(answer: FleetAnswer) -> str:
         kinds[order.gpu] = kinds.get(order.gpu, 0) + order.gpus
     gpus = " and ".join(f"{number} {gpu}" for gpu, number in kinds.items())
     request = answer.request
-    spares = request.get("resilience", {}).get("spare_replicas", 0)
-    reserve = [f"{100 * request['headroom']:g} % headroom" if request.get("headroom") else "",
-               f"{counted(spares, 'spare replica')} of each" if spares else ""]  # fmt: skip
-    kept = " and ".join(part for part in reserve if part)
+    above = f"{100 * request['headroom']:g} % headroom" if request.get("headroom") else ""
+    kept = " and ".join(part for part in (above, _spares_in_words(answer)) if part)
     least = min((item.served for item in answer.workloads), default=1.0)
     served = "all demand at its peak" if least >= 1 else f"at least {100 * least:.0f} % of every workload's peak"
     months = f"{money(totals.usd_per_month)} a month ({money(totals.usd_per_month * 12)} a year)"
@@ -102,6 +100,25 @@ def fleet_summary(answer: FleetAnswer) -> str:
     return f"{gpus} serve {counted(len(answer.workloads), 'workload')} for {months}{capex}: {served}" + (
         f", with {kept}." if kept else ", without headroom or spares."
     )
+
+
+def _spares(answer: FleetAnswer) -> dict[str, int]:
+    """Spare replicas by workload: its own, else those of the whole demand."""
+    every = int(answer.request.get("resilience", {}).get("spare_replicas", 0))
+    named = {item["name"]: item.get("spare_replicas") for item in answer.request.get("workloads", ())}
+    return {
+        item.workload: every if (own := named.get(item.workload)) is None else int(own) for item in answer.workloads
+    }
+
+
+def _spares_in_words(answer: FleetAnswer) -> str:
+    spares = _spares(answer)
+    kept = [number for number in spares.values() if number]
+    if not kept:
+        return ""
+    if len(set(spares.values())) == 1:
+        return f"{counted(kept[0], 'spare replica')} of each"
+    return f"spare replicas of {len(kept)} of them"
 
 
 def _facts(answer: FleetAnswer) -> Facts:
@@ -130,13 +147,11 @@ def _figures(*found: Figure | None) -> tuple[Figure, ...]:
 def capacity_figure(answer: FleetAnswer) -> Figure | None:
     """Demand against capacity, workload by workload, each in shares of its own capacity."""
     headroom = float(answer.request.get("headroom", 0.0))
-    own = {item["name"]: item.get("spare_replicas") for item in answer.request.get("workloads", ())}
-    spares = int(answer.request.get("resilience", {}).get("spare_replicas", 0))
+    spares = _spares(answer)
     bars = []
     for item in answer.workloads:
         mine = [one for one in answer.assignments if one.workload == item.workload]
-        spare = own.get(item.workload)
-        bars.append(_capacity_bar(item, mine, headroom, spares if spare is None else int(spare)))
+        bars.append(_capacity_bar(item, mine, headroom, spares[item.workload]))
     svg = bar_chart("Demand against capacity", [bar for bar in bars if bar is not None], "{:.0%}".format)
     cap = float(answer.request.get("utilization_cap", 1.0))
     caption = (
@@ -179,9 +194,8 @@ def limits_figure(answer: FleetAnswer) -> Figure | None:
         for held in limits_of(asked.get(item.workload, {}), item.plan.performance)
     ]
     svg = interval_chart("Predictions against limits", rows)
-    caption = (
-        "With all replicas at work on what they are asked for; whiskers are 90 % intervals, in shares of each limit."
-    )
+    loads = ", ".join(f"{item.workload} {item.plan.performance.load.users:,}" for item in answer.assignments)
+    caption = f"At these users at once in all replicas: {loads}. Whiskers are 90 % intervals, in shares of each limit."
     return Figure(svg, "Predictions against limits", caption) if svg else None
 
 

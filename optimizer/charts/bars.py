@@ -103,8 +103,14 @@ def stacked_bar(name: str, parts: Sequence[Part], shown: Shown, *, mark: tuple[s
     return drawing(row + 8, name, f"{listed}.{marked}", pieces)
 
 
+def _drawable(bar: Bar) -> bool:
+    values = [*(part.value for part in bar.parts), *(value for _, value in bar.marks)]
+    return len(finite(values)) == len(values)
+
+
 def bar_chart(name: str, bars: Sequence[Bar], shown: Shown) -> str:
     """Draw one bar a row on one scale, its words above it; a mark is a line across its own bar."""
+    bars = [bar for bar in bars if _drawable(bar)]
     if not bars:
         return ""
     sums = [sum(part.value for part in bar.parts) for bar in bars]

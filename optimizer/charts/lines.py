@@ -62,6 +62,8 @@ def line_chart(
     drawn = [one for one in series if len(_points(one)) > 1]
     if not drawn:
         return ""
+    limits = [limit for limit in limits if finite((limit.value,))]
+    chosen = chosen if chosen is not None and finite((chosen.x,)) else None
     values = [value for one in drawn for _, value in _points(one)]
     values += finite(end for one in drawn for ends in one.band for end in ends)
     values += finite(limit.value for limit in limits if limit.value <= 4 * max([*values, 1e-12]))

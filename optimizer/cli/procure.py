@@ -98,7 +98,7 @@ def _write(answer: "FleetAnswer", options: dict[str, Any]) -> None:
     from pathlib import Path
 
     from vllm_opt.optimizer.cli.output import write_answer
-    from vllm_opt.optimizer.procurement.render import deployable_files, fleet_workbook, render_fleet
+    from vllm_opt.optimizer.orders.render import deployable_files, fleet_workbook, render_fleet
     from vllm_opt.optimizer.rendering.screen import screen_of_standard_output
     from vllm_opt.profiles.errors import InvalidRequest
     from vllm_opt.profiles.whole_file import replace_file

@@ -14,13 +14,13 @@ from openpyxl import load_workbook
 
 from vllm_opt.optimizer import FleetRequest, procure
 from vllm_opt.optimizer.cli.main import main
+from vllm_opt.optimizer.orders.order_sums import paid_in
+from vllm_opt.optimizer.orders.page import fleet_page, fleet_summary
+from vllm_opt.optimizer.orders.render import deployable_files, fleet_csv, fleet_workbook, render_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer
 from vllm_opt.optimizer.procurement.demand_file import read_demand
 from vllm_opt.optimizer.procurement.offers import Market
-from vllm_opt.optimizer.procurement.order_sums import paid_in
-from vllm_opt.optimizer.procurement.page import fleet_page, fleet_summary
 from vllm_opt.optimizer.procurement.problem import resolve_fleet
-from vllm_opt.optimizer.procurement.render import deployable_files, fleet_csv, fleet_workbook, render_fleet
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile

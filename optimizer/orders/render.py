@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vllm_opt.optimizer.orders.order_sums import depreciation_years, paid_in
+from vllm_opt.optimizer.orders.words import footer, sections, summary, title_of
 from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, ServedDemand
-from vllm_opt.optimizer.procurement.order_sums import depreciation_years, paid_in
-from vllm_opt.optimizer.procurement.words import footer, sections, summary, title_of
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.report.table_files import SheetTable, csv_text, workbook
 from vllm_opt.profiles.errors import InvalidRequest
@@ -38,7 +38,7 @@ def render_fleet(answer: FleetAnswer, format_name: str, screen: Screen, table: s
     if format_name == "table":
         return fleet_table(answer, screen)
     if format_name == "html":
-        from vllm_opt.optimizer.procurement.page import fleet_page
+        from vllm_opt.optimizer.orders.page import fleet_page
 
         return fleet_page(answer)
     if format_name == "csv":

@@ -6,14 +6,13 @@ from vllm_opt.optimizer.charts.bars import Bar, Part, bar_chart
 from vllm_opt.optimizer.charts.intervals import interval_chart
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.quantities import milliseconds
-from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, ServedDemand
-from vllm_opt.optimizer.procurement.money_pages import (
+from vllm_opt.optimizer.orders.money_pages import (
     fleets_figure,
     order_table,
     rent_or_buy_figures,
     sensitivity_figure,
 )
-from vllm_opt.optimizer.procurement.words import (
+from vllm_opt.optimizer.orders.words import (
     ASSIGNMENT_HEADINGS,
     STATUS_WORDS,
     assignment_row,
@@ -24,7 +23,8 @@ from vllm_opt.optimizer.procurement.words import (
     summary,
     title_of,
 )
-from vllm_opt.optimizer.procurement.words import Section as TextSection
+from vllm_opt.optimizer.orders.words import Section as TextSection
+from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, ServedDemand
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.plan_charts import limits_of
 from vllm_opt.optimizer.rendering.plan_words import BASIS_WORDS

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from vllm_opt.optimizer.charts.bars import Bar, Part, bar_chart
 from vllm_opt.optimizer.charts.crossing import crossing_chart
 from vllm_opt.optimizer.charts.tornado import Swing, tornado_chart
+from vllm_opt.optimizer.orders.order_sums import depreciation_years, paid_in
+from vllm_opt.optimizer.orders.words import money
 from vllm_opt.optimizer.procurement.answer import FleetAnswer, NodeOrder
-from vllm_opt.optimizer.procurement.order_sums import depreciation_years, paid_in
-from vllm_opt.optimizer.procurement.words import money
 from vllm_opt.optimizer.rendering.plan_money import thousands
 from vllm_opt.optimizer.report.document import Cell, Figure, Table, source_link
 

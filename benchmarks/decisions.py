@@ -152,9 +152,7 @@ def answered(fields: dict[str, Any], expected: dict[str, Any]) -> bool:
         "tensor_parallel_size": plan.tensor_parallel_size,
         "quantization": plan.quantization,
     }
-    return all(
-        found[name] in (wanted if isinstance(wanted, list) else [wanted]) for name, wanted in expected.items()
-    )
+    return all(found[name] in (wanted if isinstance(wanted, list) else [wanted]) for name, wanted in expected.items())
 
 
 def decisions(path: Path = DATA) -> list[dict[str, Any]]:

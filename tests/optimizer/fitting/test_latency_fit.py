@@ -231,9 +231,8 @@ def test_left_out_sources_are_all_predicted_and_their_intervals_counted() -> Non
     assert all(scale > 0 for found in scales.values() for scale in found.values())
     covered, plain = coverage(held, scales), coverage(held, {})
     for basis, found in plain.items():
-        for metric, (share, count) in found.items():
-            moved = scales.get(basis, {}).get(metric, 1.0)
-            assert (moved == 1.0) or (moved > 1.0) == (share < 0.9), (basis, metric, share, count)
+        for metric, (share, _) in found.items():
+            assert (metric in scales.get(basis, {})) == (not 0.86 <= share <= 0.94) or basis == "datasheet"
     assert all(0 <= share <= 1 and count > 0 for found in covered.values() for share, count in found.values())
     none = spread_of_rows(held.replay, held.errors, held.basis > 5, spreads["fitted"])
     assert none.tpot == spreads["fitted"].tpot

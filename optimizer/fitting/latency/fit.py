@@ -36,6 +36,7 @@ from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 PAGE = CONSTANTS.resolve().parent.parent.parent / "docs" / "latency-accuracy.md"
 LEAST_MODEL_POINTS = 15
 ROUNDS = 16
+WRITTEN, NEXT = "## Decisions that public sources took\n", "## What others publish\n"
 
 
 def finished(replay: Replay, fitted: Fit, strangers: Held, scales: Scales) -> LatencyConstants:
@@ -76,8 +77,14 @@ def run(measurements: list[Path], *, write: bool) -> str:
     text = page(strangers, unseen, models, gpus, inside, coverage(strangers, scales), decided, skipped + Counter(unfit))
     if write:
         CONSTANTS.write_text(constants.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(with_written(text, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return text
+
+
+def with_written(text: str, before: str) -> str:
+    """The new page with the section that is written by hand (benchmarks/decisions.py) from the page before."""
+    start, end = before.find(WRITTEN), before.find(NEXT)
+    return text if start < 0 or end < start else text.replace(NEXT, before[start:end] + NEXT, 1)
 
 
 def progress(text: str) -> None:

@@ -20,6 +20,8 @@ from vllm_opt.profiles.nouns.latency_constants import LatencyBasis, LatencyConst
 
 LONGEST_STEP = 0.7
 COVERAGE_ROOM = 0.04
+LEAST_OWN_ROWS = 20
+"""With fewer, the measured basis is neither shown as better known than the fitted one nor as worse."""
 METRIC_NAMES: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
 Scales = dict[LatencyBasis, dict[Metric, float]]
 """What multiplies the spreads of a basis."""
@@ -119,9 +121,18 @@ def spreads_of(
         wider = spread_of_rows(held.replay, held.errors, rows if rows.any() else counted, wider if rank == 0 else None)
         found[BASES[rank]] = wider
     found = {basis: scaled(one, (scales or {}).get(basis, {})) for basis, one in found.items()}
+    found["measured"] = with_enough_rows(held, counted, found["measured"], found["fitted"])
     if ordered:
         found["datasheet"] = no_narrower(found["datasheet"], found["fitted"])
     return found
+
+
+def with_enough_rows(held: Held, counted: Mask, own: Spread, other: Spread) -> Spread:
+    """`own`, but every metric with fewer than LEAST_OWN_ROWS rows of the measured basis as in `other`."""
+    rows = counted & (held.basis == 0)
+    few = {metric for metric in METRIC_NAMES if (rows & np.isfinite(held.errors[metric])).sum() < LEAST_OWN_ROWS}
+    taken = {name: value for name, value in other.model_dump().items() if metric_of(name) in few}
+    return own.model_copy(update=taken)
 
 
 def scaled(spread: Spread, scale: dict[Metric, float]) -> Spread:

@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quantizations": ("vllm_opt.optimizer.cli.catalogue:quantizations_command", "List the weight formats."),
     "engines": ("vllm_opt.optimizer.cli.catalogue:engines_command", "List the vLLM releases."),
     "prices": ("vllm_opt.optimizer.cli.prices:prices_command", "List the machines on offer, or import a price list."),
+    "check-data": (
+        "vllm_opt.optimizer.cli.upkeep.check_data:check_data_command",
+        "Check the data files, or one of your own.",
+    ),
 }
 """Name -> (where the command is, what it does in one line)."""
 

@@ -7,14 +7,13 @@ from pydantic import Field
 
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.checking.engines import check_engines
-from vllm_opt.profiles.checking.fault import Fault, FileReport, fault
+from vllm_opt.profiles.checking.fault import Fault, FileReport, fault, file_name
 from vllm_opt.profiles.checking.formats import check_formats, check_references
 from vllm_opt.profiles.checking.gpus import check_gpus
 from vllm_opt.profiles.checking.models import check_model_file, check_models
 from vllm_opt.profiles.checking.prices import check_prices, check_user_prices
 from vllm_opt.profiles.errors import VllmOptError
 from vllm_opt.profiles.noun import Noun
-from vllm_opt.profiles.reading.user_files import shown_name
 
 
 class DataReport(Noun):
@@ -52,13 +51,13 @@ def _own_files(
 ) -> list[FileReport]:
     reports = []
     if gpu_file is not None:
-        reports += _tried(shown_name(Path(gpu_file)), lambda: [check_gpus(Path(gpu_file))])
+        reports += _tried(file_name(gpu_file), lambda: [check_gpus(Path(gpu_file))])
     if prices is not None:
         catalog = Catalog(gpu_file=gpu_file if reports and not reports[0].faults else None)
         known = {gpu.id: gpu for gpu in catalog.gpus}
-        reports += _tried(shown_name(Path(prices)), lambda: [check_user_prices(Path(prices), known, catalog.gpu)])
+        reports += _tried(file_name(prices), lambda: [check_user_prices(Path(prices), known, catalog.gpu)])
     if model_file is not None:
-        reports += _tried(shown_name(Path(model_file)), lambda: [check_model_file(str(model_file))])
+        reports += _tried(file_name(model_file), lambda: [check_model_file(str(model_file))])
     return reports
 
 

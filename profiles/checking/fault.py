@@ -1,6 +1,7 @@
 """What a check of data files says: where, what, and how bad."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -26,6 +27,11 @@ class FileReport(Noun):
     file: str
     rows: int = Field(ge=0, description="rows, models or flags that were looked at")
     faults: tuple[Fault, ...] = ()
+
+
+def file_name(path: str | Path) -> str:
+    """Return how a report calls a user's file."""
+    return printable(Path(path).name[:_LONGEST_PLACE])
 
 
 def fault(file: str, place: str, message: str, *, note: bool = False) -> Fault:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from vllm_opt.profiles.catalogues.gpus import load_gpus
-from vllm_opt.profiles.checking.fault import Fault, FileReport, fault, repeats
+from vllm_opt.profiles.checking.fault import Fault, FileReport, fault, file_name, repeats
 from vllm_opt.profiles.checking.sources import source_faults
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.reading.name_index import whole_key
-from vllm_opt.profiles.reading.user_files import shown_name
 
 GIB = 2**30
 RANGES = {
@@ -32,7 +31,7 @@ def check_gpus(gpu_file: Path | None = None) -> FileReport:
     shipped = load_gpus()
     if gpu_file is None:
         return FileReport(file="gpus.json", rows=len(shipped), faults=tuple(_faults("gpus.json", shipped, shipped)))
-    file, together = shown_name(gpu_file), load_gpus(gpu_file)
+    file, together = file_name(gpu_file), load_gpus(gpu_file)
     own = tuple(gpu for gpu in together if gpu not in shipped)
     return FileReport(file=file, rows=len(own), faults=tuple(_faults(file, own, together)))
 

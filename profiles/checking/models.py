@@ -1,16 +1,14 @@
 """The models: every entry is listed, can be read, and carries the address of its config."""
 
-from pathlib import Path
 from typing import Any
 
 from vllm_opt.profiles.catalogues.models import load_model
-from vllm_opt.profiles.checking.fault import Fault, FileReport, fault
+from vllm_opt.profiles.checking.fault import Fault, FileReport, fault, file_name
 from vllm_opt.profiles.checking.sources import source_faults
 from vllm_opt.profiles.configs.huggingface import model_from_path
 from vllm_opt.profiles.errors import CannotBeSized, UnknownProfile, VllmOptError
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.reading.data_files import DATA, read_data_file
-from vllm_opt.profiles.reading.user_files import shown_name
 
 FOLDER = "models"
 INDEX = f"{FOLDER}/index.json"
@@ -34,7 +32,7 @@ def check_models(names: Any) -> list[FileReport]:
 
 def check_model_file(path: str) -> FileReport:
     """Check a user's config.json, or the folder that holds it."""
-    file = shown_name(Path(path))
+    file = file_name(path)
     model = model_from_path(path)
     notes = tuple(fault(file, "", said, note=True) for said in model.assumptions)
     return FileReport(file=file, rows=1, faults=(*_sizes(file, model), *notes))

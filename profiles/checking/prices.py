@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from vllm_opt.profiles.catalogues.prices import PriceList, load_prices, load_user_prices
-from vllm_opt.profiles.checking.fault import Fault, FileReport, fault, repeats, unknown_names
+from vllm_opt.profiles.checking.fault import Fault, FileReport, fault, file_name, repeats, unknown_names
 from vllm_opt.profiles.checking.sources import source_faults
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.reading.data_files import read_data_file
-from vllm_opt.profiles.reading.user_files import shown_name
 
 LEAST_USD_PER_GPU_HOUR, MOST_USD_PER_GPU_HOUR = 0.005, 200.0
 LEAST_USD_TO_BUY, MOST_USD_TO_BUY = 30.0, 200_000.0
@@ -29,7 +28,7 @@ def check_user_prices(path: Path, gpus: dict[str, GpuProfile], gpu_of: Callable[
     Raises:
         InvalidRequest: a row breaks the schema; every such fault is named.
     """
-    file, prices = shown_name(path), load_user_prices(path, gpu_of)
+    file, prices = file_name(path), load_user_prices(path, gpu_of)
     rows = len(prices.offers) + len(prices.purchase)
     return FileReport(file=file, rows=rows, faults=tuple(_faults(file, prices, gpus, "9999")))
 

@@ -9,12 +9,13 @@ from vllm_opt.profiles.printable import printable
 _ADDRESS = re.compile(r"https?://[a-z0-9.-]+\.[a-z]{2,}(?:[/:?#]\S*)?", re.IGNORECASE)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+:[^@\n]+@[0-9a-f]{7,40}\b")
 _RELEASE = re.compile(r"vllm \d+(?:\.\d+)+ (?:source distribution|wheel)", re.IGNORECASE)
+_LONGEST_SOURCE = 1000
 _CHOICE = re.compile(r"(?:choice|user file)[: ]")
 
 
 def can_be_opened(source: str) -> bool:
     """Whether a reader can open it: an address, `owner/name:path@commit`, or a published package of vLLM."""
-    return any(form.search(source) for form in (_ADDRESS, _REPOSITORY, _RELEASE))
+    return any(form.search(source[:_LONGEST_SOURCE]) for form in (_ADDRESS, _REPOSITORY, _RELEASE))
 
 
 def source_faults(file: str, place: str, sources: Iterable[object], *, each: bool = False) -> list[Fault]:

@@ -1,4 +1,4 @@
 """What keeps data and documents in order: check-data, and the reference pages written from the program itself.
 
-May import: profiles, constraints, cli, linter, rendering.
+May import: profiles, cli, linter, rendering.
 """

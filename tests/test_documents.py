@@ -1,13 +1,16 @@
 """The documents keep their word: links lead somewhere, commands can be typed, both READMEs agree."""
 
+import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 
-from vllm_opt.optimizer.cli.main import COMMANDS, root
+from vllm_opt.optimizer.cli.main import COMMANDS, main, root
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,3 +67,82 @@ def test_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "optimal vllm serve " in shown
     assert shown.endswith("True\n")
+
+
+def headings(document: Path) -> list[str]:
+    prose = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.findall(r"^## (.+)$", prose, flags=re.MULTILINE)
+
+
+SECTIONS = {
+    "Two commands": "兩個指令",
+    "What to ask": "可以問什麼",
+    "From Python": "從 Python 使用",
+    "How it knows": "依據",
+    "Words": "名詞",
+    "What it does not know": "它不知道什麼",
+}
+
+
+def test_both_readmes_have_the_same_sections() -> None:
+    assert headings(ROOT / "README.md") == list(SECTIONS)
+    assert headings(ROOT / "README.zh-TW.md") == list(SECTIONS.values())
+
+
+def test_both_readmes_show_the_same_answer_and_program() -> None:
+    for language in ("text", "python"):
+        english, chinese = (code_blocks(ROOT / name, language) for name in ("README.md", "README.zh-TW.md"))
+        assert len(english) == 1
+        assert english == chinese
+
+
+def test_both_readmes_link_the_same_pages() -> None:
+    pages = [
+        set(re.findall(r"\]\((docs/[^)#]+)\)", (ROOT / name).read_text(encoding="utf-8")))
+        for name in ("README.md", "README.zh-TW.md")
+    ]
+    assert pages[0] >= pages[1] >= {page for page in pages[0] if "tutorial" in page or "accuracy" in page}
+
+
+def test_a_command_of_one_readme_is_in_the_other() -> None:
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-TW.md"))
+    assert [command for command in COMMANDS if (command in english) != (command in chinese)] == []
+    assert {"simulate", "verify", "check-data", "engines"} <= {command for command in COMMANDS if command in english}
+
+
+def test_chinese_prose_has_full_width_punctuation() -> None:
+    text = (ROOT / "README.zh-TW.md").read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```|<!--.*?-->|`[^`\n]*`|\]\([^)\n]*\)", "", text, flags=re.DOTALL)
+    lines = [line for line in prose.splitlines() if re.search("[\u4e00-\u9fff]", line)]
+    assert len(lines) > 50
+    assert [line for line in lines if re.search(r"[,;:?!()](?!\d)", line)] == []
+
+
+def test_the_answer_in_the_readme_is_what_the_program_says_today(capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = [words for words in typed_commands(ROOT / "README.md") if words[:2] == ["solve", "--target-context"]]
+    assert main([*command, "--format", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    (shown,) = code_blocks(ROOT / "README.md", "text")
+    assert " ".join(shown.replace("\\\n", " ").split()).count(answer["plan"]["command"]) == 1
+
+
+def test_the_table_of_contents_and_the_pages_agree() -> None:
+    contents = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = re.findall(r"^ +- ([\w/-]+\.md)$", contents, flags=re.MULTILINE)
+    assert len(named) == len(set(named)) > 20
+    assert [page for page in named if not (ROOT / "docs" / page).exists()] == []
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert citation["authors"]
+
+
+def test_forms_for_issues_can_be_read() -> None:
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) >= 4
+    for form in forms:
+        content = yaml.safe_load(form.read_text(encoding="utf-8"))
+        assert form.name == "config.yml" or {"name", "description", "body"} <= set(content)

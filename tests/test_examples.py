@@ -11,7 +11,10 @@ from vllm_opt.optimizer.cli.main import main
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 PROMISES = {
+    "check_in_ci.py": ("1 command, 0 errors; room for ",),
+    "learn_from_measurements.py": ("measured TPOT 33.0 ms", "predicted before "),
     "best_deployment.py": ("status: optimal", "vllm serve ", "instead: "),
     "does_it_start.py": ("rtx-4090: does not start", "h100-sxm: starts", "largest context that starts"),
     "latency_limit.py": ("TPOT <= None ms: max-num-seqs ", "TPOT <= 15 ms: "),
@@ -33,6 +36,23 @@ def test_an_example_runs_and_is_short(script: Path, tmp_path: Path) -> None:
 
 def test_every_promise_has_its_example() -> None:
     assert set(PROMISES) <= {script.name for script in SCRIPTS}
+    assert [notebook.stem for notebook in NOTEBOOKS] == ["configure", "order"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
+def test_a_notebook_runs_from_top_to_bottom_and_shows_what_it_says(
+    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cell by cell in one namespace, which needs no kernel; `.ci/notebooks` runs them in one."""
+    monkeypatch.chdir(tmp_path)
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    namespace: dict[str, object] = {}
+    for cell in cells:
+        exec(compile("".join(cell["source"]), notebook.name, "exec"), namespace)  # our own notebook
+        shown = "".join("".join(output["text"]) for output in cell["outputs"])
+        assert capsys.readouterr().out.split(":")[0].split("\n")[0] == shown.split(":")[0].split("\n")[0] != ""
+    assert len(cells) >= 3
 
 
 def test_the_request_file_is_answered(capsys: pytest.CaptureFixture[str]) -> None:

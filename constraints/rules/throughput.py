@@ -1,4 +1,4 @@
-"""throughput: output tokens per second of all replicas, {deployment.certainty}, reach the floor."""
+"""throughput: output tokens per second of all replicas, at the confidence asked, reach the floor."""
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace

@@ -1,4 +1,4 @@
-"""tpot: the time per output token at full admitted load, {deployment.certainty}, stays under its limit."""
+"""tpot: the time per output token at the load asked, at the confidence asked, stays under its limit."""
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace

@@ -1,4 +1,4 @@
-"""ttft: the time to the first token at full admitted load, {deployment.certainty}, stays under its limit."""
+"""ttft: the time to the first token at the load asked, at the confidence asked, stays under its limit."""
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace

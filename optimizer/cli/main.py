@@ -58,6 +58,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "engines": ("vllm_opt.optimizer.cli.catalogue:engines_command", "List the vLLM releases."),
     "web": ("vllm_opt.optimizer.cli.web:web_command", "The page and the HTTP API, on this machine."),
     "prices": ("vllm_opt.optimizer.cli.prices:prices_command", "List the machines on offer, or import a price list."),
+    "check-data": (
+        "vllm_opt.optimizer.cli.upkeep.check_data:check_data_command",
+        "Check the data files, or one of your own.",
+    ),
 }
 """Name -> (where the command is, what it does in one line)."""
 

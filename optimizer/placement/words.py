@@ -142,6 +142,7 @@ def objective_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
         name, _, of = objective.name.partition(":")
         words = OBJECTIVE_WORDS[name] + (f", priority {of}" if of else "")
         proof = "proven" if objective.gap == 0 else f"within {100 * objective.gap:.2g} %"
+        proof = "not known" if objective.gap >= 1 else proof
         rows.append((words, f"{objective.value:g}", f"{objective.bound:g}", proof))
     return rows
 

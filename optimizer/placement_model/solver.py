@@ -38,7 +38,9 @@ FIRST_SHARE = 0.1
 """part of the time for a first placement, which proves nothing"""
 IMPROVING_SHARE = 0.12
 """part of what is left for changing it a little at a time, where patterns are too many to list"""
-MOST_CHANGES = 300
+MOST_CHANGES, MOST_CHANGES_LONG = 300, 5000
+LONG_SHARE = 0.7
+"""part of what is left for more changes, where the fewest GPUs are not known"""
 TOGETHER_SHARE = 0.4
 """part of the time that the nodes get as classes"""
 CHOSEN_SHARE = 0.5
@@ -64,7 +66,7 @@ class _Search:
         self.problem, self.options = problem, options
         self.end = time.monotonic() + options.time_limit
         self.every = frozenset(range(len(problem.columns)))
-        self.patterns = gpu_patterns(problem)
+        self.patterns = gpu_patterns(problem, most=options.most_patterns)
         self.classes = node_classes(problem, split=False)
         self.apart = all(len(of.nodes) == 1 for of in self.classes)
         self.best: tuple[PlacedServer, ...] = ()
@@ -83,7 +85,7 @@ class _Search:
             self._take(self._with(self.patterns, self.every, self._left(1.0 if exact else TOGETHER_SHARE)), bounds=True)
         else:
             self._generated()
-        if not self._reached() and not self.apart and time.monotonic() < self.end:
+        if not self._reached() and not self.apart and self._near_bound() and time.monotonic() < self.end:
             chosen = self.first.used if self.pool else self._near(self.first.used)
             patterns = self.pool or gpu_patterns(self.problem, chosen)
             end = self._left(CHOSEN_SHARE)
@@ -97,10 +99,7 @@ class _Search:
 
     def _generated(self) -> None:
         """With too many patterns to list: those that a linear relaxation asks for, else outlines of them."""
-        self.best = improved_placement(
-            self.problem, self.best, self.options.seed, self._left(IMPROVING_SHARE), MOST_CHANGES,
-            partial(_worth, self.problem),
-        )  # fmt: skip
+        self._improve(self._left(IMPROVING_SHARE), MOST_CHANGES)
         if not _all_in_full(self.problem, self.best):
             whole = frozenset(k for k in self.every if not self.problem.columns[k].shared)
             self._take(self._with(PatternSet({}, complete=False), whole, self._left(WHOLE_SHARE)))
@@ -129,12 +128,21 @@ class _Search:
         self.best = _better(self.problem, self.best, exact.servers)
         if "gpus" in exact.bounds:
             least = max(exact.bounds["gpus"], bounds["gpus"])
-            bounds |= bounds_of_gpus(self.problem, least) | exact.bounds | {"gpus": least}
+            bounds |= bounds_of_gpus(self.problem, least)
+            if measure(self.problem, self.best, "gpus") <= least:
+                bounds |= exact.bounds
         self.pool = patterns.joined(exact.patterns)
         self.first = bounded(self.problem, self.best, bounds)
-        if not self._reached():
+        if not self._reached() and "gpus" in exact.bounds:
             self._take(self._with(self.pool, self.every, self._left(TOGETHER_SHARE), bounds))
-            self.first = bounded(self.problem, self.best, bounds)
+        elif not self._reached():
+            self._improve(self._left(LONG_SHARE), MOST_CHANGES_LONG)
+            self._take(self._with(self.pool, self.every, self._left(), bounds))
+        self.first = bounded(self.problem, self.best, bounds)
+
+    def _improve(self, end: float, most: int) -> None:
+        worth = partial(_worth, self.problem)
+        self.best = improved_placement(self.problem, self.best, self.options.seed + most, end, most, worth)
 
     def _limits(self) -> dict[str, int]:
         return {turn.name: turn.bound for turn in self.first.turns}
@@ -161,6 +169,11 @@ class _Search:
         self.best = _better(self.problem, self.best, run.servers)
         if bounds:
             self.first = run
+
+    def _near_bound(self) -> bool:
+        """Whether nodes one by one could prove it: with generated patterns only where the GPUs are the fewest."""
+        gpus = [turn.bound for turn in self.first.turns if turn.name == "gpus"]
+        return self.pool is None or measure(self.problem, self.best, "gpus") <= max(gpus, default=0)
 
     def _reached(self) -> bool:
         return bool(self.first.turns) and reaches(self.problem, self.best, self.first)
@@ -200,15 +213,18 @@ def _outcome(
     broken = placement_violations(problem, servers)
     if broken:  # a fault of this program, never of the request
         raise AssertionError(f"the placement found breaks a rule: {broken[0].message}")
-    limits = {turn.name: turn.bound for turn in run.turns}
+    turns = {turn.name: turn for turn in run.turns}
     counted = simple_bounds(problem)
+    if all(served_in_full(problem, servers)):
+        counted |= bounds_of_gpus(problem, 1)
     bounds: list[PlacementBound] = []
-    exact = True
+    exact = holds = True  # a turn was decided among what is as good as the turns before it: so must be what it bounds
     for name in problem.objective_names():
         value = measure(problem, servers, name)
-        if name.startswith("share:") and name not in limits and _served_all(problem, bounds):
+        if name.startswith("share:") and name not in turns and _served_all(problem, bounds):
             continue
-        limit = limits.get(name, counted[name])
+        limit = turns[name].bound if name in turns and holds else counted[name]
+        holds &= name not in turns or as_good(name, value, turns[name].value)
         proven = exact and as_good(name, value, limit)
         bounds.append(PlacementBound(name, value, limit, proven))
         exact &= proven

@@ -19,7 +19,7 @@ from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, did_you_mean
 
-PLANS_SHARE = 0.4
+PLANS_SHARE = 0.5
 """part of the time in which plans are looked for"""
 
 
@@ -68,9 +68,11 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
         mine, rules, said = known[key]
         plans += [replace(plan, service=s) for plan in mine]
         dropped.append(rules)
-        hurried.append(not mine and time.monotonic() > begun + seconds * (s + 1) / len(settings))
-        if hurried[-1]:
-            notes.append(f"{of.spec.name}: the time for finding plans ran out before one was found; raise time_limit")
+        late = time.monotonic() > begun + seconds * (s + 1) / len(settings)
+        hurried.append(late and not mine)
+        if late:
+            left = "better ones may exist" if mine else "none was found"
+            notes.append(f"{of.spec.name}: the time for finding plans ran out and {left}; raise time_limit")
         notes += [f"{of.spec.name}: {sentence}" for sentence in said] + list(of.notes)
     running = running_servers(request, nodes, settings, catalog)
     plans, today, kept = _with_today(plans, running)

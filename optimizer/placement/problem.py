@@ -63,14 +63,15 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
     hurried: list[bool] = []
     for s, of in enumerate(settings):
         key = of.spec.model_copy(update={"name": "", "priority": 1}).model_dump_json()
-        if key not in known:
+        fresh = key not in known
+        if fresh:
             known[key] = _plans_of(request, of, nodes, catalog, shared, begun + seconds * (s + 1) / len(settings))
         mine, rules, said = known[key]
         plans += [replace(plan, service=s) for plan in mine]
         dropped.append(rules)
         late = time.monotonic() > begun + seconds * (s + 1) / len(settings)
         hurried.append(late and not mine)
-        if late:
+        if late and (fresh or not mine):
             left = "better ones may exist" if mine else "none was found"
             notes.append(f"{of.spec.name}: the time for finding plans ran out and {left}; raise time_limit")
         notes += [f"{of.spec.name}: {sentence}" for sentence in said] + list(of.notes)

@@ -110,4 +110,6 @@ def _shown(answer: "PlacementAnswer", options: dict[str, Any]) -> int:
     write_answer(render_placement(answer, options["format_name"], screen), options["output"])
     if answer.status == "unknown":
         return NO_ANSWER
-    return NOTHING_FITS if answer.unplaced else 0
+    if not answer.unplaced:
+        return 0
+    return NOTHING_FITS if answer.missing_is_proven else NO_ANSWER

@@ -7,6 +7,9 @@ from pydantic import Field
 from vllm_opt.optimizer.contract.answer import Explanation, ObjectiveValue, Plan, Report
 from vllm_opt.profiles.noun import Noun
 
+OUT_OF_TIME = "time_limit"
+"""rule of the conflict of a service for which no plan was found in time"""
+
 
 class ServerOnGpu(Noun):
     """One server on one GPU."""
@@ -131,3 +134,12 @@ class PlacementAnswer(Report):
     unplaced: tuple[Unplaced, ...] = ()
     notes: tuple[str, ...] = ()
     solver: PlacementSolverReport
+
+    @property
+    def missing_is_proven(self) -> bool:
+        """Whether no placement serves more in full; else time ran out, and what is missing might fit."""
+        hurried = any(
+            each.explanation.conflict[:1] and each.explanation.conflict[0].rule == OUT_OF_TIME for each in self.unplaced
+        )
+        served = [each for each in self.objectives if each.name.startswith("served:")]
+        return self.status != "unknown" and not hurried and all(each.value == each.bound for each in served)

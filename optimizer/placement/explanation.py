@@ -7,14 +7,14 @@ from dataclasses import replace
 from vllm_opt.constraints.placing.measures import capacities, replica_counts, served_in_full
 from vllm_opt.constraints.placing.site import Island, PlacementProblem, SiteNode
 from vllm_opt.optimizer.contract.answer import Conflict, Explanation, Relaxation
-from vllm_opt.optimizer.placement.answer import Unplaced
+from vllm_opt.optimizer.placement.answer import OUT_OF_TIME, Unplaced
 from vllm_opt.optimizer.placement.report import PlacementReport
 from vllm_opt.optimizer.placement.settings import MICRO
 from vllm_opt.optimizer.placement_model.outcome import PlacementOptions
 from vllm_opt.optimizer.placement_model.solver import solve_placement
 from vllm_opt.profiles.reading.quantities import counted
 
-SECONDS_EACH = 5.0
+SECONDS_EACH, LEAST_SECONDS = 5.0, 0.1
 SIZES = (1, 2, 4, 8)
 """GPUs of the node that is added on trial"""
 MOST_EXPLAINED = 10
@@ -44,6 +44,15 @@ def _conflict(report: PlacementReport, s: int, end: float) -> tuple[Conflict, ..
     """What cannot hold together: no plan at all, not even an empty site, or the services served before it."""
     problem = report.asked.problem
     service = problem.services[s]
+    if report.asked.hurried[s]:
+        return (Conflict(rule=OUT_OF_TIME, message=f"the time limit passed before {service.name} had a plan"),)
+    if problem.columns_of[s] and time.monotonic() > end:
+        return (
+            Conflict(
+                rule="gpus",
+                message=f"{service.name} is not served in full; the time limit passed before a reason was found",
+            ),
+        )
     if not problem.columns_of[s]:
         rules: Counter[str] = report.asked.dropped[s]
         ruled = ", ".join(f"{rule} ({counted(n, 'server')})" for rule, n in rules.most_common(3))
@@ -87,7 +96,7 @@ def _careless(problem: PlacementProblem) -> PlacementProblem:
 
 
 def _options(end: float) -> PlacementOptions:
-    return PlacementOptions(max(0.5, min(SECONDS_EACH, end - time.monotonic())))
+    return PlacementOptions(max(LEAST_SECONDS, min(SECONDS_EACH, end - time.monotonic())))
 
 
 def _full(problem: PlacementProblem, s: int, end: float) -> bool:

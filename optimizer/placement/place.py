@@ -5,6 +5,7 @@ on which GPUs; the placement is re-checked with plain whole numbers, and what co
 """
 
 import time
+from typing import Literal
 
 from vllm_opt.optimizer.placement.answer import PlacementAnswer, PlacementSolverReport, Unplaced
 from vllm_opt.optimizer.placement.problem import Placing, resolve_placing
@@ -15,8 +16,8 @@ from vllm_opt.optimizer.placement_model.solver import solve_placement
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.reading.quantities import counted
 
-EXPLAINING_SHARE = 0.5
-"""of the time limit, once more, for what would help services that are not placed"""
+PLACING_SHARE, LEAST_SHARE = 0.9, 0.2
+"""of the time limit, by when servers are placed, and what placing them gets however long their plans took"""
 
 
 def place(request: PlaceRequest, catalog: Catalog | None = None) -> PlacementAnswer:
@@ -29,7 +30,8 @@ def place(request: PlaceRequest, catalog: Catalog | None = None) -> PlacementAns
     started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file)
     asked = resolve_placing(request, catalog, started + request.time_limit)
-    left = max(request.time_limit / 2, started + request.time_limit - time.monotonic())
+    end = started + request.time_limit
+    left = max(LEAST_SHARE * request.time_limit, started + PLACING_SHARE * request.time_limit - time.monotonic())
     outcome = solve_placement(
         asked.problem, PlacementOptions(left, request.workers, request.seed, request.relative_gap or 0.0)
     )
@@ -38,10 +40,9 @@ def place(request: PlaceRequest, catalog: Catalog | None = None) -> PlacementAns
     if report.lacking:
         from vllm_opt.optimizer.placement.explanation import explain_unplaced
 
-        unplaced = explain_unplaced(report, time.monotonic() + EXPLAINING_SHARE * request.time_limit)
-    nothing = bool(asked.problem.columns) and not outcome.bounds
+        unplaced = explain_unplaced(report, end)
     return PlacementAnswer(
-        status="unknown" if nothing else outcome.status,
+        status=_status(asked, outcome),
         request=request.model_dump(mode="json", exclude_unset=True),
         objectives=report.objectives(),
         nodes=report.node_pictures(),
@@ -61,6 +62,13 @@ def place(request: PlaceRequest, catalog: Catalog | None = None) -> PlacementAns
     )
 
 
+def _status(asked: Placing, outcome: PlacementOutcome) -> Literal["optimal", "feasible", "unknown"]:
+    """Where the time for plans ran out, nothing is proven, and nothing placed is not known."""
+    if not any(asked.hurried):
+        return outcome.status
+    return "feasible" if outcome.servers else "unknown"
+
+
 def _assumptions(asked: Placing, outcome: PlacementOutcome) -> tuple[str, ...]:
     request = asked.request
     said = [
@@ -75,7 +83,7 @@ def _assumptions(asked: Placing, outcome: PlacementOutcome) -> tuple[str, ...]:
     if any(service.survives for service in asked.problem.services):
         names = counted(sum(service.survives for service in asked.problem.services), "service")
         said.append(f"any one node may fail and what is left of {names} still serves the whole demand (survive)")
-    if outcome.status != "optimal":
+    if outcome.status != "optimal" or any(asked.hurried):
         said.append("not proven: time or the number of ways to share a GPU ran out; the bounds say what may be missing")
     lost = [server.spec for server in asked.running if server.plan is None]
     if lost:

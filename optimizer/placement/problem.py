@@ -39,6 +39,8 @@ class Placing:
     dropped: tuple[Counter[str], ...]
     """service -> rule -> servers that it ruled out"""
     notes: tuple[str, ...]
+    hurried: tuple[bool, ...] = ()
+    """service -> whether the time for finding plans ran out before one was found"""
 
 
 def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Placing:
@@ -58,15 +60,20 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
     plans: list[PlacePlan] = []
     dropped: list[Counter[str]] = []
     notes: list[str] = []
+    hurried: list[bool] = []
     for s, of in enumerate(settings):
         key = of.spec.model_copy(update={"name": "", "priority": 1}).model_dump_json()
-        if key not in known:
+        fresh = key not in known
+        if fresh:
             known[key] = _plans_of(request, of, nodes, catalog, shared, begun + seconds * (s + 1) / len(settings))
         mine, rules, said = known[key]
         plans += [replace(plan, service=s) for plan in mine]
         dropped.append(rules)
-        if not mine and time.monotonic() > begun + seconds * (s + 1) / len(settings):
-            notes.append(f"{of.spec.name}: the time for finding plans ran out before one was found; raise time_limit")
+        late = time.monotonic() > begun + seconds * (s + 1) / len(settings)
+        hurried.append(late and not mine)
+        if late and (fresh or not mine):
+            left = "better ones may exist" if mine else "none was found"
+            notes.append(f"{of.spec.name}: the time for finding plans ran out and {left}; raise time_limit")
         notes += [f"{of.spec.name}: {sentence}" for sentence in said] + list(of.notes)
     running = running_servers(request, nodes, settings, catalog)
     plans, today, kept = _with_today(plans, running)
@@ -77,7 +84,7 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
     )  # fmt: skip
     return Placing(
         request, nodes, tuple(settings), tuple(plans), problem, running, kept, tuple(dropped),
-        tuple(dict.fromkeys(notes)),
+        tuple(dict.fromkeys(notes)), tuple(hurried),
     )  # fmt: skip
 
 
@@ -106,7 +113,7 @@ def _plans_of(
             if found:
                 setting = bent  # noqa: PLW2901 - the question is asked again without the default limits
                 said.append("no plan meets the default limits on TTFT and TPOT, so none are set")
-        if request.sharing and of.spec.share:
+        if request.sharing and of.spec.share and (not found or time.monotonic() < deadline):
             found += [replace(plan, sleeps=of.spec.cold) for plan in shared_plans(of, setting, search)]
         plans += found
         for of_gpu in search.result.dropped.values():

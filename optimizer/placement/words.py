@@ -29,7 +29,8 @@ def title_of(answer: PlacementAnswer) -> str:
     whole = sum(len(node.gpus) for node in answer.nodes)
     held = f"{counted(len(answer.servers), 'server')} on {used} of {counted(whole, 'GPU')}"
     if missing:
-        return f"{counted(missing, 'service')} of {len(answer.services)} cannot be served in full: {held}, {proof}"
+        left = "cannot be" if answer.missing_is_proven else "not"
+        return f"{counted(missing, 'service')} of {len(answer.services)} {left} served in full: {held}, {proof}"
     return f"{counted(len(answer.services), 'service')} served in full: {held}, {proof}"
 
 
@@ -141,6 +142,7 @@ def objective_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
         name, _, of = objective.name.partition(":")
         words = OBJECTIVE_WORDS[name] + (f", priority {of}" if of else "")
         proof = "proven" if objective.gap == 0 else f"within {100 * objective.gap:.2g} %"
+        proof = "not known" if objective.gap >= 1 else proof
         rows.append((words, f"{objective.value:g}", f"{objective.bound:g}", proof))
     return rows
 

@@ -11,11 +11,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vllm_opt.constraints.placing.site import PlacementProblem
+from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem
 from vllm_opt.optimizer.placement_model.classes import node_classes
+from vllm_opt.optimizer.placement_model.deal import CannotDeal, deal
 from vllm_opt.optimizer.placement_model.generation import is_linear
 from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.patterns import Pattern, gpu_patterns
+from vllm_opt.optimizer.placement_model.turns import evaluated
 
 MOST_LISTED = 20_000
 NEARLY_WHOLE = 1e-6
@@ -27,6 +29,8 @@ class Fewest:
 
     bounds: dict[str, int] = field(default_factory=dict)
     patterns: dict[str, tuple[Pattern, ...]] = field(default_factory=dict)
+    servers: tuple[PlacedServer, ...] | None = None
+    """a placement that reaches them; None where there is none yet, or its servers do not pack into nodes this way"""
 
 
 def fewest(problem: PlacementProblem, end: float) -> Fewest:
@@ -38,6 +42,7 @@ def fewest(problem: PlacementProblem, end: float) -> Fewest:
     model = PlacementModel(free, node_classes(free, split=False), patterns, tuple(range(len(problem.columns))))
     model.keep("headroom", problem.most_headroom)
     bounds: dict[str, int] = {}
+    servers: tuple[PlacedServer, ...] | None = None
     used: dict[str, set[Pattern]] = defaultdict(set)
     for name in ("gpus", "servers"):
         if name == "servers" and (problem.today or "watts" in problem.objectives):
@@ -51,10 +56,18 @@ def fewest(problem: PlacementProblem, end: float) -> Fewest:
         for (pattern, b), variable in model.at.pattern.items():
             if values[variable.index] > NEARLY_WHOLE:
                 used[model.at.bins[b].gpu].add(pattern)
+        servers = _dealt(model, [round(each) for each in values]) or servers
         if value != bound:
             break
         model.keep(name, value)
-    return Fewest(bounds, {gpu: tuple(sorted(mine)) for gpu, mine in used.items()})
+    return Fewest(bounds, {gpu: tuple(sorted(mine)) for gpu, mine in used.items()}, servers)
+
+
+def _dealt(model: PlacementModel, values: list[int]) -> tuple[PlacedServer, ...] | None:
+    try:
+        return deal(model.at, lambda variable: evaluated(variable, values))
+    except CannotDeal:
+        return None
 
 
 def _minimum(model: PlacementModel, seconds: float) -> tuple[int, int, list[float]] | None:

@@ -12,11 +12,12 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vllm_opt.constraints.placing.gpu_memory import MOST_ON_GPU, awake_together, fits_gpu, settled_bytes
+from vllm_opt.constraints.placing.gpu_memory import MOST_ON_GPU, fits_gpu, settled_bytes
 from vllm_opt.constraints.placing.site import PlacementProblem
 from vllm_opt.optimizer.placement_model.classes import node_classes
+from vllm_opt.optimizer.placement_model.holding import EMPTY, Held, Room
 from vllm_opt.optimizer.placement_model.model import PlacementModel
-from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines, is_useful
+from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines
 
 MOST_ROUNDS = 80
 NEARLY = 0.25
@@ -217,7 +218,8 @@ class _Best:
     """The patterns that are worth more than their GPU, by depth-first search with a bound; of each start the best."""
 
     def __init__(self, problem: PlacementProblem, worth: dict[int, float], total: int, most: int) -> None:
-        self.problem, self.worth, self.total, self.most = problem, worth, total, most
+        self.problem, self.worth, self.most = problem, worth, most
+        self.room = Room(problem, total)
         self.order = sorted(worth, key=lambda k: (-worth[k], k))
         self.visited = 0
         self.best: dict[tuple[int, int], tuple[float, Pattern]] = {}
@@ -234,11 +236,10 @@ class _Best:
 
     def _densest(self, able: list[int]) -> list[float]:
         """From each position on, the most that a byte is worth."""
-        held = [max(1, settled_bytes(self.problem.columns[k])) for k in able]
         best = 0.0
         found = []
-        for k, size in zip(reversed(able), reversed(held), strict=True):
-            best = max(best, self.worth[k] / size)
+        for k in reversed(able):
+            best = max(best, self.worth[k] / max(1, settled_bytes(self.problem.columns[k])))
             found.append(best)
         return found[::-1]
 
@@ -247,28 +248,26 @@ class _Best:
         for turns in sorted({self.problem.columns[k].most_on_gpu for k in self.order}):
             able = [k for k in self.order if self.problem.columns[k].most_on_gpu >= turns]
             self.densest = self._densest(able)
-            for at in range(len(able)):
-                free = self.total - settled_bytes(self.problem.columns[able[at]])
-                self._grow(able, turns, at, (able[at],), self.worth[able[at]], free, price)
+            self.values = [self.worth[k] for k in able]
+            for at, k in enumerate(able):
+                alone = self.room.joined(EMPTY, k)
+                if alone is not None:
+                    self._grow(able, turns, at, alone, self.values[at], price)
 
-    def _grow(
-        self, able: list[int], turns: int, start: int, pattern: Pattern, value: float, free: int, price: float
-    ) -> None:
-        floor = self._seen(turns, pattern, value, price)
-        slots = MOST_ON_GPU - len(pattern)
+    def _grow(self, able: list[int], turns: int, start: int, held: Held, value: float, price: float) -> None:
+        floor = self._seen(turns, held.columns, value, price)
+        slots, free = MOST_ON_GPU - len(held.columns), self.room.total - held.settled
+        if slots <= 0:
+            return
         for at in range(start, len(able)):
-            most = min(slots * self.worth[able[at]], free * self.densest[at])
-            if slots <= 0 or value + most <= floor + WORTH_MORE or not self.complete:
+            most = min(slots * self.values[at], free * self.densest[at])
+            if value + most <= floor + WORTH_MORE or self.visited >= self.most:
                 return
-            left = free - settled_bytes(self.problem.columns[able[at]])
             self.visited += 1
-            larger = (*pattern, able[at])
-            if left < 0 or not is_useful(self.problem, larger):
-                continue
-            columns = [self.problem.columns[k] for k in larger]
-            if awake_together(columns) <= turns and fits_gpu(columns, self.total):
-                self._grow(able, turns, at, larger, value + self.worth[able[at]], left, price)
-                floor = self._seen(turns, pattern, value, price)
+            more = self.room.joined(held, able[at])
+            if more is not None and more.awake + bool(more.sleepers) <= turns:
+                self._grow(able, turns, at, more, value + self.values[at], price)
+                floor = self._seen(turns, held.columns, value, price)
 
     def _seen(self, turns: int, pattern: Pattern, value: float, price: float) -> float:
         """Remember a pattern that is better, and say what others must exceed."""

@@ -16,6 +16,8 @@ class PlacementOptions:
     workers: int = 1
     seed: int = 0
     relative_gap: float = 0.0
+    most_patterns: int | None = None
+    """ways to share one SKU's GPUs that are listed before they are generated instead; None: as many as is usual"""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from vllm_opt.constraints.placing.gpu_memory import MOST_ON_GPU, fits_gpu
 from vllm_opt.constraints.placing.site import PlacementProblem
+from vllm_opt.optimizer.placement_model.holding import EMPTY, Held, Room
 
 MOST_PATTERNS = 2000
 """patterns of one SKU; beyond them larger ones are left out, and the answer says that it is not proven"""
@@ -103,44 +104,23 @@ def _outlines(kinds: Sequence[Kind]) -> tuple[Pattern, ...]:
 
 def _grown(problem: PlacementProblem, shared: Sequence[int], total: int, most: int) -> tuple[list[Pattern], bool]:
     """Grow fitting patterns one server at a time: what does not fit fits no better with one more."""
+    room = Room(problem, total)
     found: list[Pattern] = []
-    layer: list[Pattern] = [()]
-    for _ in range(MOST_ON_GPU):
-        following: list[Pattern] = []
-        for pattern in layer:
+    layer: list[Held] = [EMPTY]
+    while layer:
+        following: list[Held] = []
+        for held in layer:
+            last = held.columns[-1] if held.columns else -1
             for k in shared:
-                if (pattern and k < pattern[-1]) or not is_useful(problem, (*pattern, k)):
+                more = room.joined(held, k) if k >= last else None
+                if more is None:
                     continue
-                if fits(problem, (*pattern, k), total):
-                    following.append((*pattern, k))
-                    if len(found) + len(following) > most:
-                        return [*found, *following[: most - len(found)]], False
-        found += following
+                if len(found) + len(following) >= most:
+                    return [*found, *(each.columns for each in following)], False
+                following.append(more)
+        found += [each.columns for each in following]
         layer = following
-        if not layer:
-            break
-    return found, not layer or not any(
-        fits(problem, (*pattern, k), total)
-        for pattern in layer
-        for k in shared
-        if k >= pattern[-1] and is_useful(problem, (*pattern, k))
-    )
-
-
-def is_useful(problem: PlacementProblem, pattern: Pattern) -> bool:
-    """Whether no service has more replicas in it than it may have, and none that must stand apart meet."""
-    services = [problem.columns[k].service for k in pattern]
-    here = set(services)
-    if any(services.count(s) > _most_on_node(problem, s) for s in here):
-        return False
-    return not any(one in here and other in here for one, other in problem.apart)
-
-
-def _most_on_node(problem: PlacementProblem, s: int) -> int:
-    """Replicas of a service that one node may hold: one where it is spread over at least as many nodes."""
-    service = problem.services[s]
-    nodes = len(problem.nodes) if service.nodes is None else len(service.nodes)
-    return 1 if service.spread == "node" and service.most <= nodes else service.most
+    return found, True
 
 
 def fits(problem: PlacementProblem, pattern: Pattern, total: int) -> bool:

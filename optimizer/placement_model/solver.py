@@ -6,23 +6,41 @@ the columns that the relaxation chose are decided node by node, and if that does
 """
 
 import time
+from functools import partial
 
 from vllm_opt.constraints.placing.check import placement_violations
-from vllm_opt.constraints.placing.measures import measure
+from vllm_opt.constraints.placing.measures import measure, served_in_full
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem, maximised
+from vllm_opt.optimizer.placement_model.bounds import (
+    as_good,
+    bounded,
+    bounds_of_gpus,
+    reaches,
+    simple_bounds,
+    tighter,
+)
 from vllm_opt.optimizer.placement_model.classes import node_classes
 from vllm_opt.optimizer.placement_model.exact import fewest
+from vllm_opt.optimizer.placement_model.first import first_placement, improved_placement
 from vllm_opt.optimizer.placement_model.generation import generated_patterns
+from vllm_opt.optimizer.placement_model.hints import hint_placement, patterns_of
 from vllm_opt.optimizer.placement_model.model import PlacementModel
-from vllm_opt.optimizer.placement_model.objectives import most_squares
 from vllm_opt.optimizer.placement_model.outcome import (
     PlacementBound,
     PlacementOptions,
     PlacementOutcome,
+    Status,
 )
 from vllm_opt.optimizer.placement_model.patterns import PatternSet, gpu_outlines, gpu_patterns
-from vllm_opt.optimizer.placement_model.turns import Run, Turn, decided
+from vllm_opt.optimizer.placement_model.turns import Run, decided
 
+FIRST_SHARE = 0.1
+"""part of the time for a first placement, which proves nothing"""
+IMPROVING_SHARE = 0.12
+"""part of what is left for changing it a little at a time, where patterns are too many to list"""
+MOST_CHANGES, MOST_CHANGES_LONG = 300, 5000
+LONG_SHARE = 0.7
+"""part of what is left for more changes, where the fewest GPUs are not known"""
 TOGETHER_SHARE = 0.4
 """part of the time that the nodes get as classes"""
 CHOSEN_SHARE = 0.5
@@ -48,7 +66,7 @@ class _Search:
         self.problem, self.options = problem, options
         self.end = time.monotonic() + options.time_limit
         self.every = frozenset(range(len(problem.columns)))
-        self.patterns = gpu_patterns(problem)
+        self.patterns = gpu_patterns(problem, most=options.most_patterns)
         self.classes = node_classes(problem, split=False)
         self.apart = all(len(of.nodes) == 1 for of in self.classes)
         self.best: tuple[PlacedServer, ...] = ()
@@ -61,12 +79,13 @@ class _Search:
 
     def run(self) -> PlacementOutcome:
         """Try until a placement is worth what the bounds promise, or the time is up."""
+        self.best = first_placement(self.problem, self._left(FIRST_SHARE))
         if self.patterns.complete:
             exact = self.apart
             self._take(self._with(self.patterns, self.every, self._left(1.0 if exact else TOGETHER_SHARE)), bounds=True)
         else:
             self._generated()
-        if not self._reached() and not self.apart and time.monotonic() < self.end:
+        if not self._reached() and not self.apart and self._near_bound() and time.monotonic() < self.end:
             chosen = self.first.used if self.pool else self._near(self.first.used)
             patterns = self.pool or gpu_patterns(self.problem, chosen)
             end = self._left(CHOSEN_SHARE)
@@ -74,51 +93,56 @@ class _Search:
         if not self._reached() and self.patterns.complete and not self.apart and time.monotonic() < self.end:
             whole = self._with(self.patterns, self.every, self.end, self._limits(), split=True)
             self._take(whole)
-            self.first = _tighter(self.problem, self.first, whole, self.best)
+            self.first = tighter(self.problem, self.first, whole, self.best)
         shown = len(self.problem.nodes) if self.split else len(self.classes)
         return _outcome(self.problem, self.best, self.first, self.patterns, shown, self.split)
 
     def _generated(self) -> None:
         """With too many patterns to list: those that a linear relaxation asks for, else outlines of them."""
-        whole = frozenset(k for k in self.every if not self.problem.columns[k].shared)
-        self._take(self._with(PatternSet({}, complete=False), whole, self._left(WHOLE_SHARE)))
+        self._improve(self._left(IMPROVING_SHARE), MOST_CHANGES)
+        if not _all_in_full(self.problem, self.best):
+            whole = frozenset(k for k in self.every if not self.problem.columns[k].shared)
+            self._take(self._with(PatternSet({}, complete=False), whole, self._left(WHOLE_SHARE)))
         found = generated_patterns(self.problem, self._left(GENERATING_SHARE))
-        patterns, bounds = found.patterns, self._simple_bounds(found.fewest_gpus)
+        patterns, bounds = found.patterns.joined(patterns_of(self.problem, self.best)), simple_bounds(self.problem)
+        if found.fewest_gpus is not None:
+            bounds |= bounds_of_gpus(self.problem, found.fewest_gpus)
+        if _all_in_full(self.problem, self.best):
+            self._all_served(patterns, bounds)
+            return
         run = self._with(patterns, self.every, self._left(TOGETHER_SHARE), bounds)
         self._take(run)
         if run.turns and _serves_all(self.problem, run):
-            self.pool = patterns
-            self.first = self._bounded(run, bounds)
-            exact = fewest(self.problem, self._left(EXACT_SHARE)) if not self._reached() else None
-            if exact is not None and exact.bounds:
-                bounds |= self._simple_bounds(exact.bounds["gpus"]) | exact.bounds
-                self.pool = patterns.joined(exact.patterns)
-                again = self._with(self.pool, self.every, self._left(TOGETHER_SHARE), bounds)
-                self._take(again)
-                self.first = self._bounded(again if len(again.turns) == len(run.turns) else run, bounds)
+            self._all_served(patterns, bounds)
             return
         self.first = self._with(gpu_outlines(self.problem), self.every, self._left(TOGETHER_SHARE))
         chosen = self._near(self.first.used | run.used)
         self._take(self._with(gpu_patterns(self.problem, chosen), chosen, self._left(CHOSEN_SHARE), self._limits()))
 
-    @staticmethod
-    def _bounded(run: Run, bounds: dict[str, int]) -> Run:
-        """What a run found, beside bounds that hold for every placement."""
-        turns = [Turn(turn.name, turn.value, bounds.get(turn.name, turn.bound)) for turn in run.turns]
-        return Run(turns, None, run.used)
+    def _all_served(self, patterns: PatternSet, bounds: dict[str, int]) -> None:
+        """Everything is served already: the bound is raised first, then patterns are combined anew."""
+        self.pool, self.first = patterns, bounded(self.problem, self.best, bounds)
+        if self._reached():
+            return
+        exact = fewest(self.problem, self._left(EXACT_SHARE))
+        self.best = _better(self.problem, self.best, exact.servers)
+        if "gpus" in exact.bounds:
+            least = max(exact.bounds["gpus"], bounds["gpus"])
+            bounds |= bounds_of_gpus(self.problem, least)
+            if measure(self.problem, self.best, "gpus") <= least:
+                bounds |= exact.bounds
+        self.pool = patterns.joined(exact.patterns)
+        self.first = bounded(self.problem, self.best, bounds)
+        if not self._reached() and "gpus" in exact.bounds:
+            self._take(self._with(self.pool, self.every, self._left(TOGETHER_SHARE), bounds))
+        elif not self._reached():
+            self._improve(self._left(LONG_SHARE), MOST_CHANGES_LONG)
+            self._take(self._with(self.pool, self.every, self._left(), bounds))
+        self.first = bounded(self.problem, self.best, bounds)
 
-    def _simple_bounds(self, fewest_gpus: int | None) -> dict[str, int]:
-        """What no placement exceeds, by counting alone, and the fewest GPUs."""
-        problem = self.problem
-        sizes = tuple(len(island.gpus) for node in problem.nodes for island in node.islands)
-        bounds = {f"served:{p}": sum(s.priority == p for s in problem.services) for p in problem.priorities}
-        bounds |= {"headroom": problem.most_headroom, "moves": 0, "watts": 0, "gpus": 0}
-        bounds["blocks"] = sum(size * size for size in sizes)
-        bounds["servers"] = sum(service.least for service in problem.services)
-        if fewest_gpus is not None:
-            bounds["gpus"] = fewest_gpus
-            bounds["blocks"] = most_squares(sizes)[sum(sizes) - fewest_gpus]
-        return bounds
+    def _improve(self, end: float, most: int) -> None:
+        worth = partial(_worth, self.problem)
+        self.best = improved_placement(self.problem, self.best, self.options.seed + most, end, most, worth)
 
     def _limits(self) -> dict[str, int]:
         return {turn.name: turn.bound for turn in self.first.turns}
@@ -138,6 +162,7 @@ class _Search:
         kept = columns | {server.column for server in self.problem.today}
         classes = node_classes(self.problem, split=True) if split else self.classes
         model = PlacementModel(self.problem, classes, patterns, tuple(sorted(kept)))
+        hint_placement(model, self.best)
         return decided(model, self.options, end, limits)
 
     def _take(self, run: Run, *, bounds: bool = False) -> None:
@@ -145,8 +170,13 @@ class _Search:
         if bounds:
             self.first = run
 
+    def _near_bound(self) -> bool:
+        """Whether nodes one by one could prove it: with generated patterns only where the GPUs are the fewest."""
+        gpus = [turn.bound for turn in self.first.turns if turn.name == "gpus"]
+        return self.pool is None or measure(self.problem, self.best, "gpus") <= max(gpus, default=0)
+
     def _reached(self) -> bool:
-        return bool(self.first.turns) and _reaches(self.problem, self.best, self.first)
+        return bool(self.first.turns) and reaches(self.problem, self.best, self.first)
 
 
 def _serves_all(problem: PlacementProblem, run: Run) -> bool:
@@ -154,6 +184,12 @@ def _serves_all(problem: PlacementProblem, run: Run) -> bool:
     served = sum(turn.value for turn in run.turns if turn.name.startswith("served:"))
     headroom = [turn.value for turn in run.turns if turn.name == "headroom"]
     return served == len(problem.services) and headroom in ([], [problem.most_headroom])
+
+
+def _all_in_full(problem: PlacementProblem, servers: tuple[PlacedServer, ...]) -> bool:
+    """The same of a placement."""
+    most = "headroom" not in problem.objectives or measure(problem, servers, "headroom") >= problem.most_headroom
+    return most and all(served_in_full(problem, servers))
 
 
 def _worth(problem: PlacementProblem, servers: tuple[PlacedServer, ...]) -> tuple[int, ...]:
@@ -169,55 +205,34 @@ def _better(
     return other if _worth(problem, other) > _worth(problem, one) else one
 
 
-def _reaches(problem: PlacementProblem, servers: tuple[PlacedServer, ...], run: Run) -> bool:
-    """Whether a placement is worth at least what each turn of a relaxation found to be the most."""
-    return all(_as_good(turn.name, measure(problem, servers, turn.name), turn.bound) for turn in run.turns)
-
-
-def _as_good(name: str, value: int, bound: int) -> bool:
-    return value >= bound if maximised(name) else value <= bound
-
-
-def _tighter(problem: PlacementProblem, first: Run, whole: Run, best: tuple[PlacedServer, ...]) -> Run:
-    """The bounds of the exact model where they are stronger, as long as the placement is at the optimum before them."""
-    exact = {turn.name: turn for turn in whole.turns}
-    known = {turn.name: turn for turn in first.turns}
-    turns: list[Turn] = []
-    before = True
-    for name in problem.objective_names():
-        mine, weaker = exact.get(name) if before else None, known.get(name)
-        if mine is None and weaker is None:
-            continue
-        limits = [turn.bound for turn in (mine, weaker) if turn is not None]
-        bound = min(limits) if maximised(name) else max(limits)
-        turns.append(Turn(name, (mine or weaker or turns[-1]).value, bound))
-        before &= mine is not None and mine.proven and measure(problem, best, name) == mine.value
-    return Run(turns, whole.servers) if turns else first
-
-
 def _outcome(
     problem: PlacementProblem, servers: tuple[PlacedServer, ...], run: Run, patterns: PatternSet, classes: int,
     split: bool,
 ) -> PlacementOutcome:  # fmt: skip
-    """Values recomputed in plain whole numbers, beside the bounds."""
+    """Values recomputed in plain whole numbers, beside the bounds; nothing placed and nothing proven is not known."""
     broken = placement_violations(problem, servers)
     if broken:  # a fault of this program, never of the request
         raise AssertionError(f"the placement found breaks a rule: {broken[0].message}")
-    limits = {turn.name: turn.bound for turn in run.turns}
+    turns = {turn.name: turn for turn in run.turns}
+    counted = simple_bounds(problem)
+    if all(served_in_full(problem, servers)):
+        counted |= bounds_of_gpus(problem, 1)
     bounds: list[PlacementBound] = []
-    exact = True
+    exact = holds = True  # a turn was decided among what is as good as the turns before it: so must be what it bounds
     for name in problem.objective_names():
         value = measure(problem, servers, name)
-        if name.startswith("share:") and name not in limits and _served_all(problem, bounds):
+        if name.startswith("share:") and name not in turns and _served_all(problem, bounds):
             continue
-        limit = limits.get(name)
-        proven = exact and limit is not None and _as_good(name, value, limit)
-        bounds.append(PlacementBound(name, value, value if limit is None else limit, proven))
+        limit = turns[name].bound if name in turns and holds else counted[name]
+        holds &= name not in turns or as_good(name, value, turns[name].value)
+        proven = exact and as_good(name, value, limit)
+        bounds.append(PlacementBound(name, value, limit, proven))
         exact &= proven
+    served = all(bound.proven for bound in bounds if bound.name.startswith(("served:", "share:")))
+    status: Status = "optimal" if exact else "feasible" if servers or served else "unknown"
     return PlacementOutcome(
-        "optimal" if exact else "feasible", servers, tuple(bounds), classes,
-        sum(len(each) for each in patterns.by_gpu.values()), split,
-    )  # fmt: skip
+        status, servers, tuple(bounds), classes, sum(len(each) for each in patterns.by_gpu.values()), split
+    )
 
 
 def _served_all(problem: PlacementProblem, bounds: list[PlacementBound]) -> bool:

@@ -66,10 +66,10 @@ def decided(model: PlacementModel, options: PlacementOptions, end: float, limits
         return Run(turns, None)
     at, solved = model.at, values
     if at.patterns.kind_of:
-        return Run(turns, None, frozenset(k for k in at.total if _evaluated(at.total[k], solved)))
+        return Run(turns, None, frozenset(k for k in at.total if evaluated(at.total[k], solved)))
 
     def value_of(variable: Any) -> int:
-        return _evaluated(variable, solved)
+        return evaluated(variable, solved)
 
     used = frozenset(k for k in at.total if value_of(at.total[k]))
     try:
@@ -134,7 +134,7 @@ def _hint(model: PlacementModel, values: list[int]) -> None:
     hint.values.extend(values)
 
 
-def _evaluated(expression: Any, values: list[int]) -> int:
+def evaluated(expression: Any, values: list[int]) -> int:
     """The value of a variable or a linear expression."""
     if isinstance(expression, int):
         return expression
@@ -146,4 +146,4 @@ def _evaluated(expression: Any, values: list[int]) -> int:
 
 
 def _value_of(model: PlacementModel, name: str, values: list[int]) -> int:
-    return _evaluated(model.objective(name), values)
+    return evaluated(model.objective(name), values)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
 from vllm_opt.profiles.noun import Basis, Noun
 from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.price import Billing
@@ -286,5 +287,6 @@ class Answer(Report):
     pareto: tuple[Plan, ...] = ()
     explanation: Explanation | None = None
     sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")
+    second_opinion: SecondOpinion | None = Field(None, description="of every plan here, where it was asked for")
     notes: tuple[str, ...] = ()
     solver: SolverReport

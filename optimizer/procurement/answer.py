@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vllm_opt.optimizer.contract.answer import Explanation, ObjectiveValue, Plan, Report
+from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
 from vllm_opt.profiles.noun import Noun
 
 
@@ -143,5 +144,6 @@ class FleetAnswer(Report):
     break_even: tuple[BreakEven, ...] = ()
     rejected: tuple[str, ...] = Field((), description="one sentence per SKU that was allowed and is not used")
     explanation: Explanation | None = None
+    second_opinion: SecondOpinion | None = Field(None, description="of every plan and the bill, where it was asked for")
     notes: tuple[str, ...] = ()
     solver: FleetSolverReport

@@ -154,6 +154,8 @@ def _pool_checks(subject: Subject, parts: Parts, budget: int) -> Iterator[Check]
     if start is not None:
         yield at_most("blocks of one request", start, sure)
     sequences = subject.number("max-num-seqs")
+    if sized_by_lengths(request) and None in (request.get("input_tokens"), request.get("output_tokens")):
+        return
     yield at_most("blocks of the sequences admitted", _needed(subject, pool, request, sequences), sure)
 
 

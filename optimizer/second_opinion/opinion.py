@@ -15,6 +15,13 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 HUNDREDTH_OF_A_CENT = 1e-4
 
 
+def with_opinion(answer: Answer, catalog: Catalog) -> Answer:
+    """The answer with its second opinion, and a note for each figure that does not come out the same."""
+    opinion = opinion_of_answer(answer, catalog)
+    notes = tuple(f"the second opinion disagrees: {text}" for text in opinion.disagreements)
+    return answer.model_copy(update={"second_opinion": opinion, "notes": (*notes, *answer.notes)})
+
+
 def opinion_of_answer(answer: Answer, catalog: Catalog) -> SecondOpinion:
     """Count the plan of an answer again, with its alternatives, and judge its objectives."""
     if answer.plan is None:
@@ -30,23 +37,34 @@ def opinion_of_answer(answer: Answer, catalog: Catalog) -> SecondOpinion:
     others = [
         *((f"alternative {at}", plan) for at, plan in enumerate(answer.alternatives, 1)),
         *((f"close call {call.why}", call.plan) for call in answer.close_calls),
+        *((f"front {at}", plan) for at, plan in enumerate(answer.pareto, 1)),
     ]
     return second_opinion_of((chosen, *(opinion_of_plan(name, plan, answer.request, catalog) for name, plan in others)))
 
 
-def opinion_of_plan(name: str, plan: Plan, request: dict[str, Any], catalog: Catalog) -> PlanOpinion:
-    """Count one plan again: memory, speed at the load asked, cost, and every limit of the request."""
+def opinion_of_plan(
+    name: str, plan: Plan, request: dict[str, Any], catalog: Catalog, *, billed: bool = True
+) -> PlanOpinion:
+    """Count one plan again: memory, speed at the load asked, cost, and every limit of the request.
+
+    `request` is the resolved one of an answer. Without `billed` the plan's own cost is not looked at: what several
+    plans share is bought for all of them.
+    """
     try:
         subject = subject_of(plan, request, catalog)
     except OutOfReach as reason:
         return PlanOpinion(plan=name, agrees=True, checks=(), not_judged=(str(reason),))
     parts = parts_of(subject)
-    checks = [*memory_checks(subject, parts), *_flag_checks(subject), *_bill(subject, catalog)]
+    checks = [*memory_checks(subject, parts), *_flag_checks(subject)]
+    checks += _bill(subject, catalog) if billed else ()
     missing = list(parts.not_judged)
-    try:
-        checks += _speed_checks(subject)
-    except OutOfReach as reason:
-        missing.append(str(reason))
+    if request.get("input_tokens") is None:
+        missing.append("speed at lengths that are not single numbers")
+    else:
+        try:
+            checks += _speed_checks(subject)
+        except OutOfReach as reason:
+            missing.append(str(reason))
     return PlanOpinion(
         plan=name, agrees=all(check.agrees for check in checks), checks=tuple(checks), not_judged=tuple(missing)
     )

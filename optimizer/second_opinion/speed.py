@@ -86,7 +86,7 @@ class Loop:
         )
         total += prefill * self._attend()
         wide = padded and tokens > LARGEST_GRAPH
-        return max(total, c.launch_s if c.eager or wide else 0.0) + c.eager * c.eager_s
+        return float(max(total, c.launch_s if c.eager or wide else 0.0) + c.eager * c.eager_s)
 
     def _attend(self) -> float:
         c = self.unit
@@ -148,7 +148,7 @@ class Loop:
         tpot, prefill = self.mix(high)
         rate, resident = high / (self.steps * tpot), min(admitted, held(self.most))
         queue = (users - resident) / rate if users > resident else 0.0
-        return before + prefill + self.wait(resident, tpot) + queue, tpot, rate
+        return float(before + prefill + self.wait(resident, tpot) + queue), tpot, rate
 
     def _prompts_only(self, users: float, slots: float, before: float) -> tuple[float, float, float]:
         alone = min(self.computed, self.width)

@@ -1,4 +1,5 @@
 """`solve`, `explain` and the Pareto front: search, selection, proof, answer.
 
-May import: profiles, contract, space, planning, search, questions, explanation, cpsat.
+May import: profiles, contract, space, planning, search, questions, explanation, cpsat,
+second_opinion.
 """

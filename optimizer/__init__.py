@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vllm_opt.optimizer.batches.batch import batch
     from vllm_opt.optimizer.batches.request import BatchRequest
+    from vllm_opt.optimizer.calibration.calibrate import calibrate
+    from vllm_opt.optimizer.calibration.report import CalibrationReport
+    from vllm_opt.optimizer.calibration.request import CalibrateRequest
     from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
     from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
+    from vllm_opt.optimizer.contract.simulation import SimulateRequest, Simulation
+    from vllm_opt.optimizer.doubts.doubt import doubt
+    from vllm_opt.optimizer.doubts.report import DoubtAnswer
     from vllm_opt.optimizer.estimation.estimate import estimate
     from vllm_opt.optimizer.linter.lint import lint
     from vllm_opt.optimizer.linter.subject.report import LintReport
@@ -19,17 +25,32 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.procurement.answer import FleetAnswer
     from vllm_opt.optimizer.procurement.procure import procure
     from vllm_opt.optimizer.procurement.request import FleetRequest
+    from vllm_opt.optimizer.simulation.simulate import simulate
     from vllm_opt.optimizer.solver.solve import solve
+    from vllm_opt.optimizer.verification.report import Verification
+    from vllm_opt.optimizer.verification.request import VerifyRequest
+    from vllm_opt.optimizer.verification.verify import verify
 
 _HOMES = {
     "solve": "solver.solve",
     "estimate": "estimation.estimate",
     "batch": "batches.batch",
     "BatchRequest": "batches.request",
+    "calibrate": "calibration.calibrate",
+    "CalibrateRequest": "calibration.request",
+    "CalibrationReport": "calibration.report",
+    "verify": "verification.verify",
+    "VerifyRequest": "verification.request",
+    "Verification": "verification.report",
+    "doubt": "doubts.doubt",
+    "DoubtAnswer": "doubts.report",
     "lint": "linter.lint",
     "LintReport": "linter.subject.report",
     "LintRequest": "linter.subject.request",
     "procure": "procurement.procure",
+    "simulate": "simulation.simulate",
+    "SimulateRequest": "contract.simulation",
+    "Simulation": "contract.simulation",
     "SolveRequest": "contract.request",
     "FleetRequest": "procurement.request",
     "FleetAnswer": "procurement.answer",
@@ -42,6 +63,9 @@ _HOMES = {
 __all__ = [
     "Answer",
     "BatchRequest",
+    "CalibrateRequest",
+    "CalibrationReport",
+    "DoubtAnswer",
     "Estimate",
     "EstimateRequest",
     "FleetAnswer",
@@ -49,12 +73,20 @@ __all__ = [
     "LintReport",
     "LintRequest",
     "Plan",
+    "SimulateRequest",
+    "Simulation",
     "SolveRequest",
+    "Verification",
+    "VerifyRequest",
     "batch",
+    "calibrate",
+    "doubt",
     "estimate",
     "lint",
     "procure",
+    "simulate",
     "solve",
+    "verify",
 ]
 
 

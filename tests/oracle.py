@@ -28,8 +28,10 @@ from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
-from vllm_opt.constraints.speed.latency import closed_loop, quantile_factor
+from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop, quantile_factor
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.estimation.performance import Engines, bound_at, predict
 from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS
@@ -81,6 +83,8 @@ class Speeds:
     e2e_ms: float
     tokens_per_s: float
     factors: tuple[float, float, float]
+    bound: PerformanceBound | None = None
+    """At the confidence and percentile asked, where more than the means of a closed loop is asked."""
 
 
 def last_true(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
@@ -246,12 +250,17 @@ class Oracle:
         least = share + reserve
         if pinned:
             return [pinned] if share <= pinned <= tokens else []
-        if not targets.load_free and "concurrency" not in setting.request.objective:
+        random = setting.request.pattern == "poisson"
+        if not targets.load_free and not random and "concurrency" not in setting.request.objective:
             return [size for size in (least, least + 1, least + 3) if size <= tokens]
         largest = last_true(least, tokens, lambda size: self.fits(base, tokens, size, fits))
         if largest is None:
             monotone = base.engine.graphs_in_budget
-            return [] if monotone else [size for size in CAPTURED if least <= size <= tokens]
+            tried = [1 << power for power in range(11)] if random else CAPTURED
+            return [] if monotone else [size for size in tried if least <= size <= tokens]
+        if random:
+            low = max(least, min(16, largest))
+            return sorted({low, largest, *(1 << power for power in range(11) if low < 1 << power < largest)})
         crossing = last_true(least, largest, lambda size: self.held(base, tokens, size, fits.get(size)) >= size)
         return sorted(
             {least, largest, *([crossing] if crossing else []), *(c for c in CAPTURED if least < c < largest)}
@@ -316,7 +325,8 @@ class Oracle:
         self, base: Deployment, tokens: int, sizes: list[int], fits: dict[int, list[float]]
     ) -> list[int]:
         """Where the load is free, the largest batch between those of the grid that meets the latency limits."""
-        if not self.setting.targets.load_free or self.setting.request.max_num_seqs:
+        request = self.setting.request
+        if not self.setting.targets.load_free or request.max_num_seqs or request.needs_queueing:
             return []
 
         def holds(size: int) -> bool:
@@ -330,6 +340,8 @@ class Oracle:
     def bound(self, base: Deployment, speeds: "Speeds") -> PerformanceBound:
         """What the latency rules compare."""
         ttft, tpot, throughput = speeds.factors
+        if speeds.bound is not None:
+            return speeds.bound
         return PerformanceBound(
             ttft_ms=speeds.ttft_ms * ttft,
             tpot_ms=None if self.setting.lengths[1] <= 1 else speeds.tpot_ms * tpot,
@@ -364,6 +376,8 @@ class Oracle:
 
     def speeds(self, base: Deployment, tokens: int, size: int) -> "Speeds":
         """Central predictions of one engine: the fullest one's times and the average one's rate at the load asked."""
+        if self.setting.request.needs_queueing:
+            return self.queued(base, tokens, size)
         setting, layout = self.setting, base.layout.model_copy(update={"block_size": None})
         share = float(size) if setting.targets.load_free else setting.targets.concurrency / base.engines
         key = layout, tokens, share
@@ -372,16 +386,7 @@ class Oracle:
                 base.model, base.quantization, layout, base.gpu, default_latency_constants(),
                 calibrated=setting.request.calibration, release=setting.engine.version,
             )  # fmt: skip
-            load = closed_loop(
-                coefficients,
-                users=np.array([math.ceil(share), share]),
-                max_num_seqs=float(math.ceil(share)),
-                max_num_batched_tokens=float(tokens),
-                input_tokens=float(setting.lengths[0]),
-                output_tokens=float(setting.lengths[1]),
-                chunked_prefill=layout.enable_chunked_prefill,
-                prefix_hit_share=setting.request.prefix_hit_share if layout.enable_prefix_caching else 0.0,
-            )
+            load = self.closed(coefficients, base, tokens, share)
             ttft, tpot, throughput = (
                 float(quantile_factor(coefficients, metric, setting.request.confidence))
                 for metric in ("ttft", "tpot", "throughput")
@@ -391,6 +396,46 @@ class Oracle:
                 float(load.output_tokens_per_s[1]), (ttft, tpot, throughput),
             )  # fmt: skip
         return self.known[key]
+
+    def closed(
+        self, coefficients: LatencyCoefficients, base: Deployment, tokens: int, share: float
+    ) -> LoadPrediction:  # fmt: skip
+        """The fullest and the average engine of a closed loop."""
+        setting, layout = self.setting, base.layout
+        return closed_loop(
+            coefficients,
+            users=np.array([math.ceil(share), share]),
+            max_num_seqs=float(math.ceil(share)),
+            max_num_batched_tokens=float(tokens),
+            input_tokens=float(setting.lengths[0]),
+            output_tokens=float(setting.lengths[1]),
+            chunked_prefill=layout.enable_chunked_prefill,
+            prefix_hit_share=setting.request.prefix_hit_share if layout.enable_prefix_caching else 0.0,
+        )
+
+    def queued(self, base: Deployment, tokens: int, size: int) -> "Speeds":
+        """The same under any other traffic, by the prediction that a plan shows, one point at a time."""
+        setting, request = self.setting, self.setting.request
+        coefficients = latency_coefficients(
+            base.model, base.quantization, base.layout.model_copy(update={"block_size": None}), base.gpu,
+            default_latency_constants(), calibrated=request.calibration, release=setting.engine.version,
+        )  # fmt: skip
+        served = Engines(
+            coefficients, base.engines, size, tokens, setting.lengths, base.layout.enable_chunked_prefill,
+            request.prefix_hit_share if base.layout.enable_prefix_caching else 0.0,
+        )  # fmt: skip
+        users = size * base.engines if setting.targets.load_free else setting.targets.concurrency
+        found = predict(served, users, request.demand, request.asked_percentiles)
+        bound = bound_at(
+            coefficients, found, request.confidence, (request.ttft_percentile, request.tpot_percentile)
+        )  # fmt: skip
+        rate = request.requests_per_s
+        if request.pattern == "closed" and not request.think_time_s:
+            tokens_per_s = self.closed(coefficients, base, tokens, users / base.engines).output_tokens_per_s[1]
+        else:
+            each = math.ceil(users / base.engines) if rate is None else rate / base.engines
+            tokens_per_s = served.outcome(request.demand, each).requests_per_s[0] * setting.lengths[1]
+        return Speeds(found.ttft_ms, found.tpot_ms or 0.0, found.e2e_ms, float(tokens_per_s), (1, 1, 1), bound)
 
     def widths(self, gpu: GpuProfile, *, chunked_prefill: bool) -> tuple[int, ...]:
         """The values of max_num_batched_tokens."""

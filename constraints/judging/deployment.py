@@ -15,9 +15,18 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 from vllm_opt.profiles.nouns.workload import Targets
 
 
+def over_requests(percentile: float | None) -> str:
+    """Which part of the requests a time speaks of; the confidence beside it is the model's."""
+    return "" if percentile is None else f" of {percentile:g} % of the requests"
+
+
 @dataclass(frozen=True)
 class PerformanceBound:
-    """Predicted speed at full admitted load, at the confidence asked: what the latency rules compare."""
+    """Predicted speed at the load, at the confidence asked: what the latency rules compare.
+
+    Times are means over requests, or the percentile that the targets name. With random arrivals the rate is what is
+    asked, or less where the engines do not keep up.
+    """
 
     ttft_ms: float
     tpot_ms: float | None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.memory.activation_widths import is_irregular, stage_terms
 from vllm_opt.constraints.memory.encoder_peak import EncoderPeak, encoder_peak
+from vllm_opt.constraints.memory.own_terms import own_memory, times
 from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -68,6 +69,14 @@ class ActivationPeak:
         central = self.encoder_bytes(max_num_batched_tokens, max_num_seqs)
         return central if confidence is None else math.ceil(self.factor_at(confidence) * central)
 
+    def scaled(self, factor: float) -> "ActivationPeak":
+        """The same with the fitted terms multiplied; the encoder's floor is a formula and stays."""
+        return ActivationPeak(
+            times(factor, self.forward_fixed_bytes), times(factor, self.forward_bytes_per_token),
+            times(factor, self.sampler_fixed_bytes), times(factor, self.sampler_bytes_per_token),
+            times(factor, self.sampler_bytes_per_sequence), self.relative_spread, self.encoder,
+        )  # fmt: skip
+
     def factor_at(self, confidence: float) -> float:
         """By what the upper end multiplies the central estimate."""
         return 1.0 + max(0.0, normal_quantile(confidence)) * self.relative_spread
@@ -94,9 +103,8 @@ def activation_peak(
 ) -> ActivationPeak:
     """Return the activation peak of one rank per pipeline stage.
 
-    The argument `gpu` is part of the interface for terms that differ by kernel; none does so far.
+    What the user's own logs of this model on `gpu` say multiplies the forward and sampler terms.
     """
-    del gpu
     constants = engine.startup
     base = math.ceil(constants.base_bytes.value)
     # The factor was fitted to regular models; on layers of many widths V0 was seen to take no more than the widths say.
@@ -109,7 +117,7 @@ def activation_peak(
         model, layout, quantization.activation_bits, workspace_persists=constants.expert_workspace_persists
     )
     sampling = tuple(stage.samples and not skips_sampler for stage in stages)
-    return ActivationPeak(
+    peak = ActivationPeak(
         forward_fixed_bytes=tuple(base + stage.kept_fixed_bytes + stage.transient_fixed_bytes for stage in stages),
         forward_bytes_per_token=tuple(
             math.ceil(factor * stage.width_bytes_per_token) + stage.kept_bytes_per_token + per_token for stage in stages
@@ -126,6 +134,8 @@ def activation_peak(
         relative_spread=constants.activation_relative_spread,
         encoder=encoder_peak(model, layout, one_each=engine.engine == "v0"),
     )
+    own = own_memory(model.id, layout, engine, gpu)
+    return peak if own is None or own.activation == 1.0 else peak.scaled(own.activation)
 
 
 def sampler_bytes_per_logit(model: ModelProfile, quantization: Quantization, engine: EngineProfile) -> float:

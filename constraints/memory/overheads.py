@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.memory.activation_widths import is_irregular, layer_bytes, residual_bytes
+from vllm_opt.constraints.memory.own_terms import own_memory
 from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.engine import EngineProfile, GraphCapture
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -108,10 +109,16 @@ def capture_sizes(
 
 def non_torch(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
     """Growth outside PyTorch's allocator inside the budget: kernels' workspaces, all-reduce buffers, NCCL channels."""
-    fitted = _by_topology(engine.startup.non_torch, layout, gpu)
+    fitted = _with_own(_by_topology(engine.startup.non_torch, layout, gpu), layout, engine, gpu)
     if layout.enforce_eager or gpu.memory_bytes >= SMALL_GPU_BYTES:
         return fitted
     return FittedBytes(fitted.bytes, fitted.spread_bytes + COMPILED_SPREAD_BYTES)
+
+
+def _with_own(fitted: FittedBytes, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
+    """With what the user's own logs of this SKU at this size say; never below nothing."""
+    own = own_memory(None, layout, engine, gpu)
+    return fitted if own is None else FittedBytes(max(0, fitted.bytes + own.non_torch_bytes), fitted.spread_bytes)
 
 
 def context_and_communication(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
@@ -134,6 +141,8 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
         capture = capture.model_copy(update={"full_graphs": layout.full_graphs})
     experts = any(isinstance(kind.feed_forward, Experts) for kind in model.layer_kinds)
     factor = constants.irregular_factor if is_irregular(model) else 1.0
+    own = own_memory(model.id, layout, engine, gpu)
+    factor *= 1.0 if own is None else own.graphs
     # With adapters every size is captured twice: with none active, and with as many as there are slots.
     factor *= 1 if layout.adapters is None else 2
     return GraphMemory(

@@ -20,7 +20,7 @@ class Throughput:
                 rule=self.name,
                 message=(
                     f"throughput is {performance.output_tokens_per_s:.1f} output tokens/s {deployment.certainty}, "
-                    f"below the floor of {floor:g}"
+                    f"below the floor of {floor:g}{_why(deployment.targets.requests_per_s)}"
                 ),
                 needed=floor,
                 available=performance.output_tokens_per_s,
@@ -36,3 +36,8 @@ class Throughput:
                 lambda point: point.bound_tokens_per_s < floor,
                 lambda point: f"{point.bound_tokens_per_s:g} tokens/s, floor {floor:g}",
             )
+
+
+def _why(requests_per_s: float | None) -> str:
+    """What sets the floor where requests arrive at a rate: what does not keep up lets the queue grow without end."""
+    return "" if requests_per_s is None else f" that {requests_per_s:g} requests/s need"

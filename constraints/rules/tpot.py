@@ -2,7 +2,7 @@
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
-from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.constraints.judging.deployment import Deployment, over_requests
 
 
 class TimePerOutputToken:
@@ -19,7 +19,8 @@ class TimePerOutputToken:
             Violation(
                 rule=self.name,
                 message=(
-                    f"TPOT is {performance.tpot_ms:.1f} ms {deployment.certainty}, above the limit of {limit:g} ms"
+                    f"TPOT{over_requests(deployment.targets.tpot_percentile)} is {performance.tpot_ms:.1f} ms "
+                    f"{deployment.certainty}, above the limit of {limit:g} ms"
                 ),
                 needed=performance.tpot_ms,
                 available=limit,

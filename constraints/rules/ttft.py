@@ -2,7 +2,7 @@
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.decision_space import DecisionSpace
-from vllm_opt.constraints.judging.deployment import Deployment
+from vllm_opt.constraints.judging.deployment import Deployment, over_requests
 
 
 class TimeToFirstToken:
@@ -19,7 +19,8 @@ class TimeToFirstToken:
             Violation(
                 rule=self.name,
                 message=(
-                    f"TTFT is {performance.ttft_ms:.1f} ms {deployment.certainty}, above the limit of {limit:g} ms"
+                    f"TTFT{over_requests(deployment.targets.ttft_percentile)} is {performance.ttft_ms:.1f} ms "
+                    f"{deployment.certainty}, above the limit of {limit:g} ms"
                 ),
                 needed=performance.ttft_ms,
                 available=limit,

@@ -6,6 +6,7 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.adapters import adapter_cost
 from vllm_opt.constraints.speed.communication_time import communication
 from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_shape, model_work
+from vllm_opt.constraints.speed.own_factors import with_own
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import (
@@ -13,12 +14,14 @@ from vllm_opt.profiles.nouns.latency_constants import (
     KernelPath,
     LatencyBasis,
     LatencyConstants,
+    PathFactor,
     Spread,
 )
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 BASIS_RANK = {"measured": 0.0, "fitted": 1.0, "datasheet": 2.0}
+AS_ELSEWHERE = PathFactor()
 LEAST_MISS_LOG = -50.0
 """Stands for log(0): every token passes every expert."""
 
@@ -70,9 +73,14 @@ def path_peak(quantization: Quantization, gpu: GpuProfile) -> float:
 def path_on(constants: LatencyConstants, own: GpuConstants, name: str) -> KernelPath:
     """A kernel path with what is known of it on one SKU."""
     path, here = constants.kernel_paths[name], own.paths.get(name)
-    if here is None or (here.compute, here.memory) == (1.0, 1.0):
+    if here is None or here == AS_ELSEWHERE:
         return path
-    factors = {"compute_factor": path.compute_factor * here.compute, "memory_factor": path.memory_factor * here.memory}
+    factors = {
+        "compute_factor": path.compute_factor * here.compute,
+        "memory_factor": path.memory_factor * here.memory,
+        "expert_compute_factor": path.expert_compute_factor * here.expert_compute,
+        "expert_memory_factor": path.expert_memory_factor * here.expert_memory,
+    }
     return path.model_copy(update=factors)
 
 
@@ -146,7 +154,9 @@ def expert_seconds(
         return 0.0, 0.0, LEAST_MISS_LOG
     own, shared = constants.gpu_constants(gpu), constants.shared
     peers = layout.data_parallel_size
-    read = shared.expert_read_efficiency * (path.memory_factor if work.experts_quantized else 1.0)
+    read = shared.expert_read_efficiency
+    if work.experts_quantized:
+        read *= path.memory_factor * path.expert_memory_factor
     factor = own.compute_efficiency * shared.expert_compute_efficiency
     flops = (
         path_peak(quantization, gpu) * path.compute_factor * path.expert_compute_factor * factor
@@ -171,12 +181,14 @@ def latency_coefficients(
     *,
     calibrated: bool = True,
     release: str | None = None,
+    host_release: str | None = None,
     work: ModelWork | None = None,
 ) -> LatencyCoefficients:
     """Seconds per unit of one engine of `layout` on `gpu`.
 
-    `calibrated` applies the cell of (model, SKU, path, TP); `release` is the vLLM version, None the newest measured;
-    `work` is `model_work(model, quantization)` where the caller has it.
+    `calibrated` applies the cell of (model, SKU, path, TP) and what the user measured; `release` is the vLLM version,
+    None the newest measured; `host_release` the one whose scheduler speed holds where a flag (--async-scheduling)
+    changes it, None `release`; `work` is `model_work(model, quantization)` where the caller has it.
     Nothing here is biased to the slow side: what no measurement covers widens the interval.
     """
     work, shared, own = work or model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
@@ -185,11 +197,15 @@ def latency_coefficients(
     ranks = layout.tensor_parallel_size
     cell = constants.cell(model_shape(model), gpu.id, name, ranks) if calibrated else None
     age = constants.release_factor(gpu, release)
+    host = age.host if host_release is None else constants.release_factor(gpu, host_release).host
     factor = age.step * (cell.step_factor if cell else 1.0)
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
     attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
     element = kv_element_bytes(layout, model)
+    states_bytes_per_s = kv_bytes_per_s
+    if element <= 1.0:
+        kv_bytes_per_s *= own.narrow_kv_efficiency
     decode, prefill, window, crossed_s = [0.0, 0.0], [0.0, 0.0], 1.0, 0.0
     for group in work.attention:
         if group.always:
@@ -210,13 +226,15 @@ def latency_coefficients(
     dense_compute_s += lora.flop_per_token / ranks / attention_flops
     stream_s = shared.activation_passes * layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
     layers_s = layers * shared.layer_s + work.moe_layers * shared.moe_layer_s + work.state_layers * shared.state_layer_s
+    layers_s += format_seconds(work, path)
     launch_s = layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
+    host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
     kernels_s, head_flops = constants.generation_factor(gpu) * layers_s, gpu.half_flops_per_s * own.compute_efficiency
     basis: LatencyBasis = "measured" if cell else own.basis
     if name not in own.paths or unmeasured_features(layout):
         basis = "datasheet"
     spread = combined_spread(constants.spreads[basis], constants.unseen_feature_spread, unmeasured_features(layout))
-    return LatencyCoefficients(
+    shipped = LatencyCoefficients(
         dense_memory_s=factor * dense_memory_s,
         dense_compute_s_per_token=factor * dense_compute_s,
         head_memory_s=factor * 2 * work.head_weights / ranks / bytes_per_s,
@@ -233,15 +251,17 @@ def latency_coefficients(
         token_s=lora.bytes_per_token / ranks / gpu.memory_bandwidth_bytes_per_s
         + factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
         sequence_s=factor
-        * (age.host * shared.sequence_s + 4 * work.state_elements / ranks / kv_bytes_per_s + crossed_s),
-        fixed_s=factor * (kernels_s + age.host * shared.step_s + link_fixed_s) + lora.fixed_s,
-        launch_s=age.host * launch_s,
+        * (host * shared.sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
+        fixed_s=factor * (kernels_s + host * host_s + link_fixed_s) + lora.fixed_s,
+        eager_launch_s=host * launch_s,
+        wide_launch_s=host * shared.compiled_launch_share * launch_s,
         eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),
-        serial_share=shared.serial_share,
-        frontend_s=age.host * shared.frontend_s,
-        frontend_token_s=age.host * shared.frontend_token_s,
-        busy_frontend_s=age.host * shared.busy_frontend_s,
+        serial_share=shared.serial_share if path.serial_share is None else path.serial_share,
+        frontend_s=host * shared.frontend_s,
+        frontend_token_s=host * shared.frontend_token_s,
+        busy_frontend_s=host * shared.busy_frontend_s,
+        busy_users=shared.busy_users,
         synchrony=shared.synchrony,
         prefill_factor=cell.prefill_factor if cell else 1.0,
         pipeline_stages=float(layout.pipeline_parallel_size),
@@ -253,6 +273,16 @@ def latency_coefficients(
         throughput_spread=spread.throughput,
         basis_rank=BASIS_RANK[basis],
     )
+    if gpu.own is None or not calibrated:
+        return shipped
+    return with_own(shipped, gpu.own.speed_of(model_shape(model), name, ranks))
+
+
+def format_seconds(work: ModelWork, path: KernelPath) -> float:
+    """Fixed time that a weight format adds: two dense products per mixer and feed-forward, and its expert layers."""
+    dense = work.halves - work.moe_layers if work.quantized_dense else 0
+    experts_s = path.expert_s if work.experts_quantized else 0.0
+    return 2 * dense * path.product_s + work.moe_layers * experts_s
 
 
 def unmeasured_features(layout: Layout) -> int:

@@ -5,13 +5,15 @@
              phi = A / (A + Z) of the time, with A = what one prompt adds to the engine's work and Z = the time between
              first and last token but for the prefills of others, which stretch both alike; users that run in step
              with each other meet in their prefills half of the time:
-                 wait = busy (TPOT / 2 + b) + (N - 1) A (phi + (1 - phi) synchrony / 2),     busy = 1 - 1 / N
+                 wait = busy TPOT / 2 + b (N - 1) / (N - 1 + u) + (N - 1) A (phi + (1 - phi) synchrony / 2)
+             with busy = 1 - 1 / N
     poisson  requests arrive at random at rate r; rho = r A:
-                 wait = busy (TPOT / 2 + b) + A rho / (2 (1 - rho)),                         busy = 1 - exp(-D)
+                 wait = busy TPOT / 2 + b D / (D + u) + A rho / (2 (1 - rho)),               busy = 1 - exp(-D)
     burst    N at once: half of all prefills on average, in full steps
 
-b is what the front end takes longer while others are served. A counts arithmetic alone: prompts that share a step
-share its weight reads. Z grows linearly with the users, so waits in a closed loop never fall when users are added.
+b is what the front end takes longer while many others are served, u how many others make half of it. A counts
+arithmetic alone: prompts that share a step share its weight reads. Z grows linearly with the users, so waits in a
+closed loop never fall when users are added.
 """
 
 from dataclasses import dataclass
@@ -52,6 +54,7 @@ class ClosedWait:
     """What every further user adds to that."""
     synchrony: Scalars
     busy_s: Scalars
+    busy_users: Scalars
 
     @classmethod
     def of(cls, c: LatencyCoefficients, traffic: Traffic) -> "ClosedWait":
@@ -63,15 +66,17 @@ class ClosedWait:
         )  # fmt: skip
         added = added_work(c, traffic)
         growth = np.maximum(crowded - alone, 0.0) / (CHORD_USERS - 1.0) * traffic.decode_steps
-        return cls(added, alone * traffic.decode_steps, growth, c.synchrony, c.busy_frontend_s)
+        decode = alone * traffic.decode_steps
+        return cls(added, decode, growth, c.synchrony, c.busy_frontend_s, c.busy_users)
 
     def seconds(self, users: Numbers, tpot: Numbers) -> Numbers:
         """Wait of one of `users`; never falls with users or TPOT."""
         others = np.maximum(users - 1.0, 0.0)
         meeting = self.added_s / np.maximum(self.added_s + self.decode_s + self.growth_s * others, 1e-300)
         together = meeting + (1.0 - meeting) * np.asarray(self.synchrony) / 2.0
-        busy = 1.0 - 1.0 / np.maximum(users, 1.0)
-        return np.asarray(busy * (tpot / 2.0 + self.busy_s) + others * together * self.added_s)
+        step = others / np.maximum(users, 1.0) * (tpot / 2.0)
+        crowd = others / np.maximum(others + self.busy_users, 1e-300)
+        return np.asarray(step + crowd * self.busy_s + others * together * self.added_s)
 
 
 def poisson_wait(
@@ -81,7 +86,8 @@ def poisson_wait(
     added = added_work(c, traffic)
     load = rate * added
     busy = np.minimum(load, MOST_UTILISATION)
-    wait = -np.expm1(-decoders) * (tpot / 2.0 + c.busy_frontend_s) + added * busy / (2.0 * (1.0 - busy))
+    crowd = decoders / (decoders + c.busy_users)
+    wait = -np.expm1(-decoders) * tpot / 2.0 + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
     return np.asarray(wait), np.asarray(load)
 
 

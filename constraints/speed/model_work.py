@@ -6,6 +6,12 @@ Counts follow the projections of each layer; biases and norms are left out becau
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from vllm_opt.constraints.speed.checkpoint_work import (
+    keep_wide,
+    keeps_attention_half,
+    keeps_half,
+    published_share,
+)
 from vllm_opt.profiles.nouns.model import (
     Attention,
     CompressedAttention,
@@ -191,18 +197,6 @@ def attention_group(layer: DecoderLayer, layers: int) -> tuple[AttentionGroup, .
     return ()
 
 
-def keeps_attention_half(model: ModelProfile, quantization: Quantization) -> bool:
-    """Whether the checkpoint leaves attention in 16 bit: only experts are quantised, or attention is ignored."""
-    native = model.native_quantization
-    if quantization.experts_only:
-        return True
-    if native is None:
-        return False
-    named = sum("attn" in name or "attention" in name for name in native.ignored_modules)
-    listed_all = any("attn" in name and not any(c.isdigit() for c in name) for name in native.ignored_modules)
-    return native.experts_only or listed_all or named >= model.num_hidden_layers
-
-
 def mlp_weights(mlp: DenseMlp, hidden_size: int) -> float:
     """Weights of one dense feed-forward block."""
     return (3 if mlp.gated else 2) * hidden_size * mlp.intermediate_size
@@ -238,6 +232,7 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
     quantized = quantization.weight_bits < 16
     work.experts_quantized = quantized
     attention_half = not quantized or keeps_attention_half(model, quantization)
+    mlp_half = quantized and keeps_half(model, ".mlp*", ".mlp.gate_proj", ".mlp.down_proj")
     experts_only = quantization.experts_only or (
         model.native_quantization is not None and model.native_quantization.experts_only
     )
@@ -254,7 +249,9 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
         else:
             work.quantized_dense += mixer
         for part in (layer.feed_forward, layer.parallel_feed_forward):
-            if isinstance(part, DenseMlp):
+            if isinstance(part, DenseMlp) and mlp_half:
+                work.half_dense += layers * mlp_weights(part, model.hidden_size)
+            elif isinstance(part, DenseMlp):
                 work.quantized_dense += layers * mlp_weights(part, model.hidden_size)
             elif isinstance(part, Experts):
                 add_experts(work, part, layers, model.hidden_size)
@@ -265,23 +262,6 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
             work.state_flop += 6 * state
     if not quantized or experts_only:
         work.half_dense, work.quantized_dense = work.half_dense + work.quantized_dense, 0.0
-    work.bytes_per_quantized_weight *= _published_share(model, quantization, work)
+    keep_wide(model, quantization, work)
+    work.bytes_per_quantized_weight *= published_share(model, quantization, work)
     return work
-
-
-def _published_share(model: ModelProfile, quantization: Quantization, work: ModelWork) -> float:
-    """How many more bytes a published checkpoint streams than the count of its format, at least 1.
-
-    What its published size has beyond the count (`CheckpointQuantization.stored_bytes`) is put on the quantised
-    weights: which of them are wider is not known.
-    """
-    native = model.native_quantization
-    narrow = (work.quantized_dense + work.expert_weights) * work.bytes_per_quantized_weight
-    if native is None or native.quantization != quantization.id or not narrow:
-        return 1.0
-    if native.stored_bytes is None:
-        return 1.0 + native.size_margin
-    embedding = model.vocab_size * model.hidden_size * (1 if model.tie_word_embeddings else 2)
-    vision = model.vision.parameters if model.vision else 0
-    wide = 2.0 * (work.half_dense + embedding + vision)
-    return max(1.0, (native.stored_bytes - wide) / narrow)

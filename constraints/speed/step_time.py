@@ -66,8 +66,10 @@ class LatencyCoefficients:
     """Per decoding sequence: sampling, detokenising, recurrent states."""
     fixed_s: Scalars
     """Layers, step and the start-up part of communication."""
-    launch_s: Scalars
-    """Least duration of a step without a CUDA graph (CPU launch time)."""
+    eager_launch_s: Scalars
+    """Least duration of any step in eager mode (CPU launch time)."""
+    wide_launch_s: Scalars
+    """Least duration of a step that is too wide for a CUDA graph."""
     eager_s: Scalars
     """What eager mode adds to any step: gaps between kernels and lost fusion."""
     eager: Scalars
@@ -77,7 +79,9 @@ class LatencyCoefficients:
     frontend_token_s: Scalars
     """Tokenising and hashing, per prompt token."""
     busy_frontend_s: Scalars
-    """What the front end takes longer while others are served."""
+    """What the front end takes longer while many others are served."""
+    busy_users: Scalars
+    """Others at which half of that is reached."""
     synchrony: Scalars
     """Share of closed-loop users that send in step with each other."""
     prefill_factor: Scalars
@@ -168,8 +172,10 @@ def step_time(
     time = token_time(c, batch, decoding, tokens)
     time = time + decoding * decode_attention(c, context_tokens)
     time = time + prefill_tokens * prefill_attention(c, span_tokens)
-    wide = np.asarray(tokens) > LARGEST_CAPTURE if padding else False
-    return np.asarray(np.maximum(time, np.maximum(c.eager, wide) * c.launch_s) + c.eager * c.eager_s)
+    launch = c.eager * c.eager_launch_s
+    if padding:
+        launch = np.maximum(launch, (np.asarray(tokens) > LARGEST_CAPTURE) * c.wide_launch_s)
+    return np.asarray(np.maximum(time, launch) + c.eager * c.eager_s)
 
 
 def decode_attention(c: LatencyCoefficients, context_tokens: Scalars) -> Numbers:

@@ -8,6 +8,7 @@ from pathlib import Path
 import vllm_opt.constraints
 import vllm_opt.optimizer
 import vllm_opt.profiles
+from vllm_opt.profiles.catalogues.own_calibration import own_calibration_path
 from vllm_opt.profiles.reading.data_files import DATA
 from vllm_opt.profiles.version import installed_version
 
@@ -29,10 +30,11 @@ def common_fingerprints() -> dict[str, str]:
     """Fingerprints that all cells of a run share: weight formats, fitted constants, the program itself."""
     formats = [DATA / name for name in sorted(WEIGHT_FORMATS)]
     left_out = HASHED_ROW_BY_ROW | WEIGHT_FORMATS
+    own = [file for file in (own_calibration_path(),) if file.is_file()]
     fitted = sorted(file for file in DATA.glob("*.json") if file.name not in left_out)
     return {
         "weight_formats": _of_files(formats),
-        "calibration": _of_files(fitted),
+        "calibration": _of_files([*fitted, *own]),
         "tool": fingerprint([installed_version(), _of_files(_program_files())]),
     }
 

@@ -3,7 +3,8 @@
 import shlex
 
 from vllm_opt.optimizer.batches.cells import Cell
-from vllm_opt.optimizer.contract.answer import Performance, Plan
+from vllm_opt.optimizer.contract.answer import Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, gib
 from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.rendering.plan_words import cost_in_words

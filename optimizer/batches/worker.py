@@ -79,7 +79,8 @@ class BatchWorker:
         from vllm_opt.optimizer.space.shared import SharedLayouts
 
         about = (
-            request.model, request.gpu, request.vllm_version, request.engine, request.calibration, request.gpu_file
+            request.model, request.gpu, request.vllm_version, request.engine, request.calibration, request.gpu_file,
+            request.calibration_file,
         )  # fmt: skip
         known, shared = self._kept
         if shared is None or known != about:

@@ -8,6 +8,7 @@ import click
 from vllm_opt.optimizer.cli import completion
 from vllm_opt.optimizer.cli.grouped_help import GroupedCommand, grouped
 from vllm_opt.optimizer.cli.options import (
+    CALIBRATION_FILE,
     CERTAINTY,
     ENGINE,
     EQUATIONS,
@@ -20,6 +21,7 @@ from vllm_opt.optimizer.cli.options import (
     PRICES,
     REQUESTS,
     SETTINGS,
+    TRAFFIC,
     TYPICAL_REQUEST,
     VLLM_VERSION,
     WORKLOAD,
@@ -97,7 +99,9 @@ ESTIMATE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         *TYPICAL_REQUEST,
         *LATENCY_LIMITS,
         *CERTAINTY,
+        CALIBRATION_FILE,
     ),
+    *grouped("Traffic", "estimate --requests-per-s 4 --max-ttft-ms 2s --ttft-percentile 95", *TRAFFIC),
     *grouped("Adapters, drafts, images", "estimate --enable-lora --max-loras 4 --max-lora-rank 32", *FEATURES),
     *grouped("Prices", "estimate --provider RunPod", *PRICES),
     *grouped("Release", "estimate --vllm-version 0.11", VLLM_VERSION, ENGINE),

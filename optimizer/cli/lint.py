@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vllm_opt.optimizer.cli.options import (
+    CALIBRATION_FILE,
     CERTAINTY,
     GPU_FILE,
     LATENCY_LIMITS,
     SETTINGS,
+    TRAFFIC,
     TYPICAL_REQUEST,
     count,
     number,
@@ -43,9 +45,11 @@ LINT_OPTIONS = (
     count("--mean-context", help="Tokens that a running sequence holds on average."),
     count("--concurrency", help="Sequences to run at once."),
     *TYPICAL_REQUEST,
+    *TRAFFIC,
     *LATENCY_LIMITS,
     GPU_FILE,
     *CERTAINTY,
+    CALIBRATION_FILE,
     click.option("--optimum/--no-optimum", default=None, help="Also solve for the best flags on the same GPUs."),
 )
 

@@ -31,12 +31,25 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "solve": ("vllm_opt.optimizer.cli.solve:solve_command", "The best deployment for a model and a load, with proof."),
     "explain": ("vllm_opt.optimizer.cli.explain:explain_command", "Why nothing fits and what would, or what binds."),
     "estimate": ("vllm_opt.optimizer.cli.estimate:estimate_command", "What one given vLLM configuration would do."),
+    "simulate": (
+        "vllm_opt.optimizer.cli.simulate:simulate_command",
+        "Play requests through vLLM's scheduler, step by step.",
+    ),
     "batch": ("vllm_opt.optimizer.cli.batch:batch_command", "Recommended configurations for many models."),
     "procure": ("vllm_opt.optimizer.cli.procure:procure_command", "Which GPUs to buy or rent for all that is served."),
     "lint": (
         "vllm_opt.optimizer.cli.lint:lint_command",
         "Check a vllm serve command, script, compose or Kubernetes file.",
     ),
+    "calibrate": (
+        "vllm_opt.optimizer.cli.measuring.calibrate:calibrate_command",
+        "Learn from your own vLLM logs and benchmark results.",
+    ),
+    "verify": (
+        "vllm_opt.optimizer.cli.measuring.verify:verify_command",
+        "Does the running server do what the plan says.",
+    ),
+    "doubt": ("vllm_opt.optimizer.cli.measuring.doubt:doubt_command", "Which one benchmark would change the answer."),
     "models": ("vllm_opt.optimizer.cli.catalogue:models_command", "List the models of the catalogue."),
     "quality": ("vllm_opt.optimizer.cli.quality:quality_command", "What a model keeps of its scores, by format."),
     "gpus": ("vllm_opt.optimizer.cli.catalogue:gpus_command", "List the GPU SKUs of the catalogue."),

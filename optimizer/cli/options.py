@@ -81,6 +81,19 @@ TYPICAL_REQUEST = (
     count("--output-tokens", help="Generated tokens of the typical request. Default: an eighth of the context."),
     number("--prefix-hit-share", help="Share of prompt tokens found in the prefix cache, 0 to 1. Default 0."),
 )
+TRAFFIC = (
+    text(
+        "--arrivals",
+        metavar="closed|poisson|burst|offline",
+        help="How requests come: users who each wait for the answer (default), at random, all at once, or as a batch.",
+    ),
+    number("--requests-per-s", help="Rate of random arrivals, all replicas together. Implies --arrivals poisson."),
+    number("--burstiness", help="Shape of the gamma law between arrivals, as in vllm bench serve. Default 1: Poisson."),
+    number("--think-time-s", help="Seconds that a user of a closed loop pauses between two requests. Default 0."),
+    text("--lengths", metavar="FILE", help="CSV or JSONL: a trace of lengths and times, or a histogram of lengths."),
+    number("--ttft-percentile", help="Share of the requests within --max-ttft-ms, 50 to 99. Default: their mean is."),
+    number("--tpot-percentile", help="Share of the requests within --max-tpot-ms, 50 to 99. Default: their mean is."),
+)
 LATENCY_LIMITS = (
     number("--max-ttft-ms", help="Limit on the time to first token: 2000, 2s or 500ms."),
     number("--max-tpot-ms", help="Limit on the time per output token after the first: 50 or 50ms."),
@@ -110,6 +123,9 @@ CERTAINTY = (
         default=None,
         help="Use factors learned per model family, SKU and precision. Default: use.",
     ),
+)
+CALIBRATION_FILE = text(
+    "--calibration-file", metavar="FILE", help="What `vllm-opt calibrate` wrote. Default: in your data folder, if any."
 )
 FEATURES = (
     text("--speculative-config", metavar="JSON", help="Speculative decoding, as vLLM takes it."),

@@ -8,6 +8,7 @@ import click
 from vllm_opt.optimizer.cli import completion
 from vllm_opt.optimizer.cli.grouped_help import GroupedCommand, grouped
 from vllm_opt.optimizer.cli.options import (
+    CALIBRATION_FILE,
     CERTAINTY,
     ENGINE,
     EQUATIONS,
@@ -22,6 +23,7 @@ from vllm_opt.optimizer.cli.options import (
     PRICES,
     REQUESTS,
     SETTINGS,
+    TRAFFIC,
     TYPICAL_REQUEST,
     VLLM_VERSION,
     WORKLOAD,
@@ -82,6 +84,7 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
             help="Room in the KV pool for the lengths stated, or for every sequence at full length.",
         ),
     ),
+    *grouped("Traffic", "solve --requests-per-s 4 --max-ttft-ms 2s --ttft-percentile 95", *TRAFFIC),
     *grouped(
         "Limits", "solve --max-ttft-ms 2s --max-tpot-ms 50 --max-hourly-cost 10",
         *LATENCY_LIMITS,
@@ -134,7 +137,7 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         count("--top", help="Also list the N best alternatives. Default: the best on each other SKU."),
         switch("--pareto", help="The cost / throughput / latency front instead of one plan."),
     ),
-    *grouped("Release", "solve --vllm-version 0.11", VLLM_VERSION, ENGINE, CERTAINTY[1]),
+    *grouped("Release", "solve --vllm-version 0.11", VLLM_VERSION, ENGINE, CERTAINTY[1], CALIBRATION_FILE),
     *grouped(
         "Solver", "solve --time-limit 60 --workers 4",
         number("--time-limit", help="Seconds for the solver. Default 30."),

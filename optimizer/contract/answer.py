@@ -5,8 +5,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from vllm_opt.constraints.decisions.violation import Violation
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
-from vllm_opt.profiles.noun import Basis, Noun
+from vllm_opt.profiles.noun import Noun
 from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.price import Billing
 
@@ -67,32 +68,6 @@ class Memory(Noun):
     host_tier_tokens: int = Field(0, description="tokens that swap space or KV offload holds besides the pool")
     confidence_bytes: int = Field(0, description="bytes added to the fitted terms at the asked confidence")
     ranks: tuple[RankMemory, ...] = ()
-
-
-class Load(Noun):
-    """The traffic that figures hold for."""
-
-    pattern: Literal["closed", "poisson", "burst", "offline"] = "closed"
-    users: int = Field(description="closed-loop users in all replicas together")
-    requests_per_s: float | None = None
-
-
-class Performance(Noun):
-    """Predicted speed at one load."""
-
-    ttft_ms: float
-    tpot_ms: float | None = Field(description="None with one output token")
-    e2e_ms: float
-    output_tokens_per_s: float = Field(description="of all replicas together")
-    total_tokens_per_s: float
-    requests_per_s: float
-    saturated: bool
-    concurrency: int = Field(description="closed-loop users the figures hold for, in all replicas")
-    load: Load
-    utilization: float | None = Field(None, description="share of the capacity that this load takes, 0 to 1")
-    basis: Basis
-    basis_note: str = ""
-    interval: dict[str, tuple[float, float]]
 
 
 class Equation(Noun):
@@ -274,6 +249,14 @@ class CloseCall(Noun):
     plan: Plan
 
 
+class Doubt(Noun):
+    """By how much another plan of the answer could turn out better within the intervals of the predictions."""
+
+    regret: float = Field(description="min-max, relative: 0.1 is a tenth more of the first objective than was needed")
+    rival: str | None = Field(description="the plan that could be so much better; null below 1 %")
+    message: str
+
+
 class Answer(Report):
     """The answer to a `SolveRequest`."""
 
@@ -285,6 +268,7 @@ class Answer(Report):
     alternatives: tuple[Plan, ...] = ()
     close_calls: tuple[CloseCall, ...] = Field((), description="plans that a person would weigh against this one")
     pareto: tuple[Plan, ...] = ()
+    doubt: Doubt | None = Field(None, description="what the plan's place rests on; null without another plan")
     explanation: Explanation | None = None
     sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")
     second_opinion: SecondOpinion | None = Field(None, description="of every plan here, where it was asked for")

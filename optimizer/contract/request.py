@@ -36,6 +36,7 @@ from vllm_opt.optimizer.contract.field_types import (
     _one,
 )
 from vllm_opt.optimizer.contract.spellings import renamed, with_gpu_count, with_server_size
+from vllm_opt.optimizer.contract.traffic import TrafficFields, with_trace
 from vllm_opt.profiles.errors import InvalidRequest
 
 ObjectiveName = Literal["cost", "throughput", "concurrency", "gpus", "latency", "efficiency"]
@@ -85,7 +86,7 @@ class Request(BaseModel):
         return type(self)(**kept)
 
 
-class SolveRequest(Features, Request):
+class SolveRequest(TrafficFields, Features, Request):
     """Everything that `vllm-opt solve` takes."""
 
     model: Text = DEFAULT_MODEL
@@ -146,6 +147,7 @@ class SolveRequest(Features, Request):
     vllm_version: Text | None = None
     confidence: Confidence = 0.9
     calibration: Switch = Field(True, description="use learned factors per model family, SKU and precision")
+    calibration_file: Text | None = Field(None, description="what `calibrate` wrote; default: the user's own")
     top: Count | None = None
     explain: Switch = Field(True, description="when nothing fits, look for the smallest changes that would help")
     pareto: Switch = False
@@ -163,7 +165,7 @@ class SolveRequest(Features, Request):
         if not isinstance(data, dict):
             return data
         plain = with_gpu_count(renamed(_without_negation(data)))
-        fields = with_workload(kept_assumptions(plain), SOLVE_FIELDS_OF_A_WORKLOAD)
+        fields = with_trace(with_workload(kept_assumptions(plain), SOLVE_FIELDS_OF_A_WORKLOAD))
         free = str(_one(fields.get("concurrency"))).strip().lower() == "max"
         return (
             {**fields, "objective": ("concurrency", "throughput")} if free and not fields.get("objective") else fields
@@ -196,7 +198,7 @@ class SolveRequest(Features, Request):
         return self
 
     @property
-    def lengths(self) -> tuple[int, int]:
+    def typical_request(self) -> tuple[int, int]:
         """Input and output tokens of the typical request, defaults filled in."""
         return typical_lengths(self.target_context, self.input_tokens, 1 if self.is_pooling else self.output_tokens)
 
@@ -211,7 +213,7 @@ class SolveRequest(Features, Request):
         return {name: value for name in PINS if (value := getattr(self, name)) is not None}
 
 
-class EstimateRequest(Features, Request):
+class EstimateRequest(TrafficFields, Features, Request):
     """Everything that `vllm-opt estimate` takes; unset flags take that vLLM version's default for that GPU."""
 
     model: Text = DEFAULT_MODEL
@@ -262,6 +264,7 @@ class EstimateRequest(Features, Request):
     internode_gbps: PositiveNumber | None = None
     confidence: Confidence = 0.9
     calibration: Switch = True
+    calibration_file: Text | None = Field(None, description="what `calibrate` wrote; default: the user's own")
     equations: Switch = False
     workload: Text | None = Field(None, description="preset that fills in lengths and limits that are not stated")
     assumed: tuple[Assumption, ...] = Field((), description="what the workload filled in; ignored when it is given")
@@ -273,7 +276,7 @@ class EstimateRequest(Features, Request):
         if not isinstance(data, dict):
             return data
         plain = with_server_size(renamed(data))
-        return with_workload(kept_assumptions(plain), ESTIMATE_FIELDS_OF_A_WORKLOAD)
+        return with_trace(with_workload(kept_assumptions(plain), ESTIMATE_FIELDS_OF_A_WORKLOAD))
 
 
 def typical_lengths(context: int, input_tokens: int | None, output_tokens: int | None) -> tuple[int, int]:

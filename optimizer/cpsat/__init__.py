@@ -2,5 +2,5 @@
 
 Only this room and `fleet` import ortools.
 
-May import: constraints, profiles, space, search.
+May import: constraints, profiles, space, search, regret.
 """

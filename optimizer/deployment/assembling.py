@@ -34,6 +34,7 @@ FIRST_MASTER_PORT = 29501
 FIRST_RAY_PORT = 6379
 LONGEST_NAME = 50
 _SLACK = 1e-9
+_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
 def assembled(
@@ -49,13 +50,15 @@ def assembled(
     plain = {host.name: label for host, label in zip(hosts, _labels([host.name for host in hosts]), strict=True)}
     _check_places(hosts, servers)
     names = _service_names(servers)
-    work = _Assembly(plain)
-    for server in sorted(servers, key=lambda each: (-len(each.parts), each.service, each.replica)):
-        work.take(server, names[_kind_key(server)])
+    order = {host.name: position for position, host in enumerate(hosts)}
+    work = _Assembly(plain, _numbers(servers))
+    for position, server in sorted(enumerate(servers), key=lambda pair: _place_order(pair[1], order)):
+        work.take(position, server, names[_kind_key(server)])
     services = _services(servers, names)
     built = tuple(
         Host(
-            name=plain[host.name], gpu=host.gpu, gpus=host.gpus, what=host.what,
+            name=plain[host.name], address=work.addresses[plain[host.name]], gpu=host.gpu, gpus=host.gpus,
+            what=host.what,
             processes=tuple(sorted(work.processes[plain[host.name]], key=_process_order)),
         )
         for host in hosts
@@ -74,25 +77,25 @@ def dns_label(text: str, longest: int = LONGEST_NAME) -> str:
 class _Assembly:
     """The state of one pass over all servers."""
 
-    def __init__(self, labels: dict[str, str]) -> None:
-        self.labels = labels
+    def __init__(self, labels: dict[str, str], numbers: dict[int, int]) -> None:
+        self.labels, self.numbers = labels, numbers
+        named = labels.items()
+        self.addresses = {label: name if _ADDRESS.fullmatch(name) else label for name, label in named}
         self.processes: dict[str, list[Process]] = {label: [] for label in labels.values()}
         self.ports: Counter[str] = Counter()
         self.joined = 0
-        self.replicas: Counter[str] = Counter()
 
-    def take(self, server: PlacedServer, service: str) -> None:
+    def take(self, position: int, server: PlacedServer, service: str) -> None:
         """Add the processes of one server."""
         kind, nodes = server.kind, len(server.parts)
         check_spread(kind, tuple(len(part.devices) for part in server.parts), server.service)
         head = self.labels[server.parts[0].host]
         port, ray = FIRST_PORT + self.ports[head], joins_by_ray(kind, nodes)
         self.ports[head] += 1
-        replica = self.replicas[service]
-        self.replicas[service] += 1
+        replica = self.numbers[position]
         command = plain_command(kind, nodes)
         for rank, part in enumerate(server.parts):
-            words = node_words(kind, nodes, rank, head, FIRST_MASTER_PORT + self.joined)
+            words = node_words(kind, nodes, rank, self.addresses[head], FIRST_MASTER_PORT + self.joined)
             listens = ("--port", str(port)) if rank == 0 else ()
             self.processes[self.labels[part.host]].append(
                 Process(
@@ -109,6 +112,22 @@ class _Assembly:
         self.joined += nodes > 1
 
 
+def _place_order(server: PlacedServer, order: dict[str, int]) -> tuple[int, tuple[int, ...], str, int]:
+    """Ports count up from host to host and from device to device."""
+    first = server.parts[0]
+    return (order[first.host], tuple(sorted(first.devices)), server.service, server.replica)
+
+
+def _numbers(servers: Sequence[PlacedServer]) -> dict[int, int]:
+    """Position of a server -> its number among the servers of its kind, from 0 without gaps, in the order given."""
+    taken: Counter[tuple[Any, ...]] = Counter()
+    found: dict[int, int] = {}
+    for position, server in sorted(enumerate(servers), key=lambda pair: pair[1].replica):
+        found[position] = taken[_kind_key(server)]
+        taken[_kind_key(server)] += 1
+    return found
+
+
 def _process_order(process: Process) -> tuple[int, tuple[int, ...], str, int]:
     return (process.devices[0], process.devices, process.service, process.replica)
 
@@ -122,7 +141,8 @@ def _labels(names: Sequence[str]) -> list[str]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InvalidRequest(f"two hosts are called '{twice[0]}'; give each a name of its own")
-    return _unique([dns_label(name) or "host" for name in names])
+    plain = [dns_label(name) or "host" for name in names]
+    return _unique([name if name[0].isalpha() else f"host-{name}"[:LONGEST_NAME].strip("-") for name in plain])
 
 
 def _unique(wanted: Sequence[str]) -> list[str]:

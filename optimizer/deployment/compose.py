@@ -56,7 +56,7 @@ def compose_document(deployment: Deployment, host: Host) -> dict[str, Any]:
     services = {}
     for position, process in enumerate(host.processes):
         service = deployment.service(process.service)
-        entry = _service(service, process, host.gpu)
+        entry = _service(service, process, host.gpu, deployment.address_of(process.master or host.name))
         before = [each for each in host.processes[:position] if set(each.devices) & set(process.devices)]
         if before and before[-1].port is not None:
             name = _name(before[-1], deployment.service(before[-1].service))
@@ -70,13 +70,13 @@ def _name(process: Process, service: Service) -> str:
     return f"{name}-rank-{process.node_rank}" if process.nodes > 1 else name
 
 
-def _service(service: Service, process: Process, gpu: GpuProfile) -> dict[str, Any]:
+def _service(service: Service, process: Process, gpu: GpuProfile, address: str) -> dict[str, Any]:
     kind, inside = service.kind, process.nodes == 1
     environment = {"HF_TOKEN": "${HF_TOKEN:-}", **{name: literal(value) for name, value in kind.env.items()}}
     port = PORT if inside else process.port
     entry: dict[str, Any] = {
         "image": image(kind),
-        **_words(service, process),
+        **_words(service, process, address),
         "environment": environment,
         **({"ports": [f"{process.port}:{PORT}"]} if inside else {"network_mode": "host"}),
         "volumes": [f"huggingface:{CACHE_FOLDER}", *_model_volume(service)],
@@ -100,22 +100,21 @@ def _service(service: Service, process: Process, gpu: GpuProfile) -> dict[str, A
     return entry
 
 
-def _words(service: Service, process: Process) -> dict[str, Any]:
+def _words(service: Service, process: Process, address: str) -> dict[str, Any]:
     """Entry point and arguments; a Ray cluster needs a shell that starts it first."""
     kind = service.kind
     if process.nodes == 1:
         words = contained(kind, kind.command)
         return {"entrypoint": [literal(word) for word in words[:2]], "command": [literal(word) for word in words[2:]]}
-    words = contained(kind, process.argv)
+    words, master = contained(kind, process.argv), process.master or ""
     if not joins_by_ray(kind, process.nodes):
         spelled = [
-            f"${{{address_variable(word)}:-{word}}}" if position and words[position - 1] in ADDRESS_FLAGS
+            f"${{{address_variable(master)}:-{word}}}" if position and words[position - 1] in ADDRESS_FLAGS
             else literal(word)
             for position, word in enumerate(words)
         ]  # fmt: skip
         return {"entrypoint": spelled[:2], "command": spelled[2:]}
-    master = process.master or ""
-    script = ray_script(process, words, f"${{{address_variable(master)}:-{master}}}", escape=literal)
+    script = ray_script(process, words, f"${{{address_variable(master)}:-{address}}}", escape=literal)
     return {"entrypoint": ["bash", "-c"], "command": [script]}
 
 
@@ -129,7 +128,9 @@ def _model_volume(service: Service) -> list[dict[str, Any]]:
 
 def _router(deployment: Deployment) -> dict[str, Any]:
     hosts = sorted({name for router in deployment.routers for name in router_hosts(router)})
-    addresses = {address_variable(name): f"${{{address_variable(name)}:-{name}}}" for name in hosts}
+    addresses = {
+        address_variable(name): f"${{{address_variable(name)}:-{deployment.address_of(name)}}}" for name in hosts
+    }
     return {
         "image": NGINX_IMAGE,
         "network_mode": "host",

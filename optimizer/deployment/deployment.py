@@ -97,7 +97,8 @@ class Process(Noun):
 class Host(Noun):
     """One machine with what runs on it."""
 
-    name: str = Field(description="DNS label; also the name of its files")
+    name: str = Field(description="DNS label that begins with a letter; also the name of its files")
+    address: str = Field(description="where others reach it, unless its variable says otherwise: the name as given")
     gpu: GpuProfile
     gpus: int
     what: str = ""
@@ -145,6 +146,10 @@ class Deployment(Noun):
     def service(self, name: str) -> Service:
         """The service of a process."""
         return next(service for service in self.services if service.name == name)
+
+    def address_of(self, name: str) -> str:
+        """Where a host is reached."""
+        return next(host.address for host in self.hosts if host.name == name)
 
     def processes_of(self, name: str) -> tuple[tuple[Host, Process], ...]:
         """Every process of a service with its host, replicas in order, heads first."""

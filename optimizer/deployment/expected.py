@@ -2,8 +2,10 @@
 
     { "schema": "vllm-opt/expected/1", "name", "source": "plan|fleet|placement|estimate", "request": {…as answered…},
       "services": [ { "name", "workload", "replicas", "nodes", "gpu", "gpus", "gpu_part", "vllm_version",
-                      "command": "vllm serve …", "endpoints": [ { "host", "port" } ], "plan": {…a plan…} } ],
-      "hosts": [ { "name", "gpu", "gpus", "processes": [ { "service", "replica", "role", "devices", "port" } ] } ],
+                      "command": "vllm serve …", "endpoints": [ { "host", "port" } ], "plan": {…a plan…},
+                      "request": {…its workload, where the request has several…} } ],
+      "hosts": [ { "name", "address", "gpu", "gpus", "what",
+                   "processes": [ { "service", "replica", "role", "devices", "port" } ] } ],
       "routers": [ { "name", "port", "endpoints": [ "node-1:8000" ] } ] }
 
 `plan` holds memory, performance at the load asked and in full, cost and the flags; it is null for an estimate.
@@ -29,7 +31,7 @@ def expected_document(deployment: Deployment) -> dict[str, Any]:
         "services": [_service(deployment, service) for service in deployment.services],
         "hosts": [
             {
-                "name": host.name, "gpu": host.gpu.id, "gpus": host.gpus, "what": host.what,
+                "name": host.name, "address": host.address, "gpu": host.gpu.id, "gpus": host.gpus, "what": host.what,
                 "processes": [
                     {"service": each.service, "replica": each.replica, "role": each.role,
                      "devices": list(each.devices), "port": each.port}
@@ -63,5 +65,11 @@ def _service(deployment: Deployment, service: Service) -> dict[str, Any]:
             for host, process in deployment.processes_of(service.name)
             if process.port is not None
         ],
-        "plan": plan,
+        "request": _workload(deployment.request, service.workload), "plan": plan,
     }  # fmt: skip
+
+
+def _workload(request: dict[str, Any], name: str) -> dict[str, Any]:
+    """What was asked of one service: its workload of a demand; empty where the request as a whole is meant."""
+    rows = request.get("workloads") or ()
+    return next((dict(row) for row in rows if isinstance(row, dict) and row.get("name") == name), {})

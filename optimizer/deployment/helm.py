@@ -19,6 +19,7 @@ from vllm_opt.optimizer.deployment.container import (
 from vllm_opt.optimizer.deployment.deployment import Deployment, Service
 from vllm_opt.optimizer.deployment.pod import (
     cache_claim,
+    disk,
     environment,
     gpu_resource,
     kubernetes_literal,
@@ -32,6 +33,7 @@ from vllm_opt.optimizer.deployment.start_budget import PROBE_PERIOD_S, disk_gib,
 from vllm_opt.optimizer.deployment.worker_group import group_script
 from vllm_opt.optimizer.deployment.yaml_text import GENERATED, yaml_text
 
+TENSOR = "--tensor-parallel-size"
 STACK_CHART = "vllm/vllm-stack"
 LLM_D_CHART = "llm-d-modelservice/llm-d-modelservice"
 
@@ -98,13 +100,18 @@ def _model_spec(service: Service) -> dict[str, Any]:
 
 
 def _vllm_config(service: Service) -> dict[str, Any]:
-    """What the chart's template would otherwise decide itself; everything else word by word, which comes last.
+    """What the chart's template decides by itself, then everything else word by word.
 
-    The template writes --no-enable-prefix-caching where the key is missing.
+    The template writes --no-enable-prefix-caching where that key is missing, and mounts /dev/shm only where
+    tensorParallelSize is there.
     """
     kind = service.kind
-    words = [kubernetes_literal(word) for word in kind.command[3:]]
-    config: dict[str, Any] = {"enablePrefixCaching": kind.prefix_caching, "extraArgs": words}
+    words, sizes = [kubernetes_literal(word) for word in kind.command[3:]], 1
+    if TENSOR in words:
+        position = words.index(TENSOR)
+        sizes = int(words[position + 1])
+        del words[position : position + 2]
+    config = {"enablePrefixCaching": kind.prefix_caching, "tensorParallelSize": sizes, "extraArgs": words}
     if kind.env.get("VLLM_USE_V1") == "0":
         config = {"v0": "1", **config}
     return config
@@ -117,8 +124,10 @@ def llm_d(service: Service) -> dict[str, Any]:
         artifacts: dict[str, Any] = {"name": kind.command[2], "uri": f"hf://{kind.command[2]}"}
     else:
         artifacts = {"name": kind.command[2], "uri": f"pvc://{model_claim(service)}/", "mountPath": MODEL_FOLDER}
+    mode = "ReadWriteOnce" if service.replicas == nodes == 1 else "ReadWriteMany"
+    own = [] if folder is None else [disk(model_claim(service), service, "ReadWriteMany")]
     return {
-        "modelArtifacts": {**artifacts, "size": f"{disk_gib(service)}Gi", "authSecretName": "hf-token"},
+        "modelArtifacts": {**artifacts, "size": f"{disk_gib(service)}Gi"},
         "multinode": nodes > 1,
         "accelerator": {"type": "amd" if kind.gpu.vendor == "amd" else "nvidia"},
         "routing": {"servicePort": PORT, "proxy": {"enabled": False}},
@@ -132,6 +141,8 @@ def llm_d(service: Service) -> dict[str, Any]:
             "volumes": _llm_d_volumes(service),
         },
         "prefill": {"create": False},
+        # The chart makes no disk that outlives a pod.
+        "extraObjects": [disk(cache_claim(service), service, mode), *own],
     }
 
 
@@ -148,7 +159,7 @@ def _llm_d_container(service: Service) -> dict[str, Any]:
         "image": image(kind),
         "modelCommand": "custom",
         **spelled,
-        "env": environment(service)[1:],
+        "env": environment(service),
         "ports": [{"containerPort": PORT, "name": "http", "protocol": "TCP"}],
         "resources": resources(service),
         **({} if service.nodes > 1 else probes_of(service)),

@@ -99,7 +99,8 @@ def _stateful_set(service: Service) -> dict[str, Any]:
         "spec": {
             "replicas": service.replicas,
             "serviceName": f"{service.name}-pods",
-            "podManagementPolicy": "Parallel",
+            # Each server on a shared GPU measures the memory that is free when it starts.
+            "podManagementPolicy": "OrderedReady" if service.kind.gpu_part < 1 else "Parallel",
             "selector": {"matchLabels": {"app": service.name}},
             "template": {"metadata": {"labels": labels}, "spec": pod(service, own_cache=True)},
             "volumeClaimTemplates": [disk(None, service)],

@@ -96,9 +96,8 @@ def _start(deployment: Deployment, emit: tuple[str, ...]) -> str:
         if deployment.routers:
             lines.append('  Router: `nginx -c "$PWD/scripts/router.conf"`.\n')
     if "compose" in emit:
-        lines.append(
-            f"- Docker: `docker compose -f compose/{first}.yaml up -d` on {first}, the other files likewise.\n"
-        )
+        more = ", the other files on theirs" if several else ""
+        lines.append(f"- Docker: `docker compose -f compose/{first}.yaml up -d` on {first}{more}.\n")
     if "kubernetes" in emit:
         lines.append(
             "- Kubernetes: `kubectl apply -f kubernetes/`; what lies in `kubernetes/optional` needs operators.\n"
@@ -115,8 +114,9 @@ def _start(deployment: Deployment, emit: tuple[str, ...]) -> str:
 def _check(deployment: Deployment) -> str:
     slowest = max(start_seconds(service) for service in deployment.services)
     host, port = next(
-        (host.name, each.port) for host in deployment.hosts for each in host.processes if each.port is not None
+        (host.address, each.port) for host in deployment.hosts for each in host.processes if each.port is not None
     )
+    host = "127.0.0.1" if len(deployment.hosts) == 1 else host
     return (
         "## Check\n\n"
         f"A start may take up to {counted(-(-slowest // 60), 'minute')} the first time, when weights are downloaded. "
@@ -126,7 +126,10 @@ def _check(deployment: Deployment) -> str:
 
 
 def _sharing(deployment: Deployment) -> str:
-    turns = "On hosts and in compose the servers start one after another.\n"
+    turns = (
+        "On hosts and in compose the servers start one after another; a pod that starts while another measures its GPU "
+        "may fail once and is restarted.\n"
+    )
     if uses_claims(deployment):
         return (
             "In Kubernetes each shared GPU is a ResourceClaim (`kubernetes/shared-gpus.yaml`), because shared and "

@@ -30,19 +30,22 @@ _SERVER = """server {{
 
 def nginx_text(deployment: Deployment, *, plain: bool = False) -> str:
     """The upstreams and servers of all routers; `plain` is a whole configuration with host names as addresses."""
-    alone = len(deployment.hosts) == 1
     blocks = []
     for router in deployment.routers:
-        servers = [
-            f"{'127.0.0.1' if alone else each.host if plain else f'${{{address_variable(each.host)}}}'}:{each.port}"
-            for each in router.endpoints
-        ]
+        servers = [f"{_address(deployment, each.host, plain=plain)}:{each.port}" for each in router.endpoints]
         blocks.append(upstream(router.name, servers) + _SERVER.format(port=router.port, name=router.name))
     if not plain:
         return "\n".join(blocks)
     inner = "".join(f"    {line}\n" if line else "\n" for line in "\n".join(blocks).splitlines())
     head = "# nginx -c /path/of/router.conf; every host name must resolve, or be replaced by an address.\n"
     return f"{head}events {{}}\nhttp {{\n    access_log off;\n{inner}}}\n"
+
+
+def _address(deployment: Deployment, host: str, *, plain: bool) -> str:
+    """How nginx reaches a host: itself where there is one, else by address, or by the variable that holds it."""
+    if len(deployment.hosts) == 1:
+        return "127.0.0.1"
+    return deployment.address_of(host) if plain else f"${{{address_variable(host)}}}"
 
 
 def upstream(name: str, servers: Sequence[str], extra: str = "") -> str:

@@ -18,8 +18,7 @@ if [ -f "$here/addresses.env" ]; then . "$here/addresses.env"; fi
 _RUN = """logs="${LOG_DIR:-$here/logs}"
 mkdir -p "$logs"
 pids=()
-stop() { kill "${pids[@]}" 2>/dev/null || true; }
-trap stop INT TERM
+trap 'kill "${pids[@]}" 2>/dev/null || true' INT TERM
 """
 _READY = """
 # Servers that share a GPU start one after another: each measures the memory that is free.
@@ -28,7 +27,7 @@ ready() { # PORT SECONDS
     until curl -fsS "http://127.0.0.1:$1/health" >/dev/null 2>&1; do
         if [ "$SECONDS" -ge "$end" ] || ! kill -0 "${pids[-1]}" 2>/dev/null; then
             echo "the server on port $1 did not start; see $logs" >&2
-            stop
+            kill "${pids[@]}" 2>/dev/null || true
             exit 1
         fi
         sleep 2
@@ -62,7 +61,10 @@ def start_script(deployment: Deployment, host: Host) -> str:
     )
     head = [f"{host.name}: {host.gpus} x {host.gpu.id}", *told, GENERATED]
     parts = ["#!/usr/bin/env bash\n", comment_lines(head), _HEAD]
-    parts += [f'{address_variable(name)}="${{{address_variable(name)}:-{name}}}"\n' for name in _masters(host)]
+    parts += [
+        f'{address_variable(name)}="${{{address_variable(name)}:-{deployment.address_of(name)}}}"\n'
+        for name in _masters(host)
+    ]
     parts.append(_RUN)
     if any(each.gpu_part < 1 for each in host.processes):
         parts.append(_READY)
@@ -98,8 +100,8 @@ def _started(deployment: Deployment, process: Process) -> str:
     if joins_by_ray(service.kind, process.nodes):
         lines += _ray_lines(process, assignments)
     if process.argv:
-        lines += [f"{assignments} \\", f'    {shell_words(process.argv)} \\', f'    >"$logs/{name}.log" 2>&1 &',
-                  "pids+=($!)"]  # fmt: skip
+        words = shell_words(process.argv, process.master)
+        lines += [f"{assignments} \\", f"    {words} \\", f'    >"$logs/{name}.log" 2>&1 &', "pids+=($!)"]
     return "\n".join([*lines, ""])
 
 
@@ -126,19 +128,19 @@ def process_name(process: Process) -> str:
     return f"{process.service}-{process.replica}{rank}"
 
 
-def shell_words(argv: tuple[str, ...], *, broken: bool = True) -> str:
-    """Quoted words, addresses of hosts as variables; flags on lines of their own."""
+def shell_words(argv: tuple[str, ...], master: str | None) -> str:
+    """Quoted words, the address of the head as its variable; flags on lines of their own."""
     found: list[str] = []
     for position, word in enumerate(argv):
-        address = position > 0 and argv[position - 1] in ADDRESS_FLAGS
-        quoted = f'"${{{address_variable(word)}}}"' if address else shlex.quote(word)
+        address = master is not None and position > 0 and argv[position - 1] in ADDRESS_FLAGS
+        quoted = f'"${{{address_variable(master or "")}}}"' if address else shlex.quote(word)
         follows = position in (1, 2) or (position > 0 and argv[position - 1].startswith("--")
                                          and not word.startswith("--"))  # fmt: skip
         if found and follows:
             found[-1] += " " + quoted
         else:
             found.append(quoted)
-    return (" \\\n    " if broken else " ").join(found)
+    return " \\\n    ".join(found)
 
 
 def unit(deployment: Deployment, host: Host) -> str:

@@ -5,7 +5,8 @@ never mixed. Where a plan's shared GPUs are of that kind, pods ask for `nvidia.c
 GPU is one ResourceClaim that its pods name (dynamic resource allocation, Kubernetes 1.34), which is exact for any mix.
 
 Sources: https://github.com/NVIDIA/k8s-device-plugin (shared access), https://kubernetes.io/docs/concepts/
-scheduling-eviction/dynamic-resource-allocation/, profiles of https://docs.nvidia.com/datacenter/tesla/mig-user-guide/.
+scheduling-eviction/dynamic-resource-allocation/, profiles of
+https://docs.nvidia.com/datacenter/tesla/mig-user-guide/supported-mig-profiles.html.
 """
 
 from collections import defaultdict
@@ -13,6 +14,7 @@ from typing import Any
 
 from vllm_opt.optimizer.deployment.container import product_label
 from vllm_opt.optimizer.deployment.deployment import Deployment, Host, Process, Service
+from vllm_opt.profiles.reading.quantities import counted
 
 SHARED_RESOURCE = "nvidia.com/gpu.shared"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
@@ -117,15 +119,15 @@ def sharing_words(deployment: Deployment) -> list[str]:
         label, value = product_label(service.kind)
         profile = MIG_PROFILES.get(gpu.id, {}).get(cut)
         lines.append(
-            f"{service.name}: {service.replicas} servers, each with 1/{cut} of a {gpu.id} by "
+            f"{service.name}: {counted(service.replicas, 'server')}, each with 1/{cut} of a {gpu.id} by "
             f"`--gpu-memory-utilization {service.kind.gpu_memory_utilization:g}`; nodes are those with {label}={value}."
             if service.kind.gpu_memory_utilization is not None
-            else f"{service.name}: {service.replicas} servers, each with 1/{cut} of a {gpu.id}."
+            else f"{service.name}: {counted(service.replicas, 'server')}, each with 1/{cut} of a {gpu.id}."
         )
         if profile is not None:
             lines.append(
-                f"With MIG instead, profile {profile}: ask for `nvidia.com/mig-{profile}` and set "
-                "`--gpu-memory-utilization 0.9`, a share of the slice then; predictions hold for shared time, not for "
-                "a slice with its fixed part of the cores."
+                f"With MIG instead, profile {profile}: ask for `nvidia.com/mig-{profile}`, and state "
+                "`--gpu-memory-utilization` as a share of the slice; predictions hold for shared time, not for a slice "
+                "with its fixed part of the cores."
             )
     return lines

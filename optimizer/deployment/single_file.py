@@ -84,7 +84,8 @@ def command_lines(deployment: Deployment) -> str:
         return comment_lines(comments) + " ".join([*assignments, shlex.join(kind.command)])
     lines = [comment_lines(comments).rstrip("\n")] if comments else []
     for host, process in found:
-        lines += [comment_lines([_title(host, process)]).rstrip("\n"), _line(process)]
+        master = deployment.address_of(process.master or host.name)
+        lines += [comment_lines([_title(host, process)]).rstrip("\n"), _line(process, master)]
     return "\n".join(lines)
 
 
@@ -93,12 +94,12 @@ def _title(host: Host, process: Process) -> str:
     return f"{process.service} {process.replica} on {host.name}{role}"
 
 
-def _line(process: Process) -> str:
+def _line(process: Process, master: str) -> str:
     assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in process.env.items())
     if process.ray_port is None:
         return f"{assignments} {shlex.join(process.argv)}"
     if process.role == "worker":
-        return f"{assignments} ray start --address={process.master}:{process.ray_port} --block"
+        return f"{assignments} ray start --address={master}:{process.ray_port} --block"
     start = f"{assignments} ray start --head --port={process.ray_port}"
     return f"{start}\nRAY_ADDRESS=127.0.0.1:{process.ray_port} {shlex.join(process.argv)}"
 

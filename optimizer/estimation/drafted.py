@@ -11,7 +11,7 @@ from vllm_opt.constraints.speed.speculation import (
 )
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import draft_bytes, weight_bytes
-from vllm_opt.optimizer.contract.answer import Performance
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.profiles.nouns.acceptance import AcceptanceRate, load_acceptance
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile

@@ -5,7 +5,8 @@ from typing import Protocol
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.weights.breakdown import parameter_count
-from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance
+from vllm_opt.optimizer.contract.answer import Equation, Memory
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.kv_equations import kv_equations
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.model import ModelProfile

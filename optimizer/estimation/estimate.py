@@ -12,14 +12,17 @@ from vllm_opt.constraints.money.bill import Bill, cheapest_bill
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.notes import speed_notes
-from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Performance, Starts
+from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Starts
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import encoder_seconds, lengths_with_images, with_images
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.offload import offload_notes, sleep_notes
-from vllm_opt.optimizer.estimation.performance import bound_at, predict
+from vllm_opt.optimizer.estimation.performance import Engines, bound_at, following, predict
+from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
 from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
@@ -160,20 +163,24 @@ def _performance(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
         calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
-    performance = predict(
+    engines = Engines(
         coefficients,
         engines=setting.layout.data_parallel_size * setting.replicas,
-        users=_users(setting, request, flags, memory),
         max_num_seqs=min(flags.max_num_seqs, pooled),
         max_num_batched_tokens=tokens,
         lengths=lengths,
         chunked_prefill=setting.layout.enable_chunked_prefill,
         prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )
+    users = _users(setting, request, flags, memory)
+    performance = predict(engines, users, request.demand, request.asked_percentiles)
+    performance = with_rate_within_limits(performance, engines, request)
+    over = request.ttft_percentile, request.tpot_percentile
     encoding = encoder_seconds(setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
-    performance = with_images(performance, encoding, setting.layout.data_parallel_size * setting.replicas)
+    encoded = with_images(performance, encoding, setting.layout.data_parallel_size * setting.replicas)
+    performance = following(performance, encoded)
     if setting.layout.speculation is None:
-        return performance, bound_at(coefficients, performance, request.confidence), ()
+        return performance, bound_at(coefficients, performance, request.confidence, over), ()
     rate = acceptance_of(setting.layout, request.acceptance)
     assert rate is not None
     cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu, setting.engine.version)
@@ -183,7 +190,8 @@ def _performance(
         prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
     )  # fmt: skip
     note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
-    return drafted, bound_at(coefficients, drafted, request.confidence), (note,)
+    drafted = following(performance, drafted)
+    return drafted, bound_at(coefficients, drafted, request.confidence, over), (note,)
 
 
 def _sequences(terms: MemoryTerms, memory: Memory, context: int, tokens: int) -> int:
@@ -203,7 +211,10 @@ def _deployment(
         mean_context=1,
         max_ttft_ms=request.max_ttft_ms,
         max_tpot_ms=request.max_tpot_ms,
-        min_output_tokens_per_s=request.min_output_tokens_per_s,
+        ttft_percentile=request.ttft_percentile,
+        tpot_percentile=request.tpot_percentile,
+        requests_per_s=request.requests_per_s,
+        min_output_tokens_per_s=floor_of_traffic(request, _lengths(setting, request, flags)[1]),
         max_gpus=2**31 - 1,
     )
     return Deployment(

@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime
 from typing import Protocol, TypeVar
 
 from vllm_opt.constraints.money.bill import MICRO, Bill
-from vllm_opt.optimizer.contract.answer import Cost, Performance
+from vllm_opt.optimizer.contract.answer import Cost
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.catalogues.offers import OfferTerms
 from vllm_opt.profiles.errors import InvalidRequest

@@ -5,8 +5,8 @@ import math
 from vllm_opt.constraints.decisions.configuration import MediaItems
 from vllm_opt.constraints.memory.encoder_peak import longest_video, media_items
 from vllm_opt.constraints.speed.speech import encoder_flop
-from vllm_opt.optimizer.contract.answer import Performance
 from vllm_opt.optimizer.contract.features import Features, json_value
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile

@@ -1,115 +1,220 @@
 """From latency coefficients to the `Performance` of an answer, and to the bounds that the latency rules compare."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from vllm_opt.constraints.judging.deployment import PerformanceBound
-from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
+from vllm_opt.constraints.queueing.demand import ALIKE, Lengths
+from vllm_opt.constraints.queueing.engine import CLOSED, Demand, outcome
+from vllm_opt.constraints.queueing.outcome import Outcome
+from vllm_opt.constraints.queueing.random_arrivals import MOST_LOAD
+from vllm_opt.constraints.speed.first_token import Pattern
+from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
-from vllm_opt.optimizer.contract.answer import Load, Performance
+from vllm_opt.optimizer.contract.performance import Load, Performance
 
 INTERVAL_CONFIDENCE = 0.95
+PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+PATTERNS: dict[str, Pattern] = {"closed": "closed", "poisson": "poisson", "burst": "burst", "offline": "burst"}
+"""How well TTFT is known, by how requests come (`constraints/speed/spread.py`)."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What serves the load: engines alike, each with its flags and the typical request."""
+
+    coefficients: LatencyCoefficients
+    engines: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    lengths: tuple[int, int]
+    chunked_prefill: bool
+    prefix_hit_share: float
+
+    def outcome(self, demand: Demand, load: float | Sequence[float]) -> Outcome:
+        """Times over the requests of one engine."""
+        return outcome(
+            self.coefficients, demand, np.asarray(load, dtype=np.float64), self.max_num_seqs,
+            self.max_num_batched_tokens, self.lengths[0], self.lengths[1], chunked_prefill=self.chunked_prefill,
+            prefix_hit_share=self.prefix_hit_share,
+        )  # fmt: skip
 
 
 def predict(
-    coefficients: LatencyCoefficients,
-    *,
-    engines: int,
-    users: int,
-    max_num_seqs: int,
-    max_num_batched_tokens: int,
-    lengths: tuple[int, int],
-    chunked_prefill: bool,
-    prefix_hit_share: float,
+    served: Engines, users: int, demand: Demand = CLOSED, asked_percentiles: tuple[float, ...] = ()
 ) -> Performance:
-    """Predict a closed loop of `users` in all engines together; each engine runs at most `max_num_seqs` at once.
+    """Predict the load on all engines together; each engine runs at most `max_num_seqs` at once.
 
-    Users spread evenly: times are those of the fullest engine, rates those of the average one. The interval is
-    two-sided at 90 %: its ends are the 5 % and 95 % quantiles.
+    Users spread evenly: times are those of the fullest engine, rates those of the average one. Random arrivals come to
+    engines at random, each with its share of the rate. The interval is two-sided at 90 %: its ends are the 5 % and 95 %
+    quantiles of the model's error; percentiles run over requests.
     """
-    (only,) = predict_loads(
-        coefficients, (users,), engines=engines, max_num_seqs=max_num_seqs, lengths=lengths,
-        max_num_batched_tokens=max_num_batched_tokens, chunked_prefill=chunked_prefill,
-        prefix_hit_share=prefix_hit_share,
-    )  # fmt: skip
-    return only
+    if demand.arrivals == "closed" and demand.think_s == 0:
+        (only,) = predict_loads(served, (users,), demand.lengths, asked_percentiles)
+        return only
+    engines, asked = served.engines, demand.requests_per_s
+    times = served.outcome(demand, math.ceil(users / engines) if asked is None else asked / engines)
+    plain = _open(served, demand, times, users)
+    return _with_times(plain, served, times, 0, asked_percentiles)
 
 
 def predict_loads(
-    coefficients: LatencyCoefficients,
-    loads: tuple[int, ...],
-    *,
-    engines: int,
-    max_num_seqs: int,
-    max_num_batched_tokens: int,
-    lengths: tuple[int, int],
-    chunked_prefill: bool,
-    prefix_hit_share: float,
+    served: Engines, loads: tuple[int, ...], lengths: Lengths = ALIKE, asked_percentiles: tuple[float, ...] = ()
 ) -> tuple[Performance, ...]:
-    """`predict` at several numbers of users, for little more than the time of one."""
+    """`predict` for a closed loop of several numbers of users, for little more than the time of one.
+
+    Means are those that measurements have fitted.
+    """
+    engines, coefficients = served.engines, served.coefficients
     shares = [share for users in loads for share in (math.ceil(users / engines), users / engines)]
     load = closed_loop(
         coefficients,
         users=np.array(shares),
-        max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=max_num_batched_tokens,
-        input_tokens=lengths[0],
-        output_tokens=lengths[1],
-        chunked_prefill=chunked_prefill,
-        prefix_hit_share=prefix_hit_share,
+        max_num_seqs=served.max_num_seqs,
+        max_num_batched_tokens=served.max_num_batched_tokens,
+        input_tokens=served.lengths[0],
+        output_tokens=served.lengths[1],
+        chunked_prefill=served.chunked_prefill,
+        prefix_hit_share=served.prefix_hit_share,
     )
-    return tuple(
-        _performance(coefficients, load, 2 * at, engines=engines, users=users, decodes=lengths[1] > 1)
-        for at, users in enumerate(loads)
+    times = served.outcome(Demand(lengths=lengths), shares[::2])
+    found = []
+    for place, users in enumerate(loads):
+        at = 2 * place
+        tpot = float(load.tpot_ms[at]) if served.lengths[1] > 1 else None
+        plain = _performance(
+            served, CLOSED, Load(users=users), (float(load.ttft_ms[at]), tpot, float(load.e2e_ms[at])),
+            float(load.output_tokens_per_s[at + 1]) * engines, float(load.requests_per_s[at + 1]) * engines,
+            saturated=bool(load.saturated[at]),
+        )  # fmt: skip
+        found.append(_with_times(plain, served, times, place, asked_percentiles))
+    return tuple(found)
+
+
+def _with_times(
+    plain: Performance, served: Engines, times: Outcome, at: int, asked_percentiles: tuple[float, ...]
+) -> Performance:
+    """What the times over requests add to the means of one load."""
+    return plain.model_copy(
+        update={
+            "percentiles": _percentiles(times, at, served.lengths, asked_percentiles),
+            "utilization": float(times.utilization[at]),
+            "most_requests_per_s": float(times.capacity_per_s[at]) * served.engines,
+        }
     )
+
+
+def _open(served: Engines, demand: Demand, times: Outcome, users: int) -> Performance:
+    """Any other traffic: means over its requests."""
+    engines, lengths = served.engines, served.lengths
+    rate = float(times.requests_per_s[0]) * engines
+    ttft, e2e = float(times.ttft_ms(None)[0]), float(times.e2e_ms(None)[0])
+    tpot = float(times.tpot_ms(None)[0]) if lengths[1] > 1 else None
+    asked = demand.requests_per_s
+    flying = users if asked is None else max(1, math.ceil(rate * e2e / 1e3))
+    saturated = users > served.max_num_seqs * engines if asked is None else float(times.utilization[0]) > MOST_LOAD
+    return _performance(
+        served, demand, Load(pattern=demand.arrivals, users=flying, requests_per_s=asked), (ttft, tpot, e2e),
+        rate * lengths[1], rate, saturated=saturated,
+    )  # fmt: skip
 
 
 def _performance(
-    coefficients: LatencyCoefficients, load: LoadPrediction, at: int, *, engines: int, users: int, decodes: bool
-) -> Performance:
-    """One load: its times stand at position `at` of the prediction, its rates at the next."""
-    ttft, e2e = float(load.ttft_ms[at]), float(load.e2e_ms[at])
-    tpot = float(load.tpot_ms[at]) if decodes else None
-    output = float(load.output_tokens_per_s[at + 1]) * engines
+    served: Engines, demand: Demand, load: Load, times: tuple[float, float | None, float], output: float, rate: float,
+    *, saturated: bool,
+) -> Performance:  # fmt: skip
+    ttft, tpot, e2e = times
+    coefficients, pattern = served.coefficients, PATTERNS[demand.arrivals]
     interval = {
-        "ttft_ms": _around(coefficients, "ttft", ttft),
-        "output_tokens_per_s": _around(coefficients, "throughput", output),
+        "ttft_ms": _around(coefficients, "ttft", ttft, pattern),
+        "output_tokens_per_s": _around(coefficients, "throughput", output, pattern),
     }
     if tpot is not None:
-        interval["tpot_ms"] = _around(coefficients, "tpot", tpot)
+        interval["tpot_ms"] = _around(coefficients, "tpot", tpot, pattern)
     return Performance(
         ttft_ms=ttft,
         tpot_ms=tpot,
         e2e_ms=e2e,
         output_tokens_per_s=output,
-        total_tokens_per_s=float(load.total_tokens_per_s[at + 1]) * engines,
-        requests_per_s=float(load.requests_per_s[at + 1]) * engines,
-        saturated=bool(load.saturated[at]),
-        concurrency=users,
-        load=Load(users=users),
+        total_tokens_per_s=rate * (served.lengths[0] + served.lengths[1]),
+        requests_per_s=rate,
+        saturated=saturated,
+        concurrency=load.users,
+        load=load,
         basis=coefficients.basis,
         basis_note=coefficients.basis_note,
         interval=interval,
     )
 
 
-def bound_at(coefficients: LatencyCoefficients, performance: Performance, confidence: float | None) -> PerformanceBound:
-    """The values that hold at `confidence` (one-sided); None keeps the central prediction."""
+def _percentiles(
+    times: Outcome, at: int, lengths: tuple[int, int], asked: tuple[float, ...]
+) -> dict[str, dict[str, float]]:
+    wanted = sorted({*PERCENTILES, *asked})
+    kinds = {"ttft_ms": times.ttft_ms, "tpot_ms": times.tpot_ms, "e2e_ms": times.e2e_ms}
+    if lengths[1] <= 1:
+        del kinds["tpot_ms"]
+    return {name: {f"p{percent:g}": float(of(percent)[at]) for percent in wanted} for name, of in kinds.items()}
+
+
+def following(before: Performance, after: Performance) -> Performance:
+    """Percentiles moved with the means that images or drafts have changed: shifted to first tokens, scaled after."""
+    if not before.percentiles:
+        return after
+    shift, ends = after.ttft_ms - before.ttft_ms, after.e2e_ms - before.e2e_ms
+    ratio = 1.0 if not before.tpot_ms or after.tpot_ms is None else after.tpot_ms / before.tpot_ms
+    moved = {
+        "ttft_ms": {name: value + shift for name, value in before.percentiles["ttft_ms"].items()},
+        "tpot_ms": {name: value * ratio for name, value in before.percentiles.get("tpot_ms", {}).items()},
+        "e2e_ms": {name: max(0.0, value + ends) for name, value in before.percentiles["e2e_ms"].items()},
+    }
+    kept = {name: values for name, values in moved.items() if name in before.percentiles}
+    return after.model_copy(update={"percentiles": kept})
+
+
+def bound_at(
+    coefficients: LatencyCoefficients,
+    performance: Performance,
+    confidence: float | None,
+    percentiles: tuple[float | None, float | None] = (None, None),
+) -> PerformanceBound:
+    """The values that hold at `confidence` (one-sided); None keeps the central prediction.
+
+    `percentiles`: over requests, of TTFT and TPOT; None is the mean. With random arrivals the rate is the one asked, or
+    what the engines keep up with at that confidence.
+    """
+    pattern = PATTERNS[performance.load.pattern]
 
     def factor(metric: Metric) -> float:
-        return 1.0 if confidence is None else float(quantile_factor(coefficients, metric, confidence))
+        return 1.0 if confidence is None else float(quantile_factor(coefficients, metric, confidence, pattern))
 
+    output = performance.output_tokens_per_s * factor("throughput")
+    asked, most = performance.load.requests_per_s, performance.most_requests_per_s
+    if asked is not None and most is not None:
+        each = performance.output_tokens_per_s / performance.requests_per_s
+        output = min(asked * each, most * MOST_LOAD * each * factor("throughput"))
+    tpot = _at(performance, "tpot_ms", percentiles[1])
     return PerformanceBound(
-        ttft_ms=performance.ttft_ms * factor("ttft"),
-        tpot_ms=None if performance.tpot_ms is None else performance.tpot_ms * factor("tpot"),
-        output_tokens_per_s=performance.output_tokens_per_s * factor("throughput"),
+        ttft_ms=(_at(performance, "ttft_ms", percentiles[0]) or 0.0) * factor("ttft"),
+        tpot_ms=None if tpot is None else tpot * factor("tpot"),
+        output_tokens_per_s=output,
     )
 
 
-def _around(coefficients: LatencyCoefficients, metric: Metric, value: float) -> tuple[float, float]:
+def _at(performance: Performance, name: str, percentile: float | None) -> float | None:
+    """A time at a percentile over requests, or its mean."""
+    mean: float | None = getattr(performance, name)
+    if percentile is None or mean is None:
+        return mean
+    return performance.percentiles[name][f"p{percentile:g}"]
+
+
+def _around(coefficients: LatencyCoefficients, metric: Metric, value: float, pattern: Pattern) -> tuple[float, float]:
     """The two-sided interval: slow side by the slow quantile, fast side by its inverse."""
-    slow = float(quantile_factor(coefficients, metric, INTERVAL_CONFIDENCE))
+    slow = float(quantile_factor(coefficients, metric, INTERVAL_CONFIDENCE, pattern))
     ends = sorted((value * slow, value / slow))
     return ends[0], ends[1]

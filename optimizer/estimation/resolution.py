@@ -25,6 +25,7 @@ from vllm_opt.optimizer.estimation.connectors import (
 )
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
 from vllm_opt.optimizer.estimation.overrides import with_overrides
+from vllm_opt.optimizer.estimation.own_calibration import calibration_notes, with_own_calibration
 from vllm_opt.optimizer.estimation.runner import as_served, runner_notes
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.serve_lines.command_line import load_flag_value, not_above
@@ -182,7 +183,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
     named = catalog.model(request.model)
     engine, note, _ = release_of(named, catalog, request.vllm_version, request.engine)
     model, model_notes = served_model(named, request, engine)
-    gpu = with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib)
+    gpu = with_own_calibration(with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib), request, catalog)
     quantization = resolve_quantization(catalog, model, request.quantization)
     served = _served(request, model, quantization, engine, catalog)
     if request.kv_cache_dtype != "auto":
@@ -221,9 +222,9 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         nodes=-(-tensor * request.pipeline_parallel_size // gpu.gpus_per_node),
     )
     windows = manager_off if keeps_windows_or_states(model) else None
-    said_of_media = media_notes(model, request)
-    notes = tuple(text for text in (note, *model.assumptions, windows, *said_of_media, said, _in_use(gpu)) if text)
-    notes += (*model_notes, *draft_notes, *adapter_notes(model, layout.adapters), *expert_notes(request))
+    texts = (note, *model.assumptions, windows, *media_notes(model, request), said, _in_use(gpu), *model_notes)
+    notes = tuple(text for text in (*texts, *draft_notes, *adapter_notes(model, layout.adapters)) if text)
+    notes += (*expert_notes(request), *calibration_notes([gpu], request))
     return Setting(served.model, gpu, engine, quantization, layout, flags, request.replicas, auto, notes)
 
 

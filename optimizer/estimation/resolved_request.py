@@ -1,8 +1,9 @@
 """The request that an estimate answers, with every default filled in."""
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags
-from vllm_opt.optimizer.contract.answer import Memory, Performance
+from vllm_opt.optimizer.contract.answer import Memory
 from vllm_opt.optimizer.contract.assumptions import assumed_in_estimate
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.request import EstimateRequest, clip_lengths, typical_lengths
 from vllm_opt.optimizer.estimation.resolution import Setting
 from vllm_opt.profiles.nouns.model import ModelProfile

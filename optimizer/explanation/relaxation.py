@@ -20,6 +20,7 @@ from vllm_opt.optimizer.questions.thresholds import (
     CONTEXT_STEP,
     changed,
     fewest_gpus,
+    highest_rate,
     largest_concurrency,
     largest_context,
     lowest_cost,
@@ -67,6 +68,7 @@ NUMBERS: dict[str, tuple[str | None, Threshold]] = {
     "max_ttft_ms": ("ttft", _upper("ttft", 0.1)),
     "max_tpot_ms": ("tpot", _upper("tpot", 0.1)),
     "min_output_tokens_per_s": ("throughput", _throughput),
+    "requests_per_s": (None, highest_rate),
     "max_gpus": ("gpu_count", fewest_gpus),
     "gpus": ("gpu_count", nearest_exact_gpus),
     "max_hourly_cost": ("budget", lowest_cost),
@@ -81,7 +83,9 @@ def fields_of(question: Question) -> tuple[str, ...]:
     absent = {
         "max_ttft_ms": targets.max_ttft_ms,
         "max_tpot_ms": targets.max_tpot_ms,
-        "min_output_tokens_per_s": targets.min_output_tokens_per_s,
+        "requests_per_s": targets.requests_per_s,
+        "concurrency": None if targets.requests_per_s is not None and targets.concurrency == 1 else targets.concurrency,
+        "min_output_tokens_per_s": None if targets.requests_per_s is not None else targets.min_output_tokens_per_s,
         "max_hourly_cost": targets.max_hourly_cost,
         "gpus": targets.gpus,
         "max_gpus": None if targets.gpus is not None or question.setting.machine_gpus else targets.max_gpus,
@@ -164,7 +168,7 @@ def _aside(question: Question, field: str) -> Question | None:
     rule = NUMBERS[field][0]
     if rule is not None:
         return question.without(rule)
-    if field == "max_gpu_memory_utilization":
+    if field in ("max_gpu_memory_utilization", "requests_per_s"):
         return None
     request = question.setting.request
     if field == "target_context" and (request.input_tokens or request.output_tokens or request.mean_context):
@@ -176,7 +180,7 @@ def _aside(question: Question, field: str) -> Question | None:
 def _eased(question: Question, field: str) -> Iterator[Change]:
     """Steps by which the first number of a pair is eased: to a half and a quarter, or to twice and four times."""
     start, ceiling = _from(question, field), field in ("max_ttft_ms", "max_tpot_ms", "max_gpus", "max_hourly_cost")
-    if field in ("gpus", "max_gpu_memory_utilization"):
+    if field in ("gpus", "max_gpu_memory_utilization", "requests_per_s"):
         return
     for factor in (2, 4) if ceiling else (0.5, 0.25):
         value: float | int = start * factor

@@ -13,6 +13,7 @@ NOUNS = {
     "max_ttft_ms": "a TTFT limit of {to} instead of {start}",
     "max_tpot_ms": "a TPOT limit of {to} instead of {start}",
     "min_output_tokens_per_s": "{to} output tokens per second instead of {start}",
+    "requests_per_s": "{to} requests per second instead of {start}",
     "max_gpus": "up to {to} instead of {start}",
     "gpus": "exactly {to} instead of {start}",
     "max_hourly_cost": "{to} per hour instead of {start}",

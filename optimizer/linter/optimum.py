@@ -6,6 +6,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.contract.traffic import TrafficFields
 from vllm_opt.optimizer.linter.subject.context import FEATURE_FIELDS, LintContext
 from vllm_opt.optimizer.linter.subject.gains import WORTH_SAYING, growth
 from vllm_opt.optimizer.linter.subject.report import Optimum
@@ -54,16 +55,18 @@ def _solved(
 
     request, asked = context.request, estimate.request
     target = request.target_context or int(asked["max_model_len"])
-    lengths = request.lengths(target)
+    lengths = request.typical_request(target)
+    random = request.pattern == "poisson"
     fields: dict[str, Any] = {
         "model": context.fields["model"],
         "gpu": (context.gpu.id,),
         "gpus": gpus,
         "target_context": max(2, target),
         "mean_context": request.mean_context,
-        "concurrency": request.concurrency or "max",
-        "input_tokens": lengths[0],
-        "output_tokens": lengths[1],
+        "concurrency": request.concurrency or (None if random else "max"),
+        "input_tokens": lengths[0] if request.lengths is None else request.input_tokens,
+        "output_tokens": lengths[1] if request.lengths is None else request.output_tokens,
+        **{name: getattr(request, name) for name in TrafficFields.model_fields if name in request.model_fields_set},
         "prefix_hit_share": request.prefix_hit_share,
         "max_ttft_ms": request.max_ttft_ms,
         "max_tpot_ms": request.max_tpot_ms,
@@ -75,6 +78,7 @@ def _solved(
         "gpu_file": request.gpu_file,
         "confidence": request.confidence,
         "calibration": request.calibration,
+        "calibration_file": request.calibration_file,
         "objective": ("throughput", "concurrency"),
         "default_limits": False,
         "time_limit": SECONDS,

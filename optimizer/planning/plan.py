@@ -1,7 +1,5 @@
 """From one operating point to a Plan: recomputed with exact integers, re-checked by every rule, and made runnable."""
 
-from dataclasses import dataclass
-
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.judging.deployment import Deployment
@@ -10,32 +8,24 @@ from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.notes import speed_notes
-from vllm_opt.optimizer.contract.answer import Equation, Memory, Performance, Plan, PlanQuality
-from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
+from vllm_opt.optimizer.contract.answer import Equation, Memory, Plan, PlanQuality
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
-from vllm_opt.optimizer.estimation.media import encoder_seconds, with_images
+from vllm_opt.optimizer.estimation.media import encoder_seconds
 from vllm_opt.optimizer.estimation.memory import memory_report
-from vllm_opt.optimizer.estimation.performance import bound_at, predict_loads
+from vllm_opt.optimizer.estimation.performance import bound_at
+from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
 from vllm_opt.optimizer.planning.binding import binding_rules
+from vllm_opt.optimizer.planning.bounded_queue import queue_flags, queue_notes
+from vllm_opt.optimizer.planning.predicted import Choice, predicted, served_by, with_media_and_drafts
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
-from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 from vllm_opt.profiles.catalogues.engines import engine_environment
 from vllm_opt.profiles.configs.model_paths import short_name
 from vllm_opt.profiles.nouns.quality import Quality
 from vllm_opt.profiles.reading.quantities import counted
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One full point: what the solver decided."""
-
-    unit: Unit
-    max_num_batched_tokens: int
-    max_num_seqs: int
-    gpu_memory_utilization: float
 
 
 class PlanRejected(Exception):  # noqa: N818 - states what happened to the plan
@@ -55,23 +45,6 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
         max_num_batched_tokens=choice.max_num_batched_tokens,
         swap_space_gib=setting.engine.default_swap_space_gib,
     )
-
-
-def predicted(setting: SolveSetting, choice: Choice) -> tuple[Performance, Performance]:
-    """Speed at the load asked, and at the most that the flags admit: max_num_seqs users in every engine."""
-    facts, engines = choice.unit.facts, choice.unit.engines
-    most = choice.max_num_seqs * engines
-    asked, full = predict_loads(
-        facts.coefficients,
-        (most if setting.targets.load_free else setting.targets.concurrency, most),
-        engines=engines,
-        max_num_seqs=choice.max_num_seqs,
-        max_num_batched_tokens=choice.max_num_batched_tokens,
-        lengths=setting.lengths,
-        chunked_prefill=facts.layout.enable_chunked_prefill,
-        prefix_hit_share=setting.request.prefix_hit_share if facts.layout.enable_prefix_caching else 0.0,
-    )
-    return asked, full
 
 
 def deployment_of(setting: SolveSetting, choice: Choice, performance: Performance) -> Deployment:
@@ -97,7 +70,12 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
         replicas=choice.unit.replicas,
         targets=setting.targets,
         terms=terms,
-        performance=bound_at(facts.coefficients, performance, confidence),
+        performance=bound_at(
+            facts.coefficients,
+            performance,
+            confidence,
+            (setting.targets.ttft_percentile, setting.targets.tpot_percentile),
+        ),
         offers=facts.sku.offers,
         quality=facts.weights.plan_quality(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
         quality_accepted=facts.weights.accepts(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
@@ -122,38 +100,6 @@ def _check_speed(setting: SolveSetting, choice: Choice) -> None:
         )
 
 
-def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple[Performance, tuple[str, ...]]:
-    """What drafts make of the speed of a plan. Limits are judged without it."""
-    layout, facts = choice.unit.facts.layout, choice.unit.facts
-    rate = acceptance_of(layout, setting.request.acceptance)
-    if rate is None:
-        return plain, ()
-    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu, setting.engine.version)
-    drafted = with_drafts(
-        plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
-    )  # fmt: skip
-    note = draft_note(facts.coefficients, layout, cost, rate, setting.lengths[0] + setting.lengths[1] / 2)
-    return drafted, (note, "limits and objectives are judged by the speed without drafts")
-
-
-def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
-    """Tokens per second with drafts over those without, at the low end of the acceptance; None without drafts."""
-    facts = choice.unit.facts
-    rate = acceptance_of(facts.layout, setting.request.acceptance)
-    if rate is None:
-        return None
-    plain, _ = predicted(setting, choice)
-    sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
-    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version)
-    pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
-    drafted = with_drafts(
-        plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
-    )  # fmt: skip
-    return drafted.output_tokens_per_s / plain.output_tokens_per_s
-
-
 def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     """Build and re-check one plan.
 
@@ -171,10 +117,14 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
     layout, weights, flags = deployment.layout, choice.unit.facts.weights, deployment.flags
     shown = flags_of(weights.model, weights.quantization, layout, flags, setting.engine)
     shown |= feature_flags(setting.request, setting.model, layout, setting.engine)
+    queue = queue_flags(setting, choice)
+    shown |= queue
     facts = choice.unit.facts
     seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
-    performance, draft_notes = _drafted(setting, choice, with_images(performance, seconds, choice.unit.engines))
-    performance_full, _ = _drafted(setting, choice, with_images(at_most, seconds, choice.unit.engines))
+    limits = setting.targets.max_ttft_ms, setting.targets.max_tpot_ms
+    performance = with_rate_within_limits(performance, served_by(setting, choice), setting.request, limits)
+    performance, draft_notes = with_media_and_drafts(setting, choice, performance, seconds)
+    performance_full, _ = with_media_and_drafts(setting, choice, at_most, seconds)
     if seconds:
         draft_notes += ("limits and objectives are judged by the speed without encoders; the speed shown has them in",)
     cost = cost_of(deployment.bill, performance)
@@ -206,7 +156,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         preemption_risk=_preemption_risk(deployment, memory),
         cost=cost,
         binding=binding_rules(deployment),
-        notes=(*plan_notes(setting, choice), *draft_notes, *age_note(deployment.bill)),
+        notes=(*plan_notes(setting, choice), *draft_notes, *queue_notes(queue), *age_note(deployment.bill)),
         equations=_equations(setting, deployment, memory, performance),
     )
 
@@ -224,7 +174,8 @@ def _preemption_risk(deployment: Deployment, memory: Memory) -> float | None:
     typical = targets.contexts_in_flight
     if typical is None:
         return None
-    running = deployment.flags.max_num_seqs if targets.load_free else targets.share_of(deployment.engines)
+    free = targets.load_free or targets.requests_per_s is not None
+    running = deployment.flags.max_num_seqs if free else targets.share_of(deployment.engines)
     if memory.running_concurrency >= running:
         return 0.0
     pool_tokens = memory.running_concurrency * deployment.flags.max_model_len

@@ -18,7 +18,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.predicted import Choice
+from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
 from vllm_opt.optimizer.procurement.sharing import (
     SHARES,
     cut_setting,
@@ -100,9 +101,10 @@ class ColumnSearch:
     """
 
     def __init__(
-        self, setting: SolveSetting, *, by_rate: bool, sharing: bool, shared: SharedLayouts | None = None
-    ) -> None:
-        self.setting = setting
+        self, setting: SolveSetting, *, by_rate: bool, sharing: bool, shared: SharedLayouts | None = None,
+        target: PercentileTarget | None = None,
+    ) -> None:  # fmt: skip
+        self.setting, self.target = setting, target
         self.by_rate = by_rate
         self.search = Search(setting, shared=shared)
         self.plans: dict[Kind, ReplicaPlan] = {}
@@ -182,7 +184,7 @@ class ColumnSearch:
                 chosen += [server for _, server in able[:size]]
                 self._classes[kind] = able[size:]
             for candidate in solve(chosen) if chosen else ():
-                plan = self._best_point(candidate, kinds[0].cut)
+                plan = self._best_point(candidate, kinds[0].cut, min(least.values()))
                 if plan is not None and _better(plan, self.plans.get(plan.kind), least[plan.kind]):
                     self.plans[plan.kind] = plan
                     least[plan.kind] = plan.capacity[0]
@@ -196,7 +198,7 @@ class ColumnSearch:
                 return
             size *= 2
 
-    def _best_point(self, candidate: Candidate, cut: int) -> ReplicaPlan | None:
+    def _best_point(self, candidate: Candidate, cut: int, floor: int) -> ReplicaPlan | None:
         engines = candidate.unit.engines
         value = candidate.bound_tokens_per_s if self.by_rate else candidate.sequences.astype(np.float64) * engines
         if cut > 1:
@@ -206,6 +208,9 @@ class ColumnSearch:
             return None
         amount = Fraction(float(value[at]))
         capacity = math.floor(amount / self.setting.lengths[1] * MICRO / cut) if self.by_rate else math.floor(amount)
+        if self.target is not None and capacity > floor:
+            held = self.target.capacity(candidate, int(candidate.sequences[at]))
+            capacity = capacity if math.isinf(held) else min(capacity, math.floor(held * MICRO))
         if capacity < 1:
             return None
         return ReplicaPlan(

@@ -12,6 +12,7 @@ from vllm_opt.optimizer.fleet.outcome import FleetOptions
 from vllm_opt.optimizer.fleet.problem import FleetDemand, FleetLimits, FleetProblem
 from vllm_opt.optimizer.procurement.columns import MICRO, ColumnSearch, ReplicaPlan
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
+from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
 from vllm_opt.optimizer.procurement.pool import ClosedProblem, ColumnPool, WorkloadColumns
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
 from vllm_opt.optimizer.space.setting import PricedGpu, resolve_solve
@@ -93,6 +94,8 @@ def resolve_fleet(
                 notes.append(str(error))
         found.append(WorkloadColumns(workload, known[key]))
         notes += [note for search in known[key][:1] for note in search.setting.notes]
+        told = percentile_note(request, workload)
+        notes += [] if told is None else [told]
     base = FleetProblem(
         demands=tuple(demand_of(request, workload) for workload in request.workloads),
         columns=(),
@@ -172,15 +175,39 @@ def searches_of(
     """The plans of one replica on every SKU, one search per kind of server, none priced yet."""
     searches = []
     spares = request.resilience.spare_replicas if workload.spare_replicas is None else workload.spare_replicas
-    sharing = request.inventory.gpu_sharing and not workload.lengths and not spares
+    target = percentile_target(request, workload)
+    sharing = request.inventory.gpu_sharing and not workload.lengths and not spares and target is None
     for context, bucket in server_kinds(workload):
         try:
             asked = solve_request(request, workload, context, bucket, gpus[0].gpu.id)
             setting = replace(resolve_solve(asked, catalog), gpus=gpus)
         except (InvalidRequest, UnknownProfile) as error:
             raise type(error)(f"workload '{workload.name}': {error}") from None
-        searches.append(ColumnSearch(setting, by_rate=workload.concurrency is None, sharing=sharing, shared=shared))
+        by_rate = workload.concurrency is None
+        searches.append(ColumnSearch(setting, by_rate=by_rate, sharing=sharing, shared=shared, target=target))
     return tuple(searches)
+
+
+def percentile_target(request: FleetRequest, workload: WorkloadDemand) -> PercentileTarget | None:
+    """At which percentile over requests the limits of a workload hold; None where they hold for means."""
+    if workload.ttft_percentile is None and workload.tpot_percentile is None:
+        return None
+    return PercentileTarget(
+        workload.max_ttft_ms, workload.max_tpot_ms, workload.ttft_percentile, workload.tpot_percentile,
+        workload.burstiness, request.router_imbalance, request.utilization_cap,
+    )  # fmt: skip
+
+
+def percentile_note(request: FleetRequest, workload: WorkloadDemand) -> str | None:
+    """What a fleet sized by percentiles counts on."""
+    if percentile_target(request, workload) is None:
+        return None
+    shares = (("TTFT", workload.ttft_percentile), ("TPOT", workload.tpot_percentile))
+    words = " and ".join(f"{name} for {share:g} % of the requests" for name, share in shares if share is not None)
+    return (
+        f"workload '{workload.name}' is sized so that limits hold on {words} at random arrivals, with a router that "
+        f"gives its busiest replica at most {request.router_imbalance:.0%} more than the average (router_imbalance)"
+    )
 
 
 def server_kinds(workload: WorkloadDemand) -> tuple[tuple[int, tuple[int, int]], ...]:

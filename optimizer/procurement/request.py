@@ -20,6 +20,7 @@ from vllm_opt.optimizer.contract.field_types import (
 )
 from vllm_opt.optimizer.contract.request import Request, typical_lengths
 from vllm_opt.optimizer.contract.spellings import renamed
+from vllm_opt.optimizer.contract.traffic import Percentile
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
 
@@ -61,6 +62,11 @@ class WorkloadDemand(Noun):
     target_context: Count = Field(8192, description="tokens (prompt + output) that each sequence may reach")
     max_ttft_ms: PositiveNumber | None = Field(None, description="limit on time to first token")
     max_tpot_ms: PositiveNumber | None = Field(None, description="limit on time per output token")
+    ttft_percentile: Percentile | None = Field(None, description="over requests, at which max_ttft_ms holds")
+    tpot_percentile: Percentile | None = Field(None, description="over requests, at which max_tpot_ms holds")
+    burstiness: Annotated[float, BeforeValidator(_number), Field(ge=0.05, le=100)] = Field(
+        1.0, description="shape of the gamma law between arrivals, with percentiles; 1 is Poisson"
+    )
     prefix_hit_share: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = 0.0
     peak_factor: Annotated[float, BeforeValidator(_number), Field(ge=1, le=1000)] = Field(
         1.0, description="peak traffic divided by average traffic"
@@ -90,6 +96,10 @@ class WorkloadDemand(Noun):
             raise ValueError(f"workload '{self.name}' has lengths; leave input_tokens and output_tokens out")
         if self.lengths and self.concurrency:
             raise ValueError(f"workload '{self.name}' has lengths, so its traffic must be requests_per_s")
+        if (self.ttft_percentile or self.tpot_percentile) and (self.lengths or self.requests_per_s is None):
+            raise ValueError(
+                f"workload '{self.name}': percentiles need requests_per_s and one typical request, not a histogram"
+            )
         for request in self.buckets:
             if sum(request) > self.target_context:
                 raise ValueError(
@@ -211,6 +221,9 @@ class FleetRequest(Request):
     )
     utilization_cap: Share = Field(
         0.85, description="share of its capacity that a fleet is asked for at the peak: queues grow without bound at 1"
+    )
+    router_imbalance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10)] = Field(
+        0.1, description="with percentiles: by how much the busiest replica gets more requests than the average"
     )
     tolerance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)] = Field(
         0.05, description="how much dearer a simpler fleet may be: fewer kinds of SKU, providers and weight formats"

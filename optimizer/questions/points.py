@@ -20,7 +20,7 @@ from vllm_opt.optimizer.questions.questions import (
     within_limits,
 )
 from vllm_opt.optimizer.questions.speed_table import Numbers
-from vllm_opt.optimizer.space.points import CAPTURED
+from vllm_opt.optimizer.space.points import CAPTURED, slot_grid
 
 CHUNK = 4096
 POINTS_PER_STEP = 256
@@ -61,7 +61,9 @@ def feasible_points(atlas: Atlas, question: Question, *, within: dict[int, Integ
             continue
         for start in range(0, len(points), CHUNK):
             piece = points.take(np.arange(start, min(start + CHUNK, len(points))))
-            if batches:
+            if question.setting.demand.arrivals == "poisson":
+                yield from with_slots(atlas, question, piece)
+            elif batches:
                 yield from with_batches(atlas, question, piece)
             else:
                 yield timely(atlas, question, piece)
@@ -73,6 +75,20 @@ def timely(atlas: Atlas, question: Question, points: Points, *, rates: bool = Fa
     kept = points.take(np.flatnonzero(keep))
     speeds = atlas.speeds(question, kept, rates=rates)
     return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, speeds)
+
+
+def with_slots(atlas: Atlas, question: Question, points: Points) -> Iterator[Points]:
+    """Feasible points over every number of slots that is tried for random arrivals."""
+    if not len(points):
+        return
+    most = most_admitted(question, points)
+    for start in range(0, len(points), PAIRS_PER_CHUNK):
+        index = np.arange(start, min(start + PAIRS_PER_CHUNK, len(points)))
+        pairs, largest = points.take(index), most[index]
+        sizes = [slot_grid(*pair) for pair in zip(pairs.sequences.tolist(), largest.tolist(), strict=True)]
+        owned = pairs.take(np.repeat(np.arange(len(pairs)), [len(values) for values in sizes]))
+        slots = np.array([size for values in sizes for size in values], dtype=np.int64)
+        yield timely(atlas, question, Points(owned.landscape, owned.rows, owned.tokens, slots, owned.replicas))
 
 
 def with_batches(atlas: Atlas, question: Question, points: Points, least_rate: float = 0.0) -> Iterator[Points]:
@@ -123,6 +139,8 @@ def batch_grid(pairs: Points, most: Integers) -> tuple[Points, Integers]:
 
 def refined_batches(atlas: Atlas, question: Question, pairs: Points, grid: Points, owner: Integers) -> Points:
     """The largest batch of each pair under the TTFT and TPOT limits, where it lies between two points of the grid."""
+    if question.setting.request.needs_queueing:
+        return pairs.take(np.arange(0))
     upper = question.without("throughput")
     holds = within_limits(upper, grid, atlas.speeds(question, grid))
     low, high = _last_and_next(grid.sequences, holds, owner, len(pairs))
@@ -177,6 +195,8 @@ def extreme(atlas: Atlas, question: Question, rule: LatencyRule) -> tuple[float,
 
 
 def _pieces(atlas: Atlas, question: Question, points: Points, rule: LatencyRule, best: float) -> Iterator[Points]:
+    if question.setting.demand.arrivals == "poisson":
+        return with_slots(atlas, question, points)
     if question.setting.load_is_asked(question.active):
         return iter((timely(atlas, question, points, rates=rule == "throughput"),))
     if rule == "throughput":

@@ -40,7 +40,7 @@ class Atlas:
         self._setting = setting
         self._physics = physics or LayoutPhysics(setting)
         self._landscapes: dict[Part, Landscape] = {}
-        self._speeds: dict[tuple[int, tuple[int, int], float, float], SpeedTable] = {}
+        self._speeds: dict[tuple[object, ...], SpeedTable] = {}
         self._accepted = accepted_storage(setting)
 
     @property
@@ -90,7 +90,8 @@ class Atlas:
 
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
         request = question.setting.request
-        key = (id(landscape), question.setting.lengths, request.prefix_hit_share, request.confidence)
+        traffic = request.ttft_percentile, request.tpot_percentile, request.requests_per_s, request.arrivals
+        key = (id(landscape), question.setting.lengths, request.prefix_hit_share, request.confidence, traffic)
         if key not in self._speeds:
             self._speeds[key] = SpeedTable(landscape, question.setting)
         return self._speeds[key]
@@ -98,6 +99,8 @@ class Atlas:
     def speeds(self, question: Question, points: Points, *, rates: bool = False) -> Speed:
         """Predicted speeds of points; `rates`: output rates matter although no floor is asked."""
         table = self._table(question, points.landscape)
+        if question.setting.demand.arrivals == "poisson":
+            return table.under_rate(points.rows, points.tokens, points.sequences, points.engines)
         if not question.setting.load_is_asked(question.active):
             return table.at(points.rows, points.tokens, points.sequences)
         average = question.setting.targets.concurrency / points.engines

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.latency import closed_loop
+from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
 from vllm_opt.constraints.speed.step_time import decode_attention, prefill_attention, step_time
 from vllm_opt.optimizer.questions.landscape import Landscape
 from vllm_opt.optimizer.questions.pools import Integers
+from vllm_opt.optimizer.space.queued import queued
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 Numbers = NDArray[np.float64]
@@ -62,6 +63,29 @@ class SpeedTable:
         values = self._values[index] if len(self._values) else np.empty((len(rows), COLUMNS))
         return Speed(*np.ascontiguousarray(values.T))
 
+    def under_rate(self, rows: Integers, tokens: Integers, sequences: Integers, engines: Integers) -> Speed:
+        """Speeds of so many slots where engines share random arrivals; the rate is that of one engine."""
+        shared = engines.astype(np.float64)
+        ttft, tpot, rate = self._queued(rows, tokens, sequences.astype(np.float64), shared, shared)
+        return Speed(ttft, tpot, rate / shared, np.ones(len(rows)))
+
+    def _queued(
+        self, rows: Integers, tokens: Integers, slots: Numbers, users: Numbers, engines: Numbers
+    ) -> tuple[Numbers, Numbers, Numbers]:
+        """(TTFT, TPOT, tokens/s of all engines) at the confidence asked, by queueing."""
+        if not len(rows):
+            return slots, slots, slots
+        coefficients = self._landscape.coefficients(rows)
+        flags = slots, tokens.astype(np.float64), self._landscape.chunked[rows].astype(np.float64)
+        found = queued(self._setting, coefficients, engines, users, (*flags, self._landscape.cached[rows]))
+        output = found.times.requests_per_s * float(self._setting.lengths[1])
+        first, token = found.times.ttft_ms(None), found.times.tpot_ms(None)
+        if self._setting.demand.arrivals == "closed" and not self._setting.demand.think_s:
+            load = self._closed(rows, tokens, users)
+            first, token = load.ttft_ms, load.tpot_ms
+        ttft, tpot, total = found.bounds(engines, first, token, output)
+        return ttft, tpot, total
+
     def rates(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers:
         """Output rate of one engine whose users are an average over engines, and so no whole number."""
         found: Numbers = self._evaluate(rows, tokens, users)[:, 2]
@@ -81,7 +105,9 @@ class SpeedTable:
         # Eager mode is never faster than the same layout with graphs before padding, which bounds leave out.
         c = self._landscape.coefficients(rows - rows % 2)
         hit = np.where(self._landscape.cached[rows], request.prefix_hit_share, 0.0)
-        computed, span = np.maximum(1.0, inputs * (1.0 - hit)), inputs * (1.0 + hit) / 2.0
+        judged = self._setting.targets.ttft_percentile is not None
+        prompt_tokens = inputs * (self._setting.demand.lengths.median_input if judged else 1.0)
+        computed, span = np.maximum(1.0, prompt_tokens * (1.0 - hit)), prompt_tokens * (1.0 + hit) / 2.0
         whole, context = np.minimum(computed, np.maximum(tokens, 2.0)), inputs + outputs / 2.0
         none = np.zeros(len(rows))
         tpot = step_time(c, none + 1.0, context, none, span, padding=False)
@@ -117,10 +143,22 @@ class SpeedTable:
         self._count = end
 
     def _evaluate(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers:
+        coefficients, confidence = self._landscape.coefficients(rows), self._setting.request.confidence
+        load = self._closed(rows, tokens, users)
+        ttft, tpot, rate = load.ttft_ms, load.tpot_ms, load.output_tokens_per_s
+        first, token = (quantile_factor(coefficients, metric, confidence) for metric in METRICS[:2])
+        slower = np.broadcast_to(quantile_factor(coefficients, "throughput", confidence), rows.shape)
+        if self._setting.request.needs_queueing:
+            timed = self._queued(rows, tokens, np.ceil(users), np.ceil(users), np.ones(len(rows)))
+            rate = rate if self._setting.demand.arrivals == "closed" else timed[2] / slower
+            return np.stack([timed[0], timed[1], rate, slower], axis=1)
+        return np.stack([ttft * first, tpot * token, rate, slower], axis=1)
+
+    def _closed(self, rows: Integers, tokens: Integers, users: Numbers) -> LoadPrediction:
+        """A closed loop of so many users, all of whom run."""
         request, lengths = self._setting.request, self._setting.lengths
-        coefficients = self._landscape.coefficients(rows)
-        load = closed_loop(
-            coefficients,
+        return closed_loop(
+            self._landscape.coefficients(rows),
             users=users,
             max_num_seqs=np.ceil(users),
             max_num_batched_tokens=tokens.astype(np.float64),
@@ -128,14 +166,4 @@ class SpeedTable:
             output_tokens=float(lengths[1]),
             chunked_prefill=self._landscape.chunked[rows].astype(np.float64),
             prefix_hit_share=np.where(self._landscape.cached[rows], request.prefix_hit_share, 0.0),
-        )
-        confidence = request.confidence
-        return np.stack(
-            [
-                load.ttft_ms * quantile_factor(coefficients, "ttft", confidence),
-                load.tpot_ms * quantile_factor(coefficients, "tpot", confidence),
-                load.output_tokens_per_s,
-                np.broadcast_to(quantile_factor(coefficients, "throughput", confidence), rows.shape),
-            ],
-            axis=1,
         )

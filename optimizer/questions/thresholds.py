@@ -111,6 +111,19 @@ def largest_concurrency(atlas: Atlas, question: Question) -> int | None:
     )
 
 
+def highest_rate(atlas: Atlas, question: Question) -> float | None:
+    """The highest rate of random arrivals, in hundredths of the one asked, when everything else holds."""
+    asked = question.setting.targets.requests_per_s
+    if asked is None:
+        return None
+
+    def rate(hundredths: int) -> float:
+        return float(f"{asked * hundredths / 100:.6g}")
+
+    found = largest_below(atlas, lambda value: changed(question, requests_per_s=rate(value)), 100, 1)
+    return None if found is None else rate(found)
+
+
 def largest_context(atlas: Atlas, question: Question, field: str = "target_context") -> int | None:
     """The longest context (or mean context) that fits when everything else holds, a multiple of 16 tokens."""
     setting = question.setting

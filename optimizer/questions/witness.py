@@ -3,7 +3,8 @@
 import numpy as np
 
 from vllm_opt.optimizer.contract.answer import Plan
-from vllm_opt.optimizer.planning.plan import Choice, PlanRejected, make_plan
+from vllm_opt.optimizer.planning.plan import PlanRejected, make_plan
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.planning.utilization import fitting_utilization
 from vllm_opt.optimizer.questions.points import feasible_points
 from vllm_opt.optimizer.questions.questions import Atlas, Points, Question

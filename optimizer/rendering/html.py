@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from vllm_opt.optimizer.contract.answer import Answer, Equation, Estimate, Explanation, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Answer, Equation, Estimate, Explanation, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.comparison import COLUMNS, plan_row
@@ -26,6 +27,7 @@ from vllm_opt.optimizer.rendering.plan_words import (
     slow,
     slow_in_words,
     speed_rows,
+    start_sentences,
     status_in_words,
     weights_in_words,
 )
@@ -49,6 +51,7 @@ def answer_page(answer: Answer) -> str:
     body += [section("Front", pareto_chart(answer.pareto), table(COLUMNS, [plan_row(plan) for plan in answer.pareto]))]
     body += [section("Alternatives", table(COLUMNS, [plan_row(plan) for plan in answer.alternatives]))]
     notes = (*(answer.plan.notes if answer.plan else ()), *answer.notes)
+    notes += () if answer.doubt is None else (answer.doubt.message,)
     body += [section("Notes", bullets(list(dict.fromkeys(notes)))), _footer(answer)]
     return page(title, body)
 
@@ -95,6 +98,7 @@ def _plan(plan: Plan, concurrency: object) -> list[str]:
         section(
             f"Start each server with vLLM {plan.vllm_version}",
             preformatted(wrapped_command(plan.command, plan.env, COMMAND_WIDTH)),
+            *(paragraph(sentence) for sentence in start_sentences(plan)),
             table([("flag", "left"), ("value", "right"), ("what it decides", "left")], flags),
         ),
         section(memory_heading(plan.memory), memory_bar(plan.memory), paragraph(pool_sentence(plan.memory))),

@@ -2,17 +2,23 @@
 
 from typing import TYPE_CHECKING, Any
 
-from vllm_opt.optimizer.contract.answer import Equation, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Equation, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.memory import memory_heading, memory_section
 from vllm_opt.optimizer.rendering.plan_words import (
+    SHOWN_PERCENTILES,
     basis_in_words,
+    capacity_in_words,
     cost_in_words,
     gpus_in_words,
+    load_in_words,
+    percentile_rows,
     slow,
     slow_in_words,
     speed_rows,
+    start_sentences,
     weights_in_words,
 )
 from vllm_opt.optimizer.rendering.screen import Screen
@@ -61,6 +67,7 @@ def plan_sections(plan: Plan, request: dict[str, Any], screen: Screen) -> list["
         line(cost_in_words(plan.cost)),
         heading(f"Start each server with vLLM {plan.vllm_version}"),
         printable(wrapped_command(plan.command, plan.env, screen.width)),
+        *(part for sentence in start_sentences(plan) for part in ("", line(sentence))),
         "",
         _flags(plan, screen),
         heading(speed_heading(plan.performance, request)),
@@ -81,7 +88,7 @@ def _flags(plan: Plan, screen: Screen) -> "RenderableType":
 
 def speed_heading(performance: Performance, request: dict[str, Any]) -> str:
     """Say for which load the speed holds."""
-    words = f"Speed with {counted(performance.concurrency, 'user')} at once"
+    words = f"Speed with {load_in_words(performance)}"
     lengths = request.get("input_tokens"), request.get("output_tokens")
     if all(isinstance(length, int) for length in lengths):
         words += f", {counted(lengths[0] or 0, 'token')} in and {count(lengths[1] or 0)} out"
@@ -92,7 +99,11 @@ def speed_section(performance: Performance, screen: Screen) -> list["RenderableT
     """Each speed with its interval, and how it is known."""
     table = table_of([("", "left"), ("predicted", "right"), ("90 % interval", "left")], speed_rows(performance), screen)
     warned = [line(slow_in_words(performance))] if slow(performance) else []
-    return [table, *warned, line(basis_in_words(performance))]
+    spread: list[RenderableType] = []
+    if performance.percentiles:
+        headings = [("over requests", "left"), *((name, "right") for name in SHOWN_PERCENTILES)]
+        spread = [table_of(headings, percentile_rows(performance), screen), line(capacity_in_words(performance))]
+    return [table, *warned, *spread, line(basis_in_words(performance))]
 
 
 def binding_section(plan: Plan) -> list["RenderableType"]:

@@ -1,6 +1,7 @@
 """Plans in words: what the GPU count means, how sure an answer is, how a speed is known."""
 
-from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Answer, Cost, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
 from vllm_opt.profiles.reading.quantities import counted
 
@@ -104,6 +105,7 @@ def status_in_words(answer: Answer) -> str:
     }[answer.status]
 
 
+SHOWN_PERCENTILES = ("p50", "p90", "p95", "p99")
 SLOW_TTFT_MS, SLOW_TPOT_MS = 10_000, 250
 """Beyond these nobody waits or reads on: never shown without a word."""
 SLOW_MARK = "!"
@@ -147,6 +149,39 @@ def speed_rows(performance: Performance) -> list[list[str]]:
     return rows
 
 
+def percentile_rows(performance: Performance) -> list[list[str]]:
+    """Percentiles over requests: name, then one cell each."""
+    names = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_ms": "end to end"}
+    return [
+        [words, *(milliseconds(performance.percentiles[name][percent]) for percent in SHOWN_PERCENTILES)]
+        for name, words in names.items()
+        if name in performance.percentiles
+    ]
+
+
+def load_in_words(performance: Performance) -> str:
+    """Say for which traffic figures hold."""
+    load = performance.load
+    users = counted(load.users, "user")
+    if load.pattern == "poisson" and load.requests_per_s is not None:
+        return f"{rate(load.requests_per_s)} requests/s at random, {counted(load.users, 'request')} in flight"
+    return {"burst": f"{users} who send at once", "offline": f"a batch of {counted(load.users, 'prompt')}"}.get(
+        load.pattern, f"{users} at once"
+    )
+
+
+def capacity_in_words(performance: Performance) -> str:
+    """Say how much of the capacity the load takes, and up to which rate limits hold."""
+    parts = []
+    if performance.utilization is not None and performance.load.pattern in ("closed", "poisson"):
+        parts.append(f"the load takes {percent(performance.utilization)} of the capacity")
+    if performance.most_requests_per_s is not None and performance.load.pattern == "poisson":
+        parts.append(f"which is {rate(performance.most_requests_per_s)} requests/s")
+    if performance.requests_per_s_within_limits is not None:
+        parts.append(f"the limits hold up to {rate(performance.requests_per_s_within_limits)} requests/s")
+    return f"Percentiles run over requests; {', '.join(parts)}." if parts else ""
+
+
 def only_prompts(performance: Performance) -> bool:
     """Whether requests are prompts whose answer is one step: embeddings, scores, or a single token."""
     return performance.tpot_ms is None
@@ -163,6 +198,18 @@ def _span(performance: Performance, name: str) -> str:
 def basis_in_words(performance: Performance) -> str:
     """Say how the speed is known, and whether users wait."""
     words = f"How it is known: {(performance.basis_note or BASIS_WORDS[performance.basis]).rstrip('.')}."
+    if performance.saturated and performance.load.pattern == "poisson":
+        return f"{words} More arrives than is served: the queue grows without end, and times are those at capacity."
     if performance.saturated:
         words += f" With {counted(performance.concurrency, 'user')} some wait for a place; the wait is part of TTFT."
     return words
+
+
+def start_sentences(plan: Plan) -> tuple[str, ...]:
+    """What a command alone does not say where several servers start."""
+    if plan.replicas == 1:
+        return ()
+    return (
+        f"Each of the {plan.replicas} servers needs GPUs and a port of its own, and clients one address: --save-dir "
+        "DIR writes scripts, compose files and manifests that say so.",
+    )

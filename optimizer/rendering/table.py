@@ -37,6 +37,7 @@ def answer_table(answer: Answer, screen: Screen) -> str:
     if any(slow(plan.performance) for plan in (*answer.pareto, *answer.alternatives)):
         sections += [line(SLOW_WORDS)]
     plan_notes = answer.plan.notes if answer.plan else ()
+    plan_notes += () if answer.doubt is None else (answer.doubt.message,)
     sections += notes_section((*plan_notes, *(note for note in answer.notes if note not in plan_notes)))
     if answer.plan is not None:
         sections += equations_section(answer.plan.equations)

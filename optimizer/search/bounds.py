@@ -15,6 +15,7 @@ most what the KV cache holds beside the weights alone. The end-to-end time of `u
 (Little's law), and at least a lone request's prefill and O - 1 lone steps.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,12 @@ def _column(
     if name == "latency":
         return [int(floor) for floor in np.floor(reach.e2e_s * 1e6 * (1 - ROUNDING))]
     per_engine = np.ceil(reach.tokens_per_s * 1000 * (1 + ROUNDING)).astype(np.int64).tolist()
+    brought = setting.targets.requests_per_s
+    if brought is not None:
+        share = brought * setting.lengths[1] * 1000 * (1 + ROUNDING)
+        per_engine = [
+            min(most, math.ceil(share / server.engines)) for most, server in zip(per_engine, servers, strict=True)
+        ]
     millitokens = [most * server.engines for most, server in zip(per_engine, servers, strict=True)]
     if name == "throughput":
         return [-most for most in millitokens]
@@ -129,6 +136,10 @@ def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
     if setting.load_is_asked(active):
         most = np.minimum(most, shares)
     inputs, outputs = (float(length) for length in setting.lengths)
+    little = LITTLE
+    if setting.request.needs_queueing:
+        little = 0.0 if setting.request.pattern != "closed" or setting.request.think_time_s else LITTLE
+        inputs *= setting.demand.lengths.median_input if setting.targets.ttft_percentile is not None else 1.0
     computed = np.maximum(1.0, inputs * (1.0 - hit))
     span = inputs * (1.0 + hit) / 2.0
     discount = np.minimum(1.0, np.asarray(c.prefill_factor))
@@ -148,7 +159,7 @@ def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
     rate = stages * (highest / (steps * _step_seconds(c, lowest, beside, context, span))).max(axis=0)
     alone = steps * _step_seconds(c, np.ones(len(servers)), beside, context, span)
     first = np.asarray(c.frontend_s) + computed * _seconds_per_prompt_token(c, span) * discount / stages
-    return Reach(rate * outputs, np.maximum(LITTLE * shares / rate, first + alone), first, alone / steps, factors)
+    return Reach(rate * outputs, np.maximum(little * shares / rate, first + alone), first, alone / steps, factors)
 
 
 def coefficients_of(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:

@@ -257,11 +257,12 @@ class Search:
         """Queue what failed with more replicas: one more, or as many as the latency limits need at least.
 
         More replicas never hurt: each engine then holds fewer sequences, so memory, TTFT and TPOT are no worse. What no
-        replicas can bring under the limits is not queued.
+        replicas can bring under the limits is not queued. Percentiles need not be monotone, so with them all are.
         """
         waiting = [server for server in servers if server.replicas < server.most]
         following = {id(server): server.replicas + 1 for server in waiting}
-        if latency_rules(self.setting, self.active - {"throughput"}):
+        by_means = not self.setting.request.needs_queueing
+        if by_means and latency_rules(self.setting, self.active - {"throughput"}):
             asked = self.setting.targets.concurrency if "concurrency" in self.active else 1
             screened = [server for server in waiting if not server.screened]
             reachable = largest_loads(self.sizing, screened)

@@ -10,6 +10,7 @@ from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import (
     Unit,
     sequence_grid,
+    slot_grid,
     token_grid,
 )
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -96,13 +97,22 @@ def sizes_of(admitted: Admission, least: int, most: int, active: frozenset[str])
     """
     setting = admitted.facts.setting
     if not setting.load_is_asked(active):
-        return admitted.sizes(least, most) if admitted.facts.monotone else admitted.each(least, most)
+        found = admitted.sizes(least, most) if admitted.facts.monotone else admitted.each(least, most)
+        return slots_of(setting, found)
     if not admitted.admits(least):
         return []
     if "concurrency" not in setting.request.objective or least == most:
         return [least]
     largest = admitted.largest(least, most)
     return sorted({least, largest, most_that_run(admitted, least, largest)})
+
+
+def slots_of(setting: SolveSetting, sizes: list[int]) -> list[int]:
+    """What is left of the sizes for random arrivals: the ends and the powers of two between them."""
+    if setting.demand.arrivals != "poisson" or not sizes:
+        return sizes
+    kept = set(slot_grid(sizes[0], sizes[-1]))
+    return [size for size in sizes if size in kept]
 
 
 def most_that_run(admitted: Admission, least: int, most: int) -> int:
@@ -139,7 +149,8 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
         smallest = least if pinned is None else pinned
         if "memory_budget" not in active:
             asked = setting.load_is_asked(active)
-            found.append((unit, tokens, [smallest] if asked else sequence_grid(smallest, most)))
+            sizes = [smallest] if asked else slots_of(setting, sequence_grid(smallest, most))
+            found.append((unit, tokens, sizes))
             continue
         startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
         admitted = Admission(facts, tokens, startup, held="concurrency" in active)

@@ -7,7 +7,8 @@ leaves the answer, and with it the proof, because what was pruned beside it was 
 from collections.abc import Iterable, Iterator
 
 from vllm_opt.optimizer.contract.answer import Plan
-from vllm_opt.optimizer.planning.plan import Choice, PlanRejected, make_plan
+from vllm_opt.optimizer.planning.plan import PlanRejected, make_plan
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice

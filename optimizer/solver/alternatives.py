@@ -3,7 +3,7 @@
 from itertools import islice
 
 from vllm_opt.optimizer.contract.answer import Plan
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.search import Search, SearchResult
 from vllm_opt.optimizer.solver.accepted import best_accepted

@@ -39,7 +39,7 @@ def _bent(setting: SolveSetting, catalog: Catalog, *, reserve: bool, limits: boo
 
 def _with_fewer_users(setting: SolveSetting, catalog: Catalog, bends: Bends, deadline: float) -> SolveSetting | None:
     """The most users that fit, when the number asked is a default and one user fits at all."""
-    if is_stated(setting.request, "concurrency"):
+    if is_stated(setting.request, "concurrency") or setting.request.pattern == "poisson":
         return None
     from vllm_opt.optimizer.questions.questions import Atlas, Question
     from vllm_opt.optimizer.questions.thresholds import largest_concurrency

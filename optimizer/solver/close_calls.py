@@ -14,7 +14,7 @@ All but the cheapest are looked for where cost or GPUs come first.
 from collections.abc import Callable, Iterator
 
 from vllm_opt.optimizer.contract.answer import CloseCall
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.search.order import Order, capped_quality
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import Search, SearchResult
@@ -38,7 +38,7 @@ def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[C
         return ()
     seen, found = [chosen], []
     for why, choice in _kinds(search, result, chosen):
-        if choice in seen:
+        if any(_alike(choice, known) for known in seen):
             continue
         plan = accepted_plan(setting, choice)
         if plan is None:
@@ -76,6 +76,15 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
     )  # fmt: skip
     if better is not None:
         yield "published_weights" if weights.publisher_rank == HYPOTHETICAL else "better_weights", better.choice
+
+
+def _alike(one: Choice, other: Choice) -> bool:
+    """Whether two choices are one plan to a reader: alike but for how many slots random arrivals find."""
+    first, second = (
+        (item.unit.facts.layout, item.unit.replicas, item.unit.facts.weights.checkpoint) for item in (one, other)
+    )
+    by_rate = one.unit.facts.setting.targets.requests_per_s is not None
+    return one == other or (by_rate and first == second)
 
 
 def _near(search: Search, result: SearchResult) -> list[Candidate]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.optimizer.planning.plan import Choice
+from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.planning.utilization import fitting_utilization
 from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.order import Order

@@ -11,8 +11,9 @@ from vllm_opt.optimizer.contract.answer import Answer, CloseCall, Explanation, O
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
-from vllm_opt.optimizer.planning.plan import Choice, draft_gain
+from vllm_opt.optimizer.planning.predicted import Choice, draft_gain
 from vllm_opt.optimizer.questions.questions import Atlas, TimeIsUp
+from vllm_opt.optimizer.regret.line import doubt_of
 from vllm_opt.optimizer.search.modes import mode_of, ranked
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.scores import Scores
@@ -253,7 +254,7 @@ def _answer(
         max_gpus=setting.targets.max_gpus,
         mean_context=setting.targets.mean_context,
         target_context=setting.targets.target_context,
-        concurrency="max" if setting.targets.load_free else setting.targets.concurrency,
+        concurrency=setting.users_asked,
         max_ttft_ms=setting.targets.max_ttft_ms,
         max_tpot_ms=setting.targets.max_tpot_ms,
         assumed=list(setting.assumed),
@@ -270,6 +271,7 @@ def _answer(
         alternatives=others,
         close_calls=weighed,
         pareto=tuple(accepted_plans(setting, front.choices)) if front else (),
+        doubt=None if plan is None else doubt_of(plan, (*others, *(call.plan for call in weighed)), resolved),
         explanation=explanation,
         notes=(*setting.notes, *notes, *_front_notes(front)),
         solver=SolverReport(

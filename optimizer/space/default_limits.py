@@ -1,7 +1,7 @@
 """Limits that hold when nobody stated any, and how a request bends before a default makes it infeasible.
 
 MLPerf Inference's Server scenario bounds the 99th percentile of TTFT and TPOT of Llama 2 70B at 2 s and 200 ms, and of
-Llama 3.1 405B, whose prompts are long, at 6 s and 175 ms. Here they bound means.
+Llama 3.1 405B, whose prompts are long, at 6 s and 175 ms. Here they bound means, or the percentile that is asked.
 Source: https://github.com/mlcommons/inference_policies/blob/master/inference_rules.adoc, section "Scenarios", read
 through `profiles/data/workloads.json`.
 """
@@ -86,7 +86,7 @@ def assumptions(request: SolveRequest, lengths: tuple[int, int], bends: Bends) -
             assume(field, bent, reason, value)
         elif field in preset:
             found[field] = preset[field]
-        elif not is_stated(request, field):
+        elif not is_stated(request, field) and not (field == "concurrency" and request.pattern == "poisson"):
             assume(field, value, why)
     for field, value in zip(LENGTHS, lengths, strict=True):
         if field in preset and preset[field].value == value:
@@ -101,8 +101,11 @@ def assumptions(request: SolveRequest, lengths: tuple[int, int], bends: Bends) -
 def _assume_limits(request: SolveRequest, prompt: int, bends: Bends, assume: Callable[..., None]) -> None:
     """Default limits as they hold, and limits that gave way."""
     known, holds = limits_ms(request, prompt, replace(bends, limits=False)), limits_ms(request, prompt, bends)
-    why = f"MLPerf's Server limit for {'long' if prompt > LONG_PROMPT_TOKENS else 'short'} prompts, here on means"
-    for field, limit, kept in zip(("max_ttft_ms", "max_tpot_ms"), known, holds, strict=True):
+    percentiles = request.ttft_percentile, request.tpot_percentile
+    pairs = zip(("max_ttft_ms", "max_tpot_ms"), known, holds, percentiles, strict=True)
+    for field, limit, kept, percentile in pairs:
+        over = "means" if percentile is None else f"{percentile:g} % of the requests"
+        why = f"MLPerf's Server limit for {'long' if prompt > LONG_PROMPT_TOKENS else 'short'} prompts, here on {over}"
         if limit is not None and kept is None:
             assume(field, None, "nothing that was allowed meets this limit, which nobody asked for", limit)
         elif limit is not None and takes_default_limits(request):

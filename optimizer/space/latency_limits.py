@@ -90,9 +90,9 @@ def refined_pieces(
     """The largest max_num_seqs under TTFT and TPOT limits, where the load is free and it lies between two of the grid.
 
     TTFT and TPOT never fall when sequences grow, so the last feasible grid point and the next one enclose it; all
-    candidates are bisected together.
+    candidates are bisected together. Percentiles need not be monotone, so with them the grid is all that is tried.
     """
-    if setting.load_is_asked(active):
+    if setting.load_is_asked(active) or setting.request.needs_queueing:
         return []
     upper_rules = active & {"ttft", "tpot"}
     open_ranges: list[tuple[int, int, int]] = []

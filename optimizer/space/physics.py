@@ -220,7 +220,7 @@ class LayoutPhysics:
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, layout: Layout
     ) -> tuple[tuple[int, ...], ActivationPeak]:
         """Weight extras and activation peak: functions of the layers, the same on every SKU."""
-        key = (*self._parallel_key(weights, shape), shape.chunked_prefill, gpu.compute_capability)
+        key = (*self._parallel_key(weights, shape), shape.chunked_prefill, gpu.compute_capability, _own(gpu))
         if key not in self._layers:
             arguments = (weights.model, weights.quantization, layout)
             self._layers[key] = (
@@ -231,7 +231,7 @@ class LayoutPhysics:
 
     def _graphs(self, gpu: GpuProfile, shape: Shape, layout: Layout) -> tuple[GraphMemory, KnownGraphs]:
         """Graph memory, and what is known of it: the same on every SKU of one generation."""
-        key = (shape.tensor, shape.pipeline, shape.data, shape.experts, gpu.compute_capability)
+        key = (shape.tensor, shape.pipeline, shape.data, shape.experts, gpu.compute_capability, _own(gpu))
         if key not in self._captures:
             self._captures[key] = cuda_graphs(self.setting.model, layout, self.setting.engine, gpu), {}
         return self._captures[key]
@@ -268,3 +268,8 @@ class LayoutPhysics:
         return (
             weights.quantization.id, shape.tensor, shape.pipeline, shape.data, shape.context, shape.experts
         )  # fmt: skip
+
+
+def _own(gpu: GpuProfile) -> str | None:
+    """The SKU where the user's own logs set it apart from others of its generation."""
+    return gpu.id if gpu.own is not None and gpu.own.memory else None

@@ -21,8 +21,10 @@ from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.layouts import Shape
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS
+from vllm_opt.optimizer.space.queued import queued
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
 
+FEWEST_SLOTS = 16
 CAPTURED = (*range(1, 9), *range(16, 256, 8), *range(256, 513, 16), *range(576, LARGEST_BATCH + 1, 64))
 
 
@@ -79,6 +81,16 @@ def token_grid(setting: SolveSetting, default_tokens: int, *, chunked_prefill: b
     return tuple(sorted(values))
 
 
+def slot_grid(least: int, most: int) -> list[int]:
+    """The values of max_num_seqs that are tried for random arrivals: more slots shorten waits and lengthen steps.
+
+    Fewer than FEWEST_SLOTS only where memory admits no more: clumps of requests come at any rate.
+    """
+    low = max(least, min(FEWEST_SLOTS, most))
+    powers = (1 << power for power in range(LARGEST_BATCH.bit_length()))
+    return sorted({low, most} | {size for size in powers if low < size < most})
+
+
 def sequence_grid(least: int, most: int) -> list[int]:
     """The values of max_num_seqs that are tried between the fewest needed and the most that fit."""
     return sorted({least, most} | {size for size in CAPTURED if least < size < most})
@@ -124,6 +136,9 @@ def speeds_at(
     if len(uneven):
         rate[uneven] = at(average, uneven).output_tokens_per_s
     confidence = setting.request.confidence
+    if setting.request.needs_queueing:
+        slots = points.sequences.astype(np.float64), points.tokens, points.chunked.astype(np.float64), points.cached
+        return queued(setting, coefficients, points.engines, users, slots).columns(load, rate, points.engines)
     return (
         load.ttft_ms,
         load.tpot_ms,

@@ -7,11 +7,14 @@ from typing import Any
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.money.bill import Bill, cheapest_bill, most_replicas
+from vllm_opt.constraints.queueing.engine import Demand
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes
 from vllm_opt.optimizer.contract.assumptions import LENGTHS, Assumption
 from vllm_opt.optimizer.contract.request import SolveRequest, clip_lengths, typical_lengths
+from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images
+from vllm_opt.optimizer.estimation.own_calibration import calibration_notes, with_own_calibration
 from vllm_opt.optimizer.estimation.resolution import native_quantization_id, release_of, served_model
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
@@ -88,7 +91,20 @@ class SolveSetting:
 
     def load_is_asked(self, active: frozenset[str]) -> bool:
         """Whether speed is that of the load asked; otherwise it is that of whatever the flags admit."""
-        return not self.targets.load_free and "concurrency" in active
+        return not self.targets.load_free and "concurrency" in active and self.demand.arrivals != "poisson"
+
+    @property
+    def users_asked(self) -> int | str | None:
+        """The users asked; None where requests arrive at a rate and nobody said how many are held."""
+        if self.targets.load_free:
+            return "max"
+        given = is_stated(self.request, "concurrency") or self.request.pattern != "poisson"
+        return self.targets.concurrency if given else None
+
+    @cached_property
+    def demand(self) -> Demand:
+        """How requests come."""
+        return self.request.demand
 
     @cached_property
     def priced(self) -> bool:
@@ -126,6 +142,7 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         *platform_notes(gpus, request, engine),
         *used,
         *price_notes(catalog),
+        *calibration_notes((item.gpu for item in gpus), request),
     )
     if not is_stated(request, "target_context") and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
@@ -201,7 +218,7 @@ def _with_images(lengths: tuple[int, int], context: int, model: ModelProfile, re
 def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int, int]:
     """Input and output tokens of the typical request."""
     if bends.target_context is None:
-        return request.lengths
+        return request.typical_request
     given = (request.input_tokens, request.output_tokens)
     if sum(length or 1 for length in given) > bends.target_context:
         given = (None, None)
@@ -215,19 +232,28 @@ def targets_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> Targets:
     limits = limits_ms(request, lengths_of(request, bends)[0], bends)
     return Targets(
         target_context=context,
-        concurrency=bends.concurrency or request.least_concurrency,
+        concurrency=bends.concurrency or _least_concurrency(request),
         mean_context=min(context, request.mean_context or context),
         contexts_in_flight=_contexts_in_flight(request, lengths_of(request, bends)),
         load_free=free,
-        admission_reserve=not (free or bends.reserve or request.max_num_seqs),
+        admission_reserve=not (free or bends.reserve or request.max_num_seqs or request.pattern == "poisson"),
         max_ttft_ms=limits[0],
         max_tpot_ms=limits[1],
-        min_output_tokens_per_s=request.min_output_tokens_per_s,
+        ttft_percentile=request.ttft_percentile,
+        tpot_percentile=request.tpot_percentile,
+        requests_per_s=request.requests_per_s,
+        min_output_tokens_per_s=floor_of_traffic(request, lengths_of(request, bends)[1]),
         max_hourly_cost=request.max_hourly_cost,
         min_quality=request.min_quality,
         gpus=request.gpus,
         max_gpus=request.max_gpus or request.gpus or DEFAULT_MAX_GPUS,
     )
+
+
+def _least_concurrency(request: SolveRequest) -> int:
+    """Sequences that must be held at once; what requests at a rate need follows from their speed."""
+    stated = is_stated(request, "concurrency")
+    return request.least_concurrency if stated or request.pattern != "poisson" else 1
 
 
 def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> ContextsInFlight | None:
@@ -248,7 +274,8 @@ def priced_gpus(request: SolveRequest, catalog: Catalog) -> tuple[PricedGpu, ...
     named = _named_gpus(request, catalog)
     owned = tuple(catalog.gpu(sku) for sku in terms.stock_gpus or ())
     pool = {gpu.id: gpu for gpu in (*named, *owned)}.values() if named else catalog.gpus
-    candidates = [PricedGpu(gpu, catalog.offers_of(gpu, terms)) for gpu in pool]
+    calibrated = (with_own_calibration(gpu, request, catalog) for gpu in pool)
+    candidates = [PricedGpu(gpu, catalog.offers_of(gpu, terms)) for gpu in calibrated]
     if not named:
         candidates = [candidate for candidate in candidates if candidate.offers]
     if not candidates:

@@ -3,7 +3,8 @@
 from vllm_opt.optimizer.contract.answer import Answer, Explanation, Plan
 from vllm_opt.optimizer.contract.quantities import quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
-from vllm_opt.optimizer.rendering.plan_words import parallelism, status_in_words
+from vllm_opt.optimizer.rendering.plan_words import load_in_words as traffic_in_words
+from vllm_opt.optimizer.rendering.plan_words import parallelism, start_sentences, status_in_words
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.summary.close_calls import close_call_lines
 from vllm_opt.optimizer.summary.lines import plain, prose
@@ -16,7 +17,6 @@ from vllm_opt.optimizer.summary.words import (
     notes_worth_a_line,
     sentence,
     tokens,
-    users_of,
     warnings,
     weights_in_brief,
 )
@@ -40,6 +40,8 @@ def summary_of_answer(answer: Answer, screen: Screen, *, why: bool = False) -> s
         body += _binding(answer.plan, screen)
     told = [line for words in assumptions(answer.request) for line in prose(words, screen)]
     told += [line for words in notes_worth_a_line(answer) for line in prose(words, screen)]
+    if answer.doubt is not None:
+        told += prose(f"Doubt: {answer.doubt.message}.", screen)
     body += ["", *told, *prose(FOOTER, screen)]
     return "\n".join([_coloured(title, answer.status, screen), *body]) + "\n"
 
@@ -71,7 +73,7 @@ def _coloured(line: str, status: str, screen: Screen) -> str:
 
 def _plan(answer: Answer, plan: Plan, screen: Screen) -> list[str]:
     request, speed = answer.request, plan.performance
-    first = f"{counted(users_of(speed), 'user')} at once, {tokens(request.get('target_context'))} context each"
+    first = f"{traffic_in_words(speed)}, {tokens(request.get('target_context'))} context each"
     first += f": first token in {duration(speed.ttft_ms)}"
     if speed.tpot_ms:
         first += f", then {1000 / speed.tpot_ms:.3g} tokens/s"
@@ -86,6 +88,7 @@ def _plan(answer: Answer, plan: Plan, screen: Screen) -> list[str]:
         "",
         *prose(f"{run}{weights_in_brief(plan)}:", screen),
         *(f"  {line}" for line in command),
+        *(words for sentence in start_sentences(plan) for words in ("", *prose(sentence, screen))),
         "",
         *speed_lines(plan, request, screen),
         *memory_line(plan.memory, screen),

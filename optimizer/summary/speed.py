@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Memory, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import dollars, rate
 from vllm_opt.optimizer.rendering.memory import ASCII_MARKS, MARKS
 from vllm_opt.optimizer.rendering.memory_parts import cells, memory_parts
@@ -26,9 +27,9 @@ GIB = 2**30
 def speed_lines(plan: Plan, request: Mapping[str, Any], screen: Screen) -> list[str]:
     """TTFT, TPOT, output and cost, each beside its limit."""
     speed = plan.performance
-    rows = [_row("TTFT", speed.ttft_ms, speed.interval.get("ttft_ms"), request.get("max_ttft_ms"), duration)]
+    rows = _times("TTFT", speed, "ttft_ms", request.get("max_ttft_ms"), request.get("ttft_percentile"))
     if speed.tpot_ms is not None:
-        rows.append(_row("TPOT", speed.tpot_ms, speed.interval.get("tpot_ms"), request.get("max_tpot_ms"), duration))
+        rows += _times("TPOT", speed, "tpot_ms", request.get("max_tpot_ms"), request.get("tpot_percentile"))
     if speed.tpot_ms is None:
         span = speed.interval.get("output_tokens_per_s")
         rows.append(_row("inputs", speed.requests_per_s, span, None, lambda value: f"{rate(value)}/s"))
@@ -47,6 +48,20 @@ def _cost(plan: Plan, request: Mapping[str, Any]) -> list[list[str]]:
     if plan.cost is None or limit is None:
         return []
     return [_row("cost", plan.cost.usd_per_hour, None, limit, lambda value: f"{dollars(value)}/h")]
+
+
+def _times(name: str, speed: Performance, field: str, limit: float | None, percentile: float | None) -> list[list[str]]:
+    """The mean, and the percentile over requests that the limit holds at; both with the model's own uncertainty."""
+    mean, interval = getattr(speed, field), speed.interval.get(field)
+    key = "" if percentile is None else f"p{percentile:g}"
+    if percentile is None or key not in speed.percentiles.get(field, {}):
+        return [_row(name, mean, interval, limit, duration)]
+    value = speed.percentiles[field][key]
+    around = None if interval is None else (interval[0] * value / mean, interval[1] * value / mean)
+    return [
+        _row(name, mean, interval, None, duration),
+        _row(f"{name} {key}", value, around, limit, duration),
+    ]
 
 
 def _row(

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vllm_opt.optimizer.contract.answer import Answer, Cost, Performance, Plan
+from vllm_opt.optimizer.contract.answer import Answer, Cost, Plan
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import dollars, percent
 from vllm_opt.optimizer.rendering.plan_words import slow, slow_in_words
 from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vllm_opt.profiles.nouns.engine import EngineProfile
     from vllm_opt.profiles.nouns.kv_cache_dtype import KvCacheDtype
     from vllm_opt.profiles.nouns.model import ModelProfile
+    from vllm_opt.profiles.nouns.own_calibration import OwnCalibration
 
 
 class Catalog:
@@ -178,6 +179,22 @@ class Catalog:
         if self._prices_file is not None:
             return load_user_prices(self._prices_file, self.gpu)
         return with_own_prices(load_prices(), load_own_prices())
+
+    def own_calibration(self, path: str | None = None) -> "OwnCalibration | None":
+        """What the user measured: of the file named, else of the user's data folder, where there is any; read once.
+
+        Raises:
+            InvalidRequest: the file is missing or cannot be used.
+        """
+        from vllm_opt.profiles.catalogues.own_calibration import load_own_calibration
+
+        if path not in self._calibrations:
+            self._calibrations[path] = load_own_calibration(None if path is None else Path(path))
+        return self._calibrations[path]
+
+    @cached_property
+    def _calibrations(self) -> "dict[str | None, OwnCalibration | None]":
+        return {}
 
     @cached_property
     def _quantization_containers(self) -> dict[str, list[str]]:

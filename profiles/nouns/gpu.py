@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from vllm_opt.profiles.noun import Basis, Noun
+from vllm_opt.profiles.nouns.own_calibration import GpuCalibration
 from vllm_opt.profiles.nouns.platform import Platform
 
 
@@ -56,6 +57,9 @@ class GpuProfile(Noun):
     )
     sources: tuple[str, ...] = Field(min_length=1, description="addresses a reader can open")
     note: str = ""
+    own: GpuCalibration | None = Field(
+        None, exclude=True, description="what the user's own logs and benchmarks say; None: nothing, or not asked for"
+    )
 
     @property
     def taken_at_start_bytes(self) -> int:

@@ -29,10 +29,12 @@ class SharedConstants(Noun):
     moe_layer_s: float = Field(ge=0, description="more fixed time of a layer with experts")
     state_layer_s: float = Field(0.0, ge=0, description="more fixed time of a recurrent mixer")
     step_s: float = Field(ge=0, description="scheduler and sampler time of one step")
+    worker_s: float = Field(0.0, ge=0, description="more of it where one engine has several workers")
     sequence_s: float = Field(ge=0, description="per decoding sequence and step: sampling, detokenising")
     frontend_s: float = Field(ge=0, description="HTTP, queue and first answer")
     frontend_token_s: float = Field(0.0, ge=0, description="tokenising and hashing, per prompt token")
     busy_frontend_s: float = Field(0.0, ge=0, description="more of the front end's time while others are served")
+    busy_users: float = Field(1.0, ge=0, description="others at which half of busy_frontend_s is reached")
     synchrony: float = Field(ge=0, le=1, description="share of closed-loop users that send in step with each other")
     attention_efficiency: float = Field(gt=0, description="prefill attention, share of the 16-bit peak")
     kv_read_efficiency: float = Field(gt=0, description="KV reads, share of the memory bandwidth")
@@ -50,6 +52,9 @@ class SharedConstants(Noun):
     eager_moe_layer_s: float = Field(ge=0, description="more launch time of a layer with experts")
     eager_gap_s: float = Field(
         1e-5, ge=0, description="time per layer that eager mode adds to any step: gaps between kernels, lost fusion"
+    )
+    compiled_launch_share: float = Field(
+        1.0, gt=0, le=1, description="launch time of a compiled step too wide for a CUDA graph, over that of eager mode"
     )
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
     expert_imbalance: float = Field(ge=1, description="slowest over mean rank with expert parallelism")
@@ -71,6 +76,8 @@ class PathFactor(Noun):
 
     compute: float = Field(1.0, gt=0, description="multiplies the path's compute_factor")
     memory: float = Field(1.0, gt=0, description="multiplies the path's memory_factor")
+    expert_compute: float = Field(1.0, gt=0, description="multiplies the path's expert_compute_factor")
+    expert_memory: float = Field(1.0, gt=0, description="multiplies the path's expert_memory_factor")
 
 
 class GpuConstants(Noun):
@@ -80,6 +87,7 @@ class GpuConstants(Noun):
     compute_efficiency: float = Field(gt=0, le=1, description="share of the dense 16-bit peak of matrix products")
     attention_efficiency: float | None = Field(None, gt=0, le=1, description="own prefill attention; None: the shared")
     kv_read_efficiency: float | None = Field(None, gt=0, le=1, description="own KV reads; None: the shared")
+    narrow_kv_efficiency: float = Field(1.0, gt=0, description="bandwidth of 8-bit KV reads relative to 16-bit ones")
     basis: LatencyBasis
     paths: dict[str, PathFactor] = Field({}, description="kernel paths that this SKU was measured with")
     source: str
@@ -91,6 +99,12 @@ class KernelPath(Noun):
     compute_factor: float = Field(gt=0, description="share of the format's own peak, relative to 16-bit products")
     memory_factor: float = Field(1.0, gt=0, description="weight reads relative to 16-bit weight reads")
     expert_compute_factor: float = Field(1.0, gt=0, description="further factor of grouped expert products")
+    expert_memory_factor: float = Field(1.0, gt=0, description="further factor of expert weight reads")
+    serial_share: float | None = Field(
+        None, ge=0, le=1, description="memory and compute time of its products not hidden; None: the shared"
+    )
+    product_s: float = Field(0.0, ge=0, description="more fixed time of one dense product: quantising its input")
+    expert_s: float = Field(0.0, ge=0, description="more fixed time of a layer with experts")
     basis: LatencyBasis
     source: str
 

@@ -4,8 +4,6 @@ The same law as `constraints/speed/step_time.py`, fitted to single kernels in ln
 floors, collective latency and the skew of routing need no end-to-end run.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from vllm_opt.optimizer.fitting.kernels.tables import Column, fastest
@@ -31,10 +29,12 @@ PATHS = {
 }
 """Kernel paths of the product by the tables' names of formats."""
 HALF_PRECISION = ("bfloat16", "int4_wo", "w4a16_mxfp4")
+LEAST_EXPERT_POINTS = 24
 SCALE = 0.1
 LARGE_WEIGHT = 2.0**22
 LARGE_BATCH = 4096
 MOST_ELEMENTS = 2.0**28
+SMALL_BYTES, LARGE_BYTES = (2.0**13, 2.0**17), 2.0**21
 PREFILL_FLOP = (1e12, 1e13)
 DECODE_BYTES = 2e8
 
@@ -100,7 +100,7 @@ def experts(table: dict[str, Column], gpu: GpuProfile) -> dict[str, dict[str, fl
     names = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts")
     for kind in sorted(set(table["moe_dtype"]) & set(PATHS)):
         here = alone & (table["moe_dtype"] == kind)
-        if (here & balanced).sum() < 60:
+        if (here & balanced).sum() < LEAST_EXPERT_POINTS:
             continue
 
         def work(mask: Column, *, skewed: bool, kind: str = kind) -> tuple[Column, ...]:
@@ -113,7 +113,7 @@ def experts(table: dict[str, Column], gpu: GpuProfile) -> dict[str, dict[str, fl
         memory, compute, seconds, *_ = work(here & balanced, skewed=False)
         law = soft_law(memory, compute, seconds)
         power = here & np.char.startswith(table["distribution"].astype(str), "power_law_1.01")
-        if power.sum() >= 60:
+        if power.sum() >= LEAST_EXPERT_POINTS:
             law["routing_shape"] = routing_shape(law, *work(power, skewed=True))
         found[PATHS[kind]] = law
     return found
@@ -146,6 +146,10 @@ def attention(context: dict[str, Column], generation: dict[str, Column], gpu: Gp
     seconds = generation["latency"].astype(np.float64) * 1e-3
     large = plain & (moved >= DECODE_BYTES) & (heads > kv_heads) & (heads <= 8 * kv_heads)
     read = moved[large] / seconds[large] / gpu.memory_bandwidth_bytes_per_s
+    narrow = (window == 0) & (generation["head_dim"] == 128) & (generation["kv_cache_dtype"] == "fp8")
+    narrow &= (moved >= 2 * DECODE_BYTES) & (heads > kv_heads) & (heads <= 8 * kv_heads)
+    eighth = moved[narrow] / 2 / seconds[narrow] / gpu.memory_bandwidth_bytes_per_s
+    more = {"narrow_decode_ratio": round(float(np.median(eighth) / np.median(read)), 4)} if narrow.any() else {}
     window = context.get("window_size", np.zeros(len(context["latency"])))
     flop = 2.0 * context["batch_size"] * context["isl"].astype(np.float64) ** 2 * context["num_heads"] * 128
     kept = (window == 0) & (context["head_dim"] == 128) & (context["kv_cache_dtype"] == "bfloat16")
@@ -155,11 +159,12 @@ def attention(context: dict[str, Column], generation: dict[str, Column], gpu: Gp
         "prefill_efficiency": round(float(np.median(speed)), 4),
         "decode_efficiency": round(float(np.median(read)), 4),
         "decode_floor_us": round(float(np.median(seconds[plain & (moved < 1e6)])) * 1e6, 2),
+        **more,
     }
 
 
 def all_reduce(elements: Column, ms: Column, ranks: Column) -> dict[str, dict[str, float]]:
-    """Start-up microseconds and GB/s by ranks, from 16-bit messages of 8 KiB to 256 MiB, in ln time."""
+    """Start-up microseconds and GB/s by ranks, from 16-bit messages: those of a decode step, and those of a prefill."""
     found = {}
     for count in sorted({int(value) for value in ranks}):
         kept = (ranks == count) & (elements >= 2**12) & (elements <= MOST_ELEMENTS / 2)
@@ -171,13 +176,16 @@ def all_reduce(elements: Column, ms: Column, ranks: Column) -> dict[str, dict[st
 
 
 def affine(size: Column, seconds: Column) -> dict[str, float]:
-    """Start-up and bandwidth with the least ln error over message sizes."""
-    from scipy.optimize import least_squares
+    """Start-up as the messages of small decode steps see it, bandwidth as those of prefills do beyond that start.
 
-    law: Callable[[Column], Column] = lambda x: np.log(seconds / (np.exp(x[0]) + size / np.exp(x[1])))  # noqa: E731
-    x = least_squares(law, [np.log(seconds.min()), np.log(size[-1] / seconds[-1])]).x
+    One line through all sizes would charge small messages for the switch to another algorithm at large ones.
+    """
+    small, large = (size >= SMALL_BYTES[0]) & (size <= SMALL_BYTES[1]), size >= LARGE_BYTES
+    start = float(np.median(seconds[small])) if small.any() else float(seconds.min())
+    rate = float(np.exp(np.mean(np.log(size[large] / np.maximum(seconds[large] - start, 1e-9)))))
+    off = np.abs(np.log(seconds / (start + size / rate)))
     return {
-        "alpha_us": round(float(np.exp(x[0])) * 1e6, 2),
-        "gb_per_s": round(float(np.exp(x[1])) / 1e9, 2),
-        "worst_error": round(float(np.abs(law(x)).max()), 3),
+        "alpha_us": round(start * 1e6, 2),
+        "gb_per_s": round(rate / 1e9, 2),
+        "worst_error": round(float(off.max()), 3),
     }

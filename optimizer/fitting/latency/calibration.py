@@ -15,9 +15,9 @@ from vllm_opt.profiles.nouns.latency_constants import CalibrationCell, GpuConsta
 
 LEAST_CELL_POINTS = 2
 SHRINKAGE_POINTS = 1.5
-PREFILL_SHRINKAGE = 10.0
-"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 10): the first is
-the stack's, the second depends on the clients too."""
+PREFILL_SHRINKAGE = 2.5
+"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 2.5): the first
+is the stack's, the second depends on the clients too."""
 LEAST_TRUST = 0.9
 """Rows below it (stacks or clients that are badly known) form no cell."""
 NORMAL_90 = 1.6449

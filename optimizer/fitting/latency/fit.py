@@ -27,7 +27,7 @@ from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 
 PAGE = CONSTANTS.resolve().parent.parent.parent / "docs" / "latency-accuracy.md"
 LEAST_MODEL_POINTS = 15
-ROUNDS = 30
+ROUNDS = 16
 
 
 def finished(replay: Replay, fitted: Fit, strangers: Held) -> LatencyConstants:
@@ -56,6 +56,7 @@ def run(measurements: list[Path], *, write: bool) -> str:
     seen = replay.observations
     strangers = refits.held("sources", masks_of(one.source for one in seen), cells=True)
     progress("left out each source")
+    unseen = refits.held("kept back", [np.array([one.kept_back for one in seen])], cells=True)
     models = refits.held("models", masks_of((one.model for one in seen), LEAST_MODEL_POINTS), cells=False)
     gpus = refits.held("SKUs", masks_of((one.gpu for one in seen), LEAST_MODEL_POINTS), cells=False)
     progress("left out each model and each SKU")
@@ -63,7 +64,7 @@ def run(measurements: list[Path], *, write: bool) -> str:
     inside = [refits.held("configurations", [hidden], cells=cells) for cells in (True, False)]
     constants = finished(replay, fitted, strangers)
     decided = choices(replay, constants)
-    text = page(strangers, models, gpus, inside, coverage(strangers), decided, skipped + Counter(unfit))
+    text = page(strangers, unseen, models, gpus, inside, coverage(strangers), decided, skipped + Counter(unfit))
     if write:
         CONSTANTS.write_text(constants.model_dump_json(indent=1) + "\n", encoding="utf-8")
         PAGE.write_text(text, encoding="utf-8")

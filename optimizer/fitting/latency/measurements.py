@@ -15,7 +15,7 @@ from typing import Any
 
 from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES, Kind, Observation
 from vllm_opt.optimizer.fitting.latency.releases import release_of
-from vllm_opt.optimizer.fitting.latency.stated import stated_observation, why_not_stated
+from vllm_opt.optimizer.fitting.latency.stated import checkpoint_of, stated_observation, why_not_stated
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.latency_constants import version_key
 
@@ -33,6 +33,17 @@ OTHER_TRUST, OLD_TRUST = 0.6, 0.35
 FIRST_V1 = (0, 8)
 RANDOM_LENGTH_SHARE = {"inferencex": 0.9}
 """InferenceX draws lengths uniformly in [0.8, 1] of the nominal ones."""
+
+NARROW_CACHE = {
+    *(("inferencex", "meta-llama/Llama-3.1-70B", gpu) for gpu in ("H100-SXM", "H200-SXM", "B200-SXM")),
+    ("inferencex", "openai/gpt-oss-120b", "B200-SXM"),
+}
+ASYNCHRONOUS = {("inferencex", "meta-llama/Llama-3.1-70B"), ("inferencex", "openai/gpt-oss-120b")}
+"""What InferenceX' scripts pass and its rows do not state: `kv-cache-dtype: fp8` and `async-scheduling: true`
+(https://github.com/SemiAnalysisAI/InferenceX, benchmarks/70b_fp8_h100_slurm.sh, 70b_fp8_h200_slurm.sh,
+70b_fp8_b200_docker.sh, 70b_fp4_b200_docker.sh, gptoss_fp4_b200.sh, gptoss_fp4_h100.sh, gptoss_fp4_h200.sh)."""
+FIRST_ASYNCHRONOUS = "0.15"
+"""The range of releases that schedules asynchronously without being asked."""
 
 
 @cache
@@ -182,7 +193,7 @@ def observation(row: dict[str, Any]) -> Observation:
         model=model,
         gpu=gpu_of(row, notes),
         quantization="mxfp4" if model.startswith("openai/gpt-oss") else fp8_kind(row, precision),
-        kv_cache_dtype="fp8" if "fp8" in str(row["kv_precision"]) or "kv=fp8" in notes else "auto",
+        kv_cache_dtype="fp8" if has_narrow_cache(row) else "auto",
         tensor_parallel_size=int(row["tp"] or row["num_gpus"] or 1),
         data_parallel_size=int(row["dp"] or 1) if row["ep"] and row["ep"] > 1 and "nginx" not in notes else 1,
         expert_parallel=bool(row["ep"] and row["ep"] > 1),
@@ -198,8 +209,24 @@ def observation(row: dict[str, Any]) -> Observation:
         trust=1.0 if controlled else trust_of(row),
         prefix_hit_share=0.0,
         memory_bound_load=kind != "open" and not controlled and (users is None or users / engines > 0.75 * stated),
+        host_release=FIRST_ASYNCHRONOUS if (row["source_id"], row["model"]) in ASYNCHRONOUS else "",
+        checkpoint=checkpoint_of(row["model"]),
+        prompts_per_user=prompts_per_user(row, users),
+        mean_ttft=not row["measured"]["median_ttft_ms"],
         measured=measured_of(row, kind, engines),
     )
+
+
+def has_narrow_cache(row: dict[str, Any]) -> bool:
+    """Whether the KV cache held 8 bits: the row says so, or the source's published script does."""
+    scripted = (row["source_id"], row["model"], row["gpu"]) in NARROW_CACHE
+    return scripted or "fp8" in str(row["kv_precision"]) or "kv=fp8" in str(row["notes"] or "")
+
+
+def prompts_per_user(row: dict[str, Any], users: float | None) -> float:
+    """Requests that each user of a run sent one after another; infinite where the run's length is not stated."""
+    prompts = row["num_prompts"]
+    return max(1.0, float(prompts) / users) if prompts and users else float("inf")
 
 
 def trust_of(row: dict[str, Any]) -> float:

@@ -38,7 +38,15 @@ class Observation:
     prefix_hit_share: float
     memory_bound_load: bool
     """The number of users was not stated or exceeds the pool: the KV cache limits how many run."""
-    measured: dict[str, float] = field(hash=False)
+    host_release: str = ""
+    """The release whose host speed it had, where flags made that another than its own; empty: its own."""
+    checkpoint: str = ""
+    """Catalogue id of the published checkpoint that ran, where its own layers are known; empty: as `model`."""
+    prompts_per_user: float = float("inf")
+    """Requests that each user sent; the first of each met those of all others."""
+    mean_ttft: bool = False
+    """The measured TTFT is a mean, so the first wave counts in it; a median does not see it."""
+    measured: dict[str, float] = field(hash=False, default_factory=dict)
     """ttft, tpot, e2e in ms; throughput in output tokens/s of one engine."""
 
     @property
@@ -56,6 +64,17 @@ class Observation:
         sizes = f"{self.tensor_parallel_size}/{self.data_parallel_size}/{self.expert_parallel}"
         lengths = f"{self.input_tokens:.0f}/{self.output_tokens:.0f}/{self.load:g}/{self.kind}"
         return f"{self.model}|{self.gpu}|{self.quantization}|{sizes}|{lengths}"
+
+    @property
+    def stored_as(self) -> str:
+        """Catalogue id whose layers and bytes were read."""
+        return self.checkpoint or self.model
+
+    @property
+    def kept_back(self) -> bool:
+        """A quarter of the other sources, chosen by hash: never looked at while formulas and spreads were chosen."""
+        digest = hashlib.sha256(self.source.encode()).hexdigest()
+        return self.source not in CONTROLLED_SOURCES and int(digest[:8], 16) % 4 == 0
 
     @property
     def held_out(self) -> bool:

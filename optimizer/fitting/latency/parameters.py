@@ -16,15 +16,22 @@ from vllm_opt.constraints.speed.step_time import Numbers
 from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES, Observation
 from vllm_opt.optimizer.fitting.latency.prior import TWINS, kernel_summary
 from vllm_opt.optimizer.fitting.latency.replay import Replay
-from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, generation_of, release_family, version_key
+from vllm_opt.profiles.nouns.latency_constants import (
+    LatencyConstants,
+    PathFactor,
+    generation_of,
+    release_family,
+    version_key,
+)
 
 SHARED_PRIORS = {
     "serial_share": 0.3,
-    "layer_s": 0.25,
-    "moe_layer_s": 0.3,
+    "layer_s": 0.12,
+    "moe_layer_s": 0.12,
     "state_layer_s": 0.7,
-    "step_s": 0.7,
-    "sequence_s": 0.4,
+    "step_s": 0.35,
+    "worker_s": 0.7,
+    "sequence_s": 0.2,
     "frontend_s": 0.3,
     "frontend_token_s": 0.5,
     "busy_frontend_s": 0.4,
@@ -39,11 +46,13 @@ SHARED_PRIORS = {
     "collective_bandwidth_factor": 0.3,
     "eager_layer_s": 0.4,
     "eager_moe_layer_s": 0.3,
+    "compiled_launch_share": 0.3,
 }
 """Fitted shared constants and the standard deviation of ln(constant / prior)."""
 MOST = {
     "serial_share": 1.0,
     "synchrony": 1.0,
+    "compiled_launch_share": 1.0,
     "memory_efficiency": 0.95,
     "compute_efficiency": 0.95,
     "kv_read_efficiency": 0.95,
@@ -53,14 +62,22 @@ MOST = {
 KERNEL_SPREADS = {"memory_efficiency": 0.06, "compute_efficiency": 0.1, "attention_efficiency": 0.15}
 TWIN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.2, "attention_efficiency": 0.2}
 UNKNOWN_SPREADS = {"memory_efficiency": 0.2, "compute_efficiency": 0.35}
-PATH_SPREADS = {"compute_factor": 0.25, "memory_factor": 0.12, "expert_compute_factor": 0.3}
-SKU_PATH_SPREADS = {"compute": 0.15, "memory": 0.1}
+PATH_SPREADS = {
+    "compute_factor": 0.25,
+    "memory_factor": 0.12,
+    "expert_compute_factor": 0.3,
+    "expert_memory_factor": 0.1,
+    "serial_share": 0.3,
+    "product_s": 0.2,
+    "expert_s": 0.2,
+}
+SKU_PATH_SPREADS = {"compute": 0.15, "memory": 0.1, "expert_compute": 0.2, "expert_memory": 0.1}
 LEAST_PATH_POINTS = 5
-GENERATION_SPREAD, OWN_HOST_SPREAD = 0.2, 0.6
+GENERATION_SPREAD, OWN_HOST_SPREAD = 0.05, 0.6
 OWN_HOSTS = ("12.1", "CDNA2", "CDNA3", "CDNA4")
 """Generations whose host or whose stack differs too, so that their fixed time is not that of kernels alone."""
-RELEASE_SPREADS = {"step": 0.15, "host": 0.5}
-SOURCE_SPREAD = 0.15
+RELEASE_SPREADS = {"step": 0.08, "host": 0.5}
+SOURCE_SPREAD = 0.2
 """A source may be slower or faster as a whole by its stack (ln standard deviation); controlled ones set the level."""
 CLIENT_SPREAD = 0.3
 """A source's TTFT may be off by how its clients send and where they stand, beside the stack's own offset."""
@@ -95,7 +112,7 @@ def with_rooms(base: LatencyConstants, replay: Replay) -> dict[str, Any]:
         known = entry["source"].split("; ")[0]
         added = "end-to-end fit of published measurements, docs/latency-accuracy.md"
         entry.update(basis="fitted", source=f"{known}; {added}" if known and known != added else added)
-        entry["paths"].setdefault(path, {"compute": 1.0, "memory": 1.0})
+        entry["paths"].setdefault(path, PathFactor().model_dump())
     return table
 
 
@@ -109,10 +126,11 @@ def parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
     ]
     found += gpu_parameters(table, observations)
     found += sku_path_parameters(table, observations, paths)
-    for path in sorted(set(paths) - {"bf16"}):
+    for path in sorted(set(paths)):
         for name, spread in PATH_SPREADS.items():
-            prior = table["kernel_paths"][path].get(name, 1.0)
-            found.append(Parameter(("kernel_paths", path, name), prior, spread, f"path.{name}", paths == path))
+            prior = table["kernel_paths"][path].get(name)
+            if prior and (path != "bf16" or name == "serial_share"):
+                found.append(Parameter(("kernel_paths", path, name), prior, spread, f"path.{name}", paths == path))
     found += group_parameters(table, replay)
     sources = np.array([one.source for one in observations])
     for source in sorted(set(sources)):
@@ -157,16 +175,20 @@ def group_parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
         spread = OWN_HOST_SPREAD if name in OWN_HOSTS else GENERATION_SPREAD
         found.append(Parameter(where, prior, spread, "generation", generation == name))
     family = np.array([release_family(gpu) for gpu in profiles])
-    versions = [version_key(one.release) for one in replay.observations]
+    own = [version_key(one.release) for one in replay.observations]
+    hosts = [version_key(one.host_release or one.release) for one in replay.observations]
     for name, ranges in table["releases"].items():
         firsts = [version_key(one["first"]) for one in ranges]
-        index = np.array([max([0, *(at for at, first in enumerate(firsts) if first <= v)]) for v in versions])
+        index, host = (
+            np.array([max([0, *(at for at, first in enumerate(firsts) if first <= version)]) for version in versions])
+            for versions in (own, hosts)
+        )
         for at, one in enumerate(ranges):
-            rows = (family == name) & (index == at)
-            one["points"] = int(rows.sum())
-            if at < len(ranges) - 1 and rows.any():
-                for key, spread in RELEASE_SPREADS.items():
-                    found.append(Parameter(("releases", name, at, key), one[key], spread, f"release.{key}", rows))
+            rows = {"step": (family == name) & (index == at), "host": (family == name) & (host == at)}
+            one["points"] = int(rows["step"].sum())
+            for key, spread in RELEASE_SPREADS.items():
+                if at < len(ranges) - 1 and rows[key].any():
+                    found.append(Parameter(("releases", name, at, key), one[key], spread, f"release.{key}", rows[key]))
     return found
 
 

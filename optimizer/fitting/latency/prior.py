@@ -6,6 +6,7 @@ scheduling, links never timed). End-to-end measurements then move the constants 
 
 import json
 import math
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -50,39 +51,67 @@ def read_prior(path: Path = PRIOR, kernels: Path = KERNELS) -> LatencyConstants:
     """The constants before any end-to-end measurement."""
     table, systems = json.loads(path.read_text(encoding="utf-8")), kernel_summary(kernels)
     for gpu, summary in systems.items():
-        table["gpus"][gpu] = from_kernels(summary, table["kernel_paths"], "kernel tables, profiles/data/kernels.json")
+        table["gpus"][gpu] = from_kernels(summary, table, "kernel tables, profiles/data/kernels.json")
     for gpu, twin in TWINS.items():
-        source = f"kernel tables of {twin}, profiles/data/kernels.json"
-        table["gpus"][gpu] = from_kernels(systems[twin], table["kernel_paths"], source)
+        table["gpus"][gpu] = from_kernels(systems[twin], table, f"kernel tables of {twin}, profiles/data/kernels.json")
+    for gpu, link in table["collectives"].items():
+        link.update(timed_link(systems.get(timed_name(gpu, link["source"]), {})))
     return LatencyConstants.model_validate(table)
 
 
-def from_kernels(summary: dict[str, Any], paths: dict[str, Any], source: str) -> dict[str, Any]:
+def timed_name(name: str, source: str) -> str:
+    """The system whose link stands for this one: itself, or the one that its source names ("as l40s, ...")."""
+    found = re.match(r"as ([a-z0-9-]+)", source)
+    return found[1] if found else name
+
+
+def timed_link(summary: dict[str, Any]) -> dict[str, Any]:
+    """All-reduce over 2, 4 and 8 GPUs as timed; a size never timed is as the next smaller one."""
+    timed, columns = summary.get("all_reduce", {}), list[dict[str, float]]()
+    for ranks in ("2", "4", "8"):
+        if ranks in timed or columns:
+            columns.append(timed.get(ranks) or columns[-1])
+    if len(columns) < 3:
+        return {}
+    return {name: [column[name] for column in columns] for name in ("alpha_us", "gb_per_s")}
+
+
+def from_kernels(summary: dict[str, Any], table: dict[str, Any], source: str) -> dict[str, Any]:
     """One SKU's constants: efficiencies of 16-bit products and attention, and how other formats differ here."""
-    half, attention = summary["products"]["bf16"], summary["attention"]
+    half, attention, paths = summary["products"]["bf16"], summary["attention"], table["kernel_paths"]
+    known = [path for path in paths if path in summary["products"] or path in summary.get("experts", {})]
     return {
         "memory_efficiency": min(MOST_MEMORY_EFFICIENCY, half["memory_efficiency"]),
         "compute_efficiency": min(0.95, half["large_compute_efficiency"]),
         "attention_efficiency": attention["prefill_efficiency"],
         "kv_read_efficiency": min(MOST_MEMORY_EFFICIENCY, attention["decode_efficiency"]),
+        "narrow_kv_efficiency": min(1.0, attention.get("narrow_decode_ratio", 1.0)),
         "basis": "fitted",
-        "paths": {
-            path: path_factors(path, law, half, paths[path])
-            for path, law in summary["products"].items()
-            if path in paths
-        },
+        "paths": {path: path_factors(path, summary, table) for path in known},
         "source": source,
     }
 
 
-def path_factors(
-    path: str, law: dict[str, float], half: dict[str, float], common: dict[str, float]
-) -> dict[str, float]:
-    """How a format's products differ on this SKU from the path's common factors."""
-    if path == "bf16":
-        return {"compute": 1.0, "memory": 1.0}
-    compute = law["large_compute_efficiency"] / half["large_compute_efficiency"] / common["compute_factor"]
-    memory = 1.0
-    if law["floor_us"] < LAUNCH_BOUND_US:
-        memory = law["memory_efficiency"] / half["memory_efficiency"] / common["memory_factor"]
-    return {"compute": round(math.sqrt(compute), 4), "memory": round(math.sqrt(memory), 4)}
+def path_factors(path: str, summary: dict[str, Any], table: dict[str, Any]) -> dict[str, float]:
+    """How a format's products and expert layers differ on this SKU from the path's common factors.
+
+    Products go half of the way: their kernels were timed without the fusion that serving has.
+    """
+    found = {"compute": 1.0, "memory": 1.0, "expert_compute": 1.0, "expert_memory": 1.0}
+    common, half, law = table["kernel_paths"][path], summary["products"]["bf16"], summary["products"].get(path)
+    if law is not None and path != "bf16":
+        compute = law["large_compute_efficiency"] / half["large_compute_efficiency"] / common["compute_factor"]
+        found["compute"] = round(math.sqrt(compute), 4)
+        if law["floor_us"] < LAUNCH_BOUND_US:
+            memory = law["memory_efficiency"] / half["memory_efficiency"] / common.get("memory_factor", 1.0)
+            found["memory"] = round(math.sqrt(memory), 4)
+    experts = summary.get("experts", {}).get(path)
+    if experts is not None and path != "bf16":
+        shared, own = table["shared"], found
+        compute = common["compute_factor"] * own["compute"] * common.get("expert_compute_factor", 1.0)
+        compute *= half["large_compute_efficiency"] * shared["expert_compute_efficiency"]
+        memory = common.get("memory_factor", 1.0) * own["memory"] * common.get("expert_memory_factor", 1.0)
+        memory *= half["memory_efficiency"] * shared["expert_read_efficiency"]
+        found["expert_compute"] = round(experts["compute_efficiency"] / compute, 4)
+        found["expert_memory"] = round(experts["memory_efficiency"] / memory, 4)
+    return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.coefficients import effective_path, kv_element_bytes, latency_coefficients
@@ -29,7 +30,7 @@ POOL_TOLERANCE = 1.3
 NEARLY_FULL = 0.8
 """Beyond this share of the pool a measured TTFT is the client's queue."""
 
-LayoutKey = tuple[str, str, Layout, str]
+LayoutKey = tuple[str, str, Layout, str, str]
 PATTERNS: dict[str, Pattern] = {"closed": "closed", "open": "poisson", "burst": "burst"}
 
 
@@ -51,8 +52,17 @@ class Replay:
 
     @cached_property
     def keys(self) -> list[LayoutKey]:
-        """(model, format, layout, release) of each observation."""
-        return [(one.model, one.quantization, layout_of(one), one.release) for one in self.observations]
+        """(model, format, layout, release, release of the host's speed) of each observation."""
+        return [
+            (
+                one.checkpoint or one.model,
+                one.quantization,
+                layout_of(one),
+                one.release,
+                one.host_release or one.release,
+            )
+            for one in self.observations
+        ]
 
     @cached_property
     def unique_keys(self) -> list[LayoutKey]:
@@ -60,18 +70,18 @@ class Replay:
         return list(dict.fromkeys(self.keys))
 
     @cached_property
-    def unique_nouns(self) -> list[tuple[ModelProfile, Quantization, Layout, GpuProfile, str]]:
+    def unique_nouns(self) -> list[tuple[ModelProfile, Quantization, Layout, GpuProfile, str, str]]:
         """The catalogue's nouns for each layout."""
         find = self.catalog
         return [
-            (find.model(model), find.quantization(quantization), layout, find.gpu(layout.gpu), release)
-            for model, quantization, layout, release in self.unique_keys
+            (find.model(model), find.quantization(quantization), layout, find.gpu(layout.gpu), release, host)
+            for model, quantization, layout, release, host in self.unique_keys
         ]
 
     @cached_property
     def paths(self) -> list[str]:
         """The kernel path of each observation."""
-        unique = [effective_path(quantization, gpu) for _, quantization, _, gpu, _ in self.unique_nouns]
+        unique = [effective_path(quantization, gpu) for _, quantization, _, gpu, *_ in self.unique_nouns]
         return [unique[index] for index in self.position]
 
     @cached_property
@@ -86,6 +96,9 @@ class Replay:
         names = ("load", "max_num_batched_tokens", "input_tokens", "output_tokens", "prefix_hit_share")
         table = {name: np.array([getattr(one, name) for one in self.observations]) for name in names}
         table["pool"] = np.array([self.pool_sequences(one) for one in self.observations])
+        finite = [one.kind == "closed" and one.mean_ttft and one.load > 1 for one in self.observations]
+        once = np.array([1.0 / one.prompts_per_user for one in self.observations])
+        table["first_wave"] = np.where(finite, np.minimum(once, 1.0), 0.0)
         table["slots"] = np.array([self.running_sequences(one) for one in self.observations])
         return table
 
@@ -104,7 +117,7 @@ class Replay:
 
     def pool_sequences(self, one: Observation) -> float:
         """Sequences of mean length that the KV pool holds, from a rough memory balance; 0 when weights do not fit."""
-        model, gpu = self.catalog.model(one.model), self.catalog.gpu(one.gpu)
+        model, gpu = self.catalog.model(one.stored_as), self.catalog.gpu(one.gpu)
         work = model_work(model, self.catalog.quantization(one.quantization))
         layout = layout_of(one)
         ranks = layout.tensor_parallel_size
@@ -123,8 +136,17 @@ class Replay:
     def coefficients(self, constants: LatencyConstants, *, calibrated: bool) -> LatencyCoefficients:
         """Coefficients of every observation."""
         unique = [
-            latency_coefficients(model, quantization, layout, gpu, constants, calibrated=calibrated, release=release)
-            for model, quantization, layout, gpu, release in self.unique_nouns
+            latency_coefficients(
+                model,
+                quantization,
+                layout,
+                gpu,
+                constants,
+                calibrated=calibrated,
+                release=release,
+                host_release=host,
+            )
+            for model, quantization, layout, gpu, release, host in self.unique_nouns
         ]
         return stack(unique).take(self.position)
 
@@ -151,7 +173,7 @@ def predict_all(c: LatencyCoefficients, replay: Replay) -> dict[str, Numbers]:
     table, kinds = replay.columns, np.array([one.kind for one in replay.observations])
     result = {metric: np.full(len(kinds), np.nan) for metric in METRICS}
 
-    def arguments(mask: Numbers) -> tuple[Numbers, ...]:
+    def arguments(mask: Numbers | NDArray[np.intp]) -> tuple[Numbers, ...]:
         names = ("load", "slots", "max_num_batched_tokens", "input_tokens", "output_tokens")
         return tuple(table[name][mask] for name in names)
 
@@ -161,6 +183,10 @@ def predict_all(c: LatencyCoefficients, replay: Replay) -> dict[str, Numbers]:
         load = under_load(c.take(mask), *arguments(mask), pattern=pattern, prefix_hit_share=hit)
         result["tpot"][mask], result["ttft"][mask] = load.tpot_ms, load.ttft_ms
         result["e2e"][mask], result["throughput"][mask] = load.e2e_ms, load.output_tokens_per_s
+    counted = np.flatnonzero(table["first_wave"])
+    together = under_load(c.take(counted), *arguments(counted), pattern="burst").ttft_ms
+    share = table["first_wave"][counted]
+    result["ttft"][counted] = share * together + (1.0 - share) * result["ttft"][counted]
     mask = kinds == "offline"
     batch = offline_batch(c.take(mask), *arguments(mask))
     result["throughput"][mask], result["e2e"][mask] = batch.output_tokens_per_s, batch.makespan_ms

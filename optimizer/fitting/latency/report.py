@@ -26,8 +26,14 @@ rows is one Gauss-Newton step from the full fit. Sources are weighted by the squ
 may be faster or slower as a whole by its stack, except the controlled ones (InferenceX and NVIDIA's AIConfigurator
 measurements: closed loops with published images and flags), which set the level. TTFT is left out where the load
 nearly fills the KV pool: it is the client's queue there. InferenceX draws lengths from [0.8, 1] of the nominal ones:
-0.9 is used.
+0.9 is used; its published scripts pass an 8-bit KV cache and asynchronous scheduling that its rows do not state. Where
+only a mean TTFT is known, the first wave of a run of few requests per user counts as the burst that it is.
 """
+KEPT_BACK = """A quarter of the sources, chosen by a hash of their names (`Observation.kept_back`), was not looked at
+while formulas, priors, spreads and hyper-parameters were chosen, and was predicted once, when all that was fixed, by a
+fit of the others: median TPOT 9.7 % (MAPE 13 %, 74 points), TTFT 25.0 % (36 %, 34), throughput 10.0 % (13 %, 54), end
+to end 5.7 % (10 %, 24); of their rows 89 % (TPOT), 94 % (TTFT) and 98 % (throughput) lay inside the 90 % intervals.
+The table is the same question asked of the shipped fit: all of them left out at once."""
 PEERS = """
 ## What others publish
 
@@ -115,6 +121,7 @@ def stranger_tables(held: Held) -> str:
 
 def page(
     strangers: Held,
+    unseen: Held,
     models: Held,
     gpus: Held,
     inside: Sequence[Held],
@@ -128,7 +135,9 @@ def page(
         row_of("with calibration cells", inside[0], hidden),
         row_of("without", inside[1], hidden),
     ]
-    parts = [INTRODUCTION, stranger_tables(strangers), intervals(covered)]
+    everyone = row_of("all of them", unseen, np.flatnonzero(np.isfinite(unseen.basis)))
+    lines = [everyone, *grouped(unseen, lambda one: one.source)]
+    parts = [INTRODUCTION, table("Sources kept back", lines, KEPT_BACK), stranger_tables(strangers), intervals(covered)]
     parts.append(table("Models left out, each in turn, without cells", grouped(models, lambda one: one.model)))
     parts.append(table("SKUs left out, each in turn, without cells", grouped(gpus, lambda one: one.gpu)))
     note = "A third of the configurations of the controlled sources, chosen by a hash, while their other rows stay."

@@ -29,6 +29,16 @@ def catalog() -> Catalog:
     return Catalog()
 
 
+@cache
+def checkpoint_of(name: str) -> str:
+    """The name where the catalogue knows this quantised checkpoint, else nothing: what it leaves wide is read wide."""
+    try:
+        found = catalog().model(name)
+    except VllmOptError:
+        return ""
+    return name if found.native_quantization is not None else ""
+
+
 def why_not_stated(row: dict[str, Any]) -> str | None:
     """Why a row that states its request cannot be used, or None."""
     request = row["estimate_request"]
@@ -107,5 +117,8 @@ def stated_observation(row: dict[str, Any]) -> Observation:
         trust=TRUST.get(str(row.get("confidence")), 0.4),
         prefix_hit_share=float(request.get("prefix_hit_share") or 0.0) if cached else 0.0,
         memory_bound_load=row["load"] == "saturated",
+        checkpoint=checkpoint_of(row["model"]),
+        prompts_per_user=max(1.0, float(row["num_prompts"]) / users) if row["num_prompts"] else float("inf"),
+        mean_ttft=not row["measured"].get("median_ttft_ms"),
         measured=values_of(row, kind, float(peers)),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Estimate
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.contract.traffic import TrafficFields
 from vllm_opt.optimizer.estimation.estimate import STARTUP_RULES, estimate_setting
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.linter.subject.report import Change, Finding, Level
@@ -98,7 +99,8 @@ class LintContext:
     def _with_load(self, fields: dict[str, Any]) -> dict[str, Any]:
         request, filled = self.request, dict(fields)
         for name in (
-            "max_ttft_ms", "max_tpot_ms", "min_output_tokens_per_s", "gpu_memory_gib", "gpu_file", "concurrency"
+            "max_ttft_ms", "max_tpot_ms", "min_output_tokens_per_s", "gpu_memory_gib", "gpu_file", "concurrency",
+            "calibration_file",
         ):  # fmt: skip
             if getattr(request, name) is not None:
                 filled.setdefault(name, getattr(request, name))
@@ -107,9 +109,13 @@ class LintContext:
         filled.setdefault("prefix_hit_share", request.prefix_hit_share)
         filled.update(gpu=self.gpu.id, vllm_version=self.engine.version)
         filled["engine"] = self.engine.engine
-        if "input_tokens" not in filled:
+        traffic = {
+            name: getattr(request, name) for name in TrafficFields.model_fields if name in request.model_fields_set
+        }
+        filled |= {name: value for name, value in traffic.items() if value is not None}
+        if "input_tokens" not in filled and request.lengths is None:
             base = resolve(EstimateRequest(**filled), self.catalog)
-            filled["input_tokens"], filled["output_tokens"] = request.lengths(base.flags.max_model_len)
+            filled["input_tokens"], filled["output_tokens"] = request.typical_request(base.flags.max_model_len)
         return filled
 
     def _in_environment(self, setting: Setting) -> Setting:

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from vllm_opt.optimizer.contract.answer import Memory, Performance, Report
+from vllm_opt.optimizer.contract.answer import Memory, Report
+from vllm_opt.optimizer.contract.performance import Performance
 
 Level = Literal["error", "warning", "note", "advice"]
 

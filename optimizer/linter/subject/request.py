@@ -14,6 +14,7 @@ from vllm_opt.optimizer.contract.field_types import (
     _one,
 )
 from vllm_opt.optimizer.contract.request import Request, typical_lengths
+from vllm_opt.optimizer.contract.traffic import TrafficFields
 
 LONGEST_COMMAND = 2 * 1024 * 1024
 
@@ -30,7 +31,7 @@ def _names(value: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
-class LintRequest(Request):
+class LintRequest(TrafficFields, Request):
     """Everything that `vllm-opt lint` takes. Give `command` or files; the load is optional and sharpens the advice."""
 
     command: Annotated[str, BeforeValidator(_one), Field(max_length=LONGEST_COMMAND)] | None = Field(
@@ -59,6 +60,7 @@ class LintRequest(Request):
     min_output_tokens_per_s: PositiveNumber | None = None
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     calibration: Switch = True
+    calibration_file: Text | None = None
     fix: Annotated[Literal["errors", "all"], BeforeValidator(_one)] = Field(
         "errors", description="which findings the fixed text corrects"
     )
@@ -78,7 +80,7 @@ class LintRequest(Request):
             raise ValueError(f"input_tokens + output_tokens exceed target_context {target}")
         return self
 
-    def lengths(self, max_model_len: int) -> tuple[int, int]:
+    def typical_request(self, max_model_len: int) -> tuple[int, int]:
         """Input and output tokens of the typical request for a server of this context."""
         context = max(2, min(self.mean_context or self.target_context or max_model_len, max_model_len))
         found = typical_lengths(context, self.input_tokens, self.output_tokens)

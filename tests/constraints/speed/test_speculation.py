@@ -9,7 +9,7 @@ from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.speed.speculation import DraftCost, crossover, speed_up, tokens_per_step
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer import EstimateRequest, estimate
-from vllm_opt.optimizer.contract.answer import Performance
+from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
 CATALOG = Catalog()

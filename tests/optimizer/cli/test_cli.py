@@ -17,7 +17,9 @@ from vllm_opt.profiles.errors import InvalidRequest
 
 Capture = pytest.CaptureFixture[str]
 Complaint = Callable[[], str]
-PRESENTATION = {"dump_model", "format_name", "output", "requests", "full", "why", "model_argument"}
+PRESENTATION = {
+    "dump_model", "format_name", "output", "requests", "full", "why", "model_argument", "save_dir", "emit", "check",
+}  # fmt: skip
 NEVER_TYPED = {"assumed"}
 ESTIMATE_FLAGS = """
 -tp -pp -dp --tensor-parallel-size --pipeline-parallel-size --data-parallel-size --enable-expert-parallel

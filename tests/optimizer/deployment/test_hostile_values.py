@@ -22,8 +22,8 @@ from vllm_opt.optimizer.deployment.worker_group import group_script
 
 HOSTILE = (
     "$(touch pwned)", "`touch pwned`", "'; touch pwned #", '"; touch pwned; "', "${HOME}", "$$(x)", "a b", "{{ .V }}",
-    "<script>alert(1)</script>", "--- \nkind: Evil", "# comment", "&anchor *alias !!python/object", "é\u2028x", "]](",
-    "%n%h", "yes", "1e3", "~", "|", "a\nb\n", "\\", "'", "$((1+1))", "-", "\t",
+    "<script>x</script>", "--- \nkind: Evil", "# comment", "&anchor *alias !!python/object", "é\u2028x", "]](", "%n%h",
+    "yes", "1e3", "~", "|", "a\nb\n", "\\", "'", "$((1+1))", "-", "\t",
 )  # fmt: skip
 TEXTS = st.sampled_from(HOSTILE) | st.text(
     st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30

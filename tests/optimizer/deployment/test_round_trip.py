@@ -3,14 +3,17 @@
 from collections import Counter
 from pathlib import Path
 
+import deployments
 import pytest
 import yaml
-from deployments import CASES, made
+from deployments import CASES, kind, made, placed
 
 from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.deployment.assembling import assembled
 from vllm_opt.optimizer.deployment.container import MODEL_FOLDER, local_model
 from vllm_opt.optimizer.deployment.deployment import Deployment, Service
 from vllm_opt.optimizer.deployment.files import EMITS, files_of
+from vllm_opt.optimizer.deployment.helm import TENSOR
 from vllm_opt.optimizer.deployment.launch import NODE_FLAGS, joins_by_ray, plain_command
 from vllm_opt.optimizer.estimation.estimate import estimate
 from vllm_opt.optimizer.linter.lint import lint
@@ -86,11 +89,15 @@ def test_the_words_of_every_file_are_the_plans(name: str, tmp_path: Path) -> Non
 
 
 def plain(words: tuple[str, ...], service: Service, path: str) -> tuple[str, ...]:
-    """The production stack's template states prefix caching first; the words themselves come last and win."""
+    """The production stack's template states prefix caching and the tensor-parallel size itself."""
     if not path.endswith("production-stack.yaml"):
         return words
     switch = "--enable-prefix-caching" if service.kind.prefix_caching else "--no-enable-prefix-caching"
-    return (words[0], switch, *words[1:])
+    tensor, rest = "1", list(words[1:])
+    if TENSOR in rest:
+        tensor = rest[rest.index(TENSOR) + 1]
+        del rest[rest.index(TENSOR) : rest.index(TENSOR) + 2]
+    return (words[0], switch, TENSOR, tensor, *rest)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -212,3 +219,26 @@ def test_engines_over_hosts_start_whole_ones_on_each() -> None:
     )  # fmt: skip
     assert worker.argv[-7:-5] == ("--data-parallel-start-rank", "2")
     assert worker.argv[-1] == "--headless"
+
+
+def test_hosts_keep_their_own_names_as_addresses_and_get_labels_that_a_shell_takes() -> None:
+    big = kind(
+        model="meta-llama/Llama-3.1-70B-Instruct", gpu="h100-sxm", tensor_parallel_size=8, pipeline_parallel_size=2
+    )
+    names = ("10-0-0-1", "GPU01.example.com")
+    devices = tuple(range(8))
+    deployment = assembled(
+        "site", [deployments.host(name, "h100-sxm", 8) for name in names],
+        [placed("big", 0, big, (names[1], devices), (names[0], devices))],
+    )  # fmt: skip
+    assert [(each.name, each.address) for each in deployment.hosts] == [
+        ("host-10-0-0-1", "10-0-0-1"), ("gpu01-example-com", "GPU01.example.com"),
+    ]  # fmt: skip
+    head, worker = deployment.hosts[1].processes[0], deployment.hosts[0].processes[0]
+    assert (head.role, worker.role) == ("head", "worker")
+    files = files_of(deployment, ("scripts", "compose"))
+    for name in ("host-10-0-0-1", "gpu01-example-com"):
+        script = files[f"scripts/{name}.sh"]
+        assert 'GPU01_EXAMPLE_COM_ADDRESS="${GPU01_EXAMPLE_COM_ADDRESS:-GPU01.example.com}"' in script
+        assert '--master-addr "${GPU01_EXAMPLE_COM_ADDRESS}"' in script
+        assert "${GPU01_EXAMPLE_COM_ADDRESS:-GPU01.example.com}" in files[f"compose/{name}.yaml"]

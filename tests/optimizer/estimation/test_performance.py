@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.optimizer import EstimateRequest, estimate
-from vllm_opt.optimizer.contract.answer import Performance
-from vllm_opt.optimizer.estimation.performance import bound_at, predict
+from vllm_opt.optimizer.contract.performance import Performance
+from vllm_opt.optimizer.estimation.performance import Engines, bound_at, predict
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 
@@ -30,11 +31,13 @@ TWO_SIDED = NormalDist().inv_cdf(0.95)
 
 def speed(**changes: object) -> Performance:
     """32 users on one engine that runs 64 sequences at most: 1,000 tokens in, 200 out."""
-    known = {
+    known: dict[str, Any] = {
         "engines": 1, "users": 32, "max_num_seqs": 64, "max_num_batched_tokens": 8192, "lengths": (1000, 200),
         "chunked_prefill": True, "prefix_hit_share": 0.0,
     }  # fmt: skip
-    return predict(COEFFICIENTS, **{**known, **changes})
+    asked = {**known, **changes}
+    users = asked.pop("users")
+    return predict(Engines(COEFFICIENTS, **asked), users)
 
 
 def test_intervals_hold_the_prediction_and_are_symmetric_in_the_logarithm() -> None:

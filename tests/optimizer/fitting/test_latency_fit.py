@@ -1,6 +1,7 @@
 """The pieces of the latency fit against numbers worked out by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,43 @@ def row(**changes: object) -> dict[str, object]:
         },
     }
     return {**base, **changes}
+
+
+def test_what_a_source_passes_without_saying_so_is_known() -> None:
+    # InferenceX' scripts: an 8-bit cache for Llama-70B everywhere and for gpt-oss on B200; asynchronous scheduling.
+    llama = observation(row(model="meta-llama/Llama-3.1-70B", weight_precision="fp8", version="0.11.0"))
+    assert (llama.kv_cache_dtype, llama.release, llama.host_release) == ("fp8", "0.11", "0.15")
+    assert observation(row()).kv_cache_dtype == "auto"
+    assert observation(row(gpu="B200-SXM")).kv_cache_dtype == "fp8"
+    assert observation(row(source_id="io-net-bench", gpu="B200-SXM")).host_release == ""
+
+
+def test_checkpoints_are_read_as_published() -> None:
+    gemma = row(source_id="djangodevreng-dgx-spark", model="nvidia/Gemma-4-26B-A4B-NVFP4", gpu="GB10", tp=1, num_gpus=1)
+    one = observation({**gemma, "weight_precision": "nvfp4"})
+    assert (one.model, one.checkpoint) == ("google/gemma-4-26B-A4B", "nvidia/Gemma-4-26B-A4B-NVFP4")
+    assert observation(row()).checkpoint in ("", "openai/gpt-oss-120b")
+
+
+def test_the_first_wave_counts_in_a_mean_and_not_in_a_median() -> None:
+    mean = row(num_prompts=16)
+    measured = {**mean["measured"], "median_ttft_ms": None, "mean_ttft_ms": 100.0}  # type: ignore[dict-item]
+    runs = [
+        observation(one)
+        for one in (
+            row(source_id="io-net-bench", num_prompts=16),
+            row(source_id="io-net-bench", num_prompts=16, measured={**measured, "mean_tpot_ms": 7.0}),
+            row(source_id="io-net-bench", num_prompts=10**6, measured={**measured, "mean_tpot_ms": 7.0}),
+        )
+    ]
+    assert [one.prompts_per_user for one in runs] == [2.0, 2.0, 125_000.0]
+    replay, _ = usable(runs, Nouns(Catalog()))
+    median, first, long = replay.predict(default_latency_constants())["ttft"]
+    burst = replace(runs[0], kind="burst")
+    together = usable([burst], Nouns(Catalog()))[0].predict(default_latency_constants())["ttft"][0]
+    # Two requests per user: the first of them met all others at once.
+    assert first == pytest.approx((median + together) / 2)
+    assert long == pytest.approx(median, rel=1e-3)
 
 
 def test_a_row_becomes_an_observation() -> None:

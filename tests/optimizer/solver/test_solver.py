@@ -14,7 +14,8 @@ from vllm_opt.constraints.rules import violations
 from vllm_opt.optimizer.contract.answer import Answer, Plan
 from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
 from vllm_opt.optimizer.estimation.estimate import estimate
-from vllm_opt.optimizer.planning.plan import Choice, deployment_of, predicted
+from vllm_opt.optimizer.planning.plan import deployment_of
+from vllm_opt.optimizer.planning.predicted import Choice, predicted
 from vllm_opt.optimizer.rendering.formats import render_answer
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.solver.solve import solve

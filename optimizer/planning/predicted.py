@@ -1,0 +1,86 @@
+"""What one full point would do: the speed of a choice under the traffic asked, with its images and drafts."""
+
+from dataclasses import dataclass
+
+from vllm_opt.optimizer.contract.performance import Performance
+from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
+from vllm_opt.optimizer.estimation.media import with_images
+from vllm_opt.optimizer.estimation.performance import Engines, following, predict, predict_loads
+from vllm_opt.optimizer.space.points import Unit
+from vllm_opt.optimizer.space.setting import SolveSetting
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One full point: what the solver decided."""
+
+    unit: Unit
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    gpu_memory_utilization: float
+
+
+def served_by(setting: SolveSetting, choice: Choice) -> Engines:
+    """The engines of a choice."""
+    facts = choice.unit.facts
+    return Engines(
+        facts.coefficients,
+        engines=choice.unit.engines,
+        max_num_seqs=choice.max_num_seqs,
+        max_num_batched_tokens=choice.max_num_batched_tokens,
+        lengths=setting.lengths,
+        chunked_prefill=facts.layout.enable_chunked_prefill,
+        prefix_hit_share=setting.request.prefix_hit_share if facts.layout.enable_prefix_caching else 0.0,
+    )
+
+
+def predicted(setting: SolveSetting, choice: Choice) -> tuple[Performance, Performance]:
+    """Speed under the traffic asked, and at the most that the flags admit: max_num_seqs users in every engine."""
+    served, most = served_by(setting, choice), choice.max_num_seqs * choice.unit.engines
+    users = most if setting.targets.load_free else setting.targets.concurrency
+    demand, percentiles = setting.demand, setting.request.asked_percentiles
+    if demand.arrivals == "closed" and not demand.think_s:
+        asked, full = predict_loads(served, (users, most), demand.lengths, percentiles)
+        return asked, full
+    (full,) = predict_loads(served, (most,), demand.lengths)
+    return predict(served, users, demand, percentiles), full
+
+
+def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple[Performance, tuple[str, ...]]:
+    """What drafts make of the speed of a plan. Limits are judged without it."""
+    layout, facts = choice.unit.facts.layout, choice.unit.facts
+    rate = acceptance_of(layout, setting.request.acceptance)
+    if rate is None:
+        return plain, ()
+    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu, setting.engine.version)
+    drafted = with_drafts(
+        plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
+        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
+    )  # fmt: skip
+    note = draft_note(facts.coefficients, layout, cost, rate, setting.lengths[0] + setting.lengths[1] / 2)
+    return drafted, (note, "limits and objectives are judged by the speed without drafts")
+
+
+def with_media_and_drafts(
+    setting: SolveSetting, choice: Choice, plain: Performance, seconds: float
+) -> tuple[Performance, tuple[str, ...]]:
+    """What images and drafts make of a speed, percentiles included."""
+    drafted, notes = _drafted(setting, choice, with_images(plain, seconds, choice.unit.engines))
+    return following(plain, drafted), notes
+
+
+def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
+    """Tokens per second with drafts over those without, at the low end of the acceptance; None without drafts."""
+    facts = choice.unit.facts
+    rate = acceptance_of(facts.layout, setting.request.acceptance)
+    if rate is None:
+        return None
+    plain, _ = predicted(setting, choice)
+    sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
+    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version)
+    pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
+    drafted = with_drafts(
+        plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
+        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
+    )  # fmt: skip
+    return drafted.output_tokens_per_s / plain.output_tokens_per_s

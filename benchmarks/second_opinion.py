@@ -26,7 +26,8 @@ OBJECTIVES = (
 WORKLOADS: tuple[dict[str, Any], ...] = (
     {}, {"workload": "chat"}, {"input_tokens": 1000, "output_tokens": 200}, {"input_tokens": 200, "output_tokens": 1},
     {"input_tokens": 3000, "output_tokens": 500, "kv_sizing": "full"}, {"prefix_hit_share": 0.5},
-    {"mean_context": 3000}, {"concurrency": "max"},
+    {"mean_context": 3000}, {"concurrency": "max"}, {"requests_per_s": 2.0}, {"think_time_s": 3.0},
+    {"ttft_percentile": 95.0, "max_ttft_ms": 8000},
 )  # fmt: skip
 
 
@@ -38,7 +39,8 @@ def drawn(chance: random.Random, catalog: Catalog) -> dict[str, Any]:
         fields["gpu"] = chance.sample([gpu.id for gpu in catalog.gpus], chance.randint(1, 3))
     fields["objective"] = chance.choice(OBJECTIVES)
     fields["target_context"] = chance.choice((4096, 8192, 16384, 32768))
-    fields.setdefault("concurrency", chance.choice((1, 7, 32, 100, 500)))
+    if "requests_per_s" not in fields:
+        fields.setdefault("concurrency", chance.choice((1, 7, 32, 100, 500)))
     if chance.random() < 0.4:
         fields["vllm_version"] = chance.choice([engine.version for engine in catalog.engines])
     for name, values in (

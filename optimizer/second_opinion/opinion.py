@@ -78,7 +78,7 @@ def _flag_checks(subject: Subject) -> Iterator[Check]:
     if not subject.chunked:
         yield at_most("a prompt computed whole", subject.number("max-model-len"), width)
     users = request["concurrency"]
-    if users != "max":
+    if users not in ("max", None):
         yield at_most("sequences asked", int(users), sequences * subject.engines)
     yield at_most("the model's context", subject.number("max-model-len"), subject.model.max_model_len)
     yield at_most("GPUs allowed", plan.gpu_count, int(request["max_gpus"]))
@@ -138,11 +138,14 @@ def _speed_checks(subject: Subject) -> list[Check]:
             else:
                 checks.append(same(name + word, one, other, TOLERANCE * max(one, other)))
     users = request["concurrency"]
-    checks.append(same("users", plan.performance.load.users, most if users == "max" else int(users)))
+    if users is not None:
+        checks.append(same("users", plan.performance.load.users, most if users == "max" else int(users)))
     stated = Speed(plan.performance.ttft_ms, plan.performance.tpot_ms, plan.performance.output_tokens_per_s)
     bound = sure(loop, stated, float(request.get("confidence", 0.9)))
+    at_percentile = {"max_ttft_ms": "ttft_percentile", "max_tpot_ms": "tpot_percentile"}
     for field, value in (("max_ttft_ms", bound.ttft_ms), ("max_tpot_ms", bound.tpot_ms)):
-        if request.get(field) is not None and value is not None:
+        mean = request.get(at_percentile[field]) is None
+        if request.get(field) is not None and value is not None and mean:
             checks.append(at_most(field, value, float(request[field])))
     least = request.get("min_output_tokens_per_s")
     if least is not None:

@@ -85,8 +85,10 @@ class Loop:
             + c.decode_s_per_window_token * min(self.context, c.window_tokens)
         )
         total += prefill * self._attend()
-        wide = padded and tokens > LARGEST_GRAPH
-        return float(max(total, c.launch_s if c.eager or wide else 0.0) + c.eager * c.eager_s)
+        launch = c.eager_launch_s if c.eager else 0.0
+        if padded and tokens > LARGEST_GRAPH:
+            launch = max(launch, c.wide_launch_s)
+        return float(max(total, launch) + c.eager * c.eager_s)
 
     def _attend(self) -> float:
         c = self.unit
@@ -125,8 +127,9 @@ class Loop:
         others = max(users - 1, 0.0)
         meeting = added / max(added + alone * self.steps + growth * others, 1e-300)
         together = meeting + (1 - meeting) * c.synchrony / 2
-        busy = 1 - 1 / max(users, 1.0)
-        return float(busy * (tpot / 2 + c.busy_frontend_s) + others * together * added)
+        step = others / max(users, 1.0) * tpot / 2
+        crowd = others / max(others + c.busy_users, 1e-300) * c.busy_frontend_s
+        return float(step + crowd + others * together * added)
 
     def solve(self, users: float, slots: float) -> tuple[float, float, float]:
         """(TTFT s, TPOT s, requests per second) of so many users on so many slots."""
@@ -182,6 +185,10 @@ def loop_of(subject: Subject) -> Loop:
         expert_parallel=plan.expert_parallel, quantization=plan.quantization, checkpoint=plan.checkpoint,
         kv_cache_dtype=plan.kv_cache_dtype, enforce_eager=subject.eager,
     )  # fmt: skip
+    if plan.performance.load.pattern != "closed" or request.get("think_time_s"):
+        raise OutOfReach("speed of traffic that is no closed loop")
+    if request.get("lengths"):
+        raise OutOfReach("speed of lengths that differ")
     if plan.flags.get("distributed-executor-backend") == "ray":
         raise OutOfReach("the speed of a server on several nodes")
     unit = latency_coefficients(

@@ -46,6 +46,8 @@ def in_use(subject: Subject, confidence: float | None) -> InUse:
     Raises:
         OutOfReach: a kind of layer whose width is not counted again here.
     """
+    if subject.gpu.own is not None:
+        raise OutOfReach("a calibration of the user's own")
     z = above(confidence)
     activation = tuple(_activation(subject, at, z) for at in range(len(subject.stages)))
     graphs = _graphs(subject, z)

@@ -135,6 +135,10 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
         from vllm_opt.profiles.version import installed_version
 
         click.echo(f"{PROGRAM} {installed_version()}")
+        from vllm_opt.optimizer.cli.console_clash import clash_warning
+
+        if warning := clash_warning():
+            _say(f"{PROGRAM}: warning: {warning}")
         context.exit()
 
 

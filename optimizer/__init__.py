@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from vllm_opt.optimizer.linter.lint import lint
     from vllm_opt.optimizer.linter.subject.report import LintReport
     from vllm_opt.optimizer.linter.subject.request import LintRequest
+    from vllm_opt.optimizer.placement.answer import PlacementAnswer
+    from vllm_opt.optimizer.placement.place import place
+    from vllm_opt.optimizer.placement.request import PlaceRequest
     from vllm_opt.optimizer.procurement.answer import FleetAnswer
     from vllm_opt.optimizer.procurement.procure import procure
     from vllm_opt.optimizer.procurement.request import FleetRequest
@@ -47,6 +50,9 @@ _HOMES = {
     "lint": "linter.lint",
     "LintReport": "linter.subject.report",
     "LintRequest": "linter.subject.request",
+    "place": "placement.place",
+    "PlaceRequest": "placement.request",
+    "PlacementAnswer": "placement.answer",
     "procure": "procurement.procure",
     "simulate": "simulation.simulate",
     "SimulateRequest": "contract.simulation",
@@ -72,6 +78,8 @@ __all__ = [
     "FleetRequest",
     "LintReport",
     "LintRequest",
+    "PlaceRequest",
+    "PlacementAnswer",
     "Plan",
     "SimulateRequest",
     "Simulation",
@@ -83,6 +91,7 @@ __all__ = [
     "doubt",
     "estimate",
     "lint",
+    "place",
     "procure",
     "simulate",
     "solve",

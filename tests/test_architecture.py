@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "constraints": {"profiles", "constraints"},
     "optimizer": {"profiles", "constraints", "optimizer"},
 }
-ROOMS_WITH_ORTOOLS = {"optimizer/cpsat", "optimizer/fleet"}
+ROOMS_WITH_ORTOOLS = {"optimizer/cpsat", "optimizer/fleet", "optimizer/placement_model"}
+"""One model each, of a deployment, a fleet, a placement: they share the library, neither variables nor rules."""
 PRESENTATION_LIBRARIES = {"click", "rich"}
 LONGEST_FILE_LINES = 300
 MOST_FILES_IN_A_ROOM = 25

@@ -27,12 +27,12 @@ from vllm_opt.optimizer.cli.options import (
     WORKLOAD,
     count,
     number,
+    read_pasted_command,
     request_from,
     text,
     with_options,
     with_settings,
 )
-from vllm_opt.optimizer.cli.pasted_command import read_pasted_command
 
 if TYPE_CHECKING:
     from vllm_opt.optimizer.contract.answer import Estimate

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "batch": ("vllm_opt.optimizer.cli.batch:batch_command", "Recommended configurations for many models."),
     "procure": ("vllm_opt.optimizer.cli.procure:procure_command", "Which GPUs to buy or rent for all that is served."),
+    "place": ("vllm_opt.optimizer.cli.place:place_command", "Where each model runs on the GPUs that you own."),
     "lint": (
         "vllm_opt.optimizer.cli.lint:lint_command",
         "Check a vllm serve command, script, compose or Kubernetes file.",

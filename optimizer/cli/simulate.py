@@ -10,12 +10,12 @@ from vllm_opt.optimizer.cli.options import (
     EQUATIONS,
     SETTINGS,
     count,
+    read_pasted_command,
     request_from,
     text,
     with_options,
     with_settings,
 )
-from vllm_opt.optimizer.cli.pasted_command import read_pasted_command
 
 PLAYED_OPTIONS = grouped(
     "What is played", "simulate --gpu l40s --requests-per-s 3 --num-requests 2000",

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from vllm_opt.optimizer.contract.answer import Explanation, ObjectiveValue, Plan, Report
 from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
+from vllm_opt.optimizer.procurement.commitment_answer import Commitment
 from vllm_opt.profiles.noun import Noun
 
 
@@ -143,6 +144,7 @@ class FleetAnswer(Report):
     sensitivity: tuple[Comparison, ...] = ()
     break_even: tuple[BreakEven, ...] = ()
     rejected: tuple[str, ...] = Field((), description="one sentence per SKU that was allowed and is not used")
+    commitment: Commitment | None = Field(None, description="with a profile or scenarios: what to sign now")
     explanation: Explanation | None = None
     second_opinion: SecondOpinion | None = Field(None, description="of every plan and the bill, where it was asked for")
     notes: tuple[str, ...] = ()

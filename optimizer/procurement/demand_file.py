@@ -132,7 +132,7 @@ def known_keys() -> tuple[str, ...]:
 
 def demand_schema() -> dict[str, Any]:
     """Return the JSON schema of a demand file: pydantic's, in the words of JSON Schema 2020-12."""
-    schema: dict[str, Any] = _standard(FleetRequest.model_json_schema(mode="validation"))
+    schema: dict[str, Any] = standard_schema(FleetRequest.model_json_schema(mode="validation"))
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "vllm-opt demand"
     schema["properties"] = {"schema": {"const": "vllm-opt/demand/1"}, **schema["properties"]}
@@ -142,13 +142,13 @@ def demand_schema() -> dict[str, Any]:
 STANDARD_WORDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 
 
-def _standard(part: Any) -> Any:
+def standard_schema(part: Any) -> Any:
     """Spell limits as the standard does, take one value where a list of words is, and '8k' where a count is."""
     if isinstance(part, list):
-        return [_standard(item) for item in part]
+        return [standard_schema(item) for item in part]
     if not isinstance(part, dict):
         return part
-    found = {STANDARD_WORDS.get(key, key): _standard(value) for key, value in part.items()}
+    found = {STANDARD_WORDS.get(key, key): standard_schema(value) for key, value in part.items()}
     if found.get("type") == "integer" and "default" not in found:
         words = {key: found.pop(key) for key in ("title", "description") if key in found}
         return {"anyOf": [found, {"type": "string", "pattern": "^[0-9.]+[kKmM]?$"}], **words}

@@ -12,6 +12,7 @@ from vllm_opt.optimizer.fleet.outcome import FleetOutcome
 from vllm_opt.optimizer.fleet.problem import SERVED_SCALE
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer, FleetSolverReport
+from vllm_opt.optimizer.procurement.commitment_answer import Commitment
 from vllm_opt.optimizer.procurement.pooling import name_of, pooled, pools_of
 from vllm_opt.optimizer.procurement.problem import Procurement, options_of, resolve_fleet
 from vllm_opt.optimizer.procurement.report import FleetReport
@@ -47,9 +48,13 @@ def _procured(request: FleetRequest, catalog: Catalog) -> FleetAnswer:
     asked, outcome = _decided(request, catalog, end, shared)
     took = time.monotonic() - started
     asked, outcome, note = _pooled(request, catalog, (asked, outcome), end, took, shared)
+    signed, said = _committed(request, catalog)
+    note = (*note, *said)
     if outcome.fleet is not None:
         report = FleetReport(asked, outcome, outcome.fleet)
-        return _answer(request, asked, outcome, started, report=report, notes=note)
+        return _answer(request, asked, outcome, started, report=report, notes=note).model_copy(
+            update={"commitment": signed}
+        )
     explanation = None
     if outcome.status == "infeasible":
         from vllm_opt.optimizer.procurement.explanation import explain_fleet
@@ -58,6 +63,15 @@ def _procured(request: FleetRequest, catalog: Catalog) -> FleetAnswer:
         everything = replace(asked.closed, problem=asked.pool.over_closed(asked.base))
         explanation = explain_fleet(replace(asked, closed=everything))
     return _answer(request, asked, outcome, started, explanation=explanation, notes=note)
+
+
+def _committed(request: FleetRequest, catalog: Catalog) -> tuple[Commitment | None, tuple[str, ...]]:
+    """What to sign now, where a profile or scenarios say how demand changes; it has the time limit once more."""
+    from vllm_opt.optimizer.procurement.committing import asks_for_commitment, commitment_of
+
+    if not asks_for_commitment(request):
+        return None, ()
+    return commitment_of(request, catalog, time.monotonic() + request.time_limit)
 
 
 def _decided(

@@ -21,6 +21,15 @@ from vllm_opt.optimizer.contract.field_types import (
 from vllm_opt.optimizer.contract.request import Request, typical_lengths
 from vllm_opt.optimizer.contract.spellings import renamed
 from vllm_opt.optimizer.contract.traffic import Percentile
+from vllm_opt.optimizer.procurement.scenarios import (
+    MOST_SCENARIOS,
+    CommitmentTerms,
+    Profile,
+    Scenario,
+    ServiceLevel,
+    checked,
+    whole_week,
+)
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
 
@@ -77,6 +86,7 @@ class WorkloadDemand(Noun):
     kv_cache_dtype: Text = "any"
     spare_replicas: CountOrZero | None = Field(None, description="overrides resilience.spare_replicas")
     workload: Text | None = Field(None, description="preset that fills in lengths, context and limits not stated")
+    profile: Profile = Field((), description="multiples of the traffic by hour: 24, 168 or 7 lists of 24 numbers")
 
     @model_validator(mode="before")
     @classmethod
@@ -96,6 +106,7 @@ class WorkloadDemand(Noun):
             raise ValueError(f"workload '{self.name}' has lengths; leave input_tokens and output_tokens out")
         if self.lengths and self.concurrency:
             raise ValueError(f"workload '{self.name}' has lengths, so its traffic must be requests_per_s")
+        whole_week(self.profile)
         if (self.ttft_percentile or self.tpot_percentile) and (self.lengths or self.requests_per_s is None):
             raise ValueError(
                 f"workload '{self.name}': percentiles need requests_per_s and one typical request, not a histogram"
@@ -232,6 +243,11 @@ class FleetRequest(Request):
         True,
         description="workloads of one model may share replicas where that is cheaper, under their strictest limits",
     )
+    scenarios: tuple[Scenario, ...] = Field(
+        (), max_length=MOST_SCENARIOS, description="how things may turn out, with probabilities"
+    )
+    service_level: ServiceLevel = ServiceLevel()
+    commitment: CommitmentTerms = CommitmentTerms()
     confidence: Annotated[float, BeforeValidator(_number), Field(ge=0.5, le=0.99)] = 0.9
     hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
     vllm_version: Text | None = None
@@ -257,6 +273,7 @@ class FleetRequest(Request):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two workloads are called '{name}'; give each its own name")
+        checked(self.scenarios, tuple(names))
         if self.limits.rack_units and not self.inventory.rack_units_per_node:
             raise ValueError("limits.rack_units needs inventory.rack_units_per_node (SKU -> rack units)")
         return self

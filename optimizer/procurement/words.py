@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, NodeOrder
+from vllm_opt.optimizer.procurement.commitment_words import commitment_parts
 from vllm_opt.profiles.reading.quantities import counted
 
 Headings = tuple[tuple[str, str], ...]
@@ -136,6 +137,7 @@ def sections(answer: FleetAnswer) -> tuple[Section, ...]:
         Section("What runs where", ASSIGNMENT_HEADINGS, tuple(assignment_row(item) for item in answer.assignments)),
         Section("Placement, node by node", sentences=placed),
         Section("Lengths", sentences=lengths),
+        *(Section(*part) for part in commitment_parts(answer.commitment)),
         Section("Workloads and their part of the bill", WORKLOAD_HEADINGS, served),
         Section("With one kind of GPU only", sentences=tuple(one.message for one in answer.single_gpu_fleets)),
         Section("If things change", sentences=tuple(one.message for one in answer.sensitivity)),

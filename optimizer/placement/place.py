@@ -1,0 +1,86 @@
+"""`place`: which model runs on which GPUs of which node, with a proof.
+
+Three stages: the plans of one replica of every service become columns; one integer model decides how many of each stand
+on which GPUs; the placement is re-checked with plain whole numbers, and what could not be placed is explained.
+"""
+
+import time
+
+from vllm_opt.optimizer.placement.answer import PlacementAnswer, PlacementSolverReport, Unplaced
+from vllm_opt.optimizer.placement.problem import Placing, resolve_placing
+from vllm_opt.optimizer.placement.report import PlacementReport
+from vllm_opt.optimizer.placement.request import PlaceRequest
+from vllm_opt.optimizer.placement_model.outcome import PlacementOptions, PlacementOutcome
+from vllm_opt.optimizer.placement_model.solver import solve_placement
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.reading.quantities import counted
+
+EXPLAINING_SHARE = 0.5
+"""of the time limit, once more, for what would help services that are not placed"""
+
+
+def place(request: PlaceRequest, catalog: Catalog | None = None) -> PlacementAnswer:
+    """Return the best placement with its proof, what is not placed and why, and the moves from today.
+
+    Raises:
+        InvalidRequest: a value that cannot be understood, or wishes that contradict each other.
+        UnknownProfile: a model, GPU, format or release that the catalogue does not hold.
+    """
+    started = time.monotonic()
+    catalog = catalog or Catalog(gpu_file=request.gpu_file)
+    asked = resolve_placing(request, catalog, started + request.time_limit)
+    left = max(request.time_limit / 2, started + request.time_limit - time.monotonic())
+    outcome = solve_placement(
+        asked.problem, PlacementOptions(left, request.workers, request.seed, request.relative_gap or 0.0)
+    )
+    report = PlacementReport(asked, outcome)
+    unplaced: tuple[Unplaced, ...] = ()
+    if report.lacking:
+        from vllm_opt.optimizer.placement.explanation import explain_unplaced
+
+        unplaced = explain_unplaced(report, time.monotonic() + EXPLAINING_SHARE * request.time_limit)
+    nothing = bool(asked.problem.columns) and not outcome.bounds
+    return PlacementAnswer(
+        status="unknown" if nothing else outcome.status,
+        request=request.model_dump(mode="json", exclude_unset=True),
+        objectives=report.objectives(),
+        nodes=report.node_pictures(),
+        servers=report.replicas(),
+        services=report.services(),
+        moves=report.moves(),
+        unplaced=unplaced,
+        notes=(*asked.notes, *_assumptions(asked, outcome)),
+        solver=PlacementSolverReport(
+            wall_ms=(time.monotonic() - started) * 1000,
+            plans=len(asked.problem.columns),
+            gpu_patterns=outcome.patterns,
+            node_classes=outcome.classes,
+            workers=request.workers,
+            seed=request.seed,
+        ),
+    )
+
+
+def _assumptions(asked: Placing, outcome: PlacementOutcome) -> tuple[str, ...]:
+    request = asked.request
+    said = [
+        f"a rate takes at most {100 * request.utilization_cap:g} % of the capacity (utilization_cap); capacity beyond "
+        f"{100 * request.headroom:g} % more than the demand counts for nothing (headroom)"
+    ]
+    if any(column.shared for column in asked.problem.columns):
+        said.append(
+            "servers on one GPU take turns: each is planned at 1/n of the speed for n that may compute at once, which "
+            "is the worst case; start them one after another, in the order given (sharing: false forbids it)"
+        )
+    if any(service.survives for service in asked.problem.services):
+        names = counted(sum(service.survives for service in asked.problem.services), "service")
+        said.append(f"any one node may fail and what is left of {names} still serves the whole demand (survive)")
+    if outcome.status != "optimal":
+        said.append("not proven: time or the number of ways to share a GPU ran out; the bounds say what may be missing")
+    lost = [server.spec for server in asked.running if server.plan is None]
+    if lost:
+        said.append(
+            f"{counted(len(lost), 'server')} of today cannot stay, since no plan like it meets its service's limits: "
+            + ", ".join(dict.fromkeys(spec.service for spec in lost))
+        )
+    return tuple(said)

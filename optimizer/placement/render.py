@@ -1,0 +1,177 @@
+"""A placement as table, JSON, YAML or HTML: every node as a picture, its GPUs as boxes, servers as blocks."""
+
+from typing import TYPE_CHECKING
+
+from vllm_opt.optimizer.placement import words
+from vllm_opt.optimizer.placement.answer import GpuOfNode, NodeOfSite, PlacementAnswer
+from vllm_opt.optimizer.rendering.screen import Screen
+from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.reading.quantities import counted
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PLACEMENT_FORMATS = ("table", "json", "yaml", "html")
+BLOCKS = 24
+"""characters of one GPU in the terminal"""
+MOST_NODES_SHOWN = 24
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PAGE_STYLE = """
+.node { border: 1px solid var(--line); border-radius: 6px; padding: .6rem; margin: .6rem 0; }
+.gpus { display: flex; flex-wrap: wrap; gap: .4rem; }
+.gpu { border: 2px solid var(--line); border-radius: 4px; width: 9rem; height: 6.5rem; display: flex;
+  flex-direction: column; overflow: hidden; font-size: .72rem; }
+.gpu b { padding: 0 .3rem; font-weight: 600; border-bottom: 1px solid var(--line); }
+.server { padding: 0 .3rem; overflow: hidden; color: #000; border-bottom: 1px solid #fff8; }
+.asleep { opacity: .55; font-style: italic; }
+"""
+COLOURS = ("#8fb3f0", "#f3c26b", "#8fd19e", "#d7a6f0", "#f2a097", "#7fd0cf", "#c9c97a", "#e6a7c8", "#a8b8c8", "#c4a484")
+
+
+def render_placement(answer: PlacementAnswer, format_name: str, screen: Screen) -> str:
+    """Return the answer in one of the formats.
+
+    Raises:
+        InvalidRequest: the format is unknown.
+    """
+    if format_name == "table":
+        return placement_table(answer, screen)
+    if format_name == "html":
+        return placement_page(answer)
+    document = answer.model_dump(mode="json")
+    if format_name == "json":
+        from vllm_opt.optimizer.rendering.as_json import as_json
+
+        return as_json(document)
+    if format_name == "yaml":
+        from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+
+        return as_yaml(document)
+    raise InvalidRequest(f"format '{format_name}' is not one of {', '.join(PLACEMENT_FORMATS)}")
+
+
+def placement_table(answer: PlacementAnswer, screen: Screen) -> str:
+    """Draw the answer for a terminal."""
+    from rich.text import Text
+
+    from vllm_opt.optimizer.rendering.plan import bullets, heading, line
+    from vllm_opt.optimizer.rendering.screen import drawn
+    from vllm_opt.optimizer.rendering.tables import table_of
+    from vllm_opt.profiles.printable import printable
+
+    style = "bold red" if answer.unplaced or answer.status == "unknown" else "bold green"
+    parts: list[RenderableType] = [Text(printable(words.title_of(answer)), style=style)]
+    for title, headings, rows in (
+        ("Services", words.SERVICE_HEADINGS, words.service_rows(answer)),
+        ("Objectives, in this order", words.OBJECTIVE_HEADINGS, words.objective_rows(answer)),
+    ):
+        parts += [heading(title), table_of(headings, rows, screen)] if rows else []
+    if missing := words.missing_sentences(answer):
+        parts += [heading("What is missing"), *bullets(missing)]
+    parts += [heading("Nodes"), *(Text(printable(text)) for text in node_lines(answer))]
+    if answer.servers:
+        parts += [heading("Servers"), table_of(words.SERVER_HEADINGS, words.server_rows(answer), screen)]
+    if summary := words.moves_summary(answer):
+        parts += [heading("Moves from today"), line(summary)]
+        parts += [table_of(words.MOVE_HEADINGS, words.move_rows(answer), screen)] if answer.moves else []
+    parts += [heading("Notes"), *bullets(answer.notes)]
+    return drawn(*parts, line(""), line(words.footer(answer)), screen=screen)
+
+
+def node_lines(answer: PlacementAnswer) -> list[str]:
+    """Every node as lines of text: one GPU a line, its memory as letters, one letter a service."""
+    letters = letters_of(answer)
+    lines: list[str] = []
+    for node in answer.nodes[:MOST_NODES_SHOWN]:
+        zone = f" in {node.zone}" if node.zone else ""
+        asleep = f", {words.gib(node.host_memory_used_bytes)} of host memory" if node.host_memory_used_bytes else ""
+        lines.append(f"{node.name}{zone}{asleep}")
+        several = len({gpu.island for gpu in node.gpus}) > 1
+        before = None
+        for gpu in node.gpus:
+            if several and gpu.island != before and not gpu.shown:
+                lines.append(f"  island {gpu.island}")
+            before = gpu.island
+            lines.append(f"  {_gpu_line(gpu, letters)}")
+    if len(answer.nodes) > MOST_NODES_SHOWN:
+        more = len(answer.nodes) - MOST_NODES_SHOWN
+        lines.append(f"… and {counted(more, 'node')} more: see --format html or json")
+    return lines
+
+
+def letters_of(answer: PlacementAnswer) -> dict[str, str]:
+    """Service -> its letter in the pictures."""
+    return {service.service: LETTERS[i % len(LETTERS)] for i, service in enumerate(answer.services)}
+
+
+def _gpu_line(gpu: GpuOfNode, letters: dict[str, str]) -> str:
+    bar = ""
+    for server in gpu.servers:
+        held = (server.asleep_bytes or 0) if server.sleeps else server.bytes
+        cells = max(1, round(BLOCKS * held / gpu.memory_bytes))
+        letter = letters[server.service]
+        bar += letter.lower() * cells if server.sleeps else letter * cells
+    names = ", ".join(
+        f"{server.service}/{server.replica} {words.gib(server.bytes)}{' asleep' if server.sleeps else ''}"
+        for server in gpu.servers
+    )
+    return f"{gpu.shown or gpu.index!s:>4} {gpu.gpu:<12} |{bar[:BLOCKS]:·<{BLOCKS}}| {names or 'free'}".rstrip()
+
+
+def placement_page(answer: PlacementAnswer) -> str:
+    """Write the answer as one self-contained page."""
+    from vllm_opt.optimizer.rendering.command import wrapped_command
+    from vllm_opt.optimizer.rendering.html_parts import bullets, page, paragraph, preformatted, safe, section, table
+
+    colour = "bad" if answer.unplaced or answer.status == "unknown" else "good"
+    commands: dict[str, list[str]] = {}
+    for server in answer.servers:
+        text = wrapped_command(server.plan.command, server.plan.env, 100)
+        commands.setdefault(text, []).append(f"{server.service}/{server.replica}")
+    body = [
+        f"<style>{PAGE_STYLE}</style>",
+        f'<h1 class="{colour}">{safe(words.title_of(answer))}</h1>',
+        section("Services", table(words.SERVICE_HEADINGS, words.service_rows(answer))),
+        section("What is missing", bullets(words.missing_sentences(answer))),
+        section("Nodes", *(_node_html(node, answer) for node in answer.nodes)),
+        section("Moves from today", *_moves_html(answer)),
+        section("Objectives, in this order", table(words.OBJECTIVE_HEADINGS, words.objective_rows(answer))),
+        section("Servers", table(words.SERVER_HEADINGS, words.server_rows(answer))),
+        section("Commands", *(paragraph(", ".join(names)) + preformatted(text) for text, names in commands.items())),
+        section("Notes", bullets(answer.notes)),
+        f"<footer>{safe(words.footer(answer))}</footer>",
+    ]
+    return page(words.title_of(answer), [part for part in body if part])
+
+
+def _moves_html(answer: PlacementAnswer) -> list[str]:
+    from vllm_opt.optimizer.rendering.html_parts import paragraph, table
+
+    summary = words.moves_summary(answer)
+    return [paragraph(summary), table(words.MOVE_HEADINGS, words.move_rows(answer))] if summary else []
+
+
+def _node_html(node: NodeOfSite, answer: PlacementAnswer) -> str:
+    from vllm_opt.optimizer.rendering.html_parts import safe
+
+    zone = f" in {node.zone}" if node.zone else ""
+    colours = {service.service: COLOURS[i % len(COLOURS)] for i, service in enumerate(answer.services)}
+    islands: dict[int, list[str]] = {}
+    for gpu in node.gpus:
+        islands.setdefault(gpu.island, []).append(_gpu_html(gpu, colours))
+    rows = "".join(f'<div class="gpus">{"".join(boxes)}</div>' for boxes in islands.values())
+    return f'<div class="node"><strong>{safe(node.name)}</strong>{safe(zone)} · {safe(node.gpus[0].gpu)}{rows}</div>'
+
+
+def _gpu_html(gpu: GpuOfNode, colours: dict[str, str]) -> str:
+    from vllm_opt.optimizer.rendering.html_parts import safe
+
+    blocks = []
+    for server in gpu.servers:
+        held = (server.asleep_bytes or 0) if server.sleeps else server.bytes
+        share = max(8.0, 80.0 * held / gpu.memory_bytes)
+        name = f"{server.service}/{server.replica} {words.gib(server.bytes)}"
+        asleep = " asleep" if server.sleeps else ""
+        style = f"background:{colours[server.service]};height:{share:.0f}%"
+        blocks.append(f'<div class="server{asleep}" style="{style}" title="{safe(name)}">{safe(name)}</div>')
+    return f'<div class="gpu"><b>GPU {safe(gpu.shown or gpu.index)}</b>{"".join(blocks)}</div>'

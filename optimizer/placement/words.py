@@ -1,0 +1,159 @@
+"""A placement in words: title, what is served, moves, what is missing; shared by terminal and page."""
+
+from vllm_opt.optimizer.placement.answer import Move, PlacedReplica, PlacementAnswer, ServedService, ServerPart
+from vllm_opt.profiles.reading.quantities import GIB, counted
+
+OBJECTIVE_WORDS = {
+    "served": "services served in full", "share": "demand served in part", "headroom": "worst capacity over demand",
+    "moves": "servers of today that move", "gpus": "GPUs used", "watts": "rated watts of the GPUs used",
+    "blocks": "spare GPUs in large blocks (sum of squares)", "servers": "servers",
+}  # fmt: skip
+SERVICE_HEADINGS = (
+    ("service", "left"), ("priority", "right"), ("replicas", "right"), ("demand", "right"), ("capacity", "right"),
+    ("served", "right"), ("without a node", "right"),
+)  # fmt: skip
+SERVER_HEADINGS = (
+    ("server", "left"), ("where", "left"), ("plan", "left"), ("capacity", "right"), ("notes", "left"),
+)  # fmt: skip
+MOVE_HEADINGS = (("step", "right"), ("do", "left"), ("where", "left"), ("left running", "right"), ("why", "left"))
+OBJECTIVE_HEADINGS = (("objective", "left"), ("value", "right"), ("bound", "right"), ("proof", "left"))
+
+
+def title_of(answer: PlacementAnswer) -> str:
+    """The answer in one line."""
+    if answer.status == "unknown":
+        return "Not decided: the time limit passed before a placement was found"
+    missing = len(answer.unplaced)
+    proof = "proven best" if answer.status == "optimal" else "not proven to be the best"
+    used = sum(bool(gpu.servers) for node in answer.nodes for gpu in node.gpus)
+    whole = sum(len(node.gpus) for node in answer.nodes)
+    held = f"{counted(len(answer.servers), 'server')} on {used} of {counted(whole, 'GPU')}"
+    if missing:
+        return f"{counted(missing, 'service')} of {len(answer.services)} cannot be served in full: {held}, {proof}"
+    return f"{counted(len(answer.services), 'service')} served in full: {held}, {proof}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A rate or a number of sequences."""
+    return f"{value:.3g} req/s" if unit == "requests/s" else f"{value:.0f} seq"
+
+
+def service_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
+    """One row per service."""
+    return [_service_row(service) for service in answer.services]
+
+
+def _service_row(s: ServedService) -> tuple[str, ...]:
+    left = "" if s.capacity_without_a_node is None else amount(s.capacity_without_a_node, s.unit)
+    served = "in full" if s.in_full else f"{100 * s.served:.0f} %"
+    return (
+        s.service,
+        str(s.priority),
+        str(s.replicas),
+        amount(s.demand, s.unit),
+        amount(s.capacity, s.unit),
+        served,
+        left,
+    )
+
+
+def where(parts: tuple[ServerPart, ...]) -> str:
+    """GPUs by node, runs of numbers shortened."""
+    return "; ".join(f"{part.node} GPU {_runs(part.gpus)}" for part in parts)
+
+
+def _runs(numbers: tuple[int, ...]) -> str:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def plan_words(server: PlacedReplica) -> str:
+    """Shape and formats of a server."""
+    plan = server.plan
+    sizes = (("TP", plan.tensor_parallel_size), ("PP", plan.pipeline_parallel_size), ("DP", plan.data_parallel_size))
+    shape = " ".join(f"{name}{size}" for name, size in sizes if size > 1)
+    used = plan.flags.get("gpu-memory-utilization")
+    return " ".join(
+        part for part in (shape, plan.quantization, f"KV {plan.kv_cache_dtype}", f"util {used}" if used else "") if part
+    )
+
+
+def server_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
+    """One row per server."""
+    rows: list[tuple[str, ...]] = []
+    for server in answer.servers:
+        notes = [
+            *(["stays"] if server.kept else []),
+            *(["sleeps until asked"] if server.sleeps else []),
+            *([f"shares with {', '.join(server.shares_with)}; 1 to {server.slowdown[1]:g} times its step time"]
+              if server.shares_with else []),
+        ]  # fmt: skip
+        name = f"{server.service}/{server.replica}"
+        rows.append(
+            (name, where(server.parts), plan_words(server), amount(server.capacity, server.unit), "; ".join(notes))
+        )
+    return rows
+
+
+def move_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
+    """One row per move."""
+    return [_move_row(move) for move in answer.moves]
+
+
+def _move_row(move: Move) -> tuple[str, ...]:
+    name = move.service if move.replica is None else f"{move.service}/{move.replica}"
+    seconds = f" (about {move.restart_s:.0f} s)" if move.restart_s is not None else ""
+    return (str(move.step), f"{move.action} {name}{seconds}", where(move.parts), str(move.replicas_left), move.why)
+
+
+def moves_summary(answer: PlacementAnswer) -> str:
+    """How much changes, in one sentence."""
+    kept = sum(server.kept for server in answer.servers)
+    if not answer.moves:
+        return f"nothing moves: {counted(kept, 'server')} stay as they are" if kept else ""
+    stops = sum(move.action == "stop" for move in answer.moves)
+    return (
+        f"{counted(kept, 'server')} stay, {stops} stop, {len(answer.moves) - stops} start; in this order no GPU ever "
+        "holds more than it has"
+    )
+
+
+def missing_sentences(answer: PlacementAnswer) -> list[str]:
+    """Why each missing service is missing, and what would help."""
+    said = []
+    for each in answer.unplaced:
+        said += [f"{conflict.message}" for conflict in each.explanation.conflict]
+        changes = [relaxation.message for relaxation in each.explanation.relaxations]
+        if changes:
+            said.append(f"what would help {each.service}: " + "; or ".join(changes))
+    return said
+
+
+def objective_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
+    """One row per objective, first the one decided first."""
+    rows: list[tuple[str, ...]] = []
+    for objective in answer.objectives:
+        name, _, of = objective.name.partition(":")
+        words = OBJECTIVE_WORDS[name] + (f", priority {of}" if of else "")
+        proof = "proven" if objective.gap == 0 else f"within {100 * objective.gap:.2g} %"
+        rows.append((words, f"{objective.value:g}", f"{objective.bound:g}", proof))
+    return rows
+
+
+def gib(size: int) -> str:
+    """Bytes in GiB."""
+    return f"{size / GIB:.1f} GiB"
+
+
+def footer(answer: PlacementAnswer) -> str:
+    """How the answer was found."""
+    solver = answer.solver
+    return (
+        f"{counted(solver.plans, 'plan')}, {solver.gpu_patterns} ways to share a GPU, "
+        f"{counted(solver.node_classes, 'kind')} of nodes; {solver.wall_ms / 1000:.1f} s"
+    )

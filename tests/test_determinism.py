@@ -1,4 +1,4 @@
-"""The same request gives the same bytes, times excepted: in another process, with another hash seed, on more threads."""
+"""The same request gives the same bytes, times excepted: whatever the process, hash seed, locale and threads."""
 
 import json
 import os

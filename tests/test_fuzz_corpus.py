@@ -56,7 +56,7 @@ def test_changes_of_it_are_read_or_refused(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_fuzzer_sees_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FUZZ.READERS, "log", lambda data, folder: 1 // 0)
+    monkeypatch.setitem(FUZZ.READERS, "log", lambda _data, _folder: 1 // 0)
     wrong, _ = FUZZ.fault("log", b"", tmp_path, 60.0)
     assert "ZeroDivisionError" in wrong
 

@@ -70,7 +70,7 @@ def procure_command(demand: str | None, **options: Any) -> int:
     if not (options["check"] and code is not None):
         _write(answer, options)
     if answer.second_opinion is not None:
-        from vllm_opt.optimizer.cli.second_opinion import told
+        from vllm_opt.optimizer.cli.output import told
 
         code = told(answer.second_opinion) or code
     return EXIT_CODES[answer.status] or code or 0

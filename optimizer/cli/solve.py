@@ -213,7 +213,7 @@ def answered(answer: "Answer", options: dict[str, Any]) -> int:
     if not (options["check"] and code is not None):
         show_answer(answer, options)
     if answer.second_opinion is not None:
-        from vllm_opt.optimizer.cli.second_opinion import told
+        from vllm_opt.optimizer.cli.output import told
 
         code = told(answer.second_opinion) or code
     return EXIT_CODES[answer.status] or code or 0

@@ -141,7 +141,7 @@ class Loop:
             tpot, prefill = self.mix(decoders)
             rate = decoders / (self.steps * tpot)
             crowd = decoders + rate * (before + prefill)
-            return crowd + rate * self.wait(crowd, tpot)
+            return float(crowd + rate * self.wait(crowd, tpot))
 
         admitted = min(users, slots)
         low, high = 0.0, self.most

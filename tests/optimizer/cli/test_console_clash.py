@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vllm_opt.optimizer.cli.console_clash import clash_warning, others_with_the_command
 from vllm_opt.optimizer.cli.main import main
+from vllm_opt.profiles.version import clash_warning, others_with_the_command
 
 
 def install(folder: Path, name: str, entry: str) -> None:

@@ -167,7 +167,7 @@ def test_an_objective_that_is_not_the_plans_is_seen() -> None:
 
 
 def test_a_disagreement_is_said_in_the_answer_and_ends_with_one(capsys: pytest.CaptureFixture[str]) -> None:
-    from vllm_opt.optimizer.cli.second_opinion import told
+    from vllm_opt.optimizer.cli.output import told
 
     plan = plan_of("dense")
     memory = plan.memory.model_copy(update={"weights_bytes": 1})

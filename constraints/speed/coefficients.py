@@ -164,7 +164,8 @@ def expert_seconds(
         else gpu.half_flops_per_s * factor
     )
     memory = work.expert_weights * work.bytes_per_expert_weight / weight_bytes_per_s(gpu, own, read)
-    imbalance = shared.expert_imbalance if layout.expert_parallel else 1.0
+    dealt_out = layout.expert_parallel and layout.tensor_parallel_size * layout.data_parallel_size > 1
+    imbalance = shared.expert_imbalance if dealt_out else 1.0
     compute = 2 * work.active_expert_weights / flops * imbalance
     share = work.experts_per_token / work.experts
     miss = LEAST_MISS_LOG if share >= 1 else max(LEAST_MISS_LOG, math.log1p(-share))

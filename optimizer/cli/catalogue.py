@@ -67,7 +67,7 @@ def _listing(what: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..
 @_listing("models")
 def models_command(name: str | None, format_name: str, output: str | None) -> int:
     """List the models, or those whose id contains NAME; a model that cannot be sized is listed with the reason."""
-    from vllm_opt.optimizer.cli.catalogue_rows import model_rows
+    from vllm_opt.optimizer.rendering.catalogue_rows import model_rows
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     catalog = Catalog()
@@ -81,7 +81,7 @@ def models_command(name: str | None, format_name: str, output: str | None) -> in
 @_listing("gpus", GPU_FILE)
 def gpus_command(name: str | None, format_name: str, output: str | None, gpu_file: str | None) -> int:
     """List the GPU SKUs, or those whose id, name or alias contains NAME."""
-    from vllm_opt.optimizer.cli.catalogue_rows import gpu_rows
+    from vllm_opt.optimizer.rendering.catalogue_rows import gpu_rows
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     rows = gpu_rows(Catalog(gpu_file=gpu_file))
@@ -91,7 +91,7 @@ def gpus_command(name: str | None, format_name: str, output: str | None, gpu_fil
 @_listing("quantizations")
 def quantizations_command(name: str | None, format_name: str, output: str | None) -> int:
     """List the weight formats, or those whose id or spelling contains NAME."""
-    from vllm_opt.optimizer.cli.catalogue_rows import quantization_rows
+    from vllm_opt.optimizer.rendering.catalogue_rows import quantization_rows
     from vllm_opt.profiles.catalogues.catalog import Catalog
 
     rows = quantization_rows(Catalog())

@@ -56,6 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gpus": ("vllm_opt.optimizer.cli.catalogue:gpus_command", "List the GPU SKUs of the catalogue."),
     "quantizations": ("vllm_opt.optimizer.cli.catalogue:quantizations_command", "List the weight formats."),
     "engines": ("vllm_opt.optimizer.cli.catalogue:engines_command", "List the vLLM releases."),
+    "web": ("vllm_opt.optimizer.cli.web:web_command", "The page and the HTTP API, on this machine."),
     "prices": ("vllm_opt.optimizer.cli.prices:prices_command", "List the machines on offer, or import a price list."),
 }
 """Name -> (where the command is, what it does in one line)."""

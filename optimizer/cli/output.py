@@ -41,7 +41,7 @@ def write_standard_output(answer: str) -> None:
 
 
 def told(opinion: SecondOpinion) -> int:
-    """Say what the second opinion said; 1 where a figure does not come out the same: such a plan is not to be relied on."""
+    """Say what the second opinion said; 1 where a figure differs: such a plan is not to be relied on."""
     checks = sum(len(plan.checks) for plan in opinion.plans)
     skipped = sorted({reason for plan in opinion.plans for reason in plan.not_judged})
     if opinion.agrees:

@@ -35,7 +35,7 @@ def prices_command(name: str | None, format_name: str, output: str | None, **opt
 
         write_answer("\n".join(sentences) + "\n", output)
         return 0
-    from vllm_opt.optimizer.cli.catalogue_rows import price_rows
+    from vllm_opt.optimizer.rendering.catalogue_rows import price_rows
 
     rows = price_rows(
         Catalog(prices_file=options["prices"]), options["provider"], options["billing"], options["region"]

@@ -1,6 +1,5 @@
 """`--requests FILE`: one JSON request per line, one JSON answer per line, in the same order."""
 
-import json
 import os
 import stat
 import sys
@@ -14,10 +13,10 @@ from click.core import ParameterSource
 
 from vllm_opt.optimizer.cli.options import typed
 from vllm_opt.optimizer.cli.output import write_answer, write_standard_output
+from vllm_opt.optimizer.contract.json_object import json_object
 from vllm_opt.optimizer.rendering.as_json import as_json_line
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
-from vllm_opt.profiles.printable import printable
 
 LONGEST_LINE_BYTES = 2**20
 PROGRAM_FAULT = 70
@@ -98,7 +97,7 @@ def _answer_line(
     line: bytes, line_number: int, defaults: dict[str, Any], request_type: Any, answer: Callable[[Any], Any]
 ) -> tuple[dict[str, Any], int]:
     try:
-        request = request_type(**{**defaults, **_fields(line)})
+        request = request_type(**{**defaults, **json_object(line, "the line", LONGEST_LINE_BYTES)})
         return answer(request).model_dump(mode="json"), 0
     except VllmOptError as error:
         return _error(" ".join(str(error).split()), line_number), 2
@@ -109,40 +108,3 @@ def _answer_line(
 
 def _error(sentence: str, line_number: int) -> dict[str, Any]:
     return {"schema": "vllm-opt/error/1", "error": sentence.removeprefix("request: "), "line": line_number}
-
-
-def _fields(line: bytes) -> dict[str, Any]:
-    """Read one JSON object; null means that the option is not given.
-
-    Raises:
-        InvalidRequest: it is not one.
-    """
-    if len(line) > LONGEST_LINE_BYTES:
-        raise InvalidRequest(f"the line is longer than {LONGEST_LINE_BYTES} bytes")
-    try:
-        fields = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_each_key_once)
-    except UnicodeDecodeError:
-        raise InvalidRequest("the line is not UTF-8 text") from None
-    except RecursionError:
-        raise InvalidRequest("the JSON is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise InvalidRequest(f"the line is not JSON: {error.msg} at column {error.colno}") from None
-    except ValueError as error:
-        raise InvalidRequest(f"the line is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise InvalidRequest(f"the line must be a JSON object, not {type(fields).__name__}")
-    return fields
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that is given twice: which of the two was meant, nobody can say."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise InvalidRequest(f"the key {printable(repr(key[:60]))} is given twice; keep one")
-        found[key] = value
-    return found
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number in JSON")

@@ -42,7 +42,7 @@ def speculation_of(
         "probabilistic": config.get("draft_sample_method") == "probabilistic",
     }
     if method in ("eagle", "eagle3", "dflash"):
-        shape, notes = _shape(config, method, model)
+        shape, notes = _shape(config, method, model, files=catalog.reads_files)
         return Speculation(**common, shape=shape), notes
     if method == "draft_model":
         return Speculation(**common, **_draft_model(config, model, catalog)), ()
@@ -93,8 +93,10 @@ def _text(config: dict[str, Any], key: str) -> str | None:
     return None if value in (None, "auto") else value
 
 
-def _shape(config: dict[str, Any], method: str, model: ModelProfile) -> tuple[DraftShape, tuple[str, ...]]:
-    own = _own_config(_text(config, "model"))
+def _shape(
+    config: dict[str, Any], method: str, model: ModelProfile, *, files: bool
+) -> tuple[DraftShape, tuple[str, ...]]:
+    own = _own_config(_text(config, "model")) if files else None
     target = next((layer.mixer for layer in model.layers if isinstance(layer.mixer, Attention)), None)
     if own is None and (target is None or method == "dflash"):
         raise InvalidRequest(

@@ -21,8 +21,10 @@ MOST_COMMANDS = 100
 NO_GPU = "no GPU is named: add --gpu SKU, for example --gpu h100-sxm; `vllm-opt gpus` lists them"
 
 
-def lint(request: LintRequest, catalog: Catalog | None = None) -> LintReport:
+def lint(request: LintRequest, catalog: Catalog | None = None, *, text_only: bool = False) -> LintReport:
     """Check every command that starts a vLLM server in a line, in files, or in the files of folders.
+
+    `text_only` is for text from another machine: no file that it names is looked at.
 
     Raises:
         InvalidRequest: no such command, no GPU for a single command or file, or text that cannot be read.
@@ -37,6 +39,8 @@ def lint(request: LintRequest, catalog: Catalog | None = None) -> LintReport:
     if searched or len(files) > 1:
         return _several(request, files, catalog)
     source = _source(request, str(files[0]) if files else request.file)
+    if text_only:
+        source = replace(source, commands=tuple(replace(command, elsewhere=True) for command in source.commands))
     name = str(files[0]) if files else request.file
     found = _File(request, source, name, catalog, alone=True)
     return _report(request, [found], name, found.text)

@@ -56,6 +56,8 @@ class ServeCommand:
     """The words are the items of a YAML list, not shell text."""
     in_container: bool = False
     """Paths are those of a container, not of this machine."""
+    elsewhere: bool = False
+    """The command came without its files: no path of it is looked at."""
     leading: tuple[str, ...] = ()
     """The words before the arguments."""
     repeated_entry: tuple[Word, ...] = ()

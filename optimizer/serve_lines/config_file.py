@@ -30,8 +30,9 @@ def with_config_file(command: ServeCommand, folder: Path | None, engine: EngineP
     index = texts.index("--config")
     word = command.arguments[index + 1]
     shown = shown_name(Path(word.text))
-    if command.in_container:
-        return command, _unread(shown, "the path is inside the container")
+    if command.in_container or command.elsewhere:
+        where = "the path is inside the container" if command.in_container else "the file did not come with the command"
+        return command, _unread(shown, where)
     if word.unresolved:
         return command, _unread(shown, "nothing here says which file it is")
     try:

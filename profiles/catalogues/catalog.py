@@ -30,6 +30,9 @@ class Catalog:
     a fault in either raises InvalidRequest when its content is first asked for.
     """
 
+    reads_files = True
+    """Whether what a request names may be looked for on this machine."""
+
     def __init__(self, gpu_file: str | Path | None = None, prices_file: str | Path | None = None) -> None:
         self._gpu_file = Path(gpu_file) if gpu_file is not None else None
         self._prices_file = Path(prices_file) if prices_file is not None else None

@@ -58,6 +58,26 @@ def load_model(name: str, names: ModelNames | None = None) -> ModelProfile:
     return _from_hub(bare, names)
 
 
+def catalogued_model(name: str, names: ModelNames | None = None) -> ModelProfile:
+    """Return one model of the catalogue by any of its names: no file of this machine is looked at and nothing is
+    downloaded. A path that ends in a known name means that model, as in `load_model`.
+
+    Raises:
+        UnknownProfile: the catalogue does not hold it.
+    """
+    names = names or ModelNames()
+    bare = name.strip()
+    if bare and len(name) <= _LONGEST_NAME:
+        found = None if is_path(bare) else names.find(bare)
+        if found is not None:
+            return _profile(found, names)
+        deep = _at_the_end(bare, names) if bare.count("/") > 1 or is_path(bare) else None
+        if deep is not None:
+            return deep
+    hint = similar_models(name[:_LONGEST_NAME], names.known(owners="/" in name))
+    raise UnknownProfile(f"model {printable(repr(name[:120]))} is not in the catalogue{hint}")
+
+
 def _beside_a_folder(model: ModelProfile, name: str) -> ModelProfile:
     """A folder that carries the name of a model in the catalogue is another model: say which one is meant."""
     if not _is_folder(name):

@@ -11,6 +11,8 @@ class ReadOnceCatalog(Catalog):
     def __init__(self, known: Catalog) -> None:
         super().__init__()
         self.__dict__.update(known.__dict__)
+        self._known = known
+        self.reads_files = known.reads_files
         self._models: dict[str, ModelProfile] = {}
 
     def gpu(self, name: str) -> GpuProfile:
@@ -24,5 +26,5 @@ class ReadOnceCatalog(Catalog):
     def model(self, name: str) -> ModelProfile:
         """Return a model as `Catalog.model` does, and remember it."""
         if name not in self._models:
-            self._models[name] = super().model(name)
+            self._models[name] = self._known.model(name)
         return self._models[name]

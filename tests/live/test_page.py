@@ -1,0 +1,187 @@
+"""The page in a real browser: its jobs, its links, its downloads, and who can use it."""
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+
+SERIOUS = ("serious", "critical")
+
+
+def place(job: str, request: dict[str, Any]) -> str:
+    """The link that asks a request."""
+    return f"#{job}?q={quote(json.dumps(request))}"
+
+
+def serious(page: Any) -> list[str]:
+    """What axe finds that keeps somebody out."""
+    return [
+        f"{each['id']}: {node['html'][:120]}"
+        for each in Axe().run(page).response["violations"]
+        if each["impact"] in SERIOUS
+        for node in each["nodes"]
+    ]
+
+
+def test_the_main_path(visitor: Any, tmp_path: Path) -> None:
+    page = visitor.opens()
+    page.wait_for_selector("#command")
+    fields = {"model": "Qwen/Qwen3-8B", "workload": "chat"}
+    plan = httpx.post(f"{visitor.address}/v1/solve", json=fields, timeout=60).json()["plan"]
+    assert page.inner_text("#command") == plan["command"]
+    assert f"{plan['gpu_count']} × {plan['gpu']}" in page.inner_text(".lead .big")
+    page.wait_for_selector("section:not([aria-busy]) figure >> nth=4")
+    assert serious(page) == []
+    head = page.locator("th button", has_text="GPUs").first
+    head.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("th[aria-sort]").first.inner_text().startswith("GPUs")
+    page.fill('input[name="model"]', "Qwen/Qwen3-14B")
+    page.wait_for_selector('#command:has-text("Qwen3-14B")')
+    assert "Qwen3-14B" in page.url
+
+
+@pytest.mark.parametrize("format_name", ["zip", "command", "compose", "kubernetes", "env", "yaml", "json", "html"])
+def test_every_download_opens(visitor: Any, tmp_path: Path, format_name: str) -> None:
+    page = visitor.opens(place("configure", {"model": "Qwen/Qwen3-8B", "gpu": ["l40s"], "workload": "chat"}))
+    page.wait_for_selector("#command")
+    file = visitor.downloads(f'button[data-format="{format_name}"]', tmp_path)
+    if format_name == "zip":
+        with zipfile.ZipFile(file) as archive:
+            assert archive.testzip() is None
+        return
+    text = file.read_text(encoding="utf-8")
+    assert "Qwen/Qwen3-8B" in text
+    if format_name == "json":
+        assert json.loads(text)["schema"] == "vllm-opt/plan/1"
+    elif format_name in ("yaml", "compose", "kubernetes"):
+        assert list(yaml.safe_load_all(text))
+
+
+def test_the_infeasible_path_leads_out(visitor: Any) -> None:
+    asked = {"model": "meta-llama/Llama-3.1-70B-Instruct", "gpu": ["l4"], "gpus": 1}
+    page = visitor.opens(place("configure", asked))
+    page.wait_for_selector(".fixes button")
+    assert "no plan can meet this" in page.inner_text(".lead")
+    assert serious(page) == []
+    page.click('.fixes button[data-change="gpus"]')
+    page.wait_for_selector("#command")
+    assert "l4" in page.inner_text(".lead .big")
+
+
+def test_a_link_asks_the_same_again(visitor: Any) -> None:
+    asked = {"model": "Qwen/Qwen3-8B", "gpu": ["h100-sxm"], "concurrency": 64, "target_context": 16384}
+    page = visitor.opens(place("configure", asked))
+    page.wait_for_selector("#command")
+    assert "--max-model-len 16384" in page.inner_text("#command")
+    assert page.input_value('input[name="concurrency"]') == "64"
+    first = page.inner_text(".lead")
+    page.reload()
+    page.wait_for_selector("#command")
+    assert page.inner_text(".lead") == first
+
+
+def test_the_order_page(visitor: Any, tmp_path: Path) -> None:
+    page = visitor.opens("#order")
+    page.wait_for_selector("table.edit input")
+    rows = "Name\tModel\tPreset\tRequests/s\nhelp desk\tQwen/Qwen3-8B\tchat\t2\nsearch\tQwen/Qwen3-8B\trag\t1,000\n"
+    page.evaluate(
+        """text => { const data = new DataTransfer(); data.setData("text/plain", text);
+        document.querySelector("table.edit input").dispatchEvent(
+            new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true })); }""",
+        rows,
+    )
+    cells = page.locator("table.edit tbody tr")
+    assert cells.nth(0).locator("input").first.input_value() == "help desk"
+    assert cells.nth(1).locator("input").nth(2).input_value() == "1000"
+    cells.nth(1).locator("input").nth(2).fill("1")
+    page.click("button.main")
+    page.wait_for_selector(".facts")
+    assert "help desk" in page.inner_text(".answer >> nth=1")
+    assert serious(page) == []
+    file = visitor.downloads('button[data-format="csv"]', tmp_path)
+    assert any("help desk" in row for row in csv.reader(file.read_text(encoding="utf-8").splitlines()))
+    assert json.loads(visitor.downloads('button[data-format="json"]', tmp_path).read_text())["status"] == "optimal"
+
+
+def test_a_line_is_checked(visitor: Any, tmp_path: Path) -> None:
+    page = visitor.opens("#lint")
+    page.fill("textarea", "vllm serve Qwen/Qwen3-8B --max-model-len 999999 --tensor-parallel-sze 1")
+    page.click("button.main")
+    page.wait_for_selector(".finding.error")
+    assert page.locator("del").count() >= 1
+    assert serious(page) == []
+    file = visitor.downloads('button[data-format="sarif"]', tmp_path)
+    assert json.loads(file.read_text())["version"] == "2.1.0"
+
+
+def test_the_placement_page(visitor: Any) -> None:
+    page = visitor.opens("#place")
+    page.wait_for_selector("table.edit select option[value=rag]", state="attached")
+    verbs = httpx.get(f"{visitor.address}/v1/choices", timeout=60).json()["verbs"]
+    assert page.is_enabled("button.main") == ("place" in verbs)
+    if "place" in verbs:
+        page.click("button.main")
+        page.wait_for_selector(".node")
+        assert page.locator(".node").count() == 2
+    assert serious(page) == []
+
+
+@pytest.mark.parametrize("job", ["configure", "order", "place", "lint"])
+def test_a_telephone_in_the_dark(small_dark_visitor: Any, job: str) -> None:
+    page = small_dark_visitor.opens(f"#{job}")
+    page.wait_for_selector("#command" if job == "configure" else "button.main")
+    assert page.get_attribute("html", "lang") == "zh-Hant"
+    assert page.get_attribute("html", "data-theme") == "dark"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert serious(page) == []
+
+
+def test_what_is_typed_is_never_markup(visitor: Any) -> None:
+    name = "<img src=x onerror=alert(1)><script>alert(1)</script>"
+    page = visitor.opens(place("configure", {"model": name, name: name}))
+    page.wait_for_selector(".lead.bad")
+    assert page.locator("main img, main script").count() == 0
+    visitor.complaints = [each for each in visitor.complaints if "400 (Bad Request)" not in each]
+
+
+def test_keys_alone_reach_the_answer(visitor: Any) -> None:
+    page = visitor.opens()
+    page.wait_for_selector("#command")
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.name || document.activeElement.dataset.job"
+            )
+        )
+    assert {"language", "theme", "configure", "order", "place", "lint", "model"} <= set(reached)
+    page.click("nav a[data-job=lint]")
+    page.wait_for_selector("textarea")
+    assert page.get_attribute("nav a[data-job=lint]", "aria-current") == "page"
+
+
+def test_a_token_is_asked_for_once(browser: Any) -> None:
+    from web_server import serving
+
+    from vllm_opt.optimizer.web.settings import WebSettings
+
+    with serving(WebSettings(processes=1, token="sesame")) as served:
+        context = browser.new_context(locale="en-US")
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(served.address)
+        page.wait_for_selector("dialog[open]")
+        page.fill("#token-text", "sesame")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#command")
+        assert "sesame" not in page.url
+        context.close()

@@ -10,6 +10,7 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.layouts.experts_dealt import expert_violations
 from vllm_opt.constraints.layouts.quantization_groups import group_violations
+from vllm_opt.constraints.layouts.release_parallelism import release_violations
 from vllm_opt.constraints.weights.tensor import WeightTensor
 from vllm_opt.constraints.weights.tensors import layer_tensors
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -28,8 +29,8 @@ def violations(
     model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile, gpu: GpuProfile
 ) -> tuple[Violation, ...]:
     """Return every size that the layout does not divide; an empty tuple when vLLM would build the model."""
-    del engine
     found = [
+        *release_violations(layout, engine),
         *_attention_heads(model, layout),
         *_vocabulary(model, layout),
         *_widths(model, layout),

@@ -138,9 +138,11 @@ class LazyGroup(click.Group):
 
 def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
-        from vllm_opt.profiles.version import installed_version
+        from vllm_opt.profiles.version import clash_warning, installed_version
 
         click.echo(f"{PROGRAM} {installed_version()}")
+        if warning := clash_warning():
+            _say(f"{PROGRAM}: warning: {warning}")
         context.exit()
 
 

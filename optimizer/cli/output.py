@@ -1,11 +1,13 @@
-"""Where an answer goes: standard output, or a file that is written whole or not at all."""
+"""Where an answer goes: standard output, or a file that is written whole or not at all; and what is said beside it."""
 
 import sys
 from pathlib import Path
 
 import click
 
+from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
 from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.reading.quantities import counted
 from vllm_opt.profiles.whole_file import replace_file
 
 
@@ -36,3 +38,16 @@ def write_standard_output(answer: str) -> None:
         reconfigure(errors="replace")
     click.echo(answer, nl=False)
     sys.stdout.flush()
+
+
+def told(opinion: SecondOpinion) -> int:
+    """Say what the second opinion said; 1 where a figure differs: such a plan is not to be relied on."""
+    checks = sum(len(plan.checks) for plan in opinion.plans)
+    skipped = sorted({reason for plan in opinion.plans for reason in plan.not_judged})
+    if opinion.agrees:
+        words = f"second opinion: {counted(checks, 'figure')} of {counted(len(opinion.plans), 'plan')} counted again, "
+        click.echo(words + "all agree" + (f"; not counted: {', '.join(skipped)}" if skipped else ""), err=True)
+        return 0
+    for text in opinion.disagreements:
+        click.echo(f"second opinion disagrees: {text}", err=True)
+    return 1

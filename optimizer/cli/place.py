@@ -40,6 +40,10 @@ PLACE_OPTIONS = (
     text("--time-limit", metavar="S", help="Seconds for the placement; overrides the file. Default: 30."),
     text("--workers", metavar="N", help="Threads of the solver; overrides the file."),
     text("--seed", metavar="N", help="The same file and seed give the same placement; overrides the file."),
+    click.option(
+        "--second-opinion", is_flag=True, default=None,
+        help="Count every plan and GPU again, slowly, by code that shares nothing with the search.",
+    ),
 )  # fmt: skip
 
 
@@ -85,7 +89,9 @@ def _request(site: str, options: dict[str, Any]) -> "PlaceRequest":
     if options["from_kubectl"]:
         given["nodes"] = nodes_from_kubectl(options["from_kubectl"])
     request = read_site(site, given)
-    changes = {name: options[name] for name in ("time_limit", "workers", "seed", "survive", "sharing")}
+    changes = {
+        name: options[name] for name in ("time_limit", "workers", "seed", "survive", "sharing", "second_opinion")
+    }
     changes = {name: value for name, value in changes.items() if value is not None}
     if options["objective"]:
         changes["objective"] = options["objective"]
@@ -108,6 +114,11 @@ def _shown(answer: "PlacementAnswer", options: dict[str, Any]) -> int:
         return code or 0
     screen = screen_of_standard_output(options["output"] is not None)
     write_answer(render_placement(answer, options["format_name"], screen), options["output"])
+    if answer.second_opinion is not None:
+        from vllm_opt.optimizer.cli.output import told
+
+        if told(answer.second_opinion):
+            return 1
     if answer.status == "unknown":
         return NO_ANSWER
     if not answer.unplaced:

@@ -35,6 +35,10 @@ PROCURE_OPTIONS = (
     text("--workers", metavar="N", help="Threads of the solver; overrides the file."),
     text("--seed", metavar="N", help="The same file and seed give the same fleet; overrides the file."),
     click.option("--comparisons/--no-comparisons", default=None, help="Other fleets, sensitivity, why SKUs lost."),
+    click.option(
+        "--second-opinion", is_flag=True, default=None,
+        help="Count every plan and the bill again, slowly, by code that shares nothing with the search.",
+    ),
     click.option("--schema", "show_schema", is_flag=True, help="Print the JSON schema of DEMAND.yaml."),
 )  # fmt: skip
 
@@ -65,7 +69,7 @@ def procure_command(demand: str | None, **options: Any) -> int:
     from vllm_opt.optimizer.rendering.progress import ProgressLine
 
     request = read_demand(demand, options["workload"])
-    changes = {name: options[name] for name in ("time_limit", "workers", "seed", "comparisons")}
+    changes = {name: options[name] for name in ("time_limit", "workers", "seed", "comparisons", "second_opinion")}
     changes = {name: value for name, value in changes.items() if value is not None}
     request = request.replaced(**changes) if changes else request
     limits = 2 if request.comparisons else 1
@@ -78,6 +82,10 @@ def procure_command(demand: str | None, **options: Any) -> int:
         code = saved(options, lambda: {"": deployment_of_fleet(answer)})
     if not (options["check"] and code is not None):
         _write(answer, options)
+    if answer.second_opinion is not None:
+        from vllm_opt.optimizer.cli.output import told
+
+        code = told(answer.second_opinion) or code
     return EXIT_CODES[answer.status] or code or 0
 
 

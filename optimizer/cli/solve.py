@@ -148,6 +148,7 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
             default=None,
             help="When nothing fits, look for the smallest changes that would help. Default: yes.",
         ),
+        switch("--second-opinion", help="Count every plan again, slowly, by code that shares nothing with the search."),
     ),
 )  # fmt: skip
 ANSWER_OPTIONS = grouped(
@@ -211,6 +212,10 @@ def answered(answer: "Answer", options: dict[str, Any]) -> int:
         code = saved(options, lambda: {"": deployment_of(answer)})
     if not (options["check"] and code is not None):
         show_answer(answer, options)
+    if answer.second_opinion is not None:
+        from vllm_opt.optimizer.cli.output import told
+
+        code = told(answer.second_opinion) or code
     return EXIT_CODES[answer.status] or code or 0
 
 

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.optimizer.contract.performance import Performance
+from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
 from vllm_opt.profiles.noun import Noun
 from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.price import Billing
@@ -270,5 +271,6 @@ class Answer(Report):
     doubt: Doubt | None = Field(None, description="what the plan's place rests on; null without another plan")
     explanation: Explanation | None = None
     sensitivity: tuple[Sensitivity, ...] = Field((), description="what small changes would buy; filled by `explain`")
+    second_opinion: SecondOpinion | None = Field(None, description="of every plan here, where it was asked for")
     notes: tuple[str, ...] = ()
     solver: SolverReport

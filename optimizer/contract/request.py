@@ -155,6 +155,7 @@ class SolveRequest(TrafficFields, Features, Request):
     workers: Annotated[int, BeforeValidator(_count), Field(gt=0, le=MOST_WORKERS)] = 1
     seed: CountOrZero = 0
     equations: Switch = False
+    second_opinion: Switch = Field(False, description="count every plan again by code that shares nothing")
     assumed: tuple[Assumption, ...] = Field((), description="what the workload filled in; ignored when it is given")
 
     @model_validator(mode="before")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vllm_opt.optimizer.contract.answer import Explanation, ObjectiveValue, Plan, Report
+from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
 from vllm_opt.profiles.noun import Noun
 
 OUT_OF_TIME = "time_limit"
@@ -132,6 +133,7 @@ class PlacementAnswer(Report):
     services: tuple[ServedService, ...] = ()
     moves: tuple[Move, ...] = ()
     unplaced: tuple[Unplaced, ...] = ()
+    second_opinion: SecondOpinion | None = Field(None, description="of every plan and GPU, where it was asked for")
     notes: tuple[str, ...] = ()
     solver: PlacementSolverReport
 

@@ -27,8 +27,18 @@ def place(request: PlaceRequest, catalog: Catalog | None = None) -> PlacementAns
         InvalidRequest: a value that cannot be understood, or wishes that contradict each other.
         UnknownProfile: a model, GPU, format or release that the catalogue does not hold.
     """
-    started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file)
+    answer = _placed(request, catalog)
+    if not request.second_opinion:
+        return answer
+    from vllm_opt.optimizer.placement.second_opinion import with_opinion
+
+    return with_opinion(answer, catalog)
+
+
+def _placed(request: PlaceRequest, catalog: Catalog) -> PlacementAnswer:
+    """`place` without its second opinion."""
+    started = time.monotonic()
     asked = resolve_placing(request, catalog, started + request.time_limit)
     end = started + request.time_limit
     left = max(LEAST_SHARE * request.time_limit, started + PLACING_SHARE * request.time_limit - time.monotonic())

@@ -255,6 +255,7 @@ class PlaceRequest(Request):
     time_limit: PositiveNumber = Field(30.0, description="seconds")
     workers: Annotated[int, BeforeValidator(_count), Field(gt=0, le=64)] = 1
     seed: CountOrZero = 0
+    second_opinion: Switch = Field(False, description="count every plan and GPU again by code that shares nothing")
 
     def __init__(self, /, **data: Any) -> None:
         try:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vllm_opt.optimizer.contract.answer import Explanation, ObjectiveValue, Plan, Report
+from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
 from vllm_opt.optimizer.procurement.commitment_answer import Commitment
 from vllm_opt.profiles.noun import Noun
 
@@ -145,5 +146,6 @@ class FleetAnswer(Report):
     rejected: tuple[str, ...] = Field((), description="one sentence per SKU that was allowed and is not used")
     commitment: Commitment | None = Field(None, description="with a profile or scenarios: what to sign now")
     explanation: Explanation | None = None
+    second_opinion: SecondOpinion | None = Field(None, description="of every plan and the bill, where it was asked for")
     notes: tuple[str, ...] = ()
     solver: FleetSolverReport

@@ -32,8 +32,18 @@ def procure(request: FleetRequest, catalog: Catalog | None = None) -> FleetAnswe
         InvalidRequest: a value that cannot be understood.
         UnknownProfile: a model, GPU, format, release or provider that the catalogue does not hold.
     """
-    started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.money.prices)
+    answer = _procured(request, catalog)
+    if not request.second_opinion:
+        return answer
+    from vllm_opt.optimizer.procurement.second_opinion import with_opinion
+
+    return with_opinion(answer, catalog)
+
+
+def _procured(request: FleetRequest, catalog: Catalog) -> FleetAnswer:
+    """`procure` without its second opinion."""
+    started = time.monotonic()
     end, shared = started + request.time_limit, dict[str, SharedLayouts]()
     asked, outcome = _decided(request, catalog, end, shared)
     took = time.monotonic() - started

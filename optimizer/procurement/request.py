@@ -259,6 +259,7 @@ class FleetRequest(Request):
     time_limit: PositiveNumber = Field(30.0, description="seconds for the fleet")
     workers: Count = 1
     seed: CountOrZero = 0
+    second_opinion: Switch = Field(False, description="count every plan and the bill again by code that shares nothing")
 
     def __init__(self, /, **data: Any) -> None:
         try:

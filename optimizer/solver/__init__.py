@@ -1,5 +1,5 @@
 """`solve`, `explain` and the Pareto front: search, selection, proof, answer.
 
 May import: profiles, contract, space, planning, search, questions, explanation, cpsat,
-regret.
+regret, second_opinion.
 """

@@ -64,9 +64,21 @@ def solve(
         InvalidRequest: a value that cannot be understood.
         UnknownProfile: a model, GPU, format or release that the catalogue does not hold.
     """
-    started = time.monotonic()
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
-    shared = shared or SharedLayouts()
+    answer = _solved(request, catalog, shared or SharedLayouts(), on_model, without, brief)
+    if not request.second_opinion:
+        return answer
+    from vllm_opt.optimizer.second_opinion.opinion import with_opinion
+
+    return with_opinion(answer, catalog)
+
+
+def _solved(
+    request: SolveRequest, catalog: Catalog, shared: SharedLayouts, on_model: OnModel | None, without: Half | None,
+    brief: int | None,
+) -> Answer:  # fmt: skip
+    """`solve` without its second opinion."""
+    started = time.monotonic()
     setting = resolve_solve(request, catalog)
     deadline, result = started + request.time_limit, None
     try:

@@ -1,0 +1,168 @@
+"""Mutation testing of `constraints`, bounded: which small changes of the physics does no test notice?
+
+    nice -n 10 python benchmarks/mutation.py --known                    # the mutants that once survived
+    nice -n 10 python benchmarks/mutation.py --count 60 --seconds 3000 --seed 1 [--under constraints/memory]
+
+Each mutant changes one operator, comparison or number of one file in a copy of the package; the tests of that file's
+room run against it (`--also` adds more). Prints every survivor as file, line, and the change. Exit code 1 when a known
+mutant survives, else 0: a survivor of a random run is a question to a reader, not a fault. Docstrings and words of
+messages are never changed. The working tree is never touched.
+"""
+
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+SWAPS = {
+    "+": "-", "-": "+", "*": "+", "/": "*", "//": "*", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=",
+    "!=": "==", "is": "is not", "is not": "is", "in": "not in", "not in": "in", "and": "or", "or": "and",
+}  # fmt: skip
+KNOWN: tuple[tuple[str, str, str], ...] = (
+    ("speed/traffic.py", "(1.0 + self.computed_tokens / self.decode_steps)",
+     "(1.0 + self.computed_tokens * self.decode_steps)"),
+    ("speed/traffic.py", "self.budget_tokens / (1.0", "self.budget_tokens * (1.0"),
+    ("speed/model_work.py", "layers * hidden_size * experts.num_experts", "layers * hidden_size + experts.num_experts"),
+    ("speed/model_work.py", "layers * hidden_size * experts.num_experts", "layers + hidden_size * experts.num_experts"),
+    ("layouts/divisibility.py", 'if mixer.kind == "full"), attention[0]', 'if mixer.kind != "full"), attention[0]'),
+    ("layouts/quantization_groups.py", "model.native_quantization is None", "model.native_quantization is not None"),
+    ("weights/extras.py", "if rotates else (0, 1.0)", "if rotates else (1, 1.0)"),
+    ("speed/coefficients.py", "launch_s = layers * shared.eager_layer_s", "launch_s = layers + shared.eager_layer_s"),
+    ("speed/coefficients.py", "work.moe_layers * shared.eager_moe", "work.moe_layers + shared.eager_moe"),
+    ("speed/latency.py", "np.where(outputs <= 1.0, 0.0,", "np.where(outputs <= 1.0, 0.01,"),
+    ("kv/dtype.py", "capability >= (8, 0) else", "capability >= (8, 1) else"),
+)  # fmt: skip
+
+
+class Mutant(NamedTuple):
+    """One change: characters `start` to `end` of a file below `constraints` become `text`."""
+
+    path: str
+    line: int
+    start: int
+    end: int
+    text: str
+    was: str
+
+
+def mutants_of(path: str, source: str) -> Iterator[Mutant]:
+    """Yield every mutant of one file."""
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+
+    def at(line: int, column: int) -> int:
+        text = source[starts[line - 1] : starts[line]].encode()[:column].decode()
+        return starts[line - 1] + len(text)
+
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.BinOp):
+            yield from _between(path, source, at(*_end(node.left)), at(node.right.lineno, node.right.col_offset))
+        elif isinstance(node, ast.Compare):
+            left: ast.expr = node.left
+            for right in node.comparators:
+                yield from _between(path, source, at(*_end(left)), at(right.lineno, right.col_offset))
+                left = right
+        elif isinstance(node, ast.BoolOp):
+            for one, other in zip(node.values, node.values[1:], strict=False):
+                yield from _between(path, source, at(*_end(one)), at(other.lineno, other.col_offset))
+        elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            start, end = at(node.lineno, node.col_offset), at(*_end(node))
+            yield Mutant(path, node.lineno, start, end, repr(node.value + 1), source[start:end])
+
+
+def _end(node: ast.expr) -> tuple[int, int]:
+    return node.end_lineno or 0, node.end_col_offset or 0
+
+
+def _between(path: str, source: str, start: int, end: int) -> Iterator[Mutant]:
+    gap = source[start:end]
+    operator = " ".join(gap.replace("(", " ").replace(")", " ").split())
+    if operator in SWAPS and operator in gap:
+        where = start + gap.index(operator)
+        yield Mutant(path, source.count("\n", 0, where) + 1, where, where + len(operator), SWAPS[operator], operator)
+
+
+def package_with_copy(folder: Path) -> Path:
+    """Lay out `vllm_opt` in a folder: constraints are copied, the rest points to the working tree."""
+    package = folder / "vllm_opt"
+    package.mkdir()
+    for name in ("optimizer", "profiles"):
+        (package / name).symlink_to(ROOT / name)
+    for file in (ROOT / "optimizer").glob("__*.py"):
+        (package / file.name).symlink_to(file)
+    shutil.copytree(ROOT / "constraints", package / "constraints", ignore=shutil.ignore_patterns("__pycache__"))
+    return package / "constraints"
+
+
+def killed(folder: Path, path: str, also: tuple[str, ...], timeout: float) -> bool:
+    """Whether the tests of a file's room fail; a run that does not end counts as killed."""
+    tests = [f"tests/constraints/{path.split('/', maxsplit=1)[0]}", *also]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    try:
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return True
+    return run.returncode == 1
+
+
+def known_mutants(sources: dict[str, str]) -> list[Mutant]:
+    """The mutants of KNOWN where the code still has their words; one that has moved is an error."""
+    found = []
+    for path, was, text in KNOWN:
+        start = sources[path].find(was)
+        if start < 0:
+            raise click.ClickException(f"{path} no longer holds {was!r}; bring KNOWN up to date")
+        found.append(Mutant(path, sources[path].count("\n", 0, start) + 1, start, start + len(was), text, was))
+    return found
+
+
+@click.command()
+@click.option("--known", is_flag=True, help="Only the mutants that once survived.")
+@click.option("--count", default=40, help="How many mutants to draw.")
+@click.option("--seconds", default=1800.0, help="Stop after so long.")
+@click.option("--seed", default=0)
+@click.option("--under", default="constraints", help="Only files below this folder.")
+@click.option("--also", multiple=True, help="More tests to run against every mutant.")
+@click.option("--timeout", default=300.0, help="Seconds for the tests of one mutant.")
+def main(known: bool, count: int, seconds: float, seed: int, under: str, also: tuple[str, ...], timeout: float) -> None:
+    """Mutate, run the tests of the room, list what survives."""
+    base, started = ROOT / "constraints", time.monotonic()
+    sources = {
+        file.relative_to(base).as_posix(): file.read_text(encoding="utf-8")
+        for file in sorted((ROOT / under).rglob("*.py"))
+    }
+    pool = known_mutants(sources) if known else [m for path, text in sources.items() for m in mutants_of(path, text)]
+    chosen = pool if known else random.Random(seed).sample(pool, min(count, len(pool)))
+    survivors, tried = 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        copies = package_with_copy(Path(name))
+        for mutant in chosen:
+            if time.monotonic() - started > seconds:
+                break
+            source = sources[mutant.path]
+            changed = source[: mutant.start] + mutant.text + source[mutant.end :]
+            (copies / mutant.path).write_text(changed, encoding="utf-8")
+            tried += 1
+            if not killed(Path(name), mutant.path, also, timeout):
+                survivors += 1
+                line = source.splitlines()[mutant.line - 1].strip()
+                print(f"constraints/{mutant.path}:{mutant.line}: {mutant.was} -> {mutant.text}    {line}", flush=True)
+            (copies / mutant.path).write_text(source, encoding="utf-8")
+    print(f"{tried} of {len(pool)} mutants tried, {tried - survivors} killed, {survivors} survived")
+    raise SystemExit(bool(known and survivors))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The closed loop solved again, one number at a time, by plain bisection over the decoders that run at once.
+
+    users(D) = D + X (TTFT - wait for a slot)         X = D / (decode steps x TPOT)                   Little's law
+
+Borrowed from `constraints/speed`: the seconds per unit (`coefficients.py`), which are facts about model and card; the
+steps, the mix of prefill and decode, the waits and the rates are counted here. They agree within `TOLERANCE`: the other
+side solves on a grid and interpolates where a step is rounded up to a captured size.
+"""
+
+from dataclasses import dataclass
+from math import ceil, exp, expm1, inf, log1p
+from statistics import NormalDist
+from typing import Any
+
+from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.model_work import model_work
+from vllm_opt.optimizer.second_opinion.subject import OutOfReach, Subject
+from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
+
+TOLERANCE = 0.02
+HALVINGS = 200
+LARGEST_GRAPH = 512
+CHORD = 64
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one load gives, in the units of an answer."""
+
+    ttft_ms: float
+    tpot_ms: float | None
+    output_tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One engine's numbers: seconds per unit, lengths of the typical request, and the width of a step."""
+
+    unit: Any
+    """`LatencyCoefficients` of one layout: plain floats by name."""
+    prompt: int
+    answer: int
+    hit: float
+    width: float
+    chunked: bool
+
+    @property
+    def computed(self) -> float:
+        """Prompt tokens that are not found in the prefix cache."""
+        return max(1.0, self.prompt * (1 - self.hit))
+
+    @property
+    def steps(self) -> int:
+        """Decode steps of a request."""
+        return max(self.answer - 1, 1)
+
+    @property
+    def span(self) -> float:
+        """Tokens that a prompt token attends to on average."""
+        return self.prompt * (1 + self.hit) / 2
+
+    @property
+    def context(self) -> float:
+        """Tokens that a decoding sequence holds on average."""
+        return self.prompt + self.answer / 2
+
+    @property
+    def most(self) -> float:
+        """Decoders at which steps are full."""
+        return self.width / (1 + self.computed / self.steps) if self.chunked else self.width
+
+    def step(self, decoders: float, prefill: float, *, padded: bool = True) -> float:
+        """Seconds of one step."""
+        c, tokens = self.unit, decoders + prefill
+        batch = _rounded(tokens) if padded else tokens
+        total = _overlap(c.dense_memory_s, c.dense_compute_s_per_token * batch, c.serial_share)
+        total += _overlap(c.head_memory_s, c.head_compute_s_per_sequence * max(decoders, 1.0), c.serial_share)
+        missed = c.expert_miss_log - c.expert_shape * log1p(-max(tokens - 1, 0.0) * c.expert_miss_log / c.expert_shape)
+        hit = -expm1(missed)
+        total += _overlap(c.expert_memory_s * hit, c.expert_compute_s_per_token * batch, c.serial_share)
+        total += c.token_s * batch + c.sequence_s * decoders + c.fixed_s
+        total += decoders * (
+            c.decode_s_per_context_token * self.context
+            + c.decode_s_per_window_token * min(self.context, c.window_tokens)
+        )
+        total += prefill * self._attend()
+        launch = c.eager_launch_s if c.eager else 0.0
+        if padded and tokens > LARGEST_GRAPH:
+            launch = max(launch, c.wide_launch_s)
+        return float(max(total, launch) + c.eager * c.eager_s)
+
+    def _attend(self) -> float:
+        c = self.unit
+        return float(
+            c.prefill_s_per_span_token * self.span + c.prefill_s_per_window_token * min(self.span, c.window_tokens)
+        )
+
+    def mix(self, decoders: float) -> tuple[float, float]:
+        """(TPOT, one request's own prefill) with so many decoders on average."""
+        running, others = max(decoders, 1.0), max(decoders - 1, 0.0)
+        room, whole = max(self.width - decoders, 1.0), min(self.computed, self.width)
+        riding = others * self.computed / self.steps
+        share = min(max(1 - exp(-max(riding / whole, 1e-9)), riding / room), 1.0)
+        alone = self.step(running, 0.0)
+        factor, stages = self.unit.prefill_factor, self.unit.pipeline_stages
+        if not self.chunked:
+            prefill = self.step(0.0, self.computed) * factor
+            return alone + others / self.steps * prefill, prefill * self._fill(1.0)
+        beside = self.step(running, min(riding / share, room))
+        chunk = min(whole, room)
+        prefill = self.step(others, chunk) * self.computed / chunk * factor
+        delayed = 1 - (1 - share) ** stages
+        return alone + delayed * (beside - alone), prefill * self._fill(self.computed / whole)
+
+    def _fill(self, chunks: float) -> float:
+        stages = self.unit.pipeline_stages
+        return float((chunks + stages - 1) / (chunks * stages))
+
+    def wait(self, users: float, tpot: float) -> float:
+        """Seconds that a prompt waits for others' prefills."""
+        c = self.unit
+        work = c.dense_compute_s_per_token + c.expert_compute_s_per_token + c.token_s + self._attend()
+        added = self.computed * work * c.prefill_factor
+        alone, crowd = self.step(1.0, 0.0, padded=False), self.step(float(CHORD), 0.0, padded=False)
+        growth = max(crowd - alone, 0.0) / (CHORD - 1) * self.steps
+        others = max(users - 1, 0.0)
+        meeting = added / max(added + alone * self.steps + growth * others, 1e-300)
+        together = meeting + (1 - meeting) * c.synchrony / 2
+        step = others / max(users, 1.0) * tpot / 2
+        crowd = others / max(others + c.busy_users, 1e-300) * c.busy_frontend_s
+        return float(step + crowd + others * together * added)
+
+    def solve(self, users: float, slots: float) -> tuple[float, float, float]:
+        """(TTFT s, TPOT s, requests per second) of so many users on so many slots."""
+        before = self.unit.frontend_s + self.unit.frontend_token_s * self.prompt
+        if self.answer <= 1:
+            return self._prompts_only(users, slots, before)
+
+        def held(decoders: float) -> float:
+            tpot, prefill = self.mix(decoders)
+            rate = decoders / (self.steps * tpot)
+            crowd = decoders + rate * (before + prefill)
+            return float(crowd + rate * self.wait(crowd, tpot))
+
+        admitted = min(users, slots)
+        low, high = 0.0, self.most
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if held(middle) < admitted else (low, middle)
+        tpot, prefill = self.mix(high)
+        rate, resident = high / (self.steps * tpot), min(admitted, held(self.most))
+        queue = (users - resident) / rate if users > resident else 0.0
+        return float(before + prefill + self.wait(resident, tpot) + queue), tpot, rate
+
+    def _prompts_only(self, users: float, slots: float, before: float) -> tuple[float, float, float]:
+        alone = min(self.computed, self.width)
+        factor = self.unit.prefill_factor
+        one = self.step(0.0, alone) * self.computed / alone * factor * self._fill(self.computed / alone)
+        least = self.step(0.0, self.width) * factor * self.computed / self.width
+        others = max(min(users, slots) - 1, 0.0)
+        ttft = before + max(one + others * least, users * least)
+        return ttft, inf, users / ttft
+
+
+def _overlap(memory: float, compute: float, serial: float) -> float:
+    return max(memory, compute) + serial * min(memory, compute)
+
+
+def _rounded(tokens: float) -> float:
+    """Tokens of a step, rounded up to a captured batch: 1, 2, 4, every 8 to 256, every 16 to 512."""
+    whole = ceil(tokens - 1e-9)
+    if whole > LARGEST_GRAPH:
+        return tokens
+    gap = 1 if whole <= 2 else 2 if whole <= 4 else 8 if whole <= 256 else 16
+    return ceil(whole / gap) * gap
+
+
+def loop_of(subject: Subject) -> Loop:
+    """The numbers of one engine of the plan."""
+    plan, request = subject.plan, subject.request
+    layout = Layout(
+        gpu=plan.gpu, tensor_parallel_size=subject.ranks, pipeline_parallel_size=plan.pipeline_parallel_size,
+        data_parallel_size=plan.data_parallel_size, decode_context_parallel_size=plan.decode_context_parallel_size,
+        expert_parallel=plan.expert_parallel, quantization=plan.quantization, checkpoint=plan.checkpoint,
+        kv_cache_dtype=plan.kv_cache_dtype, enforce_eager=subject.eager,
+    )  # fmt: skip
+    if plan.performance.load.pattern != "closed" or request.get("think_time_s"):
+        raise OutOfReach("speed of traffic that is no closed loop")
+    if request.get("lengths"):
+        raise OutOfReach("speed of lengths that differ")
+    if plan.flags.get("distributed-executor-backend") == "ray":
+        raise OutOfReach("the speed of a server on several nodes")
+    unit = latency_coefficients(
+        subject.model, subject.quantization, layout, subject.gpu, default_latency_constants(),
+        calibrated=bool(request.get("calibration", True)), release=plan.vllm_version,
+        work=model_work.__wrapped__(subject.model, subject.quantization),
+    )  # fmt: skip
+    hit = float(request.get("prefix_hit_share") or 0.0)
+    if hit and subject.plan.flags.get("enable-prefix-caching") is False:
+        hit = 0.0
+    return Loop(
+        unit, int(request["input_tokens"]), int(request["output_tokens"]), hit,
+        float(max(2, subject.number("max-num-batched-tokens"))), subject.chunked,
+    )  # fmt: skip
+
+
+def speed_at(subject: Subject, loop: Loop, users: int) -> Speed:
+    """What the plan gives to so many users: times of the fullest engine, rates of the average one."""
+    stages, slots = loop.unit.pipeline_stages, max(subject.number("max-num-seqs"), 1) / loop.unit.pipeline_stages
+    ttft, tpot, _ = loop.solve(ceil(users / subject.engines) / stages, slots)
+    _, _, rate = loop.solve(users / subject.engines / stages, slots)
+    return Speed(ttft * 1e3, None if loop.answer <= 1 else tpot * 1e3, rate * stages * loop.answer * subject.engines)
+
+
+def sure(loop: Loop, speed: Speed, confidence: float) -> Speed:
+    """The values that hold with this probability: exp(z sigma) of TTFT and TPOT, exp(-z sigma) of the rate."""
+    z = NormalDist().inv_cdf(max(confidence, 0.5))
+    c = loop.unit
+    return Speed(
+        speed.ttft_ms * exp(z * c.ttft_spread),
+        None if speed.tpot_ms is None else speed.tpot_ms * exp(z * c.tpot_spread),
+        speed.output_tokens_per_s * exp(-z * c.throughput_spread),
+    )

@@ -13,7 +13,7 @@ TEMPORARY_SUFFIX = ".part"
 """A file that was not finished: '.NAME.xxxx.part' beside its place."""
 
 
-def replace_file(path: Path, content: str, *, follow_link: bool = True, durable: bool = True) -> None:
+def replace_file(path: Path, content: str | bytes, *, follow_link: bool = True, durable: bool = True) -> None:
     """Write a file through a temporary neighbour, so that a reader sees the old content or the new, never a part.
 
     A file that already holds the content is left alone. A link is followed, or with `follow_link=False` replaced.
@@ -22,7 +22,7 @@ def replace_file(path: Path, content: str, *, follow_link: bool = True, durable:
     Raises:
         InvalidRequest: the folder is missing or unwritable, or the disk is full; what stood there is untouched.
     """
-    encoded = content.encode("utf-8", errors="replace")
+    encoded = content if isinstance(content, bytes) else content.encode("utf-8", errors="replace")
     try:
         target = path.resolve() if follow_link else path.parent.resolve() / path.name
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):

@@ -172,3 +172,9 @@ def test_commands_without_a_search_never_import_the_solver(arguments: tuple[str,
 
 def test_json_needs_no_table_library() -> None:
     assert "rich" not in modules_after("gpus", "--format", "json")
+
+
+def test_only_a_report_imports_its_template_library() -> None:
+    asked = ("estimate", "--gpu", "h100-sxm", "--max-model-len", "8192")
+    assert "jinja2" not in modules_after(*asked)
+    assert "jinja2" in modules_after(*asked, "--format", "html")

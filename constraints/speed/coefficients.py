@@ -4,7 +4,7 @@ import math
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.adapters import adapter_cost
-from vllm_opt.constraints.speed.communication_time import communication
+from vllm_opt.constraints.speed.communication_time import busiest_rank, communication
 from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_shape, model_work
 from vllm_opt.constraints.speed.own_factors import with_own
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
@@ -164,9 +164,7 @@ def expert_seconds(
         else gpu.half_flops_per_s * factor
     )
     memory = work.expert_weights * work.bytes_per_expert_weight / weight_bytes_per_s(gpu, own, read)
-    dealt_out = layout.expert_parallel and layout.tensor_parallel_size * layout.data_parallel_size > 1
-    imbalance = shared.expert_imbalance if dealt_out else 1.0
-    compute = 2 * work.active_expert_weights / flops * imbalance
+    compute = 2 * work.active_expert_weights / flops * busiest_rank(work.experts, layout, shared.routing_shape)
     share = work.experts_per_token / work.experts
     miss = LEAST_MISS_LOG if share >= 1 else max(LEAST_MISS_LOG, math.log1p(-share))
     ranks = layout.tensor_parallel_size
@@ -254,7 +252,7 @@ def latency_coefficients(
         sequence_s=factor
         * (host * shared.sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
         fixed_s=factor * (kernels_s + host * host_s + link_fixed_s) + lora.fixed_s,
-        eager_launch_s=host * launch_s,
+        eager_launch_s=launch_s,
         wide_launch_s=host * shared.compiled_launch_share * launch_s,
         eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),

@@ -1,11 +1,17 @@
-"""Time that one step spends between GPUs: all-reduces, exchange of expert inputs, and pipeline hops."""
+"""Time that one step spends between GPUs: all-reduces, exchange of expert inputs, pipeline hops; waits for a rank."""
 
+import math
 from functools import lru_cache
+
+import numpy as np
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.model_work import ModelWork
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import Collective, LatencyConstants
+
+LARGEST_OF = (0.0, 0.5642, 1.0294, 1.4236, 1.7660, 2.0697, 2.3437)
+"""Expected largest of 1, 2, 4, ... 64 standard normal draws (order statistics)."""
 
 
 @lru_cache(maxsize=1024)
@@ -49,3 +55,16 @@ def communication(work: ModelWork, layout: Layout, gpu: GpuProfile, constants: L
         fixed_s += hops * shared.pipeline_hop_s
         token_s += hops * token_bytes / (hop_link.gb_per_s[0] * 1e9)
     return fixed_s, token_s
+
+
+def busiest_rank(experts: int, layout: Layout, shape: float) -> float:
+    """Tokens of the busiest rank over the mean: 1 but for expert parallelism, whose ranks wait for each other.
+
+    A rank holds E / R experts whose popularity follows a gamma law of shape g, so its share of the tokens has the
+    relative deviation sqrt(R / (E g)); the largest of R is expected LARGEST_OF[R] deviations above the mean.
+    """
+    ranks = layout.tensor_parallel_size * layout.data_parallel_size
+    if not layout.expert_parallel or ranks == 1:
+        return 1.0
+    deviations = float(np.interp(math.log2(ranks), range(len(LARGEST_OF)), LARGEST_OF))
+    return 1.0 + deviations * math.sqrt(ranks / (experts * shape))

@@ -67,7 +67,7 @@ class LatencyCoefficients:
     fixed_s: Scalars
     """Layers, step and the start-up part of communication."""
     eager_launch_s: Scalars
-    """Least duration of any step in eager mode (CPU launch time)."""
+    """Least duration of any step in eager mode: the CPU launches the model's kernels, whatever the scheduler."""
     wide_launch_s: Scalars
     """Least duration of a step that is too wide for a CUDA graph."""
     eager_s: Scalars

@@ -1,4 +1,4 @@
 """`batch`: recommended configurations of many models, resumable, local or on Ray.
 
-May import: profiles, contract, serve_lines, estimation, space, solver, rendering.
+May import: profiles, contract, serve_lines, estimation, space, solver, rendering, charts, report.
 """

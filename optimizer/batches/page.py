@@ -3,19 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from vllm_opt.optimizer.batches.rows import STATUS_WORDS, IndexRow
+from vllm_opt.optimizer.charts.bars import Bar, Part, bar_chart
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
-from vllm_opt.optimizer.rendering.html_parts import bullets, page, paragraph, safe
+from vllm_opt.optimizer.report.page import filled
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset
 from vllm_opt.profiles.reading.quantities import counted
 from vllm_opt.profiles.version import installed_version
 
-OWN_STYLE = """<style>
-body { max-width: 90rem; } details { border-top: 1px solid var(--line); padding: .3rem 0; }
-summary { cursor: pointer; } td { min-width: 9rem; } td.none { opacity: .75; max-width: 18rem; }
-td small, th small, summary small { opacity: .75; font-weight: normal; }
-</style>"""
+TITLE = "Recommended vLLM configurations"
 
 
 def ordered(workloads: Sequence[WorkloadPreset]) -> list[WorkloadPreset]:
@@ -26,32 +24,42 @@ def ordered(workloads: Sequence[WorkloadPreset]) -> list[WorkloadPreset]:
 def index_page(rows: Sequence[IndexRow], workloads: Sequence[WorkloadPreset], *, complete: bool) -> str:
     """Return the page; rows must be in the order of their cells."""
     counts = Counter(row.status for row in rows)
-    listed = [f"{STATUS_WORDS[status]}: {number:,}" for status, number in sorted(counts.items())]
-    body = [
-        OWN_STYLE,
-        "<h1>Recommended vLLM configurations</h1>",
-        paragraph(f"{counted(len(rows), 'cell')} by vllm-opt {installed_version()}."),
-        "" if complete else paragraph("This run was interrupted: only what is finished is listed. --resume goes on."),
-        bullets(listed),
-        paragraph(
-            "Each entry links to a file for vllm serve --config. Speed is predicted at full load; the file holds "
-            "intervals, memory and the source of the price."
-        ),
-        _workloads(workloads),
-        *(_model(model, list(group)) for model, group in groupby(rows, key=lambda row: row.model)),
-    ]
-    return page("Recommended vLLM configurations", [part for part in body if part]) + "\n"
+    answered = sum(row.file is not None for row in rows)
+    models = [(model, list(group)) for model, group in groupby(rows, key=lambda row: row.model)]
+    summary = (
+        f"{answered:,} of {counted(len(rows), 'cell')} have a configuration: {counted(len(models), 'model')} on "
+        f"{counted(len({row.gpu for row in rows}), 'SKU')}, by vllm-opt {installed_version()}."
+    )
+    page = filled(
+        "index.html", title=TITLE, summary=summary, complete=complete, overview=_overview(models),
+        counts=[f"{STATUS_WORDS[status]}: {number:,}" for status, number in sorted(counts.items())],
+        workloads=[
+            {"id": preset.id, "words": _workload(preset), "sources": list(preset.sources.items())}
+            for preset in ordered(workloads)
+        ],
+        models=[_model(model, group) for model, group in models],
+    )  # fmt: skip
+    return page + "\n"
 
 
-def _workloads(workloads: Sequence[WorkloadPreset]) -> str:
-    lines = [
-        f"<dt>{safe(preset.id)}</dt><dd>{safe(_workload(preset))}<ul>"
-        + "".join(f"<li><small>{safe(field)}: {safe(source)}</small></li>" for field, source in preset.sources.items())
-        + "</ul></dd>"
-        for preset in ordered(workloads)
-    ]
-    title = "What the workloads are, and where their numbers come from"
-    return f"<details><summary>{title}</summary><dl>{''.join(lines)}</dl></details>"
+def _overview(models: Sequence[tuple[str, list[IndexRow]]]) -> dict[str, Any]:
+    """Cheapest cost by model and SKU, and how many cells of each SKU have a configuration."""
+    every = [row for _, rows in models for row in rows]
+    skus = sorted({row.gpu for row in every})
+    bars = []
+    for sku in skus:
+        mine = [row for row in every if row.gpu == sku]
+        found = sum(row.file is not None for row in mine)
+        parts = (Part("has a configuration", found, 2), Part("none", len(mine) - found, None))
+        bars.append(Bar(sku, parts, f"{found:,} of {len(mine):,}"))
+    lines = [(model, [_cheapest([row for row in rows if row.gpu == sku]) for sku in skus]) for model, rows in models]
+    return {"skus": skus, "rows": lines, "svg": bar_chart("Configurations by SKU", bars, count)}
+
+
+def _cheapest(rows: Sequence[IndexRow]) -> str:
+    answered = [row for row in rows if row.file is not None]
+    prices = [row.usd_per_hour for row in answered if row.usd_per_hour is not None]
+    return dollars(min(prices)) if prices else "yes" if answered else "-"
 
 
 def _workload(preset: WorkloadPreset) -> str:
@@ -69,40 +77,30 @@ def _workload(preset: WorkloadPreset) -> str:
     return f"{preset.description} {', '.join(parts)}.".strip()
 
 
-def _model(model: str, rows: Sequence[IndexRow]) -> str:
-    answered = sum(row.file is not None for row in rows)
+def _model(model: str, rows: Sequence[IndexRow]) -> dict[str, Any]:
     skus = list(dict.fromkeys(row.gpu for row in rows))
-    head = "".join(f"<th>{safe(sku)}</th>" for sku in skus)
     lines = []
-    for label, group in groupby(rows, key=_label):
+    for (workload, details), group in groupby(rows, key=_label):
         by_sku = {row.gpu: row for row in group}
-        cells = "".join(_cell(by_sku.get(sku)) for sku in skus)
-        workload, details = label
-        lines.append(f"<tr><th>{safe(workload)}<br><small>{safe(details)}</small></th>{cells}</tr>")
-    return (
-        f"<details><summary>{safe(model)} <small>{answered} of {len(rows)} have a configuration</small></summary>"
-        f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-        "</details>"
-    )
+        lines.append({"workload": workload, "details": details, "cells": [_cell(by_sku.get(sku)) for sku in skus]})
+    answered = sum(row.file is not None for row in rows)
+    return {"name": model, "answered": answered, "cells": len(rows), "skus": skus, "lines": lines}
 
 
 def _label(row: IndexRow) -> tuple[str, str]:
     return row.workload, f"{row.objective.replace('+', ' then ')}, vLLM {row.vllm_version}"
 
 
-def _cell(row: IndexRow | None) -> str:
+def _cell(row: IndexRow | None) -> dict[str, str] | None:
     if row is None:
-        return "<td></td>"
+        return None
     if row.file is None:
-        return f'<td class="none">{safe(STATUS_WORDS[row.status])}<br><small>{safe(row.reason or "")}</small></td>'
-    price = f"{dollars(row.usd_per_hour)} per hour" if row.usd_per_hour is not None else "no price"
+        return {"file": "", "words": STATUS_WORDS[row.status], "reason": row.reason or ""}
     speed = [f"{rate(row.output_tokens_per_s or 0)} tok/s"]
     speed += [f"TTFT {milliseconds(row.ttft_ms)}"] if row.ttft_ms is not None else []
     speed += [f"TPOT {milliseconds(row.tpot_ms)}"] if row.tpot_ms is not None else []
-    return (
-        f'<td><a href="{safe(row.file)}">{safe(_servers(row))}</a><br>{safe(price)}<br>'
-        f"<small>{safe(', '.join(speed))}</small></td>"
-    )
+    price = f"{dollars(row.usd_per_hour)} per hour" if row.usd_per_hour is not None else "no price"
+    return {"file": row.file, "words": _servers(row), "price": price, "speed": ", ".join(speed)}
 
 
 def _servers(row: IndexRow) -> str:

@@ -45,6 +45,7 @@ def explain_command(context: click.Context, /, **options: Any) -> int:
 
     import_solver()
     from vllm_opt.optimizer.contract.request import SolveRequest
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
     from vllm_opt.optimizer.solver.explained import explain
     from vllm_opt.optimizer.solver.solve import solve
 
@@ -55,8 +56,9 @@ def explain_command(context: click.Context, /, **options: Any) -> int:
     request = request_from(context, SolveRequest)
     changes = [read_changes(what_if) for what_if in options["what_if"]]
     variants = [_changed(context, SolveRequest, change) for change in changes]
-    answer = with_settings(context, explain(request))
-    others = [solve(variant) for variant in variants]
+    with ProgressLine("explaining"):
+        answer = with_settings(context, explain(request))
+        others = [solve(variant) for variant in variants]
     _show(answer, list(zip(changes, others, strict=True)), options["format_name"], options["output"])
     return EXIT_CODES[answer.status]
 

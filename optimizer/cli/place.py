@@ -72,8 +72,11 @@ def place_command(site: str | None, **options: Any) -> int:
     if site is None:
         raise click.UsageError("name a site file, as in: vllm-opt place SITE.yaml (vllm-opt place --init writes one)")
     from vllm_opt.optimizer.placement.place import place
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
 
-    answer = place(_request(site, options))
+    request = _request(site, options)
+    with ProgressLine("placement", request.time_limit):
+        answer = place(request)
     return _shown(answer, options)
 
 

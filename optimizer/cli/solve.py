@@ -237,9 +237,11 @@ def _solve(
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
     from vllm_opt.optimizer.solver.solve import solve
 
-    return solve(request, catalog, on_model=on_model, brief=brief)
+    with ProgressLine("front" if request.pareto else "solving", request.time_limit):
+        return solve(request, catalog, on_model=on_model, brief=brief)
 
 
 def show_answer(answer: "Answer", options: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.placement import words
-from vllm_opt.optimizer.placement.answer import GpuOfNode, NodeOfSite, PlacementAnswer
+from vllm_opt.optimizer.placement.answer import GpuOfNode, PlacementAnswer
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.reading.quantities import counted
@@ -16,16 +16,6 @@ BLOCKS = 24
 """characters of one GPU in the terminal"""
 MOST_NODES_SHOWN = 24
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-PAGE_STYLE = """
-.node { border: 1px solid var(--line); border-radius: 6px; padding: .6rem; margin: .6rem 0; }
-.gpus { display: flex; flex-wrap: wrap; gap: .4rem; }
-.gpu { border: 2px solid var(--line); border-radius: 4px; width: 9rem; height: 6.5rem; display: flex;
-  flex-direction: column; overflow: hidden; font-size: .72rem; }
-.gpu b { padding: 0 .3rem; font-weight: 600; border-bottom: 1px solid var(--line); }
-.server { padding: 0 .3rem; overflow: hidden; color: #000; border-bottom: 1px solid #fff8; }
-.asleep { opacity: .55; font-style: italic; }
-"""
-COLOURS = ("#8fb3f0", "#f3c26b", "#8fd19e", "#d7a6f0", "#f2a097", "#7fd0cf", "#c9c97a", "#e6a7c8", "#a8b8c8", "#c4a484")
 
 
 def render_placement(answer: PlacementAnswer, format_name: str, screen: Screen) -> str:
@@ -37,6 +27,8 @@ def render_placement(answer: PlacementAnswer, format_name: str, screen: Screen) 
     if format_name == "table":
         return placement_table(answer, screen)
     if format_name == "html":
+        from vllm_opt.optimizer.placement.page import placement_page
+
         return placement_page(answer)
     document = answer.model_dump(mode="json")
     if format_name == "json":
@@ -68,7 +60,7 @@ def placement_table(answer: PlacementAnswer, screen: Screen) -> str:
         parts += [heading(title), table_of(headings, rows, screen)] if rows else []
     if missing := words.missing_sentences(answer):
         parts += [heading("What is missing"), *bullets(missing)]
-    parts += [heading("Nodes"), *(Text(printable(text)) for text in node_lines(answer))]
+    parts += [heading("Nodes"), *(Text(printable(text)) for text in node_lines(answer, screen))]
     if answer.servers:
         parts += [heading("Servers"), table_of(words.SERVER_HEADINGS, words.server_rows(answer), screen)]
     if summary := words.moves_summary(answer):
@@ -78,7 +70,7 @@ def placement_table(answer: PlacementAnswer, screen: Screen) -> str:
     return drawn(*parts, line(""), line(words.footer(answer)), screen=screen)
 
 
-def node_lines(answer: PlacementAnswer) -> list[str]:
+def node_lines(answer: PlacementAnswer, screen: Screen) -> list[str]:
     """Every node as lines of text: one GPU a line, its memory as letters, one letter a service."""
     letters = letters_of(answer)
     lines: list[str] = []
@@ -92,10 +84,10 @@ def node_lines(answer: PlacementAnswer) -> list[str]:
             if several and gpu.island != before and not gpu.shown:
                 lines.append(f"  island {gpu.island}")
             before = gpu.island
-            lines.append(f"  {_gpu_line(gpu, letters)}")
+            lines.append(f"  {_gpu_line(gpu, letters, screen)}")
     if len(answer.nodes) > MOST_NODES_SHOWN:
         more = len(answer.nodes) - MOST_NODES_SHOWN
-        lines.append(f"… and {counted(more, 'node')} more: see --format html or json")
+        lines.append(f"and {counted(more, 'node')} more: see --format html or json")
     return lines
 
 
@@ -104,7 +96,8 @@ def letters_of(answer: PlacementAnswer) -> dict[str, str]:
     return {service.service: LETTERS[i % len(LETTERS)] for i, service in enumerate(answer.services)}
 
 
-def _gpu_line(gpu: GpuOfNode, letters: dict[str, str]) -> str:
+def _gpu_line(gpu: GpuOfNode, letters: dict[str, str], screen: Screen) -> str:
+    nothing = "·" if screen.unicode else "."
     bar = ""
     for server in gpu.servers:
         held = (server.asleep_bytes or 0) if server.sleeps else server.bytes
@@ -115,63 +108,4 @@ def _gpu_line(gpu: GpuOfNode, letters: dict[str, str]) -> str:
         f"{server.service}/{server.replica} {words.gib(server.bytes)}{' asleep' if server.sleeps else ''}"
         for server in gpu.servers
     )
-    return f"{gpu.shown or gpu.index!s:>4} {gpu.gpu:<12} |{bar[:BLOCKS]:·<{BLOCKS}}| {names or 'free'}".rstrip()
-
-
-def placement_page(answer: PlacementAnswer) -> str:
-    """Write the answer as one self-contained page."""
-    from vllm_opt.optimizer.rendering.command import wrapped_command
-    from vllm_opt.optimizer.rendering.html_parts import bullets, page, paragraph, preformatted, safe, section, table
-
-    colour = "bad" if answer.unplaced or answer.status == "unknown" else "good"
-    commands: dict[str, list[str]] = {}
-    for server in answer.servers:
-        text = wrapped_command(server.plan.command, server.plan.env, 100)
-        commands.setdefault(text, []).append(f"{server.service}/{server.replica}")
-    body = [
-        f"<style>{PAGE_STYLE}</style>",
-        f'<h1 class="{colour}">{safe(words.title_of(answer))}</h1>',
-        section("Services", table(words.SERVICE_HEADINGS, words.service_rows(answer))),
-        section("What is missing", bullets(words.missing_sentences(answer))),
-        section("Nodes", *(_node_html(node, answer) for node in answer.nodes)),
-        section("Moves from today", *_moves_html(answer)),
-        section("Objectives, in this order", table(words.OBJECTIVE_HEADINGS, words.objective_rows(answer))),
-        section("Servers", table(words.SERVER_HEADINGS, words.server_rows(answer))),
-        section("Commands", *(paragraph(", ".join(names)) + preformatted(text) for text, names in commands.items())),
-        section("Notes", bullets(answer.notes)),
-        f"<footer>{safe(words.footer(answer))}</footer>",
-    ]
-    return page(words.title_of(answer), [part for part in body if part])
-
-
-def _moves_html(answer: PlacementAnswer) -> list[str]:
-    from vllm_opt.optimizer.rendering.html_parts import paragraph, table
-
-    summary = words.moves_summary(answer)
-    return [paragraph(summary), table(words.MOVE_HEADINGS, words.move_rows(answer))] if summary else []
-
-
-def _node_html(node: NodeOfSite, answer: PlacementAnswer) -> str:
-    from vllm_opt.optimizer.rendering.html_parts import safe
-
-    zone = f" in {node.zone}" if node.zone else ""
-    colours = {service.service: COLOURS[i % len(COLOURS)] for i, service in enumerate(answer.services)}
-    islands: dict[int, list[str]] = {}
-    for gpu in node.gpus:
-        islands.setdefault(gpu.island, []).append(_gpu_html(gpu, colours))
-    rows = "".join(f'<div class="gpus">{"".join(boxes)}</div>' for boxes in islands.values())
-    return f'<div class="node"><strong>{safe(node.name)}</strong>{safe(zone)} · {safe(node.gpus[0].gpu)}{rows}</div>'
-
-
-def _gpu_html(gpu: GpuOfNode, colours: dict[str, str]) -> str:
-    from vllm_opt.optimizer.rendering.html_parts import safe
-
-    blocks = []
-    for server in gpu.servers:
-        held = (server.asleep_bytes or 0) if server.sleeps else server.bytes
-        share = max(8.0, 80.0 * held / gpu.memory_bytes)
-        name = f"{server.service}/{server.replica} {words.gib(server.bytes)}"
-        asleep = " asleep" if server.sleeps else ""
-        style = f"background:{colours[server.service]};height:{share:.0f}%"
-        blocks.append(f'<div class="server{asleep}" style="{style}" title="{safe(name)}">{safe(name)}</div>')
-    return f'<div class="gpu"><b>GPU {safe(gpu.shown or gpu.index)}</b>{"".join(blocks)}</div>'
+    return f"{gpu.shown or gpu.index!s:>4} {gpu.gpu:<12} |{bar[:BLOCKS]:{nothing}<{BLOCKS}}| {names or 'free'}".rstrip()

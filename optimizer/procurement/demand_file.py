@@ -15,11 +15,15 @@ Lines = dict[tuple[str | int, ...], int]
 
 
 def read_demand(path: str | Path, workload: str | None = None) -> FleetRequest:
-    """Read a fleet request from a YAML or JSON file; `workload` is the preset of those that name none.
+    """Read a fleet request from YAML, JSON or a table of workloads; `workload` is the preset of those that name none.
 
     Raises:
         InvalidRequest: one sentence with file, line and what is wrong.
     """
+    from vllm_opt.optimizer.procurement.demand_table import is_table, read_demand_table
+
+    if is_table(path):
+        return read_demand_table(path, workload)
     return parse_demand(read_user_text(path), str(path), workload)
 
 

@@ -26,7 +26,7 @@ def render_answer(answer: "Answer", format_name: str, screen: Screen) -> str:
 
         return answer_table(answer, screen)
     if format_name == "html":
-        from vllm_opt.optimizer.rendering.html import answer_page
+        from vllm_opt.optimizer.rendering.answer_page import answer_page
 
         return answer_page(answer)
     if format_name in ("json", "yaml"):
@@ -54,7 +54,7 @@ def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> s
 
         return estimate_table(estimate, screen)
     if format_name == "html":
-        from vllm_opt.optimizer.rendering.html import estimate_page
+        from vllm_opt.optimizer.rendering.answer_page import estimate_page
 
         return estimate_page(estimate)
     if format_name in ("json", "yaml"):

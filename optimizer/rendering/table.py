@@ -14,6 +14,7 @@ from vllm_opt.optimizer.rendering.plan import (
     notes_section,
     plan_sections,
 )
+from vllm_opt.optimizer.rendering.plan_plots import front_plot, load_plots
 from vllm_opt.optimizer.rendering.plan_words import SLOW_WORDS, slow, status_in_words
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.profiles.printable import printable
@@ -28,10 +29,12 @@ def answer_table(answer: Answer, screen: Screen) -> str:
     sections: list[RenderableType] = [_title(answer), *_objectives(answer)]
     if answer.plan is not None:
         sections += plan_sections(answer.plan, answer.request, screen)
+        sections += _pictures("Over load", load_plots(answer, screen))
     if answer.explanation is not None:
         sections += explanation_sections(answer.explanation)
     if answer.pareto:
         sections += [heading("Cost, throughput and latency front"), plans_table(answer.pareto, screen)]
+        sections += _pictures("Cost and throughput", front_plot(answer.pareto, screen))
     if answer.alternatives:
         sections += [heading(_alternatives_heading(answer)), plans_table(answer.alternatives, screen)]
     if any(slow(plan.performance) for plan in (*answer.pareto, *answer.alternatives)):
@@ -42,6 +45,10 @@ def answer_table(answer: Answer, screen: Screen) -> str:
     if answer.plan is not None:
         sections += equations_section(answer.plan.equations)
     return drawn(*sections, line(""), line(_solver(answer)), screen=screen)
+
+
+def _pictures(title: str, lines: list[str]) -> list["RenderableType"]:
+    return [heading(title), *lines] if lines else []
 
 
 def explanation_table(answer: Answer, others: list[tuple[dict[str, Any], Answer]], screen: Screen) -> str:

@@ -91,7 +91,7 @@ def _text(verb: str, answer: Any, format_name: str) -> str:
 
         return render_lint(answer, format_name, screen)
     if verb == "procure":
-        from vllm_opt.optimizer.procurement.render import render_fleet
+        from vllm_opt.optimizer.orders.render import render_fleet
 
         return render_fleet(answer, format_name, screen)
     if verb == "place":

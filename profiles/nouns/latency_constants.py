@@ -57,7 +57,6 @@ class SharedConstants(Noun):
         1.0, gt=0, le=1, description="launch time of a compiled step too wide for a CUDA graph, over that of eager mode"
     )
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
-    expert_imbalance: float = Field(ge=1, description="slowest over mean rank with expert parallelism")
 
 
 class Spread(Noun):

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.cli.solve import EXIT_CODES, SOLVE_OPTIONS
 
 ANSWER_OPTIONS = grouped(
     "Answer", "doubt Qwen/Qwen3-32B --workload chat --format json",
-    click.option("--format", "format_name", type=click.Choice(("table", "json")), default="table",
+    click.option("--format", "format_name", type=click.Choice(("table", "json", "html")), default="table",
                  help="Default: table."),
     text("--output", "-o", metavar="FILE", help="Write the answer to this file, whole or not at all."),
 )  # fmt: skip
@@ -31,12 +31,18 @@ def doubt_command(context: click.Context, /, **options: Any) -> int:
     from vllm_opt.optimizer.cli.output import write_answer
     from vllm_opt.optimizer.contract.request import SolveRequest
     from vllm_opt.optimizer.doubts.doubt import doubt
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
 
-    answer = with_settings(context, doubt(request_from(context, SolveRequest)))
+    with ProgressLine("doubt"):
+        answer = with_settings(context, doubt(request_from(context, SolveRequest)))
     if options["format_name"] == "json":
         from vllm_opt.optimizer.rendering.as_json import as_json
 
         shown = as_json(answer.model_dump(mode="json"))
+    elif options["format_name"] == "html":
+        from vllm_opt.optimizer.doubts.page import doubt_page
+
+        shown = doubt_page(answer)
     else:
         from vllm_opt.optimizer.doubts.render import render_doubt
 

@@ -20,7 +20,15 @@ from vllm_opt.optimizer.fitting.latency.prior import CONSTANTS, read_prior
 from vllm_opt.optimizer.fitting.latency.regression import Fit, fit
 from vllm_opt.optimizer.fitting.latency.replay import Nouns, Replay, log_errors, usable
 from vllm_opt.optimizer.fitting.latency.report import page
-from vllm_opt.optimizer.fitting.latency.validation import Held, Refits, coverage, masks_of, spreads_of
+from vllm_opt.optimizer.fitting.latency.validation import (
+    Held,
+    Refits,
+    Scales,
+    coverage,
+    masks_of,
+    scales_of,
+    spreads_of,
+)
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import VllmOptError
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
@@ -28,9 +36,10 @@ from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 PAGE = CONSTANTS.resolve().parent.parent.parent / "docs" / "latency-accuracy.md"
 LEAST_MODEL_POINTS = 15
 ROUNDS = 16
+WRITTEN, NEXT = "## Decisions that public sources took\n", "## What others publish\n"
 
 
-def finished(replay: Replay, fitted: Fit, strangers: Held) -> LatencyConstants:
+def finished(replay: Replay, fitted: Fit, strangers: Held, scales: Scales) -> LatencyConstants:
     """Fitted constants with cells, class means for SKUs never measured, and spreads that hold for left-out sources."""
     everything = np.ones(len(replay.observations), dtype=bool)
     constants = known_only(fitted.constants, replay, everything)
@@ -38,7 +47,7 @@ def finished(replay: Replay, fitted: Fit, strangers: Held) -> LatencyConstants:
     return constants.model_copy(
         update={
             "cells": cells_of(replay, errors, everything),
-            "spreads": spreads_of(strangers),
+            "spreads": spreads_of(strangers, scales=scales),
             "source": "kernel tables and published measurements, fitted by optimizer/fitting/latency/fit.py; "
             "docs/latency-accuracy.md",
         }
@@ -62,13 +71,20 @@ def run(measurements: list[Path], *, write: bool) -> str:
     progress("left out each model and each SKU")
     hidden = np.array([one.held_out and one.source in CONTROLLED_SOURCES for one in seen])
     inside = [refits.held("configurations", [hidden], cells=cells) for cells in (True, False)]
-    constants = finished(replay, fitted, strangers)
+    scales = scales_of(strangers)
+    constants = finished(replay, fitted, strangers, scales)
     decided = choices(replay, constants)
-    text = page(strangers, unseen, models, gpus, inside, coverage(strangers), decided, skipped + Counter(unfit))
+    text = page(strangers, unseen, models, gpus, inside, coverage(strangers, scales), decided, skipped + Counter(unfit))
     if write:
         CONSTANTS.write_text(constants.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(with_written(text, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return text
+
+
+def with_written(text: str, before: str) -> str:
+    """The new page with the section that is written by hand (benchmarks/decisions.py) from the page before."""
+    start, end = before.find(WRITTEN), before.find(NEXT)
+    return text if start < 0 or end < start else text.replace(NEXT, before[start:end] + NEXT, 1)
 
 
 def progress(text: str) -> None:

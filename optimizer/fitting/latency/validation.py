@@ -12,14 +12,19 @@ import numpy as np
 
 from vllm_opt.constraints.speed.spread import Metric, quantile_of
 from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
-from vllm_opt.optimizer.fitting.latency.calibration import Mask, cells_of, known_only, spread_of_rows
+from vllm_opt.optimizer.fitting.latency.calibration import FEW_POINTS, Mask, cells_of, known_only, spread_of_rows
 from vllm_opt.optimizer.fitting.latency.parameters import apply
 from vllm_opt.optimizer.fitting.latency.regression import PRIOR_WEIGHT, Fit, Regression
 from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors, predict_all
 from vllm_opt.profiles.nouns.latency_constants import LatencyBasis, LatencyConstants, Spread
 
 LONGEST_STEP = 0.7
+COVERAGE_ROOM = 0.04
+LEAST_OWN_ROWS = 20
+"""With fewer, the measured basis is neither shown as better known than the fitted one nor as worse."""
 METRIC_NAMES: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
+Scales = dict[LatencyBasis, dict[Metric, float]]
+"""What multiplies the spreads of a basis."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,13 @@ def masks_of(names: Iterable[str], least: int = 1) -> list[Mask]:
     return [table == name for name in sorted(set(table.tolist())) if (table == name).sum() >= least]
 
 
-def spreads_of(held: Held, counted: Mask | None = None) -> dict[LatencyBasis, Spread]:
-    """Spread by basis, from rows of left-out sources; a basis without rows takes that of the next weaker one."""
+def spreads_of(
+    held: Held, counted: Mask | None = None, scales: Scales | None = None, *, ordered: bool = True
+) -> dict[LatencyBasis, Spread]:
+    """Spread by basis, from rows of left-out sources; a basis without rows takes that of the next weaker one.
+
+    `scales` multiply them; `ordered`: the datasheet basis is nowhere narrower than the fitted one.
+    """
     counted = np.ones(len(held.basis), dtype=bool) if counted is None else counted
     found: dict[LatencyBasis, Spread] = {}
     wider = None
@@ -110,7 +120,68 @@ def spreads_of(held: Held, counted: Mask | None = None) -> dict[LatencyBasis, Sp
         rows = counted & (held.basis == rank)
         wider = spread_of_rows(held.replay, held.errors, rows if rows.any() else counted, wider if rank == 0 else None)
         found[BASES[rank]] = wider
-    found["datasheet"] = no_narrower(found["datasheet"], found["fitted"])
+    found = {basis: scaled(one, (scales or {}).get(basis, {})) for basis, one in found.items()}
+    found["measured"] = with_enough_rows(held, counted, found["measured"], found["fitted"])
+    if ordered:
+        found["datasheet"] = no_narrower(found["datasheet"], found["fitted"])
+    return found
+
+
+def with_enough_rows(held: Held, counted: Mask, own: Spread, other: Spread) -> Spread:
+    """`own`, but every metric with fewer than LEAST_OWN_ROWS rows of the measured basis as in `other`."""
+    rows = counted & (held.basis == 0)
+    few = {metric for metric in METRIC_NAMES if (rows & np.isfinite(held.errors[metric])).sum() < LEAST_OWN_ROWS}
+    taken = {name: value for name, value in other.model_dump().items() if metric_of(name) in few}
+    return own.model_copy(update=taken)
+
+
+def scaled(spread: Spread, scale: dict[Metric, float]) -> Spread:
+    """Every metric times its scale; TTFT of every pattern alike."""
+    values = {
+        name: None if value is None else round(value * scale.get(metric_of(name), 1.0), 4)
+        for name, value in spread.model_dump().items()
+    }
+    return Spread.model_validate(values)
+
+
+def metric_of(name: str) -> Metric:
+    """The metric that a field of `Spread` belongs to."""
+    return next(metric for metric in METRIC_NAMES if name.startswith(metric))
+
+
+def scales_of(held: Held, confidence: float = 0.9) -> Scales:
+    """Per basis and metric: what to multiply spreads by so that `confidence` of the rows lie inside, give or take 4 %.
+
+    Each row is compared with the spread that other sources than its own give. Where too few or too many lie inside,
+    the spread moves as far as the nearer end, n rows n / (n + 12) of the way: few rows of few sources move little.
+    """
+    off, found, most = inside_of(held, {}), Scales(), quantile_of((1 + confidence) / 2)
+    for rank, basis in enumerate(BASES):
+        for metric in METRIC_NAMES:
+            sizes = off[metric][(held.basis == rank) & np.isfinite(off[metric])]
+            if not sizes.size:
+                continue
+            share = float((sizes <= most).mean())
+            wanted = min(max(share, confidence - COVERAGE_ROOM), confidence + COVERAGE_ROOM)
+            if wanted != share:
+                whole = float(np.log(np.quantile(sizes, wanted) / most))
+                kept = sizes.size / (sizes.size + FEW_POINTS)
+                found.setdefault(basis, {})[metric] = float(np.exp(kept * whole))
+    return found
+
+
+def inside_of(held: Held, scales: Scales) -> dict[Metric, Numbers]:
+    """|ln error| of each row in standard deviations, by the spreads that the other sources give."""
+    sources = np.array([one.source for one in held.replay.observations])
+    patterns = [one.pattern for one in held.replay.observations]
+    found: dict[Metric, Numbers] = {metric: np.full(len(sources), np.nan) for metric in METRIC_NAMES}
+    for source in sorted(set(sources.tolist())):
+        here = sources == source
+        spreads = spreads_of(held, ~here, scales, ordered=bool(scales))
+        for row in np.flatnonzero(here & np.isfinite(held.basis)):
+            spread = spreads[BASES[int(held.basis[row])]]
+            for metric in METRIC_NAMES:
+                found[metric][row] = abs(held.errors[metric][row]) / sigma_of(spread, metric, patterns[row])
     return found
 
 
@@ -120,28 +191,14 @@ def no_narrower(one: Spread, other: Spread) -> Spread:
     return Spread(**{name: max(first[name] or 0.0, second[name] or 0.0) for name in first})
 
 
-def coverage(held: Held, confidence: float = 0.9) -> dict[str, dict[str, tuple[float, int]]]:
-    """Share of rows inside the interval that other sources than theirs calibrated: by basis and metric, with counts."""
-    sources = np.array([one.source for one in held.replay.observations])
-    patterns = [one.pattern for one in held.replay.observations]
-    inside = {metric: np.full(len(sources), np.nan) for metric in METRIC_NAMES}
-    for source in sorted(set(sources.tolist())):
-        here = sources == source
-        spreads = spreads_of(held, ~here)
-        for row in np.flatnonzero(here & np.isfinite(held.basis)):
-            spread = spreads[BASES[int(held.basis[row])]]
-            for metric in METRIC_NAMES:
-                error = held.errors[metric][row]
-                if np.isfinite(error):
-                    sigma = sigma_of(spread, metric, patterns[row])
-                    inside[metric][row] = abs(error) <= quantile_of((1 + confidence) / 2) * sigma
+def coverage(held: Held, scales: Scales, confidence: float = 0.9) -> dict[str, dict[str, tuple[float, int]]]:
+    """Share of rows inside the interval that other sources than theirs give: by basis and metric, with counts."""
+    off, most = inside_of(held, scales), quantile_of((1 + confidence) / 2)
     table: dict[str, dict[str, tuple[float, int]]] = {}
     for rank, name in enumerate(BASES):
-        rows = held.basis == rank
+        found = {metric: off[metric][(held.basis == rank) & np.isfinite(off[metric])] for metric in METRIC_NAMES}
         table[name] = {
-            metric: (float(np.nanmean(inside[metric][rows])), int(np.isfinite(inside[metric][rows]).sum()))
-            for metric in METRIC_NAMES
-            if np.isfinite(inside[metric][rows]).any()
+            metric: (float((sizes <= most).mean()), int(sizes.size)) for metric, sizes in found.items() if sizes.size
         }
     return table
 

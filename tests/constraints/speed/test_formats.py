@@ -57,11 +57,10 @@ def test_eight_bit_caches_are_read_at_their_own_speed() -> None:
 
 
 def test_expert_layers_are_as_slow_as_their_own_kernels() -> None:
-    # Per-tensor FP8 experts on Hopper reach a fifth of the bandwidth (kernel tables), on Blackwell all of it.
-    tensor, block = (expert_seconds("zai-org/GLM-4.6", kind, "h100-sxm")[0] for kind in ("fp8", "fp8_block"))
-    assert tensor > 2.5 * block
-    tensor, block = (expert_seconds("zai-org/GLM-4.6", kind, "b200")[0] for kind in ("fp8", "fp8_block"))
-    assert tensor < 1.3 * block
+    # Both FP8 formats read the same bytes; where one was timed bound by launches (Hopper), that says nothing of it.
+    for gpu in ("h100-sxm", "b200"):
+        tensor, block = (expert_seconds("zai-org/GLM-4.6", kind, gpu)[0] for kind in ("fp8", "fp8_block"))
+        assert 0.7 * block < tensor < 1.3 * block
     # 4-bit weights that are unpacked to 16 bit multiply far slower on B200 than its own 4-bit kernels do.
     unpacked, native = (expert_seconds("moonshotai/Kimi-K2.5", kind, "b200")[1] for kind in ("w4a16", "nvfp4"))
     assert unpacked > 3 * native

@@ -62,7 +62,6 @@ IDEAL = SharedConstants(
     eager_moe_layer_s=0,
     eager_gap_s=0,
     pipeline_hop_s=0,
-    expert_imbalance=1,
 )
 
 

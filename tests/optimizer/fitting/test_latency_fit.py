@@ -20,7 +20,7 @@ from vllm_opt.optimizer.fitting.latency.prior import read_prior
 from vllm_opt.optimizer.fitting.latency.regression import Fit, Regression
 from vllm_opt.optimizer.fitting.latency.replay import METRICS, Nouns, Replay, log_errors, share_of, usable
 from vllm_opt.optimizer.fitting.latency.sample import sample
-from vllm_opt.optimizer.fitting.latency.validation import Refits, coverage, masks_of, spreads_of
+from vllm_opt.optimizer.fitting.latency.validation import Refits, coverage, masks_of, scales_of, spreads_of
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 
@@ -227,7 +227,12 @@ def test_left_out_sources_are_all_predicted_and_their_intervals_counted() -> Non
     spreads = spreads_of(held)
     assert set(spreads) == {"measured", "fitted", "datasheet"}
     assert all(spread.tpot >= 0.04 for spread in spreads.values())
-    covered = coverage(held)
+    scales = scales_of(held)
+    assert all(scale > 0 for found in scales.values() for scale in found.values())
+    covered, plain = coverage(held, scales), coverage(held, {})
+    for basis, found in plain.items():
+        for metric, (share, _) in found.items():
+            assert (metric in scales.get(basis, {})) == (not 0.86 <= share <= 0.94) or basis == "datasheet"
     assert all(0 <= share <= 1 and count > 0 for found in covered.values() for share, count in found.values())
     none = spread_of_rows(held.replay, held.errors, held.basis > 5, spreads["fitted"])
     assert none.tpot == spreads["fitted"].tpot

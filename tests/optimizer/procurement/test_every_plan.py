@@ -7,9 +7,9 @@ import pytest
 
 from vllm_opt.optimizer import FleetRequest, SolveRequest, procure, solve
 from vllm_opt.optimizer.contract.answer import Answer
+from vllm_opt.optimizer.orders.words import title_of
 from vllm_opt.optimizer.procurement.answer import FleetAnswer
 from vllm_opt.optimizer.procurement.problem import resolve_fleet
-from vllm_opt.optimizer.procurement.words import title_of
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
 MODELS = (

@@ -1,6 +1,7 @@
 """Procurement from a demand to an answer: money by hand, honest sums, conflicts and relaxations that hold."""
 
 import csv
+import html
 import io
 import json
 from fractions import Fraction
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openpyxl import load_workbook
 
 from vllm_opt.optimizer import FleetRequest, procure
 from vllm_opt.optimizer.cli.main import main
+from vllm_opt.optimizer.orders.order_sums import paid_in
+from vllm_opt.optimizer.orders.page import fleet_page, fleet_summary
+from vllm_opt.optimizer.orders.render import deployable_files, fleet_csv, fleet_workbook, render_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer
 from vllm_opt.optimizer.procurement.demand_file import read_demand
 from vllm_opt.optimizer.procurement.offers import Market
 from vllm_opt.optimizer.procurement.problem import resolve_fleet
-from vllm_opt.optimizer.procurement.render import deployable_files, fleet_csv, fleet_page, render_fleet
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
@@ -237,15 +241,50 @@ def test_json_yaml_csv_and_html_say_the_same(answer: FleetAnswer) -> None:
     document = json.loads(render_fleet(answer, "json", Screen()))
     assert document == answer.model_dump(mode="json")
     assert document["schema"] == "vllm-opt/fleet/1"
-    rows = list(csv.reader(io.StringIO(fleet_csv(answer))))
-    gap = rows.index([])
-    assert len(rows[1:gap]) == len(answer.nodes)
-    assert len(rows[gap + 2 :]) == len(answer.assignments)
-    assert rows[gap + 2][rows[gap + 1].index("command")].startswith("vllm serve ")
+    orders, servers, workloads = (
+        list(csv.DictReader(io.StringIO(fleet_csv(answer, name)))) for name in ("orders", "servers", "workloads")
+    )
+    assert [float(row["usd_per_month"]) for row in orders] == [order.usd_per_month for order in answer.nodes]
+    assert [float(row["usd_1_year"]) for row in orders] == [
+        round(order.usd_per_hour * 8760, 2) for order in answer.nodes
+    ]
+    assert [row["workload"] for row in servers] == [item.workload for item in answer.assignments]
+    assert all(row["command"].startswith("vllm serve ") for row in servers)
+    assert [float(row["served"]) for row in workloads] == [item.served for item in answer.workloads]
+    with pytest.raises(InvalidRequest, match="--table 'floppy' is not one of"):
+        fleet_csv(answer, "floppy")
     page = fleet_page(answer)
     for order in answer.nodes:
         assert order.gpu in page
         assert order.as_of in page
+
+
+def test_the_report_of_a_fleet_draws_it_and_hostile_names_stay_names(answer: FleetAnswer) -> None:
+    page = fleet_page(answer)
+    assert page.count("<svg") >= 2
+    assert fleet_summary(answer) in html.unescape(page)
+    hostile = "<script>alert(1)</script>"
+    assignments = tuple(item.model_copy(update={"workload": hostile}) for item in answer.assignments)
+    orders = tuple(order.model_copy(update={"provider": hostile, "source": hostile}) for order in answer.nodes)
+    request = {**answer.request, "name": hostile}
+    assert "<script" not in fleet_page(
+        answer.model_copy(update={"assignments": assignments, "nodes": orders, "request": request})
+    )
+
+
+def test_a_purchase_is_paid_once_and_run_every_year(answer: FleetAnswer) -> None:
+    order = answer.nodes[0].model_copy(update={"kind": "buy", "capex_usd": 30_000.0, "usd_per_hour": 2.0})
+    running = 2.0 * 8760 - 30_000 / 3
+    assert paid_in(order, 1, 3.0) == pytest.approx(30_000 + running)
+    assert paid_in(order, 3, 3.0) == pytest.approx(30_000 + 3 * running)
+    rented = order.model_copy(update={"kind": "rent", "capex_usd": 0.0})
+    assert paid_in(rented, 3, 3.0) == pytest.approx(3 * 2.0 * 8760)
+
+
+def test_a_workbook_holds_the_tables_of_the_fleet(answer: FleetAnswer) -> None:
+    book = load_workbook(io.BytesIO(fleet_workbook(answer)))
+    assert book.sheetnames == ["orders", "servers", "workloads"]
+    assert book["orders"].max_row == 1 + len(answer.nodes)
 
 
 def test_deployable_files_are_one_a_node_or_one_a_service(answer: FleetAnswer) -> None:

@@ -1,13 +1,13 @@
-"""A fleet answer as table, JSON, YAML, CSV or HTML, and the files that start it."""
+"""A fleet answer as table, JSON, YAML, CSV, workbook or HTML, and the files that start it."""
 
-import csv
-import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vllm_opt.optimizer.procurement.answer import FleetAnswer
-from vllm_opt.optimizer.procurement.words import Section, footer, sections, summary, title_of
+from vllm_opt.optimizer.orders.order_sums import depreciation_years, paid_in
+from vllm_opt.optimizer.orders.words import footer, sections, summary, title_of
+from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, ServedDemand
 from vllm_opt.optimizer.rendering.screen import Screen
+from vllm_opt.optimizer.report.table_files import SheetTable, csv_text, workbook
 from vllm_opt.profiles.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -18,18 +18,19 @@ DEPLOY_EMITS: Mapping[str, str | None] = {
     "command": "scripts", "env": None, "compose": "compose", "kubernetes": "kubernetes"
 }  # fmt: skip
 """Format of --deploy -> part of the deployment folder; None: one file a service."""
-CSV_HEADINGS = (
+SERVER_COLUMNS = (
     "workload", "gpu", "replicas", "gpus", "gpu_part", "unit", "load", "capacity", "utilisation", "quantization",
-    "kv_cache_dtype", "tensor_parallel_size", "pipeline_parallel_size", "checkpoint", "command",
+    "kv_cache_dtype", "tensor_parallel_size", "pipeline_parallel_size", "checkpoint", "ttft_ms", "ttft_ms_low",
+    "ttft_ms_high", "tpot_ms", "tpot_ms_low", "tpot_ms_high", "command",
 )  # fmt: skip
-ORDER_CSV_HEADINGS = (
-    "order", "gpu", "kind", "provider", "what", "nodes", "gpus", "idle_gpus", "usd_per_hour", "usd_per_month",
+ORDER_COLUMNS = (
+    "gpu", "kind", "provider", "what", "nodes", "gpus", "idle_gpus", "usd_per_hour", "usd_per_month",
     "capex_usd", "watts", "rack_units", "source", "as_of", "synthetic",
 )  # fmt: skip
 
 
-def render_fleet(answer: FleetAnswer, format_name: str, screen: Screen) -> str:
-    """Return the answer in one of the formats.
+def render_fleet(answer: FleetAnswer, format_name: str, screen: Screen, table: str = "orders") -> str:
+    """Return the answer in one of the formats; `table` is the one that CSV writes.
 
     Raises:
         InvalidRequest: the format is unknown.
@@ -37,9 +38,11 @@ def render_fleet(answer: FleetAnswer, format_name: str, screen: Screen) -> str:
     if format_name == "table":
         return fleet_table(answer, screen)
     if format_name == "html":
+        from vllm_opt.optimizer.orders.page import fleet_page
+
         return fleet_page(answer)
     if format_name == "csv":
-        return fleet_csv(answer)
+        return fleet_csv(answer, table)
     document = answer.model_dump(mode="json")
     if format_name == "json":
         from vllm_opt.optimizer.rendering.as_json import as_json
@@ -70,52 +73,56 @@ def fleet_table(answer: FleetAnswer, screen: Screen) -> str:
     return drawn(*parts, line(""), line(footer(answer)), screen=screen)
 
 
-def fleet_page(answer: FleetAnswer) -> str:
-    """Write the answer as one self-contained page."""
-    from vllm_opt.optimizer.rendering.command import wrapped_command
-    from vllm_opt.optimizer.rendering.html_parts import page, paragraph, preformatted, safe, section
-
-    colour = "good" if answer.status in ("optimal", "feasible") else "bad"
-    body = [f'<h1 class="{colour}">{safe(title_of(answer))}</h1>']
-    body += [paragraph(sentence) for sentence in summary(answer)]
-    body += [section(part.title, _section_html(part)) for part in sections(answer)]
-    commands = [
-        paragraph(f"{item.workload} on {item.gpu}, {item.replicas} times")
-        + preformatted(wrapped_command(item.plan.command, item.plan.env, 100))
-        for item in answer.assignments
+def fleet_tables(answer: FleetAnswer) -> dict[str, SheetTable]:
+    """The tables of a fleet for a spreadsheet, by name: what to order, the servers, the workloads."""
+    spread = depreciation_years(answer)
+    orders = [
+        (
+            position,
+            *(getattr(order, name) for name in ORDER_COLUMNS),
+            *(round(paid_in(order, years, spread), 2) for years in (1, 3)),
+        )
+        for position, order in enumerate(answer.nodes, 1)
     ]
-    body += [section("Commands", *commands), f"<footer>{safe(footer(answer))}</footer>"]
-    return page(title_of(answer), body)
+    servers = [tuple(_server_fields(item)[name] for name in SERVER_COLUMNS) for item in answer.assignments]
+    workloads = [tuple(getattr(item, name) for name in ServedDemand.model_fields) for item in answer.workloads]
+    tables = (
+        SheetTable("orders", ("order", *ORDER_COLUMNS, "usd_1_year", "usd_3_years"), tuple(orders)),
+        SheetTable("servers", SERVER_COLUMNS, tuple(servers)),
+        SheetTable("workloads", tuple(ServedDemand.model_fields), tuple(workloads)),
+    )
+    return {table.name: table for table in tables}
 
 
-def _section_html(part: Section) -> str:
-    from vllm_opt.optimizer.rendering.html_parts import bullets, table
-
-    return table(part.headings, part.rows) if part.rows else bullets(part.sentences)
-
-
-def fleet_csv(answer: FleetAnswer) -> str:
-    """Write two tables for a spreadsheet: the orders, an empty line, the assignments."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(ORDER_CSV_HEADINGS)
-    for position, order in enumerate(answer.nodes, 1):
-        fields = order.model_dump(exclude={"placement"})
-        writer.writerow([position, *(_cell(fields[name]) for name in ORDER_CSV_HEADINGS[1:])])
-    writer.writerow([])
-    writer.writerow(CSV_HEADINGS)
-    for item in answer.assignments:
-        fields = {
-            **item.plan.model_dump(exclude={"memory", "performance", "cost"}),
-            **item.model_dump(exclude={"plan"}),
-        }
-        writer.writerow([_cell(fields[name]) for name in CSV_HEADINGS])
-    return stream.getvalue()
+def _server_fields(item: Assignment) -> dict[str, Any]:
+    plan = item.plan.model_dump(exclude={"memory", "performance", "performance_full", "cost"})
+    speed, ends = item.plan.performance, item.plan.performance.interval
+    times = {
+        f"{name}{end}": ends[name][at] if name in ends else None
+        for name in ("ttft_ms", "tpot_ms") for at, end in enumerate(("_low", "_high"))
+    }  # fmt: skip
+    return {**plan, **item.model_dump(exclude={"plan"}), "ttft_ms": speed.ttft_ms, "tpot_ms": speed.tpot_ms, **times}
 
 
-def _cell(value: object) -> object:
-    """A spreadsheet reads a leading =, +, - or @ as a formula, after a tab too: a quote in front keeps text text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+def fleet_csv(answer: FleetAnswer, table: str = "orders") -> str:
+    """One table of the fleet as comma-separated values.
+
+    Raises:
+        InvalidRequest: there is no such table.
+    """
+    tables = fleet_tables(answer)
+    if table not in tables:
+        raise InvalidRequest(f"--table '{table[:40]}' is not one of {', '.join(tables)}")
+    return csv_text(tables[table])
+
+
+def fleet_workbook(answer: FleetAnswer) -> bytes:
+    """Every table of the fleet as a sheet of one workbook.
+
+    Raises:
+        InvalidRequest: openpyxl is not installed.
+    """
+    return workbook(list(fleet_tables(answer).values()))
 
 
 def deployable_files(answer: FleetAnswer, format_name: str) -> dict[str, str]:

@@ -132,7 +132,9 @@ def test_a_short_time_limit_never_says_infeasible(seconds: float, objective: str
         assert answer.plan is not None
         (shown,) = answer.objectives
         assert shown.bound <= shown.value if objective == "cost" else shown.bound >= shown.value
-        assert shown.gap == pytest.approx(abs(shown.value - shown.bound) / max(1e-6, abs(shown.value)), rel=1e-3)
+        apart = abs(shown.value - shown.bound) / max(1e-6, abs(shown.value))
+        assert shown.gap <= apart * 1.001 + 1e-9
+        assert shown.conceded > 0 or shown.gap == pytest.approx(apart, rel=1e-3)
         assert shown.gap == 0 or answer.status == "feasible"
 
 

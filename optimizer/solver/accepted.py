@@ -36,14 +36,18 @@ def accepted_plans(setting: SolveSetting, choices: Iterable[Choice]) -> Iterator
 
 
 def best_accepted(
-    setting: SolveSetting, candidates: Iterable[Candidate], order: Order, scores: Scores
-) -> tuple[ScoredChoice, Plan] | None:
-    """The best point of a group that every rule accepts, and its plan; None when there is none among the best."""
+    setting: SolveSetting, candidates: Iterable[Candidate], order: Order, scores: Scores,
+    best: ScoredChoice | None = None,
+) -> tuple[ScoredChoice, Plan] | None:  # fmt: skip
+    """The best point of a group that every rule accepts, and its plan; None when there is none among the best.
+
+    `best` is the best point where the caller knows it.
+    """
     left = list(candidates)
     for _ in range(MOST_REJECTED):
         if not left:
             return None
-        scored = best_choice(setting, left, order, scores)
+        scored, best = best or best_choice(setting, left, order, scores), None
         plan = accepted_plan(setting, scored.choice)
         if plan is not None:
             return scored, plan

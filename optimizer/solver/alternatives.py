@@ -30,8 +30,11 @@ def alternatives(search: Search, result: SearchResult, main: Choice, most: int |
         elif top is not None and (key := _shown_as(unit)) != _shown_as(used):
             groups.setdefault(key, []).append(candidate)
     wanted = min(len(groups) if top is None else top, len(groups) if most is None else max(0, most - len(variants)))
-    ranked = sorted(groups.values(), key=lambda members: _place(order, best_choice(setting, members, order, scores)))
-    best = (best_accepted(setting, members, order, scores) for members in ranked)
+    ranked = sorted(
+        ((best_choice(setting, members, order, scores), members) for members in groups.values()),
+        key=lambda item: _place(order, item[0]),
+    )
+    best = (best_accepted(setting, members, order, scores, scored) for scored, members in ranked)
     found = islice((item for item in best if item is not None), wanted)
     return (*variants, *(plan for _, plan in sorted(found, key=lambda item: _place(order, item[0]))))[:most]
 

@@ -72,6 +72,7 @@ def batch(
             with ProgressBar(len(cells), finished=len(run.rows)) as progress:
                 run.solve_rest(backend, progress)
         except KeyboardInterrupt:
+            run.take_what_was_being_kept()
             write_index(folder, list(run.rows.values()), run.workloads, complete=False)
             raise BatchInterrupted(len(run.rows), len(cells), request.output) from None
         return run.finish(request.output, reused)
@@ -100,6 +101,7 @@ class _Run:
         self.workloads = workloads
         self.on_plan = on_plan
         self.rows: dict[str, IndexRow] = {}
+        self._in_hand: Cell | None = None
 
     def answer_at_once(self, *, resume: bool) -> int:
         """Answer the cells that need no solver, and with `resume` those that are stored; return how many of these."""
@@ -118,9 +120,16 @@ class _Run:
         with closing(backend.run(tasks_of(left))) as finished:
             for task, records in finished:
                 for cell, record in zip(task.cells, records, strict=True):
+                    self._in_hand = cell
                     self.folder.keep(cell, record)
                     self._take(cell, record)
                 progress.advance(len(task.cells))
+
+    def take_what_was_being_kept(self) -> None:
+        """An interruption may come between a cell's record and its row: what is on disk is finished."""
+        cell = self._in_hand
+        if cell is not None and cell.path not in self.rows and (record := self.folder.record_of(cell)) is not None:
+            self._take(cell, record)
 
     def _take(self, cell: Cell, record: dict[str, Any]) -> bool:
         """Write the configuration of an answered cell; a stored record that no longer reads is not taken."""

@@ -107,7 +107,9 @@ def test_the_order_page(visitor: Any, tmp_path: Path) -> None:
     assert "help desk" in page.inner_text(".answer >> nth=1")
     assert serious(page) == []
     file = visitor.downloads('button[data-format="csv"]', tmp_path)
-    assert any("help desk" in row for row in csv.reader(file.read_text(encoding="utf-8").splitlines()))
+    orders = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    assert orders
+    assert all(order["gpu"] and int(order["gpus"]) > 0 for order in orders)
     assert json.loads(visitor.downloads('button[data-format="json"]', tmp_path).read_text())["status"] == "optimal"
 
 

@@ -137,7 +137,7 @@ def fault(kind: str, data: bytes, folder: Path, slow: float) -> tuple[str | None
         shape = said.split("'", maxsplit=1)[0][:40]
         if "\n" in said or len(said) > 4000:
             return f"no one sentence: {said[:200]!r}", shape
-    except Exception:
+    except Exception:  # whatever a hostile input raises is a finding, and the run goes on
         return traceback.format_exc(limit=-3), "fault"
     took = time.perf_counter() - started
     return (f"{took:.1f} s for {len(data)} bytes" if took > slow else None), shape

@@ -143,6 +143,6 @@ def _workbook_rows(path: Path, shown: str) -> list[tuple[int, Row]]:
             _limit(rows, cells, shown)
     except InvalidRequest:
         raise
-    except Exception:
+    except Exception:  # openpyxl raises of every kind on a broken workbook
         raise InvalidRequest(f"'{shown}' is not readable as an xlsx workbook") from None
     return rows

@@ -62,7 +62,7 @@ class Pool:
         except (TimeoutError, CancelledError):
             after = self._settings.killed_after_s
             return Reply(TOO_LONG, error_body(f"no answer after {after:g} seconds; ask for less, or for fewer SKUs"))
-        except Exception as error:
+        except Exception as error:  # of whatever kind a worker died: the client gets an answer, the server lives
             name = type(error).__name__
             return Reply(BROKEN, error_body(f"sorry, the process of this request died ({name}); ask again"))
 

@@ -85,7 +85,7 @@ def answer(verb_name: str, body: bytes, format_name: str, longest_s: float, larg
         return Reply(OK, _answered(verb_name, body, format_name, longest_s, largest_bytes), format_name)
     except VllmOptError as error:
         return Reply(BAD_INPUT, error_body(str(error)))
-    except Exception as error:
+    except Exception as error:  # a fault of ours is one sentence to the client, never a traceback
         name = type(error).__name__
         return Reply(FAULT, error_body(f"sorry, this is a fault of vllm-opt ({name}); report it with the request"))
 

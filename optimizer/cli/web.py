@@ -47,12 +47,11 @@ def web_command(**options: Any) -> int:
     except ValidationError as error:
         sentence = one_sentence(error, tuple(WebSettings.model_fields))
         raise InvalidRequest(f"--{sentence.replace('longest_s', 'time-limit')}") from None
-    click.echo(f"vllm-opt: {address_of(settings)} (Ctrl-C stops it)", err=True)
     if not settings.local_only and settings.token is None:
         click.echo(
             "vllm-opt: warning: everybody who reaches this address may ask; --token asks for a token, and a proxy with "
             "TLS keeps it secret on the way",
             err=True,
         )
-    serve(settings)
+    serve(settings, lambda port: click.echo(f"vllm-opt: {address_of(settings, port)} (Ctrl-C stops it)", err=True))
     return 0

@@ -2,10 +2,14 @@
 
 import io
 import zipfile
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from vllm_opt.optimizer.web.kept_layouts import KeptLayouts
 
 MEDIA_TYPES = {
     "json": "application/json", "sarif": "application/sarif+json", "html": "text/html", "csv": "text/csv",
@@ -19,14 +23,22 @@ ENDINGS = {
 FIRST_DATE_OF_A_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
-def solved(request: Any, catalog: Catalog) -> Any:
-    """`solve` with CP-SAT loaded lean."""
+@cache
+def _kept() -> "KeptLayouts":
+    """What this process keeps between requests."""
+    from vllm_opt.optimizer.web.kept_layouts import KeptLayouts
+
+    return KeptLayouts()
+
+
+def solved(request: Any, catalog: Catalog, brief: bool = False) -> Any:
+    """`solve` with CP-SAT loaded lean; `brief`: without its alternatives, which take as long as the plan itself."""
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
     from vllm_opt.optimizer.solver.solve import solve
 
-    return solve(request, catalog)
+    return solve(request, catalog, shared=_kept().of(request), brief=0 if brief else None)
 
 
 def explained(request: Any, catalog: Catalog) -> Any:

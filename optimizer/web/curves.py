@@ -51,7 +51,10 @@ class ContextPoint(Report):
     max_model_len: int
     fits: bool
     fixed_bytes: int = Field(description="weights, activations and all else that is no KV cache, inside the budget")
+    weights_bytes: int = Field(description="of fixed_bytes: parameters as loaded, drafter and adapters")
+    activation_bytes: int = Field(description="of fixed_bytes: the larger of the model's and the encoder's peak")
     budget_bytes: int
+    gpu_total_bytes: int
     kv_cache_bytes: int
     sequence_bytes: int | None = Field(description="KV cache of one sequence that is full; null where none fits")
     running_concurrency: float = Field(description="full sequences that decode at once")
@@ -125,16 +128,17 @@ def _context_point(asked: EstimateRequest, length: int, catalog: Catalog) -> Con
     except VllmOptError:
         return None
     memory = found.memory
-    fixed = (
-        memory.weights_bytes + memory.weights_extra_bytes + memory.draft_bytes + memory.lora_bytes
-        + max(memory.activation_peak_bytes, memory.encoder_peak_bytes) + memory.non_torch_bytes
-        + (memory.cuda_graph_bytes if memory.cuda_graph_in_budget else 0)
-    )  # fmt: skip
+    weights = memory.weights_bytes + memory.weights_extra_bytes + memory.draft_bytes + memory.lora_bytes
+    activation = max(memory.activation_peak_bytes, memory.encoder_peak_bytes)
+    graphs = memory.cuda_graph_bytes if memory.cuda_graph_in_budget else 0
     return ContextPoint(
         max_model_len=length,
         fits=found.fits,
-        fixed_bytes=fixed,
+        fixed_bytes=weights + activation + memory.non_torch_bytes + graphs,
+        weights_bytes=weights,
+        activation_bytes=activation,
         budget_bytes=memory.budget_bytes,
+        gpu_total_bytes=memory.gpu_total_bytes,
         kv_cache_bytes=memory.kv_cache_bytes,
         sequence_bytes=round(memory.kv_cache_bytes / memory.max_concurrency) if memory.max_concurrency > 0 else None,
         running_concurrency=memory.running_concurrency,

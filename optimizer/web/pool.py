@@ -36,11 +36,6 @@ class Pool:
         self.inside = 0
         """Requests that run or wait."""
 
-    def warm_up(self) -> None:
-        """Start the processes; returns at once."""
-        for _ in range(self._settings.processes):
-            self._processes.schedule(multiprocessing.current_process)
-
     async def run(self, function: Callable[..., Reply], *arguments: Any) -> Reply:
         """Run a function in a process.
 

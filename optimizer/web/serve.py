@@ -1,5 +1,6 @@
 """Run the app until somebody stops it."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from vllm_opt.optimizer.web.settings import WebSettings
@@ -15,8 +16,8 @@ def check_installed() -> None:
         raise InvalidRequest(HOW_TO_INSTALL)
 
 
-def serve(settings: WebSettings) -> None:
-    """Serve until Ctrl-C.
+def serve(settings: WebSettings, when_ready: Callable[[int], None]) -> None:
+    """Serve until Ctrl-C; `when_ready` is given the port as soon as somebody may come.
 
     Raises:
         InvalidRequest: the extra is not installed, or the address cannot be had.
@@ -40,8 +41,9 @@ def serve(settings: WebSettings) -> None:
             f"cannot listen on {settings.host} port {settings.port}: {why}; choose another --port"
         ) from None
     with listener:
+        port = listener.getsockname()[1]
         config = uvicorn.Config(
-            create_app(settings), access_log=False, log_level="warning", server_header=False, limit_concurrency=1000,
+            create_app(settings, lambda: when_ready(port)), access_log=False, log_level="warning", server_header=False, limit_concurrency=1000,
             timeout_keep_alive=10, timeout_graceful_shutdown=5,
         )  # fmt: skip
         uvicorn.Server(config).run(sockets=[listener])

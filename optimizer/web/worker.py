@@ -41,19 +41,21 @@ def catalogue() -> NamesOnlyCatalog:
 
 
 def start(folder: str) -> None:
-    """Make this process ready: an empty folder to stand in, everything imported and read, then the doors shut."""
+    """Make this process ready: an empty folder to stand in, what every answer needs imported, then the doors shut."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.chdir(folder)
-    _warm_up()
+    _import()
     roots = _own_files()
     sys.addaudithook(lambda event, arguments: _judge(event, arguments, roots))
 
 
-def _warm_up() -> None:
-    """Answer one small question, so that the first one of a user finds the tables read."""
-    request = addressed("contract.request:SolveRequest")(time_limit=20)
-    written = addressed("web.answering:written")
-    written("solve", addressed("web.answering:solved")(request, catalogue()), "json")
+def _import() -> None:
+    """Load the solver and what writes its answers."""
+    from vllm_opt.optimizer.cpsat.lean_start import import_solver
+
+    import_solver()
+    addressed("solver.solve:solve")
+    addressed("rendering.formats:render_answer")
 
 
 def _own_files() -> tuple[str, ...]:
@@ -79,10 +81,12 @@ def _judge(event: str, arguments: Any, roots: tuple[str, ...]) -> None:
         raise PermissionError("no file is read for a request over the network")
 
 
-def answer(verb_name: str, body: bytes, format_name: str, longest_s: float, largest_bytes: int) -> Reply:
+def answer(
+    verb_name: str, body: bytes, format_name: str, longest_s: float, largest_bytes: int, brief: bool = False
+) -> Reply:
     """Answer one request; whatever goes wrong is an `vllm-opt/error/1`, never an exception."""
     try:
-        return Reply(OK, _answered(verb_name, body, format_name, longest_s, largest_bytes), format_name)
+        return Reply(OK, _answered(verb_name, body, format_name, longest_s, largest_bytes, brief), format_name)
     except VllmOptError as error:
         return Reply(BAD_INPUT, error_body(str(error)))
     except Exception as error:  # a fault of ours is one sentence to the client, never a traceback
@@ -90,7 +94,9 @@ def answer(verb_name: str, body: bytes, format_name: str, longest_s: float, larg
         return Reply(FAULT, error_body(f"sorry, this is a fault of vllm-opt ({name}); report it with the request"))
 
 
-def _answered(verb_name: str, body: bytes, format_name: str, longest_s: float, largest_bytes: int) -> bytes:
+def _answered(
+    verb_name: str, body: bytes, format_name: str, longest_s: float, largest_bytes: int, brief: bool
+) -> bytes:
     from vllm_opt.optimizer.contract.json_object import json_object
     from vllm_opt.optimizer.web.answering import written
     from vllm_opt.optimizer.web.refusals import refuse_files, within_share
@@ -102,7 +108,8 @@ def _answered(verb_name: str, body: bytes, format_name: str, longest_s: float, l
     if limit is not None:
         fields = within_share(fields, longest_s, limit.default)
     request = verb.request_type(**fields)
-    return written(verb_name, addressed(verb.function)(request, catalogue()), format_name)
+    options = {"brief": True} if brief else {}
+    return written(verb_name, addressed(verb.function)(request, catalogue(), **options), format_name)
 
 
 def listing(kind: str, filters: dict[str, Any]) -> Reply:

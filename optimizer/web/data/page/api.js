@@ -32,11 +32,13 @@ function askForToken() {
   });
 }
 
-export async function ask(verb, body, kind = verb) {
-  running.get(kind)?.abort();
+export const stop = (kind) => running.get(kind)?.abort();
+
+export async function ask(verb, body, { kind = verb, query = "" } = {}) {
+  stop(kind);
   const control = new AbortController();
   running.set(kind, control);
-  const reply = await sent(`/v1/${verb}`, {
+  const reply = await sent(`/v1/${verb}${query}`, {
     method: "POST", body: JSON.stringify(body), signal: control.signal, headers: { "Content-Type": "application/json" },
   });
   return reply.json();

@@ -72,6 +72,28 @@ export function lines({ caption, xName, series, limits = [], mark = null, log = 
     drawing, [{ text: xName }, ...series.map((one) => ({ text: one.name, n: true }))], rows, key);
 }
 
+// x: lengths; parts: [{ name, kind, values }] stacked; lines: [{ name, values }] and limits above them; nothing is drawn above the cap
+export function areas({ caption, xName, x: places, parts, lines: over, limits, cap, mark, xText, yText }) {
+  const { width: W, height: H } = SIZE;
+  const x = scale(places, { log: true, from: L, to: W - R });
+  const y = scale([0, cap], { from: H - B, to: T, zero: true }), at = (value) => y(Math.min(value, cap));
+  let floor = places.map(() => 0);
+  const layers = parts.map((part) => {
+    const top = floor.map((low, i) => low + part.values[i]);
+    const up = places.map((place, i) => `${x(place)},${at(top[i])}`), down = places.map((place, i) => `${x(place)},${at(floor[i])}`).reverse();
+    floor = top;
+    return svg("path", { class: `f-${part.kind}`, d: `M${[...up, ...down].join("L")}Z` }, svg("title", {}, part.name));
+  });
+  const drawing = [...layers, ...axes(x, y, xName, xText, yText),
+    ...over.map((one) => svg("path", { class: "line s-ink", d: places.map((place, i) => `${i ? "L" : "M"}${x(place)},${at(one.values[i])}`).join("") })),
+    ...limits.map((one, i) => [svg("line", { class: "limit", x1: L, x2: W - R, y1: y(one.y), y2: y(one.y) }), svg("text", { class: "limit-text", x: L + 5, y: y(one.y) + (i ? 13 : -4) }, one.text)]),
+    places.includes(mark) && svg("line", { class: "mark", x1: x(mark), x2: x(mark), y1: T, y2: H - B })];
+  const shownParts = [...parts.map((part) => [part.name, part.kind, part.values]), ...over.map((one) => [one.name, "ink", one.values])];
+  const key = el("ul", { class: "key" }, shownParts.map(([name, kind]) => el("li", {}, svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, kind === "ink" ? svg("line", { class: "line s-ink", x1: 0, x2: 10, y1: 5, y2: 5 }) : svg("rect", { class: `f-${kind}`, width: 10, height: 10 })), name)));
+  return figure(caption, `${caption}: ${shownParts.map(([name, , values]) => `${name} ${yText(values[0])} – ${yText(values.at(-1))}`).join("; ")}`, drawing.filter(Boolean),
+    [{ text: xName }, ...shownParts.map(([name]) => ({ text: name, n: true }))], places.map((place, i) => [xText(place), ...shownParts.map(([, , values]) => yText(values[i]))]), key);
+}
+
 // points: [{ x, y, name, chosen }]; those that nothing beats are joined and named first
 export function scatter({ caption, xName, yName, points, xText, yText = short }) {
   const size = { width: 900, height: 320 };

@@ -1,5 +1,5 @@
 // First job: one model, its load and its limits, and the best deployment as one types.
-import { Refused, ask } from "./api.js";
+import { Refused, ask, stop } from "./api.js";
 import { el } from "./dom.js";
 import { copyButton, datalist, field, fillFromChoices, given, numberOf } from "./fields.js";
 import { planParts } from "./plan.js";
@@ -8,7 +8,7 @@ import { num, word } from "./words.js";
 const START = { model: "Qwen/Qwen3-8B", workload: "chat" };
 const IN_FORM = new Set(["model", "workload", "gpu", "owned", "max_gpus", "target_context", "concurrency", "requests_per_s", "input_tokens", "output_tokens", "max_ttft_ms", "max_tpot_ms", "min_output_tokens_per_s", "max_hourly_cost", "min_quality", "quantization", "vllm_version", "objective"]);
 const OBJECTIVES = { cost: ["cost", "throughput"], throughput: ["throughput", "cost"], latency: ["latency", "cost"], gpus: ["gpus", "cost"], efficiency: ["efficiency", "cost"], concurrency: ["concurrency", "throughput"] };
-const WAIT_MS = 250;
+const WAIT_MS = 120, REST_MS = 400;
 
 export function configure(main, context) {
   let request = { ...(context.request ?? START) };
@@ -135,6 +135,12 @@ export function configure(main, context) {
     timer = setTimeout(solve, WAIT_MS);
   }
 
+  function apply(changes) {
+    Object.assign(request, changes);
+    for (const [key, value] of Object.entries(changes)) if (value === null) delete request[key];
+    changed();
+  }
+
   async function solve() {
     const number = (asked += 1);
     answer.classList.add("busy");
@@ -142,9 +148,11 @@ export function configure(main, context) {
     if (!answer.childElementCount) answer.append(el("section", { class: "lead" }, el("p", { class: "big" }, word("thinking"))));
     try {
       const body = given(request);
-      const found = await ask("solve", body);
+      stop("alternatives");
+      stop("curves");
+      const found = await ask("solve", body, { query: "?alternatives=none" });
       if (number !== asked) return;
-      answer.replaceChildren(...planParts(found, body, { apply: (changes) => { Object.assign(request, changes); for (const [key, value] of Object.entries(changes)) if (value === null) delete request[key]; changed(); } }));
+      answer.replaceChildren(...planParts(found, body, { apply, later: (wanted) => setTimeout(() => { if (number === asked) wanted(); }, REST_MS) }));
       status.textContent = answer.querySelector(".big")?.textContent ?? "";
     } catch (error) {
       if (error.name === "AbortError" || number !== asked) return;

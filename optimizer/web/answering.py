@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 MEDIA_TYPES = {
     "json": "application/json", "sarif": "application/sarif+json", "html": "text/html", "csv": "text/csv",
     "yaml": "application/yaml", "compose": "application/yaml", "kubernetes": "application/yaml",
-    "zip": "application/zip",
+    "zip": "application/zip", "servers": "text/csv", "workloads": "text/csv",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }  # fmt: skip
 ENDINGS = {
     "compose": "compose.yaml", "kubernetes": "kubernetes.yaml", "command": "sh", "env": "env", "table": "txt",
-    "fixed": "sh", "github": "txt", "sarif": "sarif",
+    "fixed": "sh", "github": "txt", "sarif": "sarif", "servers": "servers.csv", "workloads": "workloads.csv",
 }  # fmt: skip
+CSV_TABLES = ("servers", "workloads")
+"""Tables of an order beside its order list, each a file of its own."""
 FIRST_DATE_OF_A_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
@@ -91,6 +94,10 @@ def written(verb: str, answer: Any, format_name: str) -> bytes:
         return (as_json(answer.model_dump(mode="json")) + "\n").encode()
     if format_name == "zip":
         return _folder(verb, answer)
+    if format_name == "xlsx":
+        from vllm_opt.optimizer.orders.render import fleet_workbook
+
+        return fleet_workbook(answer)
     return (_text(verb, answer, format_name).rstrip("\n") + "\n").encode()
 
 
@@ -103,8 +110,10 @@ def _text(verb: str, answer: Any, format_name: str) -> str:
 
         return render_lint(answer, format_name, screen)
     if verb == "procure":
-        from vllm_opt.optimizer.orders.render import render_fleet
+        from vllm_opt.optimizer.orders.render import fleet_csv, render_fleet
 
+        if format_name in CSV_TABLES:
+            return fleet_csv(answer, format_name)
         return render_fleet(answer, format_name, screen)
     if verb == "place":
         from vllm_opt.optimizer.placement.render import render_placement
@@ -127,6 +136,10 @@ def _folder(verb: str, answer: Any) -> bytes:
         from vllm_opt.optimizer.procurement.deployment import deployment_of_fleet
 
         files = files_of(deployment_of_fleet(answer))
+    elif verb == "place":
+        from vllm_opt.optimizer.placement.deployment import deployment_of_placement
+
+        files = files_of(deployment_of_placement(answer))
     elif verb == "solve" and not answer.pareto:
         from vllm_opt.optimizer.deployment.of_plan import deployment_of
 

@@ -196,7 +196,7 @@ def _response(reply: Reply, name: str) -> Response:
     if reply.format_name != "json":
         ending = ENDINGS.get(reply.format_name, reply.format_name)
         headers["Content-Disposition"] = f'attachment; filename="vllm-opt-{name}.{ending}"'
-    charset = "" if media in ("application/json", "application/zip") else "; charset=utf-8"
+    charset = "; charset=utf-8" if media.startswith("text/") or media == "application/yaml" else ""
     return Response(reply.body, reply.status, headers=headers, media_type=None if not media else f"{media}{charset}")
 
 

@@ -50,10 +50,11 @@ _EVERY = (
     Verb("lint", "linter.subject.request:LintRequest", "linter.subject.report:LintReport", "web.answering:linted",
          ("json", "sarif", "github", "fixed", "table"), "Check a vllm serve command or a shell script."),
     Verb("procure", "procurement.request:FleetRequest", "procurement.answer:FleetAnswer", "web.answering:procured",
-         ("json", "yaml", "csv", "html", "table", "zip"), "Which GPUs to buy or rent for all that is served.",
+         ("json", "yaml", "csv", "servers", "workloads", "xlsx", "html", "table", "zip"), "Which GPUs to buy or rent for all that is served.",
          deployable=True),
     Verb("place", "placement.request:PlaceRequest", "placement.answer:PlacementAnswer", "web.answering:placed",
-         ("json", "yaml", "html", "table"), "Which model runs on which GPUs of the nodes that are owned."),
+         ("json", "yaml", "html", "table", "zip"), "Which model runs on which GPUs of the nodes that are owned.",
+         deployable=True),
 )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ def start(folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.chdir(folder)
     _import()
-    roots = _own_files()
+    tempfile.tempdir = tempfile.mkdtemp(dir=folder)  # a workbook is put together on disk; nothing else is written
+    roots = (*_own_files(), os.path.realpath(tempfile.tempdir))
     sys.addaudithook(lambda event, arguments: _judge(event, arguments, roots))
 
 

@@ -48,14 +48,14 @@ function figure(caption, label, drawing, headings, rows, extra = null, { width: 
 }
 
 // series: [{ name, points: [[x, y, low?, high?]], kind: "a" | "b" | "c" }]; limits: [{ y, text }]; mark: x of the choice
-export function lines({ caption, xName, series, limits = [], mark = null, log = true, yText = short, xText = short }) {
+export function lines({ caption, xName, series, limits = [], mark = null, log = true, yText = short, tickText = yText, xText = short }) {
   const { width: W, height: H } = SIZE;
   const points = series.flatMap((one) => one.points);
   const ys = [...points.flatMap((p) => p.slice(1).filter((v) => Number.isFinite(v))), ...limits.map((l) => l.y)];
   const x = scale(points.map((p) => p[0]), { log, from: L, to: W - R });
   const y = scale(ys, { from: H - B, to: T, zero: true });
   const drawing = [
-    ...axes(x, y, xName, xText, yText),
+    ...axes(x, y, xName, xText, tickText),
     ...series.map((one) => {
       const band = one.points.filter((p) => p.length > 3);
       const path = one.points.map((p, i) => `${i ? "L" : "M"}${x(p[0])},${y(p[1])}`).join("");
@@ -96,7 +96,7 @@ export function areas({ caption, xName, x: places, parts, lines: over, limits, c
 
 // points: [{ x, y, name, chosen }]; those that nothing beats are joined and named first
 export function scatter({ caption, xName, yName, points, xText, yText = short }) {
-  const size = { width: 900, height: 320 };
+  const size = matchMedia("(max-width: 860px)").matches ? { width: 440, height: 320 } : { width: 900, height: 320 };
   const x = scale(points.map((p) => p.x), { log: true, from: L + 10, to: size.width - R - 60 });
   const y = scale(points.map((p) => p.y), { from: size.height - B, to: T + 8, zero: true });
   const best = [...points].sort((a, b) => a.x - b.x || b.y - a.y).reduce((kept, p) => (kept.length && kept.at(-1).y >= p.y ? kept : [...kept, p]), []);
@@ -119,7 +119,7 @@ export function scatter({ caption, xName, yName, points, xText, yText = short })
 }
 
 // parts: [{ name, value, kind }] of a whole; values in bytes
-export function bar({ label, parts, whole, text, line = null }) {
+export function bar({ label, parts, whole, text, line = null, keyed = parts }) {
   const width = 720, height = 46;
   let from = 0;
   const pieces = parts.filter((p) => p.value > 0).map((p) => {
@@ -127,10 +127,10 @@ export function bar({ label, parts, whole, text, line = null }) {
     from += p.value;
     return piece;
   });
-  return el("div", {}, svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${label}: ${parts.map((p) => `${p.name} ${text(p.value)}`).join(", ")}` },
+  return el("div", {}, svg("svg", { class: "bar-of", preserveAspectRatio: "none", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${label}: ${parts.map((p) => `${p.name} ${text(p.value)}`).join(", ")}` },
     svg("rect", { class: "tick", x: 0, y: 6, width, height: 30 }), pieces,
     line && svg("line", { class: "limit", x1: (line / whole) * width, x2: (line / whole) * width, y1: 0, y2: 44 })),
-  el("ul", { class: "key" }, parts.map((p) => el("li", {}, svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("rect", { class: `f-${p.kind}`, width: 10, height: 10 })), `${p.name} ${text(p.value)}`))));
+  keyed && el("ul", { class: "key" }, keyed.map((p) => el("li", {}, svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("rect", { class: `f-${p.kind}`, width: 10, height: 10 })), `${p.name} ${text(p.value)}`))));
 }
 
 // one prediction with its interval against a limit
@@ -146,4 +146,20 @@ export function gauge({ name, value, interval, limit, text, higherIsBetter = fal
       interval && svg("rect", { class: "f-b band", x: at(interval[0]), y: 7, width: Math.max(2, at(interval[1]) - at(interval[0])), height: 12 }),
       svg("circle", { class: "f-b", cx: at(value), cy: 13, r: 5 }),
       limit && svg("line", { class: "limit", x1: at(limit), x2: at(limit), y1: 1, y2: 25 })));
+}
+
+// swings: [{ name, less, more }]: what a figure becomes with a fifth less and a fifth more of one thing, the widest first
+export function tornado({ caption, now, swings, text }) {
+  const width = 460, row = 40, top = 26, far = (one) => Math.max(...[one.less, one.more].filter(Number.isFinite).map((end) => Math.abs(end - now)));
+  const ordered = [...swings].sort((a, b) => far(b) - far(a)), ends = [now, ...ordered.flatMap((one) => [one.less, one.more]).filter(Number.isFinite)];
+  const low = Math.min(...ends), high = Math.max(...ends), room = 70, at = (value) => room + ((value - low) / (high - low || 1)) * (width - 2 * room);
+  const bars = ordered.map((one, index) => [svg("text", { x: 0, y: top + index * row + 12 }, one.name), [["less", "b", "−20 %"], ["more", "c", "+20 %"]].filter(([end]) => Number.isFinite(one[end])).map(([end, kind, said]) => {
+    const x = at(one[end]), left = x < at(now) || (x === at(now) && end === "less");
+    return [svg("rect", { class: `f-${kind}`, x: Math.min(x, at(now)), y: top + index * row + 17, width: Math.max(1.5, Math.abs(x - at(now))), height: 14 }, svg("title", {}, `${one.name} ${said}: ${text(one[end])}`)),
+      svg("text", { class: "soft", x: left ? x - 4 : x + 4, y: top + index * row + 29, "text-anchor": left ? "end" : "start" }, text(one[end]))];
+  })]);
+  const height = top + row * ordered.length + 4;
+  return figure(caption, `${caption}: ${ordered.map((one) => `${one.name} ${text(one.less)} – ${text(one.more)}`).join("; ")}`,
+    [svg("text", { x: at(now), y: 12, "text-anchor": "middle" }, word("nowIs", { v: text(now) })), svg("line", { class: "mark", x1: at(now), x2: at(now), y1: 18, y2: height }), ...bars],
+    [{ text: "" }, { text: "−20 %", n: true }, { text: "+20 %", n: true }], ordered.map((one) => [one.name, text(one.less), text(one.more)]), null, { width, height });
 }

@@ -164,7 +164,9 @@ export function configure(main, context) {
     }
   }
 
-  main.append(el("div", { class: "two" }, form, el("div", {}, status, answer)));
+  const folded = el("details", { class: "request" }, el("summary", {}, word("theRequest")), form);
+  folded.open = !matchMedia("(max-width: 860px)").matches;
+  main.append(el("div", { class: "two" }, folded, el("div", {}, status, answer)));
   fillFromChoices(main, context, (found) => {
     presets = found.workloads;
     models.replaceChildren(...found.models.map((value) => el("option", { value })));

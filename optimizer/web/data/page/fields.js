@@ -1,4 +1,5 @@
 // Parts that several forms share.
+import { download } from "./api.js";
 import { el } from "./dom.js";
 import { word } from "./words.js";
 
@@ -28,6 +29,19 @@ export function copyButton(text) {
     setTimeout(() => { button.textContent = word("copy"); }, 1500);
   });
   return button;
+}
+
+export function downloadButtons(verb, body, formats) {
+  const said = el("p", { class: "no", role: "alert" });
+  return el("div", {}, el("div", { class: "row" }, formats.map((format) => {
+    const button = el("button", { type: "button", "data-format": format }, word(`d_${format}`));
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      said.textContent = "";
+      try { await download(verb, body, format); } catch (error) { said.textContent = error.message; } finally { button.disabled = false; }
+    });
+    return button;
+  })), said);
 }
 
 export function sentences(title, lines) {

@@ -1,8 +1,7 @@
 // A line that somebody has: what is wrong with it, and the line as it should be.
 import { ask } from "./api.js";
 import { el } from "./dom.js";
-import { copyButton, datalist, field, fillFromChoices, given, numberOf } from "./fields.js";
-import { downloadButtons } from "./plan.js";
+import { copyButton, datalist, downloadButtons, field, fillFromChoices, given, numberOf } from "./fields.js";
 import { word } from "./words.js";
 
 const START = { command: "vllm serve Qwen/Qwen3-32B \\\n  --tensor-parallel-size 2 \\\n  --max-model-len 131072 \\\n  --gpu-memory-utilization 0.98", gpu: "l40s" };
@@ -43,7 +42,7 @@ function reportParts(report, body) {
   const findings = report.commands.flatMap((each) => each.findings);
   const starts = { true: "starts", false: "startsNot", null: "startsUnknown" }[String(command?.starts ?? null)];
   return [
-    el("section", { class: report.errors ? "lead bad" : report.warnings ? "lead warn" : "lead" }, el("p", { class: "big" }, `${word(starts)}: ${word("found", { e: report.errors, w: report.warnings, n: report.notes })}`)),
+    el("section", { class: report.errors ? "lead bad" : report.warnings ? "lead warn" : "lead" }, el("p", { class: "big" }, `${word(starts)}. ${word("found", { e: report.errors, w: report.warnings, n: report.notes })}`)),
     el("section", {}, el("h2", {}, word("findings")), findings.length === 0 && el("p", {}, word("noFindings")),
       el("div", { lang: "en" }, findings.map((each) => el("div", { class: `finding ${each.level}` }, el("b", {}, `${each.level}: ${each.rule}`), el("p", {}, each.message), each.changes.length > 0 && el("p", { class: "ok" }, each.changes.map(said).join(", ")), each.gain_text && el("p", { class: "soft" }, each.gain_text))))),
     el("section", {}, el("h2", {}, word("fixed")), report.fixed_text && report.fixed_text !== body.command

@@ -2,6 +2,7 @@
 import { ask } from "./api.js";
 import { scatter } from "./charts.js";
 import { el, table } from "./dom.js";
+import { downloadButtons } from "./fields.js";
 import { ms, num, usd, word } from "./words.js";
 
 const three = (value) => num(value, { maximumSignificantDigits: 3 });
@@ -60,7 +61,7 @@ export function front(body, plan) {
       const same = (each) => each.command === plan.command && each.gpu === plan.gpu && each.replicas === plan.replicas;
       const others = found.pareto.filter((each) => !same(each)), all = plan.cost ? [plan, ...others] : others, priced = all.filter((each) => each.cost);
       said.replaceWith(priced.length > 1 ? drawn(priced, plan, gpusOf) : "", table(headings("SKU"), all.map((each) => [{ text: each === plan ? `${gpusOf(each)} (${word("chosen")})` : gpusOf(each), by: each.gpu }, ...figures(each)]),
-        { sortable: true, caption: word("front"), chosen: all.indexOf(plan), tall: true }), el("ul", { class: "plain", lang: "en" }, found.notes.map((each) => el("li", {}, each))));
+        { sortable: true, caption: word("front"), chosen: all.indexOf(plan), tall: true }), el("ul", { class: "plain", lang: "en" }, found.notes.map((each) => el("li", {}, each))), downloadButtons("solve", { ...body, pareto: true }, ["html", "command", "yaml", "json", "table"]));
     } catch (error) { said.replaceWith(el("p", { class: "no", lang: "en" }, error.message), button); } finally { clearInterval(clock); }
   });
   section.append(button);
@@ -83,7 +84,7 @@ export function whatIf(answer, body, apply) {
     body.gpu !== undefined && body.owned === undefined && { key: "gpu", to: null, name: word("gpus") },
   ].filter(Boolean);
   const changed = ({ key, to }) => { const fields = { ...body, [key]: to }; if (to === null) delete fields[key]; return fields; };
-  const words = ({ name, to }) => `${name}: ${to === null ? word("any") : typeof to === "number" ? num(to) : [to].flat().join(", ")}`;
+  const words = ({ name, to }) => `${name}: ${to === null ? word("any") : typeof to === "number" ? num(to, { maximumSignificantDigits: 8 }) : [to].flat().join(", ")}`;
   const buttons = variants.map((variant) => el("button", { type: "button", "data-what-if": variant.key, onclick: async (event) => {
     const { currentTarget: button } = event;
     button.disabled = true;

@@ -2,8 +2,8 @@
 import { ask } from "./api.js";
 import { bar } from "./charts.js";
 import { el, table } from "./dom.js";
-import { copyButton, datalist, editable, fillFromChoices, given, numberOf, sentences } from "./fields.js";
-import { downloadButtons, explanationParts } from "./plan.js";
+import { copyButton, datalist, downloadButtons, editable, fillFromChoices, given, numberOf, sentences } from "./fields.js";
+import { explanationParts } from "./plan.js";
 import { gib, percent, word } from "./words.js";
 
 const START = { nodes: [{ name: "big", gpu: "h100", gpus: 8, count: 1 }, { name: "small", gpu: "l40s", gpus: 4, count: 1 }], services: [{ name: "assistant", model: "Qwen/Qwen3-32B", workload: "chat", requests_per_s: 4, replicas: { least: 2 } }, { name: "search", model: "Qwen/Qwen3-8B", workload: "rag", requests_per_s: 2 }] };
@@ -57,15 +57,22 @@ function placementParts(found, body) {
   const names = [...new Set(found.servers.map((each) => each.service))];
   const kind = (service) => KINDS[names.indexOf(service) % KINDS.length];
   return [
-    el("section", { class: found.status === "optimal" ? "lead" : found.status === "infeasible" ? "lead bad" : "lead warn" }, el("p", { class: "big" }, `${found.servers.length} ${word("replicas")}: ${word(found.status)}`)),
+    el("section", { class: found.status === "optimal" ? "lead" : found.status === "infeasible" ? "lead bad" : "lead warn" }, el("p", { class: "big" }, word("placed", { n: found.servers.length, how: word(found.status) }))),
     found.nodes.length > 0 && el("section", {}, el("h2", {}, word("nodes")), el("div", { class: "nodes" }, found.nodes.map((node) => el("div", { class: "node" }, el("h3", {}, node.name),
-      node.gpus.map((gpu) => el("div", {}, el("span", { class: "soft" }, `${gpu.gpu} ${gpu.shown || gpu.index}`), bar({ label: `${node.name} ${gpu.shown || gpu.index}`, whole: gpu.memory_bytes, text: gib,
-        parts: [...gpu.servers.map((each) => ({ name: `${each.service}/${each.replica}`, value: each.bytes, kind: kind(each.service) })), { name: word("free"), value: gpu.free_bytes, kind: "f" }] }))))))),
+      el("div", { class: "gpus" }, node.gpus.map((gpu) => gpuBox(node, gpu, kind))))))),
     found.services?.length > 0 && el("section", {}, el("h2", {}, word("services")), table([{ text: word("name") }, { text: word("replicas"), n: true }, { text: word("capacity"), n: true }, { text: "%", n: true }],
       found.services.map((each) => [each.service, each.replicas, `${each.demand.toPrecision(3)} / ${each.capacity.toPrecision(3)} ${each.unit}`, { text: percent(each.served), by: each.served }]), { caption: word("services") })),
     found.unplaced.length > 0 && el("section", {}, el("h2", {}, word("unplaced")), found.unplaced.map((each) => [el("h3", {}, `${each.service}: ${each.replicas}`), ...explanationParts(each.explanation).filter(Boolean)])),
     found.moves.length > 0 && sentences(word("moves"), found.moves.map((each) => `${each.step}. ${each.action} ${each.service}: ${each.parts.map((part) => `${part.node} GPU ${part.gpus.join(", ")}`).join("; ")}${each.why ? ` (${each.why})` : ""}`)),
-    el("section", {}, el("h2", {}, word("downloads")), downloadButtons("place", body, ["html", "yaml", "json"])),
+    el("section", {}, el("h2", {}, word("downloads")), downloadButtons("place", body, found.servers.length ? ["zip", "html", "table", "yaml", "json"] : ["html", "table", "yaml", "json"])),
     sentences(word("notes"), found.notes ?? []),
   ];
+}
+
+// One GPU: a bar of what is on it, and a line for each server.
+function gpuBox(node, gpu, kind) {
+  const parts = gpu.servers.map((each) => ({ name: `${each.service}/${each.replica}`, value: each.bytes, kind: kind(each.service) }));
+  return el("div", { class: "gpu" }, el("span", { class: "soft" }, `${gpu.gpu} ${gpu.shown || gpu.index}`),
+    bar({ label: `${node.name} ${gpu.gpu} ${gpu.shown || gpu.index}`, whole: gpu.memory_bytes, text: gib, parts: [...parts, { name: word("free"), value: gpu.free_bytes, kind: "f" }], keyed: parts.length ? parts : null }),
+    parts.length === 0 && el("span", { class: "soft" }, `${word("free")} ${gib(gpu.free_bytes)}`));
 }

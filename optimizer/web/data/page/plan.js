@@ -1,13 +1,13 @@
 // One answer of `solve`, from the sentence that one repeats to the proof.
-import { ask, download } from "./api.js";
+import { ask } from "./api.js";
 import { gauge, lines } from "./charts.js";
 import { el, table } from "./dom.js";
-import { copyButton, sentences } from "./fields.js";
+import { copyButton, downloadButtons, sentences } from "./fields.js";
 import { memoryBar, memoryOverContext } from "./memory.js";
 import { bySku, front, gpusOf, money, whatIf } from "./others.js";
-import { contextText, ms, num, percent, usd, whole, word } from "./words.js";
+import { axisMs, contextText, ms, num, percent, usd, whole, word } from "./words.js";
 
-const FORMATS = ["zip", "command", "compose", "kubernetes", "env", "yaml", "json", "html"];
+const FORMATS = ["zip", "html", "command", "compose", "kubernetes", "env", "yaml", "json", "table"];
 
 export function planParts(answer, body, { apply, later }) {
   return (answer.plan ? chosen(answer, body, apply, later) : none(answer, body, apply)).filter(Boolean);
@@ -72,8 +72,8 @@ function curvesOf(plan, asked, later) {
     const common = { xName: word("users"), mark: users, xText: whole };
     const near = (list, value) => (value ? list.filter((p) => p[1] <= 6 * value || p[0] <= users) : list);
     const charts = [lines({ ...common, caption: word("throughputOverLoad"), series: [{ name: word("throughput"), kind: "a", points: points("output_tokens_per_s") }] }),
-      lines({ ...common, caption: word("ttftOverLoad"), yText: ms, limits: limit(asked.max_ttft_ms), series: [{ name: word("ttft"), kind: "b", points: near(points("ttft_ms"), asked.max_ttft_ms) }] })];
-    if (points("tpot_ms").length > 1) charts.push(lines({ ...common, caption: word("tpotOverLoad"), yText: ms, limits: limit(asked.max_tpot_ms), series: [{ name: word("tpot"), kind: "c", points: near(points("tpot_ms"), asked.max_tpot_ms) }] }));
+      lines({ ...common, caption: word("ttftOverLoad"), yText: ms, tickText: axisMs, limits: limit(asked.max_ttft_ms), series: [{ name: word("ttft"), kind: "b", points: near(points("ttft_ms"), asked.max_ttft_ms) }] })];
+    if (points("tpot_ms").length > 1) charts.push(lines({ ...common, caption: word("tpotOverLoad"), yText: ms, tickText: axisMs, limits: limit(asked.max_tpot_ms), series: [{ name: word("tpot"), kind: "c", points: near(points("tpot_ms"), asked.max_tpot_ms) }] }));
     charts.push(memoryOverContext(plan, found.context, users));
     if (found.context.length > 1) charts.push(lines({ caption: word("contextsHeld"), xName: word("context"), xText: contextText, yText: (v) => num(v, { maximumSignificantDigits: 3 }), mark: plan.flags["max-model-len"],
       series: [{ name: word("sequences"), kind: "a", points: found.context.map((p) => [p.max_model_len, p.running_concurrency]) }] }));
@@ -81,19 +81,6 @@ function curvesOf(plan, asked, later) {
   }).catch((error) => { if (error.name !== "AbortError") holder.replaceChildren(el("p", { class: "soft", lang: "en" }, error.message)); })
     .finally(() => holder.removeAttribute("aria-busy"));
   return holder;
-}
-
-export function downloadButtons(verb, body, formats) {
-  const said = el("p", { class: "no", role: "alert" });
-  return el("div", {}, el("div", { class: "row" }, formats.map((format) => {
-    const button = el("button", { type: "button", "data-format": format }, format === "zip" ? word("d_zip") : format);
-    button.addEventListener("click", async () => {
-      button.disabled = true;
-      said.textContent = "";
-      try { await download(verb, body, format); } catch (error) { said.textContent = error.message; } finally { button.disabled = false; }
-    });
-    return button;
-  })), said);
 }
 
 export function explanationParts(explanation, apply = null) {

@@ -22,6 +22,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 LONGEST_RUN_S = 600.0
+USERS = 50
 MODELS = ("Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "meta-llama/Llama-3.1-8B-Instruct")
 GPUS = ("l40s", "h100-sxm", "a100-sxm4-80gb", "rtx-4090")
 
@@ -74,15 +75,15 @@ async def user(
 
 
 async def crowd(
-    address: str, users: int, each: int
+    address: str, asked: list[dict[str, Any]], each: int
 ) -> tuple[list[tuple[dict[str, Any], str]], list[float], Counter[int]]:
-    """All users at once."""
-    asked = questions(users * each)
+    """All users at once, each with so many of the questions."""
     answers: list[tuple[dict[str, Any], str]] = []
     times: list[float] = []
     codes: Counter[int] = Counter()
     async with httpx.AsyncClient(base_url=address, timeout=120) as client:
-        everybody = [user(client, asked[i * each : (i + 1) * each], answers, times, codes) for i in range(users)]
+        parts = [asked[start : start + each] for start in range(0, len(asked), each)]
+        everybody = [user(client, part, answers, times, codes) for part in parts]
         await asyncio.wait_for(asyncio.gather(*everybody), LONGEST_RUN_S)
     return answers, times, codes
 
@@ -95,14 +96,15 @@ def main() -> int:
     from vllm_opt.optimizer.web.settings import WebSettings
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=50)
+    parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--requests", type=int, default=4, help="of each user")
     parser.add_argument("--queue", type=int, default=32)
     chosen = parser.parse_args()
     with serving(WebSettings(queue=chosen.queue)) as served:
-        asyncio.run(crowd(served.address, 4, 2))
+        asyncio.run(crowd(served.address, questions(8), 2))
         before = resident_bytes()
-        answers, times, codes = asyncio.run(crowd(served.address, chosen.users, chosen.requests))
+        asked = questions(chosen.users * chosen.requests)
+        answers, times, codes = asyncio.run(crowd(served.address, asked, chosen.requests))
         after = resident_bytes()
     expected = {
         json.dumps(body): without_time(solve(SolveRequest(**body)).model_dump(mode="json")) for body, _ in answers

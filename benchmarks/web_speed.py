@@ -34,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from solve_latency import MIXED
 
-STARTS_WITHIN_S = 120.0
+Asked = tuple[str, dict[str, Any]]
+"""A verb and its body."""
 LONGEST_MS = 60_000
 WATCH = """
 let waiting = true;
@@ -47,7 +48,11 @@ new MutationObserver(() => {
     }));
   }
 }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ['class'] });
-window.watchAgain = () => { waiting = true; delete document.documentElement.dataset.drawn; window.movedAt = performance.now(); };
+window.watchAgain = () => {
+  waiting = true;
+  delete document.documentElement.dataset.drawn;
+  window.movedAt = performance.now();
+};
 """
 MOVE = """
 value => {
@@ -95,7 +100,8 @@ def spread(name: str, values: list[float], unit: str) -> None:
     """Print the median, p95 and the worst."""
     ordered = sorted(values)
     p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-    print(f"{name}: n {len(values)}, median {statistics.median(ordered):.2f}, p95 {p95:.2f}, worst {ordered[-1]:.2f} {unit}")
+    median = statistics.median(ordered)
+    print(f"{name}: n {len(values)}, median {median:.2f}, p95 {p95:.2f}, worst {ordered[-1]:.2f} {unit}")
 
 
 def load() -> str:
@@ -144,7 +150,7 @@ def _move(page: Any, moves: int, process: int) -> None:
     print(f"   {spent / moves:.2f} CPU seconds of the server a move")
 
 
-async def clients(address: str, count: int, asked: list[tuple[str, dict[str, Any]]]) -> tuple[list[float], Counter[int]]:
+async def clients(address: str, count: int, asked: list[Asked]) -> tuple[list[float], Counter[int]]:
     """So many clients that take the next question as soon as they have an answer."""
     left, times, codes = iter(asked), list[float](), Counter[int]()
 
@@ -160,15 +166,16 @@ async def clients(address: str, count: int, asked: list[tuple[str, dict[str, Any
     return times, codes
 
 
-def questions(rounds: int) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[str, dict[str, Any]]]]:
+def questions(rounds: int) -> tuple[list[Asked], list[Asked]]:
     """The forty solves in a shuffled order, so often; and the same among what else a page and a script ask."""
     order = random.Random(11)
     solves = [("solve", json.loads(json.dumps(each))) for each in MIXED] * rounds
     order.shuffle(solves)
-    others: list[tuple[str, dict[str, Any]]] = []
+    others: list[Asked] = []
     for number in range(len(solves)):
         model = order.choice(("Qwen/Qwen3-8B", "meta-llama/Llama-3.1-70B-Instruct", "openai/gpt-oss-120b"))
-        line = f"vllm serve {model} --tensor-parallel-size {2 ** order.randrange(3)} --max-model-len {2048 * (1 + number % 9)}"
+        ranks, length = 2 ** order.randrange(3), 2048 * (1 + number % 9)
+        line = f"vllm serve {model} --tensor-parallel-size {ranks} --max-model-len {length}"
         others.append(
             (
                 ("estimate", {"model": model, "gpu": "h100", "tensor_parallel_size": 2, "concurrency": 1 + number}),
@@ -184,13 +191,15 @@ def questions(rounds: int) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple
 
 def loads(count: int, rounds: int, processes: int) -> None:
     """Ask the API from several clients at once."""
-    for name, asked in zip(("forty solves", "the same among estimates, checks, curves, explanations"), questions(rounds), strict=True):
+    solves, mixed = questions(rounds)
+    for name, asked in (("forty solves", solves), ("the same among estimates, checks, curves, explanations", mixed)):
         with server(processes) as (address, process, _):
             spent, started = cpu_seconds(process), time.monotonic()
             times, codes = asyncio.run(clients(address, count, asked))
             took, spent = time.monotonic() - started, cpu_seconds(process) - spent
         spread(f"API, {count} clients, {name}", times, "s")
-        print(f"   codes {dict(codes)}; {len(times) / took:.1f} answers/s; {spent / len(times):.3f} CPU seconds a request; {load()}")
+        rate, each = len(times) / took, spent / len(times)
+        print(f"   codes {dict(codes)}; {rate:.1f} answers/s; {each:.3f} CPU seconds a request; {load()}")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -104,28 +105,36 @@ def written(verb: str, answer: Any, format_name: str) -> bytes:
 def _text(verb: str, answer: Any, format_name: str) -> str:
     from vllm_opt.optimizer.rendering.screen import Screen
 
-    screen = Screen()
+    return _renderer(verb)(answer, format_name, Screen())
+
+
+def _renderer(verb: str) -> Callable[[Any, str, Any], str]:
+    """What writes the answers of a verb as text."""
+    from vllm_opt.optimizer.rendering.formats import render_answer, render_estimate
+
     if verb == "lint":
         from vllm_opt.optimizer.linter.render import render_lint
 
-        return render_lint(answer, format_name, screen)
+        return render_lint
     if verb == "procure":
-        from vllm_opt.optimizer.orders.render import fleet_csv, render_fleet
-
-        if format_name in CSV_TABLES:
-            return fleet_csv(answer, format_name)
-        return render_fleet(answer, format_name, screen)
+        return _order
     if verb == "place":
         from vllm_opt.optimizer.placement.render import render_placement
 
-        return render_placement(answer, format_name, screen)
-    from vllm_opt.optimizer.rendering.formats import render_answer, render_estimate, render_explanation
+        return render_placement
+    return {"estimate": render_estimate, "explain": _explanation}.get(verb, render_answer)
 
-    if verb == "estimate":
-        return render_estimate(answer, format_name, screen)
-    if verb == "explain":
-        return render_explanation(answer, [], format_name, screen)
-    return render_answer(answer, format_name, screen)
+
+def _explanation(answer: Any, format_name: str, screen: Any) -> str:
+    from vllm_opt.optimizer.rendering.formats import render_explanation
+
+    return render_explanation(answer, [], format_name, screen)
+
+
+def _order(answer: Any, format_name: str, screen: Any) -> str:
+    from vllm_opt.optimizer.orders.render import fleet_csv, render_fleet
+
+    return fleet_csv(answer, format_name) if format_name in CSV_TABLES else render_fleet(answer, format_name, screen)
 
 
 def _folder(verb: str, answer: Any) -> bytes:

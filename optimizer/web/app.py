@@ -130,17 +130,19 @@ def _add_verb(app: FastAPI, settings: WebSettings, verb: Verb) -> None:
         limits = settings.longest_s, settings.largest_body_bytes
         return _response(await _run(request, answer, verb.name, body, format_name, *limits, brief), verb.name)
 
-    async def post(request: Request, format: form = "json") -> Response:  # type: ignore[valid-type]
+    async def post(request: Request, format: form = "json") -> Response:
         return await replied(request, format, brief=False)
 
     async def post_briefly(
-        request: Request, format: form = "json", alternatives: Alternatives = "all"  # type: ignore[valid-type]
+        request: Request,
+        format: form = "json",
+        alternatives: Alternatives = "all",
     ) -> Response:
         return await replied(request, format, brief=alternatives == "none")
 
     app.add_api_route(
-        f"/v1/{verb.name}", post_briefly if verb.name == "solve" else post, methods=["POST"], summary=verb.summary, name=verb.name, operation_id=verb.name,
-        response_class=Response,
+        f"/v1/{verb.name}", post_briefly if verb.name == "solve" else post, methods=["POST"],
+        summary=verb.summary, name=verb.name, operation_id=verb.name, response_class=Response,
     )  # fmt: skip
 
 

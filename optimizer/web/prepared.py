@@ -44,7 +44,7 @@ class Prepared:
         ]
         replies = await asyncio.gather(*(each for _, each in asked), return_exceptions=True)
         for (name, _), reply in zip(asked, replies, strict=True):
-            if isinstance(reply, Reply) and reply.status == OK:  # a queue without a place leaves it to the first visitor
+            if isinstance(reply, Reply) and reply.status == OK:  # else the first visitor's own request says why not
                 self._replies[name] = reply
 
     def choices(self) -> Reply | None:

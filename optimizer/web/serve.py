@@ -43,7 +43,8 @@ def serve(settings: WebSettings, when_ready: Callable[[int], None]) -> None:
     with listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(
-            create_app(settings, lambda: when_ready(port)), access_log=False, log_level="warning", server_header=False, limit_concurrency=1000,
+            create_app(settings, lambda: when_ready(port)), access_log=False, log_level="warning", server_header=False,
+            limit_concurrency=1000,
             timeout_keep_alive=10, timeout_graceful_shutdown=5,
         )  # fmt: skip
         uvicorn.Server(config).run(sockets=[listener])

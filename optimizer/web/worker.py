@@ -51,12 +51,15 @@ def start(folder: str) -> None:
 
 
 def _import() -> None:
-    """Load the solver and what writes its answers."""
+    """Load the solver and what writes its answers; types of files, which openpyxl asks for, are in no own file."""
+    import mimetypes
+
     from vllm_opt.optimizer.cpsat.lean_start import import_solver
 
     import_solver()
     addressed("solver.solve:solve")
     addressed("rendering.formats:render_answer")
+    mimetypes.init()
 
 
 def _own_files() -> tuple[str, ...]:

@@ -8,11 +8,16 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import openpyxl
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 
 SERIOUS = ("serious", "critical")
+CHAT: dict[str, Any] = {"model": "Qwen/Qwen3-8B", "gpu": ["l40s"], "workload": "chat"}
+WORKLOAD = {"name": "help desk", "model": "Qwen/Qwen3-8B", "workload": "chat", "requests_per_s": 2}
+ORDER: dict[str, Any] = {"workloads": [WORKLOAD], "inventory": {"gpu": ["l40s"]}}
+SITE: dict[str, Any] = {"nodes": [{"name": "box", "gpu": "l40s", "gpus": 2}], "services": [WORKLOAD]}
 
 
 def place(job: str, request: dict[str, Any]) -> str:
@@ -38,6 +43,9 @@ def test_the_main_path(visitor: Any, tmp_path: Path) -> None:
     assert page.inner_text("#command") == plan["command"]
     assert f"{plan['gpu_count']} × {plan['gpu']}" in page.inner_text(".lead .big")
     page.wait_for_selector("section:not([aria-busy]) figure >> nth=4")
+    page.wait_for_selector("tr.chosen")
+    bytes_of = page.locator('figure:has(figcaption:has-text("Memory of a GPU over context"))')
+    assert "KV cache of one full request" in bytes_of.inner_text()
     assert serious(page) == []
     head = page.locator("th button", has_text="GPUs").first
     head.focus()
@@ -48,21 +56,80 @@ def test_the_main_path(visitor: Any, tmp_path: Path) -> None:
     assert "Qwen3-14B" in page.url
 
 
-@pytest.mark.parametrize("format_name", ["zip", "command", "compose", "kubernetes", "env", "yaml", "json", "html"])
-def test_every_download_opens(visitor: Any, tmp_path: Path, format_name: str) -> None:
-    page = visitor.opens(place("configure", {"model": "Qwen/Qwen3-8B", "gpu": ["l40s"], "workload": "chat"}))
-    page.wait_for_selector("#command")
-    file = visitor.downloads(f'button[data-format="{format_name}"]', tmp_path)
-    if format_name == "zip":
+def opened(file: Path) -> None:
+    """Open a file that the page gave, as whoever gets it would."""
+    assert file.stat().st_size > 0
+    if file.suffix == ".zip":
         with zipfile.ZipFile(file) as archive:
             assert archive.testzip() is None
+            assert "deploy/README.md" in archive.namelist()
+        return
+    if file.suffix == ".xlsx":
+        assert openpyxl.load_workbook(file).sheetnames == ["orders", "servers", "workloads"]
         return
     text = file.read_text(encoding="utf-8")
-    assert "Qwen/Qwen3-8B" in text
-    if format_name == "json":
-        assert json.loads(text)["schema"] == "vllm-opt/plan/1"
-    elif format_name in ("yaml", "compose", "kubernetes"):
+    if file.suffix in (".json", ".sarif"):
+        assert json.loads(text)
+    elif file.suffix == ".yaml":
         assert list(yaml.safe_load_all(text))
+    elif file.suffix == ".csv":
+        rows = list(csv.reader(text.splitlines()))
+        assert len(rows) > 1
+        assert {len(row) for row in rows} == {len(rows[0])}
+    elif file.suffix == ".html":
+        assert text.startswith("<!doctype html>")
+        assert "<script" not in text
+    else:
+        assert "Qwen/Qwen3-8B" in text or "proven" in text
+
+
+@pytest.mark.parametrize(
+    ("job", "asked", "formats"),
+    [
+        ("configure", CHAT, "zip html command compose kubernetes env yaml json table"),
+        ("order", ORDER, "zip html xlsx csv servers workloads yaml json table"),
+        ("place", SITE, "zip html table yaml json"),
+        (
+            "lint",
+            {"command": "vllm serve Qwen/Qwen3-8B --max-model-len 99999", "gpu": "l40s"},
+            "fixed sarif json table",
+        ),
+    ],
+)
+def test_every_download_opens(visitor: Any, tmp_path: Path, job: str, asked: dict[str, Any], formats: str) -> None:
+    page = visitor.opens(place(job, asked))
+    page.wait_for_selector("button[data-format]")
+    buttons = page.locator("button[data-format]")
+    offered = [buttons.nth(index).get_attribute("data-format") for index in range(buttons.count())]
+    assert offered == formats.split()
+    for format_name in offered:
+        opened(visitor.downloads(f'button[data-format="{format_name}"]', tmp_path))
+
+
+def test_one_thing_changed_stands_beside_the_plan_and_can_be_taken(visitor: Any) -> None:
+    page = visitor.opens(place("configure", {**CHAT, "gpu": ["l40s", "h100-sxm"]}))
+    page.click('[data-what-if="concurrency"] >> nth=0')
+    row = page.locator(".what-if tbody tr >> nth=1")
+    assert row.inner_text().startswith("Users at once: 64")
+    page.click(".ask-sensitivity")
+    page.wait_for_selector(".ask-sensitivity", state="detached")
+    assert page.locator(".fixes button[data-change]").count() > 0
+    assert serious(page) == []
+    row.locator("button").click()
+    page.wait_for_selector('#command:has-text("--max-num-seqs 6")')
+    assert page.input_value('input[name="concurrency"]') == "64"
+
+
+def test_the_front_is_the_one_of_the_command_line(visitor: Any) -> None:
+    page = visitor.opens(place("configure", {**CHAT, "gpu": ["l40s", "h100-sxm"], "max_gpus": 4}))
+    page.click(".ask-front")
+    page.wait_for_selector('section:has-text("no other plan beats") figure svg')
+    body = {**CHAT, "gpu": ["l40s", "h100-sxm"], "max_gpus": 4, "pareto": True}
+    front = httpx.post(f"{visitor.address}/v1/solve", json=body, timeout=60).json()["pareto"]
+    shown = page.inner_text('section:has-text("no other plan beats") table >> nth=-1')
+    assert all(f"{plan['gpu_count']} × {plan['gpu']}" in shown for plan in front)
+    assert page.locator('section:has-text("no other plan beats") circle.ring').count() == 1
+    assert serious(page) == []
 
 
 def test_the_infeasible_path_leads_out(visitor: Any) -> None:
@@ -106,6 +173,7 @@ def test_the_order_page(visitor: Any, tmp_path: Path) -> None:
     page.wait_for_selector(".facts")
     assert "help desk" in page.inner_text(".answer >> nth=1")
     assert serious(page) == []
+    page.wait_for_selector('figcaption:has-text("What moves the monthly bill")')
     file = visitor.downloads('button[data-format="csv"]', tmp_path)
     orders = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     assert orders
@@ -139,7 +207,10 @@ def test_the_placement_page(visitor: Any) -> None:
 @pytest.mark.parametrize("job", ["configure", "order", "place", "lint"])
 def test_a_telephone_in_the_dark(small_dark_visitor: Any, job: str) -> None:
     page = small_dark_visitor.opens(f"#{job}")
-    page.wait_for_selector("#command" if job == "configure" else "button.main")
+    page.wait_for_selector("tr.chosen" if job == "configure" else "button.main")
+    if job != "configure":
+        page.click("button.main")
+        page.wait_for_selector("button[data-format]")
     assert page.get_attribute("html", "lang") == "zh-Hant"
     assert page.get_attribute("html", "data-theme") == "dark"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,12 +1,15 @@
 """The HTTP API gives the answers of the Python functions, and says no in one sentence."""
 
+import csv
 import io
 import json
+import re
 import zipfile
 from typing import Any
 
 import httpx
 import jsonschema
+import openpyxl
 import pytest
 import yaml
 
@@ -22,6 +25,8 @@ from vllm_opt.optimizer import (
     procure,
     solve,
 )
+from vllm_opt.optimizer.web.first_question import FIRST
+from vllm_opt.optimizer.web.page import FOLDER
 
 SMALL = {"model": "Qwen/Qwen3-8B", "gpu": ["l40s"], "workload": "chat"}
 LINE = "vllm serve Qwen/Qwen3-8B --max-model-len 8192 --gpu-memory-utilization 1.2"
@@ -84,6 +89,46 @@ def test_infeasible_is_an_answer_with_its_reason(client: httpx.Client) -> None:
     change = next(each for each in answer["explanation"]["relaxations"] if each["change"] == "gpus")
     again = client.post("/v1/solve", json={**answer["request"], "gpus": change["to"], "max_gpus": None}).json()
     assert again["status"] == "optimal"
+
+
+def test_without_its_alternatives_an_answer_is_otherwise_the_same(client: httpx.Client) -> None:
+    fields = {"model": "Qwen/Qwen3-8B", "gpu": ["l40s", "h100-sxm"], "concurrency": 24}
+    whole = without_time(client.post("/v1/solve", json=fields).json())
+    brief = without_time(client.post("/v1/solve", params={"alternatives": "none"}, json=fields).json())
+    assert whole["alternatives"]
+    assert brief == {**whole, "alternatives": [], "doubt": brief["doubt"]}
+    assert client.post("/v1/solve", params={"alternatives": "few"}, json=fields).status_code == 400
+
+
+def test_the_first_question_of_the_page_gets_the_answer_of_the_function(client: httpx.Client) -> None:
+    asked = solve(SolveRequest(**FIRST)).model_dump(mode="json")
+    for body in (json.dumps(FIRST), json.dumps(dict(reversed(FIRST.items())), indent=4)):
+        reply = client.post("/v1/solve", content=body, headers={"Content-Type": "application/json"})
+        assert without_time(reply.json()) == without_time(asked)
+    assert client.post("/v1/solve", params={"format": "command"}, json=FIRST).text.startswith("vllm serve ")
+
+
+def test_the_page_asks_what_the_server_has_prepared() -> None:
+    stated = re.search(r"const START = (\{[^}]*\});", (FOLDER / "configure.js").read_text(encoding="utf-8"))
+    assert stated is not None
+    assert yaml.safe_load(stated[1]) == FIRST
+
+
+def test_the_tables_of_an_order_are_one_workbook_and_a_file_each(client: httpx.Client) -> None:
+    found = client.post("/v1/procure", params={"format": "xlsx"}, json=DEMAND)
+    assert (found.status_code, found.content[:2]) == (200, b"PK")
+    assert found.headers["content-disposition"] == 'attachment; filename="vllm-opt-procure.xlsx"'
+    book = openpyxl.load_workbook(io.BytesIO(found.content))
+    for name in ("servers", "workloads"):
+        rows = list(csv.reader(client.post("/v1/procure", params={"format": name}, json=DEMAND).text.splitlines()))
+        assert [cell.value for cell in book[name][1]] == rows[0]
+        assert book[name].max_row == len(rows)
+
+
+def test_the_folder_of_a_placement_is_a_zip(client: httpx.Client) -> None:
+    found = client.post("/v1/place", params={"format": "zip"}, json=SITE)
+    with zipfile.ZipFile(io.BytesIO(found.content)) as archive:
+        assert "deploy/compose/box.yaml" in archive.namelist()
 
 
 @pytest.mark.parametrize("format_name", ["yaml", "command", "env", "compose", "kubernetes", "html", "table"])

@@ -107,5 +107,5 @@ export function whatIf(answer, body, apply) {
       small.remove();
     } catch (error) { small.disabled = false; if (error.name !== "AbortError") wished.replaceChildren(el("p", { class: "no", lang: "en" }, error.message)); }
   } }, word("smallAsk"));
-  return el("section", {}, el("h2", {}, word("whatIf")), el("p", { class: "soft" }, word("whatIfHint")), el("div", { class: "row" }, buttons), holder, el("div", { class: "row" }, small), wished);
+  return el("section", { class: "what-if" }, el("h2", {}, word("whatIf")), el("p", { class: "soft" }, word("whatIfHint")), el("div", { class: "row" }, buttons), holder, el("div", { class: "row" }, small), wished);
 }

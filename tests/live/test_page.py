@@ -107,7 +107,9 @@ def test_every_download_opens(visitor: Any, tmp_path: Path, job: str, asked: dic
 
 
 def test_one_thing_changed_stands_beside_the_plan_and_can_be_taken(visitor: Any) -> None:
-    page = visitor.opens(place("configure", {**CHAT, "gpu": ["l40s", "h100-sxm"]}))
+    body = {**CHAT, "gpu": ["l40s", "h100-sxm"]}
+    changed = httpx.post(f"{visitor.address}/v1/solve", json={**body, "concurrency": 64}, timeout=60).json()["plan"]
+    page = visitor.opens(place("configure", body))
     page.click('[data-what-if="concurrency"] >> nth=0')
     row = page.locator(".what-if tbody tr >> nth=1")
     assert row.inner_text().startswith("Users at once: 64")
@@ -116,7 +118,7 @@ def test_one_thing_changed_stands_beside_the_plan_and_can_be_taken(visitor: Any)
     assert page.locator(".fixes button[data-change]").count() > 0
     assert serious(page) == []
     row.locator("button").click()
-    page.wait_for_selector('#command:has-text("--max-num-seqs 6")')
+    page.wait_for_selector(f'#command:has-text("{changed["command"]}")')
     assert page.input_value('input[name="concurrency"]') == "64"
 
 

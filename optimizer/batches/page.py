@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from vllm_opt.optimizer.batches.money import cheapest, money_of
 from vllm_opt.optimizer.batches.rows import STATUS_WORDS, IndexRow
 from vllm_opt.optimizer.charts.bars import Bar, Part, bar_chart
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
+from vllm_opt.optimizer.rendering.plan_money import HOURS_PER_MONTH, whole_dollars
 from vllm_opt.optimizer.report.page import filled
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset
 from vllm_opt.profiles.reading.quantities import counted
@@ -31,7 +33,8 @@ def index_page(rows: Sequence[IndexRow], workloads: Sequence[WorkloadPreset], *,
         f"{counted(len({row.gpu for row in rows}), 'SKU')}, by vllm-opt {installed_version()}."
     )
     page = filled(
-        "index.html", title=TITLE, summary=summary, complete=complete, overview=_overview(models),
+        "index.html", title=TITLE, summary=f"{summary}{_bill(rows)}", complete=complete, overview=_overview(models),
+        money=money_of(rows),
         counts=[f"{STATUS_WORDS[status]}: {number:,}" for status, number in sorted(counts.items())],
         workloads=[
             {"id": preset.id, "words": _workload(preset), "sources": list(preset.sources.items())}
@@ -40,6 +43,16 @@ def index_page(rows: Sequence[IndexRow], workloads: Sequence[WorkloadPreset], *,
         models=[_model(model, group) for model, group in models],
     )  # fmt: skip
     return page + "\n"
+
+
+def _bill(rows: Sequence[IndexRow]) -> str:
+    """What the cheapest configuration of each model and workload comes to, as a sentence."""
+    found = cheapest(rows)
+    if not found:
+        return ""
+    month = sum(usd for _, usd in found) * HOURS_PER_MONTH
+    what = "It costs" if len(found) == 1 else f"The cheapest of each model and workload, {len(found):,} in all, cost"
+    return f" {what} {whole_dollars(month)} a month together, day and night."
 
 
 def _overview(models: Sequence[tuple[str, list[IndexRow]]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.quantities import dollars, milliseconds, optional, rate
 from vllm_opt.optimizer.doubts.report import DoubtAnswer
 from vllm_opt.optimizer.regret.line import in_words
+from vllm_opt.optimizer.rendering.plan_page import plan_sections_of_page
 from vllm_opt.optimizer.report.document import Bullets, Code, Document, Figure, Table, Words, section
 from vllm_opt.optimizer.report.page import page
 from vllm_opt.profiles.reading.quantities import counted
@@ -37,6 +38,7 @@ def doubt_document(answer: DoubtAnswer) -> Document:
         *section("What cannot hold together", Bullets(tuple(f"{rule.rule}: {rule.message}" for rule in conflict))),
         *section("Plans that could be the best within the intervals", _figure(answer), Table(HEADINGS, rows)),
         *section("The benchmark that would tell", Words(told), Code(run.command if run else ""), Words(after)),
+        *(plan_sections_of_page(answer.plan, answer.request) if answer.plan is not None else ()),
         *section("Notes", Bullets(answer.notes)),
     )
     return Document(

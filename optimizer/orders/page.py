@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 from vllm_opt.optimizer.charts.bars import Bar, Part, bar_chart
-from vllm_opt.optimizer.charts.intervals import interval_chart
-from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.quantities import milliseconds
 from vllm_opt.optimizer.orders.money_pages import (
     fleets_figure,
@@ -26,11 +24,17 @@ from vllm_opt.optimizer.orders.words import (
 from vllm_opt.optimizer.orders.words import Section as TextSection
 from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, ServedDemand
 from vllm_opt.optimizer.rendering.command import wrapped_command
-from vllm_opt.optimizer.rendering.plan_charts import limits_of
-from vllm_opt.optimizer.rendering.plan_words import BASIS_WORDS
+from vllm_opt.optimizer.rendering.served_plans import (
+    KNOWN_HEADINGS,
+    Served,
+    served_known_rows,
+    served_limits_figure,
+    served_load_figures,
+)
 from vllm_opt.optimizer.report.document import (
     Block,
     Bullets,
+    Cell,
     Code,
     Document,
     Facts,
@@ -62,7 +66,8 @@ def fleet_document(answer: FleetAnswer) -> Document:
     body: tuple[Section, ...] = (
         *section("In short", _facts(answer)),
         *section("Order list", order_table(answer), Bullets(summary(answer))),
-        *section("Demand and limits", *_figures(capacity_figure(answer), limits_figure(answer))),
+        *section("Demand and limits", *_figures(capacity_figure(answer), served_limits_figure(_served(answer)))),
+        *section("Over load", *served_load_figures(_served(answer))),
         *section("Money", *_figures(fleets_figure(answer), sensitivity_figure(answer), *rent_or_buy_figures(answer))),
         *section("What runs where", Table(ASSIGNMENT_HEADINGS, [assignment_row(item) for item in answer.assignments])),
         *_said(explanation_sections(answer)),
@@ -178,27 +183,6 @@ def _capacity_bar(item: ServedDemand, mine: list[Assignment], headroom: float, s
     return Bar(item.workload, parts, words, marks)
 
 
-def limits_figure(answer: FleetAnswer) -> Figure | None:
-    """TTFT and TPOT of every plan in use against the limits of its workload."""
-    asked = {item["name"]: item for item in answer.request.get("workloads", ())}
-    rows = [
-        type(held)(
-            f"{item.workload} on {item.gpu}, {held.name}",
-            held.value,
-            held.interval,
-            held.limit,
-            held.words,
-            held.at_least,
-        )
-        for item in answer.assignments
-        for held in limits_of(asked.get(item.workload, {}), item.plan.performance)
-    ]
-    svg = interval_chart("Predictions against limits", rows)
-    loads = ", ".join(f"{item.workload} {item.plan.performance.load.users:,}" for item in answer.assignments)
-    caption = f"At these users at once in all replicas: {loads}. Whiskers are 90 % intervals, in shares of each limit."
-    return Figure(svg, "Predictions against limits", caption) if svg else None
-
-
 def _said(parts: Sequence[TextSection]) -> tuple[Section, ...]:
     found: list[Section] = []
     for part in parts:
@@ -207,8 +191,18 @@ def _said(parts: Sequence[TextSection]) -> tuple[Section, ...]:
     return tuple(found)
 
 
+def _served(answer: FleetAnswer) -> tuple[Served, ...]:
+    """Every plan in use with the workload that it serves."""
+    asked = {item["name"]: item for item in answer.request.get("workloads", ())}
+    rest = {name: answer.request[name] for name in ("confidence", "calibration") if name in answer.request}
+    return tuple(
+        Served(f"{item.workload} on {item.gpu}", item.plan, {**rest, **asked.get(item.workload, {})})
+        for item in answer.assignments
+    )
+
+
 def _known(answer: FleetAnswer) -> Table:
-    rows = [
+    prices: list[list[Cell]] = [
         [
             f"{order.gpu} from {order.provider}",
             "price" + (", invented" if order.synthetic else ""),
@@ -216,23 +210,7 @@ def _known(answer: FleetAnswer) -> Table:
         ]
         for order in answer.nodes
     ]
-    rows += [
-        [f"{item.workload} on {item.gpu}", f"speed, {item.plan.performance.basis}", _basis(item.plan)]
-        for item in answer.assignments
-    ]
-    rows += [
-        [
-            f"{item.workload} on {item.gpu}",
-            f"weights, {item.plan.quantization}",
-            item.plan.quality.evidence if item.plan.quality else "quality not published",
-        ]
-        for item in answer.assignments
-    ]
-    return Table((("of", "left"), ("what", "left"), ("how it is known", "left")), rows)
-
-
-def _basis(plan: Plan) -> str:
-    return plan.performance.basis_note or BASIS_WORDS[plan.performance.basis]
+    return Table(KNOWN_HEADINGS, prices + served_known_rows(_served(answer)))
 
 
 def _notes(answer: FleetAnswer) -> tuple[str, ...]:

@@ -5,6 +5,14 @@ from vllm_opt.optimizer.charts.boxes import Box, boxes
 from vllm_opt.optimizer.placement import words
 from vllm_opt.optimizer.placement.answer import GpuOfNode, NodeOfSite, PlacementAnswer
 from vllm_opt.optimizer.rendering.command import wrapped_command
+from vllm_opt.optimizer.rendering.served_plans import (
+    KNOWN_HEADINGS,
+    Served,
+    served_known_rows,
+    served_limits_figure,
+    served_load_figures,
+    served_speed_table,
+)
 from vllm_opt.optimizer.report.document import Block, Bullets, Code, Document, Figure, Section, Table, Words, section
 from vllm_opt.optimizer.report.page import page
 from vllm_opt.profiles.reading.quantities import counted
@@ -34,7 +42,13 @@ def placement_document(answer: PlacementAnswer) -> Document:
         ),
         *section("Objectives, in this order", Table(words.OBJECTIVE_HEADINGS, words.objective_rows(answer))),
         *section("Servers", Table(words.SERVER_HEADINGS, words.server_rows(answer))),
-        *section("Notes", Bullets(answer.notes)),
+        *section("Predictions", served_limits_figure(_served(answer)), served_speed_table(_served(answer))),
+        *section("Over load", *served_load_figures(_served(answer))),
+        *section(
+            "Assumptions, and how each is known",
+            Table(KNOWN_HEADINGS, served_known_rows(_served(answer))),
+            Bullets(answer.notes),
+        ),
         *section("Commands", *_commands(answer), apart=True),
     )
     title = words.title_of(answer)
@@ -43,6 +57,16 @@ def placement_document(answer: PlacementAnswer) -> Document:
         good=not (answer.unplaced or answer.status == "unknown"),
         footer=f"{words.footer(answer)}; vllm-opt {installed_version()}.",
     )  # fmt: skip
+
+
+def _served(answer: PlacementAnswer) -> tuple[Served, ...]:
+    """Every plan in use, once: servers that are alike are one."""
+    asked = {item.get("name"): item for item in answer.request.get("services", ())}
+    found = {(server.service, server.plan.command, server.plan.gpu): server for server in answer.servers}
+    return tuple(
+        Served(f"{server.service} on {server.plan.gpu}", server.plan, asked.get(server.service, {}))
+        for server in found.values()
+    )
 
 
 def _summary(answer: PlacementAnswer) -> str:

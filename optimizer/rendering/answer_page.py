@@ -10,6 +10,7 @@ from vllm_opt.optimizer.rendering.memory import memory_heading, pool_sentence
 from vllm_opt.optimizer.rendering.plan_charts import front_figure, limits_figure, memory_figure
 from vllm_opt.optimizer.rendering.plan_page import (
     equations_sections,
+    others_of,
     plan_sections_of_page,
     plan_summary,
     speed_sections,
@@ -37,7 +38,7 @@ def answer_document(answer: Answer) -> Document:
     doubted = () if answer.doubt is None else (answer.doubt.message,)
     notes = dict.fromkeys((*(plan.notes if plan else ()), *answer.notes, *doubted))
     sections = (
-        *(plan_sections_of_page(plan, answer) if plan is not None else ()),
+        *(plan_sections_of_page(plan, asked, others_of(answer)) if plan is not None else ()),
         *(_explanation(answer.explanation) if answer.explanation is not None else ()),
         *_front(answer),
         *section("Alternatives", Table(COLUMNS, [plan_row(other) for other in answer.alternatives])),

@@ -1,6 +1,6 @@
 """A plan as sections of a report: order, limits, charts, assumptions with how each is known, commands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Equation, Plan
@@ -74,9 +74,8 @@ def _seconds(time_ms: float) -> str:
     return f"{time_ms / 1000:.1f} s" if time_ms >= 1000 else milliseconds(time_ms)
 
 
-def plan_sections_of_page(plan: Plan, answer: Answer) -> tuple[Section, ...]:
-    """The whole plan."""
-    request = answer.request
+def plan_sections_of_page(plan: Plan, request: Mapping[str, Any], others: Sequence[Plan] = ()) -> tuple[Section, ...]:
+    """The whole plan; `others` stand beside it in cost and throughput, where there are any."""
     series = PlanSeries(plan, request)
     catalog = Catalog(gpu_file=request.get("gpu_file"), prices_file=request.get("prices"))
     return (
@@ -90,7 +89,9 @@ def plan_sections_of_page(plan: Plan, answer: Answer) -> tuple[Section, ...]:
         ),
         *speed_sections(plan.performance),
         *section("Over load and context", *load_figures(series), *_figures(context_figure(series))),
-        *section("Money", *_figures(rent_or_buy_figure(plan, catalog), sensitivity_figure(series), _others(answer))),
+        *section(
+            "Money", *_figures(rent_or_buy_figure(plan, catalog), sensitivity_figure(series), _beside(plan, others))
+        ),
         *section(
             "Memory", Words(memory_heading(plan.memory)), memory_figure(plan.memory), Words(pool_sentence(plan.memory))
         ),
@@ -110,13 +111,14 @@ def _figures(*found: Figure | None) -> tuple[Figure, ...]:
     return tuple(figure for figure in found if figure is not None and figure.svg)
 
 
-def _others(answer: Answer) -> Figure | None:
-    """The plan among the alternatives, where there is no front."""
-    if answer.plan is None or answer.pareto:
-        return None
+def others_of(answer: Answer) -> tuple[Plan, ...]:
+    """The plans that an answer weighs against its own; none where a front shows them."""
     calls = [call.plan for call in answer.close_calls]
-    others = [plan for plan in (*calls, *answer.alternatives) if plan != answer.plan]
-    return front_figure([answer.plan, *others], answer.plan)
+    return () if answer.pareto else (*calls, *answer.alternatives)
+
+
+def _beside(plan: Plan, others: Sequence[Plan]) -> Figure | None:
+    return front_figure([plan, *(other for other in others if other != plan)], plan) if others else None
 
 
 def _facts(plan: Plan) -> Facts:

@@ -1,6 +1,7 @@
 """A fleet answer as a report that a manager can present: one page that loads nothing, with its charts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from vllm_opt.optimizer.charts.bars import Bar, Part, bar_chart
 from vllm_opt.optimizer.contract.quantities import milliseconds
@@ -194,7 +195,7 @@ def _said(parts: Sequence[TextSection]) -> tuple[Section, ...]:
 def _served(answer: FleetAnswer) -> tuple[Served, ...]:
     """Every plan in use with the workload that it serves."""
     asked = {item["name"]: item for item in answer.request.get("workloads", ())}
-    rest = {name: answer.request[name] for name in ("confidence", "calibration") if name in answer.request}
+    rest: dict[str, Any] = {name: answer.request[name] for name in ("confidence", "calibration") if name in answer.request}
     return tuple(
         Served(f"{item.workload} on {item.gpu}", item.plan, {**rest, **asked.get(item.workload, {})})
         for item in answer.assignments

@@ -11,6 +11,7 @@ from batch_runs import MODELS, asked, written
 from vllm_opt.optimizer import BatchRequest, batch
 from vllm_opt.optimizer.batches.changes import changes_page
 from vllm_opt.optimizer.batches.output import csv_table, index_document
+from vllm_opt.optimizer.batches.money import cheapest
 from vllm_opt.optimizer.batches.page import index_page
 from vllm_opt.optimizer.batches.rows import IndexRow
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset
@@ -142,6 +143,33 @@ def test_the_page_escapes_what_it_shows_and_loads_nothing() -> None:
     assert "http" not in page.split("<body>")[1]
     assert "default-src 'none'" in page
     assert '<a href="configs/Qwen--Qwen3-8B/chat/l40s.yaml">1 GPU, fp8</a>' in page
+
+
+def test_the_page_orders_the_cheapest_of_each_model_and_workload() -> None:
+    commit = "01acdfd419ce5afae1289ff14825b893ced0c196"
+    priced = {"usd_per_million_output_tokens": 0.5, "gpus_bought": 2, "price_source": f"a/b:prices.csv@{commit}"}
+    rows = [
+        row(cell="a", gpu="l40s", usd_per_hour=2.0, usd_per_gpu_hour=1.0, price_date="2026-08-10", **priced),
+        row(cell="b", gpu="h100-sxm", usd_per_hour=3.0, usd_per_gpu_hour=3.0, price_date="2026-08-11"),
+        row(cell="c", gpu="l4", usd_per_hour=None),
+        row(cell="d", gpu="t4", status="infeasible", file=None, usd_per_hour=None),
+        row(cell="e", workload="rag", usd_per_hour=4.0, usd_per_gpu_hour=4.0, gpus_bought=1, price_date="2026-08-12"),
+    ]
+    assert [(one.cell, usd) for one, usd in cheapest(rows)] == [("a", 2.0), ("e", 4.0)]
+    page = index_page(rows, [], complete=True)
+    order = page.partition("Order list")[2].partition("</table>")[0]
+    assert order.count("<tr>") == 3, "headings and two orders"
+    for figure in ("$1.00", "$1,460", "$17,520", "$52,560"):  # 2 USD x 730, x 8,760, x 26,280 hours; 1 USD each
+        assert f">{figure}</td>" in order
+    assert f'href="https://github.com/a/b/blob/{commit}/prices.csv"' in order
+    assert "cost $4,380 a month together" in page, "(2 + 4) x 730"
+    assert "$0.50: Qwen/Qwen3-8B" in page
+
+
+def test_a_batch_without_prices_has_no_order() -> None:
+    page = index_page([row(usd_per_hour=None)], [], complete=True)
+    assert "Order list" not in page
+    assert "a month together" not in page
 
 
 def test_the_index_counts_and_lists_every_cell(tmp_path: Path) -> None:

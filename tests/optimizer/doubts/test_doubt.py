@@ -13,6 +13,7 @@ from vllm_opt.optimizer.calibration.request import CalibrateRequest
 from vllm_opt.optimizer.cli.main import main
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.doubts.candidates import unique
+from vllm_opt.optimizer.doubts.page import doubt_page
 from vllm_opt.optimizer.doubts.separation import Separation, best_group
 
 ASKED: dict[str, Any] = {
@@ -38,6 +39,22 @@ def test_the_plan_is_that_of_solve_and_the_rest_fits_together(doubted: DoubtAnsw
     plans = [doubted.plan, *(rival.plan for rival in doubted.rivals)]
     assert len(unique(plan for plan in plans if plan is not None)) == len(plans)
     json.dumps(doubted.model_dump(mode="json"), allow_nan=False)
+
+
+def test_the_report_holds_the_order_and_the_limits_of_the_plan_in_doubt(doubted: DoubtAnswer) -> None:
+    page = doubt_page(doubted)
+    assert doubted.plan is not None
+    assert doubted.plan.cost is not None
+    assert f"{doubted.plan.cost.usd_per_hour * 730:,.0f}" in page
+    for part in (
+        "Plans that could be the best",
+        "what to order",
+        "Predictions against limits",
+        "Rent or buy",
+        "1 year",
+    ):
+        assert part in page
+    assert "<script" not in page
 
 
 def test_rivals_come_with_a_run_that_leaves_less_regret(doubted: DoubtAnswer) -> None:

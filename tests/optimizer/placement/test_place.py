@@ -118,6 +118,8 @@ def test_every_format_and_the_example_are_written(tmp_path: Path, capsys: pytest
     text = page.read_text(encoding="utf-8")
     assert "<b>x</b>" not in text
     assert 'class="gpu"' in text
+    for part in ("Predictions against limits", "Time to first token over load", "how it is known"):
+        assert part in text
     assert main(["place", str(file)]) == 0
     assert "1 service served in full" in capsys.readouterr().out
     assert main(["place", "--init"]) == 0

@@ -262,6 +262,9 @@ def test_json_yaml_csv_and_html_say_the_same(answer: FleetAnswer) -> None:
 def test_the_report_of_a_fleet_draws_it_and_hostile_names_stay_names(answer: FleetAnswer) -> None:
     page = fleet_page(answer)
     assert page.count("<svg") >= 2
+    for item in answer.assignments:
+        for curve in ("Time to first token over load", "Time per output token over load", "Throughput over load"):
+            assert f"<h3>{item.workload} on {item.gpu}: {curve}</h3>" in page
     assert fleet_summary(answer) in html.unescape(page)
     hostile = "<script>alert(1)</script>"
     assignments = tuple(item.model_copy(update={"workload": hostile}) for item in answer.assignments)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -40,16 +40,22 @@ from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.user_files import with_home
 
 MOST_KEPT = 20_000
+OnShare = Callable[[float], None]
+PREDICTING = 0.7
+"""About that part of the work is to predict each point once; the rest is to learn from all of them."""
 OTHER_WEIGHTS = "the weights printed are not those of this model, format and size; give --model, --quantization or -tp"
 ABOUT = "what vllm-opt calibrate learned; `measured` holds the points behind it"
 TERMS = {"ttft": ("ttft_ms", "ms"), "tpot": ("tpot_ms", "ms"), "e2e": ("e2e_ms", "ms"),
          "throughput": ("output_tokens_per_s", "tokens/s")}  # fmt: skip
 
 
-def calibrate(request: CalibrateRequest, catalog: Catalog | None = None) -> CalibrationReport:
+def calibrate(
+    request: CalibrateRequest, catalog: Catalog | None = None, *, on_share: OnShare | None = None
+) -> CalibrationReport:
     """Learn from start-up logs and benchmark results, and keep it for later answers.
 
     What the calibration file held stays and is learned from together with what is new; the same point is kept once.
+    `on_share` is told how much of the work is done, from 0 to 1.
 
     Raises:
         InvalidRequest: a path is missing, or the calibration file cannot be read or written.
@@ -60,7 +66,7 @@ def calibrate(request: CalibrateRequest, catalog: Catalog | None = None) -> Cali
     own = Path(request.calibration_file) if request.calibration_file else None
     with nullcontext() if request.dry_run else calibration_lock(own):
         before = _before(request, place)
-        new = _measured(readings, _stated(request, readings), catalog)
+        new = _measured(readings, _stated(request, readings), catalog, on_share or (lambda _: None))
         kept = _joined(before.measured, new)
         calibration, compared = _learned(kept, catalog)
         anything = bool(new) and bool(calibration.gpus)
@@ -95,10 +101,12 @@ def _stated(request: CalibrateRequest, readings: Readings) -> dict[str, Any]:
     return {**told, **request.stated}
 
 
-def _measured(readings: Readings, stated: dict[str, Any], catalog: Catalog) -> list[dict[str, Any]]:
+def _measured(readings: Readings, stated: dict[str, Any], catalog: Catalog, on_share: OnShare) -> list[dict[str, Any]]:
     """Every usable point and start as plain JSON, each under what it is."""
     found: list[dict[str, Any]] = []
-    for name, point in readings.points(stated):
+    points = readings.points(stated)
+    for done, (name, point) in enumerate(points):
+        on_share(PREDICTING * done / (len(points) + len(readings.starts)))
         try:
             seen = observation_of(point, name, catalog)
         except NotComparable as why:
@@ -111,7 +119,8 @@ def _measured(readings: Readings, stated: dict[str, Any], catalog: Catalog) -> l
             found.append({"benchmark": _plain(seen)})
         else:
             readings.leave_out(name, "the weights and one sequence do not fit the stated GPUs")
-    for name, start in readings.starts:
+    for done, (name, start) in enumerate(readings.starts, len(points)):
+        on_share(PREDICTING * done / (len(points) + len(readings.starts)))
         compared = compared_start(start, name, stated, catalog)
         if isinstance(compared, str):
             readings.leave_out(name, compared)

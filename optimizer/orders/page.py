@@ -195,7 +195,9 @@ def _said(parts: Sequence[TextSection]) -> tuple[Section, ...]:
 def _served(answer: FleetAnswer) -> tuple[Served, ...]:
     """Every plan in use with the workload that it serves."""
     asked = {item["name"]: item for item in answer.request.get("workloads", ())}
-    rest: dict[str, Any] = {name: answer.request[name] for name in ("confidence", "calibration") if name in answer.request}
+    rest: dict[str, Any] = {
+        name: answer.request[name] for name in ("confidence", "calibration") if name in answer.request
+    }
     return tuple(
         Served(f"{item.workload} on {item.gpu}", item.plan, {**rest, **asked.get(item.workload, {})})
         for item in answer.assignments

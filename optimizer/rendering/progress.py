@@ -8,14 +8,17 @@ from typing import Self, TextIO
 
 SILENT_SECONDS, REDRAWN_SECONDS = 2.0, 0.5
 ERASE = "\r\x1b[K"
+LEAST_SHARE = 0.02
+"""Of the work, from which on it tells how long the rest takes."""
 
 
 class ProgressLine:
-    """Says while it is entered how long the work has taken and how long it takes at most."""
+    """Says while it is entered how long the work has taken, and how long it takes at most or about."""
 
     def __init__(self, words: str, time_limit_s: float | None = None, stream: TextIO | None = None) -> None:
         self._words, self._limit = words, time_limit_s
         self._stream = sys.stderr if stream is None else stream
+        self._share: float | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -24,6 +27,10 @@ class ProgressLine:
             self._thread = threading.Thread(target=self._draw, args=(time.monotonic(),), daemon=True)
             self._thread.start()
         return self
+
+    def reached(self, share: float) -> None:
+        """So much of the work is done, from 0 to 1: the time left follows from it where there is no limit."""
+        self._share = share
 
     def __exit__(
         self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
@@ -37,20 +44,29 @@ class ProgressLine:
             return
         try:
             while True:
-                self._write(f"{ERASE}{line_of(self._words, time.monotonic() - started, self._limit)}")
+                self._write(f"{ERASE}{self._line(time.monotonic() - started)}")
                 if self._over.wait(REDRAWN_SECONDS):
                     break
             self._write(ERASE)
         except (OSError, ValueError):
             return  # the terminal is gone; the work goes on
 
+    def _line(self, passed_s: float) -> str:
+        return line_of(self._words, passed_s, self._limit, self._share)
+
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
 
 
-def line_of(words: str, passed_s: float, time_limit_s: float | None) -> str:
-    """'front: 12 s, at most 18 s left'; past the limit only what is being finished."""
+def line_of(words: str, passed_s: float, time_limit_s: float | None, share: float | None = None) -> str:
+    """'front: 12 s, at most 18 s left'; past the limit only what is being finished.
+
+    Without a limit the time left is passed x (1 - share) / share, once a fiftieth of the work is done.
+    """
+    if time_limit_s is None and share is not None and share >= LEAST_SHARE:
+        left = passed_s * (1 - share) / share
+        return f"{words}: {passed_s:.0f} s, " + (f"about {left:.0f} s left" if left >= 1 else "finishing")
     if time_limit_s is None:
         return f"{words}: {passed_s:.0f} s"
     left = time_limit_s - passed_s

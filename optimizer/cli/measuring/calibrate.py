@@ -55,8 +55,10 @@ def calibrate_command(context: click.Context, /, **options: Any) -> int:
     from vllm_opt.optimizer.calibration.calibrate import calibrate
     from vllm_opt.optimizer.calibration.request import CalibrateRequest
     from vllm_opt.optimizer.cli.output import write_answer
+    from vllm_opt.optimizer.rendering.progress import ProgressLine
 
-    report = calibrate(request_from(context, CalibrateRequest))
+    with ProgressLine("calibrating") as line:
+        report = calibrate(request_from(context, CalibrateRequest), on_share=line.reached)
     if options["format_name"] == "json":
         from vllm_opt.optimizer.rendering.as_json import as_json
 

@@ -10,8 +10,8 @@ from batch_runs import MODELS, asked, written
 
 from vllm_opt.optimizer import BatchRequest, batch
 from vllm_opt.optimizer.batches.changes import changes_page
-from vllm_opt.optimizer.batches.output import csv_table, index_document
 from vllm_opt.optimizer.batches.money import cheapest
+from vllm_opt.optimizer.batches.output import csv_table, index_document
 from vllm_opt.optimizer.batches.page import index_page
 from vllm_opt.optimizer.batches.rows import IndexRow
 from vllm_opt.profiles.nouns.workload_preset import WorkloadPreset

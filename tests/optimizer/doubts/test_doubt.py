@@ -50,7 +50,6 @@ def test_the_report_holds_the_order_and_the_limits_of_the_plan_in_doubt(doubted:
         "Plans that could be the best",
         "what to order",
         "Predictions against limits",
-        "Rent or buy",
         "1 year",
     ):
         assert part in page

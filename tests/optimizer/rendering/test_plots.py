@@ -69,3 +69,6 @@ def test_the_line_is_true_past_the_limit_and_without_one() -> None:
     assert line_of("fleet", 12.4, 30) == "fleet: 12 s, at most 18 s left"
     assert line_of("fleet", 31, 30) == "fleet: 31 s, finishing"
     assert line_of("doubt", 3, None) == "doubt: 3 s"
+    assert line_of("calibrating", 6, None, 0.25) == "calibrating: 6 s, about 18 s left"
+    assert line_of("calibrating", 6, None, 0.01) == "calibrating: 6 s"
+    assert line_of("calibrating", 6, None, 0.99) == "calibrating: 6 s, finishing"

@@ -7,6 +7,7 @@ from vllm_opt.optimizer.orders.order_sums import depreciation_years, paid_in
 from vllm_opt.optimizer.orders.words import footer, sections, summary, title_of
 from vllm_opt.optimizer.procurement.answer import Assignment, FleetAnswer, ServedDemand
 from vllm_opt.optimizer.rendering.screen import Screen
+from vllm_opt.optimizer.rendering.written_forms import written_as
 from vllm_opt.optimizer.report.table_files import SheetTable, csv_text, workbook
 from vllm_opt.profiles.errors import InvalidRequest
 
@@ -35,24 +36,18 @@ def render_fleet(answer: FleetAnswer, format_name: str, screen: Screen, table: s
     Raises:
         InvalidRequest: the format is unknown.
     """
-    if format_name == "table":
-        return fleet_table(answer, screen)
-    if format_name == "html":
-        from vllm_opt.optimizer.orders.page import fleet_page
-
-        return fleet_page(answer)
     if format_name == "csv":
         return fleet_csv(answer, table)
-    document = answer.model_dump(mode="json")
-    if format_name == "json":
-        from vllm_opt.optimizer.rendering.as_json import as_json
+    text = written_as(answer, format_name, lambda: fleet_table(answer, screen), lambda: _page(answer))
+    if text is None:
+        raise InvalidRequest(f"format '{format_name}' is not one of {', '.join(FLEET_FORMATS)}")
+    return text
 
-        return as_json(document)
-    if format_name == "yaml":
-        from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 
-        return as_yaml(document)
-    raise InvalidRequest(f"format '{format_name}' is not one of {', '.join(FLEET_FORMATS)}")
+def _page(answer: FleetAnswer) -> str:
+    from vllm_opt.optimizer.orders.page import fleet_page
+
+    return fleet_page(answer)
 
 
 def fleet_table(answer: FleetAnswer, screen: Screen) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vllm_opt.optimizer.placement import words
 from vllm_opt.optimizer.placement.answer import GpuOfNode, PlacementAnswer
 from vllm_opt.optimizer.rendering.screen import Screen
+from vllm_opt.optimizer.rendering.written_forms import written_as
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.reading.quantities import counted
 
@@ -24,22 +25,16 @@ def render_placement(answer: PlacementAnswer, format_name: str, screen: Screen) 
     Raises:
         InvalidRequest: the format is unknown.
     """
-    if format_name == "table":
-        return placement_table(answer, screen)
-    if format_name == "html":
-        from vllm_opt.optimizer.placement.page import placement_page
+    text = written_as(answer, format_name, lambda: placement_table(answer, screen), lambda: _page(answer))
+    if text is None:
+        raise InvalidRequest(f"format '{format_name}' is not one of {', '.join(PLACEMENT_FORMATS)}")
+    return text
 
-        return placement_page(answer)
-    document = answer.model_dump(mode="json")
-    if format_name == "json":
-        from vllm_opt.optimizer.rendering.as_json import as_json
 
-        return as_json(document)
-    if format_name == "yaml":
-        from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+def _page(answer: PlacementAnswer) -> str:
+    from vllm_opt.optimizer.placement.page import placement_page
 
-        return as_yaml(document)
-    raise InvalidRequest(f"format '{format_name}' is not one of {', '.join(PLACEMENT_FORMATS)}")
+    return placement_page(answer)
 
 
 def placement_table(answer: PlacementAnswer, screen: Screen) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from vllm_opt.optimizer.rendering.as_json import as_json
 from vllm_opt.optimizer.rendering.screen import Screen
+from vllm_opt.optimizer.rendering.written_forms import document_as, written_as
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import one_line
 
@@ -21,16 +21,9 @@ def render_answer(answer: "Answer", format_name: str, screen: Screen) -> str:
     Raises:
         InvalidRequest: the plan cannot be written in this format.
     """
-    if format_name == "table":
-        from vllm_opt.optimizer.rendering.table import answer_table
-
-        return answer_table(answer, screen)
-    if format_name == "html":
-        from vllm_opt.optimizer.rendering.answer_page import answer_page
-
-        return answer_page(answer)
-    if format_name in ("json", "yaml"):
-        return _document(answer.model_dump(mode="json"), format_name)
+    text = written_as(answer, format_name, lambda: _answer_table(answer, screen), lambda: _answer_page(answer))
+    if text is not None:
+        return text
     plans = answer.pareto or ((answer.plan,) if answer.plan else ())
     if not plans:
         return _reasons(answer)
@@ -49,16 +42,11 @@ def render_estimate(estimate: "Estimate", format_name: str, screen: Screen) -> s
     Raises:
         InvalidRequest: the configuration cannot be written in this format.
     """
-    if format_name == "table":
-        from vllm_opt.optimizer.rendering.estimate import estimate_table
-
-        return estimate_table(estimate, screen)
-    if format_name == "html":
-        from vllm_opt.optimizer.rendering.answer_page import estimate_page
-
-        return estimate_page(estimate)
-    if format_name in ("json", "yaml"):
-        return _document(estimate.model_dump(mode="json"), format_name)
+    text = written_as(
+        estimate, format_name, lambda: _estimate_table(estimate, screen), lambda: _estimate_page(estimate)
+    )
+    if text is not None:
+        return text
     if not estimate.fits:
         messages = [violation.message for violation in estimate.violations]
         return "\n".join(f"# does not fit: {one_line(message)}" for message in messages)
@@ -81,16 +69,32 @@ def render_explanation(answer: "Answer", others: WhatIf, format_name: str, scree
     if format_name in ("json", "yaml") and others:
         variants = [{"changes": changes, "answer": other.model_dump(mode="json")} for changes, other in others]
         document = {"schema": "vllm-opt/what-if/1", "answer": answer.model_dump(mode="json"), "what_if": variants}
-        return _document(document, format_name)
+        return document_as(document, format_name)
     return render_answer(answer, format_name, screen)
 
 
-def _document(document: dict[str, Any], format_name: str) -> str:
-    if format_name == "json":
-        return as_json(document)
-    from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+def _answer_table(answer: "Answer", screen: Screen) -> str:
+    from vllm_opt.optimizer.rendering.table import answer_table
 
-    return as_yaml(document)
+    return answer_table(answer, screen)
+
+
+def _answer_page(answer: "Answer") -> str:
+    from vllm_opt.optimizer.rendering.answer_page import answer_page
+
+    return answer_page(answer)
+
+
+def _estimate_table(estimate: "Estimate", screen: Screen) -> str:
+    from vllm_opt.optimizer.rendering.estimate import estimate_table
+
+    return estimate_table(estimate, screen)
+
+
+def _estimate_page(estimate: "Estimate") -> str:
+    from vllm_opt.optimizer.rendering.answer_page import estimate_page
+
+    return estimate_page(estimate)
 
 
 def _command(plan: "Plan") -> str:

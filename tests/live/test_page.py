@@ -145,6 +145,14 @@ def test_the_infeasible_path_leads_out(visitor: Any) -> None:
     assert "l4" in page.inner_text(".lead .big")
 
 
+def test_what_is_mine_costs_nothing(visitor: Any) -> None:
+    page = visitor.opens(place("configure", CHAT))
+    page.check("form.side .check input")
+    page.wait_for_selector('.lead .big:has-text("8 × l40s, on GPUs that are owned")')
+    page.locator("form.side .fixes input").fill("1")
+    page.wait_for_selector('.lead .big:has-text("1 × l40s, on GPUs that are owned")')
+
+
 def test_a_link_asks_the_same_again(visitor: Any) -> None:
     asked = {"model": "Qwen/Qwen3-8B", "gpu": ["h100-sxm"], "concurrency": 64, "target_context": 16384}
     page = visitor.opens(place("configure", asked))

@@ -97,7 +97,7 @@ export function areas({ caption, xName, x: places, parts, lines: over, limits, c
 // points: [{ x, y, name, chosen }]; those that nothing beats are joined and named first
 export function scatter({ caption, xName, yName, points, xText, yText = short }) {
   const size = matchMedia("(max-width: 860px)").matches ? { width: 440, height: 320 } : { width: 900, height: 320 };
-  const x = scale(points.map((p) => p.x), { log: true, from: L + 10, to: size.width - R - 60 });
+  const x = scale(points.map((p) => p.x), { log: points.every((p) => p.x > 0), from: L + 10, to: size.width - R - 60 });
   const y = scale(points.map((p) => p.y), { from: size.height - B, to: T + 8, zero: true });
   const best = [...points].sort((a, b) => a.x - b.x || b.y - a.y).reduce((kept, p) => (kept.length && kept.at(-1).y >= p.y ? kept : [...kept, p]), []);
   const taken = points.map((p) => [x(p.x) - 5, y(p.y) + 4, 10]);

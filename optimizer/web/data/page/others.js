@@ -6,7 +6,7 @@ import { downloadButtons } from "./fields.js";
 import { ms, num, usd, word } from "./words.js";
 
 const three = (value) => num(value, { maximumSignificantDigits: 3 });
-export const money = (plan) => (plan.cost ? `${usd(plan.cost.usd_per_hour)} ${word("perHour")}` : word("noPrice"));
+export const money = (plan) => (plan.cost?.billing === "owned" ? word("isOwned") : plan.cost ? `${usd(plan.cost.usd_per_hour)} ${word("perHour")}` : word("noPrice"));
 export const gpusOf = (plan) => `${plan.gpu_count} × ${plan.gpu}`;
 const FIGURES = [{ text: "count", n: true }, { text: "cost", n: true }, { text: "throughput", n: true }, { text: "ttft", n: true }, { text: "tpot", n: true }, { text: "format" }, { text: "basis" }];
 const headings = (first) => [{ text: first }, ...FIGURES.map((each) => ({ ...each, text: word(each.text) }))];

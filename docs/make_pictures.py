@@ -1,4 +1,4 @@
-"""The three pictures of the page: `python docs/make_pictures.py` with the extra `browser` and Debian's chromium.
+"""The pictures of the page: `python docs/make_pictures.py` with the extra `browser` and Debian's chromium.
 
 The server is started here and asked through the page as a person would; no picture is drawn by hand.
 """
@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-COLOURS = 256
+COLOURS = 64
 INFEASIBLE = {"model": "meta-llama/Llama-3.1-70B-Instruct", "gpu": ["l4"], "max_gpus": 2, "workload": "chat"}
 
 
@@ -38,15 +38,20 @@ def main() -> None:
         page.set_default_timeout(120_000)
         page.goto(served.address)
         page.wait_for_selector("section:not([aria-busy]) figure >> nth=4")
-        kept(page, "web-configure.png", 900)
+        page.wait_for_selector("tr.chosen")
+        kept(page, "web-configure.png", 1180)
         page.goto(f"{served.address}/#configure?q={quote(json.dumps(INFEASIBLE))}")
         page.wait_for_selector(".fixes button")
         kept(page, "web-infeasible.png", 700)
+        page.goto(f"{served.address}/#order")
+        page.click("button.main")
+        page.wait_for_selector("button[data-format]")
+        kept(page, "web-order.png", 1480)
         page.goto(f"{served.address}/#place")
         page.wait_for_selector("button.main:enabled")
         page.click("button.main")
         page.wait_for_selector(".node")
-        kept(page, "web-place.png", 1150)
+        kept(page, "web-place.png", 1010)
         browser.close()
 
 

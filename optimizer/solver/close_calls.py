@@ -14,7 +14,7 @@ All but the cheapest are looked for where cost or GPUs come first.
 from collections.abc import Callable, Iterator
 
 from vllm_opt.optimizer.contract.answer import CloseCall
-from vllm_opt.optimizer.planning.predicted import Choice
+from vllm_opt.optimizer.planning.predicted import Choice, predicted_together
 from vllm_opt.optimizer.search.order import Order, capped_quality
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import Search, SearchResult
@@ -37,10 +37,12 @@ def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[C
     if setting.request.pareto or not setting.request.explain or search.is_over():
         return ()
     seen, found = [chosen], []
-    for why, choice in _kinds(search, result, chosen):
+    kinds = list(_kinds(search, result, chosen))
+    speeds = predicted_together(setting, [choice for _, choice in kinds])
+    for (why, choice), speed in zip(kinds, speeds, strict=True):
         if any(_alike(choice, known) for known in seen):
             continue
-        plan = accepted_plan(setting, choice)
+        plan = accepted_plan(setting, choice, speed)
         if plan is None:
             continue
         seen.append(choice)

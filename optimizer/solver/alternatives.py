@@ -3,11 +3,15 @@
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.search.search import Search, SearchResult
-from vllm_opt.optimizer.solver.accepted import best_of_groups
+from vllm_opt.optimizer.solver.accepted import accepted_plan, best_of_groups
+from vllm_opt.optimizer.solver.close_calls import best_for_at_most
+from vllm_opt.optimizer.space.objective import unit_cost_microusd
 from vllm_opt.optimizer.space.points import Candidate, Unit
 
 MOST_VARIANTS = 3
 """Variants of the chosen SKU that are listed."""
+DEARER_WITHOUT_STAGES = 2.0
+"""A plan without pipeline stages is listed up to this many times the cost."""
 
 
 def alternatives(search: Search, result: SearchResult, main: Choice, most: int | None = None) -> tuple[Plan, ...]:
@@ -53,9 +57,21 @@ def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:
         way = _division(candidate.unit)
         if way != _division(used):
             groups.setdefault(way, []).append(candidate)
-    return tuple(
-        plan for _, plan in best_of_groups(setting, groups.values(), search.order, search.scores, MOST_VARIANTS)
-    )
+    found = best_of_groups(setting, groups.values(), search.order, search.scores, MOST_VARIANTS)
+    return (*_without_stages(search, main), *(plan for _, plan in found))[:MOST_VARIANTS]
+
+
+def _without_stages(search: Search, main: Choice) -> tuple[Plan, ...]:
+    """The best plan on the chosen SKU that passes no layers on, where the chosen one does: what most people run."""
+    setting, used = search.setting, main.unit
+    if used.shape.pipeline == 1 or setting.request.pipeline_parallel_size is not None or search.is_over():
+        return ()
+    best = best_for_at_most(
+        search, search.order, unit_cost_microusd(used) * DEARER_WITHOUT_STAGES,
+        lambda server: server.sku.gpu.id == used.facts.sku.gpu.id and server.shape.pipeline == 1,
+    )  # fmt: skip
+    plan = None if best is None else accepted_plan(setting, best.choice)
+    return () if plan is None else (plan,)
 
 
 def _division(unit: Unit) -> tuple[object, ...]:

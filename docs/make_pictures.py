@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-COLOURS = 64
+COLOURS = 128
 INFEASIBLE = {"model": "meta-llama/Llama-3.1-70B-Instruct", "gpu": ["l4"], "max_gpus": 2, "workload": "chat"}
 
 
@@ -34,12 +34,12 @@ def main() -> None:
 
     with serving(WebSettings()) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-US", color_scheme="light")
+        page = browser.new_page(viewport={"width": 1280, "height": 1200}, locale="en-US", color_scheme="light")
         page.set_default_timeout(120_000)
         page.goto(served.address)
         page.wait_for_selector("section:not([aria-busy]) figure >> nth=4")
         page.wait_for_selector("tr.chosen")
-        kept(page, "web-configure.png", 1180)
+        kept(page, "web-configure.png", 1200)
         page.goto(f"{served.address}/#configure?q={quote(json.dumps(INFEASIBLE))}")
         page.wait_for_selector(".fixes button")
         kept(page, "web-infeasible.png", 700)
@@ -51,7 +51,7 @@ def main() -> None:
         page.wait_for_selector("button.main:enabled")
         page.click("button.main")
         page.wait_for_selector(".node")
-        kept(page, "web-place.png", 1010)
+        kept(page, "web-place.png", 1260)
         browser.close()
 
 

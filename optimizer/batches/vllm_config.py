@@ -6,8 +6,8 @@ from vllm_opt.optimizer.batches.cells import Cell
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, gib
-from vllm_opt.optimizer.rendering.as_yaml import as_yaml
 from vllm_opt.optimizer.rendering.plan_words import cost_in_words
+from vllm_opt.optimizer.rendering.written_forms import as_yaml
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue
 from vllm_opt.profiles.printable import one_line
 from vllm_opt.profiles.reading.quantities import counted

@@ -27,11 +27,10 @@ def show_rows(kind: str, rows: list[dict[str, Any]], format_name: str, output: s
         screen = screen_of_standard_output(output is not None)
         write_answer(prices_table(rows, screen) if kind == "prices" else catalogue_table(kind, rows, screen), output)
         return 0
-    from vllm_opt.optimizer.rendering.as_json import as_json
-    from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+    from vllm_opt.optimizer.rendering.written_forms import document_as
 
     document = {"schema": f"vllm-opt/{kind}/1", kind: rows}
-    write_answer(as_json(document) if format_name == "json" else as_yaml(document), output)
+    write_answer(document_as(document, format_name), output)
     return 0
 
 

@@ -50,10 +50,9 @@ def quality_command(
     if format_name == "table":
         write_answer(_table(document, to_file=output is not None), output)
         return 0
-    from vllm_opt.optimizer.rendering.as_json import as_json
-    from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+    from vllm_opt.optimizer.rendering.written_forms import document_as
 
-    write_answer(as_json(document) if format_name == "json" else as_yaml(document), output)
+    write_answer(document_as(document, format_name), output)
     return 0
 
 

@@ -40,11 +40,10 @@ def check_data_command(
     if format_name == "table":
         write_answer(_table(report), output)
     else:
-        from vllm_opt.optimizer.rendering.as_json import as_json
-        from vllm_opt.optimizer.rendering.as_yaml import as_yaml
+        from vllm_opt.optimizer.rendering.written_forms import document_as
 
         document = {"schema": SCHEMA, "ok": report.ok, **report.model_dump(mode="json")}
-        write_answer(as_json(document) if format_name == "json" else as_yaml(document), output)
+        write_answer(document_as(document, format_name), output)
     return 0 if report.ok else FAULTY
 
 

@@ -84,8 +84,8 @@ function fleetParts(fleet, body) {
       el("section", { class: "card" }, el("h2", {}, word("demandLimits")), fleet.assignments.flatMap((each) => limitsOf(fleet, each)))),
     moneyOf(fleet),
     el("section", {}, el("h2", {}, word("downloads")), downloadButtons("procure", body, ["zip", "html", "xlsx", "csv", "servers", "workloads", "yaml", "json", "table"])),
-    fleet.single_gpu_fleets.length > 0 && el("section", {}, el("h2", {}, word("compare")), table([{ text: word("name") }, { text: word("monthly"), n: true }, { text: word("count"), n: true }, { text: word("notes") }],
-      fleet.single_gpu_fleets.map((each) => [each.name, { text: usd(each.usd_per_month), by: each.usd_per_month }, each.gpus, each.message]), { sortable: true, caption: word("compare") })),
+    fleet.single_gpu_fleets.length > 0 && el("section", {}, el("h2", {}, word("compare")), table([{ text: word("name") }, { text: word("monthly"), n: true }, { text: word("count"), n: true }, { text: word("dearer"), n: true }],
+      fleet.single_gpu_fleets.map((each) => [each.name, { text: usd(each.usd_per_month), by: each.usd_per_month }, each.gpus, each.relative === null ? { text: each.message, by: null } : { text: num(each.relative, { style: "percent", maximumSignificantDigits: undefined, maximumFractionDigits: 0, signDisplay: "always" }), by: each.relative }]), { sortable: true, caption: word("compare") })),
     sentences(word("notes"), fleet.notes),
   ];
 }

@@ -1,7 +1,7 @@
 // First job: one model, its load and its limits, and the best deployment as one types.
 import { Refused, ask, stop } from "./api.js";
 import { el } from "./dom.js";
-import { copyButton, datalist, field, fillFromChoices, given, numberOf } from "./fields.js";
+import { copyButton, datalist, field, fillFromChoices, given, numberOf, spoken } from "./fields.js";
 import { planParts } from "./plan.js";
 import { num, word } from "./words.js";
 
@@ -14,7 +14,7 @@ export function configure(main, context) {
   let request = { ...(context.request ?? START) };
   let timer = null, asked = 0;
   const answer = el("div", { class: "answer" });
-  const status = el("p", { class: "hidden", role: "status", "aria-live": "polite" });
+  const status = spoken();
   const models = datalist(main, "models", []), gpus = datalist(main, "gpus", []);
   const controls = {};
   let presets = [];
@@ -153,12 +153,12 @@ export function configure(main, context) {
       const found = await ask("solve", body, { query: "?alternatives=none" });
       if (number !== asked) return;
       answer.replaceChildren(...planParts(found, body, { apply, later: (wanted) => setTimeout(() => { if (number === asked) wanted(); }, REST_MS) }));
-      status.textContent = answer.querySelector(".big")?.textContent ?? "";
+      status.say(answer);
     } catch (error) {
       if (error.name === "AbortError" || number !== asked) return;
       const sentence = error instanceof Refused ? error.message : String(error.message ?? error);
       answer.replaceChildren(el("section", { class: "lead bad", lang: "en" }, el("p", { class: "big" }, sentence)));
-      status.textContent = sentence;
+      status.say(answer);
     } finally {
       if (number === asked) { answer.classList.remove("busy"); answer.removeAttribute("aria-busy"); }
     }
@@ -166,7 +166,7 @@ export function configure(main, context) {
 
   const folded = el("details", { class: "request" }, el("summary", {}, word("theRequest")), form);
   folded.open = !matchMedia("(max-width: 860px)").matches;
-  main.append(el("div", { class: "two" }, folded, el("div", {}, status, answer)));
+  main.append(el("div", { class: "two" }, folded, el("div", {}, status.node, answer)));
   fillFromChoices(main, context, (found) => {
     presets = found.workloads;
     models.replaceChildren(...found.models.map((value) => el("option", { value })));

@@ -44,6 +44,12 @@ export function downloadButtons(verb, body, formats) {
   })), said);
 }
 
+// What a screen reader says of an answer: its first sentence, not the whole of it.
+export function spoken() {
+  const node = el("p", { class: "hidden", role: "status", "aria-live": "polite" });
+  return { node, say: (answer) => { node.textContent = answer.querySelector(".big")?.textContent ?? ""; } };
+}
+
 export function sentences(title, lines) {
   return lines.length > 0 && el("section", {}, el("h2", {}, title), el("ul", { class: "plain", lang: "en" }, lines.map((each) => el("li", {}, each))));
 }

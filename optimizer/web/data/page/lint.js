@@ -1,7 +1,7 @@
 // A line that somebody has: what is wrong with it, and the line as it should be.
 import { ask } from "./api.js";
 import { el } from "./dom.js";
-import { copyButton, datalist, downloadButtons, field, fillFromChoices, given, numberOf } from "./fields.js";
+import { copyButton, datalist, downloadButtons, field, fillFromChoices, given, numberOf, spoken } from "./fields.js";
 import { word } from "./words.js";
 
 const START = { command: "vllm serve Qwen/Qwen3-32B \\\n  --tensor-parallel-size 2 \\\n  --max-model-len 131072 \\\n  --gpu-memory-utilization 0.98", gpu: "l40s" };
@@ -14,7 +14,7 @@ export function lint(main, context) {
   gpu.value = request.gpu ?? "";
   users.value = request.concurrency ?? "";
   advice.checked = request.advice === true;
-  const answer = el("div", { class: "answer", "aria-live": "polite" });
+  const answer = el("div", { class: "answer" }), status = spoken();
   const go = el("button", { class: "main", type: "submit" }, word("checkIt"));
   const share = copyButton(() => location.href);
   share.textContent = word("link");
@@ -28,11 +28,11 @@ export function lint(main, context) {
     answer.replaceChildren(el("section", { class: "lead" }, el("p", { class: "big" }, word("asking"))));
     try { answer.replaceChildren(...reportParts(await ask("lint", body), body).filter(Boolean)); }
     catch (error) { if (error.name !== "AbortError") answer.replaceChildren(el("section", { class: "lead bad", lang: "en" }, el("p", { class: "big" }, error.message))); }
-    finally { go.disabled = false; }
+    finally { go.disabled = false; status.say(answer); }
   }
 
   main.append(el("form", { class: "answer", onsubmit: solve }, el("section", {}, field(word("line"), text),
-    el("div", { class: "grid" }, field(word("onGpu"), gpu), field(word("users"), users)), el("label", { class: "check row" }, advice, word("advice")), el("div", { class: "row" }, go, share)), answer));
+    el("div", { class: "grid" }, field(word("onGpu"), gpu), field(word("users"), users)), el("label", { class: "check row" }, advice, word("advice")), el("div", { class: "row" }, go, share)), status.node, answer));
   fillFromChoices(main, context, (found) => gpus.replaceChildren(...found.gpus.map((each) => el("option", { value: each.id }, each.name))));
   if (context.request) solve();
 }

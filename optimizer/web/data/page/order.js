@@ -2,7 +2,7 @@
 import { ask } from "./api.js";
 import { bar, gauge, lines, tornado } from "./charts.js";
 import { el, table } from "./dom.js";
-import { copyButton, datalist, downloadButtons, editable, field, fillFromChoices, given, numberOf, sentences } from "./fields.js";
+import { copyButton, datalist, downloadButtons, editable, field, fillFromChoices, given, numberOf, sentences, spoken } from "./fields.js";
 import { explanationParts } from "./plan.js";
 import { ms, num, percent, usd, whole, word } from "./words.js";
 
@@ -36,7 +36,7 @@ export function order(main, context) {
   }
 
   const sheet = editable(columns, rows, () => context.link(asked()));
-  const answer = el("div", { class: "answer", "aria-live": "polite" });
+  const answer = el("div", { class: "answer" }), status = spoken();
   const go = el("button", { class: "main", type: "submit" }, word("solveOrder"));
   const share = copyButton(() => location.href);
   share.textContent = word("link");
@@ -49,7 +49,7 @@ export function order(main, context) {
     answer.replaceChildren(el("section", { class: "lead" }, el("p", { class: "big" }, word("thinking"))));
     try { answer.replaceChildren(...fleetParts(await ask("procure", body), body).filter(Boolean)); }
     catch (error) { if (error.name !== "AbortError") answer.replaceChildren(el("section", { class: "lead bad", lang: "en" }, el("p", { class: "big" }, error.message))); }
-    finally { go.disabled = false; }
+    finally { go.disabled = false; status.say(answer); }
   }
 
   main.append(el("form", { class: "answer", onsubmit: solve },
@@ -57,7 +57,7 @@ export function order(main, context) {
       el("div", { class: "grid" }, field(word("gpus"), gpu, el("small", {}, word("anyGpu"))),
         el("div", { class: "pair" }, field(word("headroom"), headroom), field(word("spare"), spare)),
         el("div", { class: "pair" }, field(word("acquire"), acquire), field(word("budgetMonth"), budget))),
-      el("label", { class: "check row" }, comparisons, word("comparisons")), el("div", { class: "row" }, go, share)), answer));
+      el("label", { class: "check row" }, comparisons, word("comparisons")), el("div", { class: "row" }, go, share)), status.node, answer));
   fillFromChoices(main, context, (found) => {
     models.replaceChildren(...found.models.map((value) => el("option", { value })));
     gpus.replaceChildren(...found.gpus.map((each) => el("option", { value: each.id })));

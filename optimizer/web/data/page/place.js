@@ -2,7 +2,7 @@
 import { ask } from "./api.js";
 import { bar } from "./charts.js";
 import { el, table } from "./dom.js";
-import { copyButton, datalist, downloadButtons, editable, fillFromChoices, given, numberOf, sentences } from "./fields.js";
+import { copyButton, datalist, downloadButtons, editable, fillFromChoices, given, numberOf, sentences, spoken } from "./fields.js";
 import { explanationParts } from "./plan.js";
 import { gib, percent, word } from "./words.js";
 
@@ -25,7 +25,7 @@ export function place(main, context) {
   survive.addEventListener("change", link);
   const nodeSheet = editable([{ key: "name", text: word("name") }, { key: "gpu", text: "SKU", list: () => gpus.id }, { key: "gpus", text: word("perNode"), number: true }, { key: "count", text: word("howMany"), number: true }, { key: "zone", text: "zone" }], nodes, link);
   const serviceSheet = editable([{ key: "name", text: word("name") }, { key: "model", text: word("model"), list: () => models.id }, { key: "workload", text: word("preset"), options: () => presets }, { key: "requests_per_s", text: word("requests"), number: true }, { key: "concurrency", text: word("users"), number: true }, { key: "target_context", text: word("contextShort"), number: true }, { key: "max_ttft_ms", text: word("ttftMax"), number: true }, { key: "least", text: word("least"), number: true }, { key: "priority", text: word("priority"), number: true }], services, link);
-  const answer = el("div", { class: "answer", "aria-live": "polite" });
+  const answer = el("div", { class: "answer" }), status = spoken();
   const go = el("button", { class: "main", type: "submit" }, word("solvePlace"));
   const share = copyButton(() => location.href);
   share.textContent = word("link");
@@ -38,11 +38,11 @@ export function place(main, context) {
     answer.replaceChildren(el("section", { class: "lead" }, el("p", { class: "big" }, word("thinking"))));
     try { answer.replaceChildren(...placementParts(await ask("place", body), body).filter(Boolean)); }
     catch (error) { if (error.name !== "AbortError") answer.replaceChildren(el("section", { class: "lead bad", lang: "en" }, el("p", { class: "big" }, error.message))); }
-    finally { go.disabled = false; }
+    finally { go.disabled = false; status.say(answer); }
   }
 
   main.append(el("form", { class: "answer", onsubmit: solve }, el("section", {}, el("p", { class: "soft" }, word("pasteHint")), el("h2", {}, word("nodes")), nodeSheet.node, el("h2", {}, word("services")), serviceSheet.node,
-    el("label", { class: "check row" }, survive, word("survive")), el("div", { class: "row" }, go, share)), answer));
+    el("label", { class: "check row" }, survive, word("survive")), el("div", { class: "row" }, go, share)), status.node, answer));
   fillFromChoices(main, context, (found) => {
     models.replaceChildren(...found.models.map((value) => el("option", { value })));
     gpus.replaceChildren(...found.gpus.map((each) => el("option", { value: each.id })));

@@ -109,7 +109,13 @@ def main() -> int:
     expected = {
         json.dumps(body): without_time(solve(SolveRequest(**body)).model_dump(mode="json")) for body, _ in answers
     }
-    wrong = sum(answer != expected[json.dumps(body)] for body, answer in answers)
+    wrong = 0
+    for body, answer in answers:
+        right = expected[json.dumps(body)]
+        if answer != right:
+            wrong += 1
+            at = next((i for i, pair in enumerate(zip(answer, right, strict=False)) if pair[0] != pair[1]), 0)
+            print(f"wrong: {body}: {answer[max(0, at - 80) : at + 80]!r}, not {right[max(0, at - 80) : at + 80]!r}")
     lost = chosen.users * chosen.requests - len(answers)
     marks = statistics.quantiles(times, n=20)
     print(f"{len(answers)} answers, {lost} lost, {wrong} wrong; codes {dict(codes)}")

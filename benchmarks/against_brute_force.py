@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=100, help="problems of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--whole", action="store_true", help="single plans as large as those of the tests")
-    parser.add_argument("--shots", type=int, default=12, help="random points around each plan")
+    parser.add_argument("--shots", type=int, default=25, help="random points around each plan")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for each kind, at most")
     asked = parser.parse_args()
     faults = 0

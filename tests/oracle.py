@@ -6,6 +6,7 @@ request means (`resolve_solve`), the physics of one point, and the set of values
 - every tensor, pipeline, data, expert and context parallel size within the GPUs allowed; data parallelism inside one
   engine only with experts, without pipeline stages and on a whole part of a node; several nodes only when the link
   between them is stated;
+- off CUDA, the layouts that the platform documents;
 - the default block size and those in which a request takes fewer bytes;
 - `max_num_batched_tokens` from `token_grid`, `gpu_memory_utilization` from `utilization_steps`;
 - `max_num_seqs`: what is pinned; at the load asked a few from the fewest needed on (speed does not depend on it); where
@@ -25,6 +26,7 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
+from vllm_opt.constraints.layouts.platforms import undocumented
 from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
 from vllm_opt.constraints.rules import RULE_NAMES, violations
@@ -36,6 +38,7 @@ from vllm_opt.optimizer.estimation.performance import Engines, bound_at, predict
 from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS
+from vllm_opt.optimizer.space.platforms import asked_features
 from vllm_opt.optimizer.space.points import CAPTURED, token_grid
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -270,6 +273,11 @@ class Oracle:
         from vllm_opt.constraints.layouts import compatibility, divisibility
 
         arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
+        request = self.setting.request
+        if sku.gpu.platform is not None and not request.undocumented_layouts:
+            asked = asked_features(request)
+            if tuple(undocumented(layout, sku.gpu, asked, format_asked=bool(request.quantization))):
+                return False
         return not divisibility.violations(*arguments) and not compatibility.violations(*arguments)
 
     def points_of(self, sku: PricedGpu, weights: WeightFormat, layout: Layout, terms: MemoryTerms) -> Iterator[Point]:

@@ -6,8 +6,9 @@ follows; with r the reduced cost of a column, a fleet that uses it costs at leas
 L + r <= U, the tolerance included, is closed too, those of least r first. What is left open then belongs to no fleet as
 good as U: the closed columns hold every optimum, and what is proven over them is proven over all plans.
 
-The plans for a histogram of lengths are tuned for a few typical requests, and no ceiling is known for all of its bars:
-only promising classes are closed, and nothing is claimed about the others.
+A histogram of a few bars has its ceilings bar by bar (`bar_columns.py`). The plans for a longer one are tuned for a few
+typical requests, and no ceiling is known for all of its bars: only promising classes are closed, and nothing is claimed
+about the others.
 """
 
 import math
@@ -27,11 +28,12 @@ from vllm_opt.optimizer.fleet.problem import (
     without_dominated,
 )
 from vllm_opt.optimizer.fleet.solver import solve_fleet
+from vllm_opt.optimizer.procurement.bar_columns import BarSearch
 from vllm_opt.optimizer.procurement.buckets import bucket_capacities
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
 from vllm_opt.optimizer.procurement.request import WorkloadDemand
 
-Open = dict[str, tuple[FleetColumn, ColumnSearch, Kind]]
+Open = dict[str, tuple[FleetColumn, ColumnSearch | BarSearch, Kind]]
 """column name -> the class at its ceiling, and where it is found"""
 BEST_OF_EACH = 3
 """open classes of each workload that are closed besides those that the relaxation uses"""
@@ -63,12 +65,17 @@ class WorkloadColumns:
     """The searches behind one workload's columns, one per kind of server."""
 
     workload: WorkloadDemand
-    searches: tuple[ColumnSearch, ...]
+    searches: tuple[ColumnSearch | BarSearch, ...]
 
     @property
     def routed(self) -> bool:
-        """Whether its requests are routed by length."""
-        return len(self.workload.buckets) > 1
+        """Whether its requests are routed by length over a few plans that are tuned for typical ones."""
+        return len(self.workload.buckets) > 1 and not self.by_bar
+
+    @property
+    def by_bar(self) -> bool:
+        """Whether its requests are routed by length over every plan."""
+        return any(isinstance(search, BarSearch) for search in self.searches)
 
 
 class ColumnPool:
@@ -105,9 +112,9 @@ class ColumnPool:
         found = []
         for item in self.workloads:
             for number, search in enumerate(item.searches, 1):
-                for kind, plan in sorted(search.plans.items(), key=lambda entry: entry[0]):
+                for kind, which, plan in search.columns():
                     column = self._column(item, kind, number, self._served_by(item, plan))
-                    name = f"{column.name}~{plan.capacity[0]}" if kind in search.open else column.name
+                    name = f"{column.name}~{plan.capacity[0]}" if kind in search.open else f"{column.name}{which}"
                     kept = replace(column, name=name, format=plan.candidate.unit.facts.weights.quantization.id)
                     self.plans[name] = plan
                     found.append(kept)
@@ -119,7 +126,7 @@ class ColumnPool:
         for item in self.workloads:
             for number, search in enumerate(item.searches, 1):
                 for kind, ceiling in sorted(search.open.items()) if not item.routed else ():
-                    column = self._column(item, kind, number, (ceiling,))
+                    column = self._column(item, kind, number, ceiling if isinstance(ceiling, tuple) else (ceiling,))
                     name = f"{column.name}?"
                     found[name] = replace(column, name=name), search, kind
         return found
@@ -135,7 +142,7 @@ class ColumnPool:
         return {column.workload for column in columns if column.gpu == gpu and any(column.capacity)}
 
     def _served_by(self, item: WorkloadColumns, plan: ReplicaPlan) -> tuple[int, ...]:
-        if not item.workload.lengths:
+        if not item.workload.lengths or item.by_bar:
             return plan.capacity
         limits = item.workload.max_ttft_ms, item.workload.max_tpot_ms
         return bucket_capacities(plan, item.workload.buckets, limits)
@@ -169,6 +176,8 @@ class ColumnPool:
         for item, demand in zip(self.workloads, base.demands, strict=True):
             window, most = (WINDOW, math.inf) if item.routed else (1, Fraction(demand.units[0]) / self.cap)
             for search in item.searches:
+                if isinstance(search, BarSearch):
+                    continue  # what the relaxation uses is found first
                 if item.routed:
                     search.close([kind for kind in search.open if kind.gpu in stock], deadline)
                 _close_within(search, prices, window, most, deadline)
@@ -202,7 +211,8 @@ class ColumnPool:
 
     def over_closed(self, base: FleetProblem) -> FleetProblem:
         """The problem over the columns closed so far."""
-        return base.changed(columns=without_dominated(self.closed_columns()))
+        exact = any(item.by_bar for item in self.workloads)
+        return base.changed(columns=without_dominated(self.closed_columns()), exact_routes=exact)
 
     def _relaxed(self, base: FleetProblem, name: str, open_ones: Open) -> "_Relaxed | None":
         """The relaxation over all classes, open ones at their ceilings; None where it has no solution."""
@@ -210,7 +220,7 @@ class ColumnPool:
         problem = base.changed(columns=columns)
         if any(all(column.workload != demand.workload for column in columns) for demand in base.demands):
             return None
-        model = FleetModel(problem)
+        model = FleetModel(problem, routes=False)
         model.minimise_or_maximise(name)
         found = relaxation(model)
         return None if found is None else _Relaxed(found.value, found, columns)
@@ -256,7 +266,7 @@ class _Relaxed:
 
 
 def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:
-    kinds: dict[ColumnSearch, list[Kind]] = {}
+    kinds: dict[ColumnSearch | BarSearch, list[Kind]] = {}
     for name in names:
         _, search, kind = open_ones[name]
         kinds.setdefault(search, []).append(kind)

@@ -14,7 +14,7 @@ about the others.
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -29,9 +29,8 @@ from vllm_opt.optimizer.fleet.problem import (
 )
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.bar_columns import BarSearch
-from vllm_opt.optimizer.procurement.buckets import bucket_capacities
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
-from vllm_opt.optimizer.procurement.request import WorkloadDemand
+from vllm_opt.optimizer.procurement.workload_columns import WorkloadColumns
 
 Open = dict[str, tuple[FleetColumn, ColumnSearch | BarSearch, Kind]]
 """column name -> the class at its ceiling, and where it is found"""
@@ -60,24 +59,6 @@ class ClosedProblem:
     bound: float | None = None
 
 
-@dataclass(frozen=True)
-class WorkloadColumns:
-    """The searches behind one workload's columns, one per kind of server."""
-
-    workload: WorkloadDemand
-    searches: tuple[ColumnSearch | BarSearch, ...]
-
-    @property
-    def routed(self) -> bool:
-        """Whether its requests are routed by length over a few plans that are tuned for typical ones."""
-        return len(self.workload.buckets) > 1 and not self.by_bar
-
-    @property
-    def by_bar(self) -> bool:
-        """Whether its requests are routed by length over every plan."""
-        return any(isinstance(search, BarSearch) for search in self.searches)
-
-
 class ColumnPool:
     """Every plan of every workload, found or bounded."""
 
@@ -92,6 +73,11 @@ class ColumnPool:
     def routed(self) -> bool:
         """Whether some plans serve a histogram of lengths."""
         return any(item.routed for item in self.workloads)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every plan that may serve a workload is found or bounded."""
+        return all(item.bounded for item in self.workloads)
 
     @property
     def servers(self) -> int:
@@ -113,7 +99,7 @@ class ColumnPool:
         for item in self.workloads:
             for number, search in enumerate(item.searches, 1):
                 for kind, which, plan in search.columns():
-                    column = self._column(item, kind, number, self._served_by(item, plan))
+                    column = self._column(item, kind, number, item.served_by(number - 1, plan))
                     name = f"{column.name}~{plan.capacity[0]}" if kind in search.open else f"{column.name}{which}"
                     kept = replace(column, name=name, format=plan.candidate.unit.facts.weights.quantization.id)
                     self.plans[name] = plan
@@ -125,8 +111,9 @@ class ColumnPool:
         found: Open = {}
         for item in self.workloads:
             for number, search in enumerate(item.searches, 1):
-                for kind, ceiling in sorted(search.open.items()) if not item.routed else ():
-                    column = self._column(item, kind, number, ceiling if isinstance(ceiling, tuple) else (ceiling,))
+                opened: Mapping[Kind, int | tuple[int, ...]] = {} if item.routed else search.open
+                for kind, ceiling in sorted(opened.items()):
+                    column = self._column(item, kind, number, item.ceilings(number - 1, ceiling))
                     name = f"{column.name}?"
                     found[name] = replace(column, name=name), search, kind
         return found
@@ -140,12 +127,6 @@ class ColumnPool:
         """Workloads that may have a plan on a SKU."""
         columns = (*self.closed_columns(), *(column for column, _, _ in self.open_columns().values()))
         return {column.workload for column in columns if column.gpu == gpu and any(column.capacity)}
-
-    def _served_by(self, item: WorkloadColumns, plan: ReplicaPlan) -> tuple[int, ...]:
-        if not item.workload.lengths or item.by_bar:
-            return plan.capacity
-        limits = item.workload.max_ttft_ms, item.workload.max_tpot_ms
-        return bucket_capacities(plan, item.workload.buckets, limits)
 
     def _column(self, item: WorkloadColumns, kind: Kind, number: int, capacity: tuple[int, ...]) -> FleetColumn:
         slots = SLOTS_PER_GPU // kind.cut if kind.cut > 1 else SLOTS_PER_GPU * kind.gpus // kind.nodes
@@ -176,7 +157,7 @@ class ColumnPool:
         for item, demand in zip(self.workloads, base.demands, strict=True):
             window, most = (WINDOW, math.inf) if item.routed else (1, Fraction(demand.units[0]) / self.cap)
             for search in item.searches:
-                if isinstance(search, BarSearch):
+                if not isinstance(search, ColumnSearch) or item.by_bar:
                     continue  # what the relaxation uses is found first
                 if item.routed:
                     search.close([kind for kind in search.open if kind.gpu in stock], deadline)
@@ -191,7 +172,7 @@ class ColumnPool:
             open_ones = self.open_columns()
             rest = self._relaxed(base, name, open_ones)
             if rest is None:  # not even the ceilings suffice
-                return ClosedProblem(self.over_closed(base), covered=not self.routed)
+                return ClosedProblem(self.over_closed(base), covered=self.bounded)
             wanted = self._used(rest, open_ones)
             if not wanted:
                 best = self._upper_bound(base, name, options, deadline) if best is None else best
@@ -207,7 +188,7 @@ class ColumnPool:
                 return ClosedProblem(self.over_closed(base), covered=False, unfinished=True, bound=bound)
             _close(wanted, open_ones, deadline)
         unfinished = base.partial and bool(self.open_columns())
-        return ClosedProblem(self.over_closed(base), covered=not (self.routed or unfinished), unfinished=unfinished)
+        return ClosedProblem(self.over_closed(base), covered=self.bounded and not unfinished, unfinished=unfinished)
 
     def over_closed(self, base: FleetProblem) -> FleetProblem:
         """The problem over the columns closed so far."""

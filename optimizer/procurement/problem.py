@@ -11,9 +11,10 @@ from vllm_opt.optimizer.fleet.problem import FleetDemand, FleetLimits, FleetProb
 from vllm_opt.optimizer.procurement.bar_columns import BarSearch
 from vllm_opt.optimizer.procurement.columns import MICRO, ColumnSearch, ReplicaPlan
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
-from vllm_opt.optimizer.procurement.pool import ClosedProblem, ColumnPool, WorkloadColumns
+from vllm_opt.optimizer.procurement.pool import ClosedProblem, ColumnPool
 from vllm_opt.optimizer.procurement.replica_searches import percentile_target, searches_of
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
+from vllm_opt.optimizer.procurement.workload_columns import Members, WorkloadColumns, with_members
 from vllm_opt.optimizer.space.setting import PricedGpu
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -60,11 +61,16 @@ class Procurement:
 
 
 def resolve_fleet(
-    request: FleetRequest, catalog: Catalog, end: float | None = None, shared: dict[str, SharedLayouts] | None = None
+    request: FleetRequest,
+    catalog: Catalog,
+    end: float | None = None,
+    shared: dict[str, SharedLayouts] | None = None,
+    members: Members | None = None,
 ) -> Procurement:
     """Find every plan that can matter, every price and limit; `end` of the time, by default the time limit from now.
 
-    `shared` keeps parts of layouts by model for another request that differs in workloads alone.
+    `shared` keeps parts of layouts by model for another request that differs in workloads alone; `members` are the
+    columns of the workloads of each pool, when each is served alone.
 
     Raises:
         InvalidRequest: a value that cannot be understood, or nothing to choose from.
@@ -88,7 +94,9 @@ def resolve_fleet(
             except CannotBeSized as error:
                 known[key] = ()
                 notes.append(str(error))
-        found.append(WorkloadColumns(workload, known[key]))
+        alone = (members or {}).get(workload.name, ())
+        spares = demand_of(request, workload).spare_replicas
+        found.append(with_members(WorkloadColumns(workload, known[key]), alone, spares))
         notes += [note for search in known[key][:1] for note in search.setting.notes]
         told = percentile_note(request, workload)
         notes += [] if told is None else [told]

@@ -190,7 +190,8 @@ class Search:
                 self._unlisted = skus[position:]
                 self._stop([server for listed in skus[:position] for server in self.servers.of(listed)])
                 return {}
-        numbers, queues = max(LEAST_NUMBERS, MOST_QUEUED // max(1, self.servers.count)), {}
+        numbers = max(LEAST_NUMBERS, MOST_QUEUED // max(1, self.servers.count))
+        queues: dict[str, ServerQueue] = {}
         for position, sku in enumerate(skus):
             if self._is_late():
                 self._stop([server for waiting in skus[position:] for server in self.servers.of(waiting)])

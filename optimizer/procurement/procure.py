@@ -120,7 +120,7 @@ def _pooled(
         return kept, apart[1], (f"sharing replicas was tried and is not cheaper: {names}",)
     saved = f", which takes {1 - other[1].bounds[0].value / bounds[0].value:.0%} off" if bounds else ""
     return *other, (
-        f"share replicas{saved}: {names}; the strictest limits hold for what is shared (pooling: false keeps them apart)",
+        f"share replicas{saved}: {names}; the strictest limits hold where they share (pooling: false keeps them apart)",
     )
 
 

@@ -16,6 +16,8 @@ from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
 
 Kind = tuple[int, tuple[int, int]]
 """Maximum context, and the request for which a server is tuned."""
+EVERY_PLAN_S, EVERY_PLAN_SHARE = 15.0, 0.25
+"""seconds, and share of the time limit, that every plan for a short histogram may take"""
 SHORT_CONTEXTS = (Fraction(1, 2),)
 """besides servers for every length, servers for the shorter part of the traffic are tried: the lengths up to this
 quantile of the requests"""
@@ -34,7 +36,7 @@ def searches_of(
     """
     if 1 < len(workload.buckets) <= MOST_BARS:
         by_bar = _by_bar(request, workload, gpus, catalog, shared)
-        if sum(search.seconds for search in by_bar) <= request.time_limit:
+        if sum(search.seconds for search in by_bar) <= min(EVERY_PLAN_S, EVERY_PLAN_SHARE * request.time_limit):
             return by_bar
     searches = []
     spares = request.resilience.spare_replicas if workload.spare_replicas is None else workload.spare_replicas

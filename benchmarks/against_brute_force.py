@@ -1,14 +1,22 @@
 """Random problems decided twice: by the program, and by brute force that asks only the rules' `check`.
 
-    python benchmarks/against_brute_force.py --examples 1000 --seed 7            # of every kind
+    python benchmarks/against_brute_force.py --examples 850 --seed 7            # of every kind
     python benchmarks/against_brute_force.py --kind fleets --examples 5000
 
 The problems and the brute force are those of the tests (`tests/strategies.py`, `tests/oracle.py`,
 `tests/fleet_oracle.py`): dense models, checkpoints that say how their KV cache is kept, experts and latent attention,
-sliding windows, hybrids, and fleets at three magnitudes of units. Every problem is also asked with limits that its
-optimum just meets or just misses, and without the search's pick, which must change nothing. `--scale` multiplies the
-prices, so that objectives are counted in numbers a thousand times smaller or larger. What differs is printed with the
-problem, and the run ends with exit code 1.
+sliding windows, hybrids, and fleets at three magnitudes of units. Single plans are drawn small enough for a fraction of
+a second each (`--whole` draws them as the tests do), a third of them with prices a thousand times as high or as low.
+Each is asked
+
+- without the search's pick, which must change nothing;
+- of the second opinion, which must agree wherever it counts;
+- of random points around the plan, none of which may be better (`--shots`; answers without tolerance, priced, at the
+  load asked);
+- again, two times in three, under a limit on TTFT, TPOT or throughput, or all three, that its optimum just meets or
+  just misses.
+
+What differs is printed with the problem, and the run ends with exit code 1.
 """
 
 import argparse
@@ -16,6 +24,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +33,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "optimizer" / "solver")]
 
-from fleet_oracle import agree, small_fleet  # noqa: E402
+import fleet_oracle  # noqa: E402
+from agreement import compared  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from oracle import Best, Known  # noqa: E402
 from strategies import (  # noqa: E402
     PLAIN,
     Problem,
@@ -38,20 +50,26 @@ from strategies import (  # noqa: E402
     windowed,
     with_experts,
 )
-from test_solver_oracle import EDGES, compare  # noqa: E402
+from test_solver import Attack, _assert_no_better, values  # noqa: E402
+from test_solver_oracle import EDGES, limits_at  # noqa: E402
 
+from vllm_opt.optimizer.contract.answer import Answer  # noqa: E402
+from vllm_opt.optimizer.contract.request import SolveRequest  # noqa: E402
+from vllm_opt.optimizer.second_opinion.opinion import opinion_of_answer  # noqa: E402
 from vllm_opt.optimizer.solver.solve import solve  # noqa: E402
+from vllm_opt.profiles.catalogues.catalog import Catalog  # noqa: E402
 
-SOLVES: dict[str, Any] = {
-    "dense": problems(decoders()),
-    "stored": problems(stored(PLAIN), most_gpus=2),
-    "experts": problems(with_experts(), most_gpus=2),
-    "latent": problems(latent(), most_gpus=2),
-    "windows": problems(windowed()),
-    "hybrids": problems(hybrids()),
+KINDS: dict[str, tuple[Any, int]] = {
+    "dense": (decoders(), 4),
+    "stored": (stored(PLAIN), 2),
+    "experts": (with_experts(), 2),
+    "latent": (latent(), 2),
+    "windows": (windowed(), 4),
+    "hybrids": (hybrids(), 4),
 }
 FLEETS = "fleets"
 SCALES = (1, 1_000, 1_000_000)
+PINS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas", "max_num_seqs")
 
 
 class Tally:
@@ -60,6 +78,8 @@ class Tally:
     def __init__(self, kind: str, deadline: float) -> None:
         self.kind, self.deadline = kind, deadline
         self.compared = 0
+        self.seen: Counter[str] = Counter()
+        """How much of what was looked at: feasible answers, answers under limits, opinions, points tried."""
         self.faults: list[str] = []
 
     def judge(self, problem: object, ask: Callable[[], object]) -> None:
@@ -70,7 +90,7 @@ class Tally:
         try:
             ask()
         except Exception:  # a sweep goes on: every kind of fault is what it looks for
-            self.faults.append(f"{traceback.format_exc(limit=-2)}\n{problem!r}")
+            self.faults.append(f"{traceback.format_exc(limit=-4)}\n{problem!r}")
             print(f"{self.kind}: {self.faults[-1]}", flush=True)
 
 
@@ -84,9 +104,10 @@ def priced(problem: Problem, scale: float) -> Problem:
     return replace(problem, prices=prices, machines=machines, fields=fields)
 
 
-def solves(kind: str, examples: int, start: int, scale: float, deadline: float) -> Tally:
-    """Single plans of one kind of model."""
+def solves(kind: str, examples: int, start: int, deadline: float, *, whole: bool, shots: int) -> Tally:
+    """Single plans of one kind of model, their prices at three magnitudes."""
     tally = Tally(kind, deadline)
+    configs, most = KINDS[kind]
 
     @seed(start)
     @settings(
@@ -96,53 +117,106 @@ def solves(kind: str, examples: int, start: int, scale: float, deadline: float) 
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate,),
     )
-    @given(problem=SOLVES[kind], edge=EDGES)
-    def each(problem: Problem, edge: str) -> None:
+    @given(
+        problem=problems(configs, most_gpus=most, quick=not whole),
+        edge=EDGES,
+        scale=st.sampled_from((1e-3, 1.0, 1e3)),
+        at=st.integers(0, 3),
+    )
+    def each(problem: Problem, edge: str, scale: float, at: int) -> None:
         asked = priced(problem, scale)
-        tally.judge((edge, asked), lambda: (compare(asked, edge), pick_changes_nothing(asked)))
+        tally.judge((edge, at, asked), lambda: one(tally, asked, edge, at, shots))
 
     each()
     return tally
 
 
-def pick_changes_nothing(problem: Problem) -> None:
-    """CP-SAT alone, over what the bounds leave, gives the answer that it gives with the search's pick beside it."""
+def one(tally: Tally, problem: Problem, edge: str, at: int, shots: int) -> None:
+    """Everything that is asked of one problem."""
     with tempfile.TemporaryDirectory() as name:
-        request = request_of(problem, Path(name))
-        whole, alone = solve(request), solve(request, without="pick")
-        times = {"solver": {"wall_ms"}}
-        assert alone.model_dump(exclude=times) == whole.model_dump(exclude=times)
+        folder, known = Path(name), Known()
+        best = every_way(tally, request_of(problem, folder), known, shots)
+        if best is None or edge == "none":
+            return
+        limits = limits_at(best.points[0], edge)
+        kept = limits if at >= len(limits) else dict([list(limits.items())[at]])
+        tally.seen["under limits"] += 1
+        every_way(tally, request_of(problem, folder, **kept), known, shots)
+
+
+def every_way(tally: Tally, request: SolveRequest, known: Known, shots: int) -> Best | None:
+    """The program, brute force, CP-SAT alone, the second opinion, and an attack."""
+    answer, times = solve(request), {"solver": {"wall_ms"}}
+    best = compared(request, answer, known)
+    # CP-SAT alone, over what the bounds leave, gives the answer that it gives with the search's pick beside it.
+    alone = solve(request, without="pick")
+    assert alone.model_dump(exclude=times) == answer.model_dump(exclude=times)
+    if best is None:
+        return None
+    tally.seen["feasible"] += 1
+    catalog = Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
+    opinion = opinion_of_answer(answer, catalog)
+    assert opinion.agrees, opinion.disagreements
+    tally.seen["opinions on whole plans"] += not opinion.plans[0].not_judged
+    tally.seen["points tried"] += attacked(request, answer, catalog, shots)
+    return best
+
+
+class Nearby(Attack):
+    """Points of the decision space: widths of a step on its grid."""
+
+    def other_widths(self) -> tuple[int, ...]:
+        return ()
+
+
+def attacked(request: SolveRequest, answer: Answer, catalog: Catalog, shots: int) -> int:
+    """How many random points the rules let pass; none is better."""
+    order = tuple(request.objective)
+    pinned = any(getattr(request, name) is not None for name in PINS) or request.gpus is not None
+    unpriced = any(objective.unit in ("GPUs", "tokens/s per GPU", "tokens/GPU-hour") for objective in answer.objectives)
+    if request.tolerance or pinned or unpriced or "concurrency" in order or request.concurrency == "max":
+        return 0
+    assert answer.plan is not None
+    if answer.plan.cost is None or answer.plan.cost.usd_per_hour is None:
+        return 0
+    attack = Nearby(request, answer.plan, catalog)
+    found = [point for point in (attack.shot() for _ in range(shots)) if point is not None]
+    for point in found:
+        _assert_no_better(order, values(answer), point)
+    return len(found)
 
 
 def fleets(examples: int, start: int, deadline: float) -> Tally:
     """Fleets, a third of each magnitude, half of them by what is served, a fifth with replicas on two nodes."""
     tally = Tally(FLEETS, deadline)
     for number in range(start, start + examples):
-        problem = small_fleet(number, SCALES[number % 3], served=number % 2 == 1, wide=number % 5 == 0)
-        tally.judge((number, problem), lambda asked=problem: agree(asked))  # type: ignore[misc]
+        problem = fleet_oracle.small_fleet(number, SCALES[number % 3], served=number % 2 == 1, wide=number % 5 == 0)
+        tally.judge((number, problem), lambda asked=problem: fleet_oracle.agree(asked))  # type: ignore[misc]
     return tally
 
 
 def main() -> None:
     """Compare, and print a line per kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", action="append", choices=[*SOLVES, FLEETS], help="default: every kind")
+    parser.add_argument("--kind", action="append", choices=[*KINDS, FLEETS], help="default: every kind")
     parser.add_argument("--examples", type=int, default=100, help="problems of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on the prices of single plans")
+    parser.add_argument("--whole", action="store_true", help="single plans as large as those of the tests")
+    parser.add_argument("--shots", type=int, default=25, help="random points around each plan")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for each kind, at most")
     asked = parser.parse_args()
     faults = 0
-    for kind in asked.kind or [*SOLVES, FLEETS]:
+    for kind in asked.kind or [*KINDS, FLEETS]:
         started = time.monotonic()
         end = started + asked.seconds
         if kind == FLEETS:
             tally = fleets(asked.examples, asked.seed, end)
         else:
-            tally = solves(kind, asked.examples, asked.seed, asked.scale, end)
+            tally = solves(kind, asked.examples, asked.seed, end, whole=asked.whole, shots=asked.shots)
         faults += len(tally.faults)
         print(
-            f"{kind}: {tally.compared} problems, {len(tally.faults)} differ, {time.monotonic() - started:.0f} s",
+            f"{kind}: {tally.compared} problems, {len(tally.faults)} differ, {time.monotonic() - started:.0f} s;",
+            ", ".join(f"{count} {what}" for what, count in sorted(tally.seen.items())),
             flush=True,
         )
     sys.exit(1 if faults else 0)

@@ -1,6 +1,6 @@
 """Solve a request and compare with brute force: status, optimum, bounds, what was conceded."""
 
-from oracle import FREE, UNPRICED, Best, Oracle
+from oracle import FREE, UNPRICED, Best, Known, Oracle
 
 from vllm_opt.optimizer.contract.answer import Answer
 from vllm_opt.optimizer.contract.request import SolveRequest
@@ -11,10 +11,18 @@ KINDS = {"tokens/s per GPU": -FREE, "tokens/GPU-hour": FREE}
 """Where the integers of owned machines and of those without a price start."""
 
 
-def agree(request: SolveRequest) -> Best | None:
-    """Solve both ways and compare; the reserve gives way before a request becomes infeasible."""
-    best = Oracle(request).best() or Oracle(request, reserve=False).best()
-    answer = solve(request)
+def agree(request: SolveRequest, known: Known | None = None) -> Best | None:
+    """Solve both ways and compare; the reserve gives way before a request becomes infeasible.
+
+    `known` is shared by requests that differ in their limits on speed alone.
+    """
+    return compared(request, solve(request), known)
+
+
+def compared(request: SolveRequest, answer: Answer, known: Known | None = None) -> Best | None:
+    """Compare an answer with brute force."""
+    known = known or Known()
+    best = Oracle(request, known=known).best() or Oracle(request, reserve=False, known=known).best()
     if best is None:
         assert answer.status == "infeasible", (answer.status, answer.objectives, answer.plan)
         assert answer.plan is None

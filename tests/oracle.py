@@ -6,6 +6,7 @@ request means (`resolve_solve`), the physics of one point, and the set of values
 - every tensor, pipeline, data, expert and context parallel size within the GPUs allowed; data parallelism inside one
   engine only with experts, without pipeline stages and on a whole part of a node; several nodes only when the link
   between them is stated; no pipeline stages inside a fast link where tensor parallelism divides the same GPUs;
+- off CUDA, the layouts that the platform documents;
 - the default block size and those in which a request takes fewer bytes;
 - `max_num_batched_tokens` from `token_grid`, `gpu_memory_utilization` from `utilization_steps`;
 - `max_num_seqs`: what is pinned; at the load asked a few from the fewest needed on (speed does not depend on it); where
@@ -15,7 +16,8 @@ request means (`resolve_solve`), the physics of one point, and the set of values
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -24,9 +26,10 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens, prefix_caching_default
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
+from vllm_opt.constraints.layouts.platforms import undocumented
 from vllm_opt.constraints.memory.encoder_peak import media_items
 from vllm_opt.constraints.memory.ledger import MemoryTerms, memory_terms
-from vllm_opt.constraints.rules import violations
+from vllm_opt.constraints.rules import RULE_NAMES, violations
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop, quantile_factor
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
@@ -35,6 +38,7 @@ from vllm_opt.optimizer.estimation.performance import Engines, bound_at, predict
 from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.optimizer.space.physics import TOKEN_STEPS
+from vllm_opt.optimizer.space.platforms import asked_features
 from vllm_opt.optimizer.space.points import CAPTURED, token_grid
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -48,6 +52,8 @@ BLOCK_SIZES = (None, 16, 32, 64, 128)
 STATIC_RULES = frozenset({"context_length", "memory_budget", "startup_headroom", "batching", "concurrency"})
 LAYOUT_RULES = frozenset({"divisibility", "compatibility"})
 TRAFFIC_RULES = frozenset({"quality", "ttft", "tpot", "throughput", "gpu_count", "budget"})
+HELD_BY_FITS = STATIC_RULES - {"concurrency"}
+NOT_LATENCY = frozenset(RULE_NAMES) - {"ttft", "tpot"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,46 @@ class Speeds:
     """At the confidence and percentile asked, where more than the means of a closed loop is asked."""
 
 
+class RememberedTerms(MemoryTerms):
+    """The memory terms of a layout: what one width of a step and one batch take is added up once."""
+
+    @cached_property
+    def _sums(self) -> dict[tuple[int, int, float | None], tuple[int, ...]]:
+        return {}
+
+    def outside_kv_bytes(self, tokens: int, sequences: int, confidence: float | None = None) -> tuple[int, ...]:
+        key = tokens, sequences, confidence
+        if key not in self._sums:
+            self._sums[key] = super().outside_kv_bytes(*key)
+        return self._sums[key]
+
+    @cached_property
+    def _stages(self) -> dict[tuple[int, int, float, float | None], tuple[int, ...]]:
+        return {}
+
+    def blocks_by_stage(self, flags: EngineFlags, confidence: float | None = None) -> tuple[int, ...]:
+        key = flags.max_num_batched_tokens, flags.max_num_seqs, flags.gpu_memory_utilization, confidence
+        if key not in self._stages:
+            self._stages[key] = super().blocks_by_stage(flags, confidence)
+        return self._stages[key]
+
+    @classmethod
+    def of(cls, terms: MemoryTerms) -> "RememberedTerms":
+        """The same terms."""
+        return cls(**{item.name: getattr(terms, item.name) for item in fields(MemoryTerms)})
+
+
+@dataclass
+class Known:
+    """What requests that differ in their limits on speed alone have in common."""
+
+    layouts: dict[tuple[str, str, str | None], list[tuple[Layout, MemoryTerms]]] = field(default_factory=dict)
+    coefficients: dict[Layout, LatencyCoefficients] = field(default_factory=dict)
+    speeds: dict[tuple[Layout, int, float], "Speeds"] = field(default_factory=dict)
+    fits: dict[tuple[Layout, int], dict[int, list[float]]] = field(default_factory=dict)
+    """Utilisation steps at which memory holds a batch, for a layout and a width of a step."""
+
+
 def last_true(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
     """The last of low … high for which a monotone predicate holds."""
     if low > high or not holds(low):
@@ -106,11 +152,13 @@ def place_of(point: Point) -> tuple[Layout, int, int, int]:
 class Oracle:
     """Every feasible point of one request."""
 
-    def __init__(self, request: SolveRequest, catalog: Catalog | None = None, *, reserve: bool = True) -> None:
+    def __init__(
+        self, request: SolveRequest, catalog: Catalog | None = None, *, reserve: bool = True, known: Known | None = None
+    ) -> None:  # fmt: skip
         catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
         self.setting: SolveSetting = resolve_solve(request, catalog, Bends(reserve=not reserve))
         self.asked = 0
-        self.known: dict[tuple[Layout, int, float], Speeds] = {}
+        self.known = known or Known()
         alone = {"concurrency": 1, "admission_reserve": False}
         self.alone = self.setting.targets.model_copy(update=alone)
 
@@ -153,15 +201,21 @@ class Oracle:
 
     def _every_point(self) -> Iterator[Point]:
         for sku, weights in product(self.setting.gpus, self.setting.formats):
-            every = list(self.layouts(sku, weights))
-            for layout in every:
-                if layout.pipeline_parallel_size > 1 and self.split_over_tensors(sku.gpu, layout) in every:
-                    continue
-                arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
-                if layout.block_size is not None and not self.frugal(layout, sku, weights):
-                    continue
-                terms = memory_terms(*arguments)
+            key = sku.gpu.id, weights.quantization.id, weights.checkpoint
+            if key not in self.known.layouts:
+                self.known.layouts[key] = list(self.layouts_with_terms(sku, weights))
+            for layout, terms in self.known.layouts[key]:
                 yield from self.points_of(sku, weights, layout, terms)
+
+    def layouts_with_terms(self, sku: PricedGpu, weights: WeightFormat) -> Iterator[tuple[Layout, MemoryTerms]]:
+        """Every layout that starts, in blocks that are worth a look, and its memory."""
+        every = list(self.layouts(sku, weights))
+        for layout in every:
+            if layout.pipeline_parallel_size > 1 and self.split_over_tensors(sku.gpu, layout) in every:
+                continue
+            if layout.block_size is None or self.frugal(layout, sku, weights):
+                arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
+                yield layout, RememberedTerms.of(memory_terms(*arguments))
 
     def split_over_tensors(self, gpu: GpuProfile, layout: Layout) -> Layout | None:
         """The same GPUs as one tensor-parallel group, which takes the place of pipeline stages inside a fast link."""
@@ -237,6 +291,11 @@ class Oracle:
         from vllm_opt.constraints.layouts import compatibility, divisibility
 
         arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
+        request = self.setting.request
+        if sku.gpu.platform is not None and not request.undocumented_layouts:
+            asked = asked_features(request)
+            if tuple(undocumented(layout, sku.gpu, asked, format_asked=bool(request.quantization))):
+                return False
         return not divisibility.violations(*arguments) and not compatibility.violations(*arguments)
 
     def points_of(self, sku: PricedGpu, weights: WeightFormat, layout: Layout, terms: MemoryTerms) -> Iterator[Point]:
@@ -244,7 +303,7 @@ class Oracle:
         targets = self.setting.targets
         largest = targets.gpus or targets.max_gpus
         for tokens in self.widths(sku.gpu, chunked_prefill=layout.enable_chunked_prefill):
-            fits: dict[int, list[float]] = {}
+            fits = self.known.fits.setdefault((layout, tokens), {})
             for replicas in range(1, largest // layout.gpus_per_server + 1):
                 if self.setting.request.replicas not in (None, replicas):
                     continue
@@ -306,12 +365,14 @@ class Oracle:
         )
         found = []
         for step in utilization_steps(self.setting.request.max_gpu_memory_utilization):
-            trial = replace(base, flags=self.flags(tokens, size, step), targets=self.alone)
+            flags = self.flags(tokens, size, step)
+            short = terms.num_gpu_blocks(flags, base.confidence) < needed
             self.asked += 1
-            if trial.num_gpu_blocks < needed and self.asked % 50:
+            if short and self.asked % 50:
                 continue
+            trial = replace(base, flags=flags, targets=self.alone)
             broken = violations(trial, without=LAYOUT_RULES | TRAFFIC_RULES)
-            if trial.num_gpu_blocks < needed:
+            if short:
                 assert broken
             if not broken:
                 found.append(step)
@@ -332,11 +393,13 @@ class Oracle:
         self, base: Deployment, weights: WeightFormat, tokens: int, sizes: list[int], fits: dict[int, list[float]],
     ) -> Iterator[Point]:  # fmt: skip
         """Points of one (layout, T, R) that the traffic's rules let pass."""
+        if self.setting.targets.load_free and not self.setting.request.needs_queueing:
+            self.learn(base, tokens, [float(size) for size in sizes])
         sizes = sorted({*sizes, *self.largest_in_time(base, tokens, sizes, fits)})
         for size in sizes:
             speeds = self.speeds(base, tokens, size)
             trial = replace(base, flags=self.flags(tokens, size, fits[size][0]), performance=self.bound(base, speeds))
-            if not violations(trial, without=LAYOUT_RULES):
+            if not violations(trial, without=LAYOUT_RULES | HELD_BY_FITS):
                 yield self.point(trial, weights, speeds, fits[size])
 
     def largest_in_time(
@@ -350,7 +413,7 @@ class Oracle:
         def holds(size: int) -> bool:
             bound = self.bound(base, self.speeds(base, tokens, size))
             trial = replace(base, flags=self.flags(tokens, size, 0.5), performance=bound)
-            return not {broken.rule for broken in violations(trial)} & {"ttft", "tpot"}
+            return not violations(trial, without=NOT_LATENCY)
 
         last = last_true(sizes[0], sizes[-1], holds)
         return [last] if last and self.fits(base, tokens, last, fits) else []
@@ -396,34 +459,45 @@ class Oracle:
         """Central predictions of one engine: the fullest one's times and the average one's rate at the load asked."""
         if self.setting.request.needs_queueing:
             return self.queued(base, tokens, size)
-        setting, layout = self.setting, base.layout.model_copy(update={"block_size": None})
-        share = float(size) if setting.targets.load_free else setting.targets.concurrency / base.engines
-        key = layout, tokens, share
-        if key not in self.known:
-            coefficients = latency_coefficients(
-                base.model, base.quantization, layout, base.gpu, default_latency_constants(),
-                calibrated=setting.request.calibration, release=setting.engine.version,
+        targets = self.setting.targets
+        share = float(size) if targets.load_free else targets.concurrency / base.engines
+        if (base.layout, tokens, share) not in self.known.speeds:
+            self.learn(base, tokens, [share])
+        return self.known.speeds[base.layout, tokens, share]
+
+    def learn(self, base: Deployment, tokens: int, shares: list[float]) -> None:
+        """The speeds of engines with so many users each, all in one call."""
+        if base.layout not in self.known.coefficients:
+            self.known.coefficients[base.layout] = self.coefficients(base)
+        coefficients, confidence = self.known.coefficients[base.layout], self.setting.request.confidence
+        load = self.closed(coefficients, base, tokens, shares)
+        ttft, tpot, throughput = (
+            float(quantile_factor(coefficients, metric, confidence)) for metric in ("ttft", "tpot", "throughput")
+        )
+        for at, share in enumerate(shares):
+            self.known.speeds[base.layout, tokens, share] = Speeds(
+                float(load.ttft_ms[0, at]), float(load.tpot_ms[0, at]), float(load.e2e_ms[0, at]),
+                float(load.output_tokens_per_s[1, at]), (ttft, tpot, throughput),
             )  # fmt: skip
-            load = self.closed(coefficients, base, tokens, share)
-            ttft, tpot, throughput = (
-                float(quantile_factor(coefficients, metric, setting.request.confidence))
-                for metric in ("ttft", "tpot", "throughput")
-            )
-            self.known[key] = Speeds(
-                float(load.ttft_ms[0]), float(load.tpot_ms[0]), float(load.e2e_ms[0]),
-                float(load.output_tokens_per_s[1]), (ttft, tpot, throughput),
-            )  # fmt: skip
-        return self.known[key]
+
+    def coefficients(self, base: Deployment) -> LatencyCoefficients:
+        """Seconds per unit of a layout, whatever its blocks."""
+        return latency_coefficients(
+            base.model, base.quantization, base.layout.model_copy(update={"block_size": None}), base.gpu,
+            default_latency_constants(), calibrated=self.setting.request.calibration,
+            release=self.setting.engine.version,
+        )  # fmt: skip
 
     def closed(
-        self, coefficients: LatencyCoefficients, base: Deployment, tokens: int, share: float
+        self, coefficients: LatencyCoefficients, base: Deployment, tokens: int, shares: list[float]
     ) -> LoadPrediction:  # fmt: skip
-        """The fullest and the average engine of a closed loop."""
+        """The fullest (first row) and the average engine (second) of closed loops."""
         setting, layout = self.setting, base.layout
+        fullest = [float(math.ceil(share)) for share in shares]
         return closed_loop(
             coefficients,
-            users=np.array([math.ceil(share), share]),
-            max_num_seqs=float(math.ceil(share)),
+            users=np.array([fullest, shares]),
+            max_num_seqs=np.array(fullest),
             max_num_batched_tokens=float(tokens),
             input_tokens=float(setting.lengths[0]),
             output_tokens=float(setting.lengths[1]),
@@ -434,10 +508,7 @@ class Oracle:
     def queued(self, base: Deployment, tokens: int, size: int) -> "Speeds":
         """The same under any other traffic, by the prediction that a plan shows, one point at a time."""
         setting, request = self.setting, self.setting.request
-        coefficients = latency_coefficients(
-            base.model, base.quantization, base.layout.model_copy(update={"block_size": None}), base.gpu,
-            default_latency_constants(), calibrated=request.calibration, release=setting.engine.version,
-        )  # fmt: skip
+        coefficients = self.coefficients(base)
         served = Engines(
             coefficients, base.engines, size, tokens, setting.lengths, base.layout.enable_chunked_prefill,
             request.prefix_hit_share if base.layout.enable_prefix_caching else 0.0,
@@ -449,7 +520,7 @@ class Oracle:
         )  # fmt: skip
         rate = request.requests_per_s
         if request.pattern == "closed" and not request.think_time_s:
-            tokens_per_s = self.closed(coefficients, base, tokens, users / base.engines).output_tokens_per_s[1]
+            tokens_per_s = self.closed(coefficients, base, tokens, [users / base.engines]).output_tokens_per_s[1, 0]
         else:
             each = math.ceil(users / base.engines) if rate is None else rate / base.engines
             tokens_per_s = served.outcome(request.demand, each).requests_per_s[0] * setting.lengths[1]

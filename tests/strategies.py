@@ -170,8 +170,10 @@ def lengths(draw: st.DrawFn, most: int) -> dict[str, Any]:
 
 
 @st.composite
-def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFIGS, most_gpus: int = 4) -> Problem:
-    """One planning problem that brute force can enumerate."""
+def problems(
+    draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFIGS, most_gpus: int = 4, *, quick: bool = False
+) -> Problem:  # fmt: skip
+    """One planning problem that brute force can enumerate; a `quick` one in a fraction of a second."""
     config = draw(configs)
     count = draw(st.integers(1, 2))
     gpus = tuple(draw(gpu_rows(index)) for index in range(count))
@@ -225,10 +227,23 @@ def problems(draw: st.DrawFn, configs: st.SearchStrategy[dict[str, Any]] = CONFI
         fields["kv_cache_dtype"] = "auto"
         fields = {name: min(2, value) if name in ("gpus", "max_gpus") else value for name, value in fields.items()}
         _some(draw, fields, "max_num_seqs", st.integers(1, 12), 2)
+    if quick:
+        _shorten(draw, fields)
     if fields.get("max_num_batched_tokens", math.inf) < fields.get("max_num_seqs", 1):
         del fields["max_num_batched_tokens"]  # vLLM refuses both together
     singly = tuple(pair for pair in prices if pair[0] not in whole)
     return Problem(config, gpus, singly, fields, machines)
+
+
+def _shorten(draw: st.DrawFn, fields: dict[str, Any]) -> None:
+    """Where every batch is a point of its own: one width of a step, one format, two GPUs; words for few refusals."""
+    fields["explain"] = fields["explain"] and draw(st.integers(1, 5)) == 1
+    if fields["concurrency"] == "max" or "concurrency" in fields["objective"]:
+        fields["max_num_batched_tokens"] = draw(st.sampled_from((64, 300, 512, 2048, 8192)))
+        fields["quantization"] = fields["quantization"][:1]
+        fields |= {name: min(2, fields[name]) for name in ("gpus", "max_gpus") if name in fields}
+    else:
+        fields |= {name: min(3, fields[name]) for name in ("gpus", "max_gpus") if name in fields}
 
 
 @st.composite

@@ -26,11 +26,13 @@ class FleetModel:
     `dropped` names rules to leave out (see `fleet_rules.rule_names`), which is how conflicts are explained.
     """
 
-    def __init__(self, problem: FleetProblem, dropped: frozenset[str] = frozenset()) -> None:
+    def __init__(self, problem: FleetProblem, dropped: frozenset[str] = frozenset(), *, routes: bool = True) -> None:
         from ortools.sat.python import cp_model
 
         self.problem = problem
         self.dropped = dropped
+        self.routes = routes and not problem.exact_routes
+        """whether short histograms have their routes as variables"""
         self.cp: Any = cp_model.CpModel()
         self._expression = cp_model.LinearExpr
         self.zones = range(problem.zones)

@@ -62,6 +62,7 @@ def relaxation(model: FleetModel) -> Relaxation | None:
         row = solver.Constraint(low, high)
         for index, coefficient in zip(linear.vars, linear.coeffs, strict=True):
             row.SetCoefficient(variables[index], row.GetCoefficient(variables[index]) + coefficient / scale)
+    routed = [] if model.routes else _routed(solver, model, variables)
     for index, coefficient in zip(proto.objective.vars, proto.objective.coeffs, strict=True):
         solver.Objective().SetCoefficient(variables[index], coefficient)
     solver.Objective().SetMinimization()
@@ -73,12 +74,57 @@ def relaxation(model: FleetModel) -> Relaxation | None:
         return Relaxation(-math.inf, dict.fromkeys(every, 0.0), frozenset(every))
     prices: dict[int, float] = {}
     used = set()
+    slack = _idle_worth(routed)
     for (c, _, _), var in model.replicas.items():
-        price = variables[var.index].reduced_cost()
+        price = variables[var.index].reduced_cost() + slack.get(c, 0.0)
         prices[c] = min(price, prices.get(c, price))
         if variables[var.index].solution_value() > NEARLY_NONE:
             used.add(c)
     return Relaxation(solver.Objective().Value(), prices, frozenset(used))
+
+
+@dataclass(frozen=True)
+class _Routed:
+    """One workload's routes in the relaxation: a row per bar, a row per column, and one replica's load by bar."""
+
+    whole: list[Any]
+    load: dict[int, Any]
+    each: dict[tuple[int, int], float]
+
+
+def _routed(solver: Any, model: FleetModel, variables: list[Any]) -> list[_Routed]:
+    """Split every bar of the histograms over the columns that serve it, within their working replicas."""
+    found = []
+    for demand in model.problem.demands:
+        columns = model.columns_of[demand.workload]
+        if len(demand.units) < 2 or not columns or f"demand:{demand.workload}" in model.dropped:
+            continue
+        rows = _Routed([solver.Constraint(1, 1) for _ in demand.units], {}, {})
+        for c in columns:
+            row = rows.load[c] = solver.Constraint(-solver.infinity(), 0)
+            for var in model.of_column[c]:
+                row.SetCoefficient(variables[var.index], -1.0)
+            if c in model.idle:
+                row.SetCoefficient(variables[model.idle[c][0].index], float(model.idle[c][1]))
+            for bar, units in enumerate(demand.units):
+                if capacity := model.problem.columns[c].capacity[bar]:
+                    share = solver.NumVar(0, solver.infinity(), "")
+                    rows.whole[bar].SetCoefficient(share, 1)
+                    rows.each[bar, c] = units / capacity
+                    row.SetCoefficient(share, units / capacity)
+        found.append(rows)
+    return found
+
+
+def _idle_worth(routed: list[_Routed]) -> dict[int, float]:
+    """What the price of a column's load exceeds the least that its routes ask for: unused columns have a choice."""
+    slack: dict[int, float] = {}
+    for rows in routed:
+        least: dict[int, float] = {}
+        for (bar, c), load in rows.each.items():
+            least[c] = max(least.get(c, 0.0), rows.whole[bar].dual_value() / load)
+        slack |= {c: max(0.0, -row.dual_value() - least.get(c, 0.0)) for c, row in rows.load.items()}
+    return slack
 
 
 class Restricted:

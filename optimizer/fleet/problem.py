@@ -128,6 +128,8 @@ class FleetProblem:
     largest replica"""
     tolerance_ppm: int = 0
     """millionths of the first objective that a simpler fleet may cost more"""
+    exact_routes: bool = False
+    """whether requests are routed by cuts alone, in any parts: as variables of the model routes are thousandths"""
 
     @cached_property
     def pairs(self) -> tuple[tuple[int, int], ...]:

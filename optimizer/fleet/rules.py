@@ -151,7 +151,7 @@ def _demand(fleet: FleetModel, demand: FleetDemand) -> None:
         _nobody(fleet, name)
     elif len(demand.units) > 1:
         _keep_idle(fleet, columns, spares)
-        if len(demand.units) * len(columns) <= MOST_ROUTES:
+        if fleet.routes and len(demand.units) * len(columns) <= MOST_ROUTES:
             _route(fleet, demand)  # a longer histogram is kept by routing cuts alone
     else:
         _cover(fleet, demand, spares, active)

@@ -155,7 +155,7 @@ class FleetSolver(FleetSearch):
     @property
     def _long_histograms(self) -> bool:
         routes = [len(routing.units) * len(routing.columns) for routing in self.routings.values()]
-        return any(count > MOST_ROUTES for count in routes)
+        return any(count > MOST_ROUTES for count in routes) or bool(routes and self.problem.exact_routes)
 
     def _advised(self, name: str, best: Found | None, seconds: float) -> tuple[Found | None, float]:
         """Ask a mixed-integer program for replicas and a bound, and make a checked fleet of them."""

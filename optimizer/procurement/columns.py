@@ -12,7 +12,7 @@ an open one is known by its ceiling, so that the fleet's bound covers it all the
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -116,6 +116,11 @@ class ColumnSearch:
     def dropped(self) -> dict[str, Counter[str]]:
         """SKU -> rule -> servers that it ruled out."""
         return self.search.result.dropped
+
+    def columns(self) -> Iterator[tuple[Kind, str, ReplicaPlan]]:
+        """The best plan found of every class; nothing tells it from others."""
+        for kind, plan in sorted(self.plans.items(), key=lambda entry: entry[0]):
+            yield kind, "", plan
 
     def _classed(self, sharing: bool) -> Entries:
         if self.setting.targets.target_context > self.setting.model.max_model_len:

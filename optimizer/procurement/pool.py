@@ -6,14 +6,15 @@ follows; with r the reduced cost of a column, a fleet that uses it costs at leas
 L + r <= U, the tolerance included, is closed too, those of least r first. What is left open then belongs to no fleet as
 good as U: the closed columns hold every optimum, and what is proven over them is proven over all plans.
 
-The plans for a histogram of lengths are tuned for a few typical requests, and no ceiling is known for all of its bars:
-only promising classes are closed, and nothing is claimed about the others.
+A histogram of a few bars has its ceilings bar by bar (`bar_columns.py`). The plans for a longer one are tuned for a few
+typical requests, and no ceiling is known for all of its bars: only promising classes are closed, and nothing is claimed
+about the others.
 """
 
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -27,11 +28,11 @@ from vllm_opt.optimizer.fleet.problem import (
     without_dominated,
 )
 from vllm_opt.optimizer.fleet.solver import solve_fleet
-from vllm_opt.optimizer.procurement.buckets import bucket_capacities
+from vllm_opt.optimizer.procurement.bar_columns import BarSearch
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
-from vllm_opt.optimizer.procurement.request import WorkloadDemand
+from vllm_opt.optimizer.procurement.workload_columns import WorkloadColumns
 
-Open = dict[str, tuple[FleetColumn, ColumnSearch, Kind]]
+Open = dict[str, tuple[FleetColumn, ColumnSearch | BarSearch, Kind]]
 """column name -> the class at its ceiling, and where it is found"""
 BEST_OF_EACH = 3
 """open classes of each workload that are closed besides those that the relaxation uses"""
@@ -58,19 +59,6 @@ class ClosedProblem:
     bound: float | None = None
 
 
-@dataclass(frozen=True)
-class WorkloadColumns:
-    """The searches behind one workload's columns, one per kind of server."""
-
-    workload: WorkloadDemand
-    searches: tuple[ColumnSearch, ...]
-
-    @property
-    def routed(self) -> bool:
-        """Whether its requests are routed by length."""
-        return len(self.workload.buckets) > 1
-
-
 class ColumnPool:
     """Every plan of every workload, found or bounded."""
 
@@ -85,6 +73,11 @@ class ColumnPool:
     def routed(self) -> bool:
         """Whether some plans serve a histogram of lengths."""
         return any(item.routed for item in self.workloads)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every plan that may serve a workload is found or bounded."""
+        return all(item.bounded for item in self.workloads)
 
     @property
     def servers(self) -> int:
@@ -105,9 +98,9 @@ class ColumnPool:
         found = []
         for item in self.workloads:
             for number, search in enumerate(item.searches, 1):
-                for kind, plan in sorted(search.plans.items(), key=lambda entry: entry[0]):
-                    column = self._column(item, kind, number, self._served_by(item, plan))
-                    name = f"{column.name}~{plan.capacity[0]}" if kind in search.open else column.name
+                for kind, which, plan in search.columns():
+                    column = self._column(item, kind, number, item.served_by(number - 1, plan))
+                    name = f"{column.name}~{plan.capacity[0]}" if kind in search.open else f"{column.name}{which}"
                     kept = replace(column, name=name, format=plan.candidate.unit.facts.weights.quantization.id)
                     self.plans[name] = plan
                     found.append(kept)
@@ -118,8 +111,9 @@ class ColumnPool:
         found: Open = {}
         for item in self.workloads:
             for number, search in enumerate(item.searches, 1):
-                for kind, ceiling in sorted(search.open.items()) if not item.routed else ():
-                    column = self._column(item, kind, number, (ceiling,))
+                opened: Mapping[Kind, int | tuple[int, ...]] = {} if item.routed else search.open
+                for kind, ceiling in sorted(opened.items()):
+                    column = self._column(item, kind, number, item.ceilings(number - 1, ceiling))
                     name = f"{column.name}?"
                     found[name] = replace(column, name=name), search, kind
         return found
@@ -133,12 +127,6 @@ class ColumnPool:
         """Workloads that may have a plan on a SKU."""
         columns = (*self.closed_columns(), *(column for column, _, _ in self.open_columns().values()))
         return {column.workload for column in columns if column.gpu == gpu and any(column.capacity)}
-
-    def _served_by(self, item: WorkloadColumns, plan: ReplicaPlan) -> tuple[int, ...]:
-        if not item.workload.lengths:
-            return plan.capacity
-        limits = item.workload.max_ttft_ms, item.workload.max_tpot_ms
-        return bucket_capacities(plan, item.workload.buckets, limits)
 
     def _column(self, item: WorkloadColumns, kind: Kind, number: int, capacity: tuple[int, ...]) -> FleetColumn:
         slots = SLOTS_PER_GPU // kind.cut if kind.cut > 1 else SLOTS_PER_GPU * kind.gpus // kind.nodes
@@ -169,6 +157,8 @@ class ColumnPool:
         for item, demand in zip(self.workloads, base.demands, strict=True):
             window, most = (WINDOW, math.inf) if item.routed else (1, Fraction(demand.units[0]) / self.cap)
             for search in item.searches:
+                if not isinstance(search, ColumnSearch) or item.by_bar:
+                    continue  # what the relaxation uses is found first
                 if item.routed:
                     search.close([kind for kind in search.open if kind.gpu in stock], deadline)
                 _close_within(search, prices, window, most, deadline)
@@ -182,7 +172,7 @@ class ColumnPool:
             open_ones = self.open_columns()
             rest = self._relaxed(base, name, open_ones)
             if rest is None:  # not even the ceilings suffice
-                return ClosedProblem(self.over_closed(base), covered=not self.routed)
+                return ClosedProblem(self.over_closed(base), covered=self.bounded)
             wanted = self._used(rest, open_ones)
             if not wanted:
                 best = self._upper_bound(base, name, options, deadline) if best is None else best
@@ -198,11 +188,12 @@ class ColumnPool:
                 return ClosedProblem(self.over_closed(base), covered=False, unfinished=True, bound=bound)
             _close(wanted, open_ones, deadline)
         unfinished = base.partial and bool(self.open_columns())
-        return ClosedProblem(self.over_closed(base), covered=not (self.routed or unfinished), unfinished=unfinished)
+        return ClosedProblem(self.over_closed(base), covered=self.bounded and not unfinished, unfinished=unfinished)
 
     def over_closed(self, base: FleetProblem) -> FleetProblem:
         """The problem over the columns closed so far."""
-        return base.changed(columns=without_dominated(self.closed_columns()))
+        exact = any(item.by_bar for item in self.workloads)
+        return base.changed(columns=without_dominated(self.closed_columns()), exact_routes=exact)
 
     def _relaxed(self, base: FleetProblem, name: str, open_ones: Open) -> "_Relaxed | None":
         """The relaxation over all classes, open ones at their ceilings; None where it has no solution."""
@@ -210,7 +201,7 @@ class ColumnPool:
         problem = base.changed(columns=columns)
         if any(all(column.workload != demand.workload for column in columns) for demand in base.demands):
             return None
-        model = FleetModel(problem)
+        model = FleetModel(problem, routes=False)
         model.minimise_or_maximise(name)
         found = relaxation(model)
         return None if found is None else _Relaxed(found.value, found, columns)
@@ -256,7 +247,7 @@ class _Relaxed:
 
 
 def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:
-    kinds: dict[ColumnSearch, list[Kind]] = {}
+    kinds: dict[ColumnSearch | BarSearch, list[Kind]] = {}
     for name in names:
         _, search, kind = open_ones[name]
         kinds.setdefault(search, []).append(kind)

@@ -3,30 +3,27 @@
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
-from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.fleet.outcome import FleetOptions
 from vllm_opt.optimizer.fleet.problem import FleetDemand, FleetLimits, FleetProblem
+from vllm_opt.optimizer.procurement.bar_columns import BarSearch
 from vllm_opt.optimizer.procurement.columns import MICRO, ColumnSearch, ReplicaPlan
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
-from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
-from vllm_opt.optimizer.procurement.pool import ClosedProblem, ColumnPool, WorkloadColumns
+from vllm_opt.optimizer.procurement.pool import ClosedProblem, ColumnPool
+from vllm_opt.optimizer.procurement.replica_searches import percentile_target, searches_of
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
-from vllm_opt.optimizer.space.setting import PricedGpu, resolve_solve
+from vllm_opt.optimizer.procurement.workload_columns import Members, WorkloadColumns, with_members
+from vllm_opt.optimizer.space.setting import PricedGpu
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.errors import CannotBeSized, InvalidRequest, UnknownProfile
+from vllm_opt.profiles.errors import CannotBeSized
 
 PLANS_SHARE = 0.5
 """share of the time limit in which plans are looked for"""
 FALLBACK_GAP = 0.005
 """distance from the bound that is close enough once half of the time is spent"""
-SHORT_CONTEXTS = (Fraction(1, 2),)
-"""besides servers for every length, servers for the shorter part of the traffic are tried: the lengths up to this
-quantile of the requests"""
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,16 @@ class Procurement:
 
 
 def resolve_fleet(
-    request: FleetRequest, catalog: Catalog, end: float | None = None, shared: dict[str, SharedLayouts] | None = None
+    request: FleetRequest,
+    catalog: Catalog,
+    end: float | None = None,
+    shared: dict[str, SharedLayouts] | None = None,
+    members: Members | None = None,
 ) -> Procurement:
     """Find every plan that can matter, every price and limit; `end` of the time, by default the time limit from now.
 
-    `shared` keeps parts of layouts by model for another request that differs in workloads alone.
+    `shared` keeps parts of layouts by model for another request that differs in workloads alone; `members` are the
+    columns of the workloads of each pool, when each is served alone.
 
     Raises:
         InvalidRequest: a value that cannot be understood, or nothing to choose from.
@@ -80,7 +82,7 @@ def resolve_fleet(
     offers = market.offers()
     gpus = gpus_on_offer(offers, catalog)
     notes: list[str] = list(market.notes)
-    known: dict[str, tuple[ColumnSearch, ...]] = {}
+    known: dict[str, tuple[ColumnSearch | BarSearch, ...]] = {}
     shared = {} if shared is None else shared
     found = []
     for workload in request.workloads:
@@ -92,7 +94,9 @@ def resolve_fleet(
             except CannotBeSized as error:
                 known[key] = ()
                 notes.append(str(error))
-        found.append(WorkloadColumns(workload, known[key]))
+        alone = (members or {}).get(workload.name, ())
+        spares = demand_of(request, workload).spare_replicas
+        found.append(with_members(WorkloadColumns(workload, known[key]), alone, spares))
         notes += [note for search in known[key][:1] for note in search.setting.notes]
         told = percentile_note(request, workload)
         notes += [] if told is None else [told]
@@ -145,59 +149,6 @@ def gpus_on_offer(offers: tuple[Offer, ...], catalog: Catalog) -> tuple[PricedGp
     return tuple(result)
 
 
-def solve_request(
-    request: FleetRequest, workload: WorkloadDemand, context: int, bucket: tuple[int, int], gpu: str
-) -> SolveRequest:
-    """The question about one replica of one workload; SKUs and their prices are put in afterwards."""
-    asked: dict[str, Any] = {
-        "model": workload.model, "target_context": context, "concurrency": "max", "input_tokens": bucket[0],
-        "output_tokens": bucket[1], "max_ttft_ms": workload.max_ttft_ms, "max_tpot_ms": workload.max_tpot_ms,
-        "prefix_hit_share": workload.prefix_hit_share, "quantization": workload.quantization,
-        "kv_cache_dtype": workload.kv_cache_dtype, "confidence": request.confidence,
-        "max_gpus": request.inventory.max_gpus_per_replica, "vllm_version": request.vllm_version,
-        "internode_gbps": request.inventory.internode_gbps,
-        "hypothetical_checkpoints": request.hypothetical_checkpoints, "default_limits": False,
-        "kv_sizing": "typical" if workload.output_tokens and not workload.lengths else "full",
-        "prices": request.money.prices, "gpu_file": request.gpu_file, "gpu": gpu, "price": {gpu: 1.0},
-    }  # fmt: skip
-    if workload.min_quality is not None:
-        asked["min_quality"] = workload.min_quality
-    return SolveRequest(**asked)
-
-
-def searches_of(
-    request: FleetRequest,
-    workload: WorkloadDemand,
-    gpus: tuple[PricedGpu, ...],
-    catalog: Catalog,
-    shared: SharedLayouts,
-) -> tuple[ColumnSearch, ...]:
-    """The plans of one replica on every SKU, one search per kind of server, none priced yet."""
-    searches = []
-    spares = request.resilience.spare_replicas if workload.spare_replicas is None else workload.spare_replicas
-    target = percentile_target(request, workload)
-    sharing = request.inventory.gpu_sharing and not workload.lengths and not spares and target is None
-    for context, bucket in server_kinds(workload):
-        try:
-            asked = solve_request(request, workload, context, bucket, gpus[0].gpu.id)
-            setting = replace(resolve_solve(asked, catalog), gpus=gpus)
-        except (InvalidRequest, UnknownProfile) as error:
-            raise type(error)(f"workload '{workload.name}': {error}") from None
-        by_rate = workload.concurrency is None
-        searches.append(ColumnSearch(setting, by_rate=by_rate, sharing=sharing, shared=shared, target=target))
-    return tuple(searches)
-
-
-def percentile_target(request: FleetRequest, workload: WorkloadDemand) -> PercentileTarget | None:
-    """At which percentile over requests the limits of a workload hold; None where they hold for means."""
-    if workload.ttft_percentile is None and workload.tpot_percentile is None:
-        return None
-    return PercentileTarget(
-        workload.max_ttft_ms, workload.max_tpot_ms, workload.ttft_percentile, workload.tpot_percentile,
-        workload.burstiness, request.router_imbalance, request.utilization_cap,
-    )  # fmt: skip
-
-
 def percentile_note(request: FleetRequest, workload: WorkloadDemand) -> str | None:
     """What a fleet sized by percentiles counts on."""
     if percentile_target(request, workload) is None:
@@ -207,38 +158,6 @@ def percentile_note(request: FleetRequest, workload: WorkloadDemand) -> str | No
     return (
         f"workload '{workload.name}' is sized so that limits hold on {words} at random arrivals, with a router that "
         f"gives its busiest replica at most {request.router_imbalance:.0%} more than the average (router_imbalance)"
-    )
-
-
-def server_kinds(workload: WorkloadDemand) -> tuple[tuple[int, tuple[int, int]], ...]:
-    """Maximum context and typical request of the servers that are tried.
-
-    A histogram is tried with servers tuned for its average and for its longest request, and with servers for its
-    shorter half alone, which hold many more sequences.
-    """
-    if not workload.lengths:
-        return ((workload.target_context, workload.buckets[0]),)
-    ordered = sorted(zip(workload.buckets, workload.shares, strict=True), key=lambda item: sum(item[0]))
-    kinds = [(workload.target_context, _mean(ordered)), (workload.target_context, ordered[-1][0])]
-    for quantile in SHORT_CONTEXTS:
-        short: list[tuple[tuple[int, int], Fraction]] = []
-        seen = Fraction(0)
-        for item in ordered:
-            if short and seen >= quantile:
-                break
-            short.append(item)
-            seen += item[1]
-        context = sum(short[-1][0])
-        if context < workload.target_context:
-            kinds += [(context, _mean(short)), (context, short[-1][0])]
-    return tuple(dict.fromkeys(kinds))
-
-
-def _mean(items: list[tuple[tuple[int, int], Fraction]]) -> tuple[int, int]:
-    total = sum(share for _, share in items)
-    return (
-        max(1, round(sum(bucket[0] * share for bucket, share in items) / total)),
-        max(1, round(sum(bucket[1] * share for bucket, share in items) / total)),
     )
 
 

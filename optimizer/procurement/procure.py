@@ -13,10 +13,11 @@ from vllm_opt.optimizer.fleet.problem import SERVED_SCALE
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer, FleetSolverReport
 from vllm_opt.optimizer.procurement.commitment_answer import Commitment
-from vllm_opt.optimizer.procurement.pooling import name_of, pooled, pools_of
+from vllm_opt.optimizer.procurement.pooling import members_of, name_of, pooled, pools_of
 from vllm_opt.optimizer.procurement.problem import Procurement, options_of, resolve_fleet
 from vllm_opt.optimizer.procurement.report import FleetReport
 from vllm_opt.optimizer.procurement.request import FleetRequest
+from vllm_opt.optimizer.procurement.workload_columns import Members
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.reading.quantities import counted
@@ -75,10 +76,14 @@ def _committed(request: FleetRequest, catalog: Catalog) -> tuple[Commitment | No
 
 
 def _decided(
-    request: FleetRequest, catalog: Catalog, end: float, shared: dict[str, SharedLayouts]
+    request: FleetRequest,
+    catalog: Catalog,
+    end: float,
+    shared: dict[str, SharedLayouts],
+    members: Members | None = None,
 ) -> tuple[Procurement, FleetOutcome]:
     """The fleet of a request, in the time left; finding plans takes at most a part of it."""
-    asked = resolve_fleet(request, catalog, end, shared)
+    asked = resolve_fleet(request, catalog, end, shared, members)
     left = max(request.time_limit / 4, end - time.monotonic())
     return asked, bounded(asked, solve_fleet(asked.problem, replace(options_of(request), time_limit=left)))
 
@@ -100,17 +105,28 @@ def _pooled(
         return *apart, ()
     names = "; ".join(name_of(group) for group in pools_of(request))
     if end - time.monotonic() < max(took, LEAST_SHARE * request.time_limit):
-        return *apart, (f"pooling was not tried, the time was up: {names}",)
-    other = _decided(together, catalog, end, shared)
+        return _over_fewer(apart[0]), apart[1], (f"pooling was not tried, the time was up: {names}",)
+    columns = {item.workload.name: item for item in apart[0].pool.workloads}
+    members = {
+        pool: tuple((columns[workload.name], bars) for workload, bars in group)
+        for pool, group in members_of(request).items()
+    }
+    other = _decided(together, catalog, end, shared, members)
+    bounds, whole = apart[1].bounds, other[1].status in ("optimal", "infeasible") and other[0].closed.covered
+    kept = apart[0] if whole else _over_fewer(apart[0])
     if not other[1].bounds:
-        return *apart, (f"no fleet serves these together under their strictest limits: {names}",)
-    bounds = apart[1].bounds
+        return kept, apart[1], (f"no fleet serves these together under their strictest limits: {names}",)
     if bounds and bounds[0].value <= other[1].bounds[0].value:
-        return *apart, (f"sharing replicas was tried and is not cheaper: {names}",)
+        return kept, apart[1], (f"sharing replicas was tried and is not cheaper: {names}",)
     saved = f", which takes {1 - other[1].bounds[0].value / bounds[0].value:.0%} off" if bounds else ""
     return *other, (
-        f"share replicas{saved}: {names}; the strictest limits hold for all (pooling: false keeps them apart)",
+        f"share replicas{saved}: {names}; the strictest limits hold where they share (pooling: false keeps them apart)",
     )
+
+
+def _over_fewer(asked: Procurement) -> Procurement:
+    """The same, when fleets that share replicas were not all looked at."""
+    return replace(asked, closed=replace(asked.closed, covered=False))
 
 
 def bounded(asked: Procurement, outcome: FleetOutcome) -> FleetOutcome:

@@ -35,6 +35,8 @@ MOST_QUEUED = 40_000
 """Servers, each with every number of replicas, that are queued at most where the numbers are many."""
 LEAST_NUMBERS = 16
 """Numbers of replicas of each server that are queued at least."""
+CLOSING_S = 2e-6
+"""What it takes to bound one server that is left open: so long before the deadline a search ends."""
 
 
 class Search:
@@ -125,8 +127,8 @@ class Search:
         return self.is_over()
 
     def is_over(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.clock() > self.deadline
+        """Whether no more than the time to bound what is left open remains."""
+        return self.clock() > self.deadline - CLOSING_S * self.servers.count
 
     def _skus(self) -> list[PricedGpu]:
         return [sku for sku in self.setting.gpus if self.skus is None or sku.gpu.id in self.skus]
@@ -188,9 +190,16 @@ class Search:
                 self._unlisted = skus[position:]
                 self._stop([server for listed in skus[:position] for server in self.servers.of(listed)])
                 return {}
-        listed = sum(len(self.servers.of(sku)) for sku in skus)
-        numbers = max(LEAST_NUMBERS, MOST_QUEUED // max(1, listed))
-        return {sku.gpu.id: queue for sku in skus if (queue := self._queue(sku, numbers))}
+        numbers = max(LEAST_NUMBERS, MOST_QUEUED // max(1, self.servers.count))
+        queues: dict[str, ServerQueue] = {}
+        for position, sku in enumerate(skus):
+            if self._is_late():
+                self._stop([server for waiting in skus[position:] for server in self.servers.of(waiting)])
+                self._stop([server for queue in queues.values() for server in queue.waiting])
+                return {}
+            if queue := self._queue(sku, numbers):
+                queues[sku.gpu.id] = queue
+        return queues
 
     def _queue(self, sku: PricedGpu, numbers: int) -> ServerQueue:
         """The servers of one SKU in a queue, each with so many numbers of replicas at most; the rest stays open."""

@@ -34,11 +34,14 @@ class Servers:
         self._shapes: dict[int, tuple[Shape, ...]] = {}
         self._startable: dict[tuple[object, ...], tuple[list[Startable | str], int]] = {}
         self._servers: dict[str, list[Server]] = {}
+        self.count = 0
+        """Servers listed so far."""
 
     def of(self, sku: PricedGpu) -> list[Server]:
         """Every server of one SKU that vLLM would start, with the fewest replicas that memory allows; made once."""
         if sku.gpu.id not in self._servers:
             self._servers[sku.gpu.id] = list(self._candidates(sku))
+            self.count += len(self._servers[sku.gpu.id])
         return self._servers[sku.gpu.id]
 
     def listed(self) -> list[Server]:

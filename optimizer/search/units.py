@@ -92,13 +92,16 @@ def fewest_sequences(setting: SolveSetting, unit: Unit, active: frozenset[str]) 
 def sizes_of(admitted: Admission, least: int, most: int, active: frozenset[str]) -> list[int]:
     """The values of max_num_seqs worth trying between the fewest needed and the most that a step carries.
 
-    At the load asked speed does not depend on it, so the fewest that are needed are enough, unless what the flags
-    admit is itself an objective: then also the most that the pool holds.
+    At the load asked speed does not depend on it, so the fewest that are needed are enough. Where what the flags admit
+    is itself an objective, also the most that the pool holds and the most of which it runs every one.
     """
     setting = admitted.facts.setting
     if not setting.load_is_asked(active):
         found = admitted.sizes(least, most) if admitted.facts.monotone else admitted.each(least, most)
-        return slots_of(setting, found)
+        found = slots_of(setting, found)
+        if found and "concurrency" in setting.request.objective:
+            return sorted({*found, most_that_run(admitted, found[0], found[-1])})
+        return found
     if not admitted.admits(least):
         return []
     if "concurrency" not in setting.request.objective or least == most:

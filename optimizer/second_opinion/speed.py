@@ -17,6 +17,7 @@ from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.model_work import model_work
 from vllm_opt.optimizer.second_opinion.subject import OutOfReach, Subject
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
+from vllm_opt.profiles.nouns.model import StateSpace
 
 TOLERANCE = 0.02
 HALVINGS = 200
@@ -197,12 +198,19 @@ def loop_of(subject: Subject) -> Loop:
         work=model_work.__wrapped__(subject.model, subject.quantization),
     )  # fmt: skip
     hit = float(request.get("prefix_hit_share") or 0.0)
-    if hit and subject.plan.flags.get("enable-prefix-caching") is False:
+    if not plan.flags.get("enable-prefix-caching", _caches_prefixes(subject)):
         hit = 0.0
     return Loop(
         unit, int(request["input_tokens"]), int(request["output_tokens"]), hit,
         float(max(2, subject.number("max-num-batched-tokens"))), subject.chunked,
     )  # fmt: skip
+
+
+def _caches_prefixes(subject: Subject) -> bool:
+    """Whether the release caches prefixes where no flag says so."""
+    engine = subject.engine
+    recurrent = any(isinstance(layer.mixer, StateSpace) for layer in subject.model.layers)
+    return engine.prefix_caching_default_hybrid if recurrent else engine.prefix_caching_default
 
 
 def speed_at(subject: Subject, loop: Loop, users: int) -> Speed:

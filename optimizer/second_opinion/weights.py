@@ -21,6 +21,9 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 SCALARS_PER_MATRIX = 64
 HALF = 2
 ROUTER_MAY_BE_QUANTISED = ("Qwen3MoeForCausalLM", "Qwen3VLMoeForConditionalGeneration")
+WITHOUT_A_LIST = ("fp8", "awq", "gptq")
+"""Methods whose checkpoints may leave out the list of what stays in 16 bits; the tools behind others always write it,
+and always leave the router out."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def _format_of(subject: Subject, part: Part | None, layer: int | None) -> str:
     if stated is not None:
         return stated
     if part == "router" and subject.model.architecture in ROUTER_MAY_BE_QUANTISED:
-        lists = native is not None and native.ignored_modules
+        lists = native is not None and (native.ignored_modules or native.method not in WITHOUT_A_LIST)
         if own.scale_granularity in ("tensor", "block") and not lists:
             return own.id
         if own.zero_point_bits and not lists:

@@ -1,6 +1,8 @@
 """What `procure` proves covers every plan that `solve` knows: beside `solve` itself, and beside brute force."""
 
+import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ from vllm_opt.optimizer import FleetRequest, SolveRequest, procure, solve
 from vllm_opt.optimizer.contract.answer import Answer
 from vllm_opt.optimizer.orders.words import title_of
 from vllm_opt.optimizer.procurement.answer import FleetAnswer
+from vllm_opt.optimizer.procurement.bar_columns import BarSearch
+from vllm_opt.optimizer.procurement.buckets import bucket_capacities
+from vllm_opt.optimizer.procurement.columns import ReplicaPlan
 from vllm_opt.optimizer.procurement.problem import resolve_fleet
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
@@ -126,13 +131,77 @@ def cheapest(needed: float, replicas: list[tuple[float, float]]) -> float:
     return min(count * price + cheapest(needed - count * rate, rest) for count in range(enough + 1))
 
 
-def test_a_histogram_claims_only_the_plans_in_its_model(catalog: Catalog) -> None:
-    lengths = [
-        {"input_tokens": 500, "output_tokens": 100, "share": 3},
-        {"input_tokens": 3000, "output_tokens": 200, "share": 1},
+LENGTHS = (
+    {"input_tokens": 500, "output_tokens": 100, "share": 3},
+    {"input_tokens": 3000, "output_tokens": 200, "share": 1},
+)
+
+
+def histogram(lengths: tuple[dict[str, int], ...] = LENGTHS, rate: float = 30, **changes: Any) -> FleetRequest:
+    """One workload with a histogram of lengths, on two SKUs."""
+    workload = {"name": "w", "model": "Qwen/Qwen2.5-1.5B-Instruct", "requests_per_s": rate, "target_context": 4096}
+    workload |= {"lengths": lengths, "quantization": ["bf16"], "kv_cache_dtype": "auto", "max_tpot_ms": 20}
+    prices = {"price": {"l4": 0.8, "l40s": 1.9}}
+    inventory = {"gpu": ["l4", "l40s"], "max_gpus_per_replica": 1, "gpu_sharing": False}
+    return FleetRequest(**{"workloads": [workload], "inventory": inventory, "money": prices, **STRICT, **changes})
+
+
+@pytest.mark.parametrize("rate", [4, 11, 17, 24, 30])
+def test_a_histogram_of_a_few_bars_is_proven_over_every_plan(rate: float, catalog: Catalog) -> None:
+    """Every batch and width of every server with each length as its context, and every fleet that is cheaper."""
+    request = histogram(rate=rate)
+    answer = procure(request, catalog)
+    assert (answer.status, answer.covers) == ("optimal", "every plan")
+    assert title_of(answer) == "fleet: proven cheapest"
+    assert answer.totals is not None
+    resolved = resolve_fleet(request, catalog)
+    bars, (demand,) = request.workloads[0].buckets, resolved.base.demands
+    vectors: dict[str, set[tuple[int, ...]]] = {"l4": set(), "l40s": set()}
+    for by_context in resolved.pool.workloads[0].searches:
+        assert isinstance(by_context, BarSearch)
+        for search in by_context.searches.values():
+            for sku in search.setting.gpus:
+                servers = [replace(server, replicas=1, most=1) for server in search.servers.of(sku)]
+                for found in search.solve_servers(servers):
+                    for size in found.sequences.tolist():
+                        context = search.setting.targets.target_context
+                        plan = ReplicaPlan(sku.gpu.id, search.setting, found, size, (), 1, context)
+                        vectors[sku.gpu.id].add(bucket_capacities(plan, bars, (None, 20.0)))
+    best = {gpu: pareto(rows) for gpu, rows in vectors.items()}
+    prices = {"l4": 0.8, "l40s": 1.9}
+    plans = [(prices[gpu], vector) for gpu, rows in best.items() for vector in rows]
+    cost = answer.totals.usd_per_hour
+    cheaper = [
+        fleet
+        for count in range(1, int(cost / 0.8) + 1)
+        for fleet in itertools.combinations_with_replacement(plans, count)
+        if sum(price for price, _ in fleet) < cost - 1e-9 and serves([vector for _, vector in fleet], demand.units)
     ]
-    workload = {"name": "w", "model": MODELS[0], "requests_per_s": 2, "target_context": 4096, "lengths": lengths}
-    answer = procure(FleetRequest(workloads=[workload], inventory={"gpu": ["l4", "l40s"]}, comparisons=False), catalog)
+    assert cheaper == []
+
+
+def pareto(rows: set[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The rows that no other one equals in every entry."""
+    return [
+        row for row in rows
+        if not any(other != row and all(a >= b for a, b in zip(other, row, strict=True)) for other in rows)
+    ]  # fmt: skip
+
+
+def serves(vectors: list[tuple[int, ...]], units: tuple[int, ...]) -> bool:
+    """Whether two bars can be split over replicas: those go to the first bar that lose least of the second."""
+    left = units[0]
+    second = 0.0
+    for vector in sorted(vectors, key=lambda row: row[1] / max(1, row[0])):
+        share = min(1.0, left / vector[0]) if vector[0] and left > 0 else 0.0
+        left -= share * vector[0]
+        second += (1 - share) * vector[1]
+    return left <= 1e-6 and second >= units[1] * (1 + 1e-5)
+
+
+def test_a_long_histogram_claims_only_the_plans_in_its_model(catalog: Catalog) -> None:
+    lengths = tuple({"input_tokens": 400 * n, "output_tokens": 100, "share": 6 - n} for n in range(1, 6))
+    answer = procure(histogram(lengths), catalog)
     assert answer.covers == "the plans in the model"
     assert title_of(answer) == f"fleet: cheapest of {answer.solver.columns_solved} plans"
 

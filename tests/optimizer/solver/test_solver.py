@@ -369,9 +369,9 @@ def _assert_no_better(order: tuple[str, ...], best: dict[str, float], found: dic
 class Attack:
     """Random points around a plan, judged by the rules' `check` alone."""
 
-    def __init__(self, request: SolveRequest, plan: Plan) -> None:
+    def __init__(self, request: SolveRequest, plan: Plan, catalog: Catalog = CATALOG) -> None:
         self.random = random.Random(3)
-        self.setting = resolve_solve(request, CATALOG)
+        self.setting = resolve_solve(request, catalog)
         self.physics = LayoutPhysics(self.setting)
         self.plan = plan
         self.steps = utilization_steps(request.max_gpu_memory_utilization)
@@ -404,7 +404,7 @@ class Attack:
         replicas = self.random.randint(1, most) if self.random.random() < 0.4 else self.plan.replicas
         tokens = int(flags["max-num-batched-tokens"])
         if self.random.random() < 0.5:
-            tokens = pick((*token_grid(setting, 8192, chunked_prefill=True), self.random.randint(256, 40000)))
+            tokens = pick((*token_grid(setting, 8192, chunked_prefill=True), *self.other_widths()))
         size = int(flags["max-num-seqs"])
         if self.random.random() < 0.8:
             size = pick(
@@ -415,6 +415,11 @@ class Attack:
             pick(self.steps) if self.random.random() < 0.5 else float(flags["gpu-memory-utilization"]),
         )  # fmt: skip
         return self.judged(choice)
+
+    def other_widths(self) -> tuple[int, ...]:
+        """A width off the grid, unless it is pinned."""
+        pinned = self.setting.request.max_num_batched_tokens
+        return () if pinned else (self.random.randint(256, 40000),)
 
     def unit(self, sku: Any, weights: Any, shape: Any, eager: bool) -> Unit | None:
         """A layout that vLLM would start, or None."""

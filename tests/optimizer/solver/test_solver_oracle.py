@@ -12,7 +12,7 @@ import pytest
 from agreement import agree
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from oracle import Point
+from oracle import Known, Point
 from strategies import Problem, decoders, hybrids, latent, problems, request_of, stored, windowed, with_experts
 
 from vllm_opt.optimizer.contract.request import SolveRequest
@@ -32,15 +32,15 @@ THOROUGH = settings(
 def compare(problem: Problem, edge: str) -> None:
     """Compare both ways, and again under limits that the optimum just meets or just misses."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        best = agree(request_of(problem, folder))
+        folder, known = Path(name), Known()
+        best = agree(request_of(problem, folder), known)
         event("feasible" if best else "infeasible")
         if best is None or edge == "none":
             return
         limits = limits_at(best.points[0], edge)
         for field, value in limits.items():
-            agree(request_of(problem, folder, **{field: value}))
-        agree(request_of(problem, folder, **limits))
+            agree(request_of(problem, folder, **{field: value}), known)
+        agree(request_of(problem, folder, **limits), known)
 
 
 EDGES = st.sampled_from(("none", "at", "below"))

@@ -1,110 +1,96 @@
-"""The fewest GPUs, and with them the fewest servers, over every pattern: an integer program for a MIP solver.
+"""One objective in whole servers over given patterns: an integer program for a MIP solver.
 
-A placement that serves everything with the most headroom needs at least so many. CP-SAT proves it slowly where there
-are thousands of patterns, and a linear relaxation falls a little short of it. Nodes are counted as classes and servers
-of today are left out: both only loosen it.
+CP-SAT is slow where there are thousands of patterns and a count of GPUs is all that matters. Nodes are counted as
+classes and servers of today are left out: both only loosen what the program says.
 """
 
 import math
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem
-from vllm_opt.optimizer.placement_model.classes import node_classes
 from vllm_opt.optimizer.placement_model.deal import CannotDeal, deal
-from vllm_opt.optimizer.placement_model.generation import is_linear
+from vllm_opt.optimizer.placement_model.master import rows_of
 from vllm_opt.optimizer.placement_model.model import PlacementModel
-from vllm_opt.optimizer.placement_model.patterns import Pattern, gpu_patterns
+from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet
 from vllm_opt.optimizer.placement_model.turns import evaluated
+from vllm_opt.optimizer.placement_model.ways import served_model
 
-MOST_LISTED = 20_000
 NEARLY_WHOLE = 1e-6
 
 
 @dataclass(frozen=True)
 class Fewest:
-    """Bounds by objective, and the patterns that reach them."""
+    """The least of an objective over the patterns given."""
 
-    bounds: dict[str, int] = field(default_factory=dict)
-    patterns: dict[str, tuple[Pattern, ...]] = field(default_factory=dict)
+    status: Literal["found", "unknown"]
+    bound: int = 0
+    patterns: dict[str, tuple[Pattern, ...]] | None = None
+    """those that it uses"""
     servers: tuple[PlacedServer, ...] | None = None
-    """a placement that reaches them; None where there is none yet, or its servers do not pack into nodes this way"""
+    """None where its servers do not pack into nodes this way"""
 
 
-def fewest(problem: PlacementProblem, end: float) -> Fewest:
-    """The fewest GPUs, then servers where no other objective stands between; nothing where time or patterns forbid."""
-    patterns = gpu_patterns(problem, most=MOST_LISTED)
-    if not patterns.complete or time.monotonic() > end:
-        return Fewest()
+def fewest(
+    problem: PlacementProblem, patterns: PatternSet, name: str, kept: dict[str, int], end: float, *,
+    in_ways: bool = True,
+) -> Fewest:  # fmt: skip
+    """Minimise one objective with every service served in full and others kept.
+
+    Ways of serving bring whole servers about sooner where patterns are few; where they are many, the solver sees by
+    itself which of them others replace, as long as no ways stand between.
+    """
     free = replace(problem, today=())
-    model = PlacementModel(free, node_classes(free, split=False), patterns, tuple(range(len(problem.columns))))
-    model.keep("headroom", problem.most_headroom)
-    bounds: dict[str, int] = {}
-    servers: tuple[PlacedServer, ...] | None = None
-    used: dict[str, set[Pattern]] = defaultdict(set)
-    for name in ("gpus", "servers"):
-        if name == "servers" and (problem.today or "watts" in problem.objectives):
-            break
-        model.aim(name)
-        found = _minimum(model, end - time.monotonic())
-        if found is None:
-            break
-        value, bound, values = found
-        bounds[name] = bound
-        for (pattern, b), variable in model.at.pattern.items():
-            if values[variable.index] > NEARLY_WHOLE:
-                used[model.at.bins[b].gpu].add(pattern)
-        servers = _dealt(model, [round(each) for each in values]) or servers
-        if value != bound:
-            break
-        model.keep(name, value)
-    return Fewest(bounds, {gpu: tuple(sorted(mine)) for gpu, mine in used.items()}, servers)
+    model = served_model(free, patterns, kept["headroom"], in_ways=in_ways)
+    for held, value in kept.items():
+        if held != "headroom":
+            model.keep(held, value)
+    model.aim(name)
+    seconds = end - time.monotonic()
+    return Fewest("unknown") if seconds <= 0 else _solved(model, seconds)
 
 
-def _dealt(model: PlacementModel, values: list[int]) -> tuple[PlacedServer, ...] | None:
-    try:
-        return deal(model.at, lambda variable: evaluated(variable, values))
-    except CannotDeal:
-        return None
-
-
-def _minimum(model: PlacementModel, seconds: float) -> tuple[int, int, list[float]] | None:
-    """Value, bound and variables of the least of the model's objective, with every service served in full."""
+def _solved(model: PlacementModel, seconds: float) -> Fewest:
     from ortools.linear_solver import pywraplp
 
-    if seconds <= 0:
-        return None
     solver, proto = pywraplp.Solver.CreateSolver("SCIP"), model.cp.proto
     full = {literal.index for literal in model.full}
     variables = []
     for number, variable in enumerate(proto.variables):
         low, *_, high = list(variable.domain)
         variables.append(solver.IntVar(1 if number in full else low, high, ""))
-    for constraint in proto.constraints:
-        if is_linear(constraint) and all(literal in full for literal in constraint.enforcement_literal):
-            _row(solver, variables, constraint.linear)
-    objective = solver.Objective()
-    for index, coefficient in zip(proto.objective.vars, proto.objective.coeffs, strict=True):
-        objective.SetCoefficient(variables[index], objective.GetCoefficient(variables[index]) + coefficient)
-    objective.SetMinimization()
-    solver.SetTimeLimit(math.ceil(1000 * seconds))
-    if solver.Solve() not in (solver.OPTIMAL, solver.FEASIBLE):
-        return None
-    offset = proto.objective.offset
-    bound = math.ceil(objective.BestBound() + offset - NEARLY_WHOLE)
-    return round(objective.Value() + offset), bound, [variable.solution_value() for variable in variables]
-
-
-def _row(solver: Any, variables: list[Any], linear: Any) -> None:
-    """One linear row, scaled to coefficients of at most 1."""
     infinity = solver.infinity()
-    low, *_, high = list(linear.domain)
-    summed: dict[int, float] = defaultdict(float)
-    for index, coefficient in zip(linear.vars, linear.coeffs, strict=True):
-        summed[index] += coefficient
-    scale = max((abs(coefficient) for coefficient in summed.values()), default=1.0) or 1.0
-    row = solver.Constraint(-infinity if low < -(2**61) else low / scale, infinity if high > 2**61 else high / scale)
-    for index, coefficient in summed.items():
-        row.SetCoefficient(variables[index], coefficient / scale)
+    for row in rows_of(model):
+        low_, high_ = (None if side is None else side / row.scale for side in (row.low, row.high))
+        made = solver.Constraint(-infinity if low_ is None else low_, infinity if high_ is None else high_)
+        for index, coefficient in row.terms.items():
+            made.SetCoefficient(variables[index], coefficient / row.scale)
+    objective = solver.Objective()
+    costs: dict[int, int] = defaultdict(int)
+    for index, coefficient in zip(list(proto.objective.vars), list(proto.objective.coeffs), strict=True):
+        costs[index] += coefficient
+    for index, coefficient in costs.items():
+        objective.SetCoefficient(variables[index], coefficient)
+    objective.SetMinimization()
+    solver.SetSolverSpecificParametersAsString("timing/clocktype = 2\n")  # by the clock, not by processor time
+    solver.SetTimeLimit(math.ceil(1000 * seconds))
+    status = solver.Solve()
+    if status not in (solver.OPTIMAL, solver.FEASIBLE):
+        return Fewest("unknown")
+    bound = math.ceil(objective.BestBound() + proto.objective.offset - NEARLY_WHOLE)
+    return _found(model, bound, [round(variable.solution_value()) for variable in variables])
+
+
+def _found(model: PlacementModel, bound: int, values: list[int]) -> Fewest:
+    used: dict[str, set[Pattern]] = defaultdict(set)
+    for (pattern, b), variable in model.at.pattern.items():
+        if values[variable.index]:
+            used[model.at.bins[b].gpu].add(pattern)
+    patterns = {gpu: tuple(sorted(mine)) for gpu, mine in used.items()}
+    try:
+        servers = deal(model.at, lambda variable: evaluated(variable, values))
+    except CannotDeal:
+        return Fewest("found", bound, patterns)
+    return Fewest("found", bound, patterns, servers)

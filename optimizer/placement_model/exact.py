@@ -12,20 +12,24 @@ from typing import Literal
 
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem
 from vllm_opt.optimizer.placement_model.deal import CannotDeal, deal
-from vllm_opt.optimizer.placement_model.master import rows_of
 from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet
+from vllm_opt.optimizer.placement_model.rows import costs_of, limits_of, rows_of
 from vllm_opt.optimizer.placement_model.turns import evaluated
 from vllm_opt.optimizer.placement_model.ways import served_model
 
 NEARLY_WHOLE = 1e-6
+BEYOND_COST = 20
+"""of a GPU or a server beyond what is kept, in a search that must start somewhere"""
+MOST_BEYOND = 1 << 20
 
 
 @dataclass(frozen=True)
 class Fewest:
     """The least of an objective over the patterns given."""
 
-    status: Literal["found", "unknown"]
+    status: Literal["found", "none", "unknown"]
+    """none: no placement over these patterns keeps what must be kept"""
     bound: int = 0
     patterns: dict[str, tuple[Pattern, ...]] | None = None
     """those that it uses"""
@@ -35,19 +39,26 @@ class Fewest:
 
 def fewest(
     problem: PlacementProblem, patterns: PatternSet, name: str, kept: dict[str, int], end: float, *,
-    in_ways: bool = True,
+    strict: bool = False,
 ) -> Fewest:  # fmt: skip
     """Minimise one objective with every service served in full and others kept.
 
-    Ways of serving bring whole servers about sooner where patterns are few; where they are many, the solver sees by
-    itself which of them others replace, as long as no ways stand between.
+    Counts that are kept may be exceeded at a price, so that the search has something to start from; the bound holds all
+    the same. `strict`: they may not.
     """
     free = replace(problem, today=())
-    model = served_model(free, patterns, kept["headroom"], in_ways=in_ways)
+    model = served_model(free, patterns, kept["headroom"])
+    aim = model.objective(name)
     for held, value in kept.items():
-        if held != "headroom":
+        if held == "headroom":
+            continue
+        if strict:
             model.keep(held, value)
-    model.aim(name)
+            continue
+        beyond = model.cp.new_int_var(0, MOST_BEYOND, "")
+        model.cp.add(model.objective(held) - beyond <= value)
+        aim += BEYOND_COST * beyond
+    model.cp.minimize(aim)
     seconds = end - time.monotonic()
     return Fewest("unknown") if seconds <= 0 else _solved(model, seconds)
 
@@ -55,31 +66,22 @@ def fewest(
 def _solved(model: PlacementModel, seconds: float) -> Fewest:
     from ortools.linear_solver import pywraplp
 
-    solver, proto = pywraplp.Solver.CreateSolver("SCIP"), model.cp.proto
-    full = {literal.index for literal in model.full}
-    variables = []
-    for number, variable in enumerate(proto.variables):
-        low, *_, high = list(variable.domain)
-        variables.append(solver.IntVar(1 if number in full else low, high, ""))
-    infinity = solver.infinity()
+    solver = pywraplp.Solver.CreateSolver("SCIP")
+    variables = [solver.IntVar(low, high, "") for low, high in limits_of(model)]
     for row in rows_of(model):
-        low_, high_ = (None if side is None else side / row.scale for side in (row.low, row.high))
-        made = solver.Constraint(-infinity if low_ is None else low_, infinity if high_ is None else high_)
-        for index, coefficient in row.terms.items():
-            made.SetCoefficient(variables[index], coefficient / row.scale)
+        row.made(solver, variables)
     objective = solver.Objective()
-    costs: dict[int, int] = defaultdict(int)
-    for index, coefficient in zip(list(proto.objective.vars), list(proto.objective.coeffs), strict=True):
-        costs[index] += coefficient
-    for index, coefficient in costs.items():
-        objective.SetCoefficient(variables[index], coefficient)
+    for index, cost in costs_of(model).items():
+        objective.SetCoefficient(variables[index], cost)
     objective.SetMinimization()
     solver.SetSolverSpecificParametersAsString("timing/clocktype = 2\n")  # by the clock, not by processor time
     solver.SetTimeLimit(math.ceil(1000 * seconds))
     status = solver.Solve()
+    if status == solver.INFEASIBLE:
+        return Fewest("none")
     if status not in (solver.OPTIMAL, solver.FEASIBLE):
         return Fewest("unknown")
-    bound = math.ceil(objective.BestBound() + proto.objective.offset - NEARLY_WHOLE)
+    bound = math.ceil(objective.BestBound() + model.cp.proto.objective.offset - NEARLY_WHOLE)
     return _found(model, bound, [round(variable.solution_value()) for variable in variables])
 
 

@@ -15,15 +15,14 @@ import numpy as np
 
 from vllm_opt.constraints.placing.site import PlacementProblem
 from vllm_opt.optimizer.placement_model.listing import Listing, Whole, listings
-from vllm_opt.optimizer.placement_model.master import KEPT_BITS, PRICE_BITS, Master, Prices
+from vllm_opt.optimizer.placement_model.master import KEPT_BITS, PRICE_BITS, SHIFT, WORTH_MORE, Master, Prices
 from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines
-from vllm_opt.optimizer.placement_model.ways import served_model
+from vllm_opt.optimizer.placement_model.ways import served_model, service_ways
 
 MOST_ROUNDS = 200
 MOST_CHEAP, OF_EACH = 5000, 3
 """cheapest patterns of a bin that one round looks at, and how often it takes one with the same server"""
-WORTH_MORE = 1 << KEPT_BITS - 20
 NEAR = 1 << KEPT_BITS - 5
 """what a pattern may cost at the end and still be tried in whole servers: a thirty-second part of a GPU"""
 
@@ -51,6 +50,7 @@ class Relaxation:
             singles[gpu] |= dict.fromkeys((k,) for k in each.columns)
         start = PatternSet({gpu: tuple(mine) for gpu, mine in singles.items()}, False, self.largest)
         self.model = served_model(self.problem, start, headroom)
+        self.ways = service_ways(self.problem, self.model.at.total, headroom)
         self.known: dict[str, dict[Pattern, None]] = defaultdict(dict)
         for gpu, patterns in known.items():
             self.known[gpu] |= dict.fromkeys(patterns)
@@ -64,9 +64,9 @@ class Relaxation:
     def minimised(self, name: str, end: float, *, elastic: bool = False) -> Relaxed:
         """Generate patterns until none is worth adding, or the time is up; elastic: where those known may not do."""
         self.model.aim(name)
-        master = Master(self.model, self.listings, elastic=elastic)
+        master = Master(self.model, self.listings, self.ways, elastic=elastic)
         self._add_known(master)
-        prices, bound = None, None
+        prices, bound, done = None, None, False
         for _ in range(MOST_ROUNDS):
             if time.monotonic() > end or not master.solve():
                 break
@@ -75,22 +75,40 @@ class Relaxation:
             bound = mine if bound is None else max(bound, mine)
             for pattern, b in more:
                 master.add(pattern, b)
-            if not more:
+            done = not master.add_ways(prices) and not more
+            if done:
                 break
         if prices is not None:
             self.last[name] = (master, prices, mine)
         near = {} if prices is None else self._near(master, prices)
-        if bound is None or not self.complete:
-            least = outlined(self.problem, self.model, name)
-            return Relaxed(least, near)
-        return Relaxed(_rounded_up(bound), near)
+        if not done or not self.complete:
+            least = self._outlined(name)
+            bound = least if bound is None or not self.complete else max(bound, least or bound)
+        return Relaxed(None if bound is None else _rounded_up(bound), near)
+
+    def _outlined(self, name: str) -> int | None:
+        """A bound from outlines of patterns: a little weaker, and there however many patterns there are; in 2^-60."""
+        model = served_model(self.problem, gpu_outlines(self.problem), self.model.kept["headroom"])
+        for kept, value in self.model.kept.items():
+            model.keep(kept, value)
+        model.aim(name)
+        master = Master(model, {}, self.ways)
+        bound: int | None = None
+        for _ in range(MOST_ROUNDS):
+            if not master.solve():
+                break
+            prices = master.prices()
+            bound = prices.bound if bound is None else max(bound, prices.bound)
+            if not master.add_ways(prices):
+                break
+        return bound
 
     def within(self, name: str, value: int, most: int) -> dict[str, tuple[Pattern, ...]] | None:
         """Every pattern that a placement of at most `value` may use; None where there are more, or it is not known."""
         if name not in self.last or not self.complete:
             return None
         master, prices, bound = self.last[name]
-        room = ((value << PRICE_BITS) - bound) >> (PRICE_BITS - KEPT_BITS)
+        room = ((value << PRICE_BITS) - bound) >> SHIFT
         found: dict[str, dict[Pattern, None]] = defaultdict(dict)
         for b, listing, costs in self._costs(master, prices):
             rows = np.flatnonzero(costs <= room + 1)
@@ -113,7 +131,7 @@ class Relaxation:
         bound, more = prices.bound, []
         for b, listing, costs in self._costs(master, prices):
             least = min(prices.empty[b], int(costs.min())) if len(costs) else prices.empty[b]
-            bound += (min(0, least) * master.model.at.bins[b].gpus) << (PRICE_BITS - KEPT_BITS)
+            bound += (min(0, least) * master.model.at.bins[b].gpus) << SHIFT
             more += [(pattern, b) for pattern in _varied(listing, costs)]
         return bound, [each for each in more if each not in master.known]
 
@@ -162,13 +180,3 @@ def _largest(problem: PlacementProblem) -> dict[str, int]:
     for island in (island for node in problem.nodes for island in node.islands):
         largest[island.gpu] = max(island.gpu_bytes, largest.get(island.gpu, 0))
     return largest
-
-
-def outlined(problem: PlacementProblem, like: PlacementModel, name: str) -> int | None:
-    """A bound from outlines of patterns: a little weaker, and there however many patterns there are."""
-    model = served_model(problem, gpu_outlines(problem), like.kept["headroom"])
-    for kept, value in like.kept.items():
-        model.keep(kept, value)
-    model.aim(name)
-    master = Master(model, {})
-    return _rounded_up(master.prices().bound) if master.solve() else None

@@ -57,17 +57,15 @@ class Lean:
             value = self._value(name)
             patterns = None if value <= self.bounds[name] else self.relaxation.within(name, value - 1, MOST_PROVEN)
             if patterns is not None:
-                whole = PatternSet(patterns, complete=False, largest=self.relaxation.largest).joined(self._used())
-                found = fewest(self.problem, whole, name, self._kept(name), left(WHOLE_SHARE), in_ways=False)
-                if found.status == "found":
-                    self._bounded(name, min(found.bound, value))
+                whole = PatternSet(patterns, complete=False, largest=self.relaxation.largest)
+                less = self._kept(name) | {name: value - 1}
+                found = fewest(self.problem, whole, name, less, left(WHOLE_SHARE), strict=True)
+                if found.status != "unknown":
+                    self._bounded(name, value if found.status == "none" else found.bound)
                 self._take(found)
             if self._value(name) > self.bounds[name]:
                 break
         return self.best
-
-    def _used(self) -> dict[str, tuple[Pattern, ...]]:
-        return patterns_of(self.problem, self.best)
 
     def open(self, best: Servers) -> bool:
         """Whether a count is above its bound."""

@@ -4,12 +4,14 @@ Parts of servers serve a service with fewer GPUs than whole ones do, and a bound
 among whole ways, nothing is lost in whole servers, and parts are no cheaper than a mixture of whole ways.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from vllm_opt.constraints.placing.site import SERVED_SCALE, PlacementProblem
 from vllm_opt.optimizer.placement_model.classes import node_classes
+from vllm_opt.optimizer.placement_model.listing import Whole
 from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.patterns import PatternSet
 
@@ -48,30 +50,31 @@ def smallest_ways(problem: PlacementProblem, s: int, columns: Sequence[int], hea
     return tuple(found) if grow((), 0) else None
 
 
-def served_model(
-    problem: PlacementProblem, patterns: PatternSet, headroom: int, *, in_ways: bool = True
-) -> PlacementModel:
-    """A model whose services are all served, in whole ways with so much headroom; alike nodes are counted together."""
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """The smallest ways of one service."""
+
+    columns: tuple[int, ...]
+    counts: Whole
+    """one way a row: replicas of each column"""
+
+
+def service_ways(problem: PlacementProblem, columns: Collection[int], headroom: int) -> dict[int, Ways]:
+    """Service -> its ways over the columns that may be used; services with too many of them, or none, are left out."""
+    found = {}
+    for s in range(len(problem.services)):
+        mine = tuple(k for k in problem.columns_of[s] if k in columns)
+        ways = smallest_ways(problem, s, mine, headroom)
+        if ways:
+            found[s] = Ways(mine, np.array([[way.count(k) for k in mine] for way in ways], dtype=np.int64))
+    return found
+
+
+def served_model(problem: PlacementProblem, patterns: PatternSet, headroom: int) -> PlacementModel:
+    """A model whose services are all served with so much headroom; nodes that are alike are counted together."""
     every = tuple(range(len(problem.columns)))
     model = PlacementModel(problem, node_classes(problem, split=False), patterns, every)
     for full in model.full:
         model.cp.add(full == 1)
     model.keep("headroom", headroom)
-    for s in range(len(problem.services)) if in_ways else ():
-        columns = [k for k in problem.columns_of[s] if k in model.at.total]
-        _choose(model, smallest_ways(problem, s, columns, headroom) or ())
     return model
-
-
-def _choose(model: PlacementModel, ways: Sequence[Way]) -> None:
-    """Serve a service in one of its ways, or by more than that."""
-    if not ways:
-        return
-    chosen = [model.cp.new_bool_var("") for _ in ways]
-    model.cp.add(sum(chosen) == 1)
-    needed: dict[int, list[Any]] = defaultdict(list)
-    for literal, way in zip(chosen, ways, strict=True):
-        for k, count in Counter(way).items():
-            needed[k].append(count * literal)
-    for k, terms in needed.items():
-        model.cp.add(model.at.total[k] >= sum(terms))

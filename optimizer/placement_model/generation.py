@@ -16,7 +16,6 @@ import numpy as np
 from vllm_opt.constraints.placing.site import PlacementProblem
 from vllm_opt.optimizer.placement_model.listing import Listing, Whole, listings
 from vllm_opt.optimizer.placement_model.master import KEPT_BITS, PRICE_BITS, SHIFT, WORTH_MORE, Master, Prices
-from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines
 from vllm_opt.optimizer.placement_model.ways import served_model, service_ways
 
@@ -66,6 +65,8 @@ class Relaxation:
         self.model.aim(name)
         master = Master(self.model, self.listings, self.ways, elastic=elastic)
         self._add_known(master)
+        if not master.solve() and not elastic:
+            return self.minimised(name, end, elastic=True)
         prices, bound, done = None, None, False
         for _ in range(MOST_ROUNDS):
             if time.monotonic() > end or not master.solve():
@@ -136,6 +137,10 @@ class Relaxation:
         return bound, [each for each in more if each not in master.known]
 
     def _add_known(self, master: Master) -> None:
+        for other, _, _ in self.last.values():
+            for s, numbers in other.tried.items():
+                for number in sorted(numbers):
+                    master.add_way(s, number)
         for b, each in enumerate(master.model.at.bins):
             for pattern in self.known[each.gpu]:
                 if all(((k,), b) in master.index for k in pattern):

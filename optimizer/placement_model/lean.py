@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from vllm_opt.constraints.placing.measures import measure
 from vllm_opt.constraints.placing.site import PlacementProblem
-from vllm_opt.optimizer.placement_model.bounds import bounds_of_gpus, simple_bounds
+from vllm_opt.optimizer.placement_model.bounds import as_good, bounds_of_gpus, simple_bounds
 from vllm_opt.optimizer.placement_model.exact import Fewest, fewest
 from vllm_opt.optimizer.placement_model.generation import Relaxation
 from vllm_opt.optimizer.placement_model.hints import patterns_of
@@ -68,8 +68,21 @@ class Lean:
         return self.best
 
     def open(self, best: Servers) -> bool:
-        """Whether a count is above its bound."""
-        return any(measure(self.problem, best, name) > self.bounds[name] for name in self.names)
+        """Whether a count is above its bound by more than one and more than a hundredth."""
+        return any(
+            measure(self.problem, best, name) > self.bounds[name] + max(1, self.bounds[name] // 100)
+            for name in self.names
+        )
+
+    def settled(self, best: Servers) -> dict[str, int]:
+        """The first objectives that need not be decided again: at their bound, or counts just made lean."""
+        found = {}
+        for name in self.problem.objective_names():
+            value = measure(self.problem, best, name)
+            if not as_good(name, value, self.bounds[name]) and not (self.anew and name in self.names[:-1]):
+                break
+            found[name] = value
+        return {name: value for name, value in found.items() if not name.startswith("share:")}
 
     def _value(self, name: str) -> int:
         return measure(self.problem, self.best, name)

@@ -81,7 +81,7 @@ class Master:
 
         self.one: dict[int, Any] = {}
         self.enough: dict[int, tuple[Any, dict[int, int]]] = {}
-        self.tried: set[tuple[int, int]] = set()
+        self.tried: dict[int, set[int]] = defaultdict(set)
         for s, ways in self.ways.items():
             self.one[s] = self.solver.Constraint(1, 1)
             for k in ways.columns:
@@ -95,12 +95,13 @@ class Master:
             for number in sorted(range(len(ways.counts)), key=lambda n, of=ways: int(of.counts[n].sum()))[
                 :WAYS_AT_ONCE
             ]:
-                self._add_way(s, number)
+                self.add_way(s, number)
 
-    def _add_way(self, s: int, number: int) -> bool:
-        if (s, number) in self.tried:
+    def add_way(self, s: int, number: int) -> bool:
+        """Add a way; whether it is new."""
+        if number in self.tried[s]:
             return False
-        self.tried.add((s, number))
+        self.tried[s].add(number)
         part = self.solver.NumVar(0, 1, "")
         self.one[s].SetCoefficient(part, 1)
         for k, count in zip(self.ways[s].columns, self.ways[s].counts[number], strict=True):
@@ -112,10 +113,10 @@ class Master:
         """Add ways that are cheaper than those of the mixture; whether there were any."""
         added = False
         for s, costs in prices.ways.items():
-            known = min(int(costs[number]) for of, number in self.tried if of == s)
+            known = min(int(costs[number]) for number in self.tried[s])
             for number in np.argsort(costs, kind="stable")[:WAYS_AT_ONCE]:
                 if int(costs[number]) < known - WORTH_MORE:
-                    added |= self._add_way(s, int(number))
+                    added |= self.add_way(s, int(number))
         return added
 
     def solve(self) -> bool:

@@ -128,11 +128,11 @@ class _Search:
         self.pool, self.first = lean.patterns, bounded(self.problem, self.best, lean.bounds)
         if self._reached():
             return
-        self._take(self._with(lean.patterns, self.every, self._left(TOGETHER_SHARE), lean.bounds))
+        held = lean.settled(self.best)
+        self._take(self._with(lean.patterns, self.every, self._left(TOGETHER_SHARE), lean.bounds, held=held))
         self.best = lean.proven(self.best, self._left)
         if lean.open(self.best):
             self._improve(self._left(LONG_SHARE), MOST_CHANGES_LONG)
-            self._take(self._with(lean.patterns, self.every, self._left(), lean.bounds))
         self.pool, self.first = lean.patterns, bounded(self.problem, self.best, lean.bounds)
 
     def _improve(self, end: float, most: int) -> None:
@@ -151,14 +151,14 @@ class _Search:
 
     def _with(
         self, patterns: PatternSet, columns: frozenset[int], end: float, limits: dict[str, int] | None = None, *,
-        split: bool = False,
+        held: dict[str, int] | None = None, split: bool = False,
     ) -> Run:  # fmt: skip
         self.split |= split
         kept = columns | {server.column for server in self.problem.today}
         classes = node_classes(self.problem, split=True) if split else self.classes
         model = PlacementModel(self.problem, classes, patterns, tuple(sorted(kept)))
         hint_placement(model, self.best)
-        return decided(model, self.options, end, limits)
+        return decided(model, self.options, end, limits, held)
 
     def _take(self, run: Run, *, bounds: bool = False) -> None:
         self.best = better(self.problem, self.best, run.servers)

@@ -85,6 +85,12 @@ def _assumptions(asked: Placing, outcome: PlacementOutcome) -> tuple[str, ...]:
         f"a rate takes at most {100 * request.utilization_cap:g} % of the capacity (utilization_cap); capacity beyond "
         f"{100 * request.headroom:g} % more than the demand counts for nothing (headroom)"
     ]
+    if asked.percentiles:
+        said.append(
+            f"limits at percentiles hold at random arrivals (burstiness), as each replica of {asked.percentiles} sees "
+            f"them behind a router that gives the busiest {request.router_imbalance:.0%} more than the average "
+            "(router_imbalance); utilization_cap does not apply to them"
+        )
     if any(column.shared for column in asked.problem.columns):
         said.append(
             "servers on one GPU take turns: each is planned at 1/n of the speed for n that may compute at once, which "

@@ -13,8 +13,8 @@ own, in which none has; both ends are shown.
 
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -22,13 +22,14 @@ import numpy as np
 from vllm_opt.optimizer.placement.settings import ServiceSetting
 from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.columns import MICRO, ColumnSearch, Entries, Kind
+from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
 from vllm_opt.optimizer.procurement.sharing import cut_setting
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
 from vllm_opt.optimizer.search.units import pieces_of
 from vllm_opt.optimizer.space.latency_limits import feasible_part
 from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
-from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 
 TURNS = (2, 3, 4)
 """servers that may compute on one GPU at once"""
@@ -91,7 +92,9 @@ class Sizes(ColumnSearch):
 
     def __init__(self, of: ServiceSetting, setting: SolveSetting, islands: dict[str, int]) -> None:
         self.islands = islands
-        super().__init__(setting, by_rate=of.by_rate, sharing=False, shared=of.shared[setting.model.id])
+        super().__init__(
+            setting, by_rate=of.by_rate, sharing=False, shared=of.shared[setting.model.id], target=of.target
+        )
 
     def _classed(self, sharing: bool) -> Entries:
         kept: Entries = {}
@@ -109,20 +112,55 @@ class Sizes(ColumnSearch):
         return max(smaller, default=0)
 
 
+@dataclass
+class KnownPlans:
+    """What services that ask the same of a server have in common, however much traffic each has."""
+
+    sizes: dict[Hashable, Sizes] = field(default_factory=dict)
+    shared: dict[Hashable, dict[int, list[Candidate]]] = field(default_factory=dict)
+    """question and SKU -> turns -> operating points that meet the limits at that part of the speed"""
+
+    @staticmethod
+    def question(of: ServiceSetting, setting: SolveSetting) -> Hashable:
+        """What a server must do, without how much of it."""
+        return setting.model.id, setting.request.model_dump_json(), setting.bends, of.by_rate, of.target
+
+    def sizes_of(self, of: ServiceSetting, setting: SolveSetting, islands: dict[str, int]) -> Sizes:
+        """The search over sizes, as far as it went for others."""
+        question = self.question(of, setting)
+        if question not in self.sizes:
+            self.sizes[question] = Sizes(of, setting, islands)
+        return self.sizes[question]
+
+    def candidates(
+        self, of: ServiceSetting, setting: SolveSetting, search: Search, sku: PricedGpu
+    ) -> dict[int, list[Candidate]]:
+        """Turns -> operating points on a part of one GPU."""
+        key = self.question(of, setting), sku.gpu.id
+        if key not in self.shared:
+            alone = [server for server in search.servers.of(sku) if server.shape.gpus == 1]
+            lightest = sorted(alone, key=lambda server: _least_weights(search, server))[:SERVERS_TRIED]
+            found = _candidates(setting, search, lightest) if lightest else []
+            self.shared[key] = {turns: _within_limits(setting, found, turns) for turns in TURNS}
+        return self.shared[key]
+
+
 def whole_plans(
-    of: ServiceSetting, setting: SolveSetting, islands: dict[str, int], deadline: float
+    of: ServiceSetting, setting: SolveSetting, islands: dict[str, int], deadline: float, known: KnownPlans
 ) -> tuple[list[PlacePlan], Search]:
     """The best plan of every size on every SKU, up to the size that serves enough; beyond it nothing can matter."""
-    sizes = Sizes(of, setting, islands)
-    for gpus in sorted({kind.gpus for kind in sizes.open}):
-        enough = {kind.gpu for kind, plan in sizes.plans.items() if plan.capacity[0] >= of.enough}
+    sizes = known.sizes_of(of, setting, islands)
+    found: dict[Kind, PlacePlan] = {}
+    enough: set[str] = set()
+    for gpus in sorted({kind.gpus for kind in (*sizes.open, *sizes.plans)}):
         wanted = [k for k in sizes.open if k.gpus == gpus and k.gpu not in enough and _is_usual(gpus, islands[k.gpu])]
         if wanted and (not sizes.plans or time.monotonic() < deadline):
             sizes.close(wanted, deadline)
-    plans = [
-        PlacePlan(of.service, setting, plan.choice(1), plan.capacity[0]) for _, plan in sorted(sizes.plans.items())
-    ]
-    return plans, sizes.search
+        mine = {kind: plan for kind, plan in sizes.plans.items() if kind.gpus == gpus and kind.gpu not in enough}
+        for kind, plan in mine.items():
+            found[kind] = PlacePlan(of.service, setting, plan.choice(1), plan.capacity[0])
+        enough |= {kind.gpu for kind, plan in mine.items() if plan.capacity[0] >= of.enough}
+    return [plan for _, plan in sorted(found.items())], sizes.search
 
 
 def whole_kinds(
@@ -139,7 +177,8 @@ def in_turns(of: ServiceSetting, setting: SolveSetting, turns: int) -> list[Plac
     search = Search(setting, shared=of.shared.get(setting.model.id))
     servers = [server for sku in setting.gpus for server in search.servers.of(sku) if server.shape.gpus == 1]
     lightest = sorted(servers, key=lambda server: _least_weights(search, server))[:SERVERS_TRIED]
-    return _in_turns(of, setting, _candidates(setting, search, lightest), turns)
+    kept = _within_limits(setting, _candidates(setting, search, lightest), turns)
+    return _in_turns(of, setting, kept, turns)
 
 
 def _is_usual(gpus: int, island: int) -> bool:
@@ -147,17 +186,15 @@ def _is_usual(gpus: int, island: int) -> bool:
     return gpus & (gpus - 1) == 0 or gpus % island == 0
 
 
-def shared_plans(of: ServiceSetting, setting: SolveSetting, search: Search) -> list[PlacePlan]:
+def shared_plans(of: ServiceSetting, setting: SolveSetting, search: Search, known: KnownPlans) -> list[PlacePlan]:
     """Plans on a part of one GPU, for every SKU and number of servers in turns; dominated ones left out."""
     found: list[PlacePlan] = []
     for sku in setting.gpus:
-        alone = [server for server in search.servers.of(sku) if server.shape.gpus == 1]
-        lightest = sorted(alone, key=lambda server: _least_weights(search, server))[:SERVERS_TRIED]
-        if lightest and sku.gpu.memory_bytes >= LEAST_SHARED_BYTES:
+        if sku.gpu.memory_bytes >= LEAST_SHARED_BYTES:
             mine: list[PlacePlan] = []
-            candidates = _candidates(setting, search, lightest)
+            candidates = known.candidates(of, setting, search, sku)
             for turns in reversed(TURNS):
-                chosen = _chosen(of, _in_turns(of, setting, candidates, turns))
+                chosen = _chosen(of, _in_turns(of, setting, candidates[turns], turns))
                 mine += [plan for plan in chosen if not any(_replaces(of, other, plan) for other in mine)]
             found += mine
     return found
@@ -193,13 +230,28 @@ def _candidates(setting: SolveSetting, search: Search, servers: Iterable[Server]
     return evaluate(cut, pieces, asked=False)
 
 
+def _within_limits(setting: SolveSetting, candidates: Iterable[Candidate], turns: int) -> list[Candidate]:
+    """What of the operating points meets the limits at 1/n of the speed."""
+    cut = cut_setting(setting, turns)
+    return [kept for each in candidates if (kept := feasible_part(cut, each, ALL_RULES)[0]) is not None]
+
+
 def _in_turns(
     of: ServiceSetting, setting: SolveSetting, candidates: Iterable[Candidate], turns: int
 ) -> list[PlacePlan]:
-    """The plans that meet the limits at 1/n of the speed, bytes and capacity ascending."""
-    cut = cut_setting(setting, turns)
-    kept = [one for each in candidates if (one := feasible_part(cut, each, ALL_RULES)[0]) is not None]
-    return _undominated([plan for each in kept for plan in _points(of, setting, each, turns)])
+    """The plans at 1/n of the speed, bytes and capacity ascending."""
+    plans = _undominated([plan for each in candidates for plan in _points(of, setting, each, turns)])
+    target = None if of.target is None else of.target.in_turns(turns)
+    if target is None:
+        return plans
+    held = [replace(plan, capacity=min(plan.capacity, _held(target, plan) // turns)) for plan in plans]
+    return _undominated([plan for plan in held if plan.capacity >= 1])
+
+
+def _held(target: PercentileTarget, plan: PlacePlan) -> int:
+    """What a server on a GPU of its own serves at random arrivals within limits at a percentile."""
+    rate = target.rate(plan.choice.unit, plan.choice.max_num_seqs, plan.choice.max_num_batched_tokens)
+    return math.floor(rate * MICRO) if math.isfinite(rate) else plan.capacity * plan.turns
 
 
 def part_of(unit: Unit, part: Fraction) -> Unit | None:

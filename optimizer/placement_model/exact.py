@@ -39,12 +39,12 @@ class Fewest:
 
 def fewest(
     problem: PlacementProblem, patterns: PatternSet, name: str, kept: dict[str, int], end: float, *,
-    strict: bool = False,
+    strict: bool = False, at_root: bool = False,
 ) -> Fewest:  # fmt: skip
     """Minimise one objective with every service served in full and others kept.
 
     Counts that are kept may be exceeded at a price, so that the search has something to start from; the bound holds all
-    the same. `strict`: they may not.
+    the same. `strict`: they may not. `at_root`: only the bound is wanted, and cuts at the root give most of it.
     """
     free = replace(problem, today=())
     model = served_model(free, patterns, kept["headroom"])
@@ -60,10 +60,10 @@ def fewest(
         aim += BEYOND_COST * beyond
     model.cp.minimize(aim)
     seconds = end - time.monotonic()
-    return Fewest("unknown") if seconds <= 0 else _solved(model, seconds)
+    return Fewest("unknown") if seconds <= 0 else _solved(model, seconds, at_root=at_root)
 
 
-def _solved(model: PlacementModel, seconds: float) -> Fewest:
+def _solved(model: PlacementModel, seconds: float, *, at_root: bool = False) -> Fewest:
     from ortools.linear_solver import pywraplp
 
     solver = pywraplp.Solver.CreateSolver("SCIP")
@@ -74,7 +74,8 @@ def _solved(model: PlacementModel, seconds: float) -> Fewest:
     for index, cost in costs_of(model).items():
         objective.SetCoefficient(variables[index], cost)
     objective.SetMinimization()
-    solver.SetSolverSpecificParametersAsString("timing/clocktype = 2\n")  # by the clock, not by processor time
+    by_the_clock = "timing/clocktype = 2\n"  # and not by processor time
+    solver.SetSolverSpecificParametersAsString(by_the_clock + ("limits/nodes = 1\n" if at_root else ""))
     solver.SetTimeLimit(math.ceil(1000 * seconds))
     status = solver.Solve()
     if status == solver.INFEASIBLE:
@@ -86,6 +87,8 @@ def _solved(model: PlacementModel, seconds: float) -> Fewest:
 
 
 def _found(model: PlacementModel, bound: int, values: list[int]) -> Fewest:
+    if model.at.patterns.kind_of:
+        return Fewest("found", bound)
     used: dict[str, set[Pattern]] = defaultdict(set)
     for (pattern, b), variable in model.at.pattern.items():
         if values[variable.index]:

@@ -6,24 +6,32 @@ priced at once. When none is left, the optimum bounds every placement, whatever 
 argument), and what a pattern costs beyond it says where the pattern cannot matter (reduced-cost fixing).
 """
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from vllm_opt.constraints.placing.site import PlacementProblem
 from vllm_opt.optimizer.placement_model.listing import Listing, Whole, listings
-from vllm_opt.optimizer.placement_model.master import KEPT_BITS, PRICE_BITS, SHIFT, WORTH_MORE, Master, Prices
+from vllm_opt.optimizer.placement_model.master import KEPT_BITS, PRICE_BITS, SHIFT, WORTH_MORE, Duals, Master, Prices
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines
 from vllm_opt.optimizer.placement_model.ways import served_model, service_ways
 
 MOST_ROUNDS = 200
+"""in which ways are added to outlines"""
 MOST_CHEAP, OF_EACH = 5000, 3
 """cheapest patterns of a bin that one round looks at, and how often it takes one with the same server"""
 NEAR = 1 << KEPT_BITS - 5
 """what a pattern may cost at the end and still be tried in whole servers: a thirty-second part of a GPU"""
+NEARBY, MOST_NEARBY, NEARBY_OF_EACH = 1 << KEPT_BITS - 1, 20_000, 8
+"""the same of patterns that the program never asked for, of how many, and how often with the same server"""
+KEPT_TENTHS = 6
+"""of the prices with the best bound so far, in those that patterns are looked for at"""
+NEARLY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Relaxation:
         self.problem = replace(problem, today=())
         self.listings = listings(problem)
         self.complete = all(each.complete for each in self.listings.values())
+        self.patterns = sum(len(each.rows) for each in self.listings.values())
         self.largest = _largest(problem)
         singles: dict[str, dict[Pattern, None]] = defaultdict(lambda: {(): None})
         for (gpu, _), each in self.listings.items():
@@ -67,25 +76,31 @@ class Relaxation:
         self._add_known(master)
         if not master.solve() and not elastic:
             return self.minimised(name, end, elastic=True)
-        prices, bound, done = None, None, False
-        for _ in range(MOST_ROUNDS):
-            if time.monotonic() > end or not master.solve():
-                break
-            prices = master.prices()
-            mine, more = self._priced(master, prices)
-            bound = mine if bound is None else max(bound, mine)
-            for pattern, b in more:
-                master.add(pattern, b)
-            done = not master.add_ways(prices) and not more
-            if done:
-                break
-        if prices is not None:
-            self.last[name] = (master, prices, mine)
-        near = {} if prices is None else self._near(master, prices)
-        if not done or not self.complete:
+        best: tuple[int, Duals, Prices] | None = None
+        done = False
+        while time.monotonic() < end and not done and master.solve():
+            value, now = master.value(), master.duals()
+            tried = [now] if best is None else [_between(best[1], now), now]
+            for duals in tried:
+                prices = master.prices(duals)
+                bound, more = self._priced(master, prices)
+                best = (bound, duals, prices) if best is None or bound > best[0] else best
+                for pattern, b in more:
+                    master.add(pattern, b)
+                if master.add_ways(prices) or more:
+                    break
+            else:
+                done = True
+            done |= best is not None and _rounded_up(best[0]) >= math.ceil(value - NEARLY)
+        near: dict[str, tuple[Pattern, ...]] = {}
+        if best is not None:
+            self.last[name] = master, best[2], best[0]
+            near = self._near(master, best[2])
+        found = None if best is None or not self.complete else best[0]
+        if not done or found is None:
             least = self._outlined(name)
-            bound = least if bound is None or not self.complete else max(bound, least or bound)
-        return Relaxed(None if bound is None else _rounded_up(bound), near)
+            found = least if found is None else max(found, least or found)
+        return Relaxed(None if found is None else _rounded_up(found), near)
 
     def _outlined(self, name: str) -> int | None:
         """A bound from outlines of patterns: a little weaker, and there however many patterns there are; in 2^-60."""
@@ -98,7 +113,7 @@ class Relaxation:
         for _ in range(MOST_ROUNDS):
             if not master.solve():
                 break
-            prices = master.prices()
+            prices = master.prices(master.duals())
             bound = prices.bound if bound is None else max(bound, prices.bound)
             if not master.add_ways(prices):
                 break
@@ -133,7 +148,9 @@ class Relaxation:
         for b, listing, costs in self._costs(master, prices):
             least = min(prices.empty[b], int(costs.min())) if len(costs) else prices.empty[b]
             bound += (min(0, least) * master.model.at.bins[b].gpus) << SHIFT
-            more += [(pattern, b) for pattern in _varied(listing, costs)]
+            rows = np.flatnonzero(costs < -WORTH_MORE)
+            rows = rows[np.argsort(costs[rows], kind="stable")[:MOST_CHEAP]]
+            more += [(pattern, b) for pattern in _varied(listing, rows, OF_EACH)]
         return bound, [each for each in more if each not in master.known]
 
     def _add_known(self, master: Master) -> None:
@@ -147,34 +164,40 @@ class Relaxation:
                     master.add(pattern, b)
 
     def _near(self, master: Master, prices: Prices) -> dict[str, tuple[Pattern, ...]]:
-        """Patterns of the program that cost next to nothing at its prices, singles among them."""
+        """Patterns of the program that cost next to nothing at its prices; the cheapest with each server; singles."""
         found: dict[str, dict[Pattern, None]] = defaultdict(dict)
         bins = master.model.at.bins
-        position = {b: {k: at for at, k in enumerate(self.listings[bins[b].gpu, bins[b].gpu_bytes].columns)}
-                    for b in prices.empty}  # fmt: skip
-        for pattern, b in sorted(master.known):
-            if pattern:
-                cost = prices.empty[b] + sum(int(prices.beside[b][position[b][k]]) for k in pattern)
-                if len(pattern) == 1 or cost <= NEAR:
-                    found[bins[b].gpu][pattern] = None
-        for gpu, mine in found.items():
-            self.known[gpu] |= mine
-        return {gpu: tuple(mine) for gpu, mine in found.items()}
+        for b, listing, costs in self._costs(master, prices):
+            position = {k: at for at, k in enumerate(listing.columns)}
+            mine = found[bins[b].gpu]
+            mine |= dict.fromkeys((k,) for k in listing.columns if ((k,), b) in master.index)
+            for pattern in sorted(pattern for pattern, of in master.known if of == b and pattern):
+                if prices.empty[b] + sum(int(prices.beside[b][position[k]]) for k in pattern) <= NEAR:
+                    mine[pattern] = None
+            rows = np.flatnonzero(costs <= NEARBY)
+            rows = rows[np.argsort(costs[rows], kind="stable")[:MOST_NEARBY]]
+            mine |= dict.fromkeys(_varied(listing, rows, NEARBY_OF_EACH))
+        for gpu, patterns in found.items():
+            self.known[gpu] |= patterns
+        return {gpu: tuple(patterns) for gpu, patterns in found.items()}
+
+
+def _between(best: Duals, now: Duals) -> Duals:
+    """Prices between those of the best bound and those of now: the search for patterns swings less (Wentges 1997)."""
+    return {key: (KEPT_TENTHS * best.get(key, price) + (10 - KEPT_TENTHS) * price) // 10 for key, price in now.items()}
 
 
 def _rounded_up(bound: int) -> int:
     return -(-bound // (1 << PRICE_BITS))
 
 
-def _varied(listing: Listing, costs: Whole) -> list[Pattern]:
-    """Patterns that are worth more than they cost, the best first, none whose servers all had their turn already."""
-    rows = np.flatnonzero(costs < -WORTH_MORE)
-    rows = rows[np.argsort(costs[rows], kind="stable")[:MOST_CHEAP]]
+def _varied(listing: Listing, rows: npt.NDArray[np.intp], of_each: int) -> list[Pattern]:
+    """Patterns in the order of `rows`, none whose servers all had their turn already."""
     taken: Counter[int] = Counter()
     found = []
     for row in rows:
         pattern = listing.pattern(int(row))
-        if any(taken[k] < OF_EACH for k in pattern):
+        if any(taken[k] < of_each for k in pattern):
             taken.update(pattern)
             found.append(pattern)
     return found

@@ -13,13 +13,15 @@ from vllm_opt.optimizer.placement_model.bounds import as_good, bounds_of_gpus, s
 from vllm_opt.optimizer.placement_model.exact import Fewest, fewest
 from vllm_opt.optimizer.placement_model.generation import Relaxation
 from vllm_opt.optimizer.placement_model.hints import patterns_of
-from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet
+from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines
 from vllm_opt.optimizer.placement_model.worth import COUNTED, Servers, better, headroom_first
 
 MOST_PROVEN = 25_000
 """patterns over which a proof is tried"""
-RELAXED_SHARE, WHOLE_SHARE = 0.4, 0.5
+RELAXED_SHARE, WHOLE_SHARE, OUTLINED_SHARE = 0.5, 0.5, 0.4
 """parts of the time that is left"""
+TIE_SHARE = 0.1
+"""the same for what only breaks ties: the fewest servers"""
 Clock = Callable[[float], float]
 """a share of the time that is left -> when it ends"""
 
@@ -47,8 +49,18 @@ class Lean:
             self._joined(relaxed.near)
             if self.anew and self._value(name) > self.bounds[name]:
                 self._take(fewest(self.problem, self.patterns, name, self._kept(name), left(WHOLE_SHARE)))
+            if self._value(name) > self.bounds[name]:
+                self._outlined(name, left(OUTLINED_SHARE))
             self.relaxation.keep(name, self._value(name))
         return self.best
+
+    def _outlined(self, name: str, end: float) -> None:
+        """Whole servers and whole GPUs, whose servers fit by their outlines alone: fewer patterns, and a bound."""
+        if self.relaxation.complete and self.relaxation.patterns <= MOST_PROVEN:
+            return  # it is proven over all patterns
+        found = fewest(self.problem, gpu_outlines(self.problem), name, self._kept(name), end, strict=True, at_root=True)
+        if found.status == "found":
+            self._bounded(name, min(found.bound, self._value(name)))
 
     def proven(self, best: Servers, left: Clock) -> Servers:
         """Prove the counts that are open over every pattern that one less might use, as long as there are few."""
@@ -59,7 +71,8 @@ class Lean:
             if patterns is not None:
                 whole = PatternSet(patterns, complete=False, largest=self.relaxation.largest)
                 less = self._kept(name) | {name: value - 1}
-                found = fewest(self.problem, whole, name, less, left(WHOLE_SHARE), strict=True)
+                share = TIE_SHARE if name == "servers" else WHOLE_SHARE
+                found = fewest(self.problem, whole, name, less, left(share), strict=True)
                 if found.status != "unknown":
                     self._bounded(name, value if found.status == "none" else found.bound)
                 self._take(found)
@@ -68,11 +81,9 @@ class Lean:
         return self.best
 
     def open(self, best: Servers) -> bool:
-        """Whether a count is above its bound by more than one and more than a hundredth."""
-        return any(
-            measure(self.problem, best, name) > self.bounds[name] + max(1, self.bounds[name] // 100)
-            for name in self.names
-        )
+        """Whether a count that is asked for is above its bound by more than one and more than a hundredth."""
+        values = {name: measure(self.problem, best, name) for name in self.names if name != "servers"}
+        return any(value > self.bounds[name] + max(1, self.bounds[name] // 100) for name, value in values.items())
 
     def settled(self, best: Servers) -> dict[str, int]:
         """The first objectives that need not be decided again: at their bound, or counts just made lean."""

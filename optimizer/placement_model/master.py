@@ -30,6 +30,9 @@ WAYS_AT_ONCE = 3
 """ways of one service that one round adds"""
 
 
+Duals = dict[int, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Prices:
     """What a GPU of each bin and each server on it cost beyond what they are worth, in 2^-40 of the objective."""
@@ -92,10 +95,9 @@ class Master:
                     made.SetCoefficient(self.variables[index], coefficient)
                     self.rows_with[index].append((-1 - k, coefficient))
                 self.enough[k] = made, terms
-            for number in sorted(range(len(ways.counts)), key=lambda n, of=ways: int(of.counts[n].sum()))[
-                :WAYS_AT_ONCE
-            ]:
-                self.add_way(s, number)
+            replicas = ways.counts.sum(axis=1)
+            for number in np.argsort(replicas, kind="stable")[:WAYS_AT_ONCE]:
+                self.add_way(s, int(number))
 
     def add_way(self, s: int, number: int) -> bool:
         """Add a way; whether it is new."""
@@ -123,17 +125,30 @@ class Master:
         """Whether there is an optimum."""
         return bool(self.solver.Solve() == self.solver.OPTIMAL)
 
-    def prices(self) -> Prices:
-        """What patterns and ways cost at the optimum's prices, and the bound over those of the program."""
-        duals: dict[int, int] = {}
-        bound = self.offset << PRICE_BITS
+    def value(self) -> float:
+        """The optimum over the patterns and ways known, right after it was found."""
+        return float(self.solver.Objective().Value()) + self.offset
+
+    def duals(self) -> Duals:
+        """The optimum's prices of rows, and of replicas beyond the mixture of ways below 0, in 2^-60."""
+        duals: Duals = {}
         for number, (row, made) in enumerate(zip(self.rows, self.made, strict=True)):
-            price = round(made.dual_value() / row.scale * 2.0**PRICE_BITS)
+            duals[number] = round(made.dual_value() / row.scale * 2.0**PRICE_BITS)
+        for k, (made, _) in self.enough.items():
+            duals[-1 - k] = round(made.dual_value() * 2.0**PRICE_BITS)
+        return duals
+
+    def prices(self, asked: Duals) -> Prices:
+        """What patterns and ways cost at some prices of rows, and the bound over those of the program."""
+        duals: Duals = {}
+        bound = self.offset << PRICE_BITS
+        for number, row in enumerate(self.rows):
+            price = asked[number]
             side = row.low if price > 0 else row.high
             duals[number] = 0 if side is None else price
             bound += price * side if side is not None else 0
-        for k, (made, _) in self.enough.items():
-            duals[-1 - k] = max(0, round(made.dual_value() * 2.0**PRICE_BITS))
+        for k in self.enough:
+            duals[-1 - k] = max(0, asked[-1 - k])
 
         def reduced(index: int) -> int:
             cost = self.costs.get(index, 0) << PRICE_BITS

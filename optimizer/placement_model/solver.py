@@ -126,7 +126,7 @@ class _Search:
         lean = Lean(self.problem, self.best)
         self.best = lean.combined(self._left)
         self.pool, self.first = lean.patterns, bounded(self.problem, self.best, lean.bounds)
-        if self._reached():
+        if reaches(self.problem, self.best, self.first):
             return
         held = lean.settled(self.best)
         self._take(self._with(lean.patterns, self.every, self._left(TOGETHER_SHARE), lean.bounds, held=held))
@@ -171,7 +171,9 @@ class _Search:
         return self.pool is None or measure(self.problem, self.best, "gpus") <= max(gpus, default=0)
 
     def _reached(self) -> bool:
-        return bool(self.first.turns) and reaches(self.problem, self.best, self.first)
+        """Whether everything asked for is at its bound; where patterns were generated, whatever breaks ties."""
+        asked = Run([turn for turn in self.first.turns if self.pool is None or turn.name != "servers"], None)
+        return bool(asked.turns) and reaches(self.problem, self.best, asked)
 
 
 def _outcome(
@@ -198,7 +200,8 @@ def _outcome(
         bounds.append(PlacementBound(name, value, limit, proven))
         exact &= proven
     served = all(bound.proven for bound in bounds if bound.name.startswith(("served:", "share:")))
-    status: Status = "optimal" if exact else "feasible" if servers or served else "unknown"
+    asked = all(bound.proven for bound in bounds if bound.name != "servers")  # which only breaks ties
+    status: Status = "optimal" if asked else "feasible" if servers or served else "unknown"
     return PlacementOutcome(
         status, servers, tuple(bounds), classes, sum(len(each) for each in patterns.by_gpu.values()), split
     )

@@ -20,7 +20,7 @@ MOST_PROVEN = 25_000
 """patterns over which a proof is tried"""
 RELAXED_SHARE, WHOLE_SHARE, OUTLINED_SHARE = 0.5, 0.5, 0.4
 """parts of the time that is left"""
-TIE_SHARE = 0.1
+TIE_SHARE = 0.06
 """the same for what only breaks ties: the fewest servers"""
 Clock = Callable[[float], float]
 """a share of the time that is left -> when it ends"""
@@ -44,11 +44,12 @@ class Lean:
     def combined(self, left: Clock) -> Servers:
         """Bound every count, and look for a placement that reaches it."""
         for name in self.names:
-            relaxed = self.relaxation.minimised(name, left(RELAXED_SHARE))
+            relaxed = self.relaxation.minimised(name, left(2 * TIE_SHARE if name == "servers" else RELAXED_SHARE))
             self._bounded(name, relaxed.bound)
             self._joined(relaxed.near)
             if self.anew and self._value(name) > self.bounds[name]:
-                self._take(fewest(self.problem, self.patterns, name, self._kept(name), left(WHOLE_SHARE)))
+                end = left(2 * TIE_SHARE if name == "servers" else WHOLE_SHARE)
+                self._take(fewest(self.problem, self.patterns, name, self._kept(name), end))
             if self._value(name) > self.bounds[name]:
                 self._outlined(name, left(OUTLINED_SHARE))
             self.relaxation.keep(name, self._value(name))

@@ -40,7 +40,7 @@ class Placing:
     """service -> rule -> servers that it ruled out"""
     notes: tuple[str, ...]
     hurried: tuple[bool, ...] = ()
-    """service -> whether the time for finding plans ran out before one was found"""
+    """service -> whether the time for finding plans ran out, so that better ones may exist"""
 
     @property
     def percentiles(self) -> str:
@@ -78,7 +78,7 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
         plans += [replace(plan, service=s) for plan in mine]
         dropped.append(rules)
         late = time.monotonic() > begun + seconds * (s + 1) / len(settings)
-        hurried.append(late and not mine)
+        hurried.append(late)
         if late and (fresh or not mine):
             left = "better ones may exist" if mine else "none was found"
             notes.append(f"{of.spec.name}: the time for finding plans ran out and {left}; raise time_limit")

@@ -4,11 +4,11 @@ The candidates are those of `solve`: every weight format, parallel shape, KV dty
 batch. Of plans that take the same GPUs only the one with the largest capacity can matter. Of plans that share a GPU the
 ones that matter are not dominated in bytes and capacity, for each number of servers that may compute at once.
 
-**Interference.** Without MPS, processes on one GPU take turns of equal length (NVIDIA, CUDA time-slicing:
-https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-sharing.html), so of n servers with work each
-gets at least 1/n of the time. A plan for n servers meets its limits at n times the step time of a GPU of its own, and
-its capacity is 1/n: the worst case, in which all others always have work. The best case is the speed of a GPU of its
-own, in which none has; both ends are shown.
+**Interference.** Without MPS, a GPU gives all processes on it an equal share of time (NVIDIA, GPU Operator, time-
+slicing: https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-sharing.html), so of n servers with
+work each gets 1/n of the time, less what switching takes, for which no figure is given. A plan for n servers meets its
+limits at n times the step time of a GPU of its own, and its capacity is 1/n: all others always have work. At the other
+end none has, and the speed is that of a GPU of its own; both ends are shown.
 """
 
 import math

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem, ServerColumn, SiteService
 from vllm_opt.optimizer.placement.nodes import SiteNodes, linked_sets, site_nodes
-from vllm_opt.optimizer.placement.plans import KnownPlans, PlacePlan, shared_plans, whole_plans
+from vllm_opt.optimizer.placement.plans import KnownPlans, PlacePlan, whole_plans
 from vllm_opt.optimizer.placement.request import PlaceRequest
 from vllm_opt.optimizer.placement.settings import (
     ServiceSetting,
@@ -14,6 +14,7 @@ from vllm_opt.optimizer.placement.settings import (
     survives,
     without_default_limits,
 )
+from vllm_opt.optimizer.placement.shared_plans import shared_plans
 from vllm_opt.optimizer.placement.today import RunningServer, running_servers
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog

@@ -3,7 +3,8 @@
     python benchmarks/placement.py [small|large|today|all]
 
 small: 8 nodes x 8 GPUs x 20 services, to be proven in 10 s; large: 64 nodes x 60 services, to be within 2 % of the
-bound of every objective that is asked for in 60 s (the fewest servers only break ties); today: the small site with its own placement as today's, two services grown.
+bound of every objective that is asked for in 60 s (the fewest servers only break ties); today: the small site with its
+own placement as today's, two services grown.
 """
 
 import sys

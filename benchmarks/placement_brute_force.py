@@ -19,6 +19,7 @@ from vllm_opt.optimizer.placement_model.solver import solve_placement
 
 SECONDS = 1800.0
 """after which no further site is begun"""
+PROGRESS = 500
 
 
 def sound(problem: PlacementProblem, outcome: PlacementOutcome, expected: dict[str, int]) -> bool:
@@ -39,6 +40,8 @@ def main(first: int, last: int, *, generated: bool = False) -> int:
     started = time.monotonic()
     until = started + SECONDS
     for seed in range(first, last):
+        if (seed - first) % PROGRESS == 0 and seed > first:
+            print(f"before seed {seed}: {compared} compared, {len(wrong)} wrong, {left_out} left out", flush=True)
         if time.monotonic() > until:
             print(f"stopped before seed {seed}", flush=True)
             break

@@ -8,6 +8,8 @@ from vllm_opt.optimizer.contract.answer import Explanation, ObjectiveValue, Plan
 from vllm_opt.optimizer.contract.second_opinion import SecondOpinion
 from vllm_opt.profiles.noun import Noun
 
+FOUND_IN_TIME = "the plans found in time"
+"""what the bounds hold for where the time for plans ran out"""
 OUT_OF_TIME = "time_limit"
 """rule of the conflict of a service for which no plan was found in time"""
 

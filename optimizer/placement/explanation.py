@@ -45,7 +45,13 @@ def _conflict(report: PlacementReport, s: int, end: float) -> tuple[Conflict, ..
     problem = report.asked.problem
     service = problem.services[s]
     if report.asked.hurried[s]:
-        return (Conflict(rule=OUT_OF_TIME, message=f"the time limit passed before {service.name} had a plan"),)
+        late = f"the time limit passed before {service.name} had a plan"
+        if problem.columns_of[s]:
+            late = (
+                f"the time for finding plans of {service.name} ran out, and those that were found do not serve it in "
+                "full; better ones may (time_limit)"
+            )
+        return (Conflict(rule=OUT_OF_TIME, message=late),)
     if problem.columns_of[s] and time.monotonic() > end:
         return (
             Conflict(

@@ -5,9 +5,10 @@ on which GPUs; the placement is re-checked with plain whole numbers, and what co
 """
 
 import time
+from collections.abc import Collection
 from typing import Literal
 
-from vllm_opt.optimizer.placement.answer import PlacementAnswer, PlacementSolverReport, Unplaced
+from vllm_opt.optimizer.placement.answer import FOUND_IN_TIME, PlacementAnswer, PlacementSolverReport, Unplaced
 from vllm_opt.optimizer.placement.problem import Placing, resolve_placing
 from vllm_opt.optimizer.placement.report import PlacementReport
 from vllm_opt.optimizer.placement.request import PlaceRequest
@@ -52,7 +53,8 @@ def _placed(request: PlaceRequest, catalog: Catalog) -> PlacementAnswer:
 
         unplaced = explain_unplaced(report, end)
     return PlacementAnswer(
-        status=_status(asked, outcome),
+        status=_status(asked, outcome, report.lacking),
+        covers=FOUND_IN_TIME if any(asked.hurried) else "the plans in the model",
         request=request.model_dump(mode="json", exclude_unset=True),
         objectives=report.objectives(),
         nodes=report.node_pictures(),
@@ -72,19 +74,28 @@ def _placed(request: PlaceRequest, catalog: Catalog) -> PlacementAnswer:
     )
 
 
-def _status(asked: Placing, outcome: PlacementOutcome) -> Literal["optimal", "feasible", "unknown"]:
-    """Where the time for plans ran out, nothing is proven, and nothing placed is not known."""
-    if not any(asked.hurried):
+def _status(
+    asked: Placing, outcome: PlacementOutcome, lacking: Collection[int]
+) -> Literal["optimal", "feasible", "unknown"]:
+    """Where the time for plans of what is not served ran out, nothing is proven, and nothing placed is not known."""
+    if not any(asked.hurried[s] for s in lacking):
         return outcome.status
     return "feasible" if outcome.servers else "unknown"
 
 
 def _assumptions(asked: Placing, outcome: PlacementOutcome) -> tuple[str, ...]:
     request = asked.request
+    without = zip(asked.hurried, asked.problem.columns_of, strict=True)
     said = [
         f"a rate takes at most {100 * request.utilization_cap:g} % of the capacity (utilization_cap); capacity beyond "
         f"{100 * request.headroom:g} % more than the demand counts for nothing (headroom)"
     ]
+    if asked.percentiles:
+        said.append(
+            f"limits at percentiles hold at random arrivals (burstiness), as each replica of {asked.percentiles} sees "
+            f"them behind a router that gives the busiest {request.router_imbalance:.0%} more than the average "
+            "(router_imbalance)"
+        )
     if any(column.shared for column in asked.problem.columns):
         said.append(
             "servers on one GPU take turns: each is planned at 1/n of the speed for n that may compute at once, which "
@@ -93,7 +104,7 @@ def _assumptions(asked: Placing, outcome: PlacementOutcome) -> tuple[str, ...]:
     if any(service.survives for service in asked.problem.services):
         names = counted(sum(service.survives for service in asked.problem.services), "service")
         said.append(f"any one node may fail and what is left of {names} still serves the whole demand (survive)")
-    if outcome.status != "optimal" or any(asked.hurried):
+    if outcome.status != "optimal" or any(late and not mine for late, mine in without):
         said.append("not proven: time or the number of ways to share a GPU ran out; the bounds say what may be missing")
     lost = [server.spec for server in asked.running if server.plan is None]
     if lost:

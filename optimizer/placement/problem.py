@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem, ServerColumn, SiteService
 from vllm_opt.optimizer.placement.nodes import SiteNodes, linked_sets, site_nodes
-from vllm_opt.optimizer.placement.plans import PlacePlan, shared_plans, whole_plans
+from vllm_opt.optimizer.placement.plans import KnownPlans, PlacePlan, whole_plans
 from vllm_opt.optimizer.placement.request import PlaceRequest
 from vllm_opt.optimizer.placement.settings import (
     ServiceSetting,
@@ -14,6 +14,7 @@ from vllm_opt.optimizer.placement.settings import (
     survives,
     without_default_limits,
 )
+from vllm_opt.optimizer.placement.shared_plans import shared_plans
 from vllm_opt.optimizer.placement.today import RunningServer, running_servers
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -40,7 +41,12 @@ class Placing:
     """service -> rule -> servers that it ruled out"""
     notes: tuple[str, ...]
     hurried: tuple[bool, ...] = ()
-    """service -> whether the time for finding plans ran out before one was found"""
+    """service -> whether the time for finding plans ran out, so that better ones may exist"""
+
+    @property
+    def percentiles(self) -> str:
+        """Names of the services whose limits hold at a percentile."""
+        return ", ".join(setting.spec.name for setting in self.settings if setting.target is not None)
 
 
 def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Placing:
@@ -57,6 +63,7 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
     shared: dict[str, SharedLayouts] = {}
     settings = [service_setting(request, s, nodes.gpus, catalog, shared) for s in range(len(services))]
     known: dict[str, tuple[list[PlacePlan], Counter[str], list[str]]] = {}
+    common = KnownPlans()
     plans: list[PlacePlan] = []
     dropped: list[Counter[str]] = []
     notes: list[str] = []
@@ -65,12 +72,14 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
         key = of.spec.model_copy(update={"name": "", "priority": 1}).model_dump_json()
         fresh = key not in known
         if fresh:
-            known[key] = _plans_of(request, of, nodes, catalog, shared, begun + seconds * (s + 1) / len(settings))
+            known[key] = _plans_of(
+                request, of, nodes, catalog, shared, common, begun + seconds * (s + 1) / len(settings)
+            )
         mine, rules, said = known[key]
         plans += [replace(plan, service=s) for plan in mine]
         dropped.append(rules)
         late = time.monotonic() > begun + seconds * (s + 1) / len(settings)
-        hurried.append(late and not mine)
+        hurried.append(late)
         if late and (fresh or not mine):
             left = "better ones may exist" if mine else "none was found"
             notes.append(f"{of.spec.name}: the time for finding plans ran out and {left}; raise time_limit")
@@ -95,7 +104,7 @@ def _goals(request: PlaceRequest) -> tuple[str, ...]:
 
 def _plans_of(
     request: PlaceRequest, of: ServiceSetting, nodes: SiteNodes, catalog: Catalog, shared: dict[str, SharedLayouts],
-    deadline: float,
+    known: KnownPlans, deadline: float,
 ) -> tuple[list[PlacePlan], Counter[str], list[str]]:  # fmt: skip
     """The plans of one service over all of its models, what ruled others out, and what to say about it."""
     islands = {
@@ -106,33 +115,33 @@ def _plans_of(
     rules: Counter[str] = Counter()
     said: list[str] = []
     for setting in of.settings:
-        found, search = whole_plans(of, setting, islands, deadline)
+        found, search = whole_plans(of, setting, islands, deadline, known)
         if not found and request.default_limits and of.spec.max_ttft_ms is None and of.spec.max_tpot_ms is None:
             bent = without_default_limits(setting, catalog)
-            found, search = whole_plans(of, bent, islands, deadline)
+            found, search = whole_plans(of, bent, islands, deadline, known)
             if found:
                 setting = bent  # noqa: PLW2901 - the question is asked again without the default limits
                 said.append("no plan meets the default limits on TTFT and TPOT, so none are set")
         if request.sharing and of.spec.share and (not found or time.monotonic() < deadline):
-            found += [replace(plan, sleeps=of.spec.cold) for plan in shared_plans(of, setting, search)]
+            found += [replace(plan, sleeps=of.spec.cold) for plan in shared_plans(of, setting, search, known)]
         plans += found
         for of_gpu in search.result.dropped.values():
             rules += of_gpu
     if request.links and not any(plan.capacity >= of.enough for plan in plans):
-        plans += _spanning(request, of, nodes, catalog, shared, islands, deadline)
+        plans += _spanning(request, of, nodes, catalog, shared, islands, known, deadline)
     return plans, rules, said
 
 
 def _spanning(
     request: PlaceRequest, of: ServiceSetting, nodes: SiteNodes, catalog: Catalog, shared: dict[str, SharedLayouts],
-    islands: dict[str, int], deadline: float,
+    islands: dict[str, int], known: KnownPlans, deadline: float,
 ) -> list[PlacePlan]:  # fmt: skip
     """Plans over several nodes, at the speed of the slowest link that is stated."""
     slowest = min(link.gbps for link in request.links)
     wide = service_setting(request, of.service, nodes.gpus, catalog, shared, multi_node_gbps=slowest)
     found = []
     for setting in wide.settings:
-        plans, _ = whole_plans(wide, setting, islands, deadline)
+        plans, _ = whole_plans(wide, setting, islands, deadline, known)
         found += [plan for plan in plans if plan.choice.unit.facts.layout.nodes > 1]
     return found
 

@@ -26,6 +26,7 @@ from vllm_opt.optimizer.contract.field_types import (
 )
 from vllm_opt.optimizer.contract.request import Request, typical_lengths
 from vllm_opt.optimizer.contract.spellings import renamed
+from vllm_opt.optimizer.contract.traffic import Percentile
 from vllm_opt.optimizer.procurement.scenarios import MOST_SCENARIOS, Profile, Scenario, checked, whole_week
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
@@ -139,6 +140,11 @@ class ServiceSpec(Noun):
     target_context: Count = Field(8192, description="tokens (prompt + output) that each sequence may reach")
     max_ttft_ms: Milliseconds | None = Field(None, description="limit on time to first token")
     max_tpot_ms: Milliseconds | None = Field(None, description="limit on time per output token")
+    ttft_percentile: Percentile | None = Field(None, description="over requests, at which max_ttft_ms holds")
+    tpot_percentile: Percentile | None = Field(None, description="over requests, at which max_tpot_ms holds")
+    burstiness: Annotated[float, BeforeValidator(_number), Field(ge=0.05, le=100)] = Field(
+        1.0, description="shape of the gamma law between arrivals, with percentiles; 1 is Poisson"
+    )
     quantization: Texts = Field((), description="allowed weight formats; empty: all that the quality floor allows")
     min_quality: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1.5)] | None = None
     kv_cache_dtype: Text = "any"
@@ -173,6 +179,11 @@ class ServiceSpec(Noun):
         if self.requests_per_s is not None and self.concurrency is not None:
             raise ValueError(f"service '{self.name}' needs either requests_per_s or concurrency, not both")
         whole_week(self.profile)
+        for limit, percentile in ((self.max_ttft_ms, "ttft"), (self.max_tpot_ms, "tpot")):
+            if getattr(self, f"{percentile}_percentile") is not None and limit is None:
+                raise ValueError(f"service '{self.name}': {percentile}_percentile needs max_{percentile}_ms")
+        if (self.ttft_percentile or self.tpot_percentile) and self.requests_per_s is None:
+            raise ValueError(f"service '{self.name}': percentiles need requests_per_s")
         lengths = typical_lengths(self.target_context, self.input_tokens, self.output_tokens)
         if sum(lengths) > self.target_context:
             raise ValueError(
@@ -247,6 +258,9 @@ class PlaceRequest(Request):
     )
     start_seconds: NumberOrZero | None = Field(None, description="of a restart, besides reading the checkpoint")
     default_limits: Switch = Field(True, description="limit TTFT and TPOT where a service limits neither")
+    router_imbalance: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10)] = Field(
+        0.1, description="with percentiles: by how much the busiest replica gets more requests than the average"
+    )
     confidence: Confidence = 0.9
     hypothetical_checkpoints: Switch = Field(False, description="also plan with weights that nobody has published")
     vllm_version: Text | None = None

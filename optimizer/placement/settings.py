@@ -7,6 +7,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.placement.request import PlaceRequest, ServiceSpec
+from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
 from vllm_opt.optimizer.procurement.scenarios import Scenario, whole_week
 from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve
@@ -39,6 +40,8 @@ class ServiceSetting:
     settings: tuple[SolveSetting, ...]
     notes: tuple[str, ...] = ()
     shared: dict[str, SharedLayouts] = field(default_factory=dict)
+    target: PercentileTarget | None = None
+    """at which percentile over requests the limits hold; None where they hold for means"""
     """model -> what its layouts have in common, for every service that serves it"""
 
 
@@ -72,7 +75,21 @@ def service_setting(
         shared.setdefault(setting.model.id, SharedLayouts())
     return ServiceSetting(
         position, spec, by_rate, demand, math.ceil(demand * headroom / working), math.ceil(demand * headroom),
-        tuple(settings), tuple(notes), shared,
+        tuple(settings), tuple(notes), shared, percentile_target(request, spec),
+    )  # fmt: skip
+
+
+def percentile_target(request: PlaceRequest, spec: ServiceSpec) -> PercentileTarget | None:
+    """At which percentile over requests the limits of a service hold; None where they hold for means.
+
+    The percentile says itself how much of its capacity a server may be asked for, so `utilization_cap`, which the
+    demand was divided by, is divided out.
+    """
+    if spec.ttft_percentile is None and spec.tpot_percentile is None:
+        return None
+    return PercentileTarget(
+        spec.max_ttft_ms, spec.max_tpot_ms, spec.ttft_percentile, spec.tpot_percentile, spec.burstiness,
+        request.router_imbalance, request.utilization_cap,
     )  # fmt: skip
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from vllm_opt.constraints.placing.site import Parts
 from vllm_opt.optimizer.placement.nodes import SiteNodes
-from vllm_opt.optimizer.placement.plans import PlacePlan, in_turns, whole_kinds
+from vllm_opt.optimizer.placement.plans import PlacePlan, whole_kinds
 from vllm_opt.optimizer.placement.request import PlaceRequest, TodaySpec
 from vllm_opt.optimizer.placement.settings import ServiceSetting
+from vllm_opt.optimizer.placement.shared_plans import in_turns
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean

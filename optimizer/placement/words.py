@@ -1,6 +1,13 @@
 """A placement in words: title, what is served, moves, what is missing; shared by terminal and page."""
 
-from vllm_opt.optimizer.placement.answer import Move, PlacedReplica, PlacementAnswer, ServedService, ServerPart
+from vllm_opt.optimizer.placement.answer import (
+    FOUND_IN_TIME,
+    Move,
+    PlacedReplica,
+    PlacementAnswer,
+    ServedService,
+    ServerPart,
+)
 from vllm_opt.profiles.reading.quantities import GIB, counted
 
 OBJECTIVE_WORDS = {
@@ -25,6 +32,8 @@ def title_of(answer: PlacementAnswer) -> str:
         return "Not decided: the time limit passed before a placement was found"
     missing = len(answer.unplaced)
     proof = "proven best" if answer.status == "optimal" else "not proven to be the best"
+    if answer.covers == FOUND_IN_TIME:
+        proof += f" of {FOUND_IN_TIME}"
     used = sum(bool(gpu.servers) for node in answer.nodes for gpu in node.gpus)
     whole = sum(len(node.gpus) for node in answer.nodes)
     held = f"{counted(len(answer.servers), 'server')} on {used} of {counted(whole, 'GPU')}"

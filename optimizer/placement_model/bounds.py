@@ -49,13 +49,17 @@ def as_good(name: str, value: int, bound: int) -> bool:
 
 
 def tighter(problem: PlacementProblem, first: Run, whole: Run, best: tuple[PlacedServer, ...]) -> Run:
-    """The bounds of the exact model where they are stronger, as long as the placement is at the optimum before them."""
+    """The bounds of the exact model where they are stronger, as long as the placement is at the optimum before them.
+
+    Those of the relaxation hold for what is as good as its turns before them: as long as the placement is.
+    """
     exact = {turn.name: turn for turn in whole.turns}
     known = {turn.name: turn for turn in first.turns}
     turns: list[Turn] = []
-    before = True
+    before = as_relaxed = True
     for name in problem.objective_names():
-        mine, weaker = exact.get(name) if before else None, known.get(name)
+        mine, weaker = exact.get(name) if before else None, known.get(name) if as_relaxed else None
+        as_relaxed &= name not in known or as_good(name, measure(problem, best, name), known[name].value)
         if mine is None and weaker is None:
             continue
         limits = [turn.bound for turn in (mine, weaker) if turn is not None]

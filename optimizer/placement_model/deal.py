@@ -31,6 +31,8 @@ class Table:
         }
         self.held: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self.host: dict[int, int] = defaultdict(int)
+        self.most: dict[int, int] = {}
+        """service that is spread over nodes -> its replicas that one node may hold"""
 
     def take(self, node: int, island: int, count: int) -> tuple[int, ...]:
         """Take the first free GPUs of an island.
@@ -92,6 +94,7 @@ def deal(at: Variables, value: Value) -> tuple[PlacedServer, ...]:
         CannotDeal: nodes that were counted together do not hold their servers this way.
     """
     table = Table(at.problem)
+    table.most = _most_on_node(at, value)
     _stay(at, value, table)
     for c, of in enumerate(at.classes):
         if len(of.nodes) == 1:
@@ -101,6 +104,16 @@ def deal(at: Variables, value: Value) -> tuple[PlacedServer, ...]:
         if len(of.nodes) > 1:
             _together(at, value, table, c)
     return tuple(sorted(table.servers))
+
+
+def _most_on_node(at: Variables, value: Value) -> dict[int, int]:
+    found = {}
+    for s, service in enumerate(at.problem.services):
+        if service.spread == "node":
+            count = sum(value(at.total[k]) for k in at.problem.columns_of[s] if k in at.total)
+            nodes = len(at.problem.nodes) if service.nodes is None else len(service.nodes)
+            found[s] = -(-count // nodes)
+    return found
 
 
 def _stay(at: Variables, value: Value, table: Table) -> None:
@@ -233,7 +246,7 @@ def _host_room(table: Table, node: int, column: ServerColumn) -> bool:
 
 
 def _order(table: Table, node: int, column: ServerColumn) -> tuple[int, int]:
-    """Fewest servers of a service that must not fail together, then the fullest node."""
-    service = table.problem.services[column.service]
-    apart = table.held[column.service][node] if service.spread or service.survives else 0
-    return apart, table.spare(node, column)
+    """Fewest servers of a service that must not fail together or crowd a node, then the fullest node."""
+    service, held = table.problem.services[column.service], table.held[column.service][node]
+    most = 0 if service.survives else table.most.get(column.service, held + 1)
+    return max(0, held + 1 - most), table.spare(node, column)

@@ -1,110 +1,101 @@
-"""The fewest GPUs, and with them the fewest servers, over every pattern: an integer program for a MIP solver.
+"""One objective in whole servers over given patterns: an integer program for a MIP solver.
 
-A placement that serves everything with the most headroom needs at least so many. CP-SAT proves it slowly where there
-are thousands of patterns, and a linear relaxation falls a little short of it. Nodes are counted as classes and servers
-of today are left out: both only loosen it.
+CP-SAT is slow where there are thousands of patterns and a count of GPUs is all that matters. Nodes are counted as
+classes and servers of today are left out: both only loosen what the program says.
 """
 
 import math
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem
-from vllm_opt.optimizer.placement_model.classes import node_classes
 from vllm_opt.optimizer.placement_model.deal import CannotDeal, deal
-from vllm_opt.optimizer.placement_model.generation import is_linear
 from vllm_opt.optimizer.placement_model.model import PlacementModel
-from vllm_opt.optimizer.placement_model.patterns import Pattern, gpu_patterns
+from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet
+from vllm_opt.optimizer.placement_model.rows import costs_of, limits_of, rows_of
 from vllm_opt.optimizer.placement_model.turns import evaluated
+from vllm_opt.optimizer.placement_model.ways import served_model
 
-MOST_LISTED = 20_000
 NEARLY_WHOLE = 1e-6
+BEYOND_COST = 20
+"""of a GPU or a server beyond what is kept, in a search that must start somewhere"""
+MOST_BEYOND = 1 << 20
 
 
 @dataclass(frozen=True)
 class Fewest:
-    """Bounds by objective, and the patterns that reach them."""
+    """The least of an objective over the patterns given."""
 
-    bounds: dict[str, int] = field(default_factory=dict)
-    patterns: dict[str, tuple[Pattern, ...]] = field(default_factory=dict)
+    status: Literal["found", "none", "unknown"]
+    """none: no placement over these patterns keeps what must be kept"""
+    bound: int = 0
+    patterns: dict[str, tuple[Pattern, ...]] | None = None
+    """those that it uses"""
     servers: tuple[PlacedServer, ...] | None = None
-    """a placement that reaches them; None where there is none yet, or its servers do not pack into nodes this way"""
+    """None where its servers do not pack into nodes this way"""
 
 
-def fewest(problem: PlacementProblem, end: float) -> Fewest:
-    """The fewest GPUs, then servers where no other objective stands between; nothing where time or patterns forbid."""
-    patterns = gpu_patterns(problem, most=MOST_LISTED)
-    if not patterns.complete or time.monotonic() > end:
-        return Fewest()
+def fewest(
+    problem: PlacementProblem, patterns: PatternSet, name: str, kept: dict[str, int], end: float, *,
+    strict: bool = False, at_root: bool = False,
+) -> Fewest:  # fmt: skip
+    """Minimise one objective with every service served in full and others kept.
+
+    Counts that are kept may be exceeded at a price, so that the search has something to start from; the bound holds all
+    the same. `strict`: they may not. `at_root`: only the bound is wanted, and cuts at the root give most of it.
+    """
     free = replace(problem, today=())
-    model = PlacementModel(free, node_classes(free, split=False), patterns, tuple(range(len(problem.columns))))
-    model.keep("headroom", problem.most_headroom)
-    bounds: dict[str, int] = {}
-    servers: tuple[PlacedServer, ...] | None = None
-    used: dict[str, set[Pattern]] = defaultdict(set)
-    for name in ("gpus", "servers"):
-        if name == "servers" and (problem.today or "watts" in problem.objectives):
-            break
-        model.aim(name)
-        found = _minimum(model, end - time.monotonic())
-        if found is None:
-            break
-        value, bound, values = found
-        bounds[name] = bound
-        for (pattern, b), variable in model.at.pattern.items():
-            if values[variable.index] > NEARLY_WHOLE:
-                used[model.at.bins[b].gpu].add(pattern)
-        servers = _dealt(model, [round(each) for each in values]) or servers
-        if value != bound:
-            break
-        model.keep(name, value)
-    return Fewest(bounds, {gpu: tuple(sorted(mine)) for gpu, mine in used.items()}, servers)
+    model = served_model(free, patterns, kept["headroom"])
+    aim = model.objective(name)
+    for held, value in kept.items():
+        if held == "headroom":
+            continue
+        if strict:
+            model.keep(held, value)
+            continue
+        beyond = model.cp.new_int_var(0, MOST_BEYOND, "")
+        model.cp.add(model.objective(held) - beyond <= value)
+        aim += BEYOND_COST * beyond
+    model.cp.minimize(aim)
+    seconds = end - time.monotonic()
+    return Fewest("unknown") if seconds <= 0 else _solved(model, seconds, at_root=at_root)
 
 
-def _dealt(model: PlacementModel, values: list[int]) -> tuple[PlacedServer, ...] | None:
-    try:
-        return deal(model.at, lambda variable: evaluated(variable, values))
-    except CannotDeal:
-        return None
-
-
-def _minimum(model: PlacementModel, seconds: float) -> tuple[int, int, list[float]] | None:
-    """Value, bound and variables of the least of the model's objective, with every service served in full."""
+def _solved(model: PlacementModel, seconds: float, *, at_root: bool = False) -> Fewest:
     from ortools.linear_solver import pywraplp
 
-    if seconds <= 0:
-        return None
-    solver, proto = pywraplp.Solver.CreateSolver("SCIP"), model.cp.proto
-    full = {literal.index for literal in model.full}
-    variables = []
-    for number, variable in enumerate(proto.variables):
-        low, *_, high = list(variable.domain)
-        variables.append(solver.IntVar(1 if number in full else low, high, ""))
-    for constraint in proto.constraints:
-        if is_linear(constraint) and all(literal in full for literal in constraint.enforcement_literal):
-            _row(solver, variables, constraint.linear)
+    solver = pywraplp.Solver.CreateSolver("SCIP")
+    variables = [solver.IntVar(low, high, "") for low, high in limits_of(model)]
+    for row in rows_of(model):
+        row.made(solver, variables)
     objective = solver.Objective()
-    for index, coefficient in zip(proto.objective.vars, proto.objective.coeffs, strict=True):
-        objective.SetCoefficient(variables[index], objective.GetCoefficient(variables[index]) + coefficient)
+    for index, cost in costs_of(model).items():
+        objective.SetCoefficient(variables[index], cost)
     objective.SetMinimization()
+    by_the_clock = "timing/clocktype = 2\n"  # and not by processor time
+    solver.SetSolverSpecificParametersAsString(by_the_clock + ("limits/nodes = 1\n" if at_root else ""))
     solver.SetTimeLimit(math.ceil(1000 * seconds))
-    if solver.Solve() not in (solver.OPTIMAL, solver.FEASIBLE):
-        return None
-    offset = proto.objective.offset
-    bound = math.ceil(objective.BestBound() + offset - NEARLY_WHOLE)
-    return round(objective.Value() + offset), bound, [variable.solution_value() for variable in variables]
+    status = solver.Solve()
+    if status == solver.INFEASIBLE:
+        return Fewest("none")
+    if status not in (solver.OPTIMAL, solver.FEASIBLE):
+        return Fewest("unknown")
+    bound = math.ceil(objective.BestBound() + model.cp.proto.objective.offset - NEARLY_WHOLE)
+    return _found(model, bound, [round(variable.solution_value()) for variable in variables])
 
 
-def _row(solver: Any, variables: list[Any], linear: Any) -> None:
-    """One linear row, scaled to coefficients of at most 1."""
-    infinity = solver.infinity()
-    low, *_, high = list(linear.domain)
-    summed: dict[int, float] = defaultdict(float)
-    for index, coefficient in zip(linear.vars, linear.coeffs, strict=True):
-        summed[index] += coefficient
-    scale = max((abs(coefficient) for coefficient in summed.values()), default=1.0) or 1.0
-    row = solver.Constraint(-infinity if low < -(2**61) else low / scale, infinity if high > 2**61 else high / scale)
-    for index, coefficient in summed.items():
-        row.SetCoefficient(variables[index], coefficient / scale)
+def _found(model: PlacementModel, bound: int, values: list[int]) -> Fewest:
+    if model.at.patterns.kind_of:
+        return Fewest("found", bound)
+    used: dict[str, set[Pattern]] = defaultdict(set)
+    for (pattern, b), variable in model.at.pattern.items():
+        if values[variable.index]:
+            used[model.at.bins[b].gpu].add(pattern)
+    patterns = {gpu: tuple(sorted(mine)) for gpu, mine in used.items()}
+    try:
+        servers = deal(model.at, lambda variable: evaluated(variable, values))
+    except CannotDeal:
+        return Fewest("found", bound, patterns)
+    return Fewest("found", bound, patterns, servers)

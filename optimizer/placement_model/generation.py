@@ -1,298 +1,210 @@
-"""GPU patterns one by one, where there are too many to list: those that a linear relaxation asks for, and its bound.
+"""GPU patterns one by one, where there are too many to list in a model: those that a linear relaxation asks for.
 
-The relaxation serves every service in full with the most headroom and minimises GPUs over the patterns known; a pattern
-that would lower it is one whose servers are worth more, at the relaxation's prices, than the GPU that holds them. When
-none is left, its optimum bounds the GPUs of every placement, whatever patterns it uses (Gilmore and Gomory's argument).
-What servers are worth is read off reduced costs: of a GPU that holds nothing, and of one that holds a single server.
+The relaxation serves every service in full, in whole ways, with the most headroom; one objective is minimised over the
+patterns known. A pattern that would lower it costs less, at the relaxation's prices, than nothing; all patterns are
+priced at once. When none is left, the optimum bounds every placement, whatever patterns it uses (Gilmore and Gomory's
+argument), and what a pattern costs beyond it says where the pattern cannot matter (reduced-cost fixing).
 """
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-from vllm_opt.constraints.placing.gpu_memory import MOST_ON_GPU, fits_gpu, settled_bytes
+import numpy as np
+import numpy.typing as npt
+
 from vllm_opt.constraints.placing.site import PlacementProblem
-from vllm_opt.optimizer.placement_model.classes import node_classes
-from vllm_opt.optimizer.placement_model.holding import EMPTY, Held, Room
-from vllm_opt.optimizer.placement_model.model import PlacementModel
+from vllm_opt.optimizer.placement_model.listing import Listing, Whole, listings
+from vllm_opt.optimizer.placement_model.master import KEPT_BITS, PRICE_BITS, SHIFT, WORTH_MORE, Duals, Master, Prices
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines
+from vllm_opt.optimizer.placement_model.ways import served_model, service_ways
 
-MOST_ROUNDS = 80
-NEARLY = 0.25
-"""part of its GPU's price that a pattern may be short of and still be tried in whole servers"""
-MOST_NEARLY = 400
-"""such patterns of one kind of bin, those worth most"""
-WORTH_MORE = 1e-6
-MOST_VISITED, MOST_VISITED_LAST = 20_000, 400_000
-"""patterns that one search for better ones looks at, and the last one, which must see that there are none"""
+MOST_ROUNDS = 200
+"""in which ways are added to outlines"""
+MOST_CHEAP, OF_EACH = 5000, 3
+"""cheapest patterns of a bin that one round looks at, and how often it takes one with the same server"""
+NEAR = 1 << KEPT_BITS - 5
+"""what a pattern may cost at the end and still be tried in whole servers: a thirty-second part of a GPU"""
+NEARBY, MOST_NEARBY, NEARBY_OF_EACH = 1 << KEPT_BITS - 1, 20_000, 8
+"""the same of patterns that the program never asked for, of how many, and how often with the same server"""
+KEPT_TENTHS = 6
+"""of the prices with the best bound so far, in those that patterns are looked for at"""
+NEARLY = 1e-6
 
 
 @dataclass(frozen=True)
-class Generated:
-    """Patterns that matter, and the fewest GPUs of any placement that serves all; None where that is not known."""
+class Relaxed:
+    """One objective minimised in parts of servers."""
 
-    patterns: PatternSet
-    fewest_gpus: int | None
+    bound: int | None
+    """what no placement goes below; None where that is not known"""
+    near: dict[str, tuple[Pattern, ...]]
+    """SKU -> patterns that whole servers may need"""
 
 
-def generated_patterns(problem: PlacementProblem, end: float) -> Generated:
-    """Patterns for a placement that serves everything, by column generation until `end`."""
-    free = replace(problem, today=())
+class Relaxation:
+    """A site whose services are all served; objectives are minimised in turn, each kept while the next one is."""
+
+    def __init__(self, problem: PlacementProblem, known: dict[str, tuple[Pattern, ...]], headroom: int) -> None:
+        self.problem = replace(problem, today=())
+        self.listings = listings(problem)
+        self.complete = all(each.complete for each in self.listings.values())
+        self.patterns = sum(len(each.rows) for each in self.listings.values())
+        self.largest = _largest(problem)
+        singles: dict[str, dict[Pattern, None]] = defaultdict(lambda: {(): None})
+        for (gpu, _), each in self.listings.items():
+            singles[gpu] |= dict.fromkeys((k,) for k in each.columns)
+        start = PatternSet({gpu: tuple(mine) for gpu, mine in singles.items()}, False, self.largest)
+        self.model = served_model(self.problem, start, headroom)
+        self.ways = service_ways(self.problem, self.model.at.total, headroom)
+        self.known: dict[str, dict[Pattern, None]] = defaultdict(dict)
+        for gpu, patterns in known.items():
+            self.known[gpu] |= dict.fromkeys(patterns)
+        self.last: dict[str, tuple[Master, Prices, int]] = {}
+        """objective -> its program, the last prices, and the bound at them"""
+
+    def keep(self, name: str, value: int) -> None:
+        """Hold an objective at a value, or better."""
+        self.model.keep(name, value)
+
+    def minimised(self, name: str, end: float, *, elastic: bool = False) -> Relaxed:
+        """Generate patterns until none is worth adding, or the time is up; elastic: where those known may not do."""
+        self.model.aim(name)
+        master = Master(self.model, self.listings, self.ways, elastic=elastic)
+        self._add_known(master)
+        if not master.solve() and not elastic:
+            return self.minimised(name, end, elastic=True)
+        best: tuple[int, Duals, Prices] | None = None
+        done = False
+        while time.monotonic() < end and not done and master.solve():
+            value, now = master.value(), master.duals()
+            tried = [now] if best is None else [_between(best[1], now), now]
+            for duals in tried:
+                prices = master.prices(duals)
+                bound, more = self._priced(master, prices)
+                best = (bound, duals, prices) if best is None or bound > best[0] else best
+                for pattern, b in more:
+                    master.add(pattern, b)
+                if master.add_ways(prices) or more:
+                    break
+            else:
+                done = True
+            done |= best is not None and _rounded_up(best[0]) >= math.ceil(value - NEARLY)
+        near: dict[str, tuple[Pattern, ...]] = {}
+        if best is not None:
+            self.last[name] = master, best[2], best[0]
+            near = self._near(master, best[2])
+        found = None if best is None or not self.complete else best[0]
+        if not done or found is None:
+            least = self._outlined(name)
+            found = least if found is None else max(found, least or found)
+        return Relaxed(None if found is None else _rounded_up(found), near)
+
+    def _outlined(self, name: str) -> int | None:
+        """A bound from outlines of patterns: a little weaker, and there however many patterns there are; in 2^-60."""
+        model = served_model(self.problem, gpu_outlines(self.problem), self.model.kept["headroom"])
+        for kept, value in self.model.kept.items():
+            model.keep(kept, value)
+        model.aim(name)
+        master = Master(model, {}, self.ways)
+        bound: int | None = None
+        for _ in range(MOST_ROUNDS):
+            if not master.solve():
+                break
+            prices = master.prices(master.duals())
+            bound = prices.bound if bound is None else max(bound, prices.bound)
+            if not master.add_ways(prices):
+                break
+        return bound
+
+    def within(self, name: str, value: int, most: int) -> dict[str, tuple[Pattern, ...]] | None:
+        """Every pattern that a placement of at most `value` may use; None where there are more, or it is not known."""
+        if name not in self.last or not self.complete:
+            return None
+        master, prices, bound = self.last[name]
+        room = ((value << PRICE_BITS) - bound) >> SHIFT
+        found: dict[str, dict[Pattern, None]] = defaultdict(dict)
+        for b, listing, costs in self._costs(master, prices):
+            rows = np.flatnonzero(costs <= room + 1)
+            most -= len(rows)
+            if most < 0:
+                return None
+            gpu = master.model.at.bins[b].gpu
+            found[gpu] |= dict.fromkeys(listing.pattern(int(row)) for row in rows)
+        return {gpu: tuple(mine) for gpu, mine in found.items()}
+
+    def _costs(self, master: Master, prices: Prices) -> Iterator[tuple[int, Listing, Whole]]:
+        """Bin, its patterns, and what each costs there beyond what it is worth, rounded down."""
+        for b, nothing in prices.empty.items():
+            each = master.model.at.bins[b]
+            listing = self.listings[each.gpu, each.gpu_bytes]
+            yield b, listing, listing.values(prices.beside[b]) + nothing
+
+    def _priced(self, master: Master, prices: Prices) -> tuple[int, list[tuple[Pattern, int]]]:
+        """A bound of every placement at these prices, and patterns that are worth more than they cost."""
+        bound, more = prices.bound, []
+        for b, listing, costs in self._costs(master, prices):
+            least = min(prices.empty[b], int(costs.min())) if len(costs) else prices.empty[b]
+            bound += (min(0, least) * master.model.at.bins[b].gpus) << SHIFT
+            rows = np.flatnonzero(costs < -WORTH_MORE)
+            rows = rows[np.argsort(costs[rows], kind="stable")[:MOST_CHEAP]]
+            more += [(pattern, b) for pattern in _varied(listing, rows, OF_EACH)]
+        return bound, [each for each in more if each not in master.known]
+
+    def _add_known(self, master: Master) -> None:
+        for other, _, _ in self.last.values():
+            for s, numbers in other.tried.items():
+                for number in sorted(numbers):
+                    master.add_way(s, number)
+        for b, each in enumerate(master.model.at.bins):
+            for pattern in self.known[each.gpu]:
+                if all(((k,), b) in master.index for k in pattern):
+                    master.add(pattern, b)
+
+    def _near(self, master: Master, prices: Prices) -> dict[str, tuple[Pattern, ...]]:
+        """Patterns of the program that cost next to nothing at its prices; the cheapest with each server; singles."""
+        found: dict[str, dict[Pattern, None]] = defaultdict(dict)
+        bins = master.model.at.bins
+        for b, listing, costs in self._costs(master, prices):
+            position = {k: at for at, k in enumerate(listing.columns)}
+            mine = found[bins[b].gpu]
+            mine |= dict.fromkeys((k,) for k in listing.columns if ((k,), b) in master.index)
+            for pattern in sorted(pattern for pattern, of in master.known if of == b and pattern):
+                if prices.empty[b] + sum(int(prices.beside[b][position[k]]) for k in pattern) <= NEAR:
+                    mine[pattern] = None
+            rows = np.flatnonzero(costs <= NEARBY)
+            rows = rows[np.argsort(costs[rows], kind="stable")[:MOST_NEARBY]]
+            mine |= dict.fromkeys(_varied(listing, rows, NEARBY_OF_EACH))
+        for gpu, patterns in found.items():
+            self.known[gpu] |= patterns
+        return {gpu: tuple(patterns) for gpu, patterns in found.items()}
+
+
+def _between(best: Duals, now: Duals) -> Duals:
+    """Prices between those of the best bound and those of now: the search for patterns swings less (Wentges 1997)."""
+    return {key: (KEPT_TENTHS * best.get(key, price) + (10 - KEPT_TENTHS) * price) // 10 for key, price in now.items()}
+
+
+def _rounded_up(bound: int) -> int:
+    return -(-bound // (1 << PRICE_BITS))
+
+
+def _varied(listing: Listing, rows: npt.NDArray[np.intp], of_each: int) -> list[Pattern]:
+    """Patterns in the order of `rows`, none whose servers all had their turn already."""
+    taken: Counter[int] = Counter()
+    found = []
+    for row in rows:
+        pattern = listing.pattern(int(row))
+        if any(taken[k] < of_each for k in pattern):
+            taken.update(pattern)
+            found.append(pattern)
+    return found
+
+
+def _largest(problem: PlacementProblem) -> dict[str, int]:
     largest: dict[str, int] = {}
     for island in (island for node in problem.nodes for island in node.islands):
         largest[island.gpu] = max(island.gpu_bytes, largest.get(island.gpu, 0))
-    shared = {
-        gpu: [k for k, x in enumerate(problem.columns) if x.shared and x.gpu == gpu and fits_gpu([x], total)]
-        for gpu, total in largest.items()
-    }
-    start = PatternSet({gpu: ((), *((k,) for k in mine)) for gpu, mine in shared.items()}, False, largest)
-    model = PlacementModel(free, node_classes(free, split=False), start, tuple(range(len(problem.columns))))
-    for full in model.full:
-        model.cp.add(full == 1)
-    model.keep("headroom", problem.most_headroom)
-    model.aim("gpus")
-    program = _Program(model)
-    pool: dict[str, list[Pattern]] = {gpu: [(k,) for k in mine] for gpu, mine in shared.items()}
-    bound: int | None = None
-    for number in range(MOST_ROUNDS):
-        value = program.solve()
-        if value is None:
-            break
-        last = number == MOST_ROUNDS - 1 or time.monotonic() > end
-        known = set().union(*pool.values())
-        priced = program.wanted(largest, known, MOST_VISITED_LAST if last else MOST_VISITED)
-        if not priced.found and not priced.complete and not last:
-            priced = program.wanted(largest, known, MOST_VISITED_LAST)
-        if priced.complete:
-            reached = math.ceil(value / priced.excess - WORTH_MORE)
-            bound = reached if bound is None else max(bound, reached)
-        last |= not priced.found
-        more = [*priced.found, *(program.nearly(largest) if last else ())]
-        for gpu, pattern in dict.fromkeys(more):
-            if pattern not in known:
-                pool[gpu].append(pattern)
-        if last:
-            break
-        for gpu, pattern in priced.found:
-            program.add(gpu, pattern)
-    if bound is None:
-        bound = _outlined(free)
-    return Generated(PatternSet({gpu: tuple(mine) for gpu, mine in pool.items()}, False, largest), bound)
-
-
-def _outlined(problem: PlacementProblem) -> int | None:
-    """A bound from outlines of patterns: weaker, and always there."""
-    every = tuple(range(len(problem.columns)))
-    model = PlacementModel(problem, node_classes(problem, split=False), gpu_outlines(problem), every)
-    model.keep("headroom", problem.most_headroom)
-    model.aim("gpus")
-    value = _Program(model).solve()
-    return None if value is None else math.ceil(value - WORTH_MORE)
-
-
-@dataclass(frozen=True)
-class Priced:
-    """What one search for better patterns found.
-
-    `excess`: the most that a pattern costs at the relaxation's prices, where its GPU costs 1. Prices divided by it are
-    prices that no pattern exceeds, so the relaxation's value divided by it is a bound already (Farley's argument).
-    """
-
-    found: list[tuple[str, Pattern]]
-    complete: bool
-    excess: float
-
-
-class _Program:
-    """The linear relaxation of a model whose services are all served, to which patterns are added."""
-
-    def __init__(self, model: PlacementModel) -> None:
-        from ortools.linear_solver import pywraplp
-
-        self.model = model
-        self.solver = pywraplp.Solver.CreateSolver("GLOP")
-        proto = model.cp.proto
-        domains = [list(variable.domain) for variable in proto.variables]
-        self.variables = [self.solver.NumVar(domain[0], domain[-1], "") for domain in domains]
-        full = {literal.index for literal in model.full}
-        self.rows: dict[int, list[tuple[Any, float]]] = defaultdict(list)
-        for constraint in proto.constraints:
-            if is_linear(constraint) and all(literal in full for literal in constraint.enforcement_literal):
-                self._row(constraint.linear)
-        objective = self.solver.Objective()
-        for index, coefficient in zip(proto.objective.vars, proto.objective.coeffs, strict=True):
-            variable = self.variables[index]
-            objective.SetCoefficient(variable, objective.GetCoefficient(variable) + coefficient)
-        objective.SetMinimization()
-        self.offset = proto.objective.offset
-        self.of: dict[tuple[Pattern, int], Any] = {
-            key: self.variables[variable.index] for key, variable in model.at.pattern.items()
-        }
-        self.index = {key: variable.index for key, variable in model.at.pattern.items()}
-
-    def _row(self, linear: Any) -> None:
-        infinity = self.solver.infinity()
-        low, *_, high = list(linear.domain)
-        summed: dict[int, float] = defaultdict(float)
-        for index, coefficient in zip(linear.vars, linear.coeffs, strict=True):
-            summed[index] += coefficient
-        scale = max((abs(coefficient) for coefficient in summed.values()), default=1.0) or 1.0
-        row = self.solver.Constraint(
-            -infinity if low < -(2**61) else low / scale, infinity if high > 2**61 else high / scale
-        )
-        for index, coefficient in summed.items():
-            row.SetCoefficient(self.variables[index], coefficient / scale)
-            self.rows[index].append((row, coefficient / scale))
-
-    def solve(self) -> float | None:
-        """The optimum; None where there is none."""
-        if self.solver.Solve() != self.solver.OPTIMAL:
-            return None
-        return float(self.solver.Objective().Value() + self.offset)
-
-    def wanted(self, largest: dict[str, int], known: set[Pattern], most: int) -> "Priced":
-        """For every kind of bin the patterns that are worth more than their GPU."""
-        found: dict[tuple[str, Pattern], None] = {}
-        complete, excess = True, 1.0
-        for b, each in enumerate(self.model.at.bins):
-            if ((), b) not in self.of:
-                continue
-            price, worth = self._prices(b)
-            search = _Best(self.model.problem, worth, largest[each.gpu], most)
-            for pattern, value in search.found(price):
-                excess = max(excess, 1 - price + value)
-                if value > price + WORTH_MORE and pattern not in known:
-                    found[each.gpu, pattern] = None
-            complete &= search.complete
-        return Priced(list(found), complete, excess)
-
-    def nearly(self, largest: dict[str, int]) -> list[tuple[str, Pattern]]:
-        """Patterns that are worth nearly their GPU: whole servers may need them where parts of servers do not."""
-        found: dict[tuple[str, Pattern], None] = {}
-        for b, each in enumerate(self.model.at.bins):
-            if ((), b) in self.of:
-                price, worth = self._prices(b)
-                every = _Every(self.model.problem, worth, largest[each.gpu], price)
-                found |= {(each.gpu, pattern): None for pattern in every.found()}
-        return list(found)
-
-    def _prices(self, b: int) -> tuple[float, dict[int, float]]:
-        """What a GPU of a bin costs at the relaxation's prices, and what each server alone on one is worth."""
-        price = self.of[(), b].reduced_cost()
-        worth = {
-            pattern[0]: price - variable.reduced_cost()
-            for (pattern, of), variable in self.of.items()
-            if of == b and len(pattern) == 1
-        }
-        return price, {k: value for k, value in worth.items() if value > WORTH_MORE}
-
-    def add(self, gpu: str, pattern: Pattern) -> None:
-        """Add a pattern to every bin of its SKU: its rows are those of its servers alone, with one GPU, not many."""
-        objective = self.solver.Objective()
-        for b, each in enumerate(self.model.at.bins):
-            if each.gpu != gpu or any(((k,), b) not in self.of for k in pattern):
-                continue
-            rows: dict[Any, float] = defaultdict(float)
-            cost = 0.0
-            for single, times in (*(((k,), 1) for k in pattern), ((), 1 - len(pattern))):
-                for row, coefficient in self.rows[self.index[single, b]]:
-                    rows[row] += times * coefficient
-                cost += times * objective.GetCoefficient(self.of[single, b])
-            variable = self.solver.NumVar(0, each.gpus, "")
-            for row, coefficient in rows.items():
-                if coefficient:
-                    row.SetCoefficient(variable, coefficient)
-            objective.SetCoefficient(variable, cost)
-            self.of[pattern, b] = variable
-
-
-def is_linear(constraint: Any) -> bool:
-    """Whether a constraint is linear; releases of the library ask in two ways."""
-    asked = constraint.HasField("linear") if hasattr(constraint, "HasField") else constraint.has_linear()
-    return bool(asked)
-
-
-class _Best:
-    """The patterns that are worth more than their GPU, by depth-first search with a bound; of each start the best."""
-
-    def __init__(self, problem: PlacementProblem, worth: dict[int, float], total: int, most: int) -> None:
-        self.problem, self.worth, self.most = problem, worth, most
-        self.room = Room(problem, total)
-        self.order = sorted(worth, key=lambda k: (-worth[k], k))
-        self.visited = 0
-        self.best: dict[tuple[int, int], tuple[float, Pattern]] = {}
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything was looked at that could be better."""
-        return self.visited < self.most
-
-    def found(self, price: float) -> list[tuple[Pattern, float]]:
-        """For each number of turns and each most valuable server the best pattern worth more than `price`."""
-        self._search(price)
-        return [(tuple(sorted(pattern)), value) for value, pattern in self.best.values()]
-
-    def _densest(self, able: list[int]) -> list[float]:
-        """From each position on, the most that a byte is worth."""
-        best = 0.0
-        found = []
-        for k in reversed(able):
-            best = max(best, self.worth[k] / max(1, settled_bytes(self.problem.columns[k])))
-            found.append(best)
-        return found[::-1]
-
-    def _search(self, price: float) -> None:
-        """Try every start."""
-        for turns in sorted({self.problem.columns[k].most_on_gpu for k in self.order}):
-            able = [k for k in self.order if self.problem.columns[k].most_on_gpu >= turns]
-            self.densest = self._densest(able)
-            self.values = [self.worth[k] for k in able]
-            for at, k in enumerate(able):
-                alone = self.room.joined(EMPTY, k)
-                if alone is not None:
-                    self._grow(able, turns, at, alone, self.values[at], price)
-
-    def _grow(self, able: list[int], turns: int, start: int, held: Held, value: float, price: float) -> None:
-        floor = self._seen(turns, held.columns, value, price)
-        slots, free = MOST_ON_GPU - len(held.columns), self.room.total - held.settled
-        if slots <= 0:
-            return
-        for at in range(start, len(able)):
-            most = min(slots * self.values[at], free * self.densest[at])
-            if value + most <= floor + WORTH_MORE or self.visited >= self.most:
-                return
-            self.visited += 1
-            more = self.room.joined(held, able[at])
-            if more is not None and more.awake + bool(more.sleepers) <= turns:
-                self._grow(able, turns, at, more, value + self.values[at], price)
-                floor = self._seen(turns, held.columns, value, price)
-
-    def _seen(self, turns: int, pattern: Pattern, value: float, price: float) -> float:
-        """Remember a pattern that is better, and say what others must exceed."""
-        key = (turns, pattern[0])
-        floor = max(price, self.best.get(key, (price, ()))[0])
-        if len(pattern) > 1 and value > floor + WORTH_MORE:
-            self.best[key] = (value, pattern)
-            return value
-        return floor
-
-
-class _Every(_Best):
-    """The patterns that are worth nearly their GPU, most valuable first."""
-
-    def __init__(self, problem: PlacementProblem, worth: dict[int, float], total: int, price: float) -> None:
-        super().__init__(problem, worth, total, MOST_VISITED)
-        self.floor = price * (1 - NEARLY)
-        self.all: dict[Pattern, float] = {}
-
-    def found(self, price: float = 0.0) -> list[Pattern]:  # type: ignore[override]
-        """At most so many patterns."""
-        self._search(price)
-        return sorted(self.all, key=lambda pattern: (-self.all[pattern], pattern))[:MOST_NEARLY]
-
-    def _seen(self, turns: int, pattern: Pattern, value: float, price: float) -> float:  # noqa: ARG002
-        if len(pattern) > 1 and value > self.floor:
-            self.all[tuple(sorted(pattern))] = value
-        return self.floor
+    return largest

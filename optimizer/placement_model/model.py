@@ -26,6 +26,8 @@ class PlacementModel:
         self.at = Variables(problem, classes, patterns, columns, self.cp)
         self.full: list[Any] = []
         self.shares: list[Any] = []
+        self.kept: dict[str, int] = {}
+        """objectives that are held, and at what"""
         self._objectives: dict[str, Any] = {}
         for b, each in enumerate(self.at.bins):
             self._fits_bin(b, each)
@@ -268,6 +270,7 @@ class PlacementModel:
 
     def keep(self, name: str, value: int) -> None:
         """Hold an objective at a value, or better."""
+        self.kept[name] = value
         aimed = self.objective(name)
         self.cp.add(aimed >= value if maximised(name) else aimed <= value)
         if name == "headroom":

@@ -10,7 +10,7 @@ from functools import partial
 
 from vllm_opt.constraints.placing.check import placement_violations
 from vllm_opt.constraints.placing.measures import measure, served_in_full
-from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem, maximised
+from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem
 from vllm_opt.optimizer.placement_model.bounds import (
     as_good,
     bounded,
@@ -20,10 +20,10 @@ from vllm_opt.optimizer.placement_model.bounds import (
     tighter,
 )
 from vllm_opt.optimizer.placement_model.classes import node_classes
-from vllm_opt.optimizer.placement_model.exact import fewest
 from vllm_opt.optimizer.placement_model.first import first_placement, improved_placement
-from vllm_opt.optimizer.placement_model.generation import generated_patterns
+from vllm_opt.optimizer.placement_model.generation import Relaxation
 from vllm_opt.optimizer.placement_model.hints import hint_placement, patterns_of
+from vllm_opt.optimizer.placement_model.lean import Lean
 from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.outcome import (
     PlacementBound,
@@ -33,6 +33,7 @@ from vllm_opt.optimizer.placement_model.outcome import (
 )
 from vllm_opt.optimizer.placement_model.patterns import PatternSet, gpu_outlines, gpu_patterns
 from vllm_opt.optimizer.placement_model.turns import Run, decided
+from vllm_opt.optimizer.placement_model.worth import all_in_full, better, headroom_first, worth
 
 FIRST_SHARE = 0.1
 """part of the time for a first placement, which proves nothing"""
@@ -49,8 +50,6 @@ GENERATING_SHARE = 0.3
 """part of the time in which patterns are generated"""
 WHOLE_SHARE = 0.3
 """part of the time for a first placement, in which nothing shares a GPU"""
-EXACT_SHARE = 0.6
-"""part of what is left for the fewest GPUs over all patterns, where they can be listed after all"""
 
 
 def solve_placement(problem: PlacementProblem, options: PlacementOptions) -> PlacementOutcome:
@@ -99,50 +98,46 @@ class _Search:
 
     def _generated(self) -> None:
         """With too many patterns to list: those that a linear relaxation asks for, else outlines of them."""
+        if all_in_full(self.problem, self.best):
+            self._all_served()
+            return
         self._improve(self._left(IMPROVING_SHARE), MOST_CHANGES)
-        if not _all_in_full(self.problem, self.best):
+        if not all_in_full(self.problem, self.best):
             whole = frozenset(k for k in self.every if not self.problem.columns[k].shared)
             self._take(self._with(PatternSet({}, complete=False), whole, self._left(WHOLE_SHARE)))
-        found = generated_patterns(self.problem, self._left(GENERATING_SHARE))
-        patterns, bounds = found.patterns.joined(patterns_of(self.problem, self.best)), simple_bounds(self.problem)
-        if found.fewest_gpus is not None:
-            bounds |= bounds_of_gpus(self.problem, found.fewest_gpus)
-        if _all_in_full(self.problem, self.best):
-            self._all_served(patterns, bounds)
+        if all_in_full(self.problem, self.best):
+            self._all_served()
             return
-        run = self._with(patterns, self.every, self._left(TOGETHER_SHARE), bounds)
+        relaxation = Relaxation(self.problem, patterns_of(self.problem, self.best), headroom_first(self.problem))
+        near = relaxation.minimised("gpus", self._left(GENERATING_SHARE), elastic=True).near
+        patterns = PatternSet(near, complete=False, largest=relaxation.largest)
+        patterns = patterns.joined(patterns_of(self.problem, self.best))
+        run = self._with(patterns, self.every, self._left(TOGETHER_SHARE), simple_bounds(self.problem))
         self._take(run)
-        if run.turns and _serves_all(self.problem, run):
-            self._all_served(patterns, bounds)
+        if all_in_full(self.problem, self.best):
+            self._all_served()
             return
         self.first = self._with(gpu_outlines(self.problem), self.every, self._left(TOGETHER_SHARE))
         chosen = self._near(self.first.used | run.used)
         self._take(self._with(gpu_patterns(self.problem, chosen), chosen, self._left(CHOSEN_SHARE), self._limits()))
 
-    def _all_served(self, patterns: PatternSet, bounds: dict[str, int]) -> None:
-        """Everything is served already: the bound is raised first, then patterns are combined anew."""
-        self.pool, self.first = patterns, bounded(self.problem, self.best, bounds)
-        if self._reached():
+    def _all_served(self) -> None:
+        """Everything is served already: bounds first, then patterns are combined anew, then what is open is proven."""
+        lean = Lean(self.problem, self.best)
+        self.best = lean.combined(self._left)
+        self.pool, self.first = lean.patterns, bounded(self.problem, self.best, lean.bounds)
+        if reaches(self.problem, self.best, self.first):
             return
-        exact = fewest(self.problem, self._left(EXACT_SHARE))
-        self.best = _better(self.problem, self.best, exact.servers)
-        if "gpus" in exact.bounds:
-            least = max(exact.bounds["gpus"], bounds["gpus"])
-            bounds |= bounds_of_gpus(self.problem, least)
-            if measure(self.problem, self.best, "gpus") <= least:
-                bounds |= exact.bounds
-        self.pool = patterns.joined(exact.patterns)
-        self.first = bounded(self.problem, self.best, bounds)
-        if not self._reached() and "gpus" in exact.bounds:
-            self._take(self._with(self.pool, self.every, self._left(TOGETHER_SHARE), bounds))
-        elif not self._reached():
+        held = lean.settled(self.best)
+        self._take(self._with(lean.patterns, self.every, self._left(TOGETHER_SHARE), lean.bounds, held=held))
+        self.best = lean.proven(self.best, self._left)
+        if lean.open(self.best):
             self._improve(self._left(LONG_SHARE), MOST_CHANGES_LONG)
-            self._take(self._with(self.pool, self.every, self._left(), bounds))
-        self.first = bounded(self.problem, self.best, bounds)
+        self.pool, self.first = lean.patterns, bounded(self.problem, self.best, lean.bounds)
 
     def _improve(self, end: float, most: int) -> None:
-        worth = partial(_worth, self.problem)
-        self.best = improved_placement(self.problem, self.best, self.options.seed + most, end, most, worth)
+        its = partial(worth, self.problem)
+        self.best = improved_placement(self.problem, self.best, self.options.seed + most, end, most, its)
 
     def _limits(self) -> dict[str, int]:
         return {turn.name: turn.bound for turn in self.first.turns}
@@ -156,17 +151,17 @@ class _Search:
 
     def _with(
         self, patterns: PatternSet, columns: frozenset[int], end: float, limits: dict[str, int] | None = None, *,
-        split: bool = False,
+        held: dict[str, int] | None = None, split: bool = False,
     ) -> Run:  # fmt: skip
         self.split |= split
         kept = columns | {server.column for server in self.problem.today}
         classes = node_classes(self.problem, split=True) if split else self.classes
         model = PlacementModel(self.problem, classes, patterns, tuple(sorted(kept)))
         hint_placement(model, self.best)
-        return decided(model, self.options, end, limits)
+        return decided(model, self.options, end, limits, held)
 
     def _take(self, run: Run, *, bounds: bool = False) -> None:
-        self.best = _better(self.problem, self.best, run.servers)
+        self.best = better(self.problem, self.best, run.servers)
         if bounds:
             self.first = run
 
@@ -176,33 +171,9 @@ class _Search:
         return self.pool is None or measure(self.problem, self.best, "gpus") <= max(gpus, default=0)
 
     def _reached(self) -> bool:
-        return bool(self.first.turns) and reaches(self.problem, self.best, self.first)
-
-
-def _serves_all(problem: PlacementProblem, run: Run) -> bool:
-    """Whether every service is served in full, with the most headroom that counts."""
-    served = sum(turn.value for turn in run.turns if turn.name.startswith("served:"))
-    headroom = [turn.value for turn in run.turns if turn.name == "headroom"]
-    return served == len(problem.services) and headroom in ([], [problem.most_headroom])
-
-
-def _all_in_full(problem: PlacementProblem, servers: tuple[PlacedServer, ...]) -> bool:
-    """The same of a placement."""
-    most = "headroom" not in problem.objectives or measure(problem, servers, "headroom") >= problem.most_headroom
-    return most and all(served_in_full(problem, servers))
-
-
-def _worth(problem: PlacementProblem, servers: tuple[PlacedServer, ...]) -> tuple[int, ...]:
-    """The objectives in order, each so that more is better."""
-    return tuple(measure(problem, servers, name) * (1 if maximised(name) else -1) for name in problem.objective_names())
-
-
-def _better(
-    problem: PlacementProblem, one: tuple[PlacedServer, ...], other: tuple[PlacedServer, ...] | None
-) -> tuple[PlacedServer, ...]:
-    if other is None or placement_violations(problem, other):
-        return one
-    return other if _worth(problem, other) > _worth(problem, one) else one
+        """Whether everything asked for is at its bound; where patterns were generated, whatever breaks ties."""
+        asked = Run([turn for turn in self.first.turns if self.pool is None or turn.name != "servers"], None)
+        return bool(asked.turns) and reaches(self.problem, self.best, asked)
 
 
 def _outcome(
@@ -229,7 +200,8 @@ def _outcome(
         bounds.append(PlacementBound(name, value, limit, proven))
         exact &= proven
     served = all(bound.proven for bound in bounds if bound.name.startswith(("served:", "share:")))
-    status: Status = "optimal" if exact else "feasible" if servers or served else "unknown"
+    asked = all(bound.proven for bound in bounds if bound.name != "servers")  # which only breaks ties
+    status: Status = "optimal" if asked else "feasible" if servers or served else "unknown"
     return PlacementOutcome(
         status, servers, tuple(bounds), classes, sum(len(each) for each in patterns.by_gpu.values()), split
     )

@@ -37,8 +37,14 @@ class Run:
     used: frozenset[int] = frozenset()
 
 
-def decided(model: PlacementModel, options: PlacementOptions, end: float, limits: dict[str, int] | None = None) -> Run:
-    """Decide every objective in turn; `limits` are bounds known already, at which a turn may stop."""
+def decided(
+    model: PlacementModel, options: PlacementOptions, end: float, limits: dict[str, int] | None = None,
+    held: dict[str, int] | None = None,
+) -> Run:  # fmt: skip
+    """Decide every objective in turn; `limits` are bounds known already, at which a turn may stop.
+
+    `held` are values of the first objectives that a known placement reaches and that are not to be decided again.
+    """
     names = model.problem.objective_names()
     turns: list[Turn] = []
     values: list[int] | None = None
@@ -46,6 +52,10 @@ def decided(model: PlacementModel, options: PlacementOptions, end: float, limits
         model.objective(name)
     for position, name in enumerate(names):
         if name.startswith("share:") and turns and _all_served(model.problem, turns[-1]):
+            continue
+        if held and name in held:
+            model.keep(name, held[name])
+            turns.append(Turn(name, held[name], (limits or {}).get(name, held[name])))
             continue
         seconds = (end - time.monotonic()) * (1.0 if position == len(names) - 1 else TURN_SHARE)
         if seconds <= 0.05:

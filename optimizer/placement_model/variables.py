@@ -143,8 +143,12 @@ class Variables:
             if shares and self.class_of[node] == each.of_class and gpus[0] in islands[each.island or 0].gpus:
                 stay[self.patterns.kind_of[server.column]].append(e)
         room: dict[int, list[Any]] = defaultdict(list)
-        for pattern in self.patterns.by_gpu.get(each.gpu, ()):
-            if set(pattern) <= {*by_kind, *stay}:
+        here = {*by_kind, *stay}  # an outline without the kinds that may not stand here is one, too
+        outlines = (
+            tuple(kind for kind in pattern if kind in here) for pattern in self.patterns.by_gpu.get(each.gpu, ())
+        )
+        for pattern in dict.fromkeys(outlines):
+            if pattern:
                 u = self.cp.new_int_var(0, each.gpus, f"u{len(self.pattern)}")
                 self.pattern[pattern, b] = u
                 for kind in pattern:

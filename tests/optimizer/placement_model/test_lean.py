@@ -1,0 +1,108 @@
+"""Ways, listings, relaxations and their bounds, on sites small enough to count by hand or to list one by one."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from placement_oracle import best_values, random_problem
+
+from vllm_opt.constraints.placing.gpu_memory import fits_gpu
+from vllm_opt.constraints.placing.site import Island, PlacementProblem, ServerColumn, SiteNode, SiteService
+from vllm_opt.optimizer.placement_model.exact import fewest
+from vllm_opt.optimizer.placement_model.generation import Relaxation
+from vllm_opt.optimizer.placement_model.listing import listings
+from vllm_opt.optimizer.placement_model.outcome import PlacementOptions
+from vllm_opt.optimizer.placement_model.patterns import PatternSet, gpu_patterns
+from vllm_opt.optimizer.placement_model.solver import solve_placement
+from vllm_opt.optimizer.placement_model.ways import service_ways, smallest_ways
+from vllm_opt.optimizer.placement_model.worth import headroom_first
+
+
+def halves(services: int, gpus: int = 8, bytes_per_gpu: int = 40) -> PlacementProblem:
+    """Services that each need a server of two fifths of a GPU, or a GPU of their own."""
+    columns = tuple(
+        column
+        for s in range(services)
+        for column in (
+            ServerColumn(f"s{s}part", s, "g", 1, 1, 10, bytes_per_gpu=bytes_per_gpu, most_on_gpu=4),
+            ServerColumn(f"s{s}whole", s, "g", 1, 1, 30, bytes_per_gpu=100),
+        )
+    )
+    nodes = (SiteNode("n", (Island("g", 100, tuple(range(gpus))),)),)
+    return PlacementProblem(
+        nodes, tuple(SiteService(f"s{s}", 10, most=3) for s in range(services)), columns,
+        objectives=("served", "gpus", "blocks"),
+    )  # fmt: skip
+
+
+def test_the_smallest_ways_of_a_service_are_those_from_which_nothing_can_be_left_out() -> None:
+    problem = halves(1)
+    twelve = replace(problem, services=(replace(problem.services[0], demand=12),))
+    assert smallest_ways(problem, 0, (0, 1), 1000) == ((1,), (0,))
+    assert smallest_ways(twelve, 0, (0, 1), 1000) == ((1,), (0, 0))
+    assert smallest_ways(problem, 0, (0,), 4000) == ()  # four servers of 10, and it may have three
+    survivor = replace(problem, services=(replace(problem.services[0], survives=True),))
+    assert smallest_ways(survivor, 0, (0, 1), 1000) == ((1, 1), (1, 0), (0, 0))
+    ways = service_ways(twelve, {0, 1}, 1000)[0]
+    assert ways.counts.tolist() == [[0, 1], [2, 0]]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_listing_holds_the_patterns_that_are_grown_one_by_one(seed: int) -> None:
+    problem = random_problem(seed)
+    grown = gpu_patterns(problem)
+    for (gpu, total), listing in listings(problem).items():
+        found = {listing.pattern(row) for row in range(len(listing.rows))}
+        able = {p for p in grown.by_gpu[gpu] if fits_gpu([problem.columns[k] for k in p], total)}
+        assert listing.complete
+        assert found == able
+    assert not any(each.complete for each in listings(halves(9), most=3).values())
+
+
+def test_five_servers_of_two_fifths_take_three_gpus_though_parts_of_them_take_two_and_a_half() -> None:
+    problem = halves(5)
+    relaxation = Relaxation(problem, {}, 1000)
+    relaxed = relaxation.minimised("gpus", time.monotonic() + 60)
+    assert relaxed.bound == 3
+    patterns = PatternSet(relaxed.near, complete=False, largest={"g": 100})
+    found = fewest(problem, patterns, "gpus", {"headroom": 1000}, time.monotonic() + 60)
+    assert (found.status, found.bound) == ("found", 3)
+    assert found.servers is not None
+    assert len({place for server in found.servers for place in server.parts}) == 3
+    kept = {"headroom": 1000, "gpus": 2}
+    assert fewest(problem, patterns, "gpus", kept, time.monotonic() + 60, strict=True).status == "none"
+
+
+def test_a_proof_needs_only_patterns_that_cost_no_more_than_what_is_missing() -> None:
+    problem = halves(4)
+    relaxation = Relaxation(problem, {}, 1000)
+    assert relaxation.minimised("gpus", time.monotonic() + 60).bound == 2
+    within = relaxation.within("gpus", 2, 1000)
+    assert within is not None
+    pairs = {(a, b) for a in (0, 2, 4, 6) for b in (0, 2, 4, 6) if a <= b}
+    assert set(within["g"]) == pairs  # one of a GPU costs half a GPU more
+    assert relaxation.within("gpus", 2, 5) is None
+
+
+@pytest.mark.parametrize("seed", range(60, 100))
+def test_no_bound_of_a_relaxation_exceeds_what_trying_everything_finds(seed: int) -> None:
+    problem = random_problem(seed)
+    try:
+        best = best_values(problem)
+    except OverflowError:
+        return
+    headroom = headroom_first(problem)
+    full = all(best[f"served:{p}"] == sum(s.priority == p for s in problem.services) for p in problem.priorities)
+    if not full or (headroom > 1000 and best["headroom"] < headroom) or "gpus" not in best:
+        return
+    for listed in (2_000_000, 0):
+        relaxation = Relaxation(problem, {}, headroom)
+        relaxation.complete &= listed > 0
+        bound = relaxation.minimised("gpus", time.monotonic() + 60, elastic=True).bound
+        assert bound is None or bound <= best["gpus"]
+
+
+def test_a_service_that_may_not_stand_everywhere_is_outlined_where_others_stand() -> None:
+    outcome = solve_placement(random_problem(20443), PlacementOptions(time_limit=20, most_patterns=1))
+    values = {bound.name: (bound.value, bound.bound) for bound in outcome.bounds}
+    assert values["share:2"] == (750, 750)

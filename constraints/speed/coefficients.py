@@ -197,7 +197,8 @@ def latency_coefficients(
     cell = constants.cell(model_shape(model), gpu.id, name, ranks) if calibrated else None
     age = constants.release_factor(gpu, release)
     host = age.host if host_release is None else constants.release_factor(gpu, host_release).host
-    factor = age.step * (cell.step_factor if cell else 1.0)
+    measured = cell.step_factor if cell else 1.0
+    factor, arithmetic = age.step * measured, age.step * age.compute * measured
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
     attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
@@ -234,12 +235,12 @@ def latency_coefficients(
         basis = "datasheet"
     spread = combined_spread(constants.spreads[basis], constants.unseen_feature_spread, unmeasured_features(layout))
     shipped = LatencyCoefficients(
-        dense_memory_s=factor * dense_memory_s,
-        dense_compute_s_per_token=factor * dense_compute_s,
-        head_memory_s=factor * 2 * work.head_weights / ranks / bytes_per_s,
-        head_compute_s_per_sequence=factor * 2 * work.head_weights / ranks / head_flops,
+        dense_memory_s=measured * dense_memory_s,
+        dense_compute_s_per_token=arithmetic * dense_compute_s,
+        head_memory_s=measured * 2 * work.head_weights / ranks / bytes_per_s,
+        head_compute_s_per_sequence=arithmetic * 2 * work.head_weights / ranks / head_flops,
         expert_memory_s=factor * expert_memory_s,
-        expert_compute_s_per_token=factor * expert_compute_s,
+        expert_compute_s_per_token=arithmetic * expert_compute_s,
         expert_miss_log=miss,
         expert_shape=shared.routing_shape,
         decode_s_per_context_token=factor * decode[0],

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,14 @@ from vllm_opt.constraints.speed.model_work import model_shape
 from vllm_opt.constraints.speed.step_time import Numbers
 from vllm_opt.optimizer.fitting.latency.prior import TWINS, kernel_summary
 from vllm_opt.optimizer.fitting.latency.replay import Replay
-from vllm_opt.profiles.nouns.latency_constants import CalibrationCell, GpuConstants, LatencyConstants, Spread
+from vllm_opt.profiles.nouns.latency_constants import (
+    CalibrationCell,
+    GpuConstants,
+    LatencyConstants,
+    Spread,
+    generation_of,
+    gpu_class,
+)
 
 LEAST_CELL_POINTS = 2
 SHRINKAGE_POINTS = 1.5
@@ -93,34 +100,34 @@ def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> La
     return pruned.model_copy(update={"fallback_gpus": fallback_gpus(replay, pruned, measured)})
 
 
-def class_of(replay: Replay, gpu: str) -> str:
-    """Fallback class of a SKU."""
-    profile = replay.catalog.gpu(gpu)
-    if profile.vendor != "nvidia":
-        return profile.vendor
-    return "nvidia" if LatencyConstants.joined(profile, 4) else "nvidia_pcie"
-
-
 def fallback_gpus(replay: Replay, constants: LatencyConstants, measured: set[str]) -> dict[str, GpuConstants]:
-    """Constants for SKUs that were never measured: the geometric mean of the class's measured ones."""
-    result = {}
+    """Constants for SKUs that were never measured: the geometric mean of the class's measured ones.
+
+    A generation of a class counts by itself, with its class's mean as one more member: cards of one generation share
+    memory technology and tensor cores.
+    """
+    result = dict[str, GpuConstants]()
+    profiles = {gpu: replay.catalog.gpu(gpu) for gpu in sorted(measured & set(constants.gpus))}
     for name, old in constants.fallback_gpus.items():
-        members = sorted(gpu for gpu in measured & set(constants.gpus) if class_of(replay, gpu) == name)
-        if not members:
-            result[name] = old
+        members = [gpu for gpu, profile in profiles.items() if gpu_class(profile) == name]
+        if " " in name:
             continue
-        em, ec = (
-            geometric_mean([getattr(constants.gpus[gpu], field) for gpu in members])
-            for field in ("memory_efficiency", "compute_efficiency")
-        )
-        result[name] = old.model_copy(
-            update={
-                "memory_efficiency": em,
-                "compute_efficiency": ec,
-                "source": f"geometric mean of {len(members)} measured SKUs of the class",
-            }
-        )
+        result[name] = mean_of(old, [constants.gpus[gpu] for gpu in members], "class") if members else old
+        for generation in sorted({generation_of(profiles[gpu]) for gpu in members}):
+            own = [constants.gpus[gpu] for gpu in members if generation_of(profiles[gpu]) == generation]
+            result[f"{name} {generation}"] = mean_of(result[name], [result[name], *own], "class and generation")
     return result
+
+
+def mean_of(old: GpuConstants, members: Sequence[GpuConstants], what: str) -> GpuConstants:
+    """`old` with the geometric means of its members' efficiencies."""
+    return old.model_copy(
+        update={
+            "memory_efficiency": geometric_mean([one.memory_efficiency for one in members]),
+            "compute_efficiency": geometric_mean([one.compute_efficiency for one in members]),
+            "source": f"geometric mean of {len(members)} of its {what}",
+        }
+    )
 
 
 def geometric_mean(values: Iterable[float]) -> float:

@@ -196,9 +196,11 @@ def latency_coefficients(
     ranks = layout.tensor_parallel_size
     cell = constants.cell(model_shape(model), gpu.id, name, ranks) if calibrated else None
     age = constants.release_factor(gpu, release)
-    host = age.host if host_release is None else constants.release_factor(gpu, host_release).host
+    scheduler = age if host_release is None else constants.release_factor(gpu, host_release)
+    host = scheduler.host
     measured = cell.step_factor if cell else 1.0
-    factor, arithmetic = age.step * measured, age.step * age.compute * measured
+    factor = age.step * measured
+    arithmetic = factor * (age.compute if path_peak(quantization, gpu) == gpu.half_flops_per_s else 1.0)
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
     attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
@@ -251,7 +253,7 @@ def latency_coefficients(
         token_s=lora.bytes_per_token / ranks / gpu.memory_bandwidth_bytes_per_s
         + factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
         sequence_s=factor
-        * (host * shared.sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
+        * (host * scheduler.sequence * shared.sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
         fixed_s=factor * (kernels_s + host * host_s + link_fixed_s) + lora.fixed_s,
         eager_launch_s=launch_s,
         wide_launch_s=host * shared.compiled_launch_share * launch_s,

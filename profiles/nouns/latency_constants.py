@@ -124,8 +124,9 @@ class ReleaseFactor(Noun):
 
     first: str = Field(description="oldest release of the range, e.g. '0.8'; it ends where the next one begins")
     step: float = Field(1.0, gt=0, description="multiplies step time but for dense weight reads")
-    compute: float = Field(1.0, gt=0, description="further factor of matrix arithmetic: products not yet tuned")
+    compute: float = Field(1.0, gt=0, description="further factor of 16-bit matrix arithmetic: not yet tuned")
     host: float = Field(1.0, gt=0, description="further factor of scheduler, sampler and front end")
+    sequence: float = Field(1.0, gt=0, description="further factor of the host's time per decoding sequence")
     points: int = Field(0, ge=0, description="measured points behind the factors; 0: no evidence")
 
 

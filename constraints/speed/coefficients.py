@@ -254,7 +254,7 @@ def latency_coefficients(
         + factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
         sequence_s=factor
         * (host * scheduler.sequence * shared.sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
-        fixed_s=factor * (kernels_s + host * host_s + link_fixed_s) + lora.fixed_s,
+        fixed_s=factor * (kernels_s + host * host_s + age.link * link_fixed_s) + lora.fixed_s,
         eager_launch_s=launch_s,
         wide_launch_s=host * shared.compiled_launch_share * launch_s,
         eager_s=layers * shared.eager_gap_s,

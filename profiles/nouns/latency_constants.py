@@ -127,6 +127,7 @@ class ReleaseFactor(Noun):
     compute: float = Field(1.0, gt=0, description="further factor of 16-bit matrix arithmetic: not yet tuned")
     host: float = Field(1.0, gt=0, description="further factor of scheduler, sampler and front end")
     sequence: float = Field(1.0, gt=0, description="further factor of the host's time per decoding sequence")
+    link: float = Field(1.0, gt=0, description="further factor of what an all-reduce needs to start")
     points: int = Field(0, ge=0, description="measured points behind the factors; 0: no evidence")
 
 

@@ -77,7 +77,7 @@ GENERATION_SPREAD, OWN_HOST_SPREAD = 0.05, 0.6
 OWN_HOSTS = ("12.1", "CDNA2", "CDNA3", "CDNA4")
 """Generations whose host or whose stack differs too, so that their fixed time is not that of kernels alone."""
 RELEASE_SPREADS = {"step": 0.08, "host": 0.5}
-FIRST_ENGINE_SPREADS = {"step": 0.2, "host": 0.5, "compute": 0.3, "sequence": 0.5}
+FIRST_ENGINE_SPREADS = {"step": 0.2, "host": 0.5, "compute": 0.3, "sequence": 0.5, "link": 0.4}
 FIRST_V1 = (0, 8)
 """Before it the engine was another one, whose kernels and host differ most from SKU to SKU."""
 SOURCE_SPREAD = 0.2
@@ -188,7 +188,7 @@ def group_parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
         )
         for at, one in enumerate(ranges):
             here, hosted = (family == name) & (index == at), (family == name) & (host == at)
-            rows = {"step": here, "compute": here, "host": hosted, "sequence": hosted}
+            rows = {"step": here, "compute": here, "link": here, "host": hosted, "sequence": hosted}
             one["points"] = int(here.sum())
             for key, spread in (FIRST_ENGINE_SPREADS if version_key(one["first"]) < FIRST_V1 else RELEASE_SPREADS).items():
                 if at < len(ranges) - 1 and rows[key].any() and (key in RELEASE_SPREADS or one[key] != 1.0):

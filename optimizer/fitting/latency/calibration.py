@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.model_work import model_shape
 from vllm_opt.constraints.speed.step_time import Numbers
-from vllm_opt.optimizer.fitting.latency.prior import TWINS, kernel_summary
+from vllm_opt.optimizer.fitting.latency.prior import PUBLISHED, TWINS, kernel_summary
 from vllm_opt.optimizer.fitting.latency.replay import Replay
 from vllm_opt.profiles.nouns.latency_constants import (
     CalibrationCell,
@@ -84,9 +84,9 @@ def shrunk_median(errors: Numbers, points: float) -> float:
 def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> LatencyConstants:
     """The constants as they are when only the counted rows were ever measured.
 
-    A SKU or path without a counted row and without kernels of its own falls back to the mean of its class.
+    A SKU or path without a counted row and without kernels or published products falls back to the mean of its class.
     """
-    timed = set(kernel_summary()) | set(TWINS)
+    timed = set(kernel_summary()) | set(TWINS) | set(PUBLISHED)
     seen = {(one.gpu, path) for one, path, used in zip(replay.observations, replay.paths, counted, strict=True) if used}
     measured = {gpu for gpu, _ in seen}
     summary = kernel_summary()

@@ -21,8 +21,8 @@ from vllm_opt.profiles.nouns.latency_constants import (
 )
 
 LEAST_CELL_POINTS = 2
-SHRINKAGE_POINTS = 1.5
-PREFILL_SHRINKAGE = 2.5
+SHRINKAGE_POINTS = 1.0
+PREFILL_SHRINKAGE = 1.2
 """A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 2.5): the first
 is the stack's, the second depends on the clients too."""
 LEAST_TRUST = 0.9
@@ -34,6 +34,8 @@ FEW_POINTS = 12.0
 """A regime's own spread counts n / (n + 12), the spread of its basis the rest."""
 
 Mask = NDArray[np.bool_]
+CellName = tuple[str, str, str, int]
+Groups = dict[CellName, list[int]]
 
 
 def step_errors(errors: dict[str, Numbers]) -> Numbers:
@@ -53,14 +55,15 @@ def cells_of(replay: Replay, errors: dict[str, Numbers], counted: Mask) -> tuple
         if counted[index] and one.trust >= LEAST_TRUST and np.isfinite(step[index]):
             shape = model_shape(replay.catalog.model(one.model))
             groups[shape, one.gpu, paths[index], one.tensor_parallel_size].append(index)
+    kept = {name: rows for name, rows in sorted(groups.items()) if len(rows) >= LEAST_CELL_POINTS}
+    moved = shrunk_medians(kept, step, SHRINKAGE_POINTS)
+    prefill = np.full(len(step), np.nan)
+    for name, rows in kept.items():
+        prefill[rows] = errors["ttft"][rows] - moved[name]
+    extra = shrunk_medians(kept, prefill, PREFILL_SHRINKAGE)
     found = []
-    for (shape, gpu, path, ranks), rows in sorted(groups.items()):
-        if len(rows) < LEAST_CELL_POINTS:
-            continue
-        moved = shrunk_median(step[rows], SHRINKAGE_POINTS)
-        prefill = errors["ttft"][rows] - moved
-        prefill = prefill[np.isfinite(prefill)]
-        extra = shrunk_median(prefill, PREFILL_SHRINKAGE) if prefill.size >= LEAST_CELL_POINTS else 0.0
+    for name, rows in kept.items():
+        shape, gpu, path, ranks = name
         found.append(
             CalibrationCell(
                 model=min(replay.observations[row].model for row in rows),
@@ -68,17 +71,28 @@ def cells_of(replay: Replay, errors: dict[str, Numbers], counted: Mask) -> tuple
                 gpu=gpu,
                 path=path,
                 tensor_parallel_size=ranks,
-                step_factor=round(math.exp(moved), 4),
-                prefill_factor=round(math.exp(extra), 4),
+                step_factor=round(math.exp(moved[name]), 4),
+                prefill_factor=round(math.exp(extra[name]), 4),
                 points=len(rows),
             )
         )
     return tuple(found)
 
 
-def shrunk_median(errors: Numbers, points: float) -> float:
-    """Median pulled towards 0 as `points` further errors of 0 would do."""
-    return float(np.median(errors)) * errors.size / (errors.size + points)
+def shrunk_medians(groups: Groups, errors: Numbers, points: float) -> dict[CellName, float]:
+    """Median error of each cell, pulled towards that of all sizes of its (shape, SKU, path), and that towards 0."""
+    together = defaultdict[tuple[str, str, str], list[int]](list)
+    for (shape, gpu, path, _), rows in groups.items():
+        together[shape, gpu, path] += rows
+    wider = {name: shrunk_median(errors[rows], points) for name, rows in together.items()}
+    return {name: shrunk_median(errors[rows], points, wider[name[:3]]) for name, rows in groups.items()}
+
+
+def shrunk_median(errors: Numbers, points: float, towards: float = 0.0) -> float:
+    """Median of the finite errors, pulled as `points` further errors of `towards` would do."""
+    known = errors[np.isfinite(errors)]
+    share = known.size / (known.size + points)
+    return (float(np.median(known)) if known.size else 0.0) * share + towards * (1 - share)
 
 
 def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> LatencyConstants:

@@ -32,16 +32,16 @@ SHARED_PRIORS = {
     "step_s": 0.35,
     "worker_s": 0.7,
     "sequence_s": 0.2,
-    "frontend_s": 0.3,
-    "frontend_token_s": 0.5,
-    "busy_frontend_s": 0.4,
-    "synchrony": 0.4,
-    "attention_efficiency": 0.2,
+    "frontend_s": 0.8,
+    "frontend_token_s": 1.3,
+    "busy_frontend_s": 1.0,
+    "synchrony": 1.0,
+    "attention_efficiency": 0.3,
     "kv_read_efficiency": 0.1,
     "expert_read_efficiency": 0.08,
-    "expert_compute_efficiency": 0.3,
+    "expert_compute_efficiency": 0.5,
     "routing_shape": 0.4,
-    "activation_passes": 0.5,
+    "activation_passes": 0.8,
     "collective_latency_factor": 0.3,
     "collective_bandwidth_factor": 0.3,
     "eager_layer_s": 0.4,
@@ -61,7 +61,7 @@ MOST = {
 """Upper ends: no efficiency beyond the datasheet."""
 KERNEL_SPREADS = {"memory_efficiency": 0.06, "compute_efficiency": 0.1, "attention_efficiency": 0.15}
 TWIN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.2, "attention_efficiency": 0.2}
-UNKNOWN_SPREADS = {"memory_efficiency": 0.2, "compute_efficiency": 0.35}
+UNKNOWN_SPREADS = {"memory_efficiency": 0.3, "compute_efficiency": 0.7}
 PATH_SPREADS = {
     "compute_factor": 0.25,
     "memory_factor": 0.12,
@@ -82,7 +82,7 @@ FIRST_V1 = (0, 8)
 """Before it the engine was another one, whose kernels and host differ most from SKU to SKU."""
 SOURCE_SPREAD = 0.2
 """A source may be slower or faster as a whole by its stack (ln standard deviation); controlled ones set the level."""
-CLIENT_SPREAD = 0.3
+CLIENT_SPREAD = 0.8
 """A source's TTFT may be off by how its clients send and where they stand, beside the stack's own offset."""
 NUISANCES = ("source", "client")
 

@@ -140,6 +140,7 @@ class CalibrationCell(Noun):
     path: str
     tensor_parallel_size: int = Field(gt=0, description="the cell holds at the size that was measured, no other")
     step_factor: float = Field(gt=0, description="multiplies step time")
+    load_factor: float = Field(1.0, gt=0, description="further factor of all that grows with tokens or sequences")
     prefill_factor: float = Field(1.0, gt=0, description="multiplies TTFT's prefill time on top of step_factor")
     points: int = Field(gt=0, description="measured points behind the factor")
 

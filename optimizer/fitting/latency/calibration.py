@@ -1,18 +1,15 @@
-"""Calibration cells, fallbacks for SKUs that were never measured, and spreads that hold for strangers."""
+"""Fallbacks for SKUs that were never measured, and spreads that hold for strangers."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.model_work import model_shape
 from vllm_opt.constraints.speed.step_time import Numbers
+from vllm_opt.optimizer.fitting.latency.cells import Mask, step_errors
 from vllm_opt.optimizer.fitting.latency.prior import PUBLISHED, TWINS, kernel_summary
 from vllm_opt.optimizer.fitting.latency.replay import Replay
 from vllm_opt.profiles.nouns.latency_constants import (
-    CalibrationCell,
     GpuConstants,
     LatencyConstants,
     Spread,
@@ -20,79 +17,11 @@ from vllm_opt.profiles.nouns.latency_constants import (
     gpu_class,
 )
 
-LEAST_CELL_POINTS = 2
-SHRINKAGE_POINTS = 1.0
-PREFILL_SHRINKAGE = 1.2
-"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 2.5): the first
-is the stack's, the second depends on the clients too."""
-LEAST_TRUST = 0.9
-"""Rows below it (stacks or clients that are badly known) form no cell."""
 NORMAL_90 = 1.6449
 """Two-sided 90 % of a normal distribution, in standard deviations."""
 LEAST_SPREAD = 0.04
 FEW_POINTS = 12.0
 """A regime's own spread counts n / (n + 12), the spread of its basis the rest."""
-
-Mask = NDArray[np.bool_]
-CellName = tuple[str, str, str, int]
-Groups = dict[CellName, list[int]]
-
-
-def step_errors(errors: dict[str, Numbers]) -> Numbers:
-    """ln(measured / predicted) of step time: TPOT, else end-to-end time, else the inverse of throughput."""
-    best = np.where(np.isfinite(errors["tpot"]), errors["tpot"], errors["e2e"])
-    return np.where(np.isfinite(best), best, -errors["throughput"])
-
-
-def cells_of(replay: Replay, errors: dict[str, Numbers], counted: Mask) -> tuple[CalibrationCell, ...]:
-    """One cell per (model shape, SKU, path, TP) with enough trusted points, shrunk towards 1.
-
-    `errors` are those without cells. A cell holds at the tensor-parallel size that was measured: what one layout loses
-    to its links says little about another's.
-    """
-    step, paths, groups = step_errors(errors), replay.paths, defaultdict(list)
-    for index, one in enumerate(replay.observations):
-        if counted[index] and one.trust >= LEAST_TRUST and np.isfinite(step[index]):
-            shape = model_shape(replay.catalog.model(one.model))
-            groups[shape, one.gpu, paths[index], one.tensor_parallel_size].append(index)
-    kept = {name: rows for name, rows in sorted(groups.items()) if len(rows) >= LEAST_CELL_POINTS}
-    moved = shrunk_medians(kept, step, SHRINKAGE_POINTS)
-    prefill = np.full(len(step), np.nan)
-    for name, rows in kept.items():
-        prefill[rows] = errors["ttft"][rows] - moved[name]
-    extra = shrunk_medians(kept, prefill, PREFILL_SHRINKAGE)
-    found = []
-    for name, rows in kept.items():
-        shape, gpu, path, ranks = name
-        found.append(
-            CalibrationCell(
-                model=min(replay.observations[row].model for row in rows),
-                shape=shape,
-                gpu=gpu,
-                path=path,
-                tensor_parallel_size=ranks,
-                step_factor=round(math.exp(moved[name]), 4),
-                prefill_factor=round(math.exp(extra[name]), 4),
-                points=len(rows),
-            )
-        )
-    return tuple(found)
-
-
-def shrunk_medians(groups: Groups, errors: Numbers, points: float) -> dict[CellName, float]:
-    """Median error of each cell, pulled towards that of all sizes of its (shape, SKU, path), and that towards 0."""
-    together = defaultdict[tuple[str, str, str], list[int]](list)
-    for (shape, gpu, path, _), rows in groups.items():
-        together[shape, gpu, path] += rows
-    wider = {name: shrunk_median(errors[rows], points) for name, rows in together.items()}
-    return {name: shrunk_median(errors[rows], points, wider[name[:3]]) for name, rows in groups.items()}
-
-
-def shrunk_median(errors: Numbers, points: float, towards: float = 0.0) -> float:
-    """Median of the finite errors, pulled as `points` further errors of `towards` would do."""
-    known = errors[np.isfinite(errors)]
-    share = known.size / (known.size + points)
-    return (float(np.median(known)) if known.size else 0.0) * share + towards * (1 - share)
 
 
 def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> LatencyConstants:

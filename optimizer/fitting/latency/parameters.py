@@ -44,8 +44,8 @@ SHARED_PRIORS = {
     "activation_passes": 0.8,
     "collective_latency_factor": 0.3,
     "collective_bandwidth_factor": 0.3,
-    "eager_layer_s": 0.4,
-    "eager_moe_layer_s": 0.3,
+    "eager_layer_s": 1.0,
+    "eager_moe_layer_s": 0.8,
     "compiled_launch_share": 0.3,
 }
 """Fitted shared constants and the standard deviation of ln(constant / prior)."""
@@ -190,7 +190,8 @@ def group_parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
             here, hosted = (family == name) & (index == at), (family == name) & (host == at)
             rows = {"step": here, "compute": here, "link": here, "host": hosted, "sequence": hosted}
             one["points"] = int(here.sum())
-            for key, spread in (FIRST_ENGINE_SPREADS if version_key(one["first"]) < FIRST_V1 else RELEASE_SPREADS).items():
+            first_engine = version_key(one["first"]) < FIRST_V1
+            for key, spread in (FIRST_ENGINE_SPREADS if first_engine else RELEASE_SPREADS).items():
                 if at < len(ranges) - 1 and rows[key].any() and (key in RELEASE_SPREADS or one[key] != 1.0):
                     found.append(Parameter(("releases", name, at, key), one[key], spread, f"release.{key}", rows[key]))
     return found

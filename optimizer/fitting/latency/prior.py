@@ -40,8 +40,8 @@ TWINS = {
 }
 """SKUs whose kernels are those of a measured SKU with another memory, clock or power limit."""
 HALF_RATE = {"l40": 0.85}
-"""Twins whose 16-bit peak is half the timed SKU's on the same die, so that power does not limit products before it: what
-they reach of it (as on the RTX 4090, the same die at the same rate). Their 8-bit products keep their own share."""
+"""Twins whose 16-bit peak is half the timed SKU's on the same die, so that power does not limit products before it:
+what they reach of it (as on the RTX 4090, the same die at the same rate). Their 8-bit products keep their own share."""
 PUBLISHED = ("mi250x", "mi300x")
 """SKUs without kernel tables whose prior cites a published measurement of matrix products."""
 

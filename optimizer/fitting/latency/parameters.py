@@ -44,9 +44,9 @@ SHARED_PRIORS = {
     "activation_passes": 0.8,
     "collective_latency_factor": 0.3,
     "collective_bandwidth_factor": 0.3,
-    "eager_layer_s": 1.0,
-    "eager_moe_layer_s": 0.8,
-    "compiled_launch_share": 0.3,
+    "eager_layer_s": 0.3,
+    "eager_moe_layer_s": 0.3,
+    "compiled_launch_share": 0.8,
 }
 """Fitted shared constants and the standard deviation of ln(constant / prior)."""
 MOST = {

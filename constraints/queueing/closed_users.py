@@ -9,8 +9,8 @@ and, with more users than slots, the queue before it:
     level      samples are scaled to the mean of the closed loop, which measurements have fitted: there users stay in
                step with each other. Who thinks falls out of step, so of the level l remains l^(T / (T + Z)), T the TTFT
 
-With think time Z, N users have n = N - X(n) Z requests in flight; n is found by bisection. Against the event simulation
-(docs/traffic.md) users who think are within 10 %; without think time its users are less in step than measured ones.
+With think time Z, N users have n = N - X(n) Z requests in flight; n is found by bisection. How far all this is
+from the event simulation, whose users are less in step than measured ones, stands in docs/traffic.md.
 """
 
 import numpy as np

@@ -6,9 +6,11 @@ and, with more users than slots, the queue before it:
     samples    `random_arrivals.py` with the closed loop's own D and rate X (1 - 1 / N) of the others
     queue      N - S users wait; a place comes every 1 / X on average, so the wait has mean (N - S) / X and, for
                completions at random, variance (N - S) / X^2
-    level      samples are scaled to the mean of the closed loop, which measurements have fitted
+    level      samples are scaled to the mean of the closed loop, which measurements have fitted: there users stay in
+               step with each other. Who thinks falls out of step, so of the level l remains l^(T / (T + Z)), T the TTFT
 
-With think time Z, N users have n = N - X(n) Z requests in flight; n is found by bisection.
+With think time Z, N users have n = N - X(n) Z requests in flight; n is found by bisection. How far all this is
+from the event simulation, whose users are less in step than measured ones, stands in docs/traffic.md.
 """
 
 import numpy as np
@@ -26,6 +28,7 @@ from vllm_opt.constraints.queueing.random_arrivals import (
     with_lengths,
 )
 from vllm_opt.constraints.queueing.states import steady_states
+from vllm_opt.constraints.speed.first_token import frontend
 from vllm_opt.constraints.speed.steady_state import closed_loop_block, prefill_only_block
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
@@ -88,8 +91,13 @@ def closed_users(
     waiting = np.maximum(flying - np.maximum(slots, 1.0), 0.0)
     queue = np.maximum(waiting + np.sqrt(waiting) * normal_quantile(uniform[0]), 0.0) / rate
     engine = np.minimum(mean_of(queue), ttft_mean)
-    level = (ttft_mean - engine) / np.maximum(mean_of(found.residual_s + own + c.frontend_s), 1e-300)
-    ttft = queue * engine / np.maximum(mean_of(queue), 1e-300) + (found.residual_s + own + c.frontend_s) * level
+    absent = np.clip(1.0 - flying / np.maximum(users, 1.0), 0.0, 1.0)
+    begin = frontend(c, traffic) + c.frontend_token_s * traffic.input_tokens * (inputs - 1.0)
+    begin = begin + c.busy_frontend_s * (1.0 - absent ** np.maximum(users - 1.0, 0.0))
+    served = begin + found.residual_s + own
+    level = (ttft_mean - engine) / np.maximum(mean_of(served), 1e-300)
+    in_step = ttft_mean / np.maximum(ttft_mean + think_s, 1e-300)
+    ttft = queue * engine / np.maximum(mean_of(queue), 1e-300) + served * np.maximum(level, 1e-300) ** in_step
     ttft = np.maximum(ttft, c.frontend_s + lone_prefill(c, traffic, found.own))
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     tpot = token_times(others, law, sequences, uniform, steps, found, own, stream)

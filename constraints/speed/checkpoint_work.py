@@ -64,12 +64,13 @@ def published_share(model: ModelProfile, quantization: Quantization, work: Weigh
     """How many more bytes a published checkpoint streams than the count of its format, at least 1.
 
     What its published size has beyond the count (`CheckpointQuantization.stored_bytes`) is put on the quantised
-    weights: which of them are wider is not known.
+    weights: which of them are wider is not known. Where the size is not published either, the count is the centre:
+    the margin that memory keeps for it (`size_margin`) is an upper end, and would make every prediction slow.
     """
     native = model.native_quantization
     narrow = (work.quantized_dense + work.expert_weights) * work.bytes_per_quantized_weight
     if native is None or not _is_stored_as(native.quantization, quantization) or not narrow:
         return 1.0
     if native.stored_bytes is None:
-        return 1.0 + native.size_margin
+        return 1.0
     return max(1.0, (native.stored_bytes - _wide_bytes(model, work)) / narrow)

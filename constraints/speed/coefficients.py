@@ -4,7 +4,7 @@ import math
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.adapters import adapter_cost
-from vllm_opt.constraints.speed.communication_time import busiest_rank, communication
+from vllm_opt.constraints.speed.communication_time import busiest_rank, communication, expert_imbalance
 from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_shape, model_work
 from vllm_opt.constraints.speed.own_factors import with_own
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
@@ -196,8 +196,12 @@ def latency_coefficients(
     ranks = layout.tensor_parallel_size
     cell = constants.cell(model_shape(model), gpu.id, name, ranks) if calibrated else None
     age = constants.release_factor(gpu, release)
-    host = age.host if host_release is None else constants.release_factor(gpu, host_release).host
-    factor = age.step * (cell.step_factor if cell else 1.0)
+    scheduler = age if host_release is None else constants.release_factor(gpu, host_release)
+    host = scheduler.host
+    measured = cell.step_factor if cell else 1.0
+    factor = age.step * measured
+    loaded = factor * (cell.load_factor if cell else 1.0)
+    arithmetic = loaded * (age.compute if path_peak(quantization, gpu) == gpu.half_flops_per_s else 1.0)
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
     attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
@@ -227,6 +231,7 @@ def latency_coefficients(
     layers_s = layers * shared.layer_s + work.moe_layers * shared.moe_layer_s + work.state_layers * shared.state_layer_s
     layers_s += format_seconds(work, path)
     launch_s = layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
+    sequence_s = host * scheduler.sequence * shared.sequence_s
     host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
     kernels_s, head_flops = constants.generation_factor(gpu) * layers_s, gpu.half_flops_per_s * own.compute_efficiency
     basis: LatencyBasis = "measured" if cell else own.basis
@@ -234,24 +239,24 @@ def latency_coefficients(
         basis = "datasheet"
     spread = combined_spread(constants.spreads[basis], constants.unseen_feature_spread, unmeasured_features(layout))
     shipped = LatencyCoefficients(
-        dense_memory_s=factor * dense_memory_s,
-        dense_compute_s_per_token=factor * dense_compute_s,
-        head_memory_s=factor * 2 * work.head_weights / ranks / bytes_per_s,
-        head_compute_s_per_sequence=factor * 2 * work.head_weights / ranks / head_flops,
+        dense_memory_s=measured * dense_memory_s,
+        dense_compute_s_per_token=arithmetic * dense_compute_s,
+        head_memory_s=measured * 2 * work.head_weights / ranks / bytes_per_s,
+        head_compute_s_per_sequence=arithmetic * 2 * work.head_weights / ranks / head_flops,
         expert_memory_s=factor * expert_memory_s,
-        expert_compute_s_per_token=factor * expert_compute_s,
+        expert_compute_s_per_token=arithmetic * expert_compute_s,
         expert_miss_log=miss,
         expert_shape=shared.routing_shape,
-        decode_s_per_context_token=factor * decode[0],
-        decode_s_per_window_token=factor * decode[1],
-        prefill_s_per_span_token=factor * prefill[0],
-        prefill_s_per_window_token=factor * prefill[1],
+        expert_imbalance=expert_imbalance(work.experts, layout) if work.moe_layers else 0.0,
+        decode_s_per_context_token=loaded * decode[0],
+        decode_s_per_window_token=loaded * decode[1],
+        prefill_s_per_span_token=loaded * prefill[0],
+        prefill_s_per_window_token=loaded * prefill[1],
         window_tokens=window,
         token_s=lora.bytes_per_token / ranks / gpu.memory_bandwidth_bytes_per_s
-        + factor * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
-        sequence_s=factor
-        * (host * shared.sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
-        fixed_s=factor * (kernels_s + host * host_s + link_fixed_s) + lora.fixed_s,
+        + loaded * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
+        sequence_s=loaded * (sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
+        fixed_s=factor * (kernels_s + host * host_s + age.link * link_fixed_s) + lora.fixed_s,
         eager_launch_s=launch_s,
         wide_launch_s=host * shared.compiled_launch_share * launch_s,
         eager_s=layers * shared.eager_gap_s,

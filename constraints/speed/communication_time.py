@@ -10,6 +10,9 @@ from vllm_opt.constraints.speed.model_work import ModelWork
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import Collective, LatencyConstants
 
+EXCHANGE_START = (1.2, 1.5, 2.1)
+"""What an all-gather or a reduce-scatter of NCCL needs to start over vLLM's own all-reduce, at 2, 4 and 8 ranks: 5.3,
+7.3 and 10.6 us against 4.5, 4.9 and 5.6 on an H100, alike on B200 (kernel tables of aiconfigurator-core 0.12.0)."""
 LARGEST_OF = (0.0, 0.5642, 1.0294, 1.4236, 1.7660, 2.0697, 2.3437)
 """Expected largest of 1, 2, 4, ... 64 standard normal draws (order statistics)."""
 
@@ -46,7 +49,8 @@ def communication(work: ModelWork, layout: Layout, gpu: GpuProfile, constants: L
     if layout.data_parallel_size > 1 and work.moe_layers:
         peers = ranks * layout.data_parallel_size
         alpha, bytes_per_s = collective_of(network if crossed else constants.collective(gpu, peers), peers)
-        fixed_s += 2 * work.moe_layers * alpha * shared.collective_latency_factor
+        start = alpha * EXCHANGE_START[0 if peers <= 2 else 1 if peers <= 4 else 2]
+        fixed_s += 2 * work.moe_layers * start * shared.collective_latency_factor
         gathered = token_bytes * layout.data_parallel_size
         token_s += 2 * work.moe_layers * gathered / (bytes_per_s * shared.collective_bandwidth_factor)
     hops = layout.pipeline_parallel_size - 1
@@ -55,6 +59,23 @@ def communication(work: ModelWork, layout: Layout, gpu: GpuProfile, constants: L
         fixed_s += hops * shared.pipeline_hop_s
         token_s += hops * token_bytes / (hop_link.gb_per_s[0] * 1e9)
     return fixed_s, token_s
+
+
+def largest_deviation(ranks: int) -> float:
+    """Expected largest of so many standard normal draws."""
+    return float(np.interp(math.log2(ranks), range(len(LARGEST_OF)), LARGEST_OF))
+
+
+def expert_imbalance(experts: int, layout: Layout) -> float:
+    """How many more experts the busiest rank reads than the mean one, per root of hit (1 - hit); 0 without sharding.
+
+    Of the E / R experts of a rank each is hit or not: the share hit has the deviation sqrt(hit (1 - hit) R / E), and
+    the largest of R ranks is LARGEST_OF[R] deviations above the mean.
+    """
+    ranks = layout.tensor_parallel_size * layout.data_parallel_size
+    if not layout.expert_parallel or ranks == 1:
+        return 0.0
+    return largest_deviation(ranks) * math.sqrt(ranks / experts)
 
 
 def busiest_rank(experts: int, layout: Layout, shape: float) -> float:
@@ -66,5 +87,4 @@ def busiest_rank(experts: int, layout: Layout, shape: float) -> float:
     ranks = layout.tensor_parallel_size * layout.data_parallel_size
     if not layout.expert_parallel or ranks == 1:
         return 1.0
-    deviations = float(np.interp(math.log2(ranks), range(len(LARGEST_OF)), LARGEST_OF))
-    return 1.0 + deviations * math.sqrt(ranks / (experts * shape))
+    return 1.0 + largest_deviation(ranks) * math.sqrt(ranks / (experts * shape))

@@ -55,6 +55,8 @@ class LatencyCoefficients:
     """Natural log of the chance that one token misses a given expert; per token of this rank, DP peers counted in."""
     expert_shape: Scalars
     """Shape of the gamma law of expert popularity: small is skewed, large is uniform."""
+    expert_imbalance: Scalars
+    """Deviation of what the busiest rank of expert parallelism reads, per root of hit (1 - hit); else 0."""
     decode_s_per_context_token: Scalars
     decode_s_per_window_token: Scalars
     prefill_s_per_span_token: Scalars
@@ -138,10 +140,15 @@ def padded_batch(tokens: Scalars) -> Numbers:
 
 
 def experts_hit(c: LatencyCoefficients, tokens: Scalars) -> Numbers:
-    """Share of the experts that `tokens` tokens reach; exact for one token, never falls with more."""
+    """Share of a rank's experts that `tokens` tokens reach; exact for one token, never falls with more.
+
+    With expert parallelism every rank waits for the one whose experts were hit most: the hit experts of a rank have
+    the deviation of as many draws, so the busiest has `expert_imbalance` sqrt(hit (1 - hit)) more, at most all.
+    """
     others = np.maximum(np.asarray(tokens) - 1.0, 0.0)
     log_missed = c.expert_miss_log - c.expert_shape * np.log1p(-others * c.expert_miss_log / c.expert_shape)
-    return np.asarray(-np.expm1(log_missed))
+    hit = np.asarray(-np.expm1(log_missed))
+    return np.minimum(hit + c.expert_imbalance * np.sqrt(hit * (1.0 - hit)), 1.0)
 
 
 def token_time(c: LatencyCoefficients, tokens: Numbers, sequences: Numbers, routed: Numbers) -> Numbers:

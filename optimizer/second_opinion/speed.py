@@ -8,7 +8,7 @@ side solves on a grid and interpolates where a step is rounded up to a captured 
 """
 
 from dataclasses import dataclass
-from math import ceil, exp, expm1, inf, log1p
+from math import ceil, exp, expm1, inf, log1p, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -79,6 +79,7 @@ class Loop:
         total += _overlap(c.head_memory_s, c.head_compute_s_per_sequence * max(decoders, 1.0), c.serial_share)
         missed = c.expert_miss_log - c.expert_shape * log1p(-max(tokens - 1, 0.0) * c.expert_miss_log / c.expert_shape)
         hit = -expm1(missed)
+        hit = min(hit + c.expert_imbalance * sqrt(hit * (1 - hit)), 1.0)
         total += _overlap(c.expert_memory_s * hit, c.expert_compute_s_per_token * batch, c.serial_share)
         total += c.token_s * batch + c.sequence_s * decoders + c.fixed_s
         total += decoders * (

@@ -123,8 +123,11 @@ class ReleaseFactor(Noun):
     """How much slower a range of vLLM releases was than the newest one measured, on one family of GPUs."""
 
     first: str = Field(description="oldest release of the range, e.g. '0.8'; it ends where the next one begins")
-    step: float = Field(1.0, gt=0, description="multiplies every part of step time")
+    step: float = Field(1.0, gt=0, description="multiplies step time but for dense weight reads")
+    compute: float = Field(1.0, gt=0, description="further factor of 16-bit matrix arithmetic: not yet tuned")
     host: float = Field(1.0, gt=0, description="further factor of scheduler, sampler and front end")
+    sequence: float = Field(1.0, gt=0, description="further factor of the host's time per decoding sequence")
+    link: float = Field(1.0, gt=0, description="further factor of what an all-reduce needs to start")
     points: int = Field(0, ge=0, description="measured points behind the factors; 0: no evidence")
 
 
@@ -137,6 +140,7 @@ class CalibrationCell(Noun):
     path: str
     tensor_parallel_size: int = Field(gt=0, description="the cell holds at the size that was measured, no other")
     step_factor: float = Field(gt=0, description="multiplies step time")
+    load_factor: float = Field(1.0, gt=0, description="further factor of all that grows with tokens or sequences")
     prefill_factor: float = Field(1.0, gt=0, description="multiplies TTFT's prefill time on top of step_factor")
     points: int = Field(gt=0, description="measured points behind the factor")
 
@@ -146,7 +150,9 @@ class LatencyConstants(Noun):
 
     shared: SharedConstants
     gpus: dict[str, GpuConstants] = Field(description="by SKU id; a missing SKU takes `fallback_gpus`")
-    fallback_gpus: dict[str, GpuConstants] = Field(description="nvidia, nvidia_pcie, amd, intel: mean of the class")
+    fallback_gpus: dict[str, GpuConstants] = Field(
+        description="nvidia, nvidia_pcie, amd, intel: mean of the class; 'nvidia_pcie 8.6': of one generation in it"
+    )
     generations: dict[str, float] = Field(
         {}, description="fixed kernel time over Hopper's, by compute capability or architecture; absent: 1"
     )
@@ -163,9 +169,8 @@ class LatencyConstants(Noun):
         known = self.gpus.get(gpu.id)
         if known is not None:
             return known
-        if gpu.vendor != "nvidia":
-            return self.fallback_gpus[gpu.vendor]
-        return self.fallback_gpus["nvidia" if self.joined(gpu, 4) else "nvidia_pcie"]
+        name = gpu_class(gpu)
+        return self.fallback_gpus.get(f"{name} {generation_of(gpu)}") or self.fallback_gpus[name]
 
     def generation_factor(self, gpu: GpuProfile) -> float:
         """Fixed kernel time of the SKU's generation over Hopper's."""
@@ -220,6 +225,13 @@ class LatencyConstants(Noun):
         for cell in self.cells:
             found.setdefault((cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size), cell)
         return found
+
+
+def gpu_class(gpu: GpuProfile) -> str:
+    """Key of `fallback_gpus`: the vendor, and of NVIDIA's cards whether a switch joins four of them."""
+    if gpu.vendor != "nvidia":
+        return gpu.vendor
+    return "nvidia" if LatencyConstants.joined(gpu, 4) else "nvidia_pcie"
 
 
 def generation_of(gpu: GpuProfile) -> str:

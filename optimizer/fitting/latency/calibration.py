@@ -1,85 +1,35 @@
-"""Calibration cells, fallbacks for SKUs that were never measured, and spreads that hold for strangers."""
+"""Fallbacks for SKUs that were never measured, and spreads that hold for strangers."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.model_work import model_shape
 from vllm_opt.constraints.speed.step_time import Numbers
-from vllm_opt.optimizer.fitting.latency.prior import TWINS, kernel_summary
+from vllm_opt.optimizer.fitting.latency.cells import Mask, step_errors
+from vllm_opt.optimizer.fitting.latency.prior import PUBLISHED, TWINS, kernel_summary
 from vllm_opt.optimizer.fitting.latency.replay import Replay
-from vllm_opt.profiles.nouns.latency_constants import CalibrationCell, GpuConstants, LatencyConstants, Spread
+from vllm_opt.profiles.nouns.latency_constants import (
+    GpuConstants,
+    LatencyConstants,
+    Spread,
+    generation_of,
+    gpu_class,
+)
 
-LEAST_CELL_POINTS = 2
-SHRINKAGE_POINTS = 1.5
-PREFILL_SHRINKAGE = 2.5
-"""A cell of n points moves n / (n + 1.5) of the way from 1 to its median residual, its TTFT n / (n + 2.5): the first
-is the stack's, the second depends on the clients too."""
-LEAST_TRUST = 0.9
-"""Rows below it (stacks or clients that are badly known) form no cell."""
 NORMAL_90 = 1.6449
 """Two-sided 90 % of a normal distribution, in standard deviations."""
 LEAST_SPREAD = 0.04
 FEW_POINTS = 12.0
 """A regime's own spread counts n / (n + 12), the spread of its basis the rest."""
 
-Mask = NDArray[np.bool_]
-
-
-def step_errors(errors: dict[str, Numbers]) -> Numbers:
-    """ln(measured / predicted) of step time: TPOT, else end-to-end time, else the inverse of throughput."""
-    best = np.where(np.isfinite(errors["tpot"]), errors["tpot"], errors["e2e"])
-    return np.where(np.isfinite(best), best, -errors["throughput"])
-
-
-def cells_of(replay: Replay, errors: dict[str, Numbers], counted: Mask) -> tuple[CalibrationCell, ...]:
-    """One cell per (model shape, SKU, path, TP) with enough trusted points, shrunk towards 1.
-
-    `errors` are those without cells. A cell holds at the tensor-parallel size that was measured: what one layout loses
-    to its links says little about another's.
-    """
-    step, paths, groups = step_errors(errors), replay.paths, defaultdict(list)
-    for index, one in enumerate(replay.observations):
-        if counted[index] and one.trust >= LEAST_TRUST and np.isfinite(step[index]):
-            shape = model_shape(replay.catalog.model(one.model))
-            groups[shape, one.gpu, paths[index], one.tensor_parallel_size].append(index)
-    found = []
-    for (shape, gpu, path, ranks), rows in sorted(groups.items()):
-        if len(rows) < LEAST_CELL_POINTS:
-            continue
-        moved = shrunk_median(step[rows], SHRINKAGE_POINTS)
-        prefill = errors["ttft"][rows] - moved
-        prefill = prefill[np.isfinite(prefill)]
-        extra = shrunk_median(prefill, PREFILL_SHRINKAGE) if prefill.size >= LEAST_CELL_POINTS else 0.0
-        found.append(
-            CalibrationCell(
-                model=min(replay.observations[row].model for row in rows),
-                shape=shape,
-                gpu=gpu,
-                path=path,
-                tensor_parallel_size=ranks,
-                step_factor=round(math.exp(moved), 4),
-                prefill_factor=round(math.exp(extra), 4),
-                points=len(rows),
-            )
-        )
-    return tuple(found)
-
-
-def shrunk_median(errors: Numbers, points: float) -> float:
-    """Median pulled towards 0 as `points` further errors of 0 would do."""
-    return float(np.median(errors)) * errors.size / (errors.size + points)
-
 
 def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> LatencyConstants:
     """The constants as they are when only the counted rows were ever measured.
 
-    A SKU or path without a counted row and without kernels of its own falls back to the mean of its class.
+    A SKU or path without a counted row and without kernels or published products falls back to the mean of its class.
     """
-    timed = set(kernel_summary()) | set(TWINS)
+    timed = set(kernel_summary()) | set(TWINS) | set(PUBLISHED)
     seen = {(one.gpu, path) for one, path, used in zip(replay.observations, replay.paths, counted, strict=True) if used}
     measured = {gpu for gpu, _ in seen}
     summary = kernel_summary()
@@ -93,34 +43,34 @@ def known_only(constants: LatencyConstants, replay: Replay, counted: Mask) -> La
     return pruned.model_copy(update={"fallback_gpus": fallback_gpus(replay, pruned, measured)})
 
 
-def class_of(replay: Replay, gpu: str) -> str:
-    """Fallback class of a SKU."""
-    profile = replay.catalog.gpu(gpu)
-    if profile.vendor != "nvidia":
-        return profile.vendor
-    return "nvidia" if LatencyConstants.joined(profile, 4) else "nvidia_pcie"
-
-
 def fallback_gpus(replay: Replay, constants: LatencyConstants, measured: set[str]) -> dict[str, GpuConstants]:
-    """Constants for SKUs that were never measured: the geometric mean of the class's measured ones."""
-    result = {}
+    """Constants for SKUs that were never measured: the geometric mean of the class's measured ones.
+
+    A generation of a class counts by itself, with its class's mean as one more member: cards of one generation share
+    memory technology and tensor cores.
+    """
+    result = dict[str, GpuConstants]()
+    profiles = {gpu: replay.catalog.gpu(gpu) for gpu in sorted(measured & set(constants.gpus))}
     for name, old in constants.fallback_gpus.items():
-        members = sorted(gpu for gpu in measured & set(constants.gpus) if class_of(replay, gpu) == name)
-        if not members:
-            result[name] = old
+        members = [gpu for gpu, profile in profiles.items() if gpu_class(profile) == name]
+        if " " in name:
             continue
-        em, ec = (
-            geometric_mean([getattr(constants.gpus[gpu], field) for gpu in members])
-            for field in ("memory_efficiency", "compute_efficiency")
-        )
-        result[name] = old.model_copy(
-            update={
-                "memory_efficiency": em,
-                "compute_efficiency": ec,
-                "source": f"geometric mean of {len(members)} measured SKUs of the class",
-            }
-        )
+        result[name] = mean_of(old, [constants.gpus[gpu] for gpu in members], "class") if members else old
+        for generation in sorted({generation_of(profiles[gpu]) for gpu in members}):
+            own = [constants.gpus[gpu] for gpu in members if generation_of(profiles[gpu]) == generation]
+            result[f"{name} {generation}"] = mean_of(result[name], [result[name], *own], "class and generation")
     return result
+
+
+def mean_of(old: GpuConstants, members: Sequence[GpuConstants], what: str) -> GpuConstants:
+    """`old` with the geometric means of its members' efficiencies."""
+    return old.model_copy(
+        update={
+            "memory_efficiency": geometric_mean([one.memory_efficiency for one in members]),
+            "compute_efficiency": geometric_mean([one.compute_efficiency for one in members]),
+            "source": f"geometric mean of {len(members)} of its {what}",
+        }
+    )
 
 
 def geometric_mean(values: Iterable[float]) -> float:

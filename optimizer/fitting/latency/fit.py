@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vllm_opt.optimizer.fitting.latency.calibration import cells_of, known_only
+from vllm_opt.optimizer.fitting.latency.calibration import known_only
+from vllm_opt.optimizer.fitting.latency.cells import cells_of
 from vllm_opt.optimizer.fitting.latency.choices import choices
 from vllm_opt.optimizer.fitting.latency.measurements import observations, read_rows
 from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES
 from vllm_opt.optimizer.fitting.latency.prior import CONSTANTS, read_prior
 from vllm_opt.optimizer.fitting.latency.regression import Fit, fit
-from vllm_opt.optimizer.fitting.latency.replay import Nouns, Replay, log_errors, usable
+from vllm_opt.optimizer.fitting.latency.replay import Nouns, Replay, usable
 from vllm_opt.optimizer.fitting.latency.report import page
 from vllm_opt.optimizer.fitting.latency.validation import (
     Held,
@@ -43,10 +44,9 @@ def finished(replay: Replay, fitted: Fit, strangers: Held, scales: Scales) -> La
     """Fitted constants with cells, class means for SKUs never measured, and spreads that hold for left-out sources."""
     everything = np.ones(len(replay.observations), dtype=bool)
     constants = known_only(fitted.constants, replay, everything)
-    errors = log_errors(replay, replay.predict(constants))
     return constants.model_copy(
         update={
-            "cells": cells_of(replay, errors, everything),
+            "cells": cells_of(replay, constants, everything),
             "spreads": spreads_of(strangers, scales=scales),
             "source": "kernel tables and published measurements, fitted by optimizer/fitting/latency/fit.py; "
             "docs/latency-accuracy.md",

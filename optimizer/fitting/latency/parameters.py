@@ -32,21 +32,21 @@ SHARED_PRIORS = {
     "step_s": 0.35,
     "worker_s": 0.7,
     "sequence_s": 0.2,
-    "frontend_s": 0.3,
-    "frontend_token_s": 0.5,
-    "busy_frontend_s": 0.4,
-    "synchrony": 0.4,
-    "attention_efficiency": 0.2,
+    "frontend_s": 0.8,
+    "frontend_token_s": 1.3,
+    "busy_frontend_s": 1.0,
+    "synchrony": 1.0,
+    "attention_efficiency": 0.3,
     "kv_read_efficiency": 0.1,
     "expert_read_efficiency": 0.08,
-    "expert_compute_efficiency": 0.3,
+    "expert_compute_efficiency": 0.5,
     "routing_shape": 0.4,
-    "activation_passes": 0.5,
+    "activation_passes": 0.8,
     "collective_latency_factor": 0.3,
     "collective_bandwidth_factor": 0.3,
-    "eager_layer_s": 0.4,
+    "eager_layer_s": 0.3,
     "eager_moe_layer_s": 0.3,
-    "compiled_launch_share": 0.3,
+    "compiled_launch_share": 0.8,
 }
 """Fitted shared constants and the standard deviation of ln(constant / prior)."""
 MOST = {
@@ -61,7 +61,7 @@ MOST = {
 """Upper ends: no efficiency beyond the datasheet."""
 KERNEL_SPREADS = {"memory_efficiency": 0.06, "compute_efficiency": 0.1, "attention_efficiency": 0.15}
 TWIN_SPREADS = {"memory_efficiency": 0.15, "compute_efficiency": 0.2, "attention_efficiency": 0.2}
-UNKNOWN_SPREADS = {"memory_efficiency": 0.2, "compute_efficiency": 0.35}
+UNKNOWN_SPREADS = {"memory_efficiency": 0.3, "compute_efficiency": 0.7}
 PATH_SPREADS = {
     "compute_factor": 0.25,
     "memory_factor": 0.12,
@@ -77,9 +77,12 @@ GENERATION_SPREAD, OWN_HOST_SPREAD = 0.05, 0.6
 OWN_HOSTS = ("12.1", "CDNA2", "CDNA3", "CDNA4")
 """Generations whose host or whose stack differs too, so that their fixed time is not that of kernels alone."""
 RELEASE_SPREADS = {"step": 0.08, "host": 0.5}
+FIRST_ENGINE_SPREADS = {"step": 0.2, "host": 0.5, "compute": 0.3, "sequence": 0.5, "link": 0.4}
+FIRST_V1 = (0, 8)
+"""Before it the engine was another one, whose kernels and host differ most from SKU to SKU."""
 SOURCE_SPREAD = 0.2
 """A source may be slower or faster as a whole by its stack (ln standard deviation); controlled ones set the level."""
-CLIENT_SPREAD = 0.3
+CLIENT_SPREAD = 0.8
 """A source's TTFT may be off by how its clients send and where they stand, beside the stack's own offset."""
 NUISANCES = ("source", "client")
 
@@ -184,10 +187,12 @@ def group_parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
             for versions in (own, hosts)
         )
         for at, one in enumerate(ranges):
-            rows = {"step": (family == name) & (index == at), "host": (family == name) & (host == at)}
-            one["points"] = int(rows["step"].sum())
-            for key, spread in RELEASE_SPREADS.items():
-                if at < len(ranges) - 1 and rows[key].any():
+            here, hosted = (family == name) & (index == at), (family == name) & (host == at)
+            rows = {"step": here, "compute": here, "link": here, "host": hosted, "sequence": hosted}
+            one["points"] = int(here.sum())
+            first_engine = version_key(one["first"]) < FIRST_V1
+            for key, spread in (FIRST_ENGINE_SPREADS if first_engine else RELEASE_SPREADS).items():
+                if at < len(ranges) - 1 and rows[key].any() and (key in RELEASE_SPREADS or one[key] != 1.0):
                     found.append(Parameter(("releases", name, at, key), one[key], spread, f"release.{key}", rows[key]))
     return found
 

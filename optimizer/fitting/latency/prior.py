@@ -39,6 +39,11 @@ TWINS = {
     "b100": "b200",
 }
 """SKUs whose kernels are those of a measured SKU with another memory, clock or power limit."""
+HALF_RATE = {"l40": 0.85}
+"""Twins whose 16-bit peak is half the timed SKU's on the same die, so that power does not limit products before it:
+what they reach of it (as on the RTX 4090, the same die at the same rate). Their 8-bit products keep their own share."""
+PUBLISHED = ("mi250x", "mi300x")
+"""SKUs without kernel tables whose prior cites a published measurement of matrix products."""
 
 
 def kernel_summary(path: Path = KERNELS) -> dict[str, Any]:
@@ -57,9 +62,21 @@ def read_prior(path: Path = PRIOR, kernels: Path = KERNELS) -> LatencyConstants:
         table["gpus"][gpu] = from_kernels(summary, table, "kernel tables, profiles/data/kernels.json")
     for gpu, twin in TWINS.items():
         table["gpus"][gpu] = from_kernels(systems[twin], table, f"kernel tables of {twin}, profiles/data/kernels.json")
+    for gpu, efficiency in HALF_RATE.items():
+        table["gpus"][gpu] = at_half_rate(table["gpus"][gpu], efficiency)
     for gpu, link in table["collectives"].items():
         link.update(timed_link(systems.get(timed_name(gpu, link["source"]), {})))
     return LatencyConstants.model_validate(table)
+
+
+def at_half_rate(entry: dict[str, Any], efficiency: float) -> dict[str, Any]:
+    """A twin's constants with another share of the 16-bit peak; 8-bit products reach what they did."""
+    growth = efficiency / entry["compute_efficiency"]
+    paths = {
+        path: {**factors, "compute": round(factors["compute"] / growth, 4)} if path.startswith("fp8") else factors
+        for path, factors in entry["paths"].items()
+    }
+    return {**entry, "compute_efficiency": efficiency, "paths": paths}
 
 
 def timed_name(name: str, source: str) -> str:

@@ -20,7 +20,7 @@ from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.5, "throughput": 0.5, "e2e": 0.7}
 METRIC_SCALES = {"tpot": 0.15, "ttft": 0.3, "throughput": 0.15, "e2e": 0.15}
 """ln errors well beyond the scale count linearly, not squared: wrong rows must not bend the fit."""
-PRIOR_WEIGHT = 0.15
+PRIOR_WEIGHT = 0.4
 STEP = 1e-4
 ROWS_OF_FULL_WEIGHT = 16.0
 

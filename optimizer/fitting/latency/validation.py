@@ -12,7 +12,8 @@ import numpy as np
 
 from vllm_opt.constraints.speed.spread import Metric, quantile_of
 from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
-from vllm_opt.optimizer.fitting.latency.calibration import FEW_POINTS, Mask, cells_of, known_only, spread_of_rows
+from vllm_opt.optimizer.fitting.latency.calibration import FEW_POINTS, known_only, spread_of_rows
+from vllm_opt.optimizer.fitting.latency.cells import Mask, cells_of
 from vllm_opt.optimizer.fitting.latency.parameters import apply
 from vllm_opt.optimizer.fitting.latency.regression import PRIOR_WEIGHT, Fit, Regression
 from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors, predict_all
@@ -82,8 +83,7 @@ class Refits:
         """Coefficients and ln errors of all rows by a fit without the hidden ones."""
         constants = self.without(hidden)
         if cells:
-            errors = log_errors(self.replay, self.replay.predict(constants))
-            constants = constants.model_copy(update={"cells": cells_of(self.replay, errors, ~hidden)})
+            constants = constants.model_copy(update={"cells": cells_of(self.replay, constants, ~hidden)})
         c = self.replay.coefficients(constants, calibrated=cells)
         return c, log_errors(self.replay, predict_all(c, self.replay))
 

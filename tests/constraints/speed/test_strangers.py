@@ -216,7 +216,9 @@ def test_the_release_is_a_factor_of_speed() -> None:
     newest = latency_coefficients(*arguments)
     for release, factor in (("0.6.3", 2.0), ("0.8.5", 1.5), ("0.10.2", 1.5), ("0.33", 1.0), ("0.11", 1.0)):
         found = latency_coefficients(*arguments, release=release)
-        assert float(found.dense_memory_s) == pytest.approx(factor * float(newest.dense_memory_s))
+        assert float(found.dense_compute_s_per_token) == pytest.approx(factor * float(newest.dense_compute_s_per_token))
+        # Reading 16-bit weights is bound by the card, whatever the release.
+        assert float(found.dense_memory_s) == pytest.approx(float(newest.dense_memory_s))
     note = release_note(constants, gpu, "0.9.1")
     assert note is not None
     assert "0.9.1" in note

@@ -37,7 +37,7 @@ def sample() -> Replay:
     return usable(rows, Nouns(Catalog()))[0]
 
 
-@pytest.mark.parametrize("source", ["dennislee22-a100", "dstack-405b", "amd-rocm"])
+@pytest.mark.parametrize("source", ["dennislee22-a100", "io-net-bench", "amd-rocm"])
 def test_the_half_that_was_not_calibrated_with_comes_nearer(source: str) -> None:
     replay = sample()
     mine = np.array([one.source == source for one in replay.observations])

@@ -52,7 +52,7 @@ def test_the_sample_is_large_enough_to_mean_something() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "median", "tail"), [("tpot", 0.08, 0.20), ("throughput", 0.08, 0.21), ("ttft", 0.15, 0.38)]
+    ("metric", "median", "tail"), [("tpot", 0.08, 0.20), ("throughput", 0.08, 0.21), ("ttft", 0.16, 0.41)]
 )
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_controlled_sources(metric: str, median: float, tail: float, calibrated: bool) -> None:

@@ -66,17 +66,23 @@ class Setting:
 
 
 def release_of(
-    model: ModelProfile, catalog: Catalog, version: str | None, engine: Engine | None
+    model: ModelProfile, catalog: Catalog, version: str | None, engine: Engine | None, gpu: GpuProfile | None = None
 ) -> tuple[EngineProfile, str | None, bool]:
     """The release that is asked for, a sentence about it, and whether it is older because newer ones dropped the model.
 
-    Where none is asked for it is the newest, or the last that loads the model.
+    Where none is asked for it is the newest, or the last that loads the model. Without a word on the engine it is the
+    one that the release gives this model, on this GPU.
 
     Raises:
         InvalidRequest: the version cannot be read, or the release lacks the engine asked for.
         UnknownProfile: the release is older than every profile.
     """
     found, note = catalog.engine(version, engine)
+    reason = None if engine else v0_reason(model, found, gpu)
+    if reason is not None:
+        older, older_note = catalog.engine(version or found.version, "v0")
+        said = f"vLLM {version or found.version} runs {reason} on its V0 engine"
+        return older, f"{said}; {older_note}" if older_note else said, False
     if version is not None or model.vllm_until is None or not_above(found.version, model.vllm_until):
         return found, note, False
     older, older_note = catalog.engine(model.vllm_until, engine)
@@ -85,6 +91,16 @@ def release_of(
         "does not"
     )
     return older, f"{said}; {older_note}" if older_note else said, True
+
+
+def v0_reason(model: ModelProfile, engine: EngineProfile, gpu: GpuProfile | None) -> str | None:
+    """What a V1 release leaves to V0 by default; None where it runs the model itself."""
+    if "states" in engine.falls_back_to_v0 and any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds):
+        return "models with recurrent states"
+    capability = None if gpu is None else gpu.compute_capability
+    if "capability_below_8" in engine.falls_back_to_v0 and capability is not None and capability < (8, 0):
+        return "GPUs below compute capability 8.0"
+    return None
 
 
 def served_model(model: ModelProfile, request: Features, engine: EngineProfile) -> tuple[ModelProfile, tuple[str, ...]]:
@@ -181,7 +197,9 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         InvalidRequest: a file or value that cannot be understood.
     """
     named = catalog.model(request.model)
-    engine, note, _ = release_of(named, catalog, request.vllm_version, request.engine)
+    engine, note, _ = release_of(
+        named, catalog, request.vllm_version, request.engine, _gpu(catalog, request.gpu)
+    )
     model, model_notes = served_model(named, request, engine)
     gpu = with_own_calibration(with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib), request, catalog)
     quantization = resolve_quantization(catalog, model, request.quantization)

@@ -69,6 +69,7 @@ VISION_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "Qwen2_5_VLForConditionalGeneration": _QWEN_VISION,
     "Qwen3VLForConditionalGeneration": _QWEN_VISION | {"deepstack_visual_indexes": (8, 16, 24)},
     "Qwen3VLMoeForConditionalGeneration": _QWEN_VISION | {"deepstack_visual_indexes": (8, 16, 24)},
+    "Qwen3OmniMoeForConditionalGeneration": _QWEN_VISION | {"deepstack_visual_indexes": (8, 16, 24)},
     "Glm4vForConditionalGeneration": _QWEN_VISION,
     "Glm4vMoeForConditionalGeneration": _QWEN_VISION,
     "Qwen3_5ForConditionalGeneration": _QWEN_VISION,

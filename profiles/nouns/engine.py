@@ -150,6 +150,19 @@ class EngineProfile(Noun):
         "none", description="which generative models run on the V2 model runner by default"
     )
     model_runner_v2_architectures: tuple[str, ...] = Field((), description="the listed classes")
+    model_runner_v2_estimates_graphs: bool = Field(
+        True,
+        description="the V2 model runner takes a graph estimate off the budget; 0.22 to 0.28 return 0 "
+        "(`v1/worker/gpu/model_runner.py:profile_cudagraph_memory`)",
+    )
+    cold_compile: Literal["uncounted", "peak", "peak_and_kept"] = Field(
+        "uncounted", description="what compiling at the first start adds to the profiled memory of the V2 model runner"
+    )
+    falls_back_to_v0: tuple[Literal["states", "capability_below_8"], ...] = Field(
+        (),
+        description="what the V1 release runs on V0 by default (`engine/arg_utils.py:_is_v1_supported_oracle`): models "
+        "with recurrent states, GPUs below compute capability 8",
+    )
 
     @cached_property
     def startup(self) -> StartupConstants:

@@ -141,8 +141,11 @@ def activation_peak(
             base + stage.kept_fixed_bytes + (stage.transient_fixed_bytes if states else 0) for stage in stages
         ),
         sampler_bytes_per_token=tuple(
-            stage.kept_bytes_per_token + max(stage.hidden_bytes_per_token, states and stage.width_bytes_per_token)
-            + per_token if samples or states else 0
+            stage.kept_bytes_per_token
+            + max(stage.hidden_bytes_per_token, states and stage.width_bytes_per_token)
+            + per_token
+            if samples or states
+            else 0
             for stage, samples in zip(stages, sampling, strict=True)
         ),
         sampler_bytes_per_sequence=tuple(

@@ -21,9 +21,7 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 VOCABULARY_MULTIPLE = 64
 
 
-def compile_peak_bytes(
-    model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile
-) -> int:
+def compile_peak_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile) -> int:
     """Floor of the activation peak of the stage that embeds; 0 where compiling is not known to matter."""
     counted = engine.cold_compile != "uncounted" and not layout.enforce_eager and model.runner == "generate"
     if not counted or model.vision is not None or not runs_on_v2(model, quantization, engine):
@@ -32,9 +30,7 @@ def compile_peak_bytes(
     return -(-rows // layout.tensor_parallel_size) * model.hidden_size * model_dtype_bytes(model)
 
 
-def compile_kept_bytes(
-    model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile
-) -> int:
+def compile_kept_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile) -> int:
     """What a first start still holds after compiling, inside the budget."""
     if engine.cold_compile != "peak_and_kept":
         return 0

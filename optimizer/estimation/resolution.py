@@ -197,9 +197,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         InvalidRequest: a file or value that cannot be understood.
     """
     named = catalog.model(request.model)
-    engine, note, _ = release_of(
-        named, catalog, request.vllm_version, request.engine, _gpu(catalog, request.gpu)
-    )
+    engine, note, _ = release_of(named, catalog, request.vllm_version, request.engine, _gpu(catalog, request.gpu))
     model, model_notes = served_model(named, request, engine)
     gpu = with_own_calibration(with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib), request, catalog)
     quantization = resolve_quantization(catalog, model, request.quantization)

@@ -94,6 +94,8 @@ class LatencyCoefficients:
     throughput_spread: Scalars
     basis_rank: Scalars
     """0 measured, 1 fitted, 2 datasheet."""
+    encoder_s: Scalars = 0.0
+    """Encoding the images, videos or speech of one request on this engine."""
 
     @cached_property
     def row(self) -> tuple[Scalars, ...]:

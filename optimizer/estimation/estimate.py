@@ -19,7 +19,7 @@ from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.connectors import offload_notes, sleep_notes
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
-from vllm_opt.optimizer.estimation.media import encoder_seconds, lengths_with_images, with_images
+from vllm_opt.optimizer.estimation.media import lengths_with_images, with_encoder
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, following, predict
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
@@ -163,6 +163,7 @@ def _performance(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
         calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
+    coefficients = with_encoder(coefficients, setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
     engines = Engines(
         coefficients,
         engines=setting.layout.data_parallel_size * setting.replicas,
@@ -176,9 +177,6 @@ def _performance(
     performance = predict(engines, users, request.demand, request.asked_percentiles)
     performance = with_rate_within_limits(performance, engines, request)
     over = request.ttft_percentile, request.tpot_percentile
-    encoding = encoder_seconds(setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
-    encoded = with_images(performance, encoding, setting.layout.data_parallel_size * setting.replicas)
-    performance = following(performance, encoded)
     if setting.layout.speculation is None:
         return performance, bound_at(coefficients, performance, request.confidence, over), ()
     rate = acceptance_of(setting.layout, request.acceptance)

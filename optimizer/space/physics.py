@@ -24,6 +24,7 @@ from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
+from vllm_opt.optimizer.estimation.media import media_key, with_encoder
 from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
@@ -203,11 +204,14 @@ class LayoutPhysics:
         eager = graph_choice(self.setting.request, self.setting.model).enforce_eager
         if eager not in known:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
-            known[eager] = latency_coefficients(
+            plain = latency_coefficients(
                 weights.model, weights.quantization, layout, sku.gpu, self._constants,
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
                 work=self._work(weights),
             )  # fmt: skip
+            known[eager] = with_encoder(
+                plain, self.setting.model, self.setting.request, sku.gpu, layout.tensor_parallel_size
+            )
         return known[eager]
 
     def _work(self, weights: WeightFormat) -> ModelWork:
@@ -218,7 +222,8 @@ class LayoutPhysics:
         return self._works[name]
 
     def _known_coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> KnownCoefficients:
-        key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype)
+        asked = media_key(self.setting.request)
+        key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype, asked)
         return self._coefficients.setdefault(key, {})
 
     def _layer_terms(

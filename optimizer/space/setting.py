@@ -15,7 +15,8 @@ from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images
 from vllm_opt.optimizer.estimation.own_calibration import calibration_notes, with_own_calibration
-from vllm_opt.optimizer.estimation.resolution import native_quantization_id, release_of, served_model
+from vllm_opt.optimizer.estimation.releases import release_of
+from vllm_opt.optimizer.estimation.resolution import native_quantization_id, served_model
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine

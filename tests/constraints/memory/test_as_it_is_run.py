@@ -7,7 +7,7 @@ from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes, compile
 from vllm_opt.constraints.memory.ledger import GIB
 from vllm_opt.constraints.memory.model_runner import engine_as_run, runs_on_v2
 from vllm_opt.optimizer import Estimate, EstimateRequest, estimate
-from vllm_opt.optimizer.estimation.resolution import release_of
+from vllm_opt.optimizer.estimation.releases import release_of
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
 CATALOG = Catalog()

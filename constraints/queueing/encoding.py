@@ -15,12 +15,12 @@ def outcome_with_encoding(c: LatencyCoefficients, found: Outcome, load: Numbers,
     e2e = mean_of(found.e2e_s)
     factor = stretched(e2e, found.requests_per_s * e2e if random else load, c.encoder_s)
     capacity = 1.0 / (1.0 / found.capacity_per_s + c.encoder_s)
-    served = found.requests_per_s * e2e / (e2e * factor + c.encoder_s)
+    served = found.requests_per_s * e2e / (e2e * factor + c.encoder_s + c.load_s)
     return replace(
         found,
-        ttft_s=found.ttft_s * factor + c.encoder_s,
+        ttft_s=found.ttft_s * factor + c.encoder_s + c.load_s,
         tpot_s=found.tpot_s * factor,
-        e2e_s=found.e2e_s * factor + c.encoder_s,
+        e2e_s=found.e2e_s * factor + c.encoder_s + c.load_s,
         requests_per_s=np.minimum(found.requests_per_s, capacity) if random else served,
         capacity_per_s=capacity,
     )

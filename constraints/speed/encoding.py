@@ -7,7 +7,8 @@ of them needs for one request, n items of X seconds are encoded.
     requests/s' = requests/s * e2e / e2e' of a closed loop or a burst;   capacity' = 1 / (1 / capacity + X)
 
 n is the number of users, or what random arrivals have in flight (rate x e2e). TTFT and TPOT still never fall when users
-grow, because n / e2e does not.
+grow, because n / e2e does not. A prefix that is loaded from host memory lengthens its own request alone: the copy runs
+beside the steps (vLLM 0.33 `v1/kv_offload/worker`).
 """
 
 import numpy as np
@@ -19,8 +20,8 @@ SOONEST_S = 1e-12
 
 
 def encodes(c: LatencyCoefficients) -> bool:
-    """Whether any engine encodes something: most encode nothing, and keep every digit of their times."""
-    return bool(np.any(np.asarray(c.encoder_s) > 0))
+    """Whether any engine encodes or loads something: most do neither, and keep every digit of their times."""
+    return bool(np.any(np.asarray(c.encoder_s) > 0) or np.any(np.asarray(c.load_s) > 0))
 
 
 def stretched(e2e: Numbers, in_flight: Numbers, encoder_s: Scalars) -> Numbers:
@@ -38,5 +39,5 @@ def with_encoding(
     if random:
         slower = np.minimum(rate, 1.0 / np.maximum(c.encoder_s, SOONEST_S))
     else:
-        slower = rate * e2e / (e2e * factor + c.encoder_s)
-    return ttft * factor + c.encoder_s, tpot * factor, slower, saturated
+        slower = rate * e2e / (e2e * factor + c.encoder_s + c.load_s)
+    return ttft * factor + c.encoder_s + c.load_s, tpot * factor, slower, saturated

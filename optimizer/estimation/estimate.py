@@ -16,10 +16,10 @@ from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Start
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.contract.traffic import floor_of_traffic
-from vllm_opt.optimizer.estimation.connectors import offload_notes, sleep_notes
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
-from vllm_opt.optimizer.estimation.host_loads import check_loads, load_notes, with_loads
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
+from vllm_opt.optimizer.estimation.kv_tiers.connectors import offload_notes, sleep_notes
+from vllm_opt.optimizer.estimation.kv_tiers.host_loads import check_loads, load_notes, with_loads
 from vllm_opt.optimizer.estimation.media import lengths_with_images, with_encoder
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, following, predict

@@ -16,7 +16,7 @@ from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
 from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices, with_cache_dtypes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.estimation.connectors import (
+from vllm_opt.optimizer.estimation.kv_tiers.connectors import (
     dispatches_batches,
     expert_notes,
     hybrid_manager_off,

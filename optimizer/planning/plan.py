@@ -145,7 +145,7 @@ def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
         env=engine_environment(setting.engine),
-        command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown),
+        command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown, setting.engine),
         vllm_version=setting.engine.version,
         memory=memory,
         performance=performance,

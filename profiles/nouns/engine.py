@@ -17,6 +17,7 @@ class FlagSpec(Noun):
     kind: Literal["bool", "int", "float", "str", "json", "human_int"] = "str"
     negatable: bool = Field(False, description="--no-<name> exists")
     negative: tuple[str, ...] = Field((), description="every spelling that switches a bool off, dashes included")
+    takes_truth: bool = Field(False, description="a bool that also reads =true and =false: StoreBoolean up to 0.7")
     choices: tuple[str, ...] | None = None
     default: str | int | float | bool | None = None
     default_note: str = Field("", description="how the default depends on the GPU or on other flags")

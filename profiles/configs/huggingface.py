@@ -256,7 +256,7 @@ def _dtype(outer: ConfigKeys, text: ConfigKeys) -> Literal["bfloat16", "float16"
     if name not in _DTYPES:
         outer.refuse(f"has dtype '{stated[:40]}' where bfloat16, float16 or float32 belongs")
     if _DTYPES[name] == "float32":
-        text.assumptions.append("dtype is float32: bfloat16 taken, as vLLM's auto does")
+        text.assumptions.append("dtype is float32: bfloat16 taken, as vLLM's auto does, or float16 on GPUs without it")
         return "bfloat16"
     return _DTYPES[name]
 

@@ -92,7 +92,7 @@ def memory_line(memory: Memory, screen: Screen) -> list[str]:
     other = sum(size for key, size in shares.items() if key not in SHOWN_PARTS)
     legend = [
         f"{marks['weights']} weights {shares.get('weights', 0) / GIB:.1f}",
-        f"{marks['kv']} KV {shares.get('kv', 0) / GIB:.1f}",
+        f"{marks['kv']} {'KV' if memory.kv_block_bytes else 'unused'} {shares.get('kv', 0) / GIB:.1f}",
         f"other {other / GIB:.1f}",
         f"{marks['free']} free {shares.get('free', 0) / GIB:.1f}",
     ]

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.units import exact_replicas, fewest_replicas
 from vllm_opt.optimizer.space.fare import Fare
-from vllm_opt.optimizer.space.layouts import Shape, shapes
+from vllm_opt.optimizer.space.layouts import Shape, across_tensors, shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.weights import WeightFormat
@@ -48,7 +48,8 @@ class Servers:
     def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
         """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
         gpu = sku.gpu
-        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node, gpu.platform
+        link = gpu.interconnect.kind, gpu.interconnect.gpus_joined
+        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node, gpu.platform, *link
         if generation not in self._startable:
             listed: list[Startable | str] = []
             considered = sum(self._list(gpu, weights, listed) for weights in self.setting.formats)
@@ -84,7 +85,11 @@ class Servers:
         if node not in self._shapes:
             self._shapes[node] = shapes(self.setting, node, self.most_gpus)
         known: dict[tuple[object, ...], str | None] = {}
+        asked = self.setting.load_is_asked(self.active) and "concurrency" not in self.setting.request.objective
         for shape in self._shapes[node]:
+            twin = across_tensors(self.setting, gpu, shape) if asked else None
+            if twin is not None and self._refusal(gpu, weights, twin, known) is None:
+                continue
             rule = self._refusal(gpu, weights, shape, known)
             if rule is not None:
                 listed.append(rule)

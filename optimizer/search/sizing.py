@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
+from vllm_opt.optimizer.search.best_first import served
 from vllm_opt.optimizer.search.bounds import coefficients_of
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.result import SearchResult
@@ -53,9 +54,20 @@ class LoadSizing:
     ) -> None:
         self.setting, self.physics, self.active, self.result = setting, physics, active, result
         self._known_widths: dict[tuple[str, bool], tuple[int, ...]] = {}
+        self._known_points: dict[tuple[object, ...], list[Candidate]] = {}
 
     def points_of(self, servers: list[Server], worth: Worth | None = None) -> list[Candidate]:
         """The feasible points of a batch of servers; of those that are `worth` it where that is given."""
+        if worth is not None:
+            return self._sized(servers, worth)
+        new = [server for server in servers if server.identity not in self._known_points]
+        if new:
+            self._known_points |= {server.identity: [] for server in new}
+            for candidate in self._sized(new, None):
+                self._known_points[served(candidate.unit)].append(candidate)
+        return [candidate for server in servers for candidate in self._known_points[server.identity]]
+
+    def _sized(self, servers: list[Server], worth: Worth | None) -> list[Candidate]:
         rows = self._widths(servers)
         if not len(rows.owner):
             for server in servers:

@@ -85,8 +85,12 @@ def _alike(one: Choice, other: Choice) -> bool:
     first, second = (
         (item.unit.facts.layout, item.unit.replicas, item.unit.facts.weights.checkpoint) for item in (one, other)
     )
+    if first != second:
+        return False
     by_rate = one.unit.facts.setting.targets.requests_per_s is not None
-    return one == other or (by_rate and first == second)
+    return by_rate or (one.max_num_seqs, one.max_num_batched_tokens) == (
+        other.max_num_seqs, other.max_num_batched_tokens
+    )  # fmt: skip
 
 
 def _near(search: Search, result: SearchResult) -> list[Candidate]:

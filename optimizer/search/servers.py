@@ -10,7 +10,7 @@ from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.units import exact_replicas, fewest_replicas
 from vllm_opt.optimizer.space.fare import Fare
-from vllm_opt.optimizer.space.layouts import Shape, across_tensors, shapes
+from vllm_opt.optimizer.space.layouts import Shape, shapes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.weights import WeightFormat
@@ -85,10 +85,9 @@ class Servers:
         if node not in self._shapes:
             self._shapes[node] = shapes(self.setting, node, self.most_gpus)
         known: dict[tuple[object, ...], str | None] = {}
-        asked = self.setting.load_is_asked(self.active) and "concurrency" not in self.setting.request.objective
+        every = frozenset(self._shapes[node])
         for shape in self._shapes[node]:
-            twin = across_tensors(self.setting, gpu, shape) if asked else None
-            if twin is not None and self._refusal(gpu, weights, twin, known) is None:
+            if shape.pipeline > 1 and self.physics.better_split(gpu, weights, shape) in every:
                 continue
             rule = self._refusal(gpu, weights, shape, known)
             if rule is not None:

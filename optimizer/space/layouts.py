@@ -121,8 +121,11 @@ def across_tensors(setting: SolveSetting, gpu: GpuProfile, shape: Shape) -> Shap
     On GPUs that a fast link joins, a stage waits for the one before it, and every rank reads all of its layers' weights
     for each token: split layers answer sooner from the same memory. Stages stay where no fast link joins the GPUs,
     where the cache would be held twice (more ranks than KV heads, latent attention), and where the request names them.
-    vLLM's guide draws the same line (https://docs.vllm.ai/en/latest/serving/parallelism_scaling/).
+    vLLM's guide draws the same line (https://docs.vllm.ai/en/latest/serving/parallelism_scaling/). Where the load is
+    left free, or what is admitted counts, stages may hold or finish more and stay too.
     """
+    if setting.targets.load_free or "concurrency" in setting.request.objective:
+        return None
     ranks, joined = shape.tensor * shape.pipeline, gpu.interconnect.gpus_joined or gpu.gpus_per_node
     if shape.pipeline == 1 or setting.request.pipeline_parallel_size is not None or shape.context > 1:
         return None

@@ -128,8 +128,8 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         engine, note, older = release_of(named, catalog, request.vllm_version, request.engine, gpus[0].gpu)
     elif len(left) < len(gpus):
         gpus, names = left, ", ".join(item.gpu.id for item in gpus if item not in left)
-        said = f"left out: vLLM {engine.version} runs {names} on its V0 engine; --gpu with no other SKU plans for that"
-        note = f"{note}; {said}" if note else said
+        gone = f"left out: vLLM {engine.version} runs {names} on its V0 engine; --gpu with no other SKU plans for that"
+        note = f"{note}; {gone}" if note else gone
     model, model_notes = served_model(named, request, engine)
     request = _as_the_model_runs(request, model)
     _check_size(model, catalog)

@@ -14,7 +14,9 @@ from typing import ClassVar
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
+from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
+from vllm_opt.constraints.memory.model_runner import engine_as_run
 from vllm_opt.constraints.memory.overheads import (
     FittedBytes,
     GraphMemory,
@@ -149,13 +151,15 @@ class MemoryTerms:
     def headroom_needed_bytes(self, tokens: int, sequences: int, confidence: float | None = None) -> int:
         """What must fit outside the budget.
 
-        The CUDA context and communication buffers always, with what is taken before vLLM starts; before the graph
-        estimate was subtracted, also the graphs, less the activation peak, freed when they are captured.
+        The CUDA context and communication buffers always, with what is taken before vLLM starts; where no graph
+        estimate is subtracted, also the graphs. V0 captures them into what the activation peak has left free; V1 warms
+        the sampler up afterwards, and needs that peak beside them (0.8.0 and later, `v1/worker/gpu_worker.py:
+        compile_or_warm_up_model`).
         """
         context = self.context.bytes if confidence is None else self.context.at(confidence)
         if self.engine.graphs_in_budget or self.graphs is None:
             return context
-        freed = min(self.activation_bytes(tokens, sequences))
+        freed = min(self.activation_bytes(tokens, sequences)) if self.engine.engine == "v0" else 0
         return context + max(0, self.graph_bytes(tokens, sequences, confidence) - freed)
 
     @cached_property
@@ -187,6 +191,7 @@ def memory_terms(
     Raises:
         LayoutRefused: vLLM would refuse the layout before any memory is counted.
     """
+    engine = engine_as_run(model, quantization, engine)
     return MemoryTerms(
         layout=layout,
         engine=engine,
@@ -194,7 +199,7 @@ def memory_terms(
         weights=weight_bytes(model, quantization, layout, gpu),
         weights_extra=weight_extra_bytes(model, quantization, layout, gpu),
         activation=activation_peak(model, quantization, layout, engine, gpu),
-        non_torch=non_torch(layout, engine, gpu),
+        non_torch=non_torch(layout, engine, gpu, compile_kept_bytes(model, quantization, layout, engine)),
         graphs=None if layout.enforce_eager else cuda_graphs(model, layout, engine, gpu),
         context=context_and_communication(layout, engine, gpu),
         kv=plan_kv_cache(model, layout, engine, gpu),

@@ -107,9 +107,15 @@ def capture_sizes(
     return (*(size for size in (1, 2, 4) if size <= limit), *fine, *coarse)
 
 
-def non_torch(layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> FittedBytes:
-    """Growth outside PyTorch's allocator inside the budget: kernels' workspaces, all-reduce buffers, NCCL channels."""
+def non_torch(layout: Layout, engine: EngineProfile, gpu: GpuProfile, compile_kept_bytes: int = 0) -> FittedBytes:
+    """Growth outside PyTorch's allocator inside the budget: kernels' workspaces, all-reduce buffers, NCCL channels.
+
+    `compile_kept_bytes`: what the first start of a release still holds after compiling.
+    """
     fitted = _with_own(_by_topology(engine.startup.non_torch, layout, gpu), layout, engine, gpu)
+    if compile_kept_bytes:
+        spread = fitted.spread_bytes + compile_kept_bytes // 4
+        fitted = FittedBytes(fitted.bytes + compile_kept_bytes, spread)
     if layout.enforce_eager or gpu.memory_bytes >= SMALL_GPU_BYTES:
         return fitted
     return FittedBytes(fitted.bytes, fitted.spread_bytes + COMPILED_SPREAD_BYTES)

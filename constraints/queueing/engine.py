@@ -8,8 +8,10 @@ import numpy as np
 from vllm_opt.constraints.queueing.burst import burst
 from vllm_opt.constraints.queueing.closed_users import closed_users
 from vllm_opt.constraints.queueing.demand import ALIKE, Lengths, Stream
+from vllm_opt.constraints.queueing.encoding import outcome_with_encoding
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import random_arrivals
+from vllm_opt.constraints.speed.encoding import encodes
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients, Numbers, Scalars
 from vllm_opt.constraints.speed.traffic import Traffic
 
@@ -86,6 +88,7 @@ def _piece(
         found = closed_users(c, traffic, each, slots, single, demand.think_s, demand.lengths)
     else:
         found = burst(c, traffic, each, slots, single, demand.lengths)
-    return Outcome(
+    whole = Outcome(
         found.ttft_s, found.tpot_s, found.e2e_s, found.requests_per_s * stages, found.capacity_per_s * stages
     )  # fmt: skip
+    return outcome_with_encoding(c, whole, load, random=demand.arrivals == "poisson") if encodes(c) else whole

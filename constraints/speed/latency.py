@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.speed.encoding import encodes, with_encoding
 from vllm_opt.constraints.speed.first_token import Pattern, frontend
 from vllm_opt.constraints.speed.spread import interval_factors, quantile_factor, relative_spread
 from vllm_opt.constraints.speed.steady_state import (
@@ -99,7 +100,10 @@ def predict(c: LatencyCoefficients, block: Block, arguments: tuple[Scalars, ...]
             alone = prefill_only_block(piece, traffic, *per_stage)
             solved = tuple(np.where(single, one, many) for one, many in zip(alone, solved, strict=True))
         ttft, tpot, rate, saturated = solved
-        result[:, part] = ttft, np.where(single, np.nan, tpot), rate * stages, saturated
+        whole: tuple[Numbers, ...] = ttft, np.where(single, np.nan, tpot), rate * stages, saturated
+        if encodes(piece):
+            whole = with_encoding(piece, whole, outputs[part], load[part], random=block is open_loop_block)
+        result[:, part] = whole
     return assemble(result.reshape((4, *shape)), *(item.reshape(shape) for item in (inputs, outputs)))
 
 

@@ -96,6 +96,10 @@ class LatencyCoefficients:
     throughput_spread: Scalars
     basis_rank: Scalars
     """0 measured, 1 fitted, 2 datasheet."""
+    encoder_s: Scalars = 0.0
+    """Encoding the images, videos or speech of one request on this engine."""
+    load_s: Scalars = 0.0
+    """Loading the part of a request's prompt that is found in host memory; nobody else waits for it."""
 
     @cached_property
     def row(self) -> tuple[Scalars, ...]:

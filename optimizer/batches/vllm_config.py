@@ -6,7 +6,7 @@ from vllm_opt.optimizer.batches.cells import Cell
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, gib
-from vllm_opt.optimizer.rendering.plan_words import cost_in_words
+from vllm_opt.optimizer.rendering.plan_words import cost_in_words, unit_of
 from vllm_opt.optimizer.rendering.written_forms import as_yaml
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue
 from vllm_opt.profiles.printable import one_line
@@ -20,11 +20,16 @@ def vllm_config(plan: Plan, cell: Cell, notes: tuple[str, ...]) -> str:
     """Return the file: comments, then the model and every flag.
 
     vLLM's reader turns `key: true` into `--key` and drops `key: false` where the flag has no negation it knows, so a
-    switch that is off is written as `no-key: true` (vLLM 0.33 `utils/argparse_utils.py:load_config_file`).
+    switch that is off is written as `no-key: true` (vLLM 0.33 `utils/argparse_utils.py:load_config_file`), or as the
+    word that the command says where the release reads a truth value.
     """
     settings: dict[str, FlagValue] = {"model": served_model(plan)}
+    words = shlex.split(plan.command)
     for name, value in plan.flags.items():
-        settings[f"no-{name}" if value is False else name] = True if value is False else value
+        if value is False and f"--{name}=False" in words:
+            settings[name] = str(value)
+        else:
+            settings[f"no-{name}" if value is False else name] = True if value is False else value
     comments = "".join(f"# {one_line(line)}\n" if line else "#\n" for line in _header(plan, cell, notes))
     return comments + as_yaml(settings)
 
@@ -79,4 +84,4 @@ def _rounded(value: float) -> str:
 def _cost(plan: Plan) -> str:
     if plan.cost is None:
         return "no price is known for this SKU"
-    return f"{cost_in_words(plan.cost)}; price: {plan.cost.price_source}"
+    return f"{cost_in_words(plan.cost, unit_of(plan.performance))}; price: {plan.cost.price_source}"

@@ -85,6 +85,7 @@ ESTIMATE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         count("--num-gpu-blocks-override", help="KV blocks, instead of the profiled number."),
         number("--swap-space", help="GiB of host memory per GPU for swapped sequences (old releases)."),
         number("--kv-offloading-size", help="GiB of host memory for offloaded KV blocks."),
+        number("--offload-hit-share", help="Share of prompt tokens found there, 0 to 1. Default 0."),
         number("--cpu-offload-gb", help="GiB of weights per GPU kept in host memory."),
         toggle("enforce-eager", "No CUDA graphs."),
         toggle("enable-prefix-caching", "Reuse the KV blocks of a common prefix."),

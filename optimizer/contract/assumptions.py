@@ -91,8 +91,8 @@ def _whole(value: Any) -> int:
         return 0
 
 
-def assumed_in_estimate(request: "EstimateRequest", lengths: tuple[int, int]) -> list[dict[str, Any]]:
-    """Every default of the load that an estimate rests on."""
+def assumed_in_estimate(request: "EstimateRequest", lengths: tuple[int, int], *, pooling: bool) -> list[dict[str, Any]]:
+    """Every default of the load that an estimate rests on; a pooling request has no output to assume."""
     found = list(request.assumed)
     defaults = {"model": request.model, "gpu": request.gpu}
     given = request.model_fields_set
@@ -101,7 +101,7 @@ def assumed_in_estimate(request: "EstimateRequest", lengths: tuple[int, int]) ->
         for field, value in defaults.items()
         if field not in given
     ]
-    named = dict(zip(LENGTHS, lengths, strict=True))
+    named = dict(zip(LENGTHS[:1] if pooling else LENGTHS, lengths, strict=False))
     return [item.row() for item in (*found, *_lengths(request, named))]
 
 

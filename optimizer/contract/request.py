@@ -247,10 +247,9 @@ class EstimateRequest(TrafficFields, Features, Request):
     num_gpu_blocks_override: Count | None = None
     swap_space: GibibytesOrZero | None = Field(None, description="GiB per GPU")
     kv_offloading_size: GibibytesOrZero | None = Field(None, description="GiB in all ranks")
+    offload_hit_share: Share = Field(0.0, description="prompt tokens loaded from the KV offload tier")
     cpu_offload_gb: GibibytesOrZero = Field(0.0, description="GiB per GPU, whatever its name says")
-    gpu_memory_gib: Annotated[Gibibytes, Field(ge=0.001, le=1e6)] | None = Field(
-        None, description="overrides the reported memory"
-    )
+    gpu_memory_gib: Annotated[Gibibytes | None, Field(ge=0.001, le=1e6, description="replaces what it reports")] = None
     max_ttft_ms: Milliseconds | None = None
     max_tpot_ms: Milliseconds | None = None
     min_output_tokens_per_s: PositiveNumber | None = None
@@ -290,8 +289,7 @@ def typical_lengths(context: int, input_tokens: int | None, output_tokens: int |
     return input_tokens, output_tokens
 
 
-SPEECH_PROMPT_TOKENS, SPEECH_SHARE = 4, 4
-"""Of a speech model's context: the tokens that say what to do, and a quarter of the rest for what is written down."""
+SPEECH_PROMPT_TOKENS, SPEECH_SHARE = 4, 4  # the tokens that say what to do; a quarter of the rest is written down
 
 
 def clip_lengths(context: int, input_tokens: int | None, output_tokens: int | None) -> tuple[int, int]:

@@ -24,7 +24,8 @@ def command_of_estimate(estimate: Estimate) -> str:
     request = EstimateRequest(**asked)
     setting = resolve(request, Catalog(gpu_file=asked.get("gpu_file"), prices_file=asked.get("prices")))
     features = feature_flags(request, setting.model, setting.layout, setting.engine)
-    return command_of(_checkpoint(setting), {**_flags(setting), **features, **_pool_flags(setting, asked)})
+    flags = {**_flags(setting), **features, **_pool_flags(setting, asked)}
+    return command_of(_checkpoint(setting), flags, setting.engine)
 
 
 def _flags(setting: Setting) -> dict[str, FlagValue]:

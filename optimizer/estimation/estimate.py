@@ -16,10 +16,11 @@ from vllm_opt.optimizer.contract.answer import Equation, Estimate, Memory, Start
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.contract.traffic import floor_of_traffic
-from vllm_opt.optimizer.estimation.connectors import offload_notes, sleep_notes
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
-from vllm_opt.optimizer.estimation.media import encoder_seconds, lengths_with_images, with_images
+from vllm_opt.optimizer.estimation.kv_tiers.connectors import offload_notes, sleep_notes
+from vllm_opt.optimizer.estimation.kv_tiers.host_loads import check_loads, load_notes, with_loads
+from vllm_opt.optimizer.estimation.media import lengths_with_images, with_encoder
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, following, predict
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
@@ -153,6 +154,7 @@ def _performance(
     The engine runs as many sequences as the pool holds at their mean length, prompt + half of the answer: in a steady
     state they are spread evenly over their lives.
     """
+    check_loads(request, setting.layout, flags)
     lengths = _lengths(setting, request, flags)
     tokens = flags.max_num_batched_tokens
     held = _sequences(terms, memory, sum(lengths), tokens)
@@ -163,6 +165,10 @@ def _performance(
         setting.model, setting.quantization, setting.layout, setting.gpu, default_latency_constants(),
         calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
+    coefficients = with_encoder(coefficients, setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
+    coefficients = with_loads(coefficients, request, lengths[0], terms, setting.gpu)
+    hits = request.prefix_hit_share + request.offload_hit_share if setting.layout.enable_prefix_caching else 0.0
+    notes = load_notes(coefficients, request, lengths, terms, flags, setting.gpu)
     engines = Engines(
         coefficients,
         engines=setting.layout.data_parallel_size * setting.replicas,
@@ -170,28 +176,23 @@ def _performance(
         max_num_batched_tokens=tokens,
         lengths=lengths,
         chunked_prefill=setting.layout.enable_chunked_prefill,
-        prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
+        prefix_hit_share=hits,
     )
-    users = _users(setting, request, flags, memory)
-    performance = predict(engines, users, request.demand, request.asked_percentiles)
+    performance = predict(engines, _users(setting, request, flags, memory), request.demand, request.asked_percentiles)
     performance = with_rate_within_limits(performance, engines, request)
     over = request.ttft_percentile, request.tpot_percentile
-    encoding = encoder_seconds(setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
-    encoded = with_images(performance, encoding, setting.layout.data_parallel_size * setting.replicas)
-    performance = following(performance, encoded)
-    if setting.layout.speculation is None:
-        return performance, bound_at(coefficients, performance, request.confidence, over), ()
     rate = acceptance_of(setting.layout, request.acceptance)
-    assert rate is not None
+    if rate is None:
+        return performance, bound_at(coefficients, performance, request.confidence, over), notes
     cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu, setting.engine.version)
     drafted = with_drafts(
         performance, coefficients, setting.layout, cost, rate, lengths=lengths,
         engines=setting.layout.data_parallel_size * setting.replicas, max_num_seqs=min(flags.max_num_seqs, pooled),
-        prefix_hit_share=request.prefix_hit_share if setting.layout.enable_prefix_caching else 0.0,
+        prefix_hit_share=hits,
     )  # fmt: skip
     note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
     drafted = following(performance, drafted)
-    return drafted, bound_at(coefficients, drafted, request.confidence, over), (note,)
+    return drafted, bound_at(coefficients, drafted, request.confidence, over), (*notes, note)
 
 
 def _sequences(terms: MemoryTerms, memory: Memory, context: int, tokens: int) -> int:

@@ -1,12 +1,13 @@
 """Images, videos and audio of a request: which tower is built, what is encoded while profiling, the prompt's tokens."""
 
 import math
+from dataclasses import replace
 
 from vllm_opt.constraints.decisions.configuration import MediaItems
 from vllm_opt.constraints.memory.encoder_peak import longest_video, media_items
 from vllm_opt.constraints.speed.speech import encoder_flop
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.contract.features import Features, json_value
-from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -140,41 +141,24 @@ def encoder_seconds(model: ModelProfile, request: Features, gpu: GpuProfile, ten
     return work / (gpu.half_flops_per_s * ENCODER_COMPUTE_SHARE) / ranks
 
 
-def with_images(performance: Performance, seconds: float, engines: int) -> Performance:
-    """Return the performance with `seconds` of encoding before each first token.
+def with_encoder(
+    coefficients: LatencyCoefficients,
+    model: ModelProfile,
+    request: Features,
+    gpu: GpuProfile,
+    tensor_parallel_size: int,
+) -> LatencyCoefficients:
+    """Return the speed of an engine that also encodes what its requests bring: limits and objectives see it."""
+    seconds = encoder_seconds(model, request, gpu, tensor_parallel_size)
+    return replace(coefficients, encoder_s=seconds) if seconds > 0 else coefficients
 
-    An encoder runs on the GPUs that decode, so the users of one engine wait for each other's items: in the time that
-    each of its n users needs for one request, n items are encoded.
 
-        e2e' = e2e (1 + (n - 1) X / e2e) + X,  and TTFT and TPOT are stretched alike
-    """
-    if seconds <= 0:
-        return performance
-    added = seconds * 1e3
-    others = max(0.0, performance.concurrency / engines - 1)
-    stretch = 1 + others * added / performance.e2e_ms
-    e2e = performance.e2e_ms * stretch + added
-    slower = performance.e2e_ms / e2e
-    low, high = (end * stretch for end in performance.interval["ttft_ms"])
-    rates = performance.interval["output_tokens_per_s"]
-    interval = dict(performance.interval)
-    if performance.tpot_ms is not None:
-        interval["tpot_ms"] = (interval["tpot_ms"][0] * stretch, interval["tpot_ms"][1] * stretch)
-    return performance.model_copy(
-        update={
-            "ttft_ms": performance.ttft_ms * stretch + added,
-            "tpot_ms": None if performance.tpot_ms is None else performance.tpot_ms * stretch,
-            "e2e_ms": e2e,
-            "output_tokens_per_s": performance.output_tokens_per_s * slower,
-            "total_tokens_per_s": performance.total_tokens_per_s * slower,
-            "requests_per_s": performance.requests_per_s * slower,
-            "interval": {
-                **interval,
-                "ttft_ms": (low + added, high + added),
-                "output_tokens_per_s": (rates[0] * slower, rates[1] * slower),
-            },
-        }
-    )
+def media_key(request: Features) -> tuple[object, ...]:
+    """What `encoder_seconds` reads of a request."""
+    return (
+        request.images_per_request, request.image_tokens, request.image_size, request.videos_per_request,
+        request.video_tokens,
+    )  # fmt: skip
 
 
 def lengths_with_images(

@@ -16,7 +16,7 @@ from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.estimation.adapters import adapter_notes, adapters_of
 from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices, with_cache_dtypes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.estimation.connectors import (
+from vllm_opt.optimizer.estimation.kv_tiers.connectors import (
     dispatches_batches,
     expert_notes,
     hybrid_manager_off,
@@ -26,11 +26,11 @@ from vllm_opt.optimizer.estimation.connectors import (
 from vllm_opt.optimizer.estimation.media import media_notes, profiled_media, without_unused_tower
 from vllm_opt.optimizer.estimation.overrides import with_overrides
 from vllm_opt.optimizer.estimation.own_calibration import calibration_notes, with_own_calibration
+from vllm_opt.optimizer.estimation.releases import release_of
 from vllm_opt.optimizer.estimation.runner import as_served, runner_notes
 from vllm_opt.optimizer.estimation.speculation import speculation_of
-from vllm_opt.optimizer.serve_lines.command_line import load_flag_value, not_above
+from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.catalogues.engines import Engine
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.checkpoint import Publisher
 from vllm_opt.profiles.nouns.engine import EngineProfile
@@ -63,28 +63,6 @@ class Setting:
         """GPUs of all replicas (contract, Counts)."""
         sizes = self.layout.tensor_parallel_size * self.layout.pipeline_parallel_size * self.layout.data_parallel_size
         return sizes * self.replicas
-
-
-def release_of(
-    model: ModelProfile, catalog: Catalog, version: str | None, engine: Engine | None
-) -> tuple[EngineProfile, str | None, bool]:
-    """The release that is asked for, a sentence about it, and whether it is older because newer ones dropped the model.
-
-    Where none is asked for it is the newest, or the last that loads the model.
-
-    Raises:
-        InvalidRequest: the version cannot be read, or the release lacks the engine asked for.
-        UnknownProfile: the release is older than every profile.
-    """
-    found, note = catalog.engine(version, engine)
-    if version is not None or model.vllm_until is None or not_above(found.version, model.vllm_until):
-        return found, note, False
-    older, older_note = catalog.engine(model.vllm_until, engine)
-    said = (
-        f"vLLM {older.version} is taken, the newest release that loads {model.architecture}: vLLM {found.version} "
-        "does not"
-    )
-    return older, f"{said}; {older_note}" if older_note else said, True
 
 
 def served_model(model: ModelProfile, request: Features, engine: EngineProfile) -> tuple[ModelProfile, tuple[str, ...]]:
@@ -181,7 +159,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         InvalidRequest: a file or value that cannot be understood.
     """
     named = catalog.model(request.model)
-    engine, note, _ = release_of(named, catalog, request.vllm_version, request.engine)
+    engine, note, _ = release_of(named, catalog, request.vllm_version, request.engine, _gpu(catalog, request.gpu))
     model, model_notes = served_model(named, request, engine)
     gpu = with_own_calibration(with_memory(_gpu(catalog, request.gpu), request.gpu_memory_gib), request, catalog)
     quantization = resolve_quantization(catalog, model, request.quantization)

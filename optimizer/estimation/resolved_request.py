@@ -24,7 +24,7 @@ def resolved_request(
     lengths = typical_request(setting.model, request, flags.max_model_len)
     filled = request.model_dump(mode="json", exclude_none=True)
     filled.update(
-        assumed=assumed_in_estimate(request, lengths),
+        assumed=assumed_in_estimate(request, lengths, pooling=setting.model.runner == "pooling"),
         model=setting.model.id,
         gpu=setting.gpu.id,
         vllm_version=setting.engine.version,
@@ -42,6 +42,8 @@ def resolved_request(
         enable_chunked_prefill=setting.layout.enable_chunked_prefill,
         async_scheduling=setting.layout.async_scheduling,
     )
+    if setting.model.runner == "pooling":
+        filled["runner"] = "pooling"
     if performance is not None:
         filled["concurrency"] = performance.concurrency
     return filled

@@ -10,6 +10,7 @@ from vllm_opt.optimizer.contract.traffic import TrafficFields
 from vllm_opt.optimizer.linter.subject.context import FEATURE_FIELDS, LintContext
 from vllm_opt.optimizer.linter.subject.gains import WORTH_SAYING, growth
 from vllm_opt.optimizer.linter.subject.report import Optimum
+from vllm_opt.optimizer.rendering.plan_words import unit_of
 from vllm_opt.profiles.errors import VllmOptError
 
 SECONDS = 5.0
@@ -118,6 +119,7 @@ def _optimum(title: str, answer: Answer, estimate: Estimate) -> Optimum:
         command=plan.command,
         checkpoint=plan.checkpoint,
         output_tokens_per_s=speed,
+        counted_in=unit_of(plan.performance),
         max_concurrency=held,
         throughput_gain=growth(now, speed) if now else None,
         concurrency_gain=growth(current, held) if current and estimate.fits else None,

@@ -138,12 +138,15 @@ def _optima(optima: tuple[Optimum, ...]) -> list["RenderableType"]:
     for optimum in optima:
         gains = [
             f"{gain * 100:+.0f} % {name}"
-            for gain, name in ((optimum.throughput_gain, "output tokens/s"), (optimum.concurrency_gain, "sequences"))
+            for gain, name in (
+                (optimum.throughput_gain, f"{optimum.counted_in}/s"),
+                (optimum.concurrency_gain, "sequences"),
+            )
             if gain is not None
         ]
         servers = f", {optimum.replicas} separate servers" if optimum.replicas > 1 else ""
         known = "" if optimum.checkpoint else " (no such checkpoint is known: it has to be made)"
-        words = f"{optimum.title}{known}: {optimum.output_tokens_per_s:,.0f} output tokens/s, "
+        words = f"{optimum.title}{known}: {optimum.output_tokens_per_s:,.0f} {optimum.counted_in}/s, "
         words += f"{optimum.max_concurrency:,.1f} sequences{servers}" + (f" ({', '.join(gains)})" if gains else "")
         sections += [line(words), "  " + printable(optimum.command)]
     return sections

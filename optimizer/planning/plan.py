@@ -12,13 +12,13 @@ from vllm_opt.optimizer.contract.answer import Equation, Memory, Plan, PlanQuali
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
-from vllm_opt.optimizer.estimation.media import encoder_seconds
+from vllm_opt.optimizer.estimation.media import with_encoder
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
 from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.planning.bounded_queue import queue_flags, queue_notes
-from vllm_opt.optimizer.planning.predicted import Choice, Speeds, predicted, served_by, with_media_and_drafts
+from vllm_opt.optimizer.planning.predicted import Choice, Speeds, predicted, served_by, with_what_is_drafted
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
@@ -90,6 +90,7 @@ def _check_speed(setting: SolveSetting, choice: Choice) -> None:
         facts.weights.model, facts.weights.quantization, facts.layout, facts.sku.gpu, facts.constants,
         calibrated=setting.request.calibration, release=setting.engine.version,
     )  # fmt: skip
+    anew = with_encoder(anew, setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
     if anew != facts.coefficients:
         raise PlanRejected(
             (
@@ -119,14 +120,10 @@ def make_plan(setting: SolveSetting, choice: Choice, speeds: Speeds | None = Non
     shown |= feature_flags(setting.request, setting.model, layout, setting.engine)
     queue = queue_flags(setting, choice)
     shown |= queue
-    facts = choice.unit.facts
-    seconds = encoder_seconds(setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
     limits = setting.targets.max_ttft_ms, setting.targets.max_tpot_ms
     performance = with_rate_within_limits(performance, served_by(setting, choice), setting.request, limits)
-    performance, draft_notes = with_media_and_drafts(setting, choice, performance, seconds)
-    performance_full, _ = with_media_and_drafts(setting, choice, at_most, seconds)
-    if seconds:
-        draft_notes += ("limits and objectives are judged by the speed without encoders; the speed shown has them in",)
+    performance, draft_notes = with_what_is_drafted(setting, choice, performance)
+    performance_full, _ = with_what_is_drafted(setting, choice, at_most)
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence
@@ -148,7 +145,7 @@ def make_plan(setting: SolveSetting, choice: Choice, speeds: Speeds | None = Non
         kv_cache_dtype=layout.kv_cache_dtype,
         flags=shown,
         env=engine_environment(setting.engine),
-        command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown),
+        command=command_of(weights.checkpoint or folder_to_make(setting, layout.quantization), shown, setting.engine),
         vllm_version=setting.engine.version,
         memory=memory,
         performance=performance,

@@ -1,11 +1,10 @@
-"""What one full point would do: the speed of a choice under the traffic asked, with its images and drafts."""
+"""What one full point would do: the speed of a choice under the traffic asked, with its drafts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
-from vllm_opt.optimizer.estimation.media import with_images
 from vllm_opt.optimizer.estimation.performance import Engines, following, predict, predict_together
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -76,11 +75,11 @@ def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple
     return drafted, (note, "limits and objectives are judged by the speed without drafts")
 
 
-def with_media_and_drafts(
-    setting: SolveSetting, choice: Choice, plain: Performance, seconds: float
+def with_what_is_drafted(
+    setting: SolveSetting, choice: Choice, plain: Performance
 ) -> tuple[Performance, tuple[str, ...]]:
-    """What images and drafts make of a speed, percentiles included."""
-    drafted, notes = _drafted(setting, choice, with_images(plain, seconds, choice.unit.engines))
+    """What drafts make of a speed, percentiles included."""
+    drafted, notes = _drafted(setting, choice, plain)
     return following(plain, drafted), notes
 
 

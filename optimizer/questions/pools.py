@@ -60,13 +60,15 @@ class MemoryTable:
         self._peak_factor = np.array([1.0 + z * peak.relative_spread for peak in peaks])
         self._non_torch = np.array([item.non_torch.at(confidence) for item in pairs], dtype=np.int64)
         self._context = np.array([item.context.at(confidence) for item in pairs], dtype=np.int64)
-        self._encodes = any(peak.encoder is not None for peak in peaks)
+        self._encodes = any(peak.has_floor for peak in peaks)
+        self._compiled = np.array([peak.compile_bytes for peak in peaks], dtype=np.int64)
         self._load = np.array(
             [0 if item.loads(confidence) else max(item.load_bytes(confidence), item.total_bytes + 1) for item in pairs],
             dtype=np.int64,
         )
         self._graphs = _GraphTable([item.graphs for item in terms], z)
-        self._in_budget = bool(terms and terms[0].engine.graphs_in_budget)
+        self._in_budget = np.array([item.engine.graphs_in_budget for item in terms], dtype=np.bool_)
+        self._frees_peak = bool(terms and terms[0].engine.engine == "v0")
         self._plans, self._plan = _indexed([item.kv for item in terms], id)
         self._totals, self._total = _indexed([item.total_bytes for item in terms], int)
         self._startup: dict[tuple[int, int, int], int] = {}
@@ -121,27 +123,32 @@ class MemoryTable:
         Without `headroom` the whole budget at the utilisation `ceiling` counts.
         """
         loading = self._load[rows]
-        graphs = np.where(rows % 2 == 0, self._graphs.bytes(rows // 2, tokens, sequences), 0)
+        captured = rows % 2 == 0
+        graphs = np.where(captured, self._graphs.bytes(rows // 2, tokens, sequences), 0)
         non_torch, outside = self._non_torch[rows], self._context[rows]
         rows = rows // 2
         width = int(self._stages[rows].max(initial=1))
-        peak = self._peak(rows, tokens, sequences, width)
-        factored = self._factored(rows, tokens, sequences, width)
+        floor = self._floor(rows, captured, tokens, sequences)
+        factored = self._factored(rows, tokens, sequences, width, floor)
         blocks = np.maximum(
             self.startup_blocks(rows, context, tokens),
             self.held_blocks(rows, held, tokens, sequences),
         )
-        fixed = non_torch + (graphs if self._in_budget else 0)
+        counted = self._in_budget[rows]
+        fixed = non_torch + np.where(counted, graphs, 0)
         needed = self._weights[rows, :width] + factored + fixed[:, None] + blocks[:, None] * self._block[rows, :width]
         needed = np.where(np.arange(width) < self._stages[rows, None], needed, 0).max(axis=1)
         needed = np.maximum(needed, loading)
-        if not self._in_budget:
-            stages = np.arange(width) < self._stages[rows, None]
-            freed = np.where(stages, peak, np.iinfo(np.int64).max).min(axis=1)
-            outside = outside + np.where(graphs > 0, np.maximum(0, graphs - freed), 0)
+        if not counted.all():
+            freed: Integers | int = 0
+            if self._frees_peak:
+                peak = self._peak(rows, tokens, sequences, width, floor)
+                stages = np.arange(width) < self._stages[rows, None]
+                freed = np.where(stages, peak, np.iinfo(np.int64).max).min(axis=1)
+            outside = outside + np.where(counted, 0, np.maximum(0, graphs - freed))
         return Demand(needed, self._highest_budget(rows, ceiling, outside if headroom else None))
 
-    def _factored(self, rows: Integers, tokens: int, sequences: Integers, width: int) -> Integers:
+    def _factored(self, rows: Integers, tokens: int, sequences: Integers, width: int, floor: Integers) -> Integers:
         """Upper end of the activation peak per row and stage: `ActivationPeak.bytes_at`, term by term."""
         factor = self._peak_factor[rows, None]
 
@@ -154,24 +161,26 @@ class MemoryTable:
         each = up(self._sampler_sequence[rows, :width]) * np.minimum(sequences, tokens)[:, None]
         peak: Integers = np.maximum(forward, sampler + each)
         if self._encodes:
-            encoder = np.ceil(self._encoder(rows, tokens, sequences) * factor[:, 0]).astype(np.int64)
-            peak[:, 0] = np.maximum(peak[:, 0], encoder)
+            peak[:, 0] = np.maximum(peak[:, 0], np.ceil(floor * factor[:, 0]).astype(np.int64))
         return peak
 
-    def _encoder(self, rows: Integers, tokens: int, sequences: Integers) -> Integers:
-        """Central peak of the vision encoder per row, which runs on the first stage."""
+    def _floor(self, rows: Integers, captured: NDArray[np.bool_], tokens: int, sequences: Integers) -> Integers:
+        """Central floor of the first stage's peak per row: the vision encoder's, or what compiling takes."""
+        if not self._encodes:
+            return np.zeros(len(rows), dtype=np.int64)
         pairs = list(zip(rows.tolist(), sequences.tolist(), strict=True))
         distinct = {(row, count): self._terms[row].activation.encoder_bytes(tokens, count) for row, count in set(pairs)}
-        return np.array([distinct[pair] for pair in pairs], dtype=np.int64)
+        encoder = np.array([distinct[pair] for pair in pairs], dtype=np.int64)
+        return np.maximum(encoder, np.where(captured, self._compiled[rows], 0))
 
-    def _peak(self, rows: Integers, tokens: int, sequences: Integers, width: int) -> Integers:
+    def _peak(self, rows: Integers, tokens: int, sequences: Integers, width: int, floor: Integers) -> Integers:
         """Central activation peak per row and stage."""
         forward = self._forward[rows, :width] + self._forward_token[rows, :width] * tokens
         sampled = np.minimum(sequences, tokens)[:, None]
         sampler = self._sampler[rows, :width] + self._sampler_token[rows, :width] * tokens
         peak: Integers = np.maximum(forward, sampler + self._sampler_sequence[rows, :width] * sampled)
         if self._encodes:
-            peak[:, 0] = np.maximum(peak[:, 0], self._encoder(rows, tokens, sequences))
+            peak[:, 0] = np.maximum(peak[:, 0], floor)
         return peak
 
     def _highest_budget(self, rows: Integers, ceiling: float, outside: Integers | None) -> Integers:

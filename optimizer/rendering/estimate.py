@@ -14,7 +14,7 @@ from vllm_opt.optimizer.rendering.plan import (
     speed_heading,
     speed_section,
 )
-from vllm_opt.optimizer.rendering.plan_words import cost_in_words
+from vllm_opt.optimizer.rendering.plan_words import cost_in_words, unit_of
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.optimizer.rendering.tables import table_of
 from vllm_opt.profiles.printable import printable
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 def estimate_table(estimate: Estimate, screen: Screen) -> str:
     """Draw the whole estimate."""
     memory = estimate.memory
-    sections: list[RenderableType] = [_title(estimate), line(cost_in_words(estimate.cost)), *_violations(estimate)]
+    sections: list[RenderableType] = [
+        _title(estimate),
+        line(cost_in_words(estimate.cost, unit_of(estimate.performance))),
+    ]
+    sections += _violations(estimate)
     sections += [heading(memory_heading(memory))]
     sections += [line(part) if isinstance(part, str) else part for part in memory_section(memory, screen)]
     sections += [heading("The sum"), table_of(BILL_HEADINGS, bill(memory), screen)]

@@ -19,6 +19,7 @@ from vllm_opt.optimizer.rendering.plan_words import (
     slow_in_words,
     speed_rows,
     start_sentences,
+    unit_of,
     weights_in_words,
 )
 from vllm_opt.optimizer.rendering.screen import Screen
@@ -64,7 +65,7 @@ def plan_sections(plan: Plan, request: dict[str, Any], screen: Screen) -> list["
     return [
         line(gpus_in_words(plan, concurrency if isinstance(concurrency, int) else None)),
         line(weights_in_words(plan)),
-        line(cost_in_words(plan.cost)),
+        line(cost_in_words(plan.cost, unit_of(plan.performance))),
         heading(f"Start each server with vLLM {plan.vllm_version}"),
         printable(wrapped_command(plan.command, plan.env, screen.width)),
         *(part for sentence in start_sentences(plan) for part in ("", line(sentence))),
@@ -90,7 +91,9 @@ def speed_heading(performance: Performance, request: dict[str, Any]) -> str:
     """Say for which load the speed holds."""
     words = f"Speed with {load_in_words(performance)}"
     lengths = request.get("input_tokens"), request.get("output_tokens")
-    if all(isinstance(length, int) for length in lengths):
+    if request.get("runner") == "pooling":
+        words += f", {counted(lengths[0] or 0, 'token')} per input"
+    elif all(isinstance(length, int) for length in lengths):
         words += f", {counted(lengths[0] or 0, 'token')} in and {count(lengths[1] or 0)} out"
     return words
 

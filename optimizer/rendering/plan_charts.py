@@ -13,7 +13,7 @@ from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, dollars, gib, milliseconds, rate
 from vllm_opt.optimizer.rendering.memory_parts import memory_parts
 from vllm_opt.optimizer.rendering.plan_series import PlanSeries
-from vllm_opt.optimizer.rendering.plan_words import parallelism
+from vllm_opt.optimizer.rendering.plan_words import parallelism, unit_of
 from vllm_opt.optimizer.report.document import Figure
 
 TONES = {"weights": 0, "activation": 3, "graphs": 4, "other": 1, "kv": 2, "context": 5, "free": None}
@@ -49,7 +49,7 @@ def limits_of(request: Mapping[str, Any], performance: Performance) -> tuple[Hel
     for field, name, value, shown in (
         ("ttft_ms", "TTFT", performance.ttft_ms, milliseconds),
         ("tpot_ms", "TPOT", performance.tpot_ms, milliseconds),
-        ("output_tokens_per_s", "output tokens/s", performance.output_tokens_per_s, rate),
+        ("output_tokens_per_s", f"{unit_of(performance)}/s", performance.output_tokens_per_s, rate),
     ):
         at_least = field == "output_tokens_per_s"
         limit = request.get(f"{'min' if at_least else 'max'}_{field}")
@@ -72,12 +72,13 @@ def load_figures(series: PlanSeries) -> tuple[Figure, ...]:
     """TTFT, TPOT and throughput over the number of users, with limits, intervals and the load asked."""
     points = series.over_load()
     asked = Chosen("asked", series.plan.performance.load.users)
+    made = unit_of(series.plan.performance)
     figures = []
     for field, name, axis, limit, said in (
         ("ttft_ms", "Time to first token over load", Axis("TTFT", time_tick), "max_ttft_ms", "at most"),
         ("tpot_ms", "Time per output token over load", Axis("TPOT", time_tick), "max_tpot_ms", "at most"),
         (
-            "output_tokens_per_s", "Throughput over load", Axis("output tokens/s, all replicas", tick),
+            "output_tokens_per_s", "Throughput over load", Axis(f"{made}/s, all replicas", tick),
             "min_output_tokens_per_s", "at least",
         ),
     ):  # fmt: skip
@@ -150,16 +151,17 @@ def front_figure(plans: Sequence[Plan], chosen: Plan | None = None) -> Figure | 
     priced = [plan for plan in plans if plan.cost is not None]
     if len(priced) > FEWEST_SHOWN:
         priced = [plan for plan in priced if plan == chosen or not any(_beats(other, plan) for other in priced)]
+    made = unit_of(priced[0].performance if priced else None)
     points = [
         Point(
             f"{plan.gpu_count} x {plan.gpu}", plan.cost.usd_per_hour, plan.performance.output_tokens_per_s,
             f"{plan.replicas} x {parallelism(plan)}, {plan.quantization}: {dollars(plan.cost.usd_per_hour)} per hour, "
-            f"{rate(plan.performance.output_tokens_per_s)} tokens/s, TTFT {milliseconds(plan.performance.ttft_ms)}",
+            f"{rate(plan.performance.output_tokens_per_s)} {made}/s, TTFT {milliseconds(plan.performance.ttft_ms)}",
             chosen=plan == chosen,
         )
         for plan in priced if plan.cost is not None
     ]  # fmt: skip
-    svg = front_chart("Cost and throughput", points, Axis("USD per hour", tick), Axis("output tokens/s", tick))
+    svg = front_chart("Cost and throughput", points, Axis("USD per hour", tick), Axis(f"{made}/s", tick))
     return Figure(svg, "Cost and throughput", "The ring is the plan of this report." if chosen else "") if svg else None
 
 

@@ -7,6 +7,7 @@ from vllm_opt.optimizer.charts.tornado import Swing, tornado_chart
 from vllm_opt.optimizer.contract.answer import Cost, Plan
 from vllm_opt.optimizer.contract.quantities import count, dollars
 from vllm_opt.optimizer.rendering.plan_series import PlanSeries, per_million
+from vllm_opt.optimizer.rendering.plan_words import unit_of
 from vllm_opt.optimizer.report.document import Figure, Table, source_link
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
@@ -103,6 +104,7 @@ def sensitivity_figure(series: PlanSeries) -> Figure | None:
     plan, cost = series.plan, series.plan.cost
     if cost is None or cost.usd_per_million_output_tokens is None or cost.usd_per_hour == 0:
         return None
+    unit = unit_of(plan.performance)
     base = per_million(cost.usd_per_hour, plan.performance.output_tokens_per_s)
     swings = [Swing("price per GPU-hour", base * LESS, base * MORE)]
     if span := plan.performance.interval.get("output_tokens_per_s"):
@@ -112,11 +114,11 @@ def sensitivity_figure(series: PlanSeries) -> Figure | None:
     swings += _reestimated(series, "users at once", "concurrency", users)
     for field, words in (("input_tokens", "tokens of a prompt"), ("output_tokens", "tokens of an answer")):
         value = series.request.get(field)
-        if isinstance(value, int):
+        if isinstance(value, int) and (field, unit) != ("output_tokens", "inputs"):
             swings += _reestimated(series, words, field, value)
-    svg = tornado_chart("What moves the cost of a million output tokens", base, swings, dollars)
+    svg = tornado_chart(f"What moves the cost of a million {unit}", base, swings, dollars)
     caption = "One assumption moves by 20 %, all else and the plan itself stay; the cost is that of use day and night."
-    return Figure(svg, "What moves the cost per million output tokens", caption)
+    return Figure(svg, f"What moves the cost per million {unit}", caption)
 
 
 def _reestimated(series: PlanSeries, words: str, field: str, value: int) -> list[Swing]:

@@ -29,11 +29,13 @@ from vllm_opt.optimizer.rendering.plan_words import (
     basis_in_words,
     cost_in_words,
     gpus_in_words,
+    only_prompts,
     quality_in_words,
     slow,
     slow_in_words,
     speed_rows,
     start_sentences,
+    unit_of,
     weights_in_words,
 )
 from vllm_opt.optimizer.report.document import (
@@ -63,8 +65,9 @@ def plan_summary(plan: Plan, request: Mapping[str, Any]) -> str:
     each = f" of up to {counted(context, 'token')} each" if isinstance(context, int) else ""
     words = (
         f"{counted(plan.gpu_count, 'GPU')} ({plan.gpu}) serve {plan.model} to {counted(speed.load.users, 'user')} at "
-        f"once{each}, {cost_in_a_sentence(plan.cost)}: first token in {_seconds(speed.ttft_ms)}, "
-        f"{rate(speed.output_tokens_per_s)} output tokens per second together."
+        f"once{each}, {cost_in_a_sentence(plan.cost)}: "
+        f"{'an answer' if only_prompts(speed) else 'first token'} in {_seconds(speed.ttft_ms)}, "
+        f"{rate(speed.output_tokens_per_s)} {unit_of(speed)} per second together."
     )
     measured = {"datasheet": " Speed comes from the datasheet: measure before signing.", "measured": ""}
     return words + measured.get(speed.basis, "")
@@ -81,7 +84,10 @@ def plan_sections_of_page(plan: Plan, request: Mapping[str, Any], others: Sequen
     return (
         *section("In short", _facts(plan)),
         *section(
-            "Order", order_table(plan), Words(cost_in_words(plan.cost)), Words(gpus_in_words(plan, _users(request)))
+            "Order",
+            order_table(plan),
+            Words(cost_in_words(plan.cost, unit_of(plan.performance))),
+            Words(gpus_in_words(plan, _users(request))),
         ),
         *section(
             "Demand, limits and what is predicted",
@@ -130,7 +136,10 @@ def _facts(plan: Plan) -> Facts:
         ("Cost", month + " a month", hourly),
         ("First token", milliseconds(speed.ttft_ms), _span(speed, "ttft_ms", milliseconds)),
         ("Per token", optional(speed.tpot_ms, milliseconds), _span(speed, "tpot_ms", milliseconds)),
-        ("Throughput", f"{rate(speed.output_tokens_per_s)} tokens/s", _span(speed, "output_tokens_per_s", rate)),
+        (
+            "Throughput", f"{rate(speed.output_tokens_per_s)} {unit_of(speed)}/s",
+            _span(speed, "output_tokens_per_s", rate),
+        ),
         ("Weights", plan.quantization, quality_in_words(plan).removeprefix(", ")),
     ))  # fmt: skip
 

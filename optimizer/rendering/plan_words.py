@@ -68,13 +68,13 @@ def quality_in_words(plan: Plan) -> str:
     return f", keeps {percent(quality.recovery)} of the scores ({percent(low)} to {percent(high)})"
 
 
-def cost_in_words(cost: Cost | None) -> str:
-    """Say what is bought and what it costs; where the price was read stands in JSON and HTML."""
+def cost_in_words(cost: Cost | None, unit: str = "output tokens") -> str:
+    """Say what is bought and what it costs, also per million of a unit; where the price was read stands in JSON."""
     if cost is None:
         return "no price known for this SKU; --price SKU=USD gives one"
     words = f"{dollars(cost.usd_per_hour)} per hour"
     if cost.usd_per_million_output_tokens is not None:
-        words += f", {dollars(cost.usd_per_million_output_tokens)} per million output tokens"
+        words += f", {dollars(cost.usd_per_million_output_tokens)} per million {unit}"
     machines = f"{count(cost.instances)} x {cost.instance_type}" if cost.instances > 1 else cost.instance_type
     parts = [] if cost.billing == "owned" else [cost.provider]
     parts += [machines, cost.billing]
@@ -185,6 +185,11 @@ def capacity_in_words(performance: Performance) -> str:
 def only_prompts(performance: Performance) -> bool:
     """Whether requests are prompts whose answer is one step: embeddings, scores, or a single token."""
     return performance.tpot_ms is None
+
+
+def unit_of(performance: Performance | None) -> str:
+    """What a server makes, as it is counted and paid for: output tokens, or inputs where a prompt is the request."""
+    return "inputs" if performance is not None and only_prompts(performance) else "output tokens"
 
 
 def _span(performance: Performance, name: str) -> str:

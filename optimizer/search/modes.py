@@ -75,7 +75,7 @@ def alike(setting: SolveSetting, candidate: Candidate, sequences: int) -> int:
         or request.max_num_seqs is not None
         or "concurrency" in request.objective
         or not facts.monotone
-        or terms.activation.encoder_at(confidence, tokens, sequences)
+        or terms.activation.floor_at(confidence, tokens, sequences)
     ):
         return sequences
     memory, most = WidthMemory(facts, tokens, confidence), min(tokens, setting.largest_batch)
@@ -107,7 +107,7 @@ def sequence_points(setting: SolveSetting, candidate: Candidate) -> tuple[Sequen
             most_num_seqs=alike(setting, candidate, sequences),
             blocks_each=each,
             graph_bytes=terms.graph_bytes(tokens, sequences, confidence) if terms.engine.graphs_in_budget else 0,
-            encoder_bytes=terms.activation.encoder_at(confidence, tokens, sequences),
+            encoder_bytes=terms.activation.floor_at(confidence, tokens, sequences),
             headroom_needed_bytes=terms.headroom_needed_bytes(tokens, sequences, confidence),
             blocks_needed=facts.blocks_needed(sequences, tokens),
             ttft_bound_ms=float(candidate.ttft_bound_ms[at]),

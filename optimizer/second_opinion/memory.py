@@ -8,7 +8,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.second_opinion import Check
 from vllm_opt.optimizer.second_opinion.cache import Pool, pool_of
-from vllm_opt.optimizer.second_opinion.startup import InUse, in_use
+from vllm_opt.optimizer.second_opinion.startup import InUse, graphs_counted, in_use
 from vllm_opt.optimizer.second_opinion.subject import OutOfReach, Subject
 from vllm_opt.optimizer.second_opinion.weights import Weights, beside_weights, weights_of
 
@@ -117,7 +117,7 @@ def _left(subject: Subject, parts: Parts, used: InUse, budget: int) -> tuple[int
     """Bytes left for the cache per stage."""
     if parts.weights is None or parts.beside is None:
         raise RuntimeError("weights were not counted")
-    graphs = used.graphs if subject.engine.graphs_in_budget else 0
+    graphs = used.graphs if graphs_counted(subject) else 0
     shared = used.non_torch + graphs
     return tuple(
         budget - weights - beside - activation - shared

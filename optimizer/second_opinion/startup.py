@@ -53,10 +53,28 @@ def in_use(subject: Subject, confidence: float | None) -> InUse:
     graphs = _graphs(subject, z)
     context = _fitted(_row(subject, subject.engine.startup.context), z)
     context += max(subject.gpu.taken_at_start_bytes, subject.gpu.memory_in_use_bytes)
-    if not subject.engine.graphs_in_budget and graphs:
-        context += max(0, graphs - min(activation))
+    if not graphs_counted(subject):
+        context += max(0, graphs - (min(activation) if subject.engine.engine == "v0" else 0))
     compiled = 0 if subject.eager or subject.gpu.memory_bytes >= SMALL_CARD_BYTES else COMPILED_SPREAD_BYTES
-    return InUse(activation, _fitted(_row(subject, subject.engine.startup.non_torch), z, compiled), graphs, context)
+    left = _embedding(subject) if subject.engine.cold_compile == "peak_and_kept" else 0
+    beside = left + _fitted(_row(subject, subject.engine.startup.non_torch), z, compiled + left // 4)
+    return InUse(activation, beside, graphs, context)
+
+
+def graphs_counted(subject: Subject) -> bool:
+    """Whether the release takes CUDA graphs off the budget for this model."""
+    engine = subject.engine
+    return engine.graphs_in_budget and (engine.model_runner_v2_estimates_graphs or not _on_second_runner(subject))
+
+
+def _embedding(subject: Subject) -> int:
+    """One rank's embedding table where a first start compiles it in."""
+    model = subject.model
+    if subject.eager or model.vision is not None or subject.engine.cold_compile == "uncounted":
+        return 0
+    if not _on_second_runner(subject):
+        return 0
+    return ceil(ceil(model.vocab_size / 64) * 64 / subject.ranks) * model.hidden_size * DTYPE_BYTES[model.dtype]
 
 
 def _fitted(row: TopologyBytes, z: float, more: int = 0) -> int:
@@ -112,7 +130,8 @@ def _activation(subject: Subject, stage: int, z: float) -> int:
         each = model.vocab_size * element + ceil(_per_logit(subject) * model.vocab_size)
         peaks.append(ceil(fixed * (1 + z * more)) + ceil(each * (1 + z * more)) * min(sequences, tokens))
     if first:
-        peaks.append(ceil(_encoder(subject, tokens, sequences) * (1 + z * more)))
+        floor = max(_encoder(subject, tokens, sequences), _embedding(subject))
+        peaks.append(ceil(floor * (1 + z * more)))
     return max(peaks)
 
 
@@ -134,9 +153,14 @@ def _many_widths(subject: Subject) -> bool:
 
 def _per_logit(subject: Subject) -> float:
     """Bytes of sampling per sequence and word, by the model runner that the release gives this model."""
-    constants, engine, model = subject.engine.startup, subject.engine, subject.model
-    if constants.sampler_v2_bytes_per_logit is None:
+    constants = subject.engine.startup
+    if constants.sampler_v2_bytes_per_logit is None or not _on_second_runner(subject):
         return constants.sampler_bytes_per_logit.value
+    return constants.sampler_v2_bytes_per_logit.value
+
+
+def _on_second_runner(subject: Subject) -> bool:
+    engine, model = subject.engine, subject.model
     kinds = {type(layer.feed_forward) for layer in model.layers}
     second = engine.model_runner_v2 == "all"
     if model.architecture in engine.model_runner_v2_architectures:
@@ -144,7 +168,7 @@ def _per_logit(subject: Subject) -> float:
         second |= engine.model_runner_v2 == "listed" and subject.quantization.weight_bits >= 16
     elif engine.model_runner_v2 == "listed_or_dense":
         second |= Experts not in kinds
-    return (constants.sampler_v2_bytes_per_logit if second else constants.sampler_bytes_per_logit).value
+    return second
 
 
 def _workspace(subject: Subject, layer: DecoderLayer, element: int) -> int:

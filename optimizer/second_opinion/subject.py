@@ -12,8 +12,8 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 
 CHANGES_THE_MODEL = (
     "hf_overrides", "speculative_config", "enable_lora", "lora_adapters", "language_model_only", "skip_mm_profiling",
-    "limit_mm_per_prompt", "images_per_request", "kv_transfer_config", "kv_events_config", "compilation_config",
-    "kv_cache_dtype_skip_layers",
+    "limit_mm_per_prompt", "images_per_request", "videos_per_request", "kv_transfer_config", "kv_events_config",
+    "compilation_config", "kv_cache_dtype_skip_layers",
 )  # fmt: skip
 """Fields of a request after which the server is not the one that its profile alone describes."""
 

@@ -106,14 +106,15 @@ def not_above(left: str, right: str) -> bool:
     return parts[0][:shared] <= parts[1][:shared]
 
 
-def command_of(checkpoint: str, flags: dict[str, FlagValue]) -> str:
+def command_of(checkpoint: str, flags: dict[str, FlagValue], engine: EngineProfile) -> str:
     """One line that the release's own parser accepts, quoted for a POSIX shell."""
+    reads_truth = {flag.name for flag in engine.flags if flag.takes_truth}
     words = ["vllm", "serve", served_folder(checkpoint)]
     for name, value in flags.items():
         if value is True:
             words.append(f"--{name}")
         elif value is False:
-            words.append(f"--no-{name}")
+            words.append(f"--{name}=False" if name in reads_truth else f"--no-{name}")
         elif name in SEVERAL_VALUES:
             words += [f"--{name}", *str(value).split()]
         else:

@@ -73,6 +73,8 @@ def config_words(content: Mapping[object, object], engine: EngineProfile, source
                 texts.append(flag)
             elif negative.replace("_", "-") in spellings:
                 texts.append(negative)
+            elif flag.replace("_", "-") in spellings and spellings[flag.replace("_", "-")][0].takes_truth:
+                texts.append(f"{flag}=False")
         elif isinstance(value, list):
             texts += [flag, *(str(item) for item in value)] if value else []
         elif isinstance(value, dict):

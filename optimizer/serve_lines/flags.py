@@ -113,6 +113,9 @@ class _Parser:
             return
         previous = self.uses[-1] if self.uses else None
         text = word.text.lower()
+        if previous is not None and self._reads_truth(previous) and text in ("true", "false"):
+            self.uses[-1] = replace(previous, value=text == "true", words=(*previous.words, word))
+            return
         if previous is not None and isinstance(previous.value, bool) and text in _TRUTH_WORDS:
             wants = text in ("true", "yes", "on", "1")
             advice = "leave it out" if wants else f"--no-{previous.name} switches it off"
@@ -123,6 +126,11 @@ class _Parser:
             )  # fmt: skip
             return
         self._problem("stray_word", f"'{word.text}' belongs to no flag: vLLM stops at it; leave it out", "", [word])
+
+    def _reads_truth(self, use: FlagUse) -> bool:
+        """Whether this flag, given bare, takes the word after it as its truth value."""
+        flag = self.table.spellings.get(use.spelling, (None, False))[0]
+        return flag is not None and flag.takes_truth and len(use.words) == 1 and not use.joined
 
     def _option(self, word: Word) -> None:
         spelling, joined, value = _split(word.text)
@@ -178,6 +186,9 @@ class _Parser:
         self._valued(word, flag, spelling, value)
 
     def _switch(self, word: Word, flag: FlagSpec, spelling: str, value: str | None, *, negated: bool) -> None:
+        if flag.takes_truth and value is not None and value.lower() in ("true", "false"):
+            self.uses.append(FlagUse(flag.name, spelling, value.lower() == "true", (word,), joined=True))
+            return
         if value is not None:
             turned_off = value.lower() in ("false", "no", "off", "0")
             suggestion = None if turned_off and not flag.negatable else f"--{'no-' * turned_off}{flag.name}"

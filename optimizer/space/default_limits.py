@@ -89,6 +89,8 @@ def assumptions(request: SolveRequest, lengths: tuple[int, int], bends: Bends) -
         elif not is_stated(request, field) and not (field == "concurrency" and request.pattern == "poisson"):
             assume(field, value, why)
     for field, value in zip(LENGTHS, lengths, strict=True):
+        if field == "output_tokens" and request.is_pooling:
+            continue
         if field in preset and preset[field].value == value:
             found[field] = preset[field]
         elif getattr(request, field) is None:
@@ -104,6 +106,8 @@ def _assume_limits(request: SolveRequest, prompt: int, bends: Bends, assume: Cal
     percentiles = request.ttft_percentile, request.tpot_percentile
     pairs = zip(("max_ttft_ms", "max_tpot_ms"), known, holds, percentiles, strict=True)
     for field, limit, kept, percentile in pairs:
+        if field == "max_tpot_ms" and request.is_pooling:
+            continue
         over = "means" if percentile is None else f"{percentile:g} % of the requests"
         why = f"MLPerf's Server limit for {'long' if prompt > LONG_PROMPT_TOKENS else 'short'} prompts, here on {over}"
         if limit is not None and kept is None:

@@ -10,6 +10,7 @@ from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
+from vllm_opt.optimizer.estimation.media import with_encoder
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs
 from vllm_opt.optimizer.space.weights import WeightFormat
@@ -54,10 +55,13 @@ class LayoutFacts:
         """Latency coefficients of the layout."""
         known, eager = self.known_coefficients, self.layout.enforce_eager
         if eager not in known:
-            known[eager] = latency_coefficients(
+            plain = latency_coefficients(
                 self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
             )  # fmt: skip
+            known[eager] = with_encoder(
+                plain, self.setting.model, self.setting.request, self.sku.gpu, self.layout.tensor_parallel_size
+            )
         return known[eager]
 
     @property

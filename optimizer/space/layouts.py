@@ -16,7 +16,7 @@ from vllm_opt.constraints.decisions.engine_defaults import async_scheduling_defa
 from vllm_opt.optimizer.estimation.adapters import adapters_of
 from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.estimation.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
+from vllm_opt.optimizer.estimation.kv_tiers.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
 from vllm_opt.optimizer.estimation.media import profiled_media
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import WeightFormat

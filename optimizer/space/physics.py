@@ -14,14 +14,17 @@ from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.layouts.platforms import release_gap, undocumented
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
+from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
+from vllm_opt.constraints.memory.model_runner import engine_as_run
 from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
+from vllm_opt.optimizer.estimation.media import media_key, with_encoder
 from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, across_tensors, layout_of, smaller_block_sizes
@@ -29,6 +32,7 @@ from vllm_opt.optimizer.space.platforms import asked_features, is_named
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs, SharedLayouts
 from vllm_opt.optimizer.space.weights import WeightFormat
+from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 
@@ -181,17 +185,19 @@ class LayoutPhysics:
             raise LayoutRefused(plan)
         layout = layout_of(setting, gpu, weights, shape)
         extra, activation = self._layer_terms(gpu, weights, shape, layout)
-        graphs, known_graphs = self._graphs(gpu, shape, layout)
+        engine = engine_as_run(weights.model, weights.quantization, setting.engine)
+        kept = compile_kept_bytes(weights.model, weights.quantization, layout, engine)
+        graphs, known_graphs = self._graphs(gpu, shape, layout, engine)
         terms = MemoryTerms(
             layout=layout,
-            engine=setting.engine,
+            engine=engine,
             total_bytes=gpu.memory_bytes,
             weights=self.weight_bytes(gpu, weights, shape),
             weights_extra=extra,
             activation=activation,
-            non_torch=non_torch(layout, setting.engine, gpu),
+            non_torch=non_torch(layout, engine, gpu, kept),
             graphs=graphs,
-            context=context_and_communication(layout, setting.engine, gpu),
+            context=context_and_communication(layout, engine, gpu),
             kv=plan,
             taken_at_start_bytes=gpu.taken_at_start_bytes,
             load_peak=self.load_peak(gpu, weights, shape),
@@ -207,11 +213,14 @@ class LayoutPhysics:
         eager = graph_choice(self.setting.request, self.setting.model).enforce_eager
         if eager not in known:
             layout = layout_of(self.setting, sku.gpu, weights, shape)
-            known[eager] = latency_coefficients(
+            plain = latency_coefficients(
                 weights.model, weights.quantization, layout, sku.gpu, self._constants,
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
                 work=self._work(weights),
             )  # fmt: skip
+            known[eager] = with_encoder(
+                plain, self.setting.model, self.setting.request, sku.gpu, layout.tensor_parallel_size
+            )
         return known[eager]
 
     def _work(self, weights: WeightFormat) -> ModelWork:
@@ -222,7 +231,8 @@ class LayoutPhysics:
         return self._works[name]
 
     def _known_coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> KnownCoefficients:
-        key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype)
+        asked = media_key(self.setting.request)
+        key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype, asked)
         return self._coefficients.setdefault(key, {})
 
     def _layer_terms(
@@ -238,21 +248,27 @@ class LayoutPhysics:
             )
         return self._layers[key]
 
-    def _graphs(self, gpu: GpuProfile, shape: Shape, layout: Layout) -> tuple[GraphMemory, KnownGraphs]:
+    def _graphs(
+        self, gpu: GpuProfile, shape: Shape, layout: Layout, engine: EngineProfile
+    ) -> tuple[GraphMemory, KnownGraphs]:
         """Graph memory, and what is known of it: the same on every SKU of one generation."""
-        key = (shape.tensor, shape.pipeline, shape.data, shape.experts, gpu.compute_capability, _own(gpu))
+        key = (
+            shape.tensor, shape.pipeline, shape.data, shape.experts, gpu.compute_capability, engine.graphs_in_budget,
+            _own(gpu),
+        )  # fmt: skip
         if key not in self._captures:
-            self._captures[key] = cuda_graphs(self.setting.model, layout, self.setting.engine, gpu), {}
+            self._captures[key] = cuda_graphs(self.setting.model, layout, engine, gpu), {}
         return self._captures[key]
 
     def eager_facts(self, captured: LayoutFacts) -> LayoutFacts:
         """The same layout without CUDA graphs: their memory, what was fitted apart for them, and the speed differ."""
-        engine, gpu = self.setting.engine, captured.sku.gpu
+        engine, gpu = captured.terms.engine, captured.sku.gpu
         layout = captured.layout.model_copy(update={"enforce_eager": True})
         terms = replace(
             captured.terms,
             layout=layout,
             graphs=None,
+            activation=replace(captured.terms.activation, compile_bytes=0),
             non_torch=non_torch(layout, engine, gpu),
             context=context_and_communication(layout, engine, gpu),
         )

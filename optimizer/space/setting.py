@@ -15,7 +15,8 @@ from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.hourly_cost import offer_terms, price_notes
 from vllm_opt.optimizer.estimation.media import lengths_with_images
 from vllm_opt.optimizer.estimation.own_calibration import calibration_notes, with_own_calibration
-from vllm_opt.optimizer.estimation.resolution import native_quantization_id, release_of, served_model
+from vllm_opt.optimizer.estimation.releases import release_of, v0_reason
+from vllm_opt.optimizer.estimation.resolution import native_quantization_id, served_model
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
@@ -120,13 +121,21 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         InvalidRequest: a request that leaves nothing to choose from.
     """
     named = catalog.model(request.model)
+    gpus = priced_gpus(request, catalog)
     engine, note, older = release_of(named, catalog, request.vllm_version, request.engine)
+    left = tuple(item for item in gpus if request.engine or v0_reason(named, engine, item.gpu) is None)
+    if not left and gpus:
+        engine, note, older = release_of(named, catalog, request.vllm_version, request.engine, gpus[0].gpu)
+    elif len(left) < len(gpus):
+        gpus, names = left, ", ".join(item.gpu.id for item in gpus if item not in left)
+        gone = f"left out: vLLM {engine.version} runs {names} on its V0 engine; --gpu with no other SKU plans for that"
+        note = f"{note}; {gone}" if note else gone
     model, model_notes = served_model(named, request, engine)
     request = _as_the_model_runs(request, model)
     _check_size(model, catalog)
     if request.kv_cache_dtype not in ("any", "auto"):
         catalog.kv_cache_dtype(request.kv_cache_dtype)
-    gpus, kinds_note = priced_gpus(request, catalog), ""
+    kinds_note = ""
     if only_local(request):
         kept, kinds_note = on_this_machine(item.gpu for item in gpus)
         gpus = tuple(item for item in gpus if item.gpu.id in kept)

@@ -47,7 +47,7 @@ class WidthMemory:
         budget = self.budget(sequences) - (0 if self._graphs_outside else self.graph_bytes(sequences))
         sampled = min(sequences, self._tokens)
         fewest = self._terms.UNLIMITED_BLOCKS
-        encoder = self._terms.activation.encoder_at(self._confidence, self._tokens, sequences)
+        encoder = self._terms.activation.floor_at(self._confidence, self._tokens, sequences)
         for fixed, forward, sampler, each, block, encodes in self._stages:
             left = budget - fixed - max(forward, sampler + each * sampled, encoder if encodes else 0)
             fewest = min(fewest, left // block if block else (fewest if left >= 0 else -1))

@@ -4,7 +4,7 @@ from vllm_opt.optimizer.contract.answer import Answer, Explanation, Plan
 from vllm_opt.optimizer.contract.quantities import quantity
 from vllm_opt.optimizer.rendering.command import wrapped_command
 from vllm_opt.optimizer.rendering.plan_words import load_in_words as traffic_in_words
-from vllm_opt.optimizer.rendering.plan_words import parallelism, start_sentences, status_in_words
+from vllm_opt.optimizer.rendering.plan_words import only_prompts, parallelism, start_sentences, status_in_words
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.summary.close_calls import close_call_lines
 from vllm_opt.optimizer.summary.lines import plain, prose
@@ -74,7 +74,7 @@ def _coloured(line: str, status: str, screen: Screen) -> str:
 def _plan(answer: Answer, plan: Plan, screen: Screen) -> list[str]:
     request, speed = answer.request, plan.performance
     first = f"{traffic_in_words(speed)}, {tokens(request.get('target_context'))} context each"
-    first += f": first token in {duration(speed.ttft_ms)}"
+    first += f": {'an answer' if only_prompts(speed) else 'first token'} in {duration(speed.ttft_ms)}"
     if speed.tpot_ms:
         first += f", then {1000 / speed.tpot_ms:.3g} tokens/s"
     per_server = plan.gpu_count // plan.replicas

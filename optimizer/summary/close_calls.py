@@ -1,8 +1,18 @@
 """The plans that a person would weigh against the chosen one, each on one line."""
 
+from dataclasses import replace
+
 from vllm_opt.optimizer.contract.answer import Answer, Plan
 from vllm_opt.optimizer.contract.quantities import dollars, rate
-from vllm_opt.optimizer.rendering.plan_words import SLOW_TPOT_MS, SLOW_TTFT_MS, SLOW_WORDS, marked, parallelism, slow
+from vllm_opt.optimizer.rendering.plan_words import (
+    SLOW_TPOT_MS,
+    SLOW_TTFT_MS,
+    SLOW_WORDS,
+    marked,
+    only_prompts,
+    parallelism,
+    slow,
+)
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.summary.lines import Column, columns
 from vllm_opt.optimizer.summary.words import duration, users_of
@@ -43,7 +53,9 @@ def close_call_lines(answer: Answer, screen: Screen) -> list[str]:
     mark = "* this" if answer.close_calls else "*"
     rows = [_row(mark, answer.plan), *(_row(f"  {why}".rstrip(), plan) for why, plan in others)]
     legend = [f"  {SLOW_WORDS}"] if any(slow(plan.performance) for _, plan in others) else []
-    return [title, *columns(HEADINGS, rows, screen), *legend]
+    made = "in/s" if only_prompts(answer.plan.performance) else "tok/s"
+    headings = [replace(one, heading=made) if one.heading == "tok/s" else one for one in HEADINGS]
+    return [title, *columns(headings, rows, screen), *legend]
 
 
 def _row(mark: str, plan: Plan) -> list[str]:

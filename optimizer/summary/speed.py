@@ -86,11 +86,13 @@ def memory_line(memory: Memory, screen: Screen) -> list[str]:
     """One bar and its legend on one line, or on two where one is too narrow."""
     marks = MARKS if screen.unicode else ASCII_MARKS
     parts = memory_parts(memory)
-    shares = {part.key: part.size_bytes for part in parts}
+    shares = dict.fromkeys((part.key for part in parts), 0)
+    for part in parts:
+        shares[part.key] += part.size_bytes
     other = sum(size for key, size in shares.items() if key not in SHOWN_PARTS)
     legend = [
         f"{marks['weights']} weights {shares.get('weights', 0) / GIB:.1f}",
-        f"{marks['kv']} KV {shares.get('kv', 0) / GIB:.1f}",
+        f"{marks['kv']} {'KV' if memory.kv_block_bytes else 'unused'} {shares.get('kv', 0) / GIB:.1f}",
         f"other {other / GIB:.1f}",
         f"{marks['free']} free {shares.get('free', 0) / GIB:.1f}",
     ]

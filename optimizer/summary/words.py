@@ -36,7 +36,9 @@ def tokens(number: Any) -> str:
 
 def load_in_words(request: Mapping[str, Any]) -> str:
     """The workload and the typical request: 'chat (1,155 tokens in, 211 out)'."""
-    lengths = f"{_number(request.get('input_tokens'))} tokens in, {_number(request.get('output_tokens'))} out"
+    lengths = f"{_number(request.get('input_tokens'))} tokens per input"
+    if request.get("runner") != "pooling":
+        lengths = f"{_number(request.get('input_tokens'))} tokens in, {_number(request.get('output_tokens'))} out"
     workload = request.get("workload")
     return f"{workload} ({lengths})" if workload else lengths
 

@@ -12,6 +12,11 @@ from vllm_opt.profiles.configs.reader import ConfigKeys
 
 Default = int | bool | str | tuple[int, ...] | None
 
+_GEMMA4: dict[str, Default] = {
+    "num_key_value_heads": 4,
+    "attention_k_eq_v": False,
+    "num_global_key_value_heads": None,
+}
 _QWEN3_5: dict[str, Default] = {"head_dim": 256, "mamba_ssm_dtype": None}
 _QWEN_VISION: dict[str, Default] = {"temporal_patch_size": 2, "spatial_merge_size": 2}
 
@@ -21,7 +26,8 @@ CLASS_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "exaone4": {"sliding_window": 4096},
     "gemma2": {"num_key_value_heads": 4},
     "gemma3_text": {"num_key_value_heads": 4},
-    "gemma4_text": {"num_key_value_heads": 4, "attention_k_eq_v": False, "num_global_key_value_heads": None},
+    "gemma4_text": _GEMMA4,
+    "gemma4_unified_text": _GEMMA4,
     "glm4_moe": {"num_key_value_heads": 8, "attention_bias": False, "use_qk_norm": False},
     "glm4_moe_lite": {"q_lora_rank": 768, "topk_method": None},
     "glm4v_moe_text": {"head_dim": 128, "num_key_value_heads": 8, "attention_bias": True},
@@ -47,6 +53,7 @@ CLASS_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "nemotron_h": {"head_dim": 128, "num_key_value_heads": 8},
     "phi3": {"sliding_window": None},
     "phi4mm": {"sliding_window": None},
+    "qwen2_moe": {"shared_expert_intermediate_size": 5632},
     "qwen3": {"head_dim": 128},
     "qwen3_5_moe_text": _QWEN3_5
     | {"num_key_value_heads": 2, "num_experts": 256, "shared_expert_intermediate_size": 512},
@@ -69,6 +76,7 @@ VISION_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "Qwen2_5_VLForConditionalGeneration": _QWEN_VISION,
     "Qwen3VLForConditionalGeneration": _QWEN_VISION | {"deepstack_visual_indexes": (8, 16, 24)},
     "Qwen3VLMoeForConditionalGeneration": _QWEN_VISION | {"deepstack_visual_indexes": (8, 16, 24)},
+    "Qwen3OmniMoeForConditionalGeneration": _QWEN_VISION | {"deepstack_visual_indexes": (8, 16, 24)},
     "Glm4vForConditionalGeneration": _QWEN_VISION,
     "Glm4vMoeForConditionalGeneration": _QWEN_VISION,
     "Qwen3_5ForConditionalGeneration": _QWEN_VISION,

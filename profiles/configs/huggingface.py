@@ -50,10 +50,12 @@ VISION_LANGUAGE: dict[str, str] = {
     "Qwen2_5_VLForConditionalGeneration": "Qwen2ForCausalLM",
     "Qwen3VLForConditionalGeneration": "Qwen3ForCausalLM",
     "Qwen3VLMoeForConditionalGeneration": "Qwen3MoeForCausalLM",
+    "Qwen3OmniMoeForConditionalGeneration": "Qwen3MoeForCausalLM",
     "Qwen3_5ForConditionalGeneration": "Qwen3_5ForCausalLM",
     "Qwen3_5MoeForConditionalGeneration": "Qwen3_5MoeForCausalLM",
     "Gemma3ForConditionalGeneration": "Gemma3ForCausalLM",
     "Gemma4ForConditionalGeneration": "Gemma4ForCausalLM",
+    "Gemma4UnifiedForConditionalGeneration": "Gemma4ForCausalLM",
     "Llama4ForConditionalGeneration": "Llama4ForCausalLM",
     "Mistral3ForConditionalGeneration": "Ministral3ForCausalLM",
     "KimiK25ForConditionalGeneration": "DeepseekV3ForCausalLM",
@@ -68,6 +70,9 @@ VISION_LANGUAGE: dict[str, str] = {
     "VoxtralForConditionalGeneration": "LlamaForCausalLM",
 }
 """Vision-language class -> class of its text part."""
+
+SERVED_PART: dict[str, str] = {"Qwen3OmniMoeForConditionalGeneration": "thinker_config"}
+"""Classes of which vLLM serves one part (`models/qwen3_omni_moe_thinker.py`) -> the key of that part's config."""
 
 NO_RULE_YET: dict[str, str] = {
     "MllamaForConditionalGeneration": "vLLM dropped it after 0.10.2, and its cross attention ran on the V0 engine only",
@@ -87,6 +92,7 @@ FIRST_RELEASE: dict[str, str] = {
     "MiniMaxM3SparseForConditionalGeneration": "0.24.0",
     "KimiK3ForConditionalGeneration": "0.30.0",
     "Step3p7ForConditionalGeneration": "0.23.0",
+    "Gemma4UnifiedForConditionalGeneration": "0.23.0",
 }
 """The first release whose `models/registry.py` names a class of the newest families."""
 
@@ -136,7 +142,8 @@ def model_from_config(config: dict[str, Any], model_id: str, *, source: str = ""
 
 def _model(outer: ConfigKeys, model_id: str, source: str, facts: dict[str, Any]) -> ModelProfile:
     architecture = _architecture(outer)
-    text = _text_part(outer, architecture)
+    served = _served_part(outer, architecture)
+    text = _text_part(served, architecture)
     take_class_defaults(text, CLASS_DEFAULTS.get(text.text("model_type") or "", {}))
     decoder = TEXT_READERS[VISION_LANGUAGE.get(architecture, architecture)](text)
     vocab_size = text.integer("vocab_size")
@@ -164,7 +171,7 @@ def _model(outer: ConfigKeys, model_id: str, source: str, facts: dict[str, Any])
         "runner": _runner(architecture),
         "is_causal": text.flag("is_causal", default=outer.flag("is_causal", default=True)),
         "has_lm_head": architecture not in architecture_encoders.POOLING,
-        "vision": vision_tower(outer, architecture),
+        "vision": vision_tower(served, architecture),
         "bidirectional_image_tokens": _images_attend_both_ways(outer, text),
         "native_quantization": _quantization(outer, text, decoder),
         "source": source,
@@ -220,6 +227,12 @@ _ALIASES = {
 """Classes of transformers -> what vLLM calls them."""
 
 
+def _served_part(outer: ConfigKeys, architecture: str) -> ConfigKeys:
+    """The config of the part that vLLM builds; nearly always the whole."""
+    part = outer.child(SERVED_PART[architecture]) if architecture in SERVED_PART else None
+    return outer if part is None else part
+
+
 def _text_part(outer: ConfigKeys, architecture: str) -> ConfigKeys:
     """The text config of a vision-language model; some keep its keys at the top level."""
     text = outer.child("text_config") if architecture in VISION_LANGUAGE else None
@@ -243,7 +256,7 @@ def _dtype(outer: ConfigKeys, text: ConfigKeys) -> Literal["bfloat16", "float16"
     if name not in _DTYPES:
         outer.refuse(f"has dtype '{stated[:40]}' where bfloat16, float16 or float32 belongs")
     if _DTYPES[name] == "float32":
-        text.assumptions.append("dtype is float32: bfloat16 taken, as vLLM's auto does")
+        text.assumptions.append("dtype is float32: bfloat16 taken, as vLLM's auto does, or float16 on GPUs without it")
         return "bfloat16"
     return _DTYPES[name]
 

@@ -33,7 +33,7 @@ def vision_items(vision: ConfigKeys, outer: ConfigKeys, architecture: str) -> Vi
     if architecture == "Qwen2_5_VLForConditionalGeneration":
         usual = round(USUAL_SIDE / 28) ** 2
         return VisionItems(QWEN_LARGEST_IMAGE_TOKENS, usual, 4, video_step=QWEN_LARGEST_IMAGE_TOKENS)
-    if architecture.startswith(("Qwen3VL", "Qwen3_5")):
+    if architecture.startswith(("Qwen3VL", "Qwen3_5", "Qwen3Omni")):
         return VisionItems(QWEN_LARGEST_IMAGE_TOKENS, (USUAL_SIDE // 32) ** 2, 4, QWEN3_LARGEST_VIDEO_TOKENS)
     if architecture == "Llama4ForConditionalGeneration":
         return VisionItems(LLAMA4_LARGEST_IMAGE_TOKENS, LLAMA4_LARGEST_IMAGE_TOKENS, 4)
@@ -45,7 +45,7 @@ def _sized_by_config(vision: ConfigKeys, outer: ConfigKeys, architecture: str) -
         tokens = outer.optional_integer("mm_tokens_per_image") or 256
         grid = vision.integer("image_size") // vision.integer("patch_size")
         return VisionItems(tokens, tokens, max(1, grid**2 // tokens))
-    if architecture == "Gemma4ForConditionalGeneration":
+    if architecture in ("Gemma4ForConditionalGeneration", "Gemma4UnifiedForConditionalGeneration"):
         tokens = vision.optional_integer("default_output_length") or GEMMA4_IMAGE_TOKENS
         return VisionItems(tokens, tokens, 9, GEMMA4_LARGEST_VIDEO_TOKENS)
     if architecture == "Mistral3ForConditionalGeneration":

@@ -141,6 +141,34 @@ def _gemma4(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerPa
     return whole(embeddings + projector).and_also(layer.times(vision.integer("num_hidden_layers"))).undivided
 
 
+def _gemma4_unified(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
+    """Gemma 4 without encoders: linear projections of patches and of audio frames (`models/gemma4_unified.py`).
+
+    A scalar per layer of the text part is counted here as well: none of it is divided.
+    """
+    width = text.integer("hidden_size")
+    pixels = 3 * (vision.integer("patch_size") * vision.integer("pooling_kernel_size", default=3)) ** 2
+    norms = 2 * pixels + 2 * 2 * width
+    positions = 2 * vision.integer("position_embedding_size") * width
+    audio = outer.child("audio_config")
+    frames = 0 if audio is None else audio.integer("audio_embed_dim") * width
+    return whole((pixels + 1) * width + norms + positions + width * width + frames + text.integer("num_hidden_layers"))
+
+
+def _qwen3_omni(vision: ConfigKeys, text: ConfigKeys, outer: ConfigKeys) -> TowerParameters:
+    """The thinker of Qwen3-Omni: Qwen3-VL's tower and an audio encoder (`models/qwen3_omni_moe_thinker.py`)."""
+    audio = outer.child("audio_config")
+    if audio is None:
+        return _qwen3(vision, text, outer)
+    width, middle = audio.integer("d_model"), audio.integer("downsample_hidden_size")
+    layers = block(width, audio.integer("encoder_ffn_dim"), norm=2).times(audio.integer("encoder_layers"))
+    convolutions = 10 * middle + 2 * (9 * middle + 1) * middle
+    bins = -(-audio.integer("num_mel_bins") // 8)
+    target = audio.integer("output_dim")
+    ends = convolutions + middle * bins * width + 2 * width + (width + 1) * width + (width + 1) * target
+    return _qwen3(vision, text, outer).and_also(layers, whole(ends))
+
+
 def _moonvit3(vision: ConfigKeys, text: ConfigKeys, _outer: ConfigKeys) -> TowerParameters:
     """Kimi K3: no biases, one norm weight each, attention narrower than the stream; every rank holds all of it."""
     width, inner = vision.integer("vt_hidden_size"), vision.integer("vt_intermediate_size")
@@ -235,10 +263,12 @@ COUNTERS: dict[str, Callable[[ConfigKeys, ConfigKeys, ConfigKeys], TowerParamete
     "Qwen2_5_VLForConditionalGeneration": _qwen2_5,
     "Qwen3VLForConditionalGeneration": _qwen3,
     "Qwen3VLMoeForConditionalGeneration": _qwen3,
+    "Qwen3OmniMoeForConditionalGeneration": _qwen3_omni,
     "Qwen3_5ForConditionalGeneration": _qwen3,
     "Qwen3_5MoeForConditionalGeneration": _qwen3,
     "Gemma3ForConditionalGeneration": _siglip,
     "Gemma4ForConditionalGeneration": _gemma4,
+    "Gemma4UnifiedForConditionalGeneration": _gemma4_unified,
     "Mistral3ForConditionalGeneration": _pixtral,
     "Llama4ForConditionalGeneration": _llama4,
     "KimiK25ForConditionalGeneration": _moonvit,

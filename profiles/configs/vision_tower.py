@@ -33,7 +33,7 @@ def vision_tower(keys: ConfigKeys, architecture: str) -> VisionTower | None:
             "patches_per_token": items.patches_per_token,
         }
     # Gemma 4 encodes image by image: a published start-up log shows no peak of its tower above the language step.
-    if items is not None and architecture != "Gemma4ForConditionalGeneration":
+    if items is not None and not architecture.startswith("Gemma4"):
         sizes["hidden_size"] = vision.integer("hidden_size")
         sizes["intermediate_size"] = vision.integer("intermediate_size")
     return VisionTower(

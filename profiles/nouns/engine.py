@@ -17,6 +17,7 @@ class FlagSpec(Noun):
     kind: Literal["bool", "int", "float", "str", "json", "human_int"] = "str"
     negatable: bool = Field(False, description="--no-<name> exists")
     negative: tuple[str, ...] = Field((), description="every spelling that switches a bool off, dashes included")
+    takes_truth: bool = Field(False, description="a bool that also reads =true and =false: StoreBoolean up to 0.7")
     choices: tuple[str, ...] | None = None
     default: str | int | float | bool | None = None
     default_note: str = Field("", description="how the default depends on the GPU or on other flags")
@@ -150,6 +151,19 @@ class EngineProfile(Noun):
         "none", description="which generative models run on the V2 model runner by default"
     )
     model_runner_v2_architectures: tuple[str, ...] = Field((), description="the listed classes")
+    model_runner_v2_estimates_graphs: bool = Field(
+        True,
+        description="the V2 model runner takes a graph estimate off the budget; 0.22 to 0.28 return 0 "
+        "(`v1/worker/gpu/model_runner.py:profile_cudagraph_memory`)",
+    )
+    cold_compile: Literal["uncounted", "peak", "peak_and_kept"] = Field(
+        "uncounted", description="what compiling at the first start adds to the profiled memory of the V2 model runner"
+    )
+    falls_back_to_v0: tuple[Literal["states", "capability_below_8"], ...] = Field(
+        (),
+        description="what the V1 release runs on V0 by default (`engine/arg_utils.py:_is_v1_supported_oracle`): models "
+        "with recurrent states, GPUs below compute capability 8",
+    )
 
     @cached_property
     def startup(self) -> StartupConstants:

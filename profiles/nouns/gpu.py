@@ -48,6 +48,9 @@ class GpuProfile(Noun):
     free_at_start_source: str = Field("", description="where that was seen")
     unified_memory: bool = Field(False, description="CPU and GPU share the memory")
     interconnect: Interconnect
+    host_link_gb_per_s_per_direction: float | None = Field(
+        None, gt=0, description="to host memory, 10^9 bytes/s; None: the interconnect's PCIe rate, where that is known"
+    )
     gpus_per_node: int = Field(gt=0, description="GPUs in a usual server")
     tdp_watts: float | None = Field(None, gt=0)
     vllm_device_names: tuple[str, ...] = Field((), description="names that vLLM prints and keys its tuned kernels by")
@@ -67,6 +70,12 @@ class GpuProfile(Noun):
         if self.free_at_start_share is None:
             return 0
         return self.memory_bytes - int(self.memory_bytes * self.free_at_start_share)
+
+    @property
+    def host_link_bytes_per_s(self) -> float | None:
+        """Nominal rate from host memory to one GPU; None where it is not known, or the memory is the host's own."""
+        rate = self.host_link_gb_per_s_per_direction or self.interconnect.pcie_gb_per_s_per_direction
+        return None if rate is None or self.unified_memory else rate * 1e9
 
     @property
     def half_flops_per_s(self) -> float:

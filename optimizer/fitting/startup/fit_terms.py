@@ -8,8 +8,8 @@ import numpy as np
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
 from vllm_opt.constraints.decisions.violation import LayoutRefused
 from vllm_opt.constraints.memory.activation_widths import StageTerms, stage_terms
-from vllm_opt.constraints.memory.activations import runs_on_v2
 from vllm_opt.constraints.memory.ledger import memory_terms
+from vllm_opt.constraints.memory.model_runner import runs_on_v2
 from vllm_opt.constraints.memory.overheads import capture_sizes, captured_width_bytes, topology_row
 from vllm_opt.optimizer.fitting.startup.logs import StartupLog
 from vllm_opt.optimizer.fitting.startup.names import GIB

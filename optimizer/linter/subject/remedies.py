@@ -83,6 +83,11 @@ def _wider_steps(context: LintContext, estimate: Estimate) -> Iterator[Fields]:
         {"max_num_batched_tokens": sequences},
         {"max_num_batched_tokens": max(sequences, length)},
         {"max_num_seqs": tokens},
+        *(
+            {"max_num_batched_tokens": int(fault.needed)}
+            for fault in estimate.violations
+            if fault.rule == "batching" and fault.needed is not None and fault.needed > tokens
+        ),
     ]
     for changes in candidates:
         is_change = any(context.fields.get(name) != value for name, value in changes.items())

@@ -83,6 +83,7 @@ class Optimum(Report):
     command: str
     checkpoint: str | None
     output_tokens_per_s: float
+    counted_in: str = Field("output tokens", description="what the rate counts: inputs where a prompt is the request")
     max_concurrency: float = Field(description="full-length sequences in all replicas")
     throughput_gain: float | None = Field(description="relative, against the command as it is or as corrected")
     concurrency_gain: float | None

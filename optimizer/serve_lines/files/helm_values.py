@@ -5,11 +5,18 @@ llm-d-modelservice/tree/main/charts, https://github.com/substratusai/kubeai/tree
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
 from vllm_opt.optimizer.serve_lines.files.containers_in_yaml import YamlContainer
 from vllm_opt.optimizer.serve_lines.files.filling_in import known_only, kubernetes_filler
-from vllm_opt.optimizer.serve_lines.files.kubernetes import container_environment, gpus_asked, product_name
+from vllm_opt.optimizer.serve_lines.files.kubernetes import (
+    Pod,
+    container_environment,
+    container_servers,
+    gpus_asked,
+    product_name,
+)
 from vllm_opt.optimizer.serve_lines.files.runtime_config import config_words, image_of, model_word
 from vllm_opt.optimizer.serve_lines.files.serving_kinds import kubeai_model
 from vllm_opt.optimizer.serve_lines.files.yaml_tree import EMPTY, Document, Node
@@ -22,7 +29,7 @@ def value_servers(document: Document) -> Iterator[Reading]:
     """What the values of a known chart start; nothing for any other file."""
     for spec in document.items(document.at(document.top, "servingEngineSpec", "modelSpec")):
         yield _model_spec(document, spec)
-    uri = document.text_at(document.top, "modelArtifacts", "uri")
+    uri = served_artifacts(document)
     if uri:
         for role in ("decode", "prefill"):
             yield from _model_service(document, role, uri)
@@ -30,6 +37,11 @@ def value_servers(document: Document) -> Iterator[Reading]:
     for name, model in catalogue.items():
         if document.text_at(model, "enabled") != "false":
             yield kubeai_model(document, model, name)
+
+
+def served_artifacts(document: Document) -> str:
+    """What llm-d-modelservice serves; the containers of such a file are those of its roles and nothing else's."""
+    return document.text_at(document.top, "modelArtifacts", "uri")
 
 
 def _model_spec(document: Document, spec: Node) -> Reading:
@@ -75,9 +87,10 @@ def _model_service(document: Document, role: str, uri: str) -> Iterator[Reading]
         start = document.text_at(container, "modelCommand")
         image, line = document.text_at(container, "image"), document.file.line(container.start)
         environment = container_environment(document, container, {})
-        reader = YamlContainer(document, kubernetes_filler(environment), known_only(environment))
         if start == "custom" or (not start and document.at(container, "command") is not None):
-            yield reader.read(image, document.at(container, "command"), document.at(container, "args"))
+            reading = container_servers(document, container, {}, Pod())
+            reading.commands = [replace(command, place=f"{role} container") for command in reading.commands]
+            yield reading
             continue
         if start not in ("vllmServe", "imageDefault"):
             continue
@@ -86,6 +99,7 @@ def _model_service(document: Document, role: str, uri: str) -> Iterator[Reading]
             size = document.scalar(parallel.get(key))
             if size:
                 words += [Word(text, -1, -1, line, literal=False) for text in (f"--{key}-parallel-size", size)]
+        reader = YamlContainer(document, kubernetes_filler(environment), known_only(environment))
         given = reader.words(document.at(container, "args")) or []
         yield Reading([
             ServeCommand(

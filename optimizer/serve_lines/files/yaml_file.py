@@ -10,7 +10,7 @@ from vllm_opt.optimizer.serve_lines.files.containers_in_yaml import YamlContaine
 from vllm_opt.optimizer.serve_lines.files.filling_in import kubernetes_filler
 from vllm_opt.optimizer.serve_lines.files.flag_blocks import flag_blocks
 from vllm_opt.optimizer.serve_lines.files.flag_file import flag_file_server, is_flag_file
-from vllm_opt.optimizer.serve_lines.files.helm_values import value_servers
+from vllm_opt.optimizer.serve_lines.files.helm_values import served_artifacts, value_servers
 from vllm_opt.optimizer.serve_lines.files.kubernetes import ConfigMaps, Pod, config_maps, pod_servers
 from vllm_opt.optimizer.serve_lines.files.markdown import markdown_servers
 from vllm_opt.optimizer.serve_lines.files.serving_kinds import special_servers
@@ -114,7 +114,9 @@ def _servers(document: Document, maps: ConfigMaps, variables: Mapping[str, str])
     elif is_flag_file(document):
         found = [flag_file_server(document)]
     else:
-        found = [*value_servers(document), *pod_servers(document, document.top, maps, Pod())]
+        found = list(value_servers(document))
+        if not served_artifacts(document):
+            found += pod_servers(document, document.top, maps, Pod())
     yield from found
     if not any(reading.commands for reading in found):
         scripts = list(_scripts(document))

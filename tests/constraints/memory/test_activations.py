@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.memory.activation_widths import StageTerms, stage_terms
-from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak, runs_on_v2, sampler_bytes_per_logit
+from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak, sampler_bytes_per_logit
+from vllm_opt.constraints.memory.model_runner import runs_on_v2
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
 CATALOG = Catalog()

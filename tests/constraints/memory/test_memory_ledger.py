@@ -130,8 +130,8 @@ def test_graphs_move_from_the_headroom_into_the_budget() -> None:
     before, after = terms("0.19.0"), terms("0.21.0")
     assert after.outside_kv_bytes(2048, 8)[0] - before.outside_kv_bytes(2048, 8)[0] == 34_000_000
     assert after.headroom_needed_bytes(2048, 8) == 500_000_000
-    assert before.headroom_needed_bytes(2048, 8) == 500_000_000, "34 MB fit in the 204.8 MB that activations freed"
-    assert before.headroom_needed_bytes(100, 8) == 500_000_000 + 34_000_000 - 10_000_000
+    assert before.headroom_needed_bytes(2048, 8) == 534_000_000, "V1 warms the sampler up beside its graphs"
+    assert before.headroom_needed_bytes(100, 8) == 534_000_000
     assert after.headroom_needed_bytes(100, 8) == 500_000_000
     eager = terms("0.19.0", enforce_eager=True)
     assert eager.headroom_needed_bytes(100, 8) == 500_000_000

@@ -152,6 +152,15 @@ def test_anchors_that_stand_for_billions_are_refused() -> None:
             {"place": "decode container"},
         ),
         (
+            "values.yaml",
+            "modelArtifacts: {uri: 'hf://org/m'}\ndecode:\n  containers:\n  - name: vllm\n    modelCommand: custom\n"
+            "    command: [vllm, serve, org/m]\n    args: [--enforce-eager]\n"
+            "    resources: {limits: {nvidia.com/gpu: '2'}}\n"
+            "prefill:\n  create: false\n  containers: [{command: [vllm, serve, org/never]}]\n",
+            ["org/m", "--enforce-eager"],
+            {"place": "decode container", "gpu_count": 2},
+        ),
+        (
             "sky.yaml",
             "resources: {accelerators: 'H100:2'}\nenvs: {M: org/m}\nsetup: pip install vllm==0.20.0\nrun: |\n"
             "  vllm serve $M -tp $SKYPILOT_NUM_GPUS_PER_NODE\n",

@@ -6,9 +6,12 @@ import pytest
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of, has_flag, load_flag_value, not_above
+from vllm_opt.optimizer.serve_lines.flags import parse_flags
+from vllm_opt.optimizer.serve_lines.words import Word
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
 CATALOG = Catalog()
+NEWEST = CATALOG.engine("0.33.0")[0]
 MODEL = CATALOG.model("meta-llama/Llama-3.1-8B-Instruct")
 MEMORY_FLAGS = {
     "max-model-len": 8192,
@@ -160,15 +163,30 @@ def test_releases_compare_by_number(left: str, right: str, *, expected: bool) ->
 
 def test_the_line_spells_switches_and_numbers() -> None:
     said = {"enforce-eager": True, "enable-prefix-caching": False, "max-num-seqs": 64, "gpu-memory-utilization": 0.9}
-    assert command_of(MODEL.id, said) == (
+    assert command_of(MODEL.id, said, NEWEST) == (
         "vllm serve meta-llama/Llama-3.1-8B-Instruct --enforce-eager --no-enable-prefix-caching --max-num-seqs 64 "
         "--gpu-memory-utilization 0.9"
     )
-    assert command_of("m", {"swap-space": 16.0, "gpu-memory-utilization": 0.925}) == (
+    assert command_of("m", {"swap-space": 16.0, "gpu-memory-utilization": 0.925}, NEWEST) == (
         "vllm serve m --swap-space 16 --gpu-memory-utilization 0.925"
     )
-    assert command_of("m", {"max-model-len": 1}) == "vllm serve m --max-model-len 1", "1 is a number, not a switch"
-    assert command_of("m", {"swap-space": 0.0}) == "vllm serve m --swap-space 0", "0 is a number, not a switch"
+    assert command_of("m", {"max-model-len": 1}, NEWEST) == "vllm serve m --max-model-len 1", (
+        "1 is a number, not a switch"
+    )
+    assert command_of("m", {"swap-space": 0.0}, NEWEST) == "vllm serve m --swap-space 0", "0 is a number, not a switch"
+
+
+@pytest.mark.parametrize(
+    ("version", "word"), [("0.6.6", "--enable-chunked-prefill=False"), ("0.33", "--no-enable-chunked-prefill")]
+)
+def test_a_switch_is_turned_off_as_the_release_reads_it(version: str, word: str) -> None:
+    release = CATALOG.engine(version)[0]
+    line = command_of("m", {"enable-chunked-prefill": False}, release)
+    assert line == f"vllm serve m {word}"
+    for words in ([word], ["--enable-chunked-prefill", "false"] if version == "0.6.6" else [word]):
+        parsed = parse_flags([Word(text, -1, -1, 1) for text in ("m", *words)], release)
+        assert parsed.value("enable-chunked-prefill") is False
+        assert not parsed.problems
 
 
 @pytest.mark.parametrize(
@@ -182,6 +200,6 @@ def test_the_line_spells_switches_and_numbers() -> None:
     ],
 )
 def test_the_line_is_quoted_for_a_shell(checkpoint: str, quoted: str) -> None:
-    line = command_of(checkpoint, {"max-num-seqs": 1})
+    line = command_of(checkpoint, {"max-num-seqs": 1}, NEWEST)
     assert line == f"vllm serve {quoted} --max-num-seqs 1"
     assert shlex.split(line) == ["vllm", "serve", checkpoint, "--max-num-seqs", "1"]

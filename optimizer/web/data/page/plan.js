@@ -20,7 +20,7 @@ function shape(plan) {
 }
 
 function chosen(answer, body, apply, later) {
-  const { plan } = answer, speed = plan.performance, asked = answer.request;
+  const { plan } = answer, speed = plan.performance, asked = answer.request, inputs = speed.tpot_ms === null;
   const between = (figure, text) => speed.interval[figure] && `${text(speed.interval[figure][0])} – ${text(speed.interval[figure][1])}`;
   const fact = (name, value, small) => el("div", {}, el("dt", {}, name), el("dd", {}, value, small && el("small", {}, small)));
   return [
@@ -28,9 +28,9 @@ function chosen(answer, body, apply, later) {
       el("p", { class: "big" }, `${gpusOf(plan)}, ${money(plan)}`),
       el("p", {}, `${plan.checkpoint ?? plan.model} · ${word(answer.status)}${shape(plan) ? ` · ${shape(plan)}` : ""}`),
       el("dl", { class: "facts" },
-        fact(word("throughput"), num(speed.output_tokens_per_s, { maximumSignificantDigits: 3 }), between("output_tokens_per_s", (v) => num(v, { maximumSignificantDigits: 3 }))),
-        fact(word("ttft"), ms(speed.ttft_ms), between("ttft_ms", ms)), fact(word("tpot"), ms(speed.tpot_ms), between("tpot_ms", ms)),
-        fact(word("cost"), plan.cost ? usd(plan.cost.usd_per_hour) : "–", plan.cost?.usd_per_million_output_tokens ? `${usd(plan.cost.usd_per_million_output_tokens)} ${word("perMillion")}` : plan.cost?.provider),
+        fact(word(inputs ? "inputsPerS" : "throughput"), num(speed.output_tokens_per_s, { maximumSignificantDigits: 3 }), between("output_tokens_per_s", (v) => num(v, { maximumSignificantDigits: 3 }))),
+        fact(word("ttft"), ms(speed.ttft_ms), between("ttft_ms", ms)), inputs ? "" : fact(word("tpot"), ms(speed.tpot_ms), between("tpot_ms", ms)),
+        fact(word("cost"), plan.cost ? usd(plan.cost.usd_per_hour) : "–", plan.cost?.usd_per_million_output_tokens ? `${usd(plan.cost.usd_per_million_output_tokens)} ${word(inputs ? "perMillionInputs" : "perMillion")}` : plan.cost?.provider),
         fact(word("weightsKv"), `${plan.quantization} / ${plan.kv_cache_dtype}`, plan.quality?.recovery ? `${percent(plan.quality.recovery)} ${word("kept")}` : null),
         fact(word("fullSequences"), num(plan.memory.running_concurrency || plan.memory.max_concurrency, { maximumFractionDigits: 1, maximumSignificantDigits: undefined })))),
     el("section", {}, el("h2", {}, word("command")), el("pre", { id: "command" }, `${Object.entries(plan.env).map(([key, value]) => `${key}=${value} `).join("")}${plan.command}`),
@@ -42,7 +42,7 @@ function chosen(answer, body, apply, later) {
       el("section", { class: "card" }, el("h2", {}, word("limitsAndPredictions")),
         gauge({ name: word("ttft"), value: speed.ttft_ms, interval: speed.interval.ttft_ms, limit: asked.max_ttft_ms, text: ms }),
         speed.tpot_ms !== null && gauge({ name: word("tpot"), value: speed.tpot_ms, interval: speed.interval.tpot_ms, limit: asked.max_tpot_ms, text: ms }),
-        gauge({ name: word("throughput"), value: speed.output_tokens_per_s, interval: speed.interval.output_tokens_per_s, text: num, higherIsBetter: true }),
+        gauge({ name: word(inputs ? "inputsPerS" : "throughput"), value: speed.output_tokens_per_s, interval: speed.interval.output_tokens_per_s, text: num, higherIsBetter: true }),
         asked.max_hourly_cost && plan.cost && gauge({ name: word("cost"), value: plan.cost.usd_per_hour, limit: asked.max_hourly_cost, text: usd }),
         el("p", { class: "soft" }, word("intervalNote")), speed.basis_note && el("p", { class: "soft", lang: "en" }, speed.basis_note))),
     el("section", {}, el("h2", {}, word("downloads")), downloadButtons("solve", body, FORMATS)),

@@ -1,0 +1,46 @@
+"""Which release and which of its engines serve a model."""
+
+from vllm_opt.optimizer.serve_lines.command_line import not_above
+from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.catalogues.engines import Engine
+from vllm_opt.profiles.nouns.engine import EngineProfile
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
+
+
+def release_of(
+    model: ModelProfile, catalog: Catalog, version: str | None, engine: Engine | None, gpu: GpuProfile | None = None
+) -> tuple[EngineProfile, str | None, bool]:
+    """The release that is asked for, a sentence about it, and whether it is older because newer ones dropped the model.
+
+    Where none is asked for it is the newest, or the last that loads the model. Without a word on the engine it is the
+    one that the release gives this model, on this GPU.
+
+    Raises:
+        InvalidRequest: the version cannot be read, or the release lacks the engine asked for.
+        UnknownProfile: the release is older than every profile.
+    """
+    found, note = catalog.engine(version, engine)
+    reason = None if engine else v0_reason(model, found, gpu)
+    if reason is not None:
+        older, older_note = catalog.engine(version or found.version, "v0")
+        said = f"vLLM {version or found.version} runs {reason} on its V0 engine"
+        return older, f"{said}; {older_note}" if older_note else said, False
+    if version is not None or model.vllm_until is None or not_above(found.version, model.vllm_until):
+        return found, note, False
+    older, older_note = catalog.engine(model.vllm_until, engine)
+    said = (
+        f"vLLM {older.version} is taken, the newest release that loads {model.architecture}: vLLM {found.version} "
+        "does not"
+    )
+    return older, f"{said}; {older_note}" if older_note else said, True
+
+
+def v0_reason(model: ModelProfile, engine: EngineProfile, gpu: GpuProfile | None) -> str | None:
+    """What a V1 release leaves to V0 by default; None where it runs the model itself."""
+    if "states" in engine.falls_back_to_v0 and any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds):
+        return "models with recurrent states"
+    capability = None if gpu is None else gpu.compute_capability
+    if "capability_below_8" in engine.falls_back_to_v0 and capability is not None and capability < (8, 0):
+        return "GPUs below compute capability 8.0"
+    return None

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.profiles.elementary import expm1, log1p
 from vllm_opt.profiles.nouns.latency_constants import LatencyBasis
 
 BASES: tuple[LatencyBasis, ...] = ("measured", "fitted", "datasheet")
@@ -139,9 +140,11 @@ def padded_batch(tokens: Scalars) -> Numbers:
 
 def experts_hit(c: LatencyCoefficients, tokens: Scalars) -> Numbers:
     """Share of the experts that `tokens` tokens reach; exact for one token, never falls with more."""
+    if not np.any(c.expert_miss_log):
+        return np.zeros_like(tokens, dtype=np.float64)
     others = np.maximum(np.asarray(tokens) - 1.0, 0.0)
-    log_missed = c.expert_miss_log - c.expert_shape * np.log1p(-others * c.expert_miss_log / c.expert_shape)
-    return np.asarray(-np.expm1(log_missed))
+    log_missed = c.expert_miss_log - c.expert_shape * log1p(-others * c.expert_miss_log / c.expert_shape)
+    return np.asarray(-expm1(log_missed))
 
 
 def token_time(c: LatencyCoefficients, tokens: Numbers, sequences: Numbers, routed: Numbers) -> Numbers:

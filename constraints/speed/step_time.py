@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.profiles.elementary import expm1, log1p
+from vllm_opt.profiles.elementary import expm1, log
 from vllm_opt.profiles.nouns.latency_constants import LatencyBasis
 
 BASES: tuple[LatencyBasis, ...] = ("measured", "fitted", "datasheet")
@@ -143,7 +143,7 @@ def experts_hit(c: LatencyCoefficients, tokens: Scalars) -> Numbers:
     if not np.any(c.expert_miss_log):
         return np.zeros_like(tokens, dtype=np.float64)
     others = np.maximum(np.asarray(tokens) - 1.0, 0.0)
-    log_missed = c.expert_miss_log - c.expert_shape * log1p(-others * c.expert_miss_log / c.expert_shape)
+    log_missed = c.expert_miss_log - c.expert_shape * log(1.0 - others * c.expert_miss_log / c.expert_shape)
     return np.asarray(-expm1(log_missed))
 
 

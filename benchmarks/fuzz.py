@@ -172,8 +172,8 @@ READERS: dict[str, Callable[[bytes, Path], object]] = {
     "requests": _requests, "http": _http, "command": _command,
 }  # fmt: skip
 SHARES = {
-    "config": 380, "requests": 400, "lengths": 150, "log": 15, "http": 25, "yaml": 12, "command": 12, "compose": 3,
-    "shell": 3,
+    "requests": 560, "config": 330, "lengths": 95, "log": 5, "yaml": 4, "http": 2.5, "command": 2.5, "compose": 0.5,
+    "shell": 0.5,
 }  # fmt: skip
 """Inputs of each kind in a thousand: all take about as much of the processor."""
 
@@ -247,6 +247,8 @@ def main(inputs: int, seconds: float, corpus: Path, only: tuple[str, ...], seed:
             data = mutated(chance, chance.choice(pools[kind]), pools[kind])
             wrong, shape = fault(kind, data, Path(name), slow)
             tried[kind] += 1
+            if tried.total() % 20_000 == 0:
+                _tell(tried, started, failures)
             if wrong:
                 failures += 1
                 _keep(corpus / "failures", f"{kind}-", data)
@@ -255,9 +257,13 @@ def main(inputs: int, seconds: float, corpus: Path, only: tuple[str, ...], seed:
                 shapes[kind].add(shape)
                 pools[kind].append(data)
                 _keep(corpus / kind, "", data)
-    print(", ".join(f"{number} {kind}" for kind, number in tried.most_common()))
-    print(f"{tried.total()} inputs in {time.monotonic() - started:.0f} s, {failures} failed; corpus in {corpus}")
+    _tell(tried, started, failures)
     raise SystemExit(bool(failures))
+
+
+def _tell(tried: Counter[str], started: float, failures: int) -> None:
+    kinds = ", ".join(f"{number} {kind}" for kind, number in tried.most_common())
+    print(f"{tried.total()} inputs in {time.monotonic() - started:.0f} s, {failures} failed ({kinds})", flush=True)
 
 
 def _keep(folder: Path, prefix: str, data: bytes) -> None:

@@ -55,6 +55,7 @@ CLASS_DEFAULTS: Mapping[str, Mapping[str, Default]] = {
     "nemotron_h": {"head_dim": 128, "num_key_value_heads": 8},
     "phi3": {"sliding_window": None},
     "phi4mm": {"sliding_window": None},
+    "qwen2_moe": {"shared_expert_intermediate_size": 5632},
     "qwen3": {"head_dim": 128},
     "qwen3_5_moe_text": _QWEN3_5
     | {"num_key_value_heads": 2, "num_experts": 256, "shared_expert_intermediate_size": 512},

@@ -52,7 +52,7 @@ def drawn() -> str:
         parts.append(f'<text class="name" x="{x + WIDTH // 2}" y="{y + 18}">{room}</text>')
     body = "\n".join(parts)
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {top - 16}" width="{wide}" \
-height="{top - 16}" role="img" aria-label="The rooms of profiles, constraints and optimizer, and which is used by which">
+height="{top - 16}" role="img" aria-label="The rooms of the three packages, and which is used by which">
 <style>
 .ground {{ fill: #fff }} .band {{ fill: #f3f4f8; stroke: #c9cddb }} .room {{ fill: #fff; stroke: #3f51b5 }}
 .arrow {{ fill: none; stroke: #6b7390; marker-end: url(#tip) }}

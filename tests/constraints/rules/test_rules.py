@@ -441,6 +441,15 @@ def test_a_budget_that_is_overdrawn_has_nothing_left() -> None:
     assert (found.rule, found.needed, found.available, found.unit) == ("memory_budget", 101 * BLOCK, 0, "bytes")
 
 
+def test_memory_that_others_hold_is_refused_with_vllm_s_own_words() -> None:
+    """A GPU of twice BUDGET asked for half of itself: BUDGET stays outside, and other processes hold a byte more."""
+    free, held = terms_of(BUDGET), replace(terms_of(BUDGET, BUDGET + 1), taken_at_start_bytes=BUDGET + 1)
+    assert violations(deployment(terms=free)) == ()
+    (found,) = violations(deployment(terms=held))
+    assert (found.rule, found.available) == ("startup_headroom", BUDGET)
+    assert "on startup is less than desired GPU memory utilization (0.5, " in found.message
+
+
 @pytest.mark.parametrize(("tokens", "kept"), [(4, True), (3, False)])
 def test_a_step_holds_a_token_and_its_drafts(tokens: int, kept: bool) -> None:
     drafts = {"speculation": Speculation(method="ngram", num_speculative_tokens=3)}

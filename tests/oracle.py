@@ -5,7 +5,7 @@ request means (`resolve_solve`), the physics of one point, and the set of values
 
 - every tensor, pipeline, data, expert and context parallel size within the GPUs allowed; data parallelism inside one
   engine only with experts, without pipeline stages and on a whole part of a node; several nodes only when the link
-  between them is stated;
+  between them is stated; no pipeline stages inside a fast link where tensor parallelism divides the same GPUs;
 - the default block size and those in which a request takes fewer bytes;
 - `max_num_batched_tokens` from `token_grid`, `gpu_memory_utilization` from `utilization_steps`;
 - `max_num_seqs`: what is pinned; at the load asked a few from the fewest needed on (speed does not depend on it); where
@@ -40,7 +40,7 @@ from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightForm
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
-from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
+from vllm_opt.profiles.nouns.model import Attention, Experts, LatentAttention, ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.price import Offer
 
 UNPRICED, FREE = 2**50, 2**51
@@ -153,12 +153,30 @@ class Oracle:
 
     def _every_point(self) -> Iterator[Point]:
         for sku, weights in product(self.setting.gpus, self.setting.formats):
-            for layout in self.layouts(sku, weights):
+            every = list(self.layouts(sku, weights))
+            for layout in every:
+                if layout.pipeline_parallel_size > 1 and self.split_over_tensors(sku.gpu, layout) in every:
+                    continue
                 arguments = weights.model, weights.quantization, layout, self.setting.engine, sku.gpu
                 if layout.block_size is not None and not self.frugal(layout, sku, weights):
                     continue
                 terms = memory_terms(*arguments)
                 yield from self.points_of(sku, weights, layout, terms)
+
+    def split_over_tensors(self, gpu: GpuProfile, layout: Layout) -> Layout | None:
+        """The same GPUs as one tensor-parallel group, which takes the place of pipeline stages inside a fast link."""
+        request, mixers = self.setting.request, [kind.mixer for kind in self.setting.model.layer_kinds]
+        interactive = not self.setting.targets.load_free and "concurrency" not in request.objective
+        ranks = layout.tensor_parallel_size * layout.pipeline_parallel_size
+        heads = [mixer.num_key_value_heads for mixer in mixers if isinstance(mixer, Attention)]
+        linked = gpu.interconnect.kind in ("nvlink", "infinity_fabric")
+        within = ranks <= gpu.gpus_per_node and ranks <= (gpu.interconnect.gpus_joined or ranks)
+        latent = any(isinstance(mixer, LatentAttention) for mixer in mixers)
+        if request.pipeline_parallel_size or layout.decode_context_parallel_size > 1 or latent or not heads:
+            return None
+        if not (interactive and linked and within) or min(heads) % ranks:
+            return None
+        return layout.model_copy(update={"tensor_parallel_size": ranks, "pipeline_parallel_size": 1})
 
     def frugal(self, layout: Layout, sku: PricedGpu, weights: WeightFormat) -> bool:
         """Whether a request takes fewer bytes in such blocks than in the default ones, at any width of a step."""

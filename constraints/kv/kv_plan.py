@@ -21,6 +21,9 @@ from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
 
+STEPPED = ("cross", "resident")
+"""Kinds of layers that hold what a step is wide, whatever their window."""
+
 
 @dataclass(frozen=True)
 class KvPlan:
@@ -55,6 +58,12 @@ class KvPlan:
     def has_states(self) -> bool:
         """Whether some layer keeps a recurrent state."""
         return any(layer.kind == "state" for layer, _ in self.requests)
+
+    @property
+    def depends_on_steps(self) -> bool:
+        """Whether what a request takes depends on the width of a step: windows and encoder tokens do."""
+        return any(layer.kind != "state" and (layer.window_tokens is not None or layer.kind in STEPPED)
+                   for layer, _ in self.requests)  # fmt: skip
 
     def in_flight_tokens(self, max_num_batched_tokens: int) -> int:
         """Return tokens that windows hold back for steps under way: batches in flight x tokens per batch."""

@@ -6,7 +6,7 @@ max_num_seqs, or beyond what the token budget can admit, wait outside the batch;
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,10 @@ class LoadPrediction:
     total_tokens_per_s: Numbers
     requests_per_s: Numbers
     saturated: NDArray[np.bool_]
+
+    def first(self, points: int) -> "LoadPrediction":
+        """The first so many points."""
+        return LoadPrediction(*(getattr(self, item.name)[:points] for item in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def configured_solver(setting: SolveSetting, seconds: float) -> cp_model.CpSolve
     """A solver without presolve: these models are small, and presolve is wrong on some of them.
 
     With coefficients of bytes, the presolve of ortools 9.15 cuts optima off (32-bit sums, google/or-tools #5293;
-    docs/solver-speed.md); `presolve_inclusion_work_limit = 0` leaves the fault out where presolve is on.
+    docs/solver-speed.md); `presolve_inclusion_work_limit = 0` leaves the fault out where presolve is on. Probing and
+    the search for symmetry take longer than these proofs.
     """
     solver = cp_model.CpSolver()
     parameters = solver.parameters
@@ -77,6 +78,8 @@ def configured_solver(setting: SolveSetting, seconds: float) -> cp_model.CpSolve
     parameters.random_seed = setting.request.seed % (2**31)
     parameters.cp_model_presolve = False
     parameters.presolve_inclusion_work_limit = 0
+    parameters.cp_model_probing_level = 0
+    parameters.symmetry_level = 0
     return solver
 
 

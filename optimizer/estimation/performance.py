@@ -12,13 +12,15 @@ from vllm_opt.constraints.queueing.engine import CLOSED, Demand, outcome
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import MOST_LOAD
 from vllm_opt.constraints.speed.first_token import Pattern
-from vllm_opt.constraints.speed.latency import closed_loop
+from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack
 from vllm_opt.optimizer.contract.performance import Load, Performance
 
 INTERVAL_CONFIDENCE = 0.95
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+Summary = dict[str, dict[str, Numbers]]
+"""Times by name and percentile ("ttft_ms", "p95"), one value per engine."""
 PATTERNS: dict[str, Pattern] = {"closed": "closed", "poisson": "poisson", "burst": "burst", "offline": "burst"}
 """How well TTFT is known, by how requests come (`constraints/speed/spread.py`)."""
 
@@ -34,6 +36,16 @@ class Engines:
     lengths: tuple[int, int]
     chunked_prefill: bool
     prefix_hit_share: float
+
+    @property
+    def input_tokens(self) -> int:
+        """Prompt tokens of the typical request."""
+        return self.lengths[0]
+
+    @property
+    def output_tokens(self) -> int:
+        """Generated tokens of the typical request."""
+        return self.lengths[1]
 
     def outcome(self, demand: Demand, load: float | Sequence[float]) -> Outcome:
         """Times over the requests of one engine."""
@@ -59,49 +71,71 @@ def predict(
     engines, asked = served.engines, demand.requests_per_s
     times = served.outcome(demand, math.ceil(users / engines) if asked is None else asked / engines)
     plain = _open(served, demand, times, users)
-    return _with_times(plain, served, times, 0, asked_percentiles)
+    return _with_times(plain, served, times, _percentiles(times, asked_percentiles), 0)
 
 
 def predict_loads(
     served: Engines, loads: tuple[int, ...], lengths: Lengths = ALIKE, asked_percentiles: tuple[float, ...] = ()
 ) -> tuple[Performance, ...]:
-    """`predict` for a closed loop of several numbers of users, for little more than the time of one.
+    """`predict` for a closed loop of several numbers of users, for little more than the time of one."""
+    (found,) = predict_together(((served, loads),), lengths, asked_percentiles)
+    return found
+
+
+Asked = tuple[Engines, tuple[int, ...]]
+"""Engines and the numbers of users that are asked of them."""
+
+
+def predict_together(
+    asked: Sequence[Asked], lengths: Lengths = ALIKE, asked_percentiles: tuple[float, ...] = ()
+) -> list[tuple[Performance, ...]]:
+    """`predict_loads` of several deployments in one evaluation, to the digit as each alone would have it.
 
     Means are those that measurements have fitted.
     """
-    engines, coefficients = served.engines, served.coefficients
-    shares = [share for users in loads for share in (math.ceil(users / engines), users / engines)]
+    if not asked:
+        return []
+    each = [(served, users) for served, loads in asked for users in loads]
+    engines = [served for served, _ in each]
+    fullest = np.array([math.ceil(users / served.engines) for served, users in each], dtype=np.float64)
+    average = np.array([users / served.engines for served, users in each], dtype=np.float64)
+    seqs, budget, inputs, outputs, chunked, hit = (
+        np.array([getattr(served, name) for served in engines])
+        for name in ("max_num_seqs", "max_num_batched_tokens", "input_tokens", "output_tokens", "chunked_prefill",
+                     "prefix_hit_share")
+    )  # fmt: skip
+    coefficients = stack([served.coefficients for served in engines])
+    flags = seqs, budget, inputs, outputs
     load = closed_loop(
-        coefficients,
-        users=np.array(shares),
-        max_num_seqs=served.max_num_seqs,
-        max_num_batched_tokens=served.max_num_batched_tokens,
-        input_tokens=served.lengths[0],
-        output_tokens=served.lengths[1],
-        chunked_prefill=served.chunked_prefill,
-        prefix_hit_share=served.prefix_hit_share,
+        coefficients, np.stack([fullest, average]), *flags, chunked_prefill=chunked, prefix_hit_share=hit
     )
-    times = served.outcome(Demand(lengths=lengths), shares[::2])
-    found = []
-    for place, users in enumerate(loads):
-        at = 2 * place
-        tpot = float(load.tpot_ms[at]) if served.lengths[1] > 1 else None
-        plain = _performance(
-            served, CLOSED, Load(users=users), (float(load.ttft_ms[at]), tpot, float(load.e2e_ms[at])),
-            float(load.output_tokens_per_s[at + 1]) * engines, float(load.requests_per_s[at + 1]) * engines,
-            saturated=bool(load.saturated[at]),
-        )  # fmt: skip
-        found.append(_with_times(plain, served, times, place, asked_percentiles))
-    return tuple(found)
+    times = outcome(
+        coefficients, Demand(lengths=lengths), fullest, *flags, chunked_prefill=chunked, prefix_hit_share=hit
+    )
+    summary = _percentiles(times, asked_percentiles)
+    found = iter([
+        _with_times(_closed(served, users, load, at), served, times, summary, at)
+        for at, (served, users) in enumerate(each)
+    ])  # fmt: skip
+    return [tuple(next(found) for _ in loads) for _, loads in asked]
 
 
-def _with_times(
-    plain: Performance, served: Engines, times: Outcome, at: int, asked_percentiles: tuple[float, ...]
-) -> Performance:
+def _closed(served: Engines, users: int, load: LoadPrediction, at: int) -> Performance:
+    """Means of a closed loop: times of the fullest engine, rates of the average one."""
+    tpot = float(load.tpot_ms[0, at]) if served.output_tokens > 1 else None
+    return _performance(
+        served, CLOSED, Load(users=users), (float(load.ttft_ms[0, at]), tpot, float(load.e2e_ms[0, at])),
+        float(load.output_tokens_per_s[1, at]) * served.engines, float(load.requests_per_s[1, at]) * served.engines,
+        saturated=bool(load.saturated[0, at]),
+    )  # fmt: skip
+
+
+def _with_times(plain: Performance, served: Engines, times: Outcome, summary: Summary, at: int) -> Performance:
     """What the times over requests add to the means of one load."""
+    kinds = [name for name in summary if name != "tpot_ms" or served.output_tokens > 1]
     return plain.model_copy(
         update={
-            "percentiles": _percentiles(times, at, served.lengths, asked_percentiles),
+            "percentiles": {name: {key: float(values[at]) for key, values in summary[name].items()} for name in kinds},
             "utilization": float(times.utilization[at]),
             "most_requests_per_s": float(times.capacity_per_s[at]) * served.engines,
         }
@@ -151,14 +185,11 @@ def _performance(
     )
 
 
-def _percentiles(
-    times: Outcome, at: int, lengths: tuple[int, int], asked: tuple[float, ...]
-) -> dict[str, dict[str, float]]:
+def _percentiles(times: Outcome, asked: tuple[float, ...]) -> Summary:
+    """Percentiles over requests, of every engine at once."""
     wanted = sorted({*PERCENTILES, *asked})
     kinds = {"ttft_ms": times.ttft_ms, "tpot_ms": times.tpot_ms, "e2e_ms": times.e2e_ms}
-    if lengths[1] <= 1:
-        del kinds["tpot_ms"]
-    return {name: {f"p{percent:g}": float(of(percent)[at]) for percent in wanted} for name, of in kinds.items()}
+    return {name: {f"p{percent:g}": of(percent) for percent in wanted} for name, of in kinds.items()}
 
 
 def following(before: Performance, after: Performance) -> Performance:

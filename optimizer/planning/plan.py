@@ -18,7 +18,7 @@ from vllm_opt.optimizer.estimation.performance import bound_at
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
 from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.planning.bounded_queue import queue_flags, queue_notes
-from vllm_opt.optimizer.planning.predicted import Choice, predicted, served_by, with_media_and_drafts
+from vllm_opt.optimizer.planning.predicted import Choice, Speeds, predicted, served_by, with_media_and_drafts
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
@@ -100,13 +100,13 @@ def _check_speed(setting: SolveSetting, choice: Choice) -> None:
         )
 
 
-def make_plan(setting: SolveSetting, choice: Choice) -> Plan:
-    """Build and re-check one plan.
+def make_plan(setting: SolveSetting, choice: Choice, speeds: Speeds | None = None) -> Plan:
+    """Build and re-check one plan. `speeds`: its own, where they were predicted together with those of others.
 
     Raises:
         PlanRejected: some rule does not hold; the solver and the physics disagree.
     """
-    performance, at_most = predicted(setting, choice)
+    performance, at_most = speeds or predicted(setting, choice)
     try:
         deployment = deployment_of(setting, choice, performance)
     except LayoutRefused as refusal:

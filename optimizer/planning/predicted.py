@@ -1,11 +1,12 @@
 """What one full point would do: the speed of a choice under the traffic asked, with its images and drafts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.media import with_images
-from vllm_opt.optimizer.estimation.performance import Engines, following, predict, predict_loads
+from vllm_opt.optimizer.estimation.performance import Engines, following, predict, predict_together
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 
@@ -34,16 +35,30 @@ def served_by(setting: SolveSetting, choice: Choice) -> Engines:
     )
 
 
-def predicted(setting: SolveSetting, choice: Choice) -> tuple[Performance, Performance]:
-    """Speed under the traffic asked, and at the most that the flags admit: max_num_seqs users in every engine."""
-    served, most = served_by(setting, choice), choice.max_num_seqs * choice.unit.engines
-    users = most if setting.targets.load_free else setting.targets.concurrency
+Speeds = tuple[Performance, Performance]
+"""Speed under the traffic asked, and at the most that the flags admit: max_num_seqs users in every engine."""
+
+
+def predicted(setting: SolveSetting, choice: Choice) -> Speeds:
+    """The speeds of one choice."""
+    (found,) = predicted_together(setting, (choice,))
+    return found
+
+
+def predicted_together(setting: SolveSetting, choices: Sequence[Choice]) -> list[Speeds]:
+    """The speeds of several choices, for little more than the time of one."""
     demand, percentiles = setting.demand, setting.request.asked_percentiles
+    each = [served_by(setting, choice) for choice in choices]
+    most = [choice.max_num_seqs * choice.unit.engines for choice in choices]
+    users = most if setting.targets.load_free else [setting.targets.concurrency] * len(each)
     if demand.arrivals == "closed" and not demand.think_s:
-        asked, full = predict_loads(served, (users, most), demand.lengths, percentiles)
-        return asked, full
-    (full,) = predict_loads(served, (most,), demand.lengths)
-    return predict(served, users, demand, percentiles), full
+        both = predict_together(
+            list(zip(each, zip(users, most, strict=True), strict=True)), demand.lengths, percentiles
+        )
+        return [(asked, full) for asked, full in both]
+    full = predict_together([(served, (load,)) for served, load in zip(each, most, strict=True)], demand.lengths)
+    asked = [predict(served, load, demand, percentiles) for served, load in zip(each, users, strict=True)]
+    return [(one, at_most) for one, (at_most,) in zip(asked, full, strict=True)]
 
 
 def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple[Performance, tuple[str, ...]]:

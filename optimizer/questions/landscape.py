@@ -83,6 +83,7 @@ class Landscape:
         self._usual = {
             "tensor_parallel_size": _per_row([_divides(setting, place) for place in self.places], bool),
             "data_parallel_size": _per_row([_usual_data(setting, place) for place in self.places], bool),
+            "pipeline_parallel_size": _per_row([_usual_stages(physics, place) for place in self.places], bool),
         }
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
@@ -118,6 +119,8 @@ class Landscape:
             pinned = getattr(request, field)
             if pinned is not None:
                 keep &= sizes == pinned
+            elif field == "pipeline_parallel_size" and request.tensor_parallel_size is not None:
+                continue
             elif field in self._usual:
                 keep &= self._usual[field]
         return keep
@@ -181,6 +184,11 @@ def _divides(setting: SolveSetting, place: Place) -> bool:
 def _usual_data(setting: SolveSetting, place: Place) -> bool:
     shape, node = place.shape, place.facts.sku.gpu.gpus_per_node
     return usual_data_size(setting.model, shape.tensor, shape.pipeline, shape.data, node)
+
+
+def _usual_stages(physics: LayoutPhysics, place: Place) -> bool:
+    facts = place.facts
+    return physics.better_split(facts.sku.gpu, facts.weights, place.shape) is None
 
 
 def _places_of(

@@ -22,7 +22,7 @@ from vllm_opt.optimizer.search.queue import Server, ServerQueue
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.servers import Servers
-from vllm_opt.optimizer.search.sizing import LoadSizing, without_eager_twins
+from vllm_opt.optimizer.search.sizing import LoadSizing, Worth, without_eager_twins
 from vllm_opt.optimizer.search.units import Pieces, pieces_of_server
 from vllm_opt.optimizer.space.latency_limits import feasible_part, latency_rules, refined_pieces
 from vllm_opt.optimizer.space.physics import LayoutPhysics
@@ -229,11 +229,14 @@ class Search:
             elif self.first in ("cost", "gpus"):
                 queues[server.sku.gpu.id].push(server, least, server.most)
 
-    def solve_servers(self, servers: list[Server]) -> list[Candidate]:
-        """Operating points of a batch of servers that satisfy every active rule."""
+    def solve_servers(self, servers: list[Server], worth: Worth | None = None) -> list[Candidate]:
+        """Operating points of a batch of servers that satisfy every active rule.
+
+        `worth`: which of them, where speed is that of the load asked; elsewhere it is not asked.
+        """
         self.result.layouts_evaluated += len(servers)
         if self.setting.load_is_asked(self.active) and "concurrency" not in self.setting.request.objective:
-            return self.sizing.points_of(servers)
+            return self.sizing.points_of(servers, worth)
         pieces: Pieces = []
         for server in servers:
             of_server = pieces_of_server(self.setting, self.physics, server, server.replicas, self.active)

@@ -48,7 +48,8 @@ class Servers:
     def _candidates(self, sku: PricedGpu) -> Iterator[Server]:
         """Every server of one SKU that vLLM would not refuse, with the fewest replicas that bounds allow."""
         gpu = sku.gpu
-        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node, gpu.platform
+        link = gpu.interconnect.kind, gpu.interconnect.gpus_joined
+        generation = gpu.compute_capability, gpu.vendor, gpu.architecture, gpu.gpus_per_node, gpu.platform, *link
         if generation not in self._startable:
             listed: list[Startable | str] = []
             considered = sum(self._list(gpu, weights, listed) for weights in self.setting.formats)
@@ -84,7 +85,10 @@ class Servers:
         if node not in self._shapes:
             self._shapes[node] = shapes(self.setting, node, self.most_gpus)
         known: dict[tuple[object, ...], str | None] = {}
+        every = frozenset(self._shapes[node])
         for shape in self._shapes[node]:
+            if shape.pipeline > 1 and self.physics.better_split(gpu, weights, shape) in every:
+                continue
             rule = self._refusal(gpu, weights, shape, known)
             if rule is not None:
                 listed.append(rule)

@@ -6,13 +6,14 @@ not fit, or at which the limits are missed with them. It is slower in every step
 graphs it would only be chosen for an oddity of the model.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
+from vllm_opt.optimizer.search.best_first import served
 from vllm_opt.optimizer.search.bounds import coefficients_of
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.result import SearchResult
@@ -26,6 +27,10 @@ from vllm_opt.optimizer.space.setting import SolveSetting
 
 Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Speeds = tuple[Numbers, ...]
+"""The columns of `speeds_at`."""
+Worth = Callable[[list[Server], Integers, Speeds], NDArray[np.bool_]]
+"""Which rows, each of the server at that place, are worth sizing at their speeds."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,20 @@ class LoadSizing:
     ) -> None:
         self.setting, self.physics, self.active, self.result = setting, physics, active, result
         self._known_widths: dict[tuple[str, bool], tuple[int, ...]] = {}
+        self._known_points: dict[tuple[object, ...], list[Candidate]] = {}
 
-    def points_of(self, servers: list[Server]) -> list[Candidate]:
-        """The feasible points of a batch of servers."""
+    def points_of(self, servers: list[Server], worth: Worth | None = None) -> list[Candidate]:
+        """The feasible points of a batch of servers; of those that are `worth` it where that is given."""
+        if worth is not None:
+            return self._sized(servers, worth)
+        new = [server for server in servers if server.identity not in self._known_points]
+        if new:
+            self._known_points |= {server.identity: [] for server in new}
+            for candidate in self._sized(new, None):
+                self._known_points[served(candidate.unit)].append(candidate)
+        return [candidate for server in servers for candidate in self._known_points[server.identity]]
+
+    def _sized(self, servers: list[Server], worth: Worth | None) -> list[Candidate]:
         rows = self._widths(servers)
         if not len(rows.owner):
             for server in servers:
@@ -59,10 +75,11 @@ class LoadSizing:
             return []
         coefficients = stack([coefficients_of(self.physics, server) for server in servers])
         speeds, kept, rules = self._speeds(servers, rows, coefficients)
+        wanted = np.ones(len(kept), dtype=bool) if worth is None else worth(servers, rows.owner, speeds)
         facts: dict[int, LayoutFacts] = {}
-        admitted = self._admitted(servers, rows, np.flatnonzero(kept), facts)
+        admitted = self._admitted(servers, rows, np.flatnonzero(kept & wanted), facts)
         found = self._candidates(servers, rows, admitted, speeds, facts)
-        rest = np.setdiff1d(np.arange(len(rows.owner)), admitted)
+        rest = np.setdiff1d(np.flatnonzero(wanted | ~kept), admitted)
         slower = replace(coefficients, eager=np.ones(len(servers)))
         rest = rest[self._could_do(rules, rest)]
         _, hopeful, _ = self._speeds(servers, rows.take(rest), slower)
@@ -96,7 +113,7 @@ class LoadSizing:
 
     def _speeds(
         self, servers: list[Server], rows: Widths, coefficients: LatencyCoefficients
-    ) -> tuple[tuple[Numbers, ...], NDArray[np.bool_], dict[str, NDArray[np.bool_]]]:
+    ) -> tuple[Speeds, NDArray[np.bool_], dict[str, NDArray[np.bool_]]]:
         """(speeds, which rows keep every limit, per rule which do)."""
         if not len(rows.owner):
             return (), np.zeros(0, dtype=bool), {}
@@ -139,7 +156,7 @@ class LoadSizing:
         return found
 
     def _candidates(
-        self, servers: list[Server], rows: Widths, admitted: Integers, speeds: tuple[Numbers, ...],
+        self, servers: list[Server], rows: Widths, admitted: Integers, speeds: Speeds,
         facts: dict[int, LayoutFacts],
     ) -> list[Candidate]:  # fmt: skip
         columns = [column[admitted].reshape(-1, 1) for column in (rows.sequences, *speeds)]

@@ -1,17 +1,17 @@
 """What else there is: other ways to divide the chosen GPUs, and the best plan on each other SKU."""
 
-from itertools import islice
-
 from vllm_opt.optimizer.contract.answer import Plan
 from vllm_opt.optimizer.planning.predicted import Choice
-from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.search import Search, SearchResult
-from vllm_opt.optimizer.solver.accepted import best_accepted
-from vllm_opt.optimizer.solver.selection import ScoredChoice, best_choice
+from vllm_opt.optimizer.solver.accepted import accepted_plan, best_of_groups
+from vllm_opt.optimizer.solver.close_calls import best_for_at_most
+from vllm_opt.optimizer.space.objective import unit_cost_microusd
 from vllm_opt.optimizer.space.points import Candidate, Unit
 
 MOST_VARIANTS = 3
 """Variants of the chosen SKU that are listed."""
+DEARER_WITHOUT_STAGES = 2.0
+"""A plan without pipeline stages is listed up to this many times the cost."""
 
 
 def alternatives(search: Search, result: SearchResult, main: Choice, most: int | None = None) -> tuple[Plan, ...]:
@@ -30,24 +30,13 @@ def alternatives(search: Search, result: SearchResult, main: Choice, most: int |
         elif top is not None and (key := _shown_as(unit)) != _shown_as(used):
             groups.setdefault(key, []).append(candidate)
     wanted = min(len(groups) if top is None else top, len(groups) if most is None else max(0, most - len(variants)))
-    ranked = sorted(
-        ((best_choice(setting, members, order, scores), members) for members in groups.values()),
-        key=lambda item: _place(order, item[0]),
-    )
-    best = (best_accepted(setting, members, order, scores, scored) for scored, members in ranked)
-    found = islice((item for item in best if item is not None), wanted)
-    return (*variants, *(plan for _, plan in sorted(found, key=lambda item: _place(order, item[0]))))[:most]
+    found = best_of_groups(setting, groups.values(), order, scores, wanted)
+    return (*variants, *(plan for _, plan in found))[:most]
 
 
 def _shown_as(unit: Unit) -> tuple[object, ...]:
     """What counts as one layout in a list of the best: with CUDA graphs or without, it is the same one."""
     return unit.facts.layout.model_copy(update={"enforce_eager": False}), unit.replicas
-
-
-def _place(order: Order, scored: ScoredChoice) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Where a point stands in the order of the request: as the search kept it, so that a longer list begins alike."""
-    unit = scored.candidate.unit
-    return order.key(scored.key[: len(order.names)], unit.gpu_count, unit.facts.weights), scored.key
 
 
 def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:
@@ -68,9 +57,21 @@ def _variants(search: Search, main: Choice) -> tuple[Plan, ...]:
         way = _division(candidate.unit)
         if way != _division(used):
             groups.setdefault(way, []).append(candidate)
-    best = (best_accepted(setting, members, search.order, search.scores) for members in groups.values())
-    found = sorted((item for item in best if item is not None), key=lambda item: item[0].key)
-    return tuple(plan for _, plan in found[:MOST_VARIANTS])
+    found = best_of_groups(setting, groups.values(), search.order, search.scores, MOST_VARIANTS)
+    return (*_without_stages(search, main), *(plan for _, plan in found))[:MOST_VARIANTS]
+
+
+def _without_stages(search: Search, main: Choice) -> tuple[Plan, ...]:
+    """The best plan on the chosen SKU that passes no layers on, where the chosen one does: what most people run."""
+    setting, used = search.setting, main.unit
+    if used.shape.pipeline == 1 or setting.request.pipeline_parallel_size is not None or search.is_over():
+        return ()
+    best = best_for_at_most(
+        search, search.order, unit_cost_microusd(used) * DEARER_WITHOUT_STAGES,
+        lambda server: server.sku.gpu.id == used.facts.sku.gpu.id and server.shape.pipeline == 1,
+    )  # fmt: skip
+    plan = None if best is None else accepted_plan(setting, best.choice)
+    return () if plan is None else (plan,)
 
 
 def _division(unit: Unit) -> tuple[object, ...]:

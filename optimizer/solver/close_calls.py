@@ -14,7 +14,7 @@ All but the cheapest are looked for where cost or GPUs come first.
 from collections.abc import Callable, Iterator
 
 from vllm_opt.optimizer.contract.answer import CloseCall
-from vllm_opt.optimizer.planning.predicted import Choice
+from vllm_opt.optimizer.planning.predicted import Choice, predicted_together
 from vllm_opt.optimizer.search.order import Order, capped_quality
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import Search, SearchResult
@@ -37,10 +37,12 @@ def close_calls(search: Search, result: SearchResult, chosen: Choice) -> tuple[C
     if setting.request.pareto or not setting.request.explain or search.is_over():
         return ()
     seen, found = [chosen], []
-    for why, choice in _kinds(search, result, chosen):
+    kinds = list(_kinds(search, result, chosen))
+    speeds = predicted_together(setting, [choice for _, choice in kinds])
+    for (why, choice), speed in zip(kinds, speeds, strict=True):
         if any(_alike(choice, known) for known in seen):
             continue
-        plan = accepted_plan(setting, choice)
+        plan = accepted_plan(setting, choice, speed)
         if plan is None:
             continue
         seen.append(choice)
@@ -58,18 +60,18 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
         yield "cheapest", cheapest.choice
     if search.first not in ("cost", "gpus"):
         return
-    fastest = _best(search, Order(("throughput", "cost"), 0.02), cost * DEARER, lambda _: True)
+    fastest = best_for_at_most(search, Order(("throughput", "cost"), 0.02), cost * DEARER, lambda _: True)
     if fastest is not None and fastest.key[0] * 1.0 <= FASTER * _throughput(search, result, chosen):
         yield "fastest", fastest.choice
     if chosen.unit.gpu_count > 1:
-        fewer = _best(
+        fewer = best_for_at_most(
             search, Order(("gpus", "throughput"), 0.0), cost * DEARER,
             lambda server: server.gpu_count < chosen.unit.gpu_count,
         )  # fmt: skip
         if fewer is not None:
             yield "fewest_gpus", fewer.choice
     quality = capped_quality(weights) + BETTER_QUALITY
-    better = _best(
+    better = best_for_at_most(
         search, Order(("cost", "throughput"), 0.02), cost * DEARER_FOR_WEIGHTS,
         lambda server: server.weights.publisher_rank < weights.publisher_rank
         or capped_quality(server.weights) > quality,
@@ -83,8 +85,12 @@ def _alike(one: Choice, other: Choice) -> bool:
     first, second = (
         (item.unit.facts.layout, item.unit.replicas, item.unit.facts.weights.checkpoint) for item in (one, other)
     )
+    if first != second:
+        return False
     by_rate = one.unit.facts.setting.targets.requests_per_s is not None
-    return one == other or (by_rate and first == second)
+    return by_rate or (one.max_num_seqs, one.max_num_batched_tokens) == (
+        other.max_num_seqs, other.max_num_batched_tokens
+    )  # fmt: skip
 
 
 def _near(search: Search, result: SearchResult) -> list[Candidate]:
@@ -103,7 +109,9 @@ def _throughput(search: Search, result: SearchResult, chosen: Choice) -> float:
     raise ValueError("the chosen point is none of the candidates")
 
 
-def _best(search: Search, order: Order, most: float, wanted: Callable[[Server], bool]) -> ScoredChoice | None:
+def best_for_at_most(
+    search: Search, order: Order, most: float, wanted: Callable[[Server], bool]
+) -> ScoredChoice | None:
     """The best point, in an order of its own, of the servers that are wanted and cost at most so much."""
     setting = search.setting
     servers = []

@@ -21,6 +21,7 @@ from vllm_opt.optimizer.search.bounds import fastest
 from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, LEAST_NUMBERS, MOST_QUEUED, Search
+from vllm_opt.optimizer.search.sizing import Speeds, Worth
 from vllm_opt.optimizer.solver.non_dominated import non_dominated
 from vllm_opt.optimizer.solver.thinning import thinned
 from vllm_opt.optimizer.space.objective import millitokens_per_s, unit_cost_microusd
@@ -89,7 +90,7 @@ def front_of(search: Search, tolerance: float) -> tuple[list[Candidate], Points,
         batch = waiting[start : start + BATCH]
         bounds = np.array([bound for bound, _ in batch], dtype=np.int64)
         open_ = np.flatnonzero(~covered(bounds, known, tolerance))
-        solved = search.solve_servers([batch[at][1] for at in open_.tolist()])
+        solved = search.solve_servers([batch[at][1] for at in open_.tolist()], _uncovered_by(known, tolerance))
         if solved:
             found.append(_points_of(solved, len(candidates)))
             candidates += solved
@@ -147,6 +148,21 @@ def covered(values: Integers, known: Integers, tolerance: float) -> NDArray[np.b
         nearer &= np.any(known[None] < values[:, None], axis=2)
     within: NDArray[np.bool_] = np.any(nearer, axis=1)
     return within
+
+
+def _uncovered_by(known: Integers, tolerance: float) -> Worth:
+    """Memory is counted only where no known point is as good."""
+
+    def worth(servers: list[Server], owner: Integers, speeds: Speeds) -> NDArray[np.bool_]:
+        costs = np.array([server.microusd_per_hour for server in servers], dtype=np.int64)
+        engines = np.array([server.engines for server in servers], dtype=np.int64)
+        ttft, tpot, _, tokens_per_s = speeds[:4]
+        rate = -np.floor(tokens_per_s * 1000).astype(np.int64) * engines[owner]
+        return ~covered(
+            np.stack([costs[owner], rate, _microseconds(tpot), _microseconds(ttft)], axis=1), known, tolerance
+        )
+
+    return worth
 
 
 def _apart(values: Integers, tolerance: float) -> Integers:

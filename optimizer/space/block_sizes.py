@@ -5,7 +5,7 @@ out; what the null block alone would save does not count.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.kv.kv_plan import KvPlan
@@ -48,6 +48,8 @@ def frugal_block_sizes(
     default: KvPlan, smaller: Iterable[int], plan_of: PlanOf, requests: Requests
 ) -> tuple[int | None, ...]:
     """The default (None) and the smaller sizes that need fewer bytes somewhere, none of them worse in everything."""
+    if not default.depends_on_steps:
+        requests = replace(requests, widths=requests.widths[:1])
     usual = requests.bytes(default)
     kept: dict[int | None, tuple[float, ...]] = {None: requests.appetite(default)}
     for size in smaller:

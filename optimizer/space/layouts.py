@@ -8,7 +8,7 @@ captured is decided per shape, because eager mode trades speed for memory.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
@@ -26,6 +26,7 @@ from vllm_opt.profiles.nouns.model import Attention, Experts, LatentAttention, M
 MAX_PIPELINE_STAGES = 16
 BLOCK_SIZES = (16, 32, 64, 128)
 DECODE_CONTEXT_SIZES = (1, 2, 4, 8, 16)
+FAST_LINKS = ("nvlink", "infinity_fabric")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,29 @@ def _data_sizes(
 def usual_data_size(model: ModelProfile, tensor: int, pipeline: int, data: int, gpus_per_node: int) -> bool:
     """Whether a data-parallel size is tried when the request pins none."""
     return data == 1 or (has_experts(model) and pipeline == 1 and gpus_per_node % (tensor * data) == 0)
+
+
+def across_tensors(setting: SolveSetting, gpu: GpuProfile, shape: Shape) -> Shape | None:
+    """The server that splits layers over the same GPUs instead of passing them on; None where stages earn their place.
+
+    On GPUs that a fast link joins, a stage waits for the one before it, and every rank reads all of its layers' weights
+    for each token: split layers answer sooner from the same memory. Stages stay where no fast link joins the GPUs,
+    where the cache would be held twice (more ranks than KV heads, latent attention), and where the request names them.
+    vLLM's guide draws the same line (https://docs.vllm.ai/en/latest/serving/parallelism_scaling/). Where the load is
+    left free, or what is admitted counts, stages may hold or finish more and stay too.
+    """
+    if setting.targets.load_free or "concurrency" in setting.request.objective:
+        return None
+    ranks, joined = shape.tensor * shape.pipeline, gpu.interconnect.gpus_joined or gpu.gpus_per_node
+    if shape.pipeline == 1 or setting.request.pipeline_parallel_size is not None or shape.context > 1:
+        return None
+    if gpu.interconnect.kind not in FAST_LINKS or ranks > min(joined, gpu.gpus_per_node):
+        return None
+    mixers = [kind.mixer for kind in setting.model.layer_kinds]
+    heads = [mixer.num_key_value_heads for mixer in mixers if isinstance(mixer, Attention)]
+    if not heads or min(heads) % ranks or any(isinstance(mixer, LatentAttention) for mixer in mixers):
+        return None
+    return replace(shape, tensor=ranks, pipeline=1)
 
 
 def decode_context_sizes(model: ModelProfile, tensor: int) -> tuple[int, ...]:

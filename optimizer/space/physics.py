@@ -24,7 +24,7 @@ from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_ext
 from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
-from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
+from vllm_opt.optimizer.space.layouts import Shape, across_tensors, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.platforms import asked_features, is_named
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs, SharedLayouts
@@ -86,6 +86,15 @@ class LayoutPhysics:
                 weights.model, weights.quantization, layout, self.setting.engine, gpu
             )
         return self._divisions[key]
+
+    def better_split(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> Shape | None:
+        """What takes the place of a server with pipeline stages (`across_tensors`); None where vLLM refuses it."""
+        other = across_tensors(self.setting, gpu, shape)
+        if other is None or self.indivisible(gpu, weights, other) or self.incompatible(gpu, weights, other):
+            return None
+        if self.undocumented(gpu, weights, other) or isinstance(self.plan(gpu, weights, other), Violation):
+            return None
+        return other
 
     def plan(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> KvPlan | Violation:
         """The KV plan, or why the attention backends refuse it."""

@@ -9,13 +9,12 @@ a latency limit admits. Between two captured sizes a step is padded to the upper
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.money.bill import Bill
-from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
+from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts
@@ -118,23 +117,21 @@ def speeds_at(
     average = setting.targets.concurrency / points.engines if asked else points.sequences.astype(np.float64)
     users = np.ceil(average)
 
-    def at(number: NDArray[np.float64], part: Any) -> LoadPrediction:
-        return closed_loop(
-            coefficients.take(part),
-            users=number[part],
-            max_num_seqs=points.sequences[part].astype(np.float64),
-            max_num_batched_tokens=points.tokens[part],
-            input_tokens=float(setting.lengths[0]),
-            output_tokens=float(setting.lengths[1]),
-            chunked_prefill=points.chunked[part].astype(np.float64),
-            prefix_hit_share=np.where(points.cached[part], setting.request.prefix_hit_share, 0.0),
-        )
-
-    load = at(users, slice(None))
-    rate = load.output_tokens_per_s.copy()
     uneven = np.flatnonzero(average != users)
-    if len(uneven):
-        rate[uneven] = at(average, uneven).output_tokens_per_s
+    part = np.concatenate([np.arange(len(users)), uneven])
+    both = closed_loop(
+        coefficients.take(part),
+        users=np.concatenate([users, average[uneven]]),
+        max_num_seqs=points.sequences[part].astype(np.float64),
+        max_num_batched_tokens=points.tokens[part],
+        input_tokens=float(setting.lengths[0]),
+        output_tokens=float(setting.lengths[1]),
+        chunked_prefill=points.chunked[part].astype(np.float64),
+        prefix_hit_share=np.where(points.cached[part], setting.request.prefix_hit_share, 0.0),
+    )
+    load = both.first(len(users))
+    rate = load.output_tokens_per_s.copy()
+    rate[uneven] = both.output_tokens_per_s[len(users) :]
     confidence = setting.request.confidence
     if setting.request.needs_queueing:
         slots = points.sequences.astype(np.float64), points.tokens, points.chunked.astype(np.float64), points.cached

@@ -4,31 +4,46 @@
 
 Inputs are drawn from the corpus, then bytes and tokens are changed, repeated, cut and crossed. An input fails when a
 reader raises anything but the one sentence of bad input, answers with NaN or Infinity, or takes longer than `--slow`
-seconds. What fails is written to CORPUS/failures/KIND-DIGEST; what is read at all, and differs in shape from what is
-there, is added to CORPUS/KIND. Exit code 1 when anything failed. The corpus of the tests is tests/data/fuzz_corpus.
+seconds of the processor. Bodies go through the web application in process, command lines through the command line's own
+`main`; both fail at a 5xx, exit code 70 or a traceback. Cheap readers are drawn more often than dear ones: see SHARES.
+
+What fails is written to CORPUS/failures/KIND-DIGEST; what is read at all, and differs in shape from what is there, is
+added to CORPUS/KIND. Exit code 1 when anything failed. The corpus of the tests is tests/data/fuzz_corpus.
 """
 
+import asyncio
+import contextlib
 import hashlib
+import io
 import json
+import os
 import random
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
+import httpx
 
 from vllm_opt.optimizer.calibration.startup_reader import read_log
+from vllm_opt.optimizer.cli.main import main as command_line
 from vllm_opt.optimizer.contract.length_file import read_lengths
 from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
 from vllm_opt.optimizer.linter.lint import lint
 from vllm_opt.optimizer.linter.subject.request import LintRequest
 from vllm_opt.optimizer.procurement.demand_file import read_demand
+from vllm_opt.optimizer.web.app import create_app
+from vllm_opt.optimizer.web.metrics import Metrics
+from vllm_opt.optimizer.web.settings import WebSettings
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.configs.huggingface import model_from_config
 from vllm_opt.profiles.configs.reader import parse_config
-from vllm_opt.profiles.errors import VllmOptError
+from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
 from vllm_opt.profiles.reading.user_files import parse_user_text
 
 SEEDS = Path(__file__).resolve().parents[1] / "tests" / "data" / "fuzz_corpus"
@@ -91,10 +106,76 @@ def _requests(data: bytes, folder: Path) -> object:  # noqa: ARG001
     return last
 
 
+class _InProcess:
+    """Stands for the pool of worker processes: what a worker runs, runs here."""
+
+    inside = 0
+
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+@cache
+def _server() -> tuple[asyncio.AbstractEventLoop, httpx.AsyncClient]:
+    app = create_app(WebSettings(longest_s=1.0))
+    app.state.pool = _InProcess()
+    app.state.metrics = Metrics(app.state.pool)
+    address = "http://127.0.0.1:8600"
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=address, headers={"Origin": address})
+    return asyncio.new_event_loop(), client
+
+
+def _http(data: bytes, folder: Path) -> object:  # noqa: ARG001
+    """The first line is the path, the rest the body."""
+    line, _, body = data.partition(b"\n")
+    path = "/" + line.decode("ascii", "replace").strip().lstrip("/")
+    loop, client = _server()
+    try:
+        request = client.build_request("POST", path, content=body, headers={"Content-Type": "application/json"})
+    except httpx.InvalidURL:
+        raise InvalidRequest("no address") from None
+    answer = loop.run_until_complete(client.send(request))
+    if answer.status_code >= 500:
+        raise AssertionError(f"{answer.status_code} {answer.text[:300]}")
+    if answer.status_code >= 400:
+        raise InvalidRequest(answer.json()["error"])
+    if answer.headers["content-type"] == "application/json":
+        json.loads(answer.text, parse_constant=_no_constant)
+    return answer.text
+
+
+def _no_constant(name: str) -> object:
+    raise AssertionError(f"{name} in JSON")
+
+
+def _command(data: bytes, folder: Path) -> object:
+    """Each line is one word, in a folder of its own."""
+    words = [line for line in data.decode("utf-8", "surrogateescape").replace("\0", "").splitlines() if line][:40]
+    if words[:1] not in (["estimate"], ["lint"], ["gpus"], ["models"], ["prices"], ["quality"], ["explain"]):
+        raise InvalidRequest("verbs that serve, write or search for long are asked elsewhere")
+    said, printed, before = io.StringIO(), io.StringIO(), Path.cwd()
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
+            code = command_line(words)
+    finally:
+        os.chdir(before)
+    if code not in (0, 1, 2, 3) or "Traceback" in said.getvalue():
+        raise AssertionError(f"exit code {code}: {said.getvalue()[:300]}")
+    if code == 2:
+        raise InvalidRequest(" ".join(said.getvalue().split()))
+    return printed.getvalue()
+
+
 READERS: dict[str, Callable[[bytes, Path], object]] = {
     "config": _config, "yaml": _yaml, "shell": _shell, "compose": _compose, "log": _log, "lengths": _lengths,
-    "requests": _requests,
+    "requests": _requests, "http": _http, "command": _command,
 }  # fmt: skip
+SHARES = {
+    "requests": 560, "config": 330, "lengths": 95, "log": 5, "yaml": 4, "http": 2.5, "command": 2.5, "compose": 0.5,
+    "shell": 0.5,
+}  # fmt: skip
+"""Inputs of each kind in a thousand: all take about as much of the processor."""
 
 
 def mutated(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
@@ -121,7 +202,7 @@ def mutated(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
 
 def fault(kind: str, data: bytes, folder: Path, slow: float) -> tuple[str | None, str]:
     """What is wrong with how an input is read, if anything; and the shape of what came out."""
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         found = READERS[kind](data, folder)
         shape = type(found).__name__ + hashlib.sha256(repr(found)[:400].encode("utf-8", "replace")).hexdigest()[:2]
@@ -139,7 +220,7 @@ def fault(kind: str, data: bytes, folder: Path, slow: float) -> tuple[str | None
             return f"no one sentence: {said[:200]!r}", shape
     except Exception:  # whatever a hostile input raises is a finding, and the run goes on
         return traceback.format_exc(limit=-3), "fault"
-    took = time.perf_counter() - started
+    took = time.process_time() - started
     return (f"{took:.1f} s for {len(data)} bytes" if took > slow else None), shape
 
 
@@ -149,10 +230,11 @@ def fault(kind: str, data: bytes, folder: Path, slow: float) -> tuple[str | None
 @click.option("--corpus", type=click.Path(path_type=Path), default=Path("fuzz-corpus"))
 @click.option("--only", type=click.Choice(tuple(READERS)), multiple=True)
 @click.option("--seed", default=0)
-@click.option("--slow", default=5.0, help="Seconds from which an input is too slow.")
+@click.option("--slow", default=5.0, help="Seconds of the processor from which an input is too slow.")
 def main(inputs: int, seconds: float, corpus: Path, only: tuple[str, ...], seed: int, slow: float) -> None:
     """Read changed inputs until one breaks a reader."""
-    chance, started, failures, tried = random.Random(seed), time.monotonic(), 0, 0
+    chance, started, failures = random.Random(seed), time.monotonic(), 0
+    tried: Counter[str] = Counter()
     kinds = only or tuple(READERS)
     pools: dict[str, list[bytes]] = {}
     for kind in kinds:
@@ -160,11 +242,13 @@ def main(inputs: int, seconds: float, corpus: Path, only: tuple[str, ...], seed:
         pools[kind] = [file.read_bytes() for file in files] or [b""]
     shapes: dict[str, set[str]] = {kind: set() for kind in kinds}
     with tempfile.TemporaryDirectory() as name:
-        while tried < inputs and time.monotonic() - started < seconds:
-            kind = chance.choice(kinds)
+        while tried.total() < inputs and time.monotonic() - started < seconds:
+            (kind,) = chance.choices(kinds, [SHARES[kind] for kind in kinds])
             data = mutated(chance, chance.choice(pools[kind]), pools[kind])
             wrong, shape = fault(kind, data, Path(name), slow)
-            tried += 1
+            tried[kind] += 1
+            if tried.total() % 20_000 == 0:
+                _tell(tried, started, failures)
             if wrong:
                 failures += 1
                 _keep(corpus / "failures", f"{kind}-", data)
@@ -173,8 +257,13 @@ def main(inputs: int, seconds: float, corpus: Path, only: tuple[str, ...], seed:
                 shapes[kind].add(shape)
                 pools[kind].append(data)
                 _keep(corpus / kind, "", data)
-    print(f"{tried} inputs in {time.monotonic() - started:.0f} s, {failures} failed; corpus in {corpus}")
+    _tell(tried, started, failures)
     raise SystemExit(bool(failures))
+
+
+def _tell(tried: Counter[str], started: float, failures: int) -> None:
+    kinds = ", ".join(f"{number} {kind}" for kind, number in tried.most_common())
+    print(f"{tried.total()} inputs in {time.monotonic() - started:.0f} s, {failures} failed ({kinds})", flush=True)
 
 
 def _keep(folder: Path, prefix: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 import tomllib
 from pathlib import Path
@@ -36,6 +37,22 @@ def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)\)", document.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
     assert missing == []
+
+
+def test_the_picture_of_the_rooms_is_true() -> None:
+    """Every arrow is in the door of the room that it leads to, and the SVG is what the script draws."""
+    names = runpy.run_path(str(ROOT / "docs" / "pictures" / "house.py"))
+    for start, end in names["ARROWS"]:
+        (door,) = ROOT.glob(f"*/{end}/__init__.py")
+        allowed = re.search(r"May import:(.*?)\.\n", door.read_text(encoding="utf-8") + "\n", flags=re.DOTALL)
+        assert allowed is None or start in re.findall(r"[\w/]+", allowed[1]), f"{start} -> {end}"
+    drawn = (ROOT / "docs" / "pictures" / "house.svg").read_text(encoding="utf-8")
+    assert drawn == names["drawn"]()
+
+
+def test_no_page_needs_a_script_from_elsewhere() -> None:
+    """Material fetches mermaid from a CDN wherever a page draws with it."""
+    assert [page.name for page in DOCUMENTS if "```mermaid" in page.read_text(encoding="utf-8")] == []
 
 
 @pytest.mark.parametrize(

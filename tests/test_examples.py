@@ -36,7 +36,7 @@ def test_an_example_runs_and_is_short(script: Path, tmp_path: Path) -> None:
 
 def test_every_promise_has_its_example() -> None:
     assert set(PROMISES) <= {script.name for script in SCRIPTS}
-    assert [notebook.stem for notebook in NOTEBOOKS] == ["configure", "order"]
+    assert [notebook.stem for notebook in NOTEBOOKS] == ["configure", "order", "place"]
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)

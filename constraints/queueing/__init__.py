@@ -1,4 +1,4 @@
 """How long requests wait and how their times spread, by the traffic: percentiles over requests, utilisation, capacity.
 
-May import: speed.
+May import: profiles, speed.
 """

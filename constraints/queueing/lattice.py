@@ -6,6 +6,7 @@ from statistics import NormalDist
 import numpy as np
 
 from vllm_opt.constraints.speed.step_time import Numbers
+from vllm_opt.profiles.elementary import exp
 
 POINTS = 96
 COORDINATES = 8
@@ -40,7 +41,7 @@ def poisson_quantile(uniform: Numbers, mean: Numbers) -> Numbers:
     """Quantile of a Poisson law: exact sums for small means, Wilson and Hilferty's cube of a normal for large ones."""
     uniform, mean = np.broadcast_arrays(np.asarray(uniform, dtype=np.float64), np.asarray(mean, dtype=np.float64))
     small = np.minimum(mean, EXACT_MEAN)
-    term = np.exp(-small)
+    term = exp(-small)
     total, count = term.copy(), np.zeros_like(small)
     largest = float(small.max(initial=0.0))
     for number in range(1, int(largest + ENOUGH * largest**0.5) + 6):
@@ -51,8 +52,8 @@ def poisson_quantile(uniform: Numbers, mean: Numbers) -> Numbers:
         return count
     z = normal_quantile(uniform[:, :1]) if uniform.ndim > 1 else normal_quantile(uniform)
     large = np.maximum(mean, 1.0)
-    cube = large * np.maximum(1.0 - 1.0 / (9.0 * large) + z / (3.0 * np.sqrt(large)), 0.0) ** 3
-    return np.where(mean > EXACT_MEAN, np.round(cube), count)
+    root = np.maximum(1.0 - 1.0 / (9.0 * large) + z / (3.0 * np.sqrt(large)), 0.0)
+    return np.where(mean > EXACT_MEAN, np.round(large * root * root * root), count)
 
 
 def percentile_of(samples: Numbers, percent: float) -> Numbers:

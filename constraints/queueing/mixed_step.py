@@ -6,6 +6,7 @@ import numpy as np
 
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, Scalars, step_time
 from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.profiles.elementary import expm1
 
 LEAST_ROOM_TOKENS = 1.0
 
@@ -87,7 +88,7 @@ def step_law(
     share = np.zeros_like(alone)
     for _ in range(rounds):
         comes = rate * np.where(decodes, mean, mixed)
-        share = np.minimum(np.maximum(-np.expm1(-comes), comes * computed / room), 1.0)
+        share = np.minimum(np.maximum(-expm1(-comes), comes * computed / room), 1.0)
         tokens = np.minimum(comes * computed / np.maximum(share, 1e-12), room)
         mixed = with_prompts(c, traffic, beside, np.maximum(tokens, 1e-9), alone_beside) + stalled
         mean = np.where(decodes, (1.0 - share) * alone + share * mixed, mixed)

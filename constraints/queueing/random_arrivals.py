@@ -36,6 +36,7 @@ from vllm_opt.constraints.speed.first_token import frontend
 from vllm_opt.constraints.speed.steady_state import pipeline_fill, step_mix
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.profiles.elementary import exp, expm1, log1p
 
 Flags = NDArray[np.bool_]
 OVER_A_LIFE = float(np.sqrt(2.0 / 3.0))
@@ -120,7 +121,7 @@ def _slot_wait(law: States, uniform: Numbers, slots: Numbers, single: Flags) -> 
     place = uniform[0]
     free = np.maximum(1.0 - law.waits, 1e-12)
     tail = np.clip((place - free) / np.maximum(law.waits, 1e-12), 0.0, 1.0 - 1e-6)
-    waits = np.where(place > free, -np.log1p(-tail) * law.wait_s, 0.0)
+    waits = np.where(place > free, -log1p(-tail) * law.wait_s, 0.0)
     decoders = law.at(np.minimum(place / free, 1.0))
     full = np.where(place > free, np.maximum(slots - 1.0, 0.0), decoders)
     return np.where(single, 0.0, waits), np.where(single, 0.0, full)
@@ -129,7 +130,7 @@ def _slot_wait(law: States, uniform: Numbers, slots: Numbers, single: Flags) -> 
 def seen_from_one(rate: Numbers, seconds: Numbers, variation: float) -> Numbers:
     """Expected other arrivals within so many seconds of an arrival, on one side of it."""
     expected = rate * seconds
-    return np.asarray(expected - (variation - 1.0) / 2.0 * np.expm1(-2.0 * expected))
+    return np.asarray(expected - (variation - 1.0) / 2.0 * expm1(-2.0 * expected))
 
 
 def meeting(
@@ -176,8 +177,8 @@ def _varied(number: Numbers, square: float, uniform: Numbers) -> Numbers:
     """Prompts of different lengths, relative to the typical one: a lognormal law of their sum."""
     if square <= 1.0:
         return number
-    deviation = np.sqrt(np.log1p((square - 1.0) / np.maximum(number, 1.0)))
-    return np.asarray(number * np.exp(deviation * normal_quantile(uniform) - deviation**2 / 2.0))
+    deviation = np.sqrt(log1p((square - 1.0) / np.maximum(number, 1.0)))
+    return np.asarray(number * exp(deviation * normal_quantile(uniform) - deviation**2 / 2.0))
 
 
 def _backlog(
@@ -189,10 +190,10 @@ def _backlog(
     slack = (1.0 - load) / np.maximum(load, 1e-9)
     decay = 2.0 * slack / square / (1.0 + ROOT_BEND * slack)
     lump = np.maximum(1.0 - room / computed, 0.0)
-    likely = load * np.maximum(np.exp(-decay * room / computed), lump)
+    likely = load * np.maximum(exp(-decay * room / computed), lump)
     left_over = np.minimum(likely / np.maximum(share, 1e-12), 1.0)
     tail = np.clip((uniform - (1.0 - left_over)) / np.maximum(left_over, 1e-12), 0.0, 1.0 - 1e-6)
-    queue = np.maximum(-np.log1p(-tail) / decay, lump * tail) * computed
+    queue = np.maximum(-log1p(-tail) / decay, lump * tail) * computed
     return np.where(uniform > 1.0 - left_over, queue, 0.0)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, StepLaw, mixed_step, step_law
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.profiles.elementary import exp, log
 
 CELLS = 24
 NEAR = 5.0
@@ -144,12 +145,12 @@ def states(
     decoding = answer / np.maximum(hold_s, 1e-300)
     at_grid, with_prompt = mixed_step(c, traffic, np.maximum(grid, LEAST_DECODERS), chunk)
     leaving = np.maximum(np.minimum(grid, most), 0.5) / np.maximum(hold_s, 1e-12)
-    gain = np.log(np.maximum(rate, 1e-300) / leaving) / z
+    gain = log(np.maximum(rate, 1e-300) / leaving) / z
     width = grid[1] - grid[0]
     rise = np.where(width > 1.0, (gain[:-1] + gain[1:]) / 2.0 * width, gain[1:])
     logs = np.concatenate([np.zeros((1, grid.shape[1])), np.cumsum(rise, axis=0)])
     logs = np.where(grid <= most + 1e-9, logs, -np.inf)
-    density = np.exp(logs - logs.max(axis=0))
+    density = exp(logs - logs.max(axis=0))
     free = density * np.where(grid < most - 1e-9, width, 0.0)
     last = np.argmax(np.where(grid <= most + 1e-9, grid, -1.0), axis=0)
     columns = np.arange(grid.shape[1])

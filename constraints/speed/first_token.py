@@ -23,6 +23,7 @@ import numpy as np
 
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, Scalars, prefill_attention, step_time
 from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.profiles.elementary import expm1
 
 Pattern = Literal["closed", "single", "poisson", "burst"]
 """How clients send: N users in a closed loop, one user, random arrivals at a rate, or everything at once."""
@@ -87,7 +88,7 @@ def poisson_wait(
     load = rate * added
     busy = np.minimum(load, MOST_UTILISATION)
     crowd = decoders / (decoders + c.busy_users)
-    wait = -np.expm1(-decoders) * tpot / 2.0 + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
+    wait = -expm1(-decoders) * tpot / 2.0 + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
     return np.asarray(wait), np.asarray(load)
 
 

@@ -24,6 +24,7 @@ from vllm_opt.constraints.speed.step_time import (
     prefill_attention,
     step_time,
 )
+from vllm_opt.profiles.elementary import whole_power
 
 LOOKUP_S = 1e-4
 """An n-gram or suffix look-up on the CPU, per step."""
@@ -67,8 +68,8 @@ NO_PROMPTS = Prompts()
 def tokens_per_step(acceptance: Scalars, num_speculative_tokens: int) -> Numbers:
     """Mean tokens that a sequence gains per step, the accepted drafts and the one that follows."""
     rate = np.asarray(acceptance, dtype=np.float64)
-    powers = np.arange(num_speculative_tokens + 1, dtype=np.float64)
-    return np.asarray(np.power(rate[..., None], powers).sum(axis=-1))
+    powers = np.arange(num_speculative_tokens + 1)
+    return np.asarray(whole_power(rate[..., None], powers).sum(axis=-1))
 
 
 def drafting_time(c: LatencyCoefficients, drafts: Speculation, cost: DraftCost, sequences: Scalars) -> Numbers:

@@ -7,6 +7,7 @@ import numpy as np
 
 from vllm_opt.constraints.speed.first_token import Pattern
 from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
+from vllm_opt.profiles.elementary import exp
 from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.latency_constants import LatencyBasis
 
@@ -54,7 +55,7 @@ def quantile_factor(c: LatencyCoefficients, metric: Metric, confidence: float, p
     """
     z = quantile_of(max(confidence, 0.5))
     sign = -1.0 if metric == "throughput" else 1.0
-    return np.asarray(np.exp(sign * z * spread_for(c, metric, pattern)))
+    return np.asarray(exp(sign * z * spread_for(c, metric, pattern)))
 
 
 def interval_factors(
@@ -63,4 +64,4 @@ def interval_factors(
     """(low, high) factors of the two-sided interval that holds `confidence` of reality."""
     z = quantile_of((1.0 + confidence) / 2.0)
     sigma = spread_for(c, metric, pattern)
-    return np.asarray(np.exp(-z * sigma)), np.asarray(np.exp(z * sigma))
+    return np.asarray(exp(-z * sigma)), np.asarray(exp(z * sigma))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.speed.first_token import ClosedWait, burst_prefill, frontend, poisson_wait
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, step_time
 from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.profiles.elementary import exp, expm1, log, whole_power
 
 CELLS = 2**11
 """of the geometric grid of decoders"""
@@ -39,7 +40,7 @@ def step_mix(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tup
     whole = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     riding = others * traffic.computed_tokens / traffic.decode_steps
     chunks_per_step = np.maximum(riding / whole, 1e-9)
-    share = np.minimum(np.maximum(-np.expm1(-chunks_per_step), riding / room), 1.0)
+    share = np.minimum(np.maximum(-expm1(-chunks_per_step), riding / room), 1.0)
     beside = np.minimum(riding / share, room)
     chunk = np.where(traffic.chunked, np.minimum(whole, room), traffic.computed_tokens)
     beside = np.where(traffic.chunked, beside, 0.0)
@@ -52,7 +53,7 @@ def step_mix(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tup
         traffic.span_tokens,
     )
     prefill = times[2] * traffic.computed_tokens / chunk * c.prefill_factor
-    delayed = 1.0 - (1.0 - share) ** c.pipeline_stages
+    delayed = 1.0 - whole_power(1.0 - share, c.pipeline_stages)
     mixed = times[0] + delayed * (times[1] - times[0])
     halted = times[0] + others / traffic.decode_steps * prefill
     least_chunks = np.where(traffic.chunked, traffic.computed_tokens / whole, 1.0)
@@ -74,10 +75,10 @@ def bisect_decoders(load: Callable[[Numbers], Numbers], wanted: Numbers, most: N
     that several halvings in a row may ask for are evaluated together: a few points cost little more than one.
     """
     least = LEAST_DECODERS * np.minimum(most, 1.0)
-    growth = np.log(most / least) / CELLS
+    growth = log(most / least) / CELLS
 
     def at(cells: NDArray[np.int64]) -> Numbers:
-        return np.where(cells < CELLS, least * np.exp(growth * cells), most)
+        return np.where(cells < CELLS, least * exp(growth * cells), most)
 
     together = halvings_together(most.size)
     low, width = np.zeros(most.shape, dtype=np.int64), CELLS

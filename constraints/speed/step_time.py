@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.profiles.elementary import expm1, log
 from vllm_opt.profiles.nouns.latency_constants import LatencyBasis
 
 BASES: tuple[LatencyBasis, ...] = ("measured", "fitted", "datasheet")
@@ -149,9 +150,11 @@ def experts_hit(c: LatencyCoefficients, tokens: Scalars) -> Numbers:
     With expert parallelism every rank waits for the one whose experts were hit most: the hit experts of a rank have
     the deviation of as many draws, so the busiest has `expert_imbalance` sqrt(hit (1 - hit)) more, at most all.
     """
+    if not np.any(c.expert_miss_log):
+        return np.zeros_like(tokens, dtype=np.float64)
     others = np.maximum(np.asarray(tokens) - 1.0, 0.0)
-    log_missed = c.expert_miss_log - c.expert_shape * np.log1p(-others * c.expert_miss_log / c.expert_shape)
-    hit = np.asarray(-np.expm1(log_missed))
+    log_missed = c.expert_miss_log - c.expert_shape * log(1.0 - others * c.expert_miss_log / c.expert_shape)
+    hit = np.asarray(-expm1(log_missed))
     return np.minimum(hit + c.expert_imbalance * np.sqrt(hit * (1.0 - hit)), 1.0)
 
 

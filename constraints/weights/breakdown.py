@@ -38,17 +38,6 @@ class WeightBreakdown(Noun):
     norm: PartSize
     vision: PartSize
 
-    @property
-    def dense_linear_parameters(self) -> int:
-        """Parameters that every token multiplies in a decoder layer: attention, dense MLP, shared experts, router."""
-        parts = (self.attention, self.dense_mlp, self.shared_experts, self.router)
-        return sum(part.parameters for part in parts)
-
-    @property
-    def dense_linear_bytes(self) -> int:
-        """Stored bytes of the same."""
-        return sum(part.bytes for part in (self.attention, self.dense_mlp, self.shared_experts, self.router))
-
 
 def weight_breakdown(model: ModelProfile, quantization: Quantization, gpu: str = "h100") -> WeightBreakdown:
     """Return parameters and bytes by part at TP 1, PP 1; the SKU id `gpu` decides how mxfp4 experts are padded."""

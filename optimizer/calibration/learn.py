@@ -19,6 +19,7 @@ from vllm_opt.constraints.speed.model_work import model_shape
 from vllm_opt.constraints.speed.own_factors import scaled
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors, predict_all
+from vllm_opt.profiles.elementary import exp
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 from vllm_opt.profiles.nouns.own_calibration import KnownSpreads, SpeedFactors, SpeedTerm
 
@@ -135,7 +136,7 @@ def with_factors(base: LatencyCoefficients, free: Sequence[Factor], values: Numb
     logs: dict[str, Numbers] = defaultdict(lambda: np.zeros(size))
     for factor, value in zip(free, values, strict=True):
         logs[factor.name] = logs[factor.name] + value * factor.rows
-    return scaled(base, {name: np.exp(log) for name, log in logs.items()})
+    return scaled(base, {name: exp(log) for name, log in logs.items()})
 
 
 def terms_of(

@@ -114,4 +114,5 @@ def catalogue_table(kind: str, rows: list[dict[str, Any]], screen: Screen) -> st
     headings = [(heading, side) for heading, side, _ in columns]
     cells = [[cell(row) for _, _, cell in columns] for row in rows]
     reasons = [row["refused"] for row in rows if row.get("refused")]
-    return drawn(table_of(headings, cells, screen), f"{len(rows)} {kind}", *bullets(reasons), screen=screen)
+    what = kind.removesuffix("s") if len(rows) == 1 else kind
+    return drawn(table_of(headings, cells, screen), f"{len(rows)} {what}", *bullets(reasons), screen=screen)

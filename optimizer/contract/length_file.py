@@ -60,11 +60,11 @@ class Trace:
         """Requests per second and the shape of the gamma law with the same variation between arrivals."""
         if self.arrival_s is None or len(self.arrival_s) < 3:
             return None
-        gaps = np.diff(self.arrival_s)
-        mean = float(gaps.mean())
+        gaps = np.diff(self.arrival_s).tolist()
+        mean = math.fsum(gaps) / len(gaps)
         if mean <= 0:
             return None
-        variation = float(gaps.var()) / mean**2
+        variation = math.fsum((gap - mean) * (gap - mean) for gap in gaps) / len(gaps) / mean**2
         shape = MOST_BURSTINESS if variation <= 0 else 1.0 / variation
         return 1.0 / mean, min(max(shape, LEAST_BURSTINESS), MOST_BURSTINESS)
 

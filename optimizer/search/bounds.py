@@ -35,6 +35,7 @@ from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.space.objective import efficiency_integer
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
+from vllm_opt.profiles.elementary import exp, log
 
 CELLS = 64
 AT_ONCE = 4096
@@ -153,7 +154,7 @@ def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
     largest = np.maximum(1.0, most / stages)
     context = inputs + outputs / 2.0
     beside = computed / steps * discount
-    edges = np.exp(np.linspace(0.0, 1.0, CELLS + 1)[:, None] * np.log(largest))
+    edges = exp(np.linspace(0.0, 1.0, CELLS + 1)[:, None] * log(largest))
     lowest = np.concatenate([np.ones((1, len(servers))), edges[:-1]])
     highest = np.concatenate([np.ones((1, len(servers))), edges[1:]])
     rate = stages * (highest / (steps * _step_seconds(c, lowest, beside, context, span))).max(axis=0)

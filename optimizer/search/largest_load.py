@@ -16,6 +16,7 @@ from vllm_opt.optimizer.search.sizing import LoadSizing
 from vllm_opt.optimizer.search.units import pieces_of_server
 from vllm_opt.optimizer.space.latency_limits import limits_kept, within_latency
 from vllm_opt.optimizer.space.points import Asked, evaluate, speeds_at
+from vllm_opt.profiles.elementary import exp, log
 
 LOADS = 6
 """Loads of the grid: with fewer, more servers are sized in vain."""
@@ -38,7 +39,7 @@ def largest_loads(sizing: LoadSizing, servers: list[Server]) -> list[int]:
     wide = able[high[able] > low[able]]
     found[able] = low[able]
     if len(wide):
-        ratio = (high[wide] / low[wide])[:, None] ** (np.arange(1, LOADS + 1) / LOADS)
+        ratio = exp(log(high[wide] / low[wide])[:, None] * (np.arange(1, LOADS + 1) / LOADS))
         grid = np.minimum(np.ceil(low[wide][:, None] * ratio - 1e-9).astype(np.int64), high[wide][:, None])
         holds = rows.hold(np.repeat(wide, LOADS), grid.reshape(-1)).reshape(grid.shape)
         last = np.where(holds.any(axis=1), LOADS - np.argmax(holds[:, ::-1], axis=1), 0)

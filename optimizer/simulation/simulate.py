@@ -1,5 +1,6 @@
 """`simulate`: requests through one configuration, step by step, and what became of each."""
 
+import math
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from functools import cache
@@ -209,7 +210,7 @@ def spread(values: Many[float]) -> dict[str, float]:
     """Mean and percentiles; empty without values."""
     if not values:
         return {}
-    found = {"mean": float(np.mean(values))}
+    found = {"mean": math.fsum(values) / len(values)}
     return found | {f"p{percent}": float(np.percentile(values, percent)) for percent in PERCENTILES}
 
 

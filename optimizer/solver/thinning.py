@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.profiles.elementary import expm1, log
 from vllm_opt.profiles.reading.quantities import counted
 
 Integers = NDArray[np.int64]
@@ -18,7 +19,7 @@ def thinned(values: Integers, most: int) -> tuple[Integers, tuple[str, ...]]:
     """
     if len(values) <= most:
         return np.arange(len(values)), ()
-    logs = np.log(np.maximum(np.abs(values).astype(np.float64), 1.0)) * np.where(values < 0, -1.0, 1.0)
+    logs = log(np.maximum(np.abs(values).astype(np.float64), 1.0)) * np.where(values < 0, -1.0, 1.0)
     low, high = 0.0, float(np.ptp(logs, axis=0).max())
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -26,7 +27,7 @@ def thinned(values: Integers, most: int) -> tuple[Integers, tuple[str, ...]]:
     kept = _cover(logs, high, most)
     note = (
         f"the front has {counted(len(values), 'point')}; {len(kept)} are shown, and every other one is within "
-        f"{np.expm1(high):.1%} of one of them in cost, throughput, TPOT and TTFT"
+        f"{expm1(high):.1%} of one of them in cost, throughput, TPOT and TTFT"
     )
     return kept, (note,)
 

@@ -17,6 +17,7 @@ from vllm_opt.optimizer.fitting.latency.observation import Observation
 from vllm_opt.optimizer.fitting.latency.replay import METRICS, Nouns, Replay, log_errors, predict_all
 from vllm_opt.optimizer.verification.report import Blame
 from vllm_opt.profiles.catalogues.catalog import Catalog
+from vllm_opt.profiles.elementary import exp
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 
 STEPS = 81
@@ -40,7 +41,7 @@ def blame_of(point: Observation, catalog: Catalog) -> Blame:
     total = float(np.sum(start**2))
     if not start.size or total < LEAST_ERROR:
         return Blame(term="none", factor=1.0, explained=0.0, message="the prediction is as near as it claims to be")
-    grid = np.exp(np.linspace(-FARTHEST, FARTHEST, STEPS))
+    grid = exp(np.linspace(-FARTHEST, FARTHEST, STEPS))
     many = Replay(tuple(replace(point) for _ in grid), Nouns(catalog))
     stacked, costs = many.coefficients(default_latency_constants(), calibrated=True), {}
     for group in ("memory", "compute", "host", "frontend"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from vllm_opt.profiles.configs.class_defaults import take_class_defaults
 from vllm_opt.profiles.configs.decoder import (
     Decoder,
     DecoderReader,
@@ -210,6 +211,7 @@ def _nemotron_mamba(keys: ConfigKeys) -> StateSpace:
 
 
 def _nemotron_experts(keys: ConfigKeys) -> Experts:
+    take_class_defaults(keys, {"moe_latent_size": None})
     shared = keys.integer("n_shared_experts", default=1, minimum=0)
     return Experts(
         num_experts=keys.integer("n_routed_experts"),

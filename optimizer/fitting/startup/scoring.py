@@ -12,9 +12,10 @@ from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.startup_constants import StartupConstants
 
 TERMS = ("weights", "activation", "kv_pool", "concurrency")
-PEER = {"weights": 0.84, "activation": 213.0, "kv_pool": 7.8, "concurrency": 16.7}
-"""Mean absolute error in percent of the best published peer: llm-d-planner on 49 runs on H100
-(https://github.com/llm-d-incubation/llm-d-planner/pull/205)."""
+PEER_KV_POOL = (2.37, 1.27)
+"""Mean and median absolute error in percent of the nearest peer's KV pool: llm-d-planner 0.3.3 as a library, asked for
+50 published start-up logs of vLLM 0.19 on H100 with 80 GiB; 7.8 before its recalibration of August 2026, by its own
+table (https://github.com/llm-d-incubation/llm-d-planner/pull/205)."""
 
 
 @dataclass(frozen=True)

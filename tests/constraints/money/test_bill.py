@@ -36,6 +36,14 @@ def test_bills_by_hand(
     assert bill.gpus_used == servers[0] * servers[1]
 
 
+def test_a_server_stays_in_one_machine_unless_said() -> None:
+    """Servers of three GPUs: two in a machine of eight, where halves of them would fill it."""
+    bill = bill_of(EIGHT, 3, 3)
+    assert bill is not None
+    assert (bill.instances, bill.gpus_bought, bill.gpus_used) == (2, 16, 9)
+    assert most_replicas(offer(8, 0.0, stock_gpus=12, billing="owned"), 3) == 3
+
+
 def test_a_server_over_two_nodes_takes_whole_machines_of_that_size() -> None:
     bill = cheapest_bill((EIGHT, offer(4, 4.0)), 1, 16, nodes=2)
     assert bill is not None

@@ -12,6 +12,7 @@ from ortools.sat.python import cp_model
 from strategies import offer
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
+from vllm_opt.constraints.decisions.speculation import Speculation
 from vllm_opt.constraints.judging.decision_space import Mode, SequencePoint, StageMemory
 from vllm_opt.constraints.judging.deployment import Deployment, PerformanceBound
 from vllm_opt.constraints.kv.groups import CacheLayer
@@ -399,6 +400,11 @@ LINEAR = {
     "concurrency: the pool": (
         "concurrency", {"sequences": {"blocks_needed": 1000}}, {"sequences": {"blocks_needed": 1001}}, {},
     ),
+    "concurrency: the pool, of which each sequence takes fifty blocks": (
+        "concurrency",
+        {"sequences": {"blocks_needed": 1000, "blocks_each": 50}},
+        {"sequences": {"blocks_needed": 1001, "blocks_each": 50}}, {},
+    ),
     "ttft": (
         "ttft",
         {"sequences": {"ttft_bound_ms": 200.0}}, {"sequences": {"ttft_bound_ms": math.nextafter(200.0, 201)}},
@@ -427,6 +433,30 @@ LINEAR = {
         "budget", {"price_microusd": 0}, {"price_microusd": None}, {"max_hourly_cost": 10.0},
     ),
 }  # fmt: skip
+
+
+def test_a_budget_that_is_overdrawn_has_nothing_left() -> None:
+    """Sizes of a violation are counted from zero: what is available is never negative, and never a byte too many."""
+    (found,) = violations(deployment(terms=terms_of(OUTSIDE - 5)), without=frozenset({"concurrency"}))
+    assert (found.rule, found.needed, found.available, found.unit) == ("memory_budget", 101 * BLOCK, 0, "bytes")
+
+
+def test_memory_that_others_hold_is_refused_with_vllm_s_own_words() -> None:
+    """A GPU of twice BUDGET asked for half of itself: BUDGET stays outside, and other processes hold a byte more."""
+    free, held = terms_of(BUDGET), replace(terms_of(BUDGET, BUDGET + 1), taken_at_start_bytes=BUDGET + 1)
+    assert violations(deployment(terms=free)) == ()
+    (found,) = violations(deployment(terms=held))
+    assert (found.rule, found.available) == ("startup_headroom", BUDGET)
+    assert "on startup is less than desired GPU memory utilization (0.5, " in found.message
+
+
+@pytest.mark.parametrize(("tokens", "kept"), [(4, True), (3, False)])
+def test_a_step_holds_a_token_and_its_drafts(tokens: int, kept: bool) -> None:
+    drafts = {"speculation": Speculation(method="ngram", num_speculative_tokens=3)}
+    flags = {"max_num_seqs": 1, "max_num_batched_tokens": tokens}
+    found = [each for each in violations(deployment(layout=drafts, flags=flags)) if each.unit == "tokens"]
+    expected = [] if kept else [("batching", 4, 3)]
+    assert [(each.rule, each.needed, each.available) for each in found] == expected
 
 
 @pytest.mark.parametrize("case", LINEAR)

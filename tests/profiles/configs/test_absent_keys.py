@@ -88,6 +88,26 @@ def test_a_head_size_by_division_is_said_where_published_configs_state_another()
     assert any(note.startswith("head_dim is absent: 64 taken") for note in model.assumptions)
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "taken"),
+    [
+        ("google--gemma-4-31B-it", "hidden_size_per_layer_input", "256"),
+        ("google--gemma-4-E2B-it", "num_kv_shared_layers", "0"),
+        ("google--gemma-4-E2B-it", "use_double_wide_mlp", "false"),
+        ("nvidia--NVIDIA-Nemotron-3-Super-120B-A12B-FP8", "moe_latent_size", "none"),
+    ],
+)
+def test_an_absent_key_has_the_value_of_its_class_and_is_said(name: str, key: str, taken: str) -> None:
+    config: dict[str, Any] = json.loads((DATA / "models" / f"{name}.json").read_text())["config"]
+    section = config.get("text_config", config)
+    del section[key]
+    left_out = model_from_config(config, "m")
+    section[key] = json.loads(taken.replace("none", "null"))
+    assert _sizes(left_out) == _sizes(model_from_config(config, "m"))
+    assert any(note.endswith(f"{key} is absent: {taken} taken, the default of its Hugging Face class")
+               for note in left_out.assumptions)  # fmt: skip
+
+
 @pytest.mark.parametrize("key", ["attn_res_block_size", "routed_expert_hidden_size", "mla_use_output_gate"])
 def test_a_key_without_any_known_default_is_refused_by_name(key: str) -> None:
     config = json.loads((DATA / "models" / "moonshotai--Kimi-K3.json").read_text())["config"]

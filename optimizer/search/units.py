@@ -52,11 +52,10 @@ def pieces_of_server(
     captured = physics.facts(server.sku, server.weights, server.shape)
     with_graphs = pieces_of(setting, Unit(captured, server.shape, replicas), active)
     eager = Unit(physics.eager_facts(captured), server.shape, replicas)
-    # the largest batch that the pool runs whole differs between the two
-    if "concurrency" not in setting.request.objective and needs_no_more(eager, captured):
+    if needs_no_more(eager, captured):
         admitted = {tokens: sequences for _, tokens, sequences in with_graphs}
         ceilings = {tokens: min(tokens, setting.largest_batch) for tokens in tokens_of(captured)}
-        asked = setting.load_is_asked(active)
+        asked = setting.load_is_asked(active) and "concurrency" not in setting.request.objective
         if all(tokens in admitted and (asked or admitted[tokens][-1] == most) for tokens, most in ceilings.items()):
             return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
     return with_graphs + pieces_of(setting, eager, active)

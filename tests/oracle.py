@@ -143,10 +143,10 @@ def last_true(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
     return low
 
 
-def place_of(point: Point) -> tuple[Layout, int, int, int]:
-    """What a point and its twin in eager mode have in common."""
+def place_of(point: Point) -> tuple[Layout, int, int]:
+    """What a point and its twin in eager mode have in common, but for the batch."""
     layout = point.layout.model_copy(update={"enforce_eager": False})
-    return layout, point.replicas, point.max_num_batched_tokens, point.max_num_seqs
+    return layout, point.replicas, point.max_num_batched_tokens
 
 
 class Oracle:
@@ -194,10 +194,19 @@ class Oracle:
         return Best(optima, tuple(kept))
 
     def points(self) -> list[Point]:
-        """Every feasible point, but for eager mode where the same point exists with CUDA graphs."""
+        """Every feasible point, but for eager mode where CUDA graphs admit the batch too."""
         found = list(self._every_point())
-        captured = {place_of(point) for point in found if not point.layout.enforce_eager}
-        return [point for point in found if not point.layout.enforce_eager or place_of(point) not in captured]
+        captured: dict[tuple[Layout, int, int], list[int]] = {}
+        for point in found:
+            if not point.layout.enforce_eager:
+                captured.setdefault(place_of(point), []).append(point.max_num_seqs)
+        ranges = {place: (min(sizes), max(sizes)) for place, sizes in captured.items()}
+
+        def has_twin(point: Point) -> bool:
+            low, high = ranges.get(place_of(point), (1, 0))
+            return point.layout.enforce_eager and low <= point.max_num_seqs <= high
+
+        return [point for point in found if not has_twin(point)]
 
     def _every_point(self) -> Iterator[Point]:
         for sku, weights in product(self.setting.gpus, self.setting.formats):

@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.placement.request import PlaceRequest, ServiceSpec
-from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
+from vllm_opt.optimizer.procurement.columns import PercentileTarget
 from vllm_opt.optimizer.procurement.scenarios import Scenario, whole_week
 from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve

@@ -17,8 +17,7 @@ import numpy as np
 from vllm_opt.optimizer.placement.plans import KnownPlans, PlacePlan
 from vllm_opt.optimizer.placement.settings import ServiceSetting
 from vllm_opt.optimizer.planning.predicted import Choice
-from vllm_opt.optimizer.procurement.columns import MICRO
-from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
+from vllm_opt.optimizer.procurement.columns import MICRO, PercentileTarget
 from vllm_opt.optimizer.procurement.sharing import cut_setting
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search

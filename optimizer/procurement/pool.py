@@ -28,9 +28,8 @@ from vllm_opt.optimizer.fleet.problem import (
     without_dominated,
 )
 from vllm_opt.optimizer.fleet.solver import solve_fleet
-from vllm_opt.optimizer.procurement.bar_columns import BarSearch
+from vllm_opt.optimizer.procurement.bar_columns import BarSearch, WorkloadColumns
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
-from vllm_opt.optimizer.procurement.workload_columns import WorkloadColumns
 
 Open = dict[str, tuple[FleetColumn, ColumnSearch | BarSearch, Kind]]
 """column name -> the class at its ceiling, and where it is found"""

@@ -8,13 +8,12 @@ from fractions import Fraction
 
 from vllm_opt.optimizer.fleet.outcome import FleetOptions
 from vllm_opt.optimizer.fleet.problem import FleetDemand, FleetLimits, FleetProblem
-from vllm_opt.optimizer.procurement.bar_columns import BarSearch
+from vllm_opt.optimizer.procurement.bar_columns import BarSearch, Members, WorkloadColumns, with_members
 from vllm_opt.optimizer.procurement.columns import MICRO, ColumnSearch, ReplicaPlan
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
 from vllm_opt.optimizer.procurement.pool import ClosedProblem, ColumnPool
 from vllm_opt.optimizer.procurement.replica_searches import percentile_target, searches_of
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
-from vllm_opt.optimizer.procurement.workload_columns import Members, WorkloadColumns, with_members
 from vllm_opt.optimizer.space.setting import PricedGpu
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog

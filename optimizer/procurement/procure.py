@@ -12,12 +12,12 @@ from vllm_opt.optimizer.fleet.outcome import FleetOutcome
 from vllm_opt.optimizer.fleet.problem import SERVED_SCALE
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.answer import FleetAnswer, FleetSolverReport
+from vllm_opt.optimizer.procurement.bar_columns import Members
 from vllm_opt.optimizer.procurement.commitment_answer import Commitment
 from vllm_opt.optimizer.procurement.pooling import members_of, name_of, pooled, pools_of
 from vllm_opt.optimizer.procurement.problem import Procurement, options_of, resolve_fleet
 from vllm_opt.optimizer.procurement.report import FleetReport
 from vllm_opt.optimizer.procurement.request import FleetRequest
-from vllm_opt.optimizer.procurement.workload_columns import Members
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.reading.quantities import counted

@@ -6,8 +6,7 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.procurement.bar_columns import MOST_BARS, BarSearch
-from vllm_opt.optimizer.procurement.columns import ColumnSearch
-from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
+from vllm_opt.optimizer.procurement.columns import ColumnSearch, PercentileTarget
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve
 from vllm_opt.optimizer.space.shared import SharedLayouts

@@ -194,12 +194,11 @@ class Search:
         queues: dict[str, ServerQueue] = {}
         for position, sku in enumerate(skus):
             if self._is_late():
-                self._stop([server for waiting in skus[position:] for server in self.servers.of(waiting)])
-                self._stop([server for queue in queues.values() for server in queue.waiting])
+                waiting = [server for queue in queues.values() for server in queue.waiting]
+                self._stop(waiting + [server for later in skus[position:] for server in self.servers.of(later)])
                 return {}
-            if queue := self._queue(sku, numbers):
-                queues[sku.gpu.id] = queue
-        return queues
+            queues[sku.gpu.id] = self._queue(sku, numbers)
+        return {name: queue for name, queue in queues.items() if queue}
 
     def _queue(self, sku: PricedGpu, numbers: int) -> ServerQueue:
         """The servers of one SKU in a queue, each with so many numbers of replicas at most; the rest stays open."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vllm_opt.optimizer import PlaceRequest, place
-from vllm_opt.optimizer.procurement.percentile_capacity import PercentileTarget
+from vllm_opt.optimizer.procurement.columns import PercentileTarget
 from vllm_opt.profiles.errors import InvalidRequest
 
 

@@ -35,7 +35,7 @@ from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
 from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.points import Candidate, evaluate
+from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
 

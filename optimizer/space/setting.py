@@ -294,8 +294,5 @@ def priced_gpus(request: SolveRequest, catalog: Catalog) -> tuple[PricedGpu, ...
 
 
 def _named_gpus(request: SolveRequest, catalog: Catalog) -> tuple[GpuProfile, ...]:
-    found: dict[str, GpuProfile] = {}
-    for name in request.gpu:
-        profiles = catalog.local_gpus if name.lower() == "local" else (catalog.gpu(name),)
-        found.update((profile.id, profile) for profile in profiles)
-    return tuple(found.values())
+    each = (catalog.local_gpus if name.lower() == "local" else (catalog.gpu(name),) for name in request.gpu)
+    return tuple({profile.id: profile for profiles in each for profile in profiles}.values())

@@ -39,6 +39,7 @@ from vllm_opt.optimizer.linter.subject.request import LintRequest
 from vllm_opt.optimizer.procurement.demand_file import read_demand
 from vllm_opt.optimizer.web.app import create_app
 from vllm_opt.optimizer.web.metrics import Metrics
+from vllm_opt.optimizer.web.prepared import Prepared
 from vllm_opt.optimizer.web.settings import WebSettings
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.configs.huggingface import model_from_config
@@ -117,9 +118,11 @@ class _InProcess:
 
 @cache
 def _server() -> tuple[asyncio.AbstractEventLoop, httpx.AsyncClient]:
-    app = create_app(WebSettings(longest_s=1.0))
+    settings = WebSettings(longest_s=1.0)
+    app = create_app(settings)
     app.state.pool = _InProcess()
     app.state.metrics = Metrics(app.state.pool)
+    app.state.prepared = Prepared(app.state.pool, settings)
     address = "http://127.0.0.1:8600"
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=address, headers={"Origin": address})
     return asyncio.new_event_loop(), client

@@ -82,8 +82,9 @@ class LoadSizing:
         rest = np.setdiff1d(np.flatnonzero(wanted | ~kept), admitted)
         slower = replace(coefficients, eager=np.ones(len(servers)))
         rest = rest[self._could_do(rules, rest)]
-        _, hopeful, _ = self._speeds(servers, rows.take(rest), slower)
-        eager = self._eager(servers, rows, rest[hopeful], facts)
+        late = rest[~kept[rest]]
+        _, hopeful, _ = self._speeds(servers, rows.take(late), slower)
+        eager = self._eager(servers, rows, np.sort(np.concatenate([rest[kept[rest]], late[hopeful]])), facts)
         reached = {*rows.owner[admitted].tolist(), *eager}
         self._count(servers, rows, rules, reached)
         return found + [candidate for candidates in eager.values() for candidate in candidates]
@@ -175,7 +176,7 @@ class LoadSizing:
     def _eager(
         self, servers: list[Server], rows: Widths, hopeful: Integers, facts: dict[int, LayoutFacts]
     ) -> dict[int, list[Candidate]]:
-        """Per server its points in eager mode; `hopeful` rows keep the limits but for the doubt that it adds."""
+        """Per server its points in eager mode, of the rows that may keep the limits; memory is asked first."""
         pieces: list[tuple[Unit, int, list[int]]] = []
         owners: list[int] = []
         for at, of_server in _by_owner(rows, hopeful):

@@ -211,7 +211,7 @@ def test_sequences_below_the_pool() -> None:
     speed = [estimate(asked.replaced(max_num_seqs=number), CATALOG).performance for number in (8, found.to)]
     assert [before, after] == [each.output_tokens_per_s for each in speed if each]
     assert found.to == int(finding(report, "max_num_seqs_below_pool").gain["max_concurrency"][0])
-    assert after > 2 * before
+    assert after > 1.9 * before
 
 
 def test_sequences_far_above_the_pool() -> None:

@@ -20,7 +20,7 @@ def test_a_pooling_answer_speaks_of_inputs() -> None:
     assert answer.plan is not None
     assumed = {row["field"] for row in answer.request["assumed"]}
     assert not assumed & {"output_tokens", "max_tpot_ms"}
-    page = plan_summary(answer.plan, answer.request) + repr(plan_sections_of_page(answer.plan, answer))
+    page = plan_summary(answer.plan, answer.request) + repr(plan_sections_of_page(answer.plan, answer.request))
     for text in (summary_of_answer(answer, WIDE), page):
         assert "inputs" in text
         assert "output token" not in text

@@ -150,7 +150,7 @@ def experts_hit(c: LatencyCoefficients, tokens: Scalars) -> Numbers:
     With expert parallelism every rank waits for the one whose experts were hit most: the hit experts of a rank have
     the deviation of as many draws, so the busiest has `expert_imbalance` sqrt(hit (1 - hit)) more, at most all.
     """
-    if not np.any(c.expert_miss_log):
+    if not np.any(c.expert_memory_s):  # what is read there is multiplied by the share
         return np.zeros_like(tokens, dtype=np.float64)
     others = np.maximum(np.asarray(tokens) - 1.0, 0.0)
     log_missed = c.expert_miss_log - c.expert_shape * log(1.0 - others * c.expert_miss_log / c.expert_shape)

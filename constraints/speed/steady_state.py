@@ -25,7 +25,8 @@ from vllm_opt.profiles.elementary import exp, expm1, log, whole_power
 
 CELLS = 2**11
 """of the geometric grid of decoders"""
-FEW_POINTS = 8
+TOGETHER = (16, 6), (48, 4), (160, 3), (512, 2)
+"""(points, halvings that share one evaluation up to so many)"""
 LEAST_DECODERS = 1e-5
 
 
@@ -106,7 +107,7 @@ def bisect_decoders(load: Callable[[Numbers], Numbers], wanted: Numbers, most: N
 
 def halvings_together(points: int) -> int:
     """How many halvings share one evaluation, so that its arrays neither waste calls nor outgrow the cache."""
-    return 6 if points <= FEW_POINTS else 3 if points <= 16 * FEW_POINTS else 1
+    return next((halvings for most, halvings in TOGETHER if points <= most), 1)
 
 
 def closed_loop_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers) -> tuple[Numbers, ...]:

@@ -49,7 +49,8 @@ class Lean:
             self._joined(relaxed.near)
             if self.anew and self._value(name) > self.bounds[name]:
                 end = left(2 * TIE_SHARE if name == "servers" else WHOLE_SHARE)
-                self._take(fewest(self.problem, self.patterns, name, self._kept(name), end))
+                least = self.bounds[name]
+                self._take(fewest(self.problem, self.patterns, name, self._kept(name), end, least=least))
             if self._value(name) > self.bounds[name]:
                 self._outlined(name, left(OUTLINED_SHARE))
             self.relaxation.keep(name, self._value(name))

@@ -44,7 +44,8 @@ def fewest(
     """Minimise one objective with every service served in full and others kept.
 
     Counts that are kept may be exceeded at a price, so that the search has something to start from; the bound holds all
-    the same. `least`: what the objective is known to be at least. `strict`: what is kept may not be exceeded. `at_root`: only the bound is wanted, and cuts at the root give most of it.
+    the same. `least`: what the objective is known to be at least. `strict`: what is kept may not be exceeded.
+    `at_root`: only the bound is wanted, and cuts at the root give most of it.
     """
     free = replace(problem, today=())
     model = served_model(free, patterns, kept["headroom"])

@@ -12,6 +12,7 @@ from vllm_opt.optimizer.placement.answer import FOUND_IN_TIME, PlacementAnswer, 
 from vllm_opt.optimizer.placement.problem import Placing, resolve_placing
 from vllm_opt.optimizer.placement.report import PlacementReport
 from vllm_opt.optimizer.placement.request import PlaceRequest
+from vllm_opt.optimizer.placement.words import taking_turns
 from vllm_opt.optimizer.placement_model.outcome import PlacementOptions, PlacementOutcome
 from vllm_opt.optimizer.placement_model.solver import solve_placement
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -52,7 +53,7 @@ def _placed(request: PlaceRequest, catalog: Catalog) -> PlacementAnswer:
         from vllm_opt.optimizer.placement.explanation import explain_unplaced
 
         unplaced = explain_unplaced(report, end)
-    return PlacementAnswer(
+    answer = PlacementAnswer(
         status=_status(asked, outcome, report.lacking),
         covers=FOUND_IN_TIME if any(asked.hurried) else "the plans in the model",
         request=request.model_dump(mode="json", exclude_unset=True),
@@ -72,6 +73,7 @@ def _placed(request: PlaceRequest, catalog: Catalog) -> PlacementAnswer:
             seed=request.seed,
         ),
     )
+    return answer.model_copy(update={"notes": (*answer.notes, *taking_turns(answer))})
 
 
 def _status(

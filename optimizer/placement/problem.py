@@ -63,7 +63,7 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
     shared: dict[str, SharedLayouts] = {}
     settings = [service_setting(request, s, nodes.gpus, catalog, shared) for s in range(len(services))]
     known: dict[str, tuple[list[PlacePlan], Counter[str], list[str]]] = {}
-    common = KnownPlans()
+    common = KnownPlans(_disks(nodes))
     plans: list[PlacePlan] = []
     dropped: list[Counter[str]] = []
     notes: list[str] = []
@@ -95,6 +95,16 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
         request, nodes, tuple(settings), tuple(plans), problem, running, kept, tuple(dropped),
         tuple(dict.fromkeys(notes)), tuple(hurried),
     )  # fmt: skip
+
+
+def _disks(nodes: SiteNodes) -> dict[str, int]:
+    """SKU -> the largest disk of a node that has it, where all of them have a limit."""
+    found: dict[str, list[int | None]] = {}
+    for node in nodes.nodes:
+        for gpu in {island.gpu for island in node.islands}:
+            found.setdefault(gpu, []).append(node.disk_bytes)
+    limits = {gpu: [room for room in rooms if room is not None] for gpu, rooms in found.items()}
+    return {gpu: max(rooms) for gpu, rooms in limits.items() if rooms and len(rooms) == len(found[gpu])}
 
 
 def _goals(request: PlaceRequest) -> tuple[str, ...]:

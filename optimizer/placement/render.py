@@ -16,7 +16,10 @@ PLACEMENT_FORMATS = ("table", "json", "yaml", "html")
 BLOCKS = 24
 """characters of one GPU in the terminal"""
 MOST_NODES_SHOWN = 24
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""of services awake; small ones are of those asleep"""
+WAKING = "-"
+"""memory that is kept for whichever sleeper is awake"""
 
 
 def render_placement(answer: PlacementAnswer, format_name: str, screen: Screen) -> str:
@@ -66,7 +69,7 @@ def placement_table(answer: PlacementAnswer, screen: Screen) -> str:
 
 
 def node_lines(answer: PlacementAnswer, screen: Screen) -> list[str]:
-    """Every node as lines of text: one GPU a line, its memory as letters, one letter a service."""
+    """Every node as lines of text: one GPU a line, its memory as letters, one letter a service, small ones asleep."""
     letters = letters_of(answer)
     lines: list[str] = []
     for node in answer.nodes[:MOST_NODES_SHOWN]:
@@ -95,10 +98,10 @@ def _gpu_line(gpu: GpuOfNode, letters: dict[str, str], screen: Screen) -> str:
     nothing = "·" if screen.unicode else "."
     bar = ""
     for server in gpu.servers:
-        held = (server.asleep_bytes or 0) if server.sleeps else server.bytes
-        cells = max(1, round(BLOCKS * held / gpu.memory_bytes))
+        cells = max(1, round(BLOCKS * words.held_bytes(server) / gpu.memory_bytes))
         letter = letters[server.service]
         bar += letter.lower() * cells if server.sleeps else letter * cells
+    bar += WAKING * round(BLOCKS * words.waking_bytes(gpu) / gpu.memory_bytes)
     names = ", ".join(
         f"{server.service}/{server.replica} {words.gib(server.bytes)}{' asleep' if server.sleeps else ''}"
         for server in gpu.servers

@@ -2,10 +2,12 @@
 
 from vllm_opt.optimizer.placement.answer import (
     FOUND_IN_TIME,
+    GpuOfNode,
     Move,
     PlacedReplica,
     PlacementAnswer,
     ServedService,
+    ServerOnGpu,
     ServerPart,
 )
 from vllm_opt.profiles.reading.quantities import GIB, counted
@@ -96,10 +98,13 @@ def plan_words(server: PlacedReplica) -> str:
 def server_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
     """One row per server."""
     rows: list[tuple[str, ...]] = []
+    sleepers = {f"{server.service}/{server.replica}" for server in answer.servers if server.sleeps}
     for server in answer.servers:
+        others = [name for name in server.shares_with if name in sleepers]
+        alone = f", never awake beside {', '.join(others)}" if others else ""
         notes = [
             *(["stays"] if server.kept else []),
-            *(["sleeps until asked"] if server.sleeps else []),
+            *([f"sleeps until asked{alone}"] if server.sleeps else []),
             *([f"shares with {', '.join(server.shares_with)}; 1 to {server.slowdown[1]:g} times its step time"]
               if server.shares_with else []),
         ]  # fmt: skip
@@ -154,6 +159,34 @@ def objective_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
         proof = "not known" if objective.gap >= 1 else proof
         rows.append((words, f"{objective.value:g}", f"{objective.bound:g}", proof))
     return rows
+
+
+def held_bytes(server: ServerOnGpu) -> int:
+    """What a server holds on its GPU, asleep where it sleeps."""
+    return (server.asleep_bytes or 0) if server.sleeps else server.bytes
+
+
+def waking_bytes(gpu: GpuOfNode) -> int:
+    """What is kept free for whichever of the sleepers is awake."""
+    return gpu.memory_bytes - gpu.free_bytes - sum(held_bytes(server) for server in gpu.servers)
+
+
+def taking_turns(answer: PlacementAnswer) -> list[str]:
+    """Which services that sleep stand on one GPU, so that only one of them is served at a time."""
+    groups: dict[tuple[str, ...], None] = {}
+    for gpu in (gpu for node in answer.nodes for gpu in node.gpus):
+        mine = tuple(sorted({server.service for server in gpu.servers if server.sleeps}))
+        if len(mine) > 1:
+            groups[mine] = None
+    joined: list[set[str]] = []
+    for mine in groups:
+        near = [each for each in joined if each & set(mine)]
+        joined = [each for each in joined if each not in near] + [set(mine).union(*near)]
+    return [
+        f"{', '.join(sorted(names))} sleep on the same GPUs (cold): on each GPU one of them is awake at a time, so "
+        "they are served in full one after another, not at once"
+        for names in joined
+    ]
 
 
 def gib(size: int) -> str:

@@ -12,7 +12,7 @@ from vllm_opt.optimizer.placement.answer import FOUND_IN_TIME, PlacementAnswer, 
 from vllm_opt.optimizer.placement.problem import Placing, resolve_placing
 from vllm_opt.optimizer.placement.report import PlacementReport
 from vllm_opt.optimizer.placement.request import PlaceRequest
-from vllm_opt.optimizer.placement.words import taking_turns
+from vllm_opt.optimizer.placement.words import failing_together, taking_turns
 from vllm_opt.optimizer.placement_model.outcome import PlacementOptions, PlacementOutcome
 from vllm_opt.optimizer.placement_model.solver import solve_placement
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -73,7 +73,7 @@ def _placed(request: PlaceRequest, catalog: Catalog) -> PlacementAnswer:
             seed=request.seed,
         ),
     )
-    return answer.model_copy(update={"notes": (*answer.notes, *taking_turns(answer))})
+    return answer.model_copy(update={"notes": (*answer.notes, *taking_turns(answer), *failing_together(answer))})
 
 
 def _status(

@@ -84,13 +84,14 @@ def least_and_most(problem: PlacementProblem, store: str, s: int) -> tuple[int, 
     columns = [problem.columns[k] for k in problem.columns_of[s]]
     found = []
     for gpu in dict.fromkeys(column.gpu for column in columns):
-        takes = [column.disk_bytes if store == "disk" else column.host_bytes for column in columns if column.gpu == gpu]
+        sizes = (column.disk_bytes if store == "disk" else column.host_bytes for column in columns if column.gpu == gpu)
+        takes = [size for size in sizes if size]
         has = [
             getattr(node, field) for n, node in enumerate(problem.nodes)
             if problem.services[s].may_use(n) and any(island.gpu == gpu for island in node.islands)
         ]  # fmt: skip
         limits = [room for room in has if room is not None]
-        if limits:
+        if limits and takes:
             found.append((min(takes), max(limits)))
     return min(found, key=lambda pair: pair[0] - pair[1], default=(0, 0))
 

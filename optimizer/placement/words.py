@@ -1,5 +1,7 @@
 """A placement in words: title, what is served, moves, what is missing; shared by terminal and page."""
 
+from collections.abc import Mapping
+
 from vllm_opt.optimizer.placement.answer import (
     FOUND_IN_TIME,
     GpuOfNode,
@@ -69,9 +71,19 @@ def _service_row(s: ServedService) -> tuple[str, ...]:
     )
 
 
-def where(parts: tuple[ServerPart, ...]) -> str:
+def instances(answer: PlacementAnswer) -> dict[tuple[str, int], str]:
+    """(node, index) -> what is shown of a MIG instance: its GPU and its place there."""
+    return {(node.name, gpu.index): gpu.shown for node in answer.nodes for gpu in node.gpus if gpu.shown}
+
+
+def where(parts: tuple[ServerPart, ...], shown: Mapping[tuple[str, int], str] | None = None) -> str:
     """GPUs by node, runs of numbers shortened."""
-    return "; ".join(f"{part.node} GPU {_runs(part.gpus)}" for part in parts)
+    shown = shown or {}
+    said = []
+    for part in parts:
+        cut = [shown[part.node, gpu] for gpu in part.gpus if (part.node, gpu) in shown]
+        said.append(f"{part.node} {'MIG' if cut else 'GPU'} {', '.join(cut) if cut else _runs(part.gpus)}")
+    return "; ".join(said)
 
 
 def _runs(numbers: tuple[int, ...]) -> str:
@@ -98,6 +110,7 @@ def plan_words(server: PlacedReplica) -> str:
 def server_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
     """One row per server."""
     rows: list[tuple[str, ...]] = []
+    shown = instances(answer)
     sleepers = {f"{server.service}/{server.replica}" for server in answer.servers if server.sleeps}
     for server in answer.servers:
         others = [name for name in server.shares_with if name in sleepers]
@@ -110,20 +123,33 @@ def server_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
         ]  # fmt: skip
         name = f"{server.service}/{server.replica}"
         rows.append(
-            (name, where(server.parts), plan_words(server), amount(server.capacity, server.unit), "; ".join(notes))
+            (
+                name,
+                where(server.parts, shown),
+                plan_words(server),
+                amount(server.capacity, server.unit),
+                "; ".join(notes),
+            )
         )
     return rows
 
 
 def move_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
     """One row per move."""
-    return [_move_row(move) for move in answer.moves]
+    shown = instances(answer)
+    return [_move_row(move, shown) for move in answer.moves]
 
 
-def _move_row(move: Move) -> tuple[str, ...]:
+def _move_row(move: Move, shown: Mapping[tuple[str, int], str]) -> tuple[str, ...]:
     name = move.service if move.replica is None else f"{move.service}/{move.replica}"
     seconds = f" (about {move.restart_s:.0f} s)" if move.restart_s is not None else ""
-    return (str(move.step), f"{move.action} {name}{seconds}", where(move.parts), str(move.replicas_left), move.why)
+    return (
+        str(move.step),
+        f"{move.action} {name}{seconds}",
+        where(move.parts, shown),
+        str(move.replicas_left),
+        move.why,
+    )
 
 
 def moves_summary(answer: PlacementAnswer) -> str:
@@ -187,6 +213,23 @@ def taking_turns(answer: PlacementAnswer) -> list[str]:
         "they are served in full one after another, not at once"
         for names in joined
     ]
+
+
+def failing_together(answer: PlacementAnswer) -> list[str]:
+    """Replicas of one service that stand on one GPU: as many as were asked for, and gone with it."""
+    found = []
+    for service in dict.fromkeys(server.service for server in answer.servers):
+        on_gpus = [
+            [server.replica for server in gpu.servers if server.service == service]
+            for node in answer.nodes for gpu in node.gpus
+        ]  # fmt: skip
+        together = [f"{service}/{replica}" for mine in on_gpus if len(mine) > 1 for replica in mine]
+        if together:
+            found.append(
+                f"{', '.join(together)} stand on one GPU with another of their kind and fail with it; "
+                "spread: node keeps replicas apart"
+            )
+    return found
 
 
 def gib(size: int) -> str:

@@ -49,8 +49,7 @@ class Lean:
             self._joined(relaxed.near)
             if self.anew and self._value(name) > self.bounds[name]:
                 end = left(2 * TIE_SHARE if name == "servers" else WHOLE_SHARE)
-                least = self.bounds[name]
-                self._take(fewest(self.problem, self.patterns, name, self._kept(name), end, least=least))
+                self._take(fewest(self.problem, self.patterns, name, self._kept(name), end))
             if self._value(name) > self.bounds[name]:
                 self._outlined(name, left(OUTLINED_SHARE))
             self.relaxation.keep(name, self._value(name))

@@ -84,7 +84,7 @@ def _lacking(report: PlacementReport, s: int, end: float) -> Conflict:
         why = " with any one node lost" if service.survives and _full(_careless(alone), 0, end) else ""
         message = (
             f"even on the empty site {service.name} cannot be served in full{why}: {best / scale:g} of "
-            f"{service.demand / scale:g} {unit}, with {counted(service.least, 'replica')} at least"
+            f"{service.demand / scale:g} {unit}{_limits(report, s)}, with {counted(service.least, 'replica')} at least"
         )
         rule = "survive" if why else "replicas" if best >= service.demand else "capacity"
         return Conflict(rule=rule, message=message, needed=service.demand / scale, available=best / scale, unit=unit)
@@ -103,6 +103,21 @@ def _lacking(report: PlacementReport, s: int, end: float) -> Conflict:
         f"{' and more' if len(before) > 6 else ''}; {counted(free, 'GPU')} left over"
     )
     return Conflict(rule="gpus", message=message, available=free, unit="GPUs")
+
+
+def _limits(report: PlacementReport, s: int) -> str:
+    """The default limits within which a service is served, which nobody stated."""
+    of = report.asked.settings[s]
+    if not report.asked.request.default_limits or of.spec.max_ttft_ms is not None or of.spec.max_tpot_ms is not None:
+        return ""
+    limits = [setting.targets for setting in of.settings][:1]
+    said = [
+        f"{name} {value:,.0f} ms"
+        for each in limits
+        for name, value in (("TTFT", each.max_ttft_ms), ("TPOT", each.max_tpot_ms))
+        if value is not None
+    ]
+    return f" within the default limits ({', '.join(said)}; default_limits: false lifts them)" if said else ""
 
 
 def _store_conflict(problem: PlacementProblem, store: str, s: int, said: str) -> Conflict:

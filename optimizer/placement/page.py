@@ -111,7 +111,7 @@ def _node(node: NodeOfSite, tones: dict[str, int]) -> Figure:
         islands.setdefault(gpu.island, []).append(_box(gpu, tones))
     zone = f" in {node.zone}" if node.zone else ""
     skus = ", ".join(dict.fromkeys(gpu.gpu for gpu in node.gpus))
-    return Figure(boxes(node.name, list(islands.values())), f"{node.name}{zone}: {skus}")
+    return Figure(boxes(node.name, list(islands.values())), f"{node.name}{zone}: {skus}", words.held_on(node))
 
 
 def _box(gpu: GpuOfNode, tones: dict[str, int]) -> Box:

@@ -64,12 +64,17 @@ class PlacePlan:
 
 
 class Sizes(ColumnSearch):
-    """The plans of whole GPUs; groups stay within the islands, and a larger size must beat one replica of a smaller."""
+    """The plans of whole GPUs; groups stay within the islands.
+
+    A larger size must beat replicas of a smaller one on the same GPUs: they are no harder to place, fail one by one and
+    need no link. Where the number of replicas is limited or they are spread, it must beat one replica.
+    """
 
     def __init__(
         self, of: ServiceSetting, setting: SolveSetting, islands: dict[str, int], disks: dict[str, int] | None = None
     ) -> None:
         self.islands, self.disks = islands, disks or {}
+        self.many = replicates(of)
         super().__init__(
             setting, by_rate=of.by_rate, sharing=False, shared=of.shared[setting.model.id], target=of.target
         )
@@ -96,7 +101,8 @@ class Sizes(ColumnSearch):
 
     def _replaced(self, kind: Kind) -> int:
         smaller = (p.capacity[0] for k, p in self.plans.items() if k.gpu == kind.gpu and k.gpus < kind.gpus)
-        return max(smaller, default=0)
+        one = max(smaller, default=0)
+        return max(one, super()._replaced(kind)) if self.many else one
 
 
 @dataclass
@@ -112,7 +118,9 @@ class KnownPlans:
     @staticmethod
     def question(of: ServiceSetting, setting: SolveSetting) -> Hashable:
         """What a server must do, without how much of it."""
-        return setting.model.id, setting.request.model_dump_json(), setting.bends, of.by_rate, of.target
+        return (
+            setting.model.id, setting.request.model_dump_json(), setting.bends, of.by_rate, of.target, replicates(of)
+        )  # fmt: skip
 
     def sizes_of(self, of: ServiceSetting, setting: SolveSetting, islands: dict[str, int]) -> Sizes:
         """The search over sizes, as far as it went for others."""
@@ -120,6 +128,11 @@ class KnownPlans:
         if question not in self.sizes:
             self.sizes[question] = Sizes(of, setting, islands, self.disks)
         return self.sizes[question]
+
+
+def replicates(of: ServiceSetting) -> bool:
+    """Whether a service may have as many replicas as serve it, wherever they stand."""
+    return of.spec.replicas.most is None and not of.spec.spread
 
 
 def checkpoint_bytes(search: Search, server: Server) -> int:

@@ -6,6 +6,7 @@ from vllm_opt.optimizer.placement.answer import (
     FOUND_IN_TIME,
     GpuOfNode,
     Move,
+    NodeOfSite,
     PlacedReplica,
     PlacementAnswer,
     ServedService,
@@ -83,6 +84,20 @@ def where(parts: tuple[ServerPart, ...], shown: Mapping[tuple[str, int], str] | 
     for part in parts:
         cut = [shown[part.node, gpu] for gpu in part.gpus if (part.node, gpu) in shown]
         said.append(f"{part.node} {'MIG' if cut else 'GPU'} {', '.join(cut) if cut else _runs(part.gpus)}")
+    return "; ".join(said)
+
+
+def held_on(node: NodeOfSite) -> str:
+    """Which servers stand on which GPUs of a node; its other GPUs are free."""
+    by_servers: dict[str, list[GpuOfNode]] = {}
+    for gpu in node.gpus:
+        names = ", ".join(f"{s.service}/{s.replica}{' asleep' if s.sleeps else ''}" for s in gpu.servers)
+        if names:
+            by_servers.setdefault(names, []).append(gpu)
+    said = []
+    for names, gpus in by_servers.items():
+        cut = ", ".join(gpu.shown for gpu in gpus if gpu.shown)
+        said.append(f"{f'MIG {cut}' if cut else f'GPU {_runs(tuple(gpu.index for gpu in gpus))}'}: {names}")
     return "; ".join(said)
 
 
@@ -230,6 +245,17 @@ def failing_together(answer: PlacementAnswer) -> list[str]:
                 "spread: node keeps replicas apart"
             )
     return found
+
+
+def uneven(answer: PlacementAnswer) -> list[str]:
+    """Services whose replicas serve unlike amounts, which a router must know."""
+    said = []
+    for service in dict.fromkeys(server.service for server in answer.servers):
+        mine = [server for server in answer.servers if server.service == service]
+        if max(server.capacity for server in mine) > 1.05 * min(server.capacity for server in mine):
+            shares = ", ".join(f"{server.replica}: {amount(server.capacity, server.unit)}" for server in mine)
+            said.append(f"the replicas of {service} are unlike; send them traffic by what they serve ({shares})")
+    return said
 
 
 def gib(size: int) -> str:

@@ -19,6 +19,8 @@ from vllm_opt.optimizer.charts.svg import (
 )
 
 GAP, HIGH, HEAD, LEAST_WIDE, MOST_WIDE = 6, 84, 18, 60, 127
+EDGE = 1
+"""left free around the boxes: half of a frame's line lies outside it"""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,12 @@ def boxes(name: str, rows: Sequence[Sequence[Box]]) -> str:
     """Draw one row a group of boxes (an island of GPUs), wrapped where it is too long for the paper."""
     pieces, top = list[str](), 0.0
     for row in rows:
-        per_line = max(1, min(len(row), (WIDTH + GAP) // (LEAST_WIDE + GAP)))
-        wide = min(MOST_WIDE, (WIDTH - GAP * (per_line - 1)) / per_line)
+        room = WIDTH - 2 * EDGE
+        per_line = max(1, min(len(row), (room + GAP) // (LEAST_WIDE + GAP)))
+        wide = min(MOST_WIDE, (room - GAP * (per_line - 1)) / per_line)
         for index, box in enumerate(row):
             at, down = index % per_line, index // per_line
-            pieces += _box(box, at * (wide + GAP), top + down * (HIGH + HEAD + GAP), wide)
+            pieces += _box(box, EDGE + at * (wide + GAP), top + down * (HIGH + HEAD + GAP), wide)
         top += -(-len(row) // per_line) * (HIGH + HEAD + GAP)
         pieces.append(line(0, top - 2, WIDTH, top - 2, FAINT, stroke_dasharray="2 4") if len(rows) > 1 else "")
         top += GAP if len(rows) > 1 else 0

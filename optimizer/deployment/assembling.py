@@ -107,15 +107,16 @@ class _Assembly:
                     argv=() if ray and rank else (*command, *listens, *words),
                     env={**kind.env, VISIBLE_DEVICES[kind.gpu.vendor]: ",".join(map(str, sorted(part.devices)))},
                     gpu_part=kind.gpu_part, gpu_memory_utilization=kind.gpu_memory_utilization,
+                    order=server.order, sleeps=server.sleeps,
                 )
             )  # fmt: skip
         self.joined += nodes > 1
 
 
-def _place_order(server: PlacedServer, order: dict[str, int]) -> tuple[int, tuple[int, ...], str, int]:
-    """Ports count up from host to host and from device to device."""
+def _place_order(server: PlacedServer, order: dict[str, int]) -> tuple[int, tuple[int, ...], int, str, int]:
+    """Ports count up from host to host and from device to device, on one in the order of starting."""
     first = server.parts[0]
-    return (order[first.host], tuple(sorted(first.devices)), server.service, server.replica)
+    return (order[first.host], tuple(sorted(first.devices)), server.order, server.service, server.replica)
 
 
 def _numbers(servers: Sequence[PlacedServer]) -> dict[int, int]:
@@ -128,8 +129,8 @@ def _numbers(servers: Sequence[PlacedServer]) -> dict[int, int]:
     return found
 
 
-def _process_order(process: Process) -> tuple[int, tuple[int, ...], str, int]:
-    return (process.devices[0], process.devices, process.service, process.replica)
+def _process_order(process: Process) -> tuple[int, tuple[int, ...], int, str, int]:
+    return (process.devices[0], process.devices, process.order, process.service, process.replica)
 
 
 def _labels(names: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """One compose file a host: its processes as services, each with its own devices and port; a router on the first."""
 
+from collections.abc import Collection
 from typing import Any
 
 from vllm_opt.optimizer.deployment.container import (
@@ -53,21 +54,44 @@ def compose_text(deployment: Deployment, host: Host, *, router: bool = False) ->
 
 def compose_document(deployment: Deployment, host: Host) -> dict[str, Any]:
     """Services and volumes of one host."""
-    services = {}
+    services: dict[str, Any] = {}
+    names = {_name(each, deployment.service(each.service)) for each in host.processes}
     for position, process in enumerate(host.processes):
         service = deployment.service(process.service)
         entry = _service(service, process, host.gpu, deployment.address_of(process.master or host.name))
         before = [each for each in host.processes[:position] if set(each.devices) & set(process.devices)]
         if before and before[-1].port is not None:
             name = _name(before[-1], deployment.service(before[-1].service))
-            entry["depends_on"] = {name: {"condition": "service_healthy"}}
+            done = "service_completed_successfully" if before[-1].sleeps else "service_healthy"
+            entry["depends_on"] = {_asleep(name, names) if before[-1].sleeps else name: {"condition": done}}
         services[_name(process, service)] = entry
+        if process.sleeps:
+            name = _name(process, service)
+            services[_asleep(name, names)] = _sleeper(name, service)
     return {"services": services, "volumes": {"huggingface": {}}}
 
 
 def _name(process: Process, service: Service) -> str:
     name = service.name if service.replicas == 1 else f"{service.name}-{process.replica}"
     return f"{name}-rank-{process.node_rank}" if process.nodes > 1 else name
+
+
+def _asleep(name: str, taken: Collection[str]) -> str:
+    """What is called the service that puts a server to sleep."""
+    found = f"{name}-asleep"
+    while found in taken:
+        found += "-1"
+    return found
+
+
+def _sleeper(name: str, service: Service) -> dict[str, Any]:
+    """What puts a server to sleep once it is healthy, and ends."""
+    asked = f"http://{name}:{PORT}/sleep?level=1"
+    code = f"import urllib.request as u; u.urlopen(u.Request({asked!r}, method='POST'), timeout=600)"
+    return {
+        "image": image(service.kind), "entrypoint": ["python3", "-c", code],
+        "depends_on": {name: {"condition": "service_healthy"}}, "restart": "no",
+    }  # fmt: skip
 
 
 def _service(service: Service, process: Process, gpu: GpuProfile, address: str) -> dict[str, Any]:

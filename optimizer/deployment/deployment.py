@@ -63,6 +63,8 @@ class PlacedServer(Noun):
     replica: int = Field(ge=0)
     kind: ServerKind
     parts: tuple[Part, ...] = Field(min_length=1, description="the first holds the head")
+    order: int = Field(0, ge=0, description="place among the servers of its GPU, which start one after another")
+    sleeps: bool = Field(False, description="put to sleep once it has started: others of its GPU take its memory")
     lengths: str = Field("", description="which requests come here, where a workload is split by length")
 
 
@@ -92,6 +94,8 @@ class Process(Noun):
     env: dict[str, str] = Field(description="environment, visible devices included")
     gpu_part: float = 1.0
     gpu_memory_utilization: float | None = None
+    order: int = 0
+    sleeps: bool = False
 
 
 class Host(Noun):

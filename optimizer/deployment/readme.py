@@ -19,6 +19,8 @@ def readme(deployment: Deployment, emit: tuple[str, ...]) -> str:
     if shared:
         parts.append("## Shared GPUs\n\n" + "".join(f"- {safe(line)}\n" for line in shared))
         parts.append(_sharing(deployment))
+    if any(each.sleeps for host in deployment.hosts for each in host.processes):
+        parts.append(_sleepers(deployment))
     comments = list(dict.fromkeys(line for service in deployment.services for line in service.kind.comments))
     if comments:
         parts.append("## Before the first start\n\n" + "".join(f"- {safe(line)}\n" for line in comments))
@@ -76,6 +78,30 @@ def _process_rows(host: Host) -> str:
         role = "" if each.nodes == 1 else f", {each.role}"
         rows.append(f"{place}{each.service} {each.replica}{role} | {devices} | {each.port or ''} |\n")
     return "".join(rows)
+
+
+def _sleepers(deployment: Deployment) -> str:
+    """Which servers sleep, and how one is woken."""
+    lines = ["## Servers that sleep\n\n"]
+    port = 0
+    for host in deployment.hosts:
+        by_gpu: dict[tuple[int, ...], list[str]] = {}
+        for each in host.processes:
+            if each.sleeps:
+                port = port or each.port or 0
+                by_gpu.setdefault(each.devices, []).append(f"{each.service} {each.replica} (port {each.port})")
+        for devices, names in by_gpu.items():
+            one = "one of them awake at a time: " if len(names) > 1 else ""
+            lines.append(f"- {host.name}, GPU {', '.join(map(str, devices))}: {one}{safe(', '.join(names))}\n")
+    return "".join(lines) + (
+        "\nScripts and compose files put each of them to sleep once it has started, before the next one of its GPU "
+        "starts. Before requests, "
+        f"`curl -X POST http://127.0.0.1:{port}/wake_up`; after them `curl -X POST "
+        f"'http://127.0.0.1:{port}/sleep?level=1'`. Put the one that is awake to sleep before you wake another of its "
+        "GPU. In Kubernetes do the same in each pod once it is ready, one after another: `kubectl exec POD -- python3 "
+        "-c \"import urllib.request as u; u.urlopen(u.Request('http://127.0.0.1:8000/sleep?level=1', method='POST'))"
+        '"`.\n'
+    )
 
 
 def _start(deployment: Deployment, emit: tuple[str, ...]) -> str:

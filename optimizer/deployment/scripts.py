@@ -34,6 +34,12 @@ ready() { # PORT SECONDS
     done
 }
 """
+_ASLEEP = """
+# Puts a server to sleep: its weights go to host memory, and the next one finds its GPU memory free.
+asleep() { # PORT
+    curl -fsS -X POST "http://127.0.0.1:$1/sleep?level=1" >/dev/null
+}
+"""
 _WAIT = """
 status=0
 for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
@@ -68,11 +74,15 @@ def start_script(deployment: Deployment, host: Host) -> str:
     parts.append(_RUN)
     if any(each.gpu_part < 1 for each in host.processes):
         parts.append(_READY)
+    if any(each.sleeps for each in host.processes):
+        parts.append(_ASLEEP)
     for position, process in enumerate(host.processes):
         parts.append("\n" + _started(deployment, process))
-        if process.port is not None and _shares_with_later(host, position):
+        if process.port is not None and (process.sleeps or _shares_with_later(host, position)):
             seconds = start_seconds(deployment.service(process.service))
             parts.append(f"ready {process.port} {seconds}\n")
+        if process.port is not None and process.sleeps:
+            parts.append(f"asleep {process.port}\n")
     return "".join([*parts, _WAIT])
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from vllm_opt.profiles.printable import one_line
 
+OTHER_LINE_ENDS = frozenset("\x85\u2028\u2029")
+"""read as line ends by YAML 1.1, so a plain text with one of them would come back with a blank"""
 GENERATED = "Written by vllm-opt; predictions are in expected.json."
 
 
@@ -28,8 +30,9 @@ def yaml_text(documents: Iterable[dict[str, Any]], comments: Iterable[str] = ())
             super().increase_indent(flow, False)
 
     def lines(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
-        """A text of several lines stands as it is, where YAML allows that."""
+        """A text of several lines stands as it is, where YAML allows that; other line ends are written as escapes."""
         style = "|" if "\n" in data and data.isascii() else None
+        style = '"' if OTHER_LINE_ENDS.intersection(data) else style
         return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     WithoutAnchors.add_representer(str, lines)

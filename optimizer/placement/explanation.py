@@ -10,9 +10,10 @@ from vllm_opt.optimizer.contract.answer import Conflict, Explanation, Relaxation
 from vllm_opt.optimizer.placement.answer import OUT_OF_TIME, Unplaced
 from vllm_opt.optimizer.placement.report import PlacementReport
 from vllm_opt.optimizer.placement.settings import MICRO
+from vllm_opt.optimizer.placement.stores import STORES, lacking_store, least_and_most, more_room
 from vllm_opt.optimizer.placement_model.outcome import PlacementOptions
 from vllm_opt.optimizer.placement_model.solver import solve_placement
-from vllm_opt.profiles.reading.quantities import counted
+from vllm_opt.profiles.reading.quantities import GIB, counted
 
 SECONDS_EACH, LEAST_SECONDS = 5.0, 0.1
 SIZES = (1, 2, 4, 8)
@@ -65,27 +66,75 @@ def _conflict(report: PlacementReport, s: int, end: float) -> tuple[Conflict, ..
         kinds = ", ".join(sorted(report.asked.nodes.gpus))
         message = f"no plan serves {service.name} on {kinds}" + (f": ruled out by {ruled}" if ruled else "")
         return (Conflict(rule=rules.most_common(1)[0][0] if rules else "memory_budget", message=message),)
+    return (_lacking(report, s, end),)
+
+
+def _lacking(report: PlacementReport, s: int, end: float) -> Conflict:
+    """What a service that has plans lacks: room of its own, or beside the services served before it."""
+    problem = report.asked.problem
+    service = problem.services[s]
     alone = _alone(problem, s)
     if not _full(alone, 0, end):
+        store = lacking_store(alone, 0, 1, end)
+        if store is not None:
+            said = f"even on the empty site {service.name} cannot be served in full"
+            return _store_conflict(alone, store, 0, said)
         best = _most(alone, end)
         unit, scale = ("requests/s", MICRO) if report.asked.settings[s].by_rate else ("sequences", 1)
         why = " with any one node lost" if service.survives and _full(_careless(alone), 0, end) else ""
         message = (
             f"even on the empty site {service.name} cannot be served in full{why}: {best / scale:g} of "
-            f"{service.demand / scale:g} {unit}, with {counted(service.least, 'replica')} at least"
+            f"{service.demand / scale:g} {unit}{_limits(report, s)}, with {counted(service.least, 'replica')} at least"
         )
         rule = "survive" if why else "replicas" if best >= service.demand else "capacity"
-        return (Conflict(rule=rule, message=message, needed=service.demand / scale, available=best / scale, unit=unit),)
+        return Conflict(rule=rule, message=message, needed=service.demand / scale, available=best / scale, unit=unit)
     before = [
         other.name for o, other in enumerate(problem.services)
         if report.full[o] and other.priority <= service.priority
     ]  # fmt: skip
+    store = lacking_store(problem, s, sum(report.full) + 1, end)
+    if store is not None:
+        beside = f"beside {', '.join(before[:6])}{' and more' if len(before) > 6 else ''}" if before else "there"
+        said = f"{service.name} fits the empty site, but not {beside}"
+        return _store_conflict(problem, store, s, said)
     free = sum(len(island.gpus) for node in problem.nodes for island in node.islands) - len(report.on_gpu)
     message = (
         f"{service.name} fits the empty site, but not beside {', '.join(before[:6]) or 'the others'}"
         f"{' and more' if len(before) > 6 else ''}; {counted(free, 'GPU')} left over"
     )
-    return (Conflict(rule="gpus", message=message, available=free, unit="GPUs"),)
+    return Conflict(rule="gpus", message=message, available=free, unit="GPUs")
+
+
+def _limits(report: PlacementReport, s: int) -> str:
+    """The default limits within which a service is served, which nobody stated."""
+    of = report.asked.settings[s]
+    if not report.asked.request.default_limits or of.spec.max_ttft_ms is not None or of.spec.max_tpot_ms is not None:
+        return ""
+    limits = [setting.targets for setting in of.settings][:1]
+    said = [
+        f"{name} {value:,.0f} ms"
+        for each in limits
+        for name, value in (("TTFT", each.max_ttft_ms), ("TPOT", each.max_tpot_ms))
+        if value is not None
+    ]
+    return f" within the default limits ({', '.join(said)}; default_limits: false lifts them)" if said else ""
+
+
+def _store_conflict(problem: PlacementProblem, store: str, s: int, said: str) -> Conflict:
+    """What a service lacks on disk or in host memory."""
+    field, _, words = STORES[store]
+    least, most = least_and_most(problem, store, s)
+    what = "lightest checkpoint" if store == "disk" else "lightest sleeping server"
+    skus = {problem.columns[k].gpu for k in problem.columns_of[s]}
+    tight = [
+        node.name for n, node in enumerate(problem.nodes)
+        if problem.services[s].may_use(n) and skus & {island.gpu for island in node.islands}
+        and (getattr(node, field) or least) < least
+    ]  # fmt: skip
+    more = " and more" if len(tight) > 6 else ""
+    why = f"which {', '.join(tight[:6])}{more} lack" if tight else "more than others leave there"
+    message = f"{said}: its {what} takes {least / GIB:.1f} GiB of {words}, {why}"
+    return Conflict(rule=store, message=message, needed=least / GIB, available=most / GIB, unit="GiB")
 
 
 def _alone(problem: PlacementProblem, s: int) -> PlacementProblem:
@@ -133,10 +182,15 @@ def _changes(report: PlacementReport, s: int, end: float) -> tuple[Relaxation, .
     if count and count < service.least and held >= service.demand and not service.survives:
         message = f"{service.name} with {counted(count, 'replica')} instead of {service.least}"
         found.append(Relaxation(change="replicas", from_value=service.least, to=count, message=message))
+    needed = sum(report.full) + 1
+    store = None if time.monotonic() > end else lacking_store(problem, s, needed, end)
+    room = None if store is None else more_room(problem, store, s, needed, end)
+    if room is not None:
+        found.append(Relaxation(change=room.key, from_value=room.before_bytes / GIB, to=room.gib, message=room.message))
     for gpu in sorted({problem.columns[k].gpu for k in problem.columns_of[s]}):
         size = _node_that_helps(report, s, gpu, end)
         if size is not None:
-            message = f"one more {gpu}" if size == 1 else f"one more node with {counted(size, gpu)}"
+            message = f"one more {gpu}" if size == 1 else f"one more node with {size} x {gpu}"
             found.append(Relaxation(change="nodes", from_value=0, to=size, message=message))
     return tuple(found)
 

@@ -111,19 +111,23 @@ def _node(node: NodeOfSite, tones: dict[str, int]) -> Figure:
         islands.setdefault(gpu.island, []).append(_box(gpu, tones))
     zone = f" in {node.zone}" if node.zone else ""
     skus = ", ".join(dict.fromkeys(gpu.gpu for gpu in node.gpus))
-    return Figure(boxes(node.name, list(islands.values())), f"{node.name}{zone}: {skus}")
+    return Figure(boxes(node.name, list(islands.values())), f"{node.name}{zone}: {skus}", words.held_on(node))
 
 
 def _box(gpu: GpuOfNode, tones: dict[str, int]) -> Box:
-    parts = tuple(
+    parts = [
         Part(
-            f"{server.service}/{server.replica}",
-            ((server.asleep_bytes or 0) if server.sleeps else server.bytes) / gpu.memory_bytes,
+            f"{server.service}/{server.replica}", words.held_bytes(server) / gpu.memory_bytes,
             tones.get(server.service, 0),
         )
         for server in gpu.servers
-    )
-    return Box(f"GPU {gpu.shown or gpu.index}", parts, tuple(server.sleeps for server in gpu.servers))
+    ]  # fmt: skip
+    asleep = [server.sleeps for server in gpu.servers]
+    waking = words.waking_bytes(gpu)
+    if waking > 0:
+        parts.append(Part("to wake", waking / gpu.memory_bytes, None))
+        asleep.append(True)
+    return Box(f"GPU {gpu.shown or gpu.index}", tuple(parts), tuple(asleep))
 
 
 def _commands(answer: PlacementAnswer) -> list[Block]:

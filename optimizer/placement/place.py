@@ -5,6 +5,7 @@ on which GPUs; the placement is re-checked with plain whole numbers, and what co
 """
 
 import time
+from collections import Counter
 from collections.abc import Collection
 from typing import Literal
 
@@ -12,6 +13,7 @@ from vllm_opt.optimizer.placement.answer import FOUND_IN_TIME, PlacementAnswer, 
 from vllm_opt.optimizer.placement.problem import Placing, resolve_placing
 from vllm_opt.optimizer.placement.report import PlacementReport
 from vllm_opt.optimizer.placement.request import PlaceRequest
+from vllm_opt.optimizer.placement.words import failing_together, taking_turns, uneven
 from vllm_opt.optimizer.placement_model.outcome import PlacementOptions, PlacementOutcome
 from vllm_opt.optimizer.placement_model.solver import solve_placement
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -52,7 +54,7 @@ def _placed(request: PlaceRequest, catalog: Catalog) -> PlacementAnswer:
         from vllm_opt.optimizer.placement.explanation import explain_unplaced
 
         unplaced = explain_unplaced(report, end)
-    return PlacementAnswer(
+    answer = PlacementAnswer(
         status=_status(asked, outcome, report.lacking),
         covers=FOUND_IN_TIME if any(asked.hurried) else "the plans in the model",
         request=request.model_dump(mode="json", exclude_unset=True),
@@ -72,6 +74,8 @@ def _placed(request: PlaceRequest, catalog: Catalog) -> PlacementAnswer:
             seed=request.seed,
         ),
     )
+    said = (*taking_turns(answer), *failing_together(answer), *uneven(answer))
+    return answer.model_copy(update={"notes": (*answer.notes, *said)})
 
 
 def _status(
@@ -96,7 +100,8 @@ def _assumptions(asked: Placing, outcome: PlacementOutcome) -> tuple[str, ...]:
             f"them behind a router that gives the busiest {request.router_imbalance:.0%} more than the average "
             "(router_imbalance)"
         )
-    if any(column.shared for column in asked.problem.columns):
+    on_gpus = Counter(place for server in outcome.servers for place in server.parts)
+    if any(count > 1 for count in on_gpus.values()):
         said.append(
             "servers on one GPU take turns: each is planned at 1/n of the speed for n that may compute at once, which "
             "is the worst case; start them one after another, in the order given (sharing: false forbids it)"

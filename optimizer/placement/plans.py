@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from vllm_opt.optimizer.placement.settings import ServiceSetting
 from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Entries, Kind
+from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import Search
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -63,10 +64,17 @@ class PlacePlan:
 
 
 class Sizes(ColumnSearch):
-    """The plans of whole GPUs; groups stay within the islands, and a larger size must beat one replica of a smaller."""
+    """The plans of whole GPUs; groups stay within the islands.
 
-    def __init__(self, of: ServiceSetting, setting: SolveSetting, islands: dict[str, int]) -> None:
-        self.islands = islands
+    A larger size must beat replicas of a smaller one on the same GPUs: they are no harder to place, fail one by one and
+    need no link. Where the number of replicas is limited or they are spread, it must beat one replica.
+    """
+
+    def __init__(
+        self, of: ServiceSetting, setting: SolveSetting, islands: dict[str, int], disks: dict[str, int] | None = None
+    ) -> None:
+        self.islands, self.disks = islands, disks or {}
+        self.many = replicates(of)
         super().__init__(
             setting, by_rate=of.by_rate, sharing=False, shared=of.shared[setting.model.id], target=of.target
         )
@@ -75,6 +83,7 @@ class Sizes(ColumnSearch):
         kept: Entries = {}
         for kind, entries in super()._classed(sharing).items():
             mine = [entry for entry in entries if entry[1].shape.tensor <= self.islands.get(kind.gpu, 0)]
+            mine = self._on_disk(kind.gpu, mine)
             if mine:
                 kept[kind] = mine
                 self.open[kind] = mine[0][0]
@@ -82,15 +91,26 @@ class Sizes(ColumnSearch):
                 self.open.pop(kind, None)
         return kept
 
+    def _on_disk(self, gpu: str, entries: list[tuple[int, Server]]) -> list[tuple[int, Server]]:
+        """Servers whose checkpoint a disk of its SKU holds; where none does, the lightest, to be explained."""
+        if gpu not in self.disks or not entries:
+            return entries
+        sizes = [checkpoint_bytes(self.search, server) for _, server in entries]
+        most = max(self.disks[gpu], min(sizes))
+        return [entry for entry, size in zip(entries, sizes, strict=True) if size <= most]
+
     def _replaced(self, kind: Kind) -> int:
         smaller = (p.capacity[0] for k, p in self.plans.items() if k.gpu == kind.gpu and k.gpus < kind.gpus)
-        return max(smaller, default=0)
+        one = max(smaller, default=0)
+        return max(one, super()._replaced(kind)) if self.many else one
 
 
 @dataclass
 class KnownPlans:
     """What services that ask the same of a server have in common, however much traffic each has."""
 
+    disks: dict[str, int] = field(default_factory=dict)
+    """SKU -> the largest disk of a node that has it; without those of which a node has no limit"""
     sizes: dict[Hashable, Sizes] = field(default_factory=dict)
     shared: dict[Hashable, dict[int, list[Candidate]]] = field(default_factory=dict)
     """question and SKU -> turns -> operating points that meet the limits at that part of the speed"""
@@ -98,14 +118,27 @@ class KnownPlans:
     @staticmethod
     def question(of: ServiceSetting, setting: SolveSetting) -> Hashable:
         """What a server must do, without how much of it."""
-        return setting.model.id, setting.request.model_dump_json(), setting.bends, of.by_rate, of.target
+        return (
+            setting.model.id, setting.request.model_dump_json(), setting.bends, of.by_rate, of.target, replicates(of)
+        )  # fmt: skip
 
     def sizes_of(self, of: ServiceSetting, setting: SolveSetting, islands: dict[str, int]) -> Sizes:
         """The search over sizes, as far as it went for others."""
         question = self.question(of, setting)
         if question not in self.sizes:
-            self.sizes[question] = Sizes(of, setting, islands)
+            self.sizes[question] = Sizes(of, setting, islands, self.disks)
         return self.sizes[question]
+
+
+def replicates(of: ServiceSetting) -> bool:
+    """Whether a service may have as many replicas as serve it, wherever they stand."""
+    return of.spec.replicas.most is None and not of.spec.spread
+
+
+def checkpoint_bytes(search: Search, server: Server) -> int:
+    """Weights of one server over all of its GPUs."""
+    facts = search.physics.facts(server.sku, server.weights, server.shape)
+    return sum(facts.terms.weights) * facts.layout.tensor_parallel_size
 
 
 def whole_plans(

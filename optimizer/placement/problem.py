@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem, ServerColumn, SiteService
@@ -63,22 +64,21 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
     shared: dict[str, SharedLayouts] = {}
     settings = [service_setting(request, s, nodes.gpus, catalog, shared) for s in range(len(services))]
     known: dict[str, tuple[list[PlacePlan], Counter[str], list[str]]] = {}
-    common = KnownPlans()
+    common = KnownPlans(_disks(nodes))
     plans: list[PlacePlan] = []
     dropped: list[Counter[str]] = []
     notes: list[str] = []
     hurried: list[bool] = []
-    for s, of in enumerate(settings):
+    for s, (of, part) in enumerate(zip(settings, _paces(settings), strict=True)):
+        deadline = begun + part * seconds
         key = of.spec.model_copy(update={"name": "", "priority": 1}).model_dump_json()
         fresh = key not in known
         if fresh:
-            known[key] = _plans_of(
-                request, of, nodes, catalog, shared, common, begun + seconds * (s + 1) / len(settings)
-            )
+            known[key] = _plans_of(request, of, nodes, catalog, shared, common, deadline)
         mine, rules, said = known[key]
         plans += [replace(plan, service=s) for plan in mine]
         dropped.append(rules)
-        late = time.monotonic() > begun + seconds * (s + 1) / len(settings)
+        late = time.monotonic() > deadline
         hurried.append(late)
         if late and (fresh or not mine):
             left = "better ones may exist" if mine else "none was found"
@@ -95,6 +95,26 @@ def resolve_placing(request: PlaceRequest, catalog: Catalog, end: float) -> Plac
         request, nodes, tuple(settings), tuple(plans), problem, running, kept, tuple(dropped),
         tuple(dict.fromkeys(notes)), tuple(hurried),
     )  # fmt: skip
+
+
+def _paces(settings: Sequence[ServiceSetting]) -> list[float]:
+    """Service -> the part of the time by when its plans are found: services that ask what others asked need none."""
+    asked: set[Hashable] = set()
+    seen = []
+    for of in settings:
+        asked |= {KnownPlans.question(of, setting) for setting in of.settings}
+        seen.append(len(asked))
+    return [count / max(1, len(asked)) for count in seen]
+
+
+def _disks(nodes: SiteNodes) -> dict[str, int]:
+    """SKU -> the largest disk of a node that has it, where all of them have a limit."""
+    found: dict[str, list[int | None]] = {}
+    for node in nodes.nodes:
+        for gpu in {island.gpu for island in node.islands}:
+            found.setdefault(gpu, []).append(node.disk_bytes)
+    limits = {gpu: [room for room in rooms if room is not None] for gpu, rooms in found.items()}
+    return {gpu: max(rooms) for gpu, rooms in limits.items() if rooms and len(rooms) == len(found[gpu])}
 
 
 def _goals(request: PlaceRequest) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """A placement as table, JSON, YAML or HTML: every node as a picture, its GPUs as boxes, servers as blocks."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.placement import words
-from vllm_opt.optimizer.placement.answer import GpuOfNode, PlacementAnswer
+from vllm_opt.optimizer.placement.answer import GpuOfNode, PlacementAnswer, ServerOnGpu
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.optimizer.rendering.written_forms import written_as
 from vllm_opt.profiles.errors import InvalidRequest
@@ -16,7 +17,12 @@ PLACEMENT_FORMATS = ("table", "json", "yaml", "html")
 BLOCKS = 24
 """characters of one GPU in the terminal"""
 MOST_NODES_SHOWN = 24
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+LEAST_WIDE = 24
+"""of the words beside a GPU, however narrow the terminal"""
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""of services awake; small ones are of those asleep"""
+WAKING = "-"
+"""memory that is kept for whichever sleeper is awake"""
 
 
 def render_placement(answer: PlacementAnswer, format_name: str, screen: Screen) -> str:
@@ -66,7 +72,7 @@ def placement_table(answer: PlacementAnswer, screen: Screen) -> str:
 
 
 def node_lines(answer: PlacementAnswer, screen: Screen) -> list[str]:
-    """Every node as lines of text: one GPU a line, its memory as letters, one letter a service."""
+    """Every node as lines of text: one GPU a line, its memory as letters, one letter a service, small ones asleep."""
     letters = letters_of(answer)
     lines: list[str] = []
     for node in answer.nodes[:MOST_NODES_SHOWN]:
@@ -95,12 +101,17 @@ def _gpu_line(gpu: GpuOfNode, letters: dict[str, str], screen: Screen) -> str:
     nothing = "·" if screen.unicode else "."
     bar = ""
     for server in gpu.servers:
-        held = (server.asleep_bytes or 0) if server.sleeps else server.bytes
-        cells = max(1, round(BLOCKS * held / gpu.memory_bytes))
+        cells = max(1, round(BLOCKS * words.held_bytes(server) / gpu.memory_bytes))
         letter = letters[server.service]
         bar += letter.lower() * cells if server.sleeps else letter * cells
-    names = ", ".join(
-        f"{server.service}/{server.replica} {words.gib(server.bytes)}{' asleep' if server.sleeps else ''}"
-        for server in gpu.servers
-    )
-    return f"{gpu.shown or gpu.index!s:>4} {gpu.gpu:<12} |{bar[:BLOCKS]:{nothing}<{BLOCKS}}| {names or 'free'}".rstrip()
+    bar += WAKING * round(BLOCKS * words.waking_bytes(gpu) / gpu.memory_bytes)
+    names = ", ".join(_held(server) for server in gpu.servers) or "free"
+    line = f"{gpu.shown or gpu.index!s:>4} {gpu.gpu:<12} |{bar[:BLOCKS]:{nothing}<{BLOCKS}}| "
+    room = max(LEAST_WIDE, screen.width - len(line) - 2)
+    return line + f"\n{' ' * (len(line) + 2)}".join(textwrap.wrap(names, room, break_long_words=False))
+
+
+def _held(server: ServerOnGpu) -> str:
+    """One server on a GPU and what it takes there."""
+    asleep = f"{words.gib(words.held_bytes(server))} asleep, " if server.sleeps else ""
+    return f"{server.service}/{server.replica} {asleep}{words.gib(server.bytes)}{' awake' if server.sleeps else ''}"

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from vllm_opt.optimizer.placement.plans import KnownPlans, PlacePlan
+from vllm_opt.optimizer.placement.plans import KnownPlans, PlacePlan, checkpoint_bytes
 from vllm_opt.optimizer.placement.settings import ServiceSetting
 from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.columns import MICRO, PercentileTarget
@@ -58,6 +58,11 @@ def _known_candidates(
     key = known.question(of, setting), sku.gpu.id
     if key not in known.shared:
         alone = [server for server in search.servers.of(sku) if server.shape.gpus == 1]
+        disk = known.disks.get(sku.gpu.id)
+        if disk is not None and alone:
+            sizes = [checkpoint_bytes(search, server) for server in alone]
+            most = max(disk, min(sizes))
+            alone = [server for server, size in zip(alone, sizes, strict=True) if size <= most]
         lightest = sorted(alone, key=lambda server: _least_weights(search, server))[:SERVERS_TRIED]
         found = _candidates(setting, search, lightest) if lightest else []
         known.shared[key] = {turns: _within_limits(setting, found, turns) for turns in TURNS}

@@ -1,11 +1,16 @@
 """A placement in words: title, what is served, moves, what is missing; shared by terminal and page."""
 
+from collections.abc import Mapping
+
 from vllm_opt.optimizer.placement.answer import (
     FOUND_IN_TIME,
+    GpuOfNode,
     Move,
+    NodeOfSite,
     PlacedReplica,
     PlacementAnswer,
     ServedService,
+    ServerOnGpu,
     ServerPart,
 )
 from vllm_opt.profiles.reading.quantities import GIB, counted
@@ -67,9 +72,33 @@ def _service_row(s: ServedService) -> tuple[str, ...]:
     )
 
 
-def where(parts: tuple[ServerPart, ...]) -> str:
+def instances(answer: PlacementAnswer) -> dict[tuple[str, int], str]:
+    """(node, index) -> what is shown of a MIG instance: its GPU and its place there."""
+    return {(node.name, gpu.index): gpu.shown for node in answer.nodes for gpu in node.gpus if gpu.shown}
+
+
+def where(parts: tuple[ServerPart, ...], shown: Mapping[tuple[str, int], str] | None = None) -> str:
     """GPUs by node, runs of numbers shortened."""
-    return "; ".join(f"{part.node} GPU {_runs(part.gpus)}" for part in parts)
+    shown = shown or {}
+    said = []
+    for part in parts:
+        cut = [shown[part.node, gpu] for gpu in part.gpus if (part.node, gpu) in shown]
+        said.append(f"{part.node} {'MIG' if cut else 'GPU'} {', '.join(cut) if cut else _runs(part.gpus)}")
+    return "; ".join(said)
+
+
+def held_on(node: NodeOfSite) -> str:
+    """Which servers stand on which GPUs of a node; its other GPUs are free."""
+    by_servers: dict[str, list[GpuOfNode]] = {}
+    for gpu in node.gpus:
+        names = ", ".join(f"{s.service}/{s.replica}{' asleep' if s.sleeps else ''}" for s in gpu.servers)
+        if names:
+            by_servers.setdefault(names, []).append(gpu)
+    said = []
+    for names, gpus in by_servers.items():
+        cut = ", ".join(gpu.shown for gpu in gpus if gpu.shown)
+        said.append(f"{f'MIG {cut}' if cut else f'GPU {_runs(tuple(gpu.index for gpu in gpus))}'}: {names}")
+    return "; ".join(said)
 
 
 def _runs(numbers: tuple[int, ...]) -> str:
@@ -96,29 +125,46 @@ def plan_words(server: PlacedReplica) -> str:
 def server_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
     """One row per server."""
     rows: list[tuple[str, ...]] = []
+    shown = instances(answer)
+    sleepers = {f"{server.service}/{server.replica}" for server in answer.servers if server.sleeps}
     for server in answer.servers:
+        others = [name for name in server.shares_with if name in sleepers]
+        alone = f", never awake beside {', '.join(others)}" if others else ""
         notes = [
             *(["stays"] if server.kept else []),
-            *(["sleeps until asked"] if server.sleeps else []),
+            *([f"sleeps until asked{alone}"] if server.sleeps else []),
             *([f"shares with {', '.join(server.shares_with)}; 1 to {server.slowdown[1]:g} times its step time"]
               if server.shares_with else []),
         ]  # fmt: skip
         name = f"{server.service}/{server.replica}"
         rows.append(
-            (name, where(server.parts), plan_words(server), amount(server.capacity, server.unit), "; ".join(notes))
+            (
+                name,
+                where(server.parts, shown),
+                plan_words(server),
+                amount(server.capacity, server.unit),
+                "; ".join(notes),
+            )
         )
     return rows
 
 
 def move_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
     """One row per move."""
-    return [_move_row(move) for move in answer.moves]
+    shown = instances(answer)
+    return [_move_row(move, shown) for move in answer.moves]
 
 
-def _move_row(move: Move) -> tuple[str, ...]:
+def _move_row(move: Move, shown: Mapping[tuple[str, int], str]) -> tuple[str, ...]:
     name = move.service if move.replica is None else f"{move.service}/{move.replica}"
     seconds = f" (about {move.restart_s:.0f} s)" if move.restart_s is not None else ""
-    return (str(move.step), f"{move.action} {name}{seconds}", where(move.parts), str(move.replicas_left), move.why)
+    return (
+        str(move.step),
+        f"{move.action} {name}{seconds}",
+        where(move.parts, shown),
+        str(move.replicas_left),
+        move.why,
+    )
 
 
 def moves_summary(answer: PlacementAnswer) -> str:
@@ -154,6 +200,62 @@ def objective_rows(answer: PlacementAnswer) -> list[tuple[str, ...]]:
         proof = "not known" if objective.gap >= 1 else proof
         rows.append((words, f"{objective.value:g}", f"{objective.bound:g}", proof))
     return rows
+
+
+def held_bytes(server: ServerOnGpu) -> int:
+    """What a server holds on its GPU, asleep where it sleeps."""
+    return (server.asleep_bytes or 0) if server.sleeps else server.bytes
+
+
+def waking_bytes(gpu: GpuOfNode) -> int:
+    """What is kept free for whichever of the sleepers is awake."""
+    return gpu.memory_bytes - gpu.free_bytes - sum(held_bytes(server) for server in gpu.servers)
+
+
+def taking_turns(answer: PlacementAnswer) -> list[str]:
+    """Which services that sleep stand on one GPU, so that only one of them is served at a time."""
+    groups: dict[tuple[str, ...], None] = {}
+    for gpu in (gpu for node in answer.nodes for gpu in node.gpus):
+        mine = tuple(sorted({server.service for server in gpu.servers if server.sleeps}))
+        if len(mine) > 1:
+            groups[mine] = None
+    joined: list[set[str]] = []
+    for mine in groups:
+        near = [each for each in joined if each & set(mine)]
+        joined = [each for each in joined if each not in near] + [set(mine).union(*near)]
+    return [
+        f"{', '.join(sorted(names))} sleep on the same GPUs (cold): on each GPU one of them is awake at a time, so "
+        "they are served in full one after another, not at once"
+        for names in joined
+    ]
+
+
+def failing_together(answer: PlacementAnswer) -> list[str]:
+    """Replicas of one service that stand on one GPU: as many as were asked for, and gone with it."""
+    found = []
+    for service in dict.fromkeys(server.service for server in answer.servers):
+        on_gpus = [
+            [server.replica for server in gpu.servers if server.service == service]
+            for node in answer.nodes for gpu in node.gpus
+        ]  # fmt: skip
+        together = [f"{service}/{replica}" for mine in on_gpus if len(mine) > 1 for replica in mine]
+        if together:
+            found.append(
+                f"{', '.join(together)} stand on one GPU with another of their kind and fail with it; "
+                "spread: node keeps replicas apart"
+            )
+    return found
+
+
+def uneven(answer: PlacementAnswer) -> list[str]:
+    """Services whose replicas serve unlike amounts, which a router must know."""
+    said = []
+    for service in dict.fromkeys(server.service for server in answer.servers):
+        mine = [server for server in answer.servers if server.service == service]
+        if max(server.capacity for server in mine) > 1.05 * min(server.capacity for server in mine):
+            shares = ", ".join(f"{server.replica}: {amount(server.capacity, server.unit)}" for server in mine)
+            said.append(f"the replicas of {service} are unlike; send them traffic by what they serve ({shares})")
+    return said
 
 
 def gib(size: int) -> str:

@@ -44,7 +44,8 @@ def fewest(
     """Minimise one objective with every service served in full and others kept.
 
     Counts that are kept may be exceeded at a price, so that the search has something to start from; the bound holds all
-    the same. `strict`: they may not. `at_root`: only the bound is wanted, and cuts at the root give most of it.
+    the same. `strict`: they may not. `at_root`: only the bound is wanted, and cuts at the root give most of it. What
+    the objective is known to be at least is no row: with one, the search finds its first placements far later.
     """
     free = replace(problem, today=())
     model = served_model(free, patterns, kept["headroom"])

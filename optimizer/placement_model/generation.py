@@ -155,9 +155,9 @@ class Relaxation:
 
     def _add_known(self, master: Master) -> None:
         for other, _, _ in self.last.values():
-            for s, numbers in other.tried.items():
-                for number in sorted(numbers):
-                    master.add_way(s, number)
+            for s, ways in other.tried.items():
+                for way in ways:
+                    master.add_way(s, way)
         for b, each in enumerate(master.model.at.bins):
             for pattern in self.known[each.gpu]:
                 if all(((k,), b) in master.index for k in pattern):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +13,12 @@ from vllm_opt.constraints.placing.site import PlacementProblem
 from vllm_opt.optimizer.placement_model.holding import most_on_node
 
 MOST_ROWS = 2_000_000
-"""patterns of one kind of GPU that are held at once: 16 bytes each"""
+"""patterns of one kind of GPU that are held at once: 32 bytes each"""
 ROWS_AT_ONCE = 400_000
 
 Whole = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.int32]
+Rows = npt.NDArray[np.intp]
+Each = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +37,8 @@ class Listing:
 
     def values(self, worth: Whole) -> Whole:
         """The sum over the servers of every pattern; `worth` by position."""
-        padded: Whole = np.append(worth, 0)[self.rows].sum(axis=1)
-        return padded
+        padded = np.append(worth, 0)
+        return np.asarray(sum(padded[self.rows[:, at]] for at in range(MOST_ON_GPU)))
 
 
 Kind = tuple[str, int]
@@ -57,10 +60,11 @@ class _Grower:
         self.total = total
         self.service = self._whole(columns[k].service for k in self.mine)
         self.settled = self._whole(settled_bytes(columns[k]) for k in self.mine)
-        self.budget = self._whole(columns[k].bytes_per_gpu for k in self.mine)
-        self.peak = self._whole(start_peak(columns[k]) for k in self.mine)
+        self.passing = self._whole(start_peak(columns[k]) - settled_bytes(columns[k]) for k in self.mine)
         self.turns = self._whole(columns[k].most_on_gpu for k in self.mine)
         self.sleeps = np.array([columns[k].asleep_bytes is not None for k in self.mine], dtype=bool)
+        budget = self._whole(columns[k].bytes_per_gpu for k in self.mine)
+        self.waking = np.where(self.sleeps, budget - self.settled, 0)
         self.most = self._whole(most_on_node(problem, columns[k].service) for k in self.mine)
         self.apart = set(problem.apart) | {(other, one) for one, other in problem.apart}
 
@@ -70,7 +74,7 @@ class _Grower:
 
     def listing(self, most: int) -> Listing:
         """All patterns, or as many as are allowed."""
-        layer = np.arange(len(self.mine), dtype=np.int32)[:, None]
+        layer = np.arange(len(self.mine), dtype=np.intp)[:, None]
         found, count, complete = [layer], len(layer), True
         while layer.shape[1] < MOST_ON_GPU and len(layer):
             parts: list[Rows] = []
@@ -84,11 +88,12 @@ class _Grower:
             found.append(layer)
             if not complete:
                 break
-        return Listing(self.mine, np.concatenate([self._padded(rows) for rows in found]), complete)
+        rows = np.concatenate([self._padded(rows) for rows in found])
+        return Listing(self.mine, np.asfortranarray(rows), complete)
 
     def _padded(self, rows: Rows) -> Rows:
         free = MOST_ON_GPU - rows.shape[1]
-        return np.pad(rows, ((0, 0), (0, free)), constant_values=len(self.mine)).astype(np.int32)
+        return np.pad(rows, ((0, 0), (0, free)), constant_values=len(self.mine))
 
     def _wider(self, layer: Rows) -> Iterator[Rows]:
         """Every row with one more server, none before its last, some rows at a time."""
@@ -99,29 +104,40 @@ class _Grower:
             repeats = most - part[:, -1]
             rows = np.repeat(part, repeats, axis=0)
             begins = np.repeat(np.cumsum(repeats) - repeats, repeats)
-            last = (np.arange(len(rows)) - begins + rows[:, -1]).astype(np.int32)
+            last = (np.arange(len(rows)) - begins + rows[:, -1]).astype(np.intp)
             yield np.concatenate([rows, last[:, None]], axis=1)
 
-    def _open(self, rows: Rows) -> npt.NDArray[np.bool_]:
+    def _open(self, rows: Rows) -> Each:
         """Rows that leave a turn for one more server, or hold a sleeper whose turn others may share."""
-        sleeps = self.sleeps[rows]
-        open_: npt.NDArray[np.bool_] = sleeps.any(axis=1) | (rows.shape[1] < self.turns[rows].min(axis=1))
-        return open_
+        sleeps = reduce(np.logical_or, _by_server(self.sleeps, rows))
+        return np.asarray(sleeps | (rows.shape[1] < reduce(np.minimum, _by_server(self.turns, rows))))
 
-    def _fits(self, rows: Rows) -> npt.NDArray[np.bool_]:
+    def _fits(self, rows: Rows) -> Each:
         """The rules of `gpu_memory` and of services, row by row."""
-        settled, sleeps = self.settled[rows], self.sleeps[rows]
-        waking = np.where(sleeps, self.budget[rows] - settled, 0).max(axis=1)
-        able: npt.NDArray[np.bool_] = settled.sum(axis=1) + waking <= self.total
-        able &= (~sleeps).sum(axis=1) + sleeps.any(axis=1) <= self.turns[rows].min(axis=1)
-        peak = self.peak[rows]
+        sleeps, service = _by_server(self.sleeps, rows), _by_server(self.service, rows)
+        held = sum(_by_server(self.settled, rows))
+        asleep = sum(each.astype(np.int64) for each in sleeps)
+        able = held + reduce(np.maximum, _by_server(self.waking, rows)) <= self.total
+        able &= rows.shape[1] - asleep + (asleep > 0) <= reduce(np.minimum, _by_server(self.turns, rows))
+        same = [each == service[-1] for each in service[:-1]]
+        able &= sum(each.astype(np.int64) for each in same) < self.most[rows[:, -1]]
+        for each, sleeper in zip(same, sleeps, strict=False):
+            able &= ~(each & sleeper & sleeps[-1])
+        for one, other in self.apart:
+            able &= ~((service[-1] == one) & reduce(np.logical_or, [each == other for each in service[:-1]]))
+        tight = np.flatnonzero(able & (held + reduce(np.maximum, _by_server(self.passing, rows)) > self.total))
+        able[tight] = self._starts(rows[tight])
+        return np.asarray(able)
+
+    def _starts(self, rows: Rows) -> Each:
+        """Whether the servers of a row can start one after another, those with the largest passing need first."""
+        settled, peak = self.settled[rows], self.settled[rows] + self.passing[rows]
         order = np.argsort(settled - peak, axis=1, kind="stable")
         settled, peak = np.take_along_axis(settled, order, axis=1), np.take_along_axis(peak, order, axis=1)
-        able &= (np.cumsum(settled, axis=1) - settled + peak).max(axis=1) <= self.total
-        service = self.service[rows]
-        same = service[:, :-1] == service[:, -1:]
-        able &= same.sum(axis=1) < self.most[rows[:, -1]]
-        able &= ~(same & sleeps[:, :-1] & sleeps[:, -1:]).any(axis=1)
-        for one, other in self.apart:
-            able &= ~((service[:, -1] == one) & (service[:, :-1] == other).any(axis=1))
-        return able
+        most = (np.cumsum(settled, axis=1) - settled + peak).max(axis=1)
+        return np.asarray(most <= self.total)
+
+
+def _by_server(facts: npt.NDArray[Any], rows: Rows) -> list[npt.NDArray[Any]]:
+    """A fact of the first server of every row, of the second, and so on: short rows are slow to sum one by one."""
+    return [facts[rows[:, at]] for at in range(rows.shape[1])]

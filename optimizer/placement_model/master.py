@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vllm_opt.optimizer.placement_model.covering import Counts
 from vllm_opt.optimizer.placement_model.listing import Kind, Listing, Whole
 from vllm_opt.optimizer.placement_model.model import PlacementModel
 from vllm_opt.optimizer.placement_model.patterns import Pattern
@@ -43,8 +44,10 @@ class Prices:
     """bin -> a GPU that holds nothing"""
     beside: dict[int, Whole]
     """bin -> by position in the listing of its kind, what one more server adds"""
-    ways: dict[int, Whole]
-    """service -> what each of its ways costs"""
+    replicas: dict[int, tuple[int, ...]]
+    """service -> what one more replica of each of its columns costs in a way"""
+    ways: dict[int, tuple[int, tuple[Counts, ...]]]
+    """service -> what each of its ways costs at least, and the cheapest ways"""
 
 
 class Master:
@@ -84,7 +87,7 @@ class Master:
 
         self.one: dict[int, Any] = {}
         self.enough: dict[int, tuple[Any, dict[int, int]]] = {}
-        self.tried: dict[int, set[int]] = defaultdict(set)
+        self.tried: dict[int, dict[Counts, None]] = defaultdict(dict)
         for s, ways in self.ways.items():
             self.one[s] = self.solver.Constraint(1, 1)
             for k in ways.columns:
@@ -95,30 +98,29 @@ class Master:
                     made.SetCoefficient(self.variables[index], coefficient)
                     self.rows_with[index].append((-1 - k, coefficient))
                 self.enough[k] = made, terms
-            replicas = ways.counts.sum(axis=1)
-            for number in np.argsort(replicas, kind="stable")[:WAYS_AT_ONCE]:
-                self.add_way(s, int(number))
+            for way in ways.cheapest([1] * len(ways.columns), WAYS_AT_ONCE)[1]:
+                self.add_way(s, way)
 
-    def add_way(self, s: int, number: int) -> bool:
+    def add_way(self, s: int, way: Counts) -> bool:
         """Add a way; whether it is new."""
-        if number in self.tried[s]:
+        if way in self.tried[s]:
             return False
-        self.tried[s].add(number)
+        self.tried[s][way] = None
         part = self.solver.NumVar(0, 1, "")
         self.one[s].SetCoefficient(part, 1)
-        for k, count in zip(self.ways[s].columns, self.ways[s].counts[number], strict=True):
+        for k, count in zip(self.ways[s].columns, way, strict=True):
             if count:
-                self.enough[k][0].SetCoefficient(part, -int(count))
+                self.enough[k][0].SetCoefficient(part, -count)
         return True
 
     def add_ways(self, prices: Prices) -> bool:
         """Add ways that are cheaper than those of the mixture; whether there were any."""
         added = False
-        for s, costs in prices.ways.items():
-            known = min(int(costs[number]) for number in self.tried[s])
-            for number in np.argsort(costs, kind="stable")[:WAYS_AT_ONCE]:
-                if int(costs[number]) < known - WORTH_MORE:
-                    added |= self.add_way(s, int(number))
+        for s, (_, cheapest) in prices.ways.items():
+            known = min(_cost(way, prices.replicas[s]) for way in self.tried[s])
+            for way in cheapest:
+                if _cost(way, prices.replicas[s]) < known - WORTH_MORE:
+                    added |= self.add_way(s, way)
         return added
 
     def solve(self) -> bool:
@@ -159,11 +161,9 @@ class Master:
             if index not in shared:
                 rest = reduced(index)
                 bound += rest * (low if rest > 0 else high)
-        ways = {}
-        for s, of in self.ways.items():
-            each = np.array([duals[-1 - k] >> SHIFT for k in of.columns], dtype=np.int64)
-            ways[s] = of.counts @ each
-            bound += int(ways[s].min()) << SHIFT
+        replicas = {s: tuple(duals[-1 - k] >> SHIFT for k in of.columns) for s, of in self.ways.items()}
+        ways = {s: of.cheapest(replicas[s], WAYS_AT_ONCE) for s, of in self.ways.items()}
+        bound += sum(least for least, _ in ways.values()) << SHIFT
         empty, beside = {}, {}
         for b, bin_ in enumerate(self.model.at.bins if self.listings else ()):
             nothing = reduced(self.index[(), b])
@@ -176,7 +176,7 @@ class Master:
                 ],
                 dtype=np.int64,
             )
-        return Prices(bound, empty, beside, ways)
+        return Prices(bound, empty, beside, replicas, ways)
 
     def add(self, pattern: Pattern, b: int) -> None:
         """Add a pattern to a bin: its rows are those of its servers alone, with one GPU, not many."""
@@ -197,3 +197,7 @@ class Master:
             elif coefficient:
                 self.enough[-1 - number][0].SetCoefficient(variable, coefficient)
         self.solver.Objective().SetCoefficient(variable, cost)
+
+
+def _cost(way: Counts, replicas: tuple[int, ...]) -> int:
+    return sum(count * price for count, price in zip(way, replicas, strict=True))

@@ -11,6 +11,7 @@ from functools import partial
 from vllm_opt.constraints.placing.check import placement_violations
 from vllm_opt.constraints.placing.measures import measure, served_in_full
 from vllm_opt.constraints.placing.site import PlacedServer, PlacementProblem
+from vllm_opt.optimizer.placement_model.alone import with_whole_gpus
 from vllm_opt.optimizer.placement_model.bounds import (
     as_good,
     bounded,
@@ -93,6 +94,7 @@ class _Search:
             whole = self._with(self.patterns, self.every, self.end, self._limits(), split=True)
             self._take(whole)
             self.first = tighter(self.problem, self.first, whole, self.best)
+        self.best = with_whole_gpus(self.problem, self.best)
         shown = len(self.problem.nodes) if self.split else len(self.classes)
         return _outcome(self.problem, self.best, self.first, self.patterns, shown, self.split)
 

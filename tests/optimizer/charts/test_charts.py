@@ -109,3 +109,15 @@ def test_the_parts_of_a_bar_share_its_width_in_proportion() -> None:
 def test_the_crossing_is_marked_where_the_sums_meet() -> None:
     assert "7 months" in crossing_chart("c", 1000, 100, 6300, 7.0, "{:g}".format)
     assert "months</text>" not in crossing_chart("c", 100, 200, 6300, None, "{:g}".format)
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 9, 16])
+def test_the_frames_of_boxes_lie_inside_the_paper(count: int) -> None:
+    root = ET.fromstring(boxes("node", [[Box(f"GPU {i}", (Part("a", 0.5, 0),)) for i in range(count)]]))
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    frames = [node.attrib for node in root.iter() if node.attrib.get("class") == "gpu"]
+    assert len(frames) == count
+    for frame in frames:
+        assert float(frame["x"]) >= 0.5
+        assert float(frame["x"]) + float(frame["width"]) <= width - 0.5
+        assert float(frame["y"]) + float(frame["height"]) <= height - 0.5

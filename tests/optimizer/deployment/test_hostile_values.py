@@ -121,6 +121,7 @@ def test_a_pods_shell_hands_them_over_too(text: str) -> None:
 @given(text=TEXTS)
 @example("--- \nkind: Evil")
 @example("é\u2028x")
+@example("\x85")
 def test_yaml_holds_the_words_and_no_more_documents(text: str) -> None:
     deployment = deployment_with(text)
     files = files_of(deployment, tuple(EMITS))

@@ -44,7 +44,20 @@ def test_the_smallest_ways_of_a_service_are_those_from_which_nothing_can_be_left
     survivor = replace(problem, services=(replace(problem.services[0], survives=True),))
     assert smallest_ways(survivor, 0, (0, 1), 1000) == ((1, 1), (1, 0), (0, 0))
     ways = service_ways(twelve, {0, 1}, 1000)[0]
+    assert ways.counts is not None
     assert ways.counts.tolist() == [[0, 1], [2, 0]]
+    for most in (3000, 0):  # listed, and looked for
+        mine = service_ways(twelve, {0, 1}, 1000, most)[0]
+        assert mine.cheapest((3, 7), 1) == (6, ((2, 0),))
+        assert mine.cheapest((4, 7), 1) == (7, ((0, 1),))
+
+
+def test_parts_of_a_large_server_do_not_count_where_its_ways_are_too_many_to_list() -> None:
+    problem = halves(1)  # a tenth of the server of its own would do, and is not to be had
+    alone = replace(problem, columns=(replace(problem.columns[1], capacity=100),))
+    relaxation = Relaxation(alone, {}, 1000)
+    relaxation.ways = service_ways(alone, {0}, 1000, most=0)
+    assert relaxation.minimised("gpus", time.monotonic() + 60).bound == 1
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -95,8 +108,9 @@ def test_no_bound_of_a_relaxation_exceeds_what_trying_everything_finds(seed: int
     full = all(best[f"served:{p}"] == sum(s.priority == p for s in problem.services) for p in problem.priorities)
     if not full or (headroom > 1000 and best["headroom"] < headroom) or "gpus" not in best:
         return
-    for listed in (2_000_000, 0):
+    for listed, ways in ((2_000_000, 3000), (2_000_000, 0), (0, 0)):
         relaxation = Relaxation(problem, {}, headroom)
+        relaxation.ways = service_ways(problem, relaxation.model.at.total, headroom, ways)
         relaxation.complete &= listed > 0
         bound = relaxation.minimised("gpus", time.monotonic() + 60, elastic=True).bound
         assert bound is None or bound <= best["gpus"]

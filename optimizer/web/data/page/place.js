@@ -71,7 +71,9 @@ function placementParts(found, body) {
 
 // One GPU: a bar of what is on it, and a line for each server.
 function gpuBox(node, gpu, kind) {
-  const parts = gpu.servers.map((each) => ({ name: `${each.service}/${each.replica}`, value: each.bytes, kind: kind(each.service) }));
+  const parts = gpu.servers.map((each) => ({ name: `${each.service}/${each.replica}`, value: each.sleeps ? each.asleep_bytes : each.bytes, kind: kind(each.service) }));
+  const waking = gpu.memory_bytes - gpu.free_bytes - parts.reduce((sum, part) => sum + part.value, 0);
+  if (waking > 0) parts.push({ name: word("waking"), value: waking, kind: "f" });
   return el("div", { class: "gpu" }, el("span", { class: "soft" }, `${gpu.gpu} ${gpu.shown || gpu.index}`),
     bar({ label: `${node.name} ${gpu.gpu} ${gpu.shown || gpu.index}`, whole: gpu.memory_bytes, text: gib, parts: [...parts, { name: word("free"), value: gpu.free_bytes, kind: "f" }], keyed: parts.length ? parts : null }),
     parts.length === 0 && el("span", { class: "soft" }, `${word("free")} ${gib(gpu.free_bytes)}`));

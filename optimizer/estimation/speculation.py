@@ -1,7 +1,7 @@
 """`--speculative-config` as vLLM takes it, read into a drafter with its shape.
 
 Source: vLLM 0.33 `config/speculative.py:SpeculativeConfig`. A drafter's own config is read where `model` names a
-config.json, a folder with one, or a catalogue entry; else EAGLE drafts take the target's shape, and that is noted.
+config.json, a folder with one, or a published drafter; else EAGLE drafts take the target's shape, and that is noted.
 """
 
 import json
@@ -12,6 +12,7 @@ from vllm_opt.constraints.decisions.speculation import DraftShape, Method, Specu
 from vllm_opt.optimizer.contract.features import Features, json_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean
+from vllm_opt.profiles.nouns.drafter import load_drafters
 from vllm_opt.profiles.nouns.model import Attention, DenseMlp, Experts, ModelProfile
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -96,7 +97,9 @@ def _text(config: dict[str, Any], key: str) -> str | None:
 def _shape(
     config: dict[str, Any], method: str, model: ModelProfile, *, files: bool
 ) -> tuple[DraftShape, tuple[str, ...]]:
-    own = _own_config(_text(config, "model")) if files else None
+    name = _text(config, "model")
+    own = _own_config(name) if files else None
+    own = _published(name, method) if own is None else own
     target = next((layer.mixer for layer in model.layers if isinstance(layer.mixer, Attention)), None)
     if own is None and (target is None or method == "dflash"):
         raise InvalidRequest(
@@ -104,7 +107,13 @@ def _shape(
             "model"
         )
     if own is not None:
-        return _shape_of_config(own, method, model), ()
+        shape = _shape_of_config(own, method, model)
+        if method == "dflash" and shape.hidden_size != model.hidden_size:
+            raise InvalidRequest(
+                f"speculative_config: a dflash drafter shares the target's embedding, and is {shape.hidden_size} wide "
+                f"where {model.id} is {model.hidden_size}; take the drafter that was trained for this model"
+            )
+        return shape, ()
     assert target is not None
     shape = DraftShape(
         hidden_size=model.hidden_size,
@@ -178,6 +187,14 @@ def _shape_of_config(own: dict[str, Any], method: str, model: ModelProfile) -> D
         draft_vocab_size=draft_vocabulary if method == "eagle3" else None,
         target_layers=len(layers) if isinstance(layers, list) and layers else 1,
     )
+
+
+def _published(name: str | None, method: str) -> dict[str, Any] | None:
+    """Return the config of a drafter that the data file knows by its id."""
+    known = None if name is None else load_drafters().named(name)
+    if known is not None and known.method != method:
+        raise InvalidRequest(f"speculative_config: {known.id} drafts by method {known.method}, not {method}")
+    return None if known is None else known.config
 
 
 def _whole(own: dict[str, Any], key: str, default: int | None = None) -> int:

@@ -24,6 +24,7 @@ from vllm_opt.optimizer.estimation.media import lengths_with_images, with_encode
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, following, predict
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
+from vllm_opt.optimizer.estimation.releases import between_releases
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
 from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
@@ -52,7 +53,10 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     setting = resolve(request, catalog)
     offers = catalog.offers_of(setting.gpu, offer_terms(request, catalog))
-    found = estimate_setting(setting, request)
+    following = catalog.release_after(request.vllm_version, setting.engine)
+    found = between_releases(
+        estimate_setting(setting, request), request, following, lambda one: estimate_setting(resolve(one, catalog), one)
+    )
     speed = found.performance if found.fits else None
     bill = _bill(setting, offers)
     notes = (*found.notes, *_platform_notes(setting), *(price_notes(catalog) if bill else ()), *age_note(bill))
@@ -116,17 +120,8 @@ def _refusals(setting: Setting) -> tuple[Violation, ...]:
 
 def _refused_estimate(setting: Setting, request: EstimateRequest, found: tuple[Violation, ...]) -> Estimate:
     memory = memory_without_plan(setting)
-    return _answer(
-        setting,
-        request,
-        setting.flags,
-        memory,
-        None,
-        found,
-        None,
-        REFUSED,
-        startup_log(setting, setting.flags, memory, found, None),
-    )
+    log = startup_log(setting, setting.flags, memory, found, None)
+    return _answer(setting, request, setting.flags, memory, None, found, None, REFUSED, log)
 
 
 def _with_fitted_length(setting: Setting, terms: MemoryTerms) -> EngineFlags:

@@ -27,7 +27,7 @@ from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_li
 from vllm_opt.optimizer.estimation.releases import between_releases
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
-from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
+from vllm_opt.optimizer.estimation.starts import REFUSED, cold_starts, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
@@ -100,9 +100,11 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
     deployment = _deployment(setting, request, flags, terms, bound)
     central = violations(deployment, without=ASKED_OTHERWISE)
     starts = starts_of(setting, terms, flags, central)
+    unsure = () if expected else unsure_starts(setting, replace(deployment, confidence=request.confidence), central)
     found = (
         *central,
-        *(() if expected else unsure_starts(setting, replace(deployment, confidence=request.confidence), central)),
+        *unsure,
+        *(() if expected or central or unsure else cold_starts(setting, terms, flags, request.confidence)),
         *_concurrency(setting, request, memory),
         *_typical_request(_lengths(setting, request, flags), flags),
     )

@@ -6,7 +6,7 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.constraints.memory.start_probability import tightest_margin
+from vllm_opt.constraints.memory.start_probability import Margin, tightest_margin
 from vllm_opt.constraints.rules import violations
 from vllm_opt.constraints.rules.state_blocks import needs_a_block_each
 from vllm_opt.optimizer.contract.answer import Starts
@@ -23,12 +23,33 @@ UNCERTAIN = frozenset(("memory_budget", "startup_headroom", "state_blocks"))
 def starts_of(setting: Setting, terms: MemoryTerms, flags: EngineFlags, central: tuple[Violation, ...]) -> Starts:
     """Return the probability of a start, 0 where a rule without uncertainty is broken."""
     certain = any(violation.rule in CERTAIN for violation in central)
-    margin = tightest_margin(terms, flags, blocks_needed=_blocks_needed(setting, terms, flags))
+    margin = _margin(setting, terms, flags)
     return Starts(
         probability=0.0 if certain else margin.probability,
         needed_bytes=margin.needed_bytes,
         available_bytes=margin.available_bytes,
     )
+
+
+def _margin(setting: Setting, terms: MemoryTerms, flags: EngineFlags) -> Margin:
+    return tightest_margin(terms, flags, blocks_needed=_blocks_needed(setting, terms, flags))
+
+
+def cold_starts(setting: Setting, terms: MemoryTerms, flags: EngineFlags, confidence: float) -> tuple[Violation, ...]:
+    """What is not sure enough only because the compile cache may be empty; asked where every other rule holds."""
+    margin = _margin(setting, terms, flags)
+    if margin.probability >= confidence or margin.warm_probability < confidence:
+        return ()
+    states = needs_a_block_each(terms)
+    way = "lower max_num_seqs" if states else "lower max_model_len"
+    message = (
+        f"vLLM is expected to start, but with an empty compile cache a model with states may need some "
+        f"{gib(margin.cold_bytes)} more while it times its kernels, and {gib(margin.available_bytes)} are there for "
+        f"{gib(margin.needed_bytes)}; start twice on a kept cache (VLLM_CACHE_ROOT), or {way}"
+    )
+    rule = "state_blocks" if states else "memory_budget"
+    needed = margin.needed_bytes + margin.cold_bytes
+    return (Violation(rule=rule, message=message, needed=needed, available=margin.available_bytes, unit="bytes"),)
 
 
 def _blocks_needed(setting: Setting, terms: MemoryTerms, flags: EngineFlags) -> int:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.serve_lines.flags import parse_flags
+from vllm_opt.optimizer.serve_lines.left_out import left_out_of
 from vllm_opt.optimizer.serve_lines.shell.shell import serve_commands
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
@@ -39,11 +40,12 @@ def fields_of_line(
     )
     fields: dict[str, Any] = {} if parsed.model is None else {"model": parsed.model}
     ignored: list[str] = []
+    left_out = left_out_of(parsed)
     for name in dict.fromkeys(use.name for use in parsed.uses):
         field, value = name.replace("-", "_"), parsed.value(name)
         if field in EstimateRequest.model_fields and field != "model" and value is not None:
             fields[field] = value
-        elif name != "model":
+        elif name != "model" and name not in left_out:
             ignored.append(f"--{name}")
     fields, dropped = _known_quantization(fields, catalog)
     if vllm_version is None and command.image_version is not None:
@@ -55,8 +57,9 @@ def fields_of_line(
         notes.append(
             f"ignored, since they concern neither memory nor speed here: {', '.join(ignored[:MOST_NAMED])}{more}"
         )
-    left_out = [each for each in parsed.problems if each.level == "error" or each.rule == "unresolved_variable"]
-    notes += [f"left out: {problem.message}" for problem in left_out]
+    notes += [f"--{name}: the prediction leaves out {words}; leave room" for name, words in left_out.items()]
+    wrong = [each for each in parsed.problems if each.level == "error" or each.rule == "unresolved_variable"]
+    notes += [f"left out: {problem.message}" for problem in wrong]
     return fields, tuple(notes)
 
 

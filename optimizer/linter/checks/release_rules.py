@@ -104,11 +104,38 @@ def _hybrid_lb(parsed: ParsedCommand) -> str | None:
     return None
 
 
+def _threshold(parsed: ParsedCommand) -> str | None:
+    threshold, length = parsed.value("long-prefill-token-threshold"), parsed.value("max-model-len")
+    if isinstance(threshold, int) and isinstance(length, int) and 0 < length < threshold:
+        return f"long_prefill_token_threshold ({threshold}) cannot be greater than the max_model_len ({length})"
+    return None
+
+
+def _active(parsed: ParsedCommand) -> str | None:
+    active, sequences = parsed.value("max-num-active-seqs"), parsed.value("max-num-seqs")
+    if isinstance(active, int) and isinstance(sequences, int) and active > sequences:
+        return f"max_num_active_seqs ({active}) cannot be greater than max_num_seqs ({sequences})"
+    return None
+
+
+def _two_batches(parsed: ParsedCommand) -> str | None:
+    if parsed.value("enable-dbo") is not True or parsed.value("all2all-backend") in TWO_BATCHES:
+        return None
+    return (
+        f"--enable-dbo only supports the all2all backends {', '.join(TWO_BATCHES)}; add --all2all-backend with one of "
+        "them, --data-parallel-size and --enable-expert-parallel, or drop it"
+    )
+
+
+TWO_BATCHES = ("deepep_low_latency", "deepep_high_throughput", "nixl_ep")
 _EPLB_SIZES = ("tensor-parallel-size", "prefill-context-parallel-size", "data-parallel-size")
 RULES: tuple[tuple[str, Rule], ...] = (
     ("--enable-eplb", _eplb),
     ("--data-parallel-size-local", _local_ranks),
     ("--data-parallel-hybrid-lb", _hybrid_lb),
+    ("--long-prefill-token-threshold", _threshold),
+    ("--max-num-active-seqs", _active),
+    ("--enable-dbo", _two_batches),
     ("--attention-backend", _twice("attention-backend", "attention-config", "backend")),
     ("--cudagraph-capture-sizes", _twice("cudagraph-capture-sizes", "compilation-config", "cudagraph_capture_sizes")),
     (

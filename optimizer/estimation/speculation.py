@@ -60,7 +60,9 @@ def _method(config: dict[str, Any]) -> str:
     if method is None:
         name = str(config.get("model") or "")
         lower = name.lower()
-        guesses = (("ngram", "ngram"), ("eagle3", "eagle3"), ("eagle-3", "eagle3"), ("eagle", "eagle"))
+        guesses = (
+            ("ngram", "ngram"), ("eagle3", "eagle3"), ("eagle-3", "eagle3"), ("eagle", "eagle"), ("dflash", "dflash"),
+        )  # fmt: skip
         method = next((found for part, found in guesses if part in lower), "draft_model" if name else None)
     if method is None:
         raise InvalidRequest(f"speculative_config: give a method, one of {', '.join(METHODS)}, or a model")

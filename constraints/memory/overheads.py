@@ -133,7 +133,8 @@ def context_and_communication(layout: Layout, engine: EngineProfile, gpu: GpuPro
     vLLM 0.33 compares the budget with the memory that is free at start-up (`v1/worker/utils.py:request_memory`).
     """
     own = _by_topology(engine.startup.context, layout, gpu)
-    return FittedBytes(own.bytes + max(gpu.taken_at_start_bytes, gpu.memory_in_use_bytes), own.spread_bytes)
+    spread = own.spread_bytes + (0 if gpu.memory_in_use_bytes else gpu.taken_spread_bytes)
+    return FittedBytes(own.bytes + max(gpu.taken_at_start_bytes, gpu.memory_in_use_bytes), spread)
 
 
 def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> GraphMemory:

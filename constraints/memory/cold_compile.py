@@ -29,7 +29,7 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 VOCABULARY_MULTIPLE = 64
 TIMED_BYTES_PER_CHANNEL = 220
 HOPPER = 9
-"""Major compute capability whose recurrent layers run kernels that are not timed."""
+"""Major compute capability whose recurrent layers run kernels that are not timed; off CUDA nothing is known."""
 
 
 def compile_peak_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile) -> int:
@@ -51,7 +51,8 @@ def compile_kept_bytes(model: ModelProfile, quantization: Quantization, layout: 
 def timed_bytes_per_token(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> int:
     """What timing the kernels of recurrent layers may add to a first start, per batched token; 0 where nothing does."""
     counted = engine.cold_compile != "uncounted" and not layout.enforce_eager
-    hopper = gpu.compute_capability is not None and gpu.compute_capability[0] == HOPPER
-    if not counted or hopper or not any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds):
+    if gpu.compute_capability is None or gpu.compute_capability[0] == HOPPER or not counted:
+        return 0
+    if not any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds):
         return 0
     return TIMED_BYTES_PER_CHANNEL * model.hidden_size // layout.tensor_parallel_size

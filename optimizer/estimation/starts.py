@@ -8,7 +8,7 @@ from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.start_probability import Margin, tightest_margin
 from vllm_opt.constraints.rules import violations
-from vllm_opt.constraints.rules.state_blocks import needs_a_block_each
+from vllm_opt.constraints.rules.state_blocks import blocks_for_sequences, needs_a_block_each
 from vllm_opt.optimizer.contract.answer import Starts
 from vllm_opt.optimizer.contract.quantities import gib
 from vllm_opt.optimizer.estimation.resolution import Setting
@@ -56,7 +56,7 @@ def _blocks_needed(setting: Setting, terms: MemoryTerms, flags: EngineFlags) -> 
     """What the pool must hold: one longest request, or what `auto` leaves of it; a block per sequence with states."""
     length = 1 if setting.auto_model_len else flags.max_model_len
     needed = terms.kv.startup_blocks(length, flags.max_num_batched_tokens)
-    return max(needed, flags.max_num_seqs) if needs_a_block_each(terms) else needed
+    return max(needed, blocks_for_sequences(terms, flags.max_num_seqs))
 
 
 def unsure_starts(setting: Setting, deployment: Deployment, central: tuple[Violation, ...]) -> tuple[Violation, ...]:

@@ -37,7 +37,8 @@ def startup_log(
             return (f"ValueError: {text}",)
     lines = _pool_lines(setting, flags, memory, terms)
     # The pool is there and printed before graphs are captured.
-    states = (f"ValueError: {violation.message}" for violation in found if violation.rule == "state_blocks")
+    error = "ValueError" if setting.engine.state_blocks_cover_sequences else "AssertionError"
+    states = (f"{error}: {violation.message}" for violation in found if violation.rule == "state_blocks")
     return (*lines, *states)
 
 

@@ -13,6 +13,7 @@ from vllm_opt.optimizer.linter.subject.context import LintContext
 from vllm_opt.optimizer.linter.subject.report import Finding
 from vllm_opt.optimizer.serve_lines.flag_history import version_parts
 from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
+from vllm_opt.optimizer.serve_lines.stated import stated_values
 from vllm_opt.profiles.nouns.model import StateSpace
 
 READ_SINCE = (0, 33)
@@ -61,7 +62,7 @@ def _size(parsed: ParsedCommand, name: str) -> int | None:
 
 def _json(parsed: ParsedCommand, name: str) -> dict[str, Any]:
     try:
-        value = json.loads(str(parsed.value(name) or "{}"))
+        value = json.loads(str(stated_values(parsed).get(name) or "{}"))
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

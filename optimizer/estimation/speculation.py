@@ -36,6 +36,7 @@ def speculation_of(
         return None, ()
     method = _method(config)
     tokens = _tokens(config, method)
+    _check_ranks(config, method, getattr(request, "tensor_parallel_size", None))
     common: dict[str, Any] = {
         "method": method,
         "num_speculative_tokens": tokens,
@@ -89,6 +90,30 @@ def _tokens(config: dict[str, Any], method: str) -> int:
     return value
 
 
+def _check_ranks(config: dict[str, Any], method: str, ranks: int | None) -> None:
+    """A drafter runs on as many ranks as its target. EAGLE heads take 1 too, and are divided all the same.
+
+    Source: vLLM 0.33 `config/speculative.py:_verify_and_get_draft_tp`, `v1/spec_decode/draft_model.py`.
+    """
+    value = config.get("draft_tensor_parallel_size")
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidRequest("speculative_config: draft_tensor_parallel_size must be a whole number, 1 or more")
+    allowed = {ranks} if method == "draft_model" else {1, ranks}
+    if value in allowed:
+        return
+    if ranks is None:
+        raise InvalidRequest(
+            "speculative_config: leave draft_tensor_parallel_size out, and the drafter follows the layout found; "
+            "or give tensor_parallel_size"
+        )
+    raise InvalidRequest(
+        f"speculative_config: draft_tensor_parallel_size={value} cannot be other than "
+        f"{'' if method == 'draft_model' else '1 or '}tensor_parallel_size, which is {ranks}"
+    )
+
+
 def _text(config: dict[str, Any], key: str) -> str | None:
     value = config.get(key)
     if value is not None and not isinstance(value, str):
@@ -129,6 +154,7 @@ def _shape(
         f"the {method} drafter's config is not at hand: one layer of the target's widths"
         + (f" and a vocabulary of {USUAL_DRAFT_VOCABULARY:,} are taken" if method == "eagle3" else " is taken")
         + "; give the path of its config.json as model for exact bytes"
+        + (", and vLLM starts with none" if name is None else "")
     )
     return shape, (note,)
 

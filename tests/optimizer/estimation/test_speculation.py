@@ -11,7 +11,8 @@ import vllm_opt.profiles
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
 from vllm_opt.constraints.weights.parameter_bytes import draft_bytes
-from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.contract.features import Features
+from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
 from vllm_opt.optimizer.estimation.estimate import estimate
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -123,6 +124,34 @@ def test_what_cannot_be_drafted_is_one_sentence(config: dict[str, Any], words: s
         assert speculation_of(request, model, CATALOG) == (None, ())
         return
     with pytest.raises(InvalidRequest, match="speculative_config") as caught:
+        speculation_of(request, model, CATALOG)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "ranks", "drafter", "words"),
+    [
+        ("eagle3", 4, 4, None), ("eagle3", 4, 1, None), ("eagle3", 4, 2, "cannot be other than 1 or tensor"),
+        ("draft_model", 4, 4, None), ("draft_model", 4, 1, "cannot be other than tensor"),
+        ("eagle3", 4, 0, "1 or more"), ("eagle3", 4, "2", "1 or more"), ("eagle3", None, 1, None),
+        ("eagle3", None, 2, "follows the layout"),
+    ],
+)  # fmt: skip
+def test_a_drafter_has_the_ranks_of_its_target(method: str, ranks: int | None, drafter: Any, words: str | None) -> None:
+    drafts = "meta-llama/Llama-3.2-1B-Instruct" if method == "draft_model" else "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B"
+    config = {
+        "method": method, "model": drafts, "num_speculative_tokens": 3, "draft_tensor_parallel_size": drafter,
+    }  # fmt: skip
+    request: Features = (
+        SolveRequest(model="x", gpu=("h100",), speculative_config=config)
+        if ranks is None
+        else EstimateRequest(speculative_config=config, tensor_parallel_size=ranks)
+    )
+    model = CATALOG.model("meta-llama/Llama-3.1-8B-Instruct")
+    if words is None:
+        assert speculation_of(request, model, CATALOG)[0] is not None
+        return
+    with pytest.raises(InvalidRequest, match="draft_tensor_parallel_size") as caught:
         speculation_of(request, model, CATALOG)
     assert words in str(caught.value)
 

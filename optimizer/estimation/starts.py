@@ -16,16 +16,20 @@ from vllm_opt.optimizer.estimation.resolution import Setting
 REFUSED = Starts(probability=0.0, needed_bytes=0, available_bytes=0)
 """Of a layout that vLLM refuses before it counts memory."""
 CERTAIN = frozenset(("divisibility", "compatibility", "context_length", "batching"))
+BORROWED_LIMIT_SHARE = 0.5
+"""Where a context is above the limit of another model with the same weight shapes: its own may be higher or not."""
 UNCERTAIN = frozenset(("memory_budget", "startup_headroom", "state_blocks"))
 """Rules that compare fitted terms; the others are certain."""
 
 
 def starts_of(setting: Setting, terms: MemoryTerms, flags: EngineFlags, central: tuple[Violation, ...]) -> Starts:
-    """Return the probability of a start, 0 where a rule without uncertainty is broken."""
-    certain = any(violation.rule in CERTAIN for violation in central)
+    """Return the probability of a start, 0 where a rule without uncertainty is broken by a limit that is known."""
     margin = _margin(setting, terms, flags)
+    certain = {violation.rule for violation in central} & CERTAIN
+    borrowed = setting.model.context_of is not None and certain == {"context_length"}
+    refused = BORROWED_LIMIT_SHARE if borrowed else 0.0
     return Starts(
-        probability=0.0 if certain else margin.probability,
+        probability=margin.probability * (refused if certain else 1.0),
         needed_bytes=margin.needed_bytes,
         available_bytes=margin.available_bytes,
     )

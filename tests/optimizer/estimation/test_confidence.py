@@ -59,6 +59,17 @@ def _start(model: str, gpu: str, version: str, **fields: object) -> Estimate:
     return _run(model=model, gpu=gpu, vllm_version=version, **fields)
 
 
+def test_a_limit_borrowed_from_another_model_refuses_nothing_for_sure() -> None:
+    borrowed = _run(model="NousResearch/Hermes-3-Llama-3.1-8B", gpu="h100", max_model_len=200_000)
+    own = _run(model="meta-llama/Llama-3.1-8B-Instruct", gpu="h100", max_model_len=200_000)
+    assert (borrowed.fits, own.fits) == (False, False)
+    assert borrowed.starts is not None
+    assert own.starts is not None
+    assert (borrowed.starts.probability, own.starts.probability) == (pytest.approx(0.5), 0.0)
+    assert "the context limit of meta-llama/Meta-Llama-3.1-8B" in borrowed.violations[0].message
+    assert (borrowed.startup_log, len(own.startup_log)) == ((), 1)
+
+
 def test_graphs_that_a_runner_does_not_estimate_make_a_start_unsure() -> None:
     """vLLM issue 49224: Llama 70B FP8 on eight L40S started with 0.23 and ran out while capturing with 0.25.1."""
     fields = {"quantization": "fp8", "tensor_parallel_size": 8}

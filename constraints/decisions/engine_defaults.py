@@ -56,22 +56,27 @@ def default_max_num_batched_tokens(
     max_model_len: int,
     max_num_seqs: int | None,
     dispatches_batches: bool = False,
+    doubled: bool = False,
 ) -> int:
     """Tokens per step: the tier's value, at least max_model_len without chunked prefill, at most S x max_model_len.
 
     `dispatches_batches`: experts of data-parallel ranks are reached by a backend that sends whole batches, which lowers
-    the default to 256 (0.33).
+    the default to 256 (0.33). `doubled`: --performance-mode throughput, which doubles what is not given.
     """
     tier = batch_defaults(engine, gpu)
     tokens = DISPATCHED_BATCH_TOKENS if dispatches_batches else tier.max_num_batched_tokens
     if chunked_prefill and engine.chunked_prefill_batched_tokens is not None:
         tokens = engine.chunked_prefill_batched_tokens
+    factor = 2 if doubled else 1
+    tokens *= factor
     if not chunked_prefill:
         tokens = max(tokens, max_model_len)
-    sequences = max_num_seqs or tier.max_num_seqs
+    sequences = max_num_seqs or tier.max_num_seqs * factor
     return max(1, min(tokens, sequences * max_model_len))
 
 
-def default_max_num_seqs(engine: EngineProfile, gpu: GpuProfile, max_num_batched_tokens: int) -> int:
-    """Sequences per step: the tier's value, at most max_num_batched_tokens."""
-    return min(batch_defaults(engine, gpu).max_num_seqs, max_num_batched_tokens)
+def default_max_num_seqs(
+    engine: EngineProfile, gpu: GpuProfile, max_num_batched_tokens: int, *, doubled: bool = False
+) -> int:
+    """Sequences per step: the tier's value, twice that with --performance-mode throughput, at most T."""
+    return min(batch_defaults(engine, gpu).max_num_seqs * (2 if doubled else 1), max_num_batched_tokens)

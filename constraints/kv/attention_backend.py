@@ -4,7 +4,7 @@ Sources: vLLM 0.33 `platforms/cuda.py:_get_backend_priorities`, `platforms/inter
 and the `supports_*` methods of `v1/attention/backends`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import lcm
 
@@ -31,6 +31,11 @@ from vllm_opt.constraints.kv.attention_backends import (
 from vllm_opt.constraints.kv.pages import is_quantized
 
 Capability = tuple[int, int]
+
+CUSTOM = "CUSTOM"
+"""vLLM's name for a backend that somebody registers (`v1/attention/backends/registry.py:AttentionBackendEnum`)."""
+HOPPER: Capability = (9, 0)
+"""Where every kind of layer has a backend: the cache of a registered one is taken to be laid out as there."""
 
 
 @dataclass(frozen=True)
@@ -198,11 +203,13 @@ def _only(
 
 
 def choose_backend(need: AttentionNeed, kv_heads: int = 0) -> AttentionBackend:
-    """Return the first backend in vLLM's order that accepts the layer.
+    """Return the first backend in vLLM's order that accepts the layer; a registered one is not checked.
 
     Raises:
         LayoutRefused: none accepts it; the message carries each backend's reason, as vLLM's does.
     """
+    if need.backend == CUSTOM:
+        need = replace(need, backend=None, capability=HOPPER)
     if need.capability is None:
         candidates: list[tuple[str, AttentionBackend | str]] = [_off_cuda(need)]
     else:

@@ -9,16 +9,27 @@ the compiled code and has that memory for its cache. Read off published starts: 
 takes 1.01 GiB more with CUDA graphs than in eager mode, of which 0.59 GiB are peak; 0.28.0 with Qwen3-32B-AWQ on two
 cards (E = 0.72 GiB each) has 0.47 GiB more cache at its second start. Sources: vllm-project/vllm issues 54122 and
 54383, pull requests 54209 and 54479.
+
+    cold extra ~ log-normal(median = 220 * hidden / TP * T bytes, sigma = 1)         models with states, in about half
+
+Off Hopper, recurrent layers run Triton kernels that are timed in the profile of a start whose compile cache is empty,
+and what that takes is charged to the peak. Published: 8.6 GiB in each of three formats of Qwen3.8-27B at T = 8192
+(vllm-project/recipes pull 831), 2.5 GiB at 2048 (1CatAI/1Cat-vLLM pull 518), "tens of GiB" (issue 54122); five other
+starts show none. So it is in the chance to start, and in no size. Why Hopper is spared: vllm-project/vllm pull 36599.
 """
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.memory.activation_widths import model_dtype_bytes
 from vllm_opt.constraints.memory.model_runner import runs_on_v2
 from vllm_opt.profiles.nouns.engine import EngineProfile
-from vllm_opt.profiles.nouns.model import ModelProfile
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 VOCABULARY_MULTIPLE = 64
+TIMED_BYTES_PER_CHANNEL = 220
+HOPPER = 9
+"""Major compute capability whose recurrent layers run kernels that are not timed; off CUDA nothing is known."""
 
 
 def compile_peak_bytes(model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile) -> int:
@@ -35,3 +46,13 @@ def compile_kept_bytes(model: ModelProfile, quantization: Quantization, layout: 
     if engine.cold_compile != "peak_and_kept":
         return 0
     return compile_peak_bytes(model, quantization, layout, engine)
+
+
+def timed_bytes_per_token(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> int:
+    """What timing the kernels of recurrent layers may add to a first start, per batched token; 0 where nothing does."""
+    counted = engine.cold_compile != "uncounted" and not layout.enforce_eager
+    if gpu.compute_capability is None or gpu.compute_capability[0] == HOPPER or not counted:
+        return 0
+    if not any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds):
+        return 0
+    return TIMED_BYTES_PER_CHANNEL * model.hidden_size // layout.tensor_parallel_size

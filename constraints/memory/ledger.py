@@ -14,7 +14,7 @@ from typing import ClassVar
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
-from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes
+from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes, timed_bytes_per_token
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.model_runner import engine_as_run
 from vllm_opt.constraints.memory.overheads import (
@@ -54,6 +54,8 @@ class MemoryTerms:
     """What the driver or the operating system holds before vLLM starts: the budget has to be free at start-up."""
     load_peak: tuple[int, ...] = ()
     """Weights per stage at the peak of loading, where that is more than what is loaded."""
+    timed_bytes_per_token: int = 0
+    """What timing kernels may add to the profile of a start with an empty compile cache: in no sum, in its chance."""
 
     @property
     def stages(self) -> int:
@@ -205,4 +207,5 @@ def memory_terms(
         kv=plan_kv_cache(model, layout, engine, gpu),
         taken_at_start_bytes=gpu.taken_at_start_bytes,
         load_peak=load_peak_bytes(model, quantization, layout, engine, gpu),
+        timed_bytes_per_token=timed_bytes_per_token(model, layout, engine, gpu),
     )

@@ -21,6 +21,8 @@ from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile, StateSpace
 from vllm_opt.profiles.nouns.startup_constants import TopologyBytes
 
+CHECKED_STATES = ("gated_delta_net", "kimi_delta")
+"""Kinds of recurrent layers that call `causal_conv1d_update` with `validate_data`."""
 FAST_LINKS = ("nvlink", "infinity_fabric")
 SMALL_GPU_BYTES = 40 * 2**30
 COMPILED_SPREAD_BYTES = 256 * 2**20
@@ -63,6 +65,8 @@ class GraphMemory:
     """Tokens of one decoding sequence in a step: more than one with drafts."""
     actual_share: float = 1.0
     """What capture takes in the end over the estimate that the budget loses."""
+    checks_states: bool = False
+    """Whether capture fails where more sequences are captured than the pool has blocks (delta nets, 0.11 to 0.16)."""
 
     def actual_bytes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Central estimate of what stays captured."""
@@ -133,7 +137,8 @@ def context_and_communication(layout: Layout, engine: EngineProfile, gpu: GpuPro
     vLLM 0.33 compares the budget with the memory that is free at start-up (`v1/worker/utils.py:request_memory`).
     """
     own = _by_topology(engine.startup.context, layout, gpu)
-    return FittedBytes(own.bytes + max(gpu.taken_at_start_bytes, gpu.memory_in_use_bytes), own.spread_bytes)
+    spread = own.spread_bytes + (0 if gpu.memory_in_use_bytes else gpu.taken_spread_bytes)
+    return FittedBytes(own.bytes + max(gpu.taken_at_start_bytes, gpu.memory_in_use_bytes), spread)
 
 
 def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> GraphMemory:
@@ -141,12 +146,18 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
     constants = engine.startup.graphs
     layers = max(len(stage) for stage in stage_layers(model.num_hidden_layers, layout.pipeline_parallel_size))
     blackwell = gpu.compute_capability is not None and gpu.compute_capability[0] == 10
-    hybrid = any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds)
+    recurrent = {kind.mixer.kind for kind in model.layer_kinds if isinstance(kind.mixer, StateSpace)}
     capture = engine.graph_capture
     if layout.full_graphs is not None:
         capture = capture.model_copy(update={"full_graphs": layout.full_graphs})
     experts = any(isinstance(kind.feed_forward, Experts) for kind in model.layer_kinds)
     factor = constants.irregular_factor if is_irregular(model) else 1.0
+    unestimated = not engine.graphs_in_budget and not engine.model_runner_v2_estimates_graphs
+    spreads = (
+        constants.relative_spread,
+        constants.hybrid_relative_spread if recurrent else 0.0,
+        constants.unestimated_relative_spread if unestimated else 0.0,
+    )
     own = own_memory(model.id, layout, engine, gpu)
     factor *= 1.0 if own is None else own.graphs
     # With adapters every size is captured twice: with none active, and with as many as there are slots.
@@ -163,7 +174,8 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
         capture=capture,
         sizes=layout.graph_sizes,
         max_size=capture.max_size_capability_10 if blackwell else capture.max_size,
-        relative_spread=constants.hybrid_relative_spread if hybrid else constants.relative_spread,
+        relative_spread=max(spreads),
+        checks_states=engine.state_blocks_cover_captures and not recurrent.isdisjoint(CHECKED_STATES),
     )
 
 

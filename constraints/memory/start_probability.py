@@ -4,15 +4,20 @@
 
 Each condition is one that a rule compares: the KV cache of one longest request per stage, a block per sequence for
 models with states, the memory outside the budget, and the GPU itself where the pool is given by hand. Exact terms have
-no spread: there the answer is 0 or 1.
+no spread: there the answer is 0 or 1. Where a start with an empty compile cache may take GiBs more, and nobody says
+whether it is empty, P is the mean of both cases (`cold_compile.py`).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.memory.ledger import GIB, MemoryTerms
+
+COLD_SHARE = 0.5
+COLD_LOG_SPREAD = 1.0
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,21 @@ class Margin:
     needed_bytes: int
     available_bytes: int
     spread_bytes: int
+    cold_bytes: int = 0
+    """Median of what an empty compile cache may take besides."""
 
     @property
     def probability(self) -> float:
-        """The chance that the condition holds."""
+        """The chance that the condition holds, whether or not the compile cache is filled."""
+        if not self.cold_bytes:
+            return self.warm_probability
+        spare = self.available_bytes - self.needed_bytes
+        cold = NormalDist().cdf(math.log(spare / self.cold_bytes) / COLD_LOG_SPREAD) if spare > 0 else 0.0
+        return (1.0 - COLD_SHARE) * self.warm_probability + COLD_SHARE * min(cold, self.warm_probability)
+
+    @property
+    def warm_probability(self) -> float:
+        """The chance that the condition holds where nothing has to be compiled."""
         spare = self.available_bytes - self.needed_bytes
         if self.spread_bytes <= 0:
             return 1.0 if spare >= 0 else 0.0
@@ -42,8 +58,9 @@ def _margins(terms: MemoryTerms, flags: EngineFlags, blocks_needed: int) -> Iter
     by_hand = flags.num_gpu_blocks_override is not None or flags.kv_cache_memory_bytes is not None
     spreads = terms.spread_bytes(tokens, sequences)
     available = terms.available_kv_bytes(flags)
+    cold = 0 if by_hand else terms.timed_bytes_per_token * tokens
     for stage, block in enumerate(terms.kv.block_bytes):
-        yield Margin(max(1, blocks_needed * block), available[stage], 0 if by_hand else spreads[stage])
+        yield Margin(max(1, blocks_needed * block), available[stage], 0 if by_hand else spreads[stage], cold)
     if by_hand:
         yield from _whole_gpu(terms, flags, spreads)
     needed = terms.headroom_needed_bytes(tokens, sequences)

@@ -106,6 +106,14 @@ def too_few_state_blocks(max_num_seqs: int, num_gpu_blocks: int) -> str:
     )
 
 
+def too_few_blocks_to_capture(batch: int, num_gpu_blocks: int) -> str:
+    """Return the text for a delta net of which more sequences are captured than it has blocks (0.11 to 0.16)."""
+    return (
+        f"assert num_cache_lines >= batch: CUDA graphs are captured for {batch} sequences, and the pool has "
+        f"{num_gpu_blocks} blocks. Lower max_num_seqs to at most {num_gpu_blocks} or increase gpu_memory_utilization."
+    )
+
+
 def auto_fit_failed() -> str:
     """Return the text of `--max-model-len auto` when not even one token fits."""
     return (

@@ -23,7 +23,7 @@ class ContextLength:
             found.append(
                 Violation(
                     rule=self.name,
-                    message=length_above_derived(flags.max_model_len, limit, deployment.engine),
+                    message=_above_the_limit(flags.max_model_len, deployment),
                     needed=flags.max_model_len,
                     available=limit,
                     unit="tokens",
@@ -48,3 +48,14 @@ class ContextLength:
         """Bound the variable on both sides."""
         space.model.add(space.max_model_len >= space.targets.target_context).with_name("target context")
         space.model.add(space.max_model_len <= space.model_limit_tokens).with_name("limit of the model")
+
+
+def _above_the_limit(length: int, deployment: Deployment) -> str:
+    """What vLLM says, or that the limit is another model's."""
+    model = deployment.model
+    if model.context_of is None:
+        return length_above_derived(length, model.max_model_len, deployment.engine)
+    return (
+        f"max_model_len {length} is above {model.max_model_len}, the context limit of {model.context_of}, whose "
+        f"weights have the same shapes; that of {model.id} is not known here: give the path of its config.json"
+    )

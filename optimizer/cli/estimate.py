@@ -87,6 +87,10 @@ ESTIMATE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         number("--kv-offloading-size", help="GiB of host memory for offloaded KV blocks."),
         number("--offload-hit-share", help="Share of prompt tokens found there, 0 to 1. Default 0."),
         number("--cpu-offload-gb", help="GiB of weights per GPU kept in host memory."),
+        text(
+            "--performance-mode", metavar="balanced|interactivity|throughput",
+            help="throughput doubles the default batch. Default balanced.",
+        ),
         toggle("enforce-eager", "No CUDA graphs."),
         toggle("enable-prefix-caching", "Reuse the KV blocks of a common prefix."),
         toggle("enable-chunked-prefill", "Split long prompts over steps."),

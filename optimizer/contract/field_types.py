@@ -138,3 +138,5 @@ Stock = Annotated[tuple[tuple[Text, GpuCount], ...], BeforeValidator(_stock)]
 ModelLen = Annotated[int | Literal["auto"], BeforeValidator(_model_len)]
 Concurrency = Annotated[int | Literal["max"], BeforeValidator(_concurrency)]
 Switch = Annotated[bool, BeforeValidator(_one)]
+PerformanceMode = Annotated[Literal["balanced", "interactivity", "throughput"], BeforeValidator(_one)]
+"""What `--performance-mode` takes (vLLM 0.17 and later)."""

@@ -23,6 +23,7 @@ from vllm_opt.optimizer.contract.field_types import (
     GpuCount,
     Milliseconds,
     ModelLen,
+    PerformanceMode,
     PositiveNumber,
     Prices,
     Share,
@@ -238,6 +239,7 @@ class EstimateRequest(TrafficFields, Features, Request):
     max_model_len: ModelLen | None = None
     max_num_seqs: Count | None = None
     max_num_batched_tokens: Count | None = None
+    performance_mode: PerformanceMode = "balanced"
     enforce_eager: Switch = False
     enable_prefix_caching: Switch | None = None
     enable_chunked_prefill: Switch | None = None

@@ -6,6 +6,7 @@ Source: vLLM 0.33 `config/cache.py`, `config/attention.py`, `models/deepseek_v4/
 
 from typing import Any
 
+from vllm_opt.constraints.kv.attention_backend import CUSTOM
 from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.serve_lines.command_line import has_flag
 from vllm_opt.profiles.errors import InvalidRequest
@@ -58,6 +59,11 @@ def with_cache_dtypes(
         )
     if request.mamba_ssm_cache_dtype != "auto" and not any(isinstance(mixer, StateSpace) for mixer in mixers):
         notes.append(f"--mamba-ssm-cache-dtype: {model.id} has no recurrent layers, so it changes nothing")
+    if (request.attention_backend or "").upper() == CUSTOM:
+        notes.append(
+            "attention_backend CUSTOM is one that you register: its cache is taken to be laid out as vLLM's own on "
+            "Hopper, and whether it serves this model is not checked"
+        )
     if request.indexer_kv_dtype != "auto" and not any(_has_indexer(mixer) for mixer in mixers):
         notes.append(f"indexer_kv_dtype: {model.id} has no indexer with a choice of dtypes, so it changes nothing")
     return (model if kinds == model.layer_kinds else model.model_copy(update={"layer_kinds": kinds})), tuple(notes)

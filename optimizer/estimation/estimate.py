@@ -18,15 +18,16 @@ from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
-from vllm_opt.optimizer.estimation.kv_tiers.connectors import offload_notes, sleep_notes
+from vllm_opt.optimizer.estimation.kv_tiers.connectors import eplb_refusals, offload_notes, sleep_notes
 from vllm_opt.optimizer.estimation.kv_tiers.host_loads import check_loads, load_notes, with_loads
 from vllm_opt.optimizer.estimation.media import lengths_with_images, with_encoder
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, following, predict
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
+from vllm_opt.optimizer.estimation.releases import between_releases
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
-from vllm_opt.optimizer.estimation.starts import REFUSED, starts_of, unsure_starts
+from vllm_opt.optimizer.estimation.starts import REFUSED, cold_starts, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
@@ -52,7 +53,10 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     setting = resolve(request, catalog)
     offers = catalog.offers_of(setting.gpu, offer_terms(request, catalog))
-    found = estimate_setting(setting, request)
+    following = catalog.release_after(request.vllm_version, setting.engine)
+    found = between_releases(
+        estimate_setting(setting, request), request, following, lambda one: estimate_setting(resolve(one, catalog), one)
+    )
     speed = found.performance if found.fits else None
     bill = _bill(setting, offers)
     notes = (*found.notes, *_platform_notes(setting), *(price_notes(catalog) if bill else ()), *age_note(bill))
@@ -79,7 +83,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
 
     Whether it starts is judged at the confidence asked; `expected` judges the central estimate instead.
     """
-    refused = _refusals(setting)
+    refused = (*_refusals(setting), *eplb_refusals(request))
     if setting.layout.pipeline_parallel_size > setting.model.num_hidden_layers:
         return _refused_estimate(setting, request, refused)
     try:
@@ -94,11 +98,13 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
     )
     performance, bound, notes = _performance(setting, request, flags, terms, memory)
     deployment = _deployment(setting, request, flags, terms, bound)
-    central = violations(deployment, without=ASKED_OTHERWISE)
+    central = (*violations(deployment, without=ASKED_OTHERWISE), *eplb_refusals(request))
     starts = starts_of(setting, terms, flags, central)
+    unsure = () if expected else unsure_starts(setting, replace(deployment, confidence=request.confidence), central)
     found = (
         *central,
-        *(() if expected else unsure_starts(setting, replace(deployment, confidence=request.confidence), central)),
+        *unsure,
+        *(() if expected or central or unsure else cold_starts(setting, terms, flags, request.confidence)),
         *_concurrency(setting, request, memory),
         *_typical_request(_lengths(setting, request, flags), flags),
     )
@@ -116,17 +122,8 @@ def _refusals(setting: Setting) -> tuple[Violation, ...]:
 
 def _refused_estimate(setting: Setting, request: EstimateRequest, found: tuple[Violation, ...]) -> Estimate:
     memory = memory_without_plan(setting)
-    return _answer(
-        setting,
-        request,
-        setting.flags,
-        memory,
-        None,
-        found,
-        None,
-        REFUSED,
-        startup_log(setting, setting.flags, memory, found, None),
-    )
+    log = startup_log(setting, setting.flags, memory, found, None)
+    return _answer(setting, request, setting.flags, memory, None, found, None, REFUSED, log)
 
 
 def _with_fitted_length(setting: Setting, terms: MemoryTerms) -> EngineFlags:

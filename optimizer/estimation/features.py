@@ -14,6 +14,8 @@ JSON_FLAGS = (
     "compilation_config", "eplb_config", "pooler_config",
 )  # fmt: skip
 SWITCHES = ("language_model_only", "skip_mm_profiling", "enable_eplb", "enable_sleep_mode")
+OF_DEALT_EXPERTS = frozenset(("enable_eplb", "eplb_config"))
+"""What vLLM refuses where no ranks share whole experts, as in a plan that serves them whole on each."""
 
 
 def feature_flags(
@@ -21,12 +23,13 @@ def feature_flags(
 ) -> dict[str, FlagValue]:
     """Return flag -> value for every feature that the release knows a flag for."""
     found: dict[str, FlagValue] = {}
+    dealt = layout.expert_parallel and layout.tensor_parallel_size * layout.data_parallel_size > 1
     for name in JSON_FLAGS:
         value = getattr(request, name)
-        if value is not None:
+        if value is not None and (dealt or name not in OF_DEALT_EXPERTS):
             found[name.replace("_", "-")] = value
     for name in SWITCHES:
-        if getattr(request, name):
+        if getattr(request, name) and (dealt or name not in OF_DEALT_EXPERTS):
             found[name.replace("_", "-")] = True
     if request.all2all_backend is not None and layout.expert_parallel:
         found["all2all-backend"] = request.all2all_backend

@@ -62,7 +62,7 @@ def with_overrides(
 
 
 def _longer(model: ModelProfile, length: int) -> ModelProfile:
-    return model.model_copy(update={"max_model_len": length, "default_max_model_len": None})
+    return model.model_copy(update={"max_model_len": length, "default_max_model_len": None, "context_of": None})
 
 
 def _length(values: dict[str, Any], key: str) -> int | None:

@@ -4,12 +4,16 @@ from typing import Any, Literal
 
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.serve_lines.flags import parse_flags
+from vllm_opt.optimizer.serve_lines.left_out import left_out_of
 from vllm_opt.optimizer.serve_lines.shell.shell import serve_commands
+from vllm_opt.optimizer.serve_lines.stated import implied_fields, stated_values
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
 from vllm_opt.profiles.reading.quantities import counted
 
 MOST_NAMED = 12
+UNDERSTOOD = ("task", "optimization-level")
+"""Flags without a field of their own: what they say stands in other fields."""
 
 
 def fields_of_line(
@@ -39,12 +43,14 @@ def fields_of_line(
     )
     fields: dict[str, Any] = {} if parsed.model is None else {"model": parsed.model}
     ignored: list[str] = []
-    for name in dict.fromkeys(use.name for use in parsed.uses):
-        field, value = name.replace("-", "_"), parsed.value(name)
+    left_out, values = left_out_of(parsed), stated_values(parsed)
+    for name, value in values.items():
+        field = name.replace("-", "_")
         if field in EstimateRequest.model_fields and field != "model" and value is not None:
             fields[field] = value
-        elif name != "model":
+        elif name not in ("model", *UNDERSTOOD) and name not in left_out:
             ignored.append(f"--{name}")
+    fields |= implied_fields(values)
     fields, dropped = _known_quantization(fields, catalog)
     if vllm_version is None and command.image_version is not None:
         fields["vllm_version"] = release.version
@@ -55,8 +61,9 @@ def fields_of_line(
         notes.append(
             f"ignored, since they concern neither memory nor speed here: {', '.join(ignored[:MOST_NAMED])}{more}"
         )
-    left_out = [each for each in parsed.problems if each.level == "error" or each.rule == "unresolved_variable"]
-    notes += [f"left out: {problem.message}" for problem in left_out]
+    notes += [f"--{name}: the prediction leaves out {words}; leave room" for name, words in left_out.items()]
+    wrong = [each for each in parsed.problems if each.level == "error" or each.rule == "unresolved_variable"]
+    notes += [f"left out: {problem.message}" for problem in wrong]
     return fields, tuple(notes)
 
 

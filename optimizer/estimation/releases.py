@@ -1,5 +1,9 @@
-"""Which release and which of its engines serve a model."""
+"""Which release and which of its engines serve a model, and what is said of a build between two releases."""
 
+from collections.abc import Callable
+
+from vllm_opt.optimizer.contract.answer import Estimate
+from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.serve_lines.command_line import not_above
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.catalogues.engines import Engine
@@ -44,3 +48,31 @@ def v0_reason(model: ModelProfile, engine: EngineProfile, gpu: GpuProfile | None
     if "capability_below_8" in engine.falls_back_to_v0 and capability is not None and capability < (8, 0):
         return "GPUs below compute capability 8.0"
     return None
+
+
+def between_releases(
+    found: Estimate, request: EstimateRequest, following: str | None, again: Callable[[EstimateRequest], Estimate]
+) -> Estimate:
+    """Judge a development build, which has the rules of the release before it or already those of the `following` one.
+
+    The chance to start is the mean of both; it starts for sure where both do. Memory and speed stay those of the
+    release before. Without a following release `found` stays as it is.
+    """
+    if following is None or found.starts is None:
+        return found
+    later = again(request.model_copy(update={"vllm_version": following}))
+    if later.starts is None or later.starts.probability == found.starts.probability:
+        return found
+    mean = (found.starts.probability + later.starts.probability) / 2
+    note = f"a development build may have the rules of vLLM {following} already, or not yet"
+    starts = found.starts.model_copy(update={"probability": mean})
+    found = found.model_copy(update={"starts": starts, "notes": (*found.notes, note)})
+    if mean >= request.confidence or not found.fits:
+        return found
+    known = {violation.rule for violation in found.violations}
+    added = (
+        violation.model_copy(update={"message": f"in vLLM {following}, which this build leads to: {violation.message}"})
+        for violation in later.violations
+        if violation.rule not in known
+    )
+    return found.model_copy(update={"fits": False, "violations": (*found.violations, *added)})

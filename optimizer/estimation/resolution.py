@@ -29,7 +29,7 @@ from vllm_opt.optimizer.estimation.own_calibration import calibration_notes, wit
 from vllm_opt.optimizer.estimation.releases import release_of
 from vllm_opt.optimizer.estimation.runner import as_served, runner_notes
 from vllm_opt.optimizer.estimation.speculation import speculation_of
-from vllm_opt.optimizer.serve_lines.command_line import load_flag_value
+from vllm_opt.optimizer.serve_lines.command_line import has_flag, load_flag_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.checkpoint import Publisher
@@ -253,6 +253,9 @@ def _cuts_prompts(request: EstimateRequest, engine: EngineProfile, length: int, 
 def _flags(
     request: EstimateRequest, engine: EngineProfile, gpu: GpuProfile, length: int, model: ModelProfile
 ) -> EngineFlags:
+    doubled = request.performance_mode == "throughput"
+    if request.performance_mode != "balanced" and not has_flag(engine, "performance-mode"):
+        raise InvalidRequest(f"performance_mode: vLLM {engine.version} has no --performance-mode; leave it out")
     tokens = request.max_num_batched_tokens
     if tokens is None:
         tokens = default_max_num_batched_tokens(
@@ -262,8 +265,9 @@ def _flags(
             max_model_len=length,
             max_num_seqs=request.max_num_seqs,
             dispatches_batches=dispatches_batches(request),
+            doubled=doubled,
         )
-    sequences = request.max_num_seqs or default_max_num_seqs(engine, gpu, tokens)
+    sequences = request.max_num_seqs or default_max_num_seqs(engine, gpu, tokens, doubled=doubled)
     swap = request.swap_space
     return EngineFlags(
         gpu_memory_utilization=request.gpu_memory_utilization or engine.gpu_memory_utilization,

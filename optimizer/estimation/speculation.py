@@ -1,7 +1,7 @@
 """`--speculative-config` as vLLM takes it, read into a drafter with its shape.
 
 Source: vLLM 0.33 `config/speculative.py:SpeculativeConfig`. A drafter's own config is read where `model` names a
-config.json, a folder with one, or a catalogue entry; else EAGLE drafts take the target's shape, and that is noted.
+config.json, a folder with one, or a published drafter; else EAGLE drafts take the target's shape, and that is noted.
 """
 
 import json
@@ -12,6 +12,7 @@ from vllm_opt.constraints.decisions.speculation import DraftShape, Method, Specu
 from vllm_opt.optimizer.contract.features import Features, json_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean
+from vllm_opt.profiles.nouns.drafter import load_drafters
 from vllm_opt.profiles.nouns.model import Attention, DenseMlp, Experts, ModelProfile
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -35,6 +36,7 @@ def speculation_of(
         return None, ()
     method = _method(config)
     tokens = _tokens(config, method)
+    _check_ranks(config, method, getattr(request, "tensor_parallel_size", None))
     common: dict[str, Any] = {
         "method": method,
         "num_speculative_tokens": tokens,
@@ -59,7 +61,9 @@ def _method(config: dict[str, Any]) -> str:
     if method is None:
         name = str(config.get("model") or "")
         lower = name.lower()
-        guesses = (("ngram", "ngram"), ("eagle3", "eagle3"), ("eagle-3", "eagle3"), ("eagle", "eagle"))
+        guesses = (
+            ("ngram", "ngram"), ("eagle3", "eagle3"), ("eagle-3", "eagle3"), ("eagle", "eagle"), ("dflash", "dflash"),
+        )  # fmt: skip
         method = next((found for part, found in guesses if part in lower), "draft_model" if name else None)
     if method is None:
         raise InvalidRequest(f"speculative_config: give a method, one of {', '.join(METHODS)}, or a model")
@@ -86,6 +90,30 @@ def _tokens(config: dict[str, Any], method: str) -> int:
     return value
 
 
+def _check_ranks(config: dict[str, Any], method: str, ranks: int | None) -> None:
+    """A drafter runs on as many ranks as its target. EAGLE heads take 1 too, and are divided all the same.
+
+    Source: vLLM 0.33 `config/speculative.py:_verify_and_get_draft_tp`, `v1/spec_decode/draft_model.py`.
+    """
+    value = config.get("draft_tensor_parallel_size")
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidRequest("speculative_config: draft_tensor_parallel_size must be a whole number, 1 or more")
+    allowed = {ranks} if method == "draft_model" else {1, ranks}
+    if value in allowed:
+        return
+    if ranks is None:
+        raise InvalidRequest(
+            "speculative_config: leave draft_tensor_parallel_size out, and the drafter follows the layout found; "
+            "or give tensor_parallel_size"
+        )
+    raise InvalidRequest(
+        f"speculative_config: draft_tensor_parallel_size={value} cannot be other than "
+        f"{'' if method == 'draft_model' else '1 or '}tensor_parallel_size, which is {ranks}"
+    )
+
+
 def _text(config: dict[str, Any], key: str) -> str | None:
     value = config.get(key)
     if value is not None and not isinstance(value, str):
@@ -96,7 +124,9 @@ def _text(config: dict[str, Any], key: str) -> str | None:
 def _shape(
     config: dict[str, Any], method: str, model: ModelProfile, *, files: bool
 ) -> tuple[DraftShape, tuple[str, ...]]:
-    own = _own_config(_text(config, "model")) if files else None
+    name = _text(config, "model")
+    own = _own_config(name) if files else None
+    own = _published(name, method) if own is None else own
     target = next((layer.mixer for layer in model.layers if isinstance(layer.mixer, Attention)), None)
     if own is None and (target is None or method == "dflash"):
         raise InvalidRequest(
@@ -104,7 +134,13 @@ def _shape(
             "model"
         )
     if own is not None:
-        return _shape_of_config(own, method, model), ()
+        shape = _shape_of_config(own, method, model)
+        if method == "dflash" and shape.hidden_size != model.hidden_size:
+            raise InvalidRequest(
+                f"speculative_config: a dflash drafter shares the target's embedding, and is {shape.hidden_size} wide "
+                f"where {model.id} is {model.hidden_size}; take the drafter that was trained for this model"
+            )
+        return shape, ()
     assert target is not None
     shape = DraftShape(
         hidden_size=model.hidden_size,
@@ -118,6 +154,7 @@ def _shape(
         f"the {method} drafter's config is not at hand: one layer of the target's widths"
         + (f" and a vocabulary of {USUAL_DRAFT_VOCABULARY:,} are taken" if method == "eagle3" else " is taken")
         + "; give the path of its config.json as model for exact bytes"
+        + (", and vLLM starts with none" if name is None else "")
     )
     return shape, (note,)
 
@@ -178,6 +215,14 @@ def _shape_of_config(own: dict[str, Any], method: str, model: ModelProfile) -> D
         draft_vocab_size=draft_vocabulary if method == "eagle3" else None,
         target_layers=len(layers) if isinstance(layers, list) and layers else 1,
     )
+
+
+def _published(name: str | None, method: str) -> dict[str, Any] | None:
+    """Return the config of a drafter that the data file knows by its id."""
+    known = None if name is None else load_drafters().named(name)
+    if known is not None and known.method != method:
+        raise InvalidRequest(f"speculative_config: {known.id} drafts by method {known.method}, not {method}")
+    return None if known is None else known.config
 
 
 def _whole(own: dict[str, Any], key: str, default: int | None = None) -> int:

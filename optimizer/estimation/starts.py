@@ -6,9 +6,9 @@ from vllm_opt.constraints.decisions.configuration import EngineFlags
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.judging.deployment import Deployment
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.constraints.memory.start_probability import tightest_margin
+from vllm_opt.constraints.memory.start_probability import Margin, tightest_margin
 from vllm_opt.constraints.rules import violations
-from vllm_opt.constraints.rules.state_blocks import needs_a_block_each
+from vllm_opt.constraints.rules.state_blocks import blocks_for_sequences, needs_a_block_each
 from vllm_opt.optimizer.contract.answer import Starts
 from vllm_opt.optimizer.contract.quantities import gib
 from vllm_opt.optimizer.estimation.resolution import Setting
@@ -16,26 +16,51 @@ from vllm_opt.optimizer.estimation.resolution import Setting
 REFUSED = Starts(probability=0.0, needed_bytes=0, available_bytes=0)
 """Of a layout that vLLM refuses before it counts memory."""
 CERTAIN = frozenset(("divisibility", "compatibility", "context_length", "batching"))
+BORROWED_LIMIT_SHARE = 0.5
+"""Where a context is above the limit of another model with the same weight shapes: its own may be higher or not."""
 UNCERTAIN = frozenset(("memory_budget", "startup_headroom", "state_blocks"))
 """Rules that compare fitted terms; the others are certain."""
 
 
 def starts_of(setting: Setting, terms: MemoryTerms, flags: EngineFlags, central: tuple[Violation, ...]) -> Starts:
-    """Return the probability of a start, 0 where a rule without uncertainty is broken."""
-    certain = any(violation.rule in CERTAIN for violation in central)
-    margin = tightest_margin(terms, flags, blocks_needed=_blocks_needed(setting, terms, flags))
+    """Return the probability of a start, 0 where a rule without uncertainty is broken by a limit that is known."""
+    margin = _margin(setting, terms, flags)
+    certain = {violation.rule for violation in central} & CERTAIN
+    borrowed = setting.model.context_of is not None and certain == {"context_length"}
+    refused = BORROWED_LIMIT_SHARE if borrowed else 0.0
     return Starts(
-        probability=0.0 if certain else margin.probability,
+        probability=margin.probability * (refused if certain else 1.0),
         needed_bytes=margin.needed_bytes,
         available_bytes=margin.available_bytes,
     )
+
+
+def _margin(setting: Setting, terms: MemoryTerms, flags: EngineFlags) -> Margin:
+    return tightest_margin(terms, flags, blocks_needed=_blocks_needed(setting, terms, flags))
+
+
+def cold_starts(setting: Setting, terms: MemoryTerms, flags: EngineFlags, confidence: float) -> tuple[Violation, ...]:
+    """What is not sure enough only because the compile cache may be empty; asked where every other rule holds."""
+    margin = _margin(setting, terms, flags)
+    if margin.probability >= confidence or margin.warm_probability < confidence:
+        return ()
+    states = needs_a_block_each(terms)
+    way = "lower max_num_seqs" if states else "lower max_model_len"
+    message = (
+        f"vLLM is expected to start, but with an empty compile cache a model with states may need some "
+        f"{gib(margin.cold_bytes)} more while it times its kernels, and {gib(margin.available_bytes)} are there for "
+        f"{gib(margin.needed_bytes)}; start twice on a kept cache (VLLM_CACHE_ROOT), or {way}"
+    )
+    rule = "state_blocks" if states else "memory_budget"
+    needed = margin.needed_bytes + margin.cold_bytes
+    return (Violation(rule=rule, message=message, needed=needed, available=margin.available_bytes, unit="bytes"),)
 
 
 def _blocks_needed(setting: Setting, terms: MemoryTerms, flags: EngineFlags) -> int:
     """What the pool must hold: one longest request, or what `auto` leaves of it; a block per sequence with states."""
     length = 1 if setting.auto_model_len else flags.max_model_len
     needed = terms.kv.startup_blocks(length, flags.max_num_batched_tokens)
-    return max(needed, flags.max_num_seqs) if needs_a_block_each(terms) else needed
+    return max(needed, blocks_for_sequences(terms, flags.max_num_seqs))
 
 
 def unsure_starts(setting: Setting, deployment: Deployment, central: tuple[Violation, ...]) -> tuple[Violation, ...]:

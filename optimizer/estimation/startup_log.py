@@ -20,7 +20,8 @@ def startup_log(
     for rule in ("divisibility", "compatibility", "context_length", "batching"):
         refusal = next((violation.message for violation in found if violation.rule == rule), None)
         if refusal is not None:
-            return (f"ValueError: {refusal}",)
+            borrowed = rule == "context_length" and setting.model.context_of is not None
+            return () if borrowed else (f"ValueError: {refusal}",)
     if terms is None:
         return ()
     if any(violation.rule == "startup_headroom" for violation in found) and setting.engine.graphs_in_budget:
@@ -37,7 +38,8 @@ def startup_log(
             return (f"ValueError: {text}",)
     lines = _pool_lines(setting, flags, memory, terms)
     # The pool is there and printed before graphs are captured.
-    states = (f"ValueError: {violation.message}" for violation in found if violation.rule == "state_blocks")
+    error = "ValueError" if setting.engine.state_blocks_cover_sequences else "AssertionError"
+    states = (f"{error}: {violation.message}" for violation in found if violation.rule == "state_blocks")
     return (*lines, *states)
 
 

@@ -1,10 +1,12 @@
 """The solver's own best deployment on the same GPUs, beside the command."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Estimate, Plan
+from vllm_opt.optimizer.contract.features import json_value
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.contract.traffic import TrafficFields
 from vllm_opt.optimizer.linter.subject.context import FEATURE_FIELDS, LintContext
@@ -85,6 +87,10 @@ def _solved(
         "time_limit": SECONDS,
         **{name: context.fields[name] for name in FEATURE_FIELDS if name in context.fields},
     }
+    drafts = json_value(fields.get("speculative_config"))
+    if drafts.pop("draft_tensor_parallel_size", None) is not None:
+        # The drafter follows the layout that is found.
+        fields["speculative_config"] = json.dumps(drafts, separators=(",", ":"))
     try:
         wanted = SolveRequest(**{name: value for name, value in fields.items() if value is not None})
         return solve(wanted, context.catalog)

@@ -101,18 +101,17 @@ def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iter
 def _data_sizes(
     setting: SolveSetting, tensor: int, pipeline: int, reach: int, gpus_per_node: int
 ) -> Iterator[tuple[int, bool]]:
-    """Yield (DP, expert parallel) beside a tensor and a pipeline size."""
+    """Yield (DP, expert parallel) beside a tensor and a pipeline size; with EPLB experts are always dealt."""
     pinned, experts = setting.request.data_parallel_size, has_experts(setting.model)
+    kinds = ((True,) if setting.request.enable_eplb else (False, True)) if experts else (False,)
     if pinned in (None, 1):
-        yield 1, False
-        if experts and tensor > 1:
-            yield 1, True
+        yield from ((1, dealt) for dealt in kinds if tensor > 1 or not dealt)
     elif tensor * pipeline * pinned <= reach:
-        yield from ((pinned, False), (pinned, True)) if experts else ((pinned, False),)
+        yield from ((pinned, dealt) for dealt in kinds)
     if pinned is None:
         for data in range(2, reach // tensor + 1):
             if usual_data_size(setting.model, tensor, pipeline, data, gpus_per_node):
-                yield from ((data, False), (data, True))
+                yield from ((data, dealt) for dealt in kinds)
 
 
 def usual_data_size(model: ModelProfile, tensor: int, pipeline: int, data: int, gpus_per_node: int) -> bool:

@@ -137,6 +137,12 @@ class Catalog:
             self._loaded_engines[file] = load_engine(file)
         return self._loaded_engines[file], note
 
+    def release_after(self, version: str | None, taken: "EngineProfile") -> str | None:
+        """Return the release that a development build leads to, beside the one `taken` for it; None for releases."""
+        from vllm_opt.profiles.catalogues.engines import release_after
+
+        return release_after(version, self._engine_files, taken.version, taken.engine)
+
     @property
     def offers(self) -> tuple[Offer, ...]:
         """Every machine on offer, by the user's list where one is given."""

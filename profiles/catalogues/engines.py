@@ -26,6 +26,12 @@ ANOTHER_RELEASE = "and may differ in that release"
 OLDER_THAN_ALL = "is older than every profile here"
 """What that sentence says where the oldest profile stands in."""
 
+MOVING = frozenset(("main", "nightly", "latest", "master"))
+"""What people call the newest build."""
+
+FIRST_NUMBERED = (0, 2, 0)
+"""A build of a clone without tags calls itself 0.1.devN, or 0.0: its number says nothing about its age."""
+
 
 class EngineFile(NamedTuple):
     """One profile on disk, known by its name alone: '0.8.5-v1.json' or '0.33.json'."""
@@ -68,6 +74,10 @@ def choose_engine(
         InvalidRequest: the version cannot be read, or that release does not have the engine asked for.
         UnknownProfile: no release of that engine has a profile.
     """
+    unnumbered = None if version is None else _without_a_number(version)
+    if unnumbered:
+        newest = _newest(files, engine)
+        return newest, f"{unnumbered}: flags, defaults and memory rules are those of {newest.version}; name its release"
     release = files[-1].release if version is None else _parse_version(version)
     parts = files[-1].parts if version is None else 3
     chosen = engine or _default_engine(release)
@@ -85,6 +95,39 @@ def choose_engine(
     newer = all(file.release < release for file in files)
     why = "is newer than every profile here" if newer else "has no profile of its own"
     return best, _not_its_own(release, why, best)
+
+
+def release_after(version: str | None, files: tuple[EngineFile, ...], taken: str, engine: Engine) -> str | None:
+    """Return the release that a development build leads to: main after a tag has what the next release has, or not yet.
+
+    '0.19.1rc1.dev316+g39' stands between 0.19 and 0.20. None for a release, and where no later one has a profile.
+    """
+    if version is None or ".dev" not in version or _without_a_number(version):
+        return None
+    later = (file for file in files if file.engine == engine and file.version != taken)
+    return next((file.version for file in later if file.release > _parse_version(version)), None)
+
+
+def _without_a_number(version: str) -> str | None:
+    """Why a version says nothing about its release; None where it does."""
+    text = version.strip().lower()
+    if text in MOVING:
+        return f"vLLM '{text}' moves"
+    if ".dev" in text and _parse_version(version) < FIRST_NUMBERED:
+        return f"vLLM {printable(text[:40])} is a build without a release number"
+    return None
+
+
+def _newest(files: tuple[EngineFile, ...], engine: Engine | None) -> EngineFile:
+    """The newest profile of an engine.
+
+    Raises:
+        UnknownProfile: no release of that engine has a profile.
+    """
+    found = [file for file in files if engine in (None, file.engine)]
+    if not found:
+        raise UnknownProfile(f"no release of the {str(engine).upper()} engine has a profile; see `vllm-opt engines`")
+    return found[-1]
 
 
 def _not_its_own(release: Release, why: str, taken: EngineFile) -> str:

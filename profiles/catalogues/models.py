@@ -213,6 +213,7 @@ def _twin(named: NamedModel, entry: dict[str, Any], names: ModelNames) -> ModelP
             "id": named.id,
             "max_model_len": length,
             "default_max_model_len": base.default_max_model_len if context is None else None,
+            "context_of": base.id if context is None else None,
             "checkpoints": _checkpoints(named.id, listed, names),
             "assumptions": (
                 f"config of {base.id}, which has the same weight shapes; the context limit {known}",

@@ -93,6 +93,11 @@ class EngineProfile(Noun):
         description="with full CUDA graphs, models with states refuse max_num_seqs above num_gpu_blocks (0.20 on, "
         "`config/compilation.py:resolve_cudagraph_mode_and_sizes`); before, captured sizes were capped in silence",
     )
+    state_blocks_cover_captures: bool = Field(
+        False,
+        description="with full CUDA graphs, delta nets fail an assertion where more sequences are captured than the "
+        "pool has blocks (0.11 to 0.16, `causal_conv1d_update`: num_cache_lines >= batch)",
+    )
     default_block_size: int = Field(16, gt=0)
     block_size_choices: tuple[int, ...] | None = Field(None, description="None: any positive integer")
     kv_cache_dtypes: tuple[str, ...]

@@ -45,6 +45,9 @@ class GpuProfile(Noun):
     free_at_start_share: float | None = Field(
         None, gt=0, le=1, description="part of the total that is free before vLLM starts; None: not known, taken as all"
     )
+    free_at_start_spread: float = Field(
+        0.0, ge=0, le=1, description="standard deviation of that part from machine to machine, as a share of the total"
+    )
     free_at_start_source: str = Field("", description="where that was seen")
     unified_memory: bool = Field(False, description="CPU and GPU share the memory")
     interconnect: Interconnect
@@ -70,6 +73,11 @@ class GpuProfile(Noun):
         if self.free_at_start_share is None:
             return 0
         return self.memory_bytes - int(self.memory_bytes * self.free_at_start_share)
+
+    @property
+    def taken_spread_bytes(self) -> int:
+        """One standard deviation of the bytes taken at start."""
+        return int(self.memory_bytes * self.free_at_start_spread)
 
     @property
     def host_link_bytes_per_s(self) -> float | None:

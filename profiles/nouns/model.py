@@ -234,6 +234,7 @@ class ModelProfile(Noun):
     default_max_model_len: int | None = Field(
         None, gt=0, description="context vLLM takes when none is asked, where it is below max_model_len (LongRoPE)"
     )
+    context_of: str | None = Field(None, description="the model whose context limit stands in for an unknown one")
     dtype: Literal["bfloat16", "float16", "float32"] = Field("bfloat16", description="dtype of unquantised weights")
     tie_word_embeddings: bool = Field(False, description="the output head reuses the embedding")
     layer_kinds: tuple[DecoderLayer, ...] = Field(description="the distinct decoder layers")

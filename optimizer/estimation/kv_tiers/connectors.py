@@ -9,6 +9,7 @@ Source: `config/vllm.py:VllmConfig.__post_init__` of vLLM 0.18 to 0.33; connecto
 from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
+from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.kv.kv_plan import KvPlan
 from vllm_opt.constraints.kv.offload import offload_tier
 from vllm_opt.constraints.memory.ledger import MemoryTerms
@@ -81,6 +82,15 @@ def redundant_experts(request: Features) -> int:
     if count and not request.enable_eplb:
         raise InvalidRequest(f"eplb_config: num_redundant_experts is set to {count} but EPLB is not enabled")
     return count
+
+
+def eplb_refusals(request: EstimateRequest) -> tuple[Violation, ...]:
+    """What vLLM says of --enable-eplb where no ranks share whole experts; redundant ones are judged with the layout."""
+    ranks = request.tensor_parallel_size * request.data_parallel_size
+    if not request.enable_eplb or redundant_experts(request) or (request.enable_expert_parallel and ranks > 1):
+        return ()
+    message = "EPLB requires --enable-expert-parallel and tensor or data parallelism."
+    return (Violation(rule="compatibility", message=message),)
 
 
 def dispatches_batches(request: EstimateRequest) -> bool:

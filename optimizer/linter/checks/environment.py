@@ -5,25 +5,8 @@ from collections.abc import Iterator
 from vllm_opt.optimizer.linter.subject.context import LintContext
 from vllm_opt.optimizer.linter.subject.report import Finding, Level
 from vllm_opt.optimizer.serve_lines.flag_history import version_parts
+from vllm_opt.optimizer.serve_lines.left_out import left_out_of
 
-NOT_MODELLED = {
-    "spec-method": "the draft model's weights, KV layers and states",
-    "rope-scaling": "the longer context that RoPE scaling gives",
-    "prefill-context-parallel-size": "prefill context parallelism",
-    "dtype": "the size of weights in another type than the checkpoint's",
-    "performance-mode": "the batch defaults of a performance mode other than 'balanced'",
-    "enable-dbo": "the second micro-batch in flight",
-    "max-cudagraph-capture-size": "how many CUDA graphs are captured",
-    "cudagraph-capture-sizes": "how many CUDA graphs are captured",
-    "mm-ipc-gpu-memory-gb": "the memory that multimodal inputs take from the KV pool",
-}
-"""Flag -> what of it the prediction leaves out."""
-
-HARMLESS_VALUES = {
-    "dtype": ("auto", "bfloat16"),
-    "performance-mode": ("balanced",),
-    "prefill-context-parallel-size": (1,),
-}
 V1_ONLY_SINCE = (0, 11)
 NO_BACKEND_VARIABLE_SINCE = (0, 33)
 """The release whose own source was read to lack VLLM_ATTENTION_BACKEND; older ones may, too."""
@@ -84,10 +67,7 @@ def _longer_than_made_for(context: LintContext) -> Iterator[Finding]:
 
 
 def _not_modelled(context: LintContext) -> Iterator[Finding]:
-    for name, words in NOT_MODELLED.items():
-        value = context.parsed.value(name)
-        if value in (None, False) or value in HARMLESS_VALUES.get(name, ()):
-            continue
+    for name, words in left_out_of(context.parsed).items():
         yield _finding(
             context, "not_modelled", "note", f"--{name}: the prediction leaves out {words}; leave room", f"--{name}"
         )

@@ -13,6 +13,7 @@ from vllm_opt.optimizer.linter.subject.context import LintContext
 from vllm_opt.optimizer.linter.subject.report import Finding
 from vllm_opt.optimizer.serve_lines.flag_history import version_parts
 from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
+from vllm_opt.optimizer.serve_lines.stated import stated_values
 from vllm_opt.profiles.nouns.model import StateSpace
 
 READ_SINCE = (0, 33)
@@ -61,7 +62,7 @@ def _size(parsed: ParsedCommand, name: str) -> int | None:
 
 def _json(parsed: ParsedCommand, name: str) -> dict[str, Any]:
     try:
-        value = json.loads(str(parsed.value(name) or "{}"))
+        value = json.loads(str(stated_values(parsed).get(name) or "{}"))
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -104,11 +105,38 @@ def _hybrid_lb(parsed: ParsedCommand) -> str | None:
     return None
 
 
+def _threshold(parsed: ParsedCommand) -> str | None:
+    threshold, length = parsed.value("long-prefill-token-threshold"), parsed.value("max-model-len")
+    if isinstance(threshold, int) and isinstance(length, int) and 0 < length < threshold:
+        return f"long_prefill_token_threshold ({threshold}) cannot be greater than the max_model_len ({length})"
+    return None
+
+
+def _active(parsed: ParsedCommand) -> str | None:
+    active, sequences = parsed.value("max-num-active-seqs"), parsed.value("max-num-seqs")
+    if isinstance(active, int) and isinstance(sequences, int) and active > sequences:
+        return f"max_num_active_seqs ({active}) cannot be greater than max_num_seqs ({sequences})"
+    return None
+
+
+def _two_batches(parsed: ParsedCommand) -> str | None:
+    if parsed.value("enable-dbo") is not True or parsed.value("all2all-backend") in TWO_BATCHES:
+        return None
+    return (
+        f"--enable-dbo only supports the all2all backends {', '.join(TWO_BATCHES)}; add --all2all-backend with one of "
+        "them, --data-parallel-size and --enable-expert-parallel, or drop it"
+    )
+
+
+TWO_BATCHES = ("deepep_low_latency", "deepep_high_throughput", "nixl_ep")
 _EPLB_SIZES = ("tensor-parallel-size", "prefill-context-parallel-size", "data-parallel-size")
 RULES: tuple[tuple[str, Rule], ...] = (
     ("--enable-eplb", _eplb),
     ("--data-parallel-size-local", _local_ranks),
     ("--data-parallel-hybrid-lb", _hybrid_lb),
+    ("--long-prefill-token-threshold", _threshold),
+    ("--max-num-active-seqs", _active),
+    ("--enable-dbo", _two_batches),
     ("--attention-backend", _twice("attention-backend", "attention-config", "backend")),
     ("--cudagraph-capture-sizes", _twice("cudagraph-capture-sizes", "compilation-config", "cudagraph_capture_sizes")),
     (

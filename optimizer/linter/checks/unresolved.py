@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from vllm_opt.optimizer.linter.checks.environment import NOT_MODELLED
 from vllm_opt.optimizer.linter.subject.context import FIELDS
 from vllm_opt.optimizer.linter.subject.report import Finding
 from vllm_opt.optimizer.serve_lines.commands import ServeCommand
+from vllm_opt.optimizer.serve_lines.left_out import NOT_MODELLED
 from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
 
 PLUGIN_MARKS = {"--omni": "vLLM-Omni"}

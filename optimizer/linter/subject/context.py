@@ -32,7 +32,7 @@ FIELDS = {
         "enable_expert_parallel", "quantization", "kv_cache_dtype", "block_size", "gpu_memory_utilization",
         "max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching",
         "enable_chunked_prefill", "async_scheduling", "disable_hybrid_kv_cache_manager", "kv_cache_memory_bytes",
-        "num_gpu_blocks_override", "swap_space", "kv_offloading_size", "cpu_offload_gb",
+        "num_gpu_blocks_override", "performance_mode", "swap_space", "kv_offloading_size", "cpu_offload_gb",
     )
 }  # fmt: skip
 """vLLM flag -> field of an EstimateRequest."""

@@ -1,65 +1,19 @@
 """The flags of a command as the fields of an estimate."""
 
-import json
 from typing import Any
 
 from vllm_opt.optimizer.linter.subject.context import FIELDS
 from vllm_opt.optimizer.serve_lines.parsed_command import ParsedCommand
-
-POOLING_TASKS = ("embed", "embedding", "classify", "score", "reward")
-"""What --task took before --runner and --convert, of servers that generate no text."""
+from vllm_opt.optimizer.serve_lines.stated import implied_fields, stated_values
 
 
 def estimate_fields(parsed: ParsedCommand) -> dict[str, Any]:
     """The flags that an estimate understands; the last of each counts."""
-    values = _values(parsed)
-    fields = {FIELDS[name]: value for name, value in values.items() if name in FIELDS}
-    if values.get("task") in POOLING_TASKS:
-        fields.setdefault("runner", "pooling")
-    if graphs_switched_off(values):
-        fields["enforce_eager"] = True
+    values = stated_values(parsed)
+    fields = {FIELDS[name]: value for name, value in values.items() if name in FIELDS} | implied_fields(values)
     return {
         name: value for name, value in fields.items() if value is not False or name.startswith(("enable_", "async_"))
     }
-
-
-def _values(parsed: ParsedCommand) -> dict[str, Any]:
-    """Flag -> its last value; `--flag.key value` are gathered into one JSON object, which comes last.
-
-    Source: vLLM 0.33 `utils/argparse_utils.py:FlexibleArgumentParser.parse_args`.
-    """
-    values: dict[str, Any] = {}
-    gathered: dict[str, dict[str, Any]] = {}
-    for use in parsed.uses:
-        spelling, joined, value = use.words[0].text.partition("=")
-        _, dot, path = spelling.partition(".")
-        if dot:
-            _put(gathered.setdefault(use.name, {}), path.split("."), value if joined else use.words[-1].text)
-        else:
-            values[use.name] = use.value
-    return {**values, **{name: json.dumps(keys) for name, keys in gathered.items()}}
-
-
-def _put(keys: dict[str, Any], path: list[str], text: str) -> None:
-    """Set a value below nested keys; a key that ends in '+' adds to a list, whose items commas part."""
-    for name in path[:-1]:
-        below = keys.get(name)
-        if not isinstance(below, dict):
-            below = keys[name] = {}
-        keys = below
-    name = path[-1]
-    if not name.endswith("+"):
-        keys[name] = _read(text)
-        return
-    before = keys.get(name[:-1])
-    keys[name[:-1]] = [*(before if isinstance(before, list) else []), *map(_read, text.split(","))]
-
-
-def _read(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def gpus_of(fields: dict[str, Any]) -> int:
@@ -68,17 +22,3 @@ def gpus_of(fields: dict[str, Any]) -> int:
     for kind in ("tensor", "pipeline", "data"):
         product *= int(fields.get(f"{kind}_parallel_size", 1))
     return product
-
-
-def graphs_switched_off(flags: dict[str, object]) -> bool:
-    """Whether -O0 or a compilation config without graphs does what --enforce-eager does."""
-    if str(flags.get("optimization-level")) == "0":
-        return True
-    config = flags.get("compilation-config")
-    if not isinstance(config, str):
-        return False
-    try:
-        read = json.loads(config)
-    except (ValueError, RecursionError):
-        return config == "NONE"
-    return isinstance(read, dict) and str(read.get("cudagraph_mode", "")).upper() == "NONE"

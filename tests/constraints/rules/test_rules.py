@@ -306,6 +306,21 @@ def test_a_model_with_states_has_a_block_per_sequence() -> None:
         assert violations(deployment(**harmless, flags=flags), without=without) == ()
 
 
+def test_delta_nets_of_early_releases_have_a_block_per_captured_sequence() -> None:
+    """vllm-project/vllm issue 34094 and QwenLM/Qwen3-Coder issue 559: num_cache_lines >= batch while capturing."""
+    without = frozenset({"concurrency"})
+    terms = replace(with_states(299), engine=CATALOG.engine("0.16")[0])
+    assert terms.graphs is not None
+    checked = replace(terms, graphs=replace(terms.graphs, checks_states=True))
+    assert violations(deployment(terms=terms, flags={"max_num_seqs": 300}), without=without) == ()
+    (found,) = violations(deployment(terms=checked, flags={"max_num_seqs": 300}), without=without)
+    assert (found.rule, found.needed, found.available, found.unit) == ("state_blocks", 300, 299, "blocks")
+    assert found.message.startswith("assert num_cache_lines >= batch")
+    assert violations(deployment(terms=checked, flags={"max_num_seqs": 299}), without=without) == ()
+    few = replace(checked, graphs=replace(checked.graphs or terms.graphs, sizes=(1, 64, 256)))
+    assert violations(deployment(terms=few, flags={"max_num_seqs": 300}), without=without) == ()
+
+
 def point(**fields: object) -> SequencePoint:
     """Eight sequences of 800 tokens."""
     known = {

@@ -70,3 +70,18 @@ def test_a_plan_keeps_the_layers_that_are_named_in_16_bits() -> None:
     assert plan is not None
     assert plan.command.endswith("--kv-cache-dtype-skip-layers 0 61")
     assert plan.memory.block_size == 32
+
+
+@pytest.mark.parametrize(("ranks", "gib", "tokens", "printed"), [(1, 19.55, 341_504, 1.68), (2, 19.47, 680_192, 3.35)])
+def test_a_registered_backend_is_taken_at_its_word(ranks: int, gib: float, tokens: int, printed: float) -> None:
+    """A fork of vLLM 0.20.2 with a sparse backend for SM 12.0 printed these pools of GLM-5.1 on eight cards."""
+    common = {
+        "model": "nvidia/GLM-5.1-NVFP4", "gpu": "rtx-pro-6000-server", "vllm_version": "0.20.2",
+        "tensor_parallel_size": 8, "decode_context_parallel_size": ranks, "max_model_len": 202_752,
+        "kv_cache_dtype": "fp8", "max_num_seqs": 64, "kv_cache_memory_bytes": int(gib * 2**30),
+    }  # fmt: skip
+    assert not estimate(EstimateRequest(**common)).fits
+    found = estimate(EstimateRequest(**common, attention_backend="custom"))
+    assert found.fits
+    assert (found.memory.kv_cache_tokens, round(found.memory.max_concurrency, 2)) == (tokens, printed)
+    assert any("CUSTOM is one that you register" in note for note in found.notes)

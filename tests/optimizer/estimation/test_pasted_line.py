@@ -37,6 +37,34 @@ def test_what_is_typed_beside_the_line_wins(capsys: Capture) -> None:
     assert answer["request"]["max_num_seqs"] == 32
 
 
+@pytest.mark.parametrize(
+    ("flags", "stated"),
+    [
+        (
+            "--speculative-config.method ngram --speculative-config.num_speculative_tokens=3",
+            {"speculative_config": '{"method": "ngram", "num_speculative_tokens": 3}'},
+        ),
+        (
+            "--hf_overrides.rope_parameters.rope_type yarn --hf-overrides.rope_parameters.factor 4.0",
+            {"hf_overrides": '{"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}'},
+        ),
+        ("-O0", {"enforce_eager": True}),
+        ("-O2", {}),
+        ("-cc.cudagraph_mode=NONE", {"compilation_config": '{"cudagraph_mode": "NONE"}', "enforce_eager": True}),
+    ],
+)
+def test_dotted_keys_and_levels_say_what_the_object_would(flags: str, stated: dict[str, Any]) -> None:
+    fields, notes = fields_of_line(f"vllm serve Qwen/Qwen3-8B {flags}")
+    assert fields == {"model": "Qwen/Qwen3-8B", **stated}
+    assert notes == ()
+
+
+def test_a_task_of_an_older_release_is_its_runner() -> None:
+    fields, notes = fields_of_line("vllm serve Qwen/Qwen3-Embedding-8B --task embed", "0.9.2")
+    assert fields["runner"] == "pooling"
+    assert notes == ()
+
+
 def test_the_release_of_an_image_is_taken() -> None:
     fields, _ = fields_of_line("docker run --gpus all vllm/vllm-openai:v0.11.0 --model Qwen/Qwen3-8B --max-num-seqs 8")
     assert (fields["model"], fields["vllm_version"], fields["max_num_seqs"]) == ("Qwen/Qwen3-8B", "0.11", 8)

@@ -11,7 +11,9 @@ import vllm_opt.profiles
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.kv.kv_plan import plan_kv_cache
 from vllm_opt.constraints.weights.parameter_bytes import draft_bytes
-from vllm_opt.optimizer.contract.request import EstimateRequest
+from vllm_opt.optimizer.contract.features import Features
+from vllm_opt.optimizer.contract.request import EstimateRequest, SolveRequest
+from vllm_opt.optimizer.estimation.estimate import estimate
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.configs.huggingface import model_from_config
@@ -105,6 +107,8 @@ def test_the_plan_with_drafts_equals_vllm(row: dict[str, Any], tmp_path: Path) -
         ({"method": "ngram", "num_speculative_tokens": 1e9}, "a whole number from 1"),
         ({"method": "mtp", "num_speculative_tokens": 1}, "no multi-token prediction module"),
         ({"method": "dflash", "model": "z-lab/x", "num_speculative_tokens": 15}, "path of its config.json"),
+        ({"method": "dflash", "model": "Z-Lab/Qwen3.6-35B-A3B-DFlash", "num_speculative_tokens": 6}, "2048 wide"),
+        ({"method": "dflash", "model": "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B", "num_speculative_tokens": 3}, "eagle3"),
         ({"method": "draft_model", "num_speculative_tokens": 4}, "needs a model"),
         ({"method": "eagle3", "model": 7, "num_speculative_tokens": 4}, "must be text"),
         (
@@ -124,6 +128,34 @@ def test_what_cannot_be_drafted_is_one_sentence(config: dict[str, Any], words: s
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "ranks", "drafter", "words"),
+    [
+        ("eagle3", 4, 4, None), ("eagle3", 4, 1, None), ("eagle3", 4, 2, "cannot be other than 1 or tensor"),
+        ("draft_model", 4, 4, None), ("draft_model", 4, 1, "cannot be other than tensor"),
+        ("eagle3", 4, 0, "1 or more"), ("eagle3", 4, "2", "1 or more"), ("eagle3", None, 1, None),
+        ("eagle3", None, 2, "follows the layout"),
+    ],
+)  # fmt: skip
+def test_a_drafter_has_the_ranks_of_its_target(method: str, ranks: int | None, drafter: Any, words: str | None) -> None:
+    drafts = "meta-llama/Llama-3.2-1B-Instruct" if method == "draft_model" else "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B"
+    config = {
+        "method": method, "model": drafts, "num_speculative_tokens": 3, "draft_tensor_parallel_size": drafter,
+    }  # fmt: skip
+    request: Features = (
+        SolveRequest(model="x", gpu=("h100",), speculative_config=config)
+        if ranks is None
+        else EstimateRequest(speculative_config=config, tensor_parallel_size=ranks)
+    )
+    model = CATALOG.model("meta-llama/Llama-3.1-8B-Instruct")
+    if words is None:
+        assert speculation_of(request, model, CATALOG)[0] is not None
+        return
+    with pytest.raises(InvalidRequest, match="draft_tensor_parallel_size") as caught:
+        speculation_of(request, model, CATALOG)
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize("content", ["not json", "[1]", '{"hidden_size": -1, "num_attention_heads": 4}', "{}"])
 def test_a_damaged_draft_config_is_one_sentence(content: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
@@ -135,9 +167,37 @@ def test_a_damaged_draft_config_is_one_sentence(content: str, tmp_path: Path) ->
 
 
 def test_an_eagle_draft_without_its_config_takes_the_targets_shape_and_says_so() -> None:
-    config = {"method": "eagle3", "model": "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B", "num_speculative_tokens": 3}
+    config = {"method": "eagle3", "model": "lmsys/sglang-EAGLE3-LLaMA3.1-Instruct-8B", "num_speculative_tokens": 3}
     model = CATALOG.model("meta-llama/Llama-3.1-8B-Instruct")
     found, notes = speculation_of(EstimateRequest(speculative_config=config), model, CATALOG)
     layout = Layout(gpu="h100-sxm", speculation=found)
     assert draft_bytes(model, CATALOG.quantization("bf16"), layout, H100) == (849_635_328,)
     assert len(notes) == 1
+
+
+def test_a_published_drafter_is_known_by_its_id_to_the_block() -> None:
+    """vLLM 0.22.0 on a GB10: attention blocks of 1,104 tokens, 7.35x in 71.59 GiB (a log with compose file)."""
+    drafter = {"method": "dflash", "model": "z-lab/Qwen3.6-35B-A3B-DFlash", "num_speculative_tokens": 6}
+    found = estimate(
+        EstimateRequest(
+            model="nvidia/Qwen3.6-35B-A3B-NVFP4", gpu="gb10", vllm_version="0.22.0", max_model_len=200_000,
+            max_num_batched_tokens=32_768, max_num_seqs=8, enable_prefix_caching=True, speculative_config=drafter,
+            kv_cache_memory_bytes=int(71.59 * 2**30),
+        )
+    )  # fmt: skip
+    assert (found.memory.block_size, round(found.memory.max_concurrency, 2)) == (1_104, 7.35)
+    assert not any("drafter's config" in note for note in found.notes)
+
+
+def test_a_known_head_equals_its_own_config(tmp_path: Path) -> None:
+    own = tmp_path / "config.json"
+    own.write_text(json.dumps(DRAFTS["draft-eagle3-llama-3.1-8b"]), encoding="utf-8")
+    model = CATALOG.model("meta-llama/Llama-3.1-8B-Instruct")
+    shapes = []
+    for name in ("yuhuili/EAGLE3-LLaMA3.1-Instruct-8B", str(own)):
+        config = {"method": "eagle3", "model": name, "num_speculative_tokens": 3}
+        speculation, notes = speculation_of(EstimateRequest(speculative_config=config), model, CATALOG)
+        assert speculation is not None
+        assert notes == ()
+        shapes.append(speculation.shape)
+    assert shapes[0] == shapes[1]

@@ -129,6 +129,10 @@ def test_advice_speaks_when_it_decides_the_load() -> None:
         ("--config none.yaml", "unresolved_arguments", "no such file beside it"),
         ('--speculative-config \'{"method": "ngram"}\'', "not_modelled", "leaves it out: num_speculative_tokens"),
         ("--enable-dbo", "not_modelled", "leaves out the second micro-batch"),
+        ("--enable-dbo", "flag_conflict", "only supports the all2all backends"),
+        ("--performance-mode interactivity", "not_modelled", "at small batches"),
+        ("--long-prefill-token-threshold 9000", "flag_conflict", "cannot be greater than the max_model_len (8192)"),
+        ("--max-num-active-seqs 9 --max-num-seqs 8", "flag_conflict", "cannot be greater than max_num_seqs (8)"),
     ],
 )
 def test_true_sentences(line: str, rule: str, part: str) -> None:

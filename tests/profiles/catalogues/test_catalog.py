@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.catalogues.engines import EngineFile, choose_engine, engine_files, load_engine
+from vllm_opt.profiles.catalogues.engines import EngineFile, choose_engine, engine_files, load_engine, release_after
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.reading import data_files
 
@@ -39,6 +39,10 @@ FILES = tuple(
         ("0.32.9", None, "0.19", True),
         ("0.34.0", None, "0.33", True),
         ("1.0", None, "0.33", True),
+        ("main", None, "0.33", True),
+        (" Nightly ", None, "0.33", True),
+        ("0.1.dev19754+g3a0914114", None, "0.33", True),
+        ("0.1.0", None, "0.6.6", True),
     ],
 )
 def test_a_release_maps_to_the_newest_profile_not_above_it(
@@ -49,6 +53,17 @@ def test_a_release_maps_to_the_newest_profile_not_above_it(
     assert (note is not None) == noted
 
 
+def test_a_development_build_leads_to_the_next_release() -> None:
+    def after(version: str | None, taken: str) -> str | None:
+        return release_after(version, FILES, taken, "v1")
+
+    assert after("0.19.1rc1.dev316+g39", "0.19") == "0.33"
+    assert after("0.33.1rc1.dev2", "0.33") is None
+    assert after("0.19.1", "0.19") is None
+    assert after("0.1.dev19754+g3a0914114", "0.33") is None
+    assert after(None, "0.33") is None
+
+
 def test_the_note_says_which_profile_stands_in() -> None:
     assert choose_engine("0.34.1", None, FILES)[1] == (
         "vLLM 0.34.1 is newer than every profile here: flags, defaults and memory rules are those of 0.33, "
@@ -57,7 +72,7 @@ def test_the_note_says_which_profile_stands_in() -> None:
     assert "0.20.0 has no profile of its own" in str(choose_engine("0.20.0", None, FILES)[1])
 
 
-@pytest.mark.parametrize("version", ["", "latest", "0", "0.x", "-0.33", "9" * 50 + ".1", "0." + "3" * 5000])
+@pytest.mark.parametrize("version", ["", "newest", "0", "0.x", "-0.33", "9" * 50 + ".1", "0." + "3" * 5000])
 def test_a_version_that_cannot_be_read_is_refused(version: str) -> None:
     with pytest.raises(InvalidRequest, match=r"^vLLM version .{2,60} cannot be read; write it like"):
         choose_engine(version, None, FILES)

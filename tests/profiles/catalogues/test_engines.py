@@ -215,3 +215,34 @@ def test_a_release_without_a_profile_says_so(version: str, taken: str, why: str)
 def test_start_up_constants_follow_the_release(version: str, era: str) -> None:
     assert engine(version).startup.from_release == era
     assert engine(version).startup.engine == "v1"
+
+
+RETURNS = frozenset(("cold_compile", "model_runner_v2_estimates_graphs", "state_blocks_cover_captures"))
+"""What a release took up and a later one dropped: compiling in the profile, graphs without estimate, an assertion."""
+
+
+@pytest.mark.parametrize(
+    "field",
+    sorted(
+        set(EngineProfile.model_fields)
+        - RETURNS
+        - {"version", "released", "interpolated", "sources", "flags", "removed_flags", "startup_texts", "engine"}
+    ),
+)
+def test_a_fact_of_a_release_does_not_come_back_after_it_changed(field: str) -> None:
+    """A file between two others that agree must agree with them: a rule left out of it would be a hole."""
+    values = [
+        repr(getattr(engine(version, "v1"), field)) for version in VERSIONS if version >= "0.8" or version[2] == "1"
+    ]
+    runs = [value for at, value in enumerate(values) if at == 0 or value != values[at - 1]]
+    assert len(runs) == len(set(runs))
+
+
+@pytest.mark.parametrize(
+    ("version", "refuses"),
+    [("0.19.0", False), ("0.20.0", True), ("0.20.2", True), ("0.22.1", True), ("0.24.0", True), ("0.25.1", True),
+     ("0.28.0", True), ("0.30.0", True), ("0.31.0", True), ("0.33.0", True)],
+)  # fmt: skip
+def test_since_0_20_a_sequence_with_states_needs_a_block_of_its_own(version: str, refuses: bool) -> None:
+    """Read from each wheel's config/compilation.py; public reports with 0.22 and 0.25.1 were refused for it."""
+    assert engine(version).state_blocks_cover_sequences is refuses

@@ -184,7 +184,8 @@ def test_what_is_taken_before_vllm_starts() -> None:
     """271 of 288 GiB of an MI355X are free; a GB10 shares its memory with the operating system."""
     mi355x, gb10 = CATALOG.gpu("mi355x"), CATALOG.gpu("gb10")
     assert (mi355x.memory_bytes - mi355x.taken_at_start_bytes) / GIB == pytest.approx(271, abs=0.1)
-    assert gb10.free_at_start_share == 0.88
+    assert gb10.free_at_start_share == 0.89
+    assert gb10.free_at_start_spread == 0.045
     assert CATALOG.gpu("h100").taken_at_start_bytes == 0
     assert all(gpu.free_at_start_source for gpu in CATALOG.gpus if gpu.free_at_start_share is not None)
 

@@ -118,6 +118,7 @@ def test_a_checkpoint_with_the_same_shapes_takes_the_sizes_and_says_so() -> None
     assert twin.layer_kinds == base.layer_kinds
     assert twin.max_model_len == base.max_model_len
     assert "context limit may differ" in twin.assumptions[0]
+    assert (twin.context_of, base.context_of) == (base.id, None)
     assert not {checkpoint.id for checkpoint in twin.checkpoints} & {checkpoint.id for checkpoint in base.checkpoints}
 
 
@@ -127,6 +128,10 @@ def test_a_checkpoint_with_the_same_shapes_keeps_its_own_context_and_checkpoints
     assert (load_model("Qwen/Qwen2.5-72B").max_model_len, twin.max_model_len) == (131072, 32768)
     assert ("Qwen/Qwen2.5-72B-Instruct-AWQ", "awq") in {(row.id, row.quantization) for row in twin.checkpoints}
     assert load_model("meta-llama/Meta-Llama-3-8B-Instruct").max_model_len == 8192
+    assert load_model("Qwen/Qwen2.5-14B-Instruct-1M").max_model_len == 1_010_000
+    assert load_model("deepseek-ai/DeepSeek-R1-Distill-Qwen-14B").max_model_len == 131072
+    assert load_model("Qwen/Qwen2.5-Math-7B-Instruct").max_model_len == 4096
+    assert load_model("Qwen/Qwen2.5-Math-7B-Instruct").context_of is None
 
 
 def test_checkpoints_are_of_this_model_not_of_its_relatives() -> None:

@@ -56,11 +56,35 @@ def peak_of(compute: str, gpu: GpuProfile) -> float | None:
 
 
 def effective_path(quantization: Quantization, gpu: GpuProfile) -> str:
-    """Key of the kernels that really run: the format's own path, or the weight-only one below native capability."""
-    if is_native(quantization, gpu):
-        blackwell_fp4 = quantization.kernel_path == "mxfp4" and gpu.fp4_flops_per_s is not None
-        return "mxfp4_native" if blackwell_fp4 else quantization.kernel_path
-    return "w8a16" if quantization.weight_bits == 8 else "w4a16"
+    """Key of the kernels that really run: the format's own path, or the weight-only one below native capability.
+
+    MXFP4 experts run natively on datacentre Blackwell alone; on its graphics chips they are unpacked as elsewhere.
+    """
+    if not is_native(quantization, gpu):
+        return "w8a16" if quantization.weight_bits == 8 else unpacking_path("w4a16", gpu)
+    if quantization.kernel_path == "mxfp4" and gpu.fp4_flops_per_s is not None and unpacking_chip(gpu) == "hopper":
+        return "mxfp4_native"
+    return unpacking_path(quantization.kernel_path, gpu)
+
+
+def unpacking_chip(gpu: GpuProfile) -> str:
+    """Chips by what unpacking 4-bit weights costs them: "graphics", "hopper" (datacentre since then), else "".
+
+    Weights are unpacked by the CUDA cores, of which datacentre chips have few per tensor core: 16 tensor FLOP per FP32
+    FLOP on an A100, 15 on an H100, 30 on a B200, against 2 to 4 on graphics chips since Ampere (datasheets). Kernels that unpack
+    also multiply with the instruction of Ampere, which reaches a smaller share of every later datacentre chip's peak
+    (kernel tables: experts at 0.94 of 16-bit ones on an L40S, 0.54 on an H100, 0.29 on a B200).
+    """
+    capability = gpu.compute_capability or (0, 0)
+    if (9, 0) <= capability < (12, 0):
+        return "hopper"
+    return "graphics" if capability > (8, 0) else ""
+
+
+def unpacking_path(name: str, gpu: GpuProfile) -> str:
+    """The path of 4-bit weights with 16-bit arithmetic on this chip; other paths are as they are."""
+    chip = unpacking_chip(gpu)
+    return f"{name}_{chip}" if name == "w4a16" and chip else name
 
 
 def path_peak(quantization: Quantization, gpu: GpuProfile) -> float:

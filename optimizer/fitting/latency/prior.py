@@ -137,6 +137,6 @@ def path_factors(path: str, summary: dict[str, Any], table: dict[str, Any]) -> d
         compute *= half["large_compute_efficiency"] * shared["expert_compute_efficiency"]
         memory = common.get("memory_factor", 1.0) * own["memory"] * common.get("expert_memory_factor", 1.0)
         memory *= half["memory_efficiency"] * shared["expert_read_efficiency"]
-        found["expert_compute"] = round(experts["compute_efficiency"] / compute, 4)
+        found["expert_compute"] = round(math.sqrt(experts["compute_efficiency"] / compute), 4)
         found["expert_memory"] = round(experts["memory_efficiency"] / memory, 4)
     return found

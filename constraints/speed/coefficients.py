@@ -5,7 +5,7 @@ import math
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.adapters import adapter_cost
 from vllm_opt.constraints.speed.communication_time import busiest_rank, communication, expert_imbalance
-from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_shape, model_work
+from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_work
 from vllm_opt.constraints.speed.own_factors import with_own
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -218,7 +218,7 @@ def latency_coefficients(
     name = effective_path(quantization, gpu)
     path = path_on(constants, own, name)
     ranks = layout.tensor_parallel_size
-    cell = constants.cell(model_shape(model), gpu.id, name, ranks) if calibrated else None
+    cell = constants.cell(work.shape, gpu.id, name, ranks) if calibrated else None
     age = constants.release_factor(gpu, release)
     scheduler = age if host_release is None else constants.release_factor(gpu, host_release)
     host = scheduler.host
@@ -303,7 +303,7 @@ def latency_coefficients(
     )
     if gpu.own is None or not calibrated:
         return shipped
-    return with_own(shipped, gpu.own.speed_of(model_shape(model), name, ranks))
+    return with_own(shipped, gpu.own.speed_of(work.shape, name, ranks))
 
 
 def format_seconds(work: ModelWork, path: KernelPath) -> float:

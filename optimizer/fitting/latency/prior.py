@@ -99,7 +99,9 @@ def timed_link(summary: dict[str, Any]) -> dict[str, Any]:
 def from_kernels(summary: dict[str, Any], table: dict[str, Any], source: str) -> dict[str, Any]:
     """One SKU's constants: efficiencies of 16-bit products and attention, and how other formats differ here."""
     half, attention, paths = summary["products"]["bf16"], summary["attention"], table["kernel_paths"]
-    known = [path for path in paths if timed_as(path) in summary["products"] or timed_as(path) in summary.get("experts", {})]
+    known = [
+        path for path in paths if timed_as(path) in summary["products"] or timed_as(path) in summary.get("experts", {})
+    ]
     return {
         "memory_efficiency": min(MOST_MEMORY_EFFICIENCY, half["memory_efficiency"]),
         "compute_efficiency": min(0.95, half["large_compute_efficiency"]),
@@ -123,7 +125,11 @@ def path_factors(path: str, summary: dict[str, Any], table: dict[str, Any]) -> d
     Products go half of the way: their kernels were timed without the fusion that serving has.
     """
     found = {"compute": 1.0, "memory": 1.0, "expert_compute": 1.0, "expert_memory": 1.0}
-    common, half, law = table["kernel_paths"][path], summary["products"]["bf16"], summary["products"].get(timed_as(path))
+    common, half, law = (
+        table["kernel_paths"][path],
+        summary["products"]["bf16"],
+        summary["products"].get(timed_as(path)),
+    )
     if law is not None and path != "bf16":
         compute = law["large_compute_efficiency"] / half["large_compute_efficiency"] / common["compute_factor"]
         found["compute"] = round(math.sqrt(compute), 4)

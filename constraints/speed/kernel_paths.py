@@ -50,9 +50,13 @@ def unpacking_chip(gpu: GpuProfile) -> str:
 
 
 def unpacking_path(name: str, gpu: GpuProfile) -> str:
-    """The path of 4-bit weights with 16-bit arithmetic on this chip; other paths are as they are."""
+    """The path of 4-bit weights with 16-bit arithmetic on this chip; other paths are as they are.
+
+    MXFP4 experts have kernels of their own on Hopper; graphics chips unpack them as they do integers.
+    """
     chip = unpacking_chip(gpu)
-    return f"{name}_{chip}" if name == "w4a16" and chip else name
+    split = ("graphics", "hopper") if name == "w4a16" else ("graphics",) if name == "mxfp4" else ()
+    return f"{name}_{chip}" if chip in split else name
 
 
 def path_peak(quantization: Quantization, gpu: GpuProfile) -> float:

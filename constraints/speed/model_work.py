@@ -83,7 +83,7 @@ class ModelWork:
 def model_shape(model: ModelProfile) -> str:
     """What fine-tunes share with their base model: one shape, one speed.
 
-    Width, layers and vocabulary alone are the same for Llama 2 7B and Mixtral 8x7B: the layers' weights tell them apart.
+    Width, layers and vocabulary are the same for Llama 2 7B and Mixtral 8x7B: the layers' weights tell them apart.
     """
     counts = ((layer, model.layer_pattern.count(index)) for index, layer in enumerate(model.layer_kinds))
     weights = sum(count * layer_weights(layer, model.hidden_size) for layer, count in counts)

@@ -138,6 +138,26 @@ def test_users_who_pause_are_fewer_in_flight() -> None:
     assert in_flight + found.requests_per_s[0] * 10 == pytest.approx(32, rel=0.02)
 
 
+def test_users_who_pause_meet_now_more_now_fewer_others() -> None:
+    """N users of whom a share p is there: the variance is N p (1 - p), none without pauses."""
+    engine = replace(BARE, sequence_s=1e-3, token_s=1e-9)
+
+    def spread(think_s: float) -> float:
+        found = outcome(engine, Demand("closed", think_s=think_s), 40, 64, 8192, 1, 100)
+        return float(found.tpot_ms(95)[0] / found.tpot_ms(5)[0])
+
+    assert spread(0.0) < 1.02
+    assert 1.3 < spread(20.0) < 6.0
+
+
+def test_short_answers_of_a_burst_last_no_longer_than_full_steps() -> None:
+    engine = replace(BARE, token_s=1e-4)
+    found = outcome(engine, Demand("burst"), 40, 64, 1000, 1000, 5)
+    decode = float(step_time(engine, 40.0, 1000.0, 0.0, 0.0))
+    assert found.tpot_ms(95)[0] <= 1e3 * (0.1 + decode) * 1.01
+    assert found.tpot_ms(5)[0] < 0.6 * found.tpot_ms(95)[0]
+
+
 def test_the_last_of_a_burst_waits_for_all_the_others() -> None:
     engine = replace(BARE, token_s=1e-4)
     found = outcome(engine, Demand("burst"), 40, 64, 1000, 1000, 2)

@@ -264,7 +264,8 @@ def test_calibration_holds_at_the_size_that_was_measured() -> None:
         ("w4a16", "rtx-4090", "w4a16_graphics"), ("awq", "rtx-5090", "w4a16_graphics"), ("w4a16", "t4", "w4a16"),
         ("w4a16", "a100-sxm4-80gb", "w4a16"), ("gptq", "h100-sxm", "w4a16_hopper"), ("awq", "b300", "w4a16_hopper"),
         ("w4a16", "mi300x", "w4a16"), ("nvfp4", "h100-sxm", "w4a16_hopper"), ("nvfp4", "b200", "nvfp4"),
-        ("mxfp4", "b200", "mxfp4_native"), ("mxfp4", "rtx-pro-6000-server", "mxfp4_graphics"), ("mxfp4", "h100-sxm", "mxfp4"), ("mxfp4", "a100-sxm4-80gb", "mxfp4"),
+        ("mxfp4", "b200", "mxfp4_native"), ("mxfp4", "rtx-pro-6000-server", "mxfp4_graphics"),
+        ("mxfp4", "h100-sxm", "mxfp4"), ("mxfp4", "a100-sxm4-80gb", "mxfp4"),
         ("fp8", "a100-sxm4-80gb", "w8a16"), ("fp8", "l40s", "fp8"),
     ],
 )  # fmt: skip

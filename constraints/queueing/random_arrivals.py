@@ -44,6 +44,7 @@ OVER_A_LIFE = float(np.sqrt(2.0 / 3.0))
 MOST_LOAD = 0.995
 MOST_PROMPT_LOAD = 0.9
 ROOT_BEND = 0.55
+SECOND_TERM = 1.5
 
 
 def with_lengths(traffic: Traffic, lengths: Lengths) -> Traffic:
@@ -132,21 +133,24 @@ def seen_from_one(rate: Numbers, seconds: Numbers, variation: float) -> Numbers:
     """Expected other arrivals within so many seconds of an arrival, on one side of it.
 
     r t and an excess that ends at (ca2 - 1) / 2 (renewal theory, any law). Arrivals that clump (gamma law of shape
-    k = 1 / ca2 < 1) start with (k r t)^k / Gamma(1 + k) others, far more than in proportion to the time: within 8 % of
-    the exact sum for k >= 0.5.
+    k = 1 / ca2 < 1) start with x^k / Gamma(1 + k) others, x = k r t: far more than in proportion to the time. With the
+    next term and its weight the exact sum is met within 9 % for k >= 0.3 and 12 % for 0.25.
     """
     expected = rate * seconds
     most = (variation - 1.0) / 2.0
     if variation <= 1.0:
         return np.asarray(expected - most * expm1(-2.0 * expected))
     shape = 1.0 / variation
-    start = exp(shape * log(np.maximum(shape * expected, 1e-300))) / gamma_of_one_more(shape)
+    power = exp(shape * log(np.maximum(shape * expected, 1e-300)))
+    start = power / gamma_of_one_more(shape) + SECOND_TERM * power**2 / gamma_of_one_more(2.0 * shape)
     beyond = np.maximum(start - shape * expected * exp(-expected), 0.0)
     return np.asarray(expected - most * expm1(-beyond / most))
 
 
 def gamma_of_one_more(x: float) -> float:
-    """Gamma(1 + x) for 0 <= x <= 1 within 5e-5 (Abramowitz and Stegun, 6.1.35): the same bits everywhere."""
+    """Gamma(1 + x) for 0 <= x <= 2 within 1e-4 (Abramowitz and Stegun, 6.1.35): the same bits everywhere."""
+    if x > 1.0:
+        return x * gamma_of_one_more(x - 1.0)
     return 1.0 + x * (-0.5748646 + x * (0.9512363 + x * (-0.6998588 + x * (0.4245549 - x * 0.1010678))))
 
 

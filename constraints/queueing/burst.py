@@ -24,7 +24,7 @@ def burst(
     uniform = lattice()[:, :, None]
     _, outputs = lengths.at(uniform[5], uniform[7])
     together = np.minimum(prompts, np.maximum(slots, 1.0))
-    first, everything = burst_prefill(c, traffic, together)
+    prefill = burst_prefill(c, traffic, together)
     zero = np.zeros_like(together)
     decode = step_time(c, np.maximum(together, 1.0), traffic.context_tokens, zero, zero)
     rank = np.ceil(np.maximum(uniform[0] * prompts, 1e-9))
@@ -32,11 +32,11 @@ def burst(
     place = rank - wave * together
     per_step = np.maximum(traffic.budget_tokens / traffic.computed_tokens, 1.0)
     started = np.minimum(np.ceil(place / per_step) * per_step, together)
-    least = 2.0 * first - everything
+    least, everything = prefill.first_s, prefill.everything_s
     computed = least + (everything - least) * (started - 1.0) / np.maximum(together - 1.0, 1.0)
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
-    tpot = np.where(single, np.nan, decode + np.maximum(everything - computed, 0.0) / np.maximum(steps, 1.0))
-    tpot = np.minimum(tpot, decode + everything)
+    beside = np.minimum(np.maximum(everything - computed, 0.0) / prefill.step_s, steps)
+    tpot = np.where(single, np.nan, decode + beside * prefill.added_s / steps)
     lasts = everything * pipeline_fill(c, np.ones_like(together)) + np.where(single, 0.0, traffic.decode_steps * decode)
     ttft = frontend(c, traffic) + np.maximum(computed, 0.0) + wave * lasts
     e2e = ttft + np.where(single, 0.0, np.nan_to_num(tpot) * steps)

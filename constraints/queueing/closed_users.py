@@ -9,14 +9,15 @@ and, with more users than slots, the queue before it:
     level      samples are scaled to the mean of the closed loop, which measurements have fitted: there users stay in
                step with each other. Who thinks falls out of step, so of the level l remains l^(T / (T + Z)), T the TTFT
 
-With think time Z, N users have n = N - X(n) Z requests in flight; n is found by bisection. How far all this is
+With think time Z, N users have n = N - X(n) Z requests in flight; n is found by bisection. Each user is there or not,
+so the others that a request meets have the variance of a binomial law, 1 - n / N of Poisson's. How far all this is
 from the event simulation, whose users are less in step than measured ones, stands in docs/traffic.md.
 """
 
 import numpy as np
 
 from vllm_opt.constraints.queueing.demand import Lengths, Stream
-from vllm_opt.constraints.queueing.lattice import lattice, mean_of, normal_quantile
+from vllm_opt.constraints.queueing.lattice import lattice, mean_of, normal_quantile, poisson_quantile
 from vllm_opt.constraints.queueing.mixed_step import lone_step, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import (
@@ -83,9 +84,10 @@ def closed_users(
     inputs, outputs = lengths.at(uniform[5], uniform[7])
     others = rate * (1.0 - 1.0 / np.maximum(flying, 1.0))
     decoders = np.where(single, 0.0, rate * traffic.decode_steps * np.nan_to_num(tpot_mean))
-    law, stream = steady_states(c, traffic, others, decoders), Stream(lengths=lengths)
     met = decoders * (1.0 - 1.0 / np.maximum(flying, 1.0))
-    sequences = np.broadcast_to(met, (uniform.shape[1], len(users)))
+    chance = np.sqrt(np.maximum(1.0 - flying / np.maximum(users, 1.0), 0.0))
+    law, stream = steady_states(c, traffic, others, decoders, chance * np.sqrt(decoders)), Stream(lengths=lengths)
+    sequences = met + chance * (poisson_quantile(uniform[7], met) - met)
     found = meeting(c, traffic, others, law, sequences, uniform, inputs, stream)
     own = own_prefill(c, traffic, others, found, uniform[6])
     waiting = np.maximum(flying - np.maximum(slots, 1.0), 0.0)

@@ -1,13 +1,14 @@
 """Requests at random: waits, first tokens and token times of one engine, by quadrature over chance.
 
 Each point of a fixed lattice is one request. It finds D decoders (`states.py`) and a step in progress, met in
-proportion to its length: with the share of time in steps with prompts it is one of those, of 1 + Poisson prompts. Then
+proportion to its length: with the share of time in steps with prompts it is one of those, of 1 + Poisson prompts (more
+likely, and of more, where arrivals clump: who arrives has others just before). Then
 
     wait      for a slot, where all are taken: exponential (`states.py`)
     residual  what is left of the step in progress, uniform
     others    prompts that came during it, Poisson with the mean m(elapsed) + m(left) of a renewal process seen from one
-              of its own points, m(t) = r t + (ca2 - 1) / 2 (1 - exp(-2 r t)); those before the request are computed
-              first, those after it beside it
+              of its own points, m(t) = `seen_from_one`; those before the request are computed first, those after it
+              beside it
     backlog   prompt tokens that the step in progress leaves over, where more come than a step takes: above zero with
               probability rho max(exp(-theta C / I), 1 - C / I), then exponential with mean I / theta, and at least the
               rest of a prompt of several steps; C = M - D tokens of a step,
@@ -36,13 +37,14 @@ from vllm_opt.constraints.speed.first_token import frontend
 from vllm_opt.constraints.speed.steady_state import pipeline_fill, step_mix
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
-from vllm_opt.profiles.elementary import exp, expm1, log1p
+from vllm_opt.profiles.elementary import exp, expm1, log, log1p
 
 Flags = NDArray[np.bool_]
 OVER_A_LIFE = float(np.sqrt(2.0 / 3.0))
 MOST_LOAD = 0.995
 MOST_PROMPT_LOAD = 0.9
 ROOT_BEND = 0.55
+SECOND_TERM = 1.5
 
 
 def with_lengths(traffic: Traffic, lengths: Lengths) -> Traffic:
@@ -128,9 +130,28 @@ def _slot_wait(law: States, uniform: Numbers, slots: Numbers, single: Flags) -> 
 
 
 def seen_from_one(rate: Numbers, seconds: Numbers, variation: float) -> Numbers:
-    """Expected other arrivals within so many seconds of an arrival, on one side of it."""
+    """Expected other arrivals within so many seconds of an arrival, on one side of it.
+
+    r t and an excess that ends at (ca2 - 1) / 2 (renewal theory, any law). Arrivals that clump (gamma law of shape
+    k = 1 / ca2 < 1) start with x^k / Gamma(1 + k) others, x = k r t: far more than in proportion to the time. With the
+    next term and its weight the exact sum is met within 9 % for k >= 0.3 and 12 % for 0.25.
+    """
     expected = rate * seconds
-    return np.asarray(expected - (variation - 1.0) / 2.0 * expm1(-2.0 * expected))
+    most = (variation - 1.0) / 2.0
+    if variation <= 1.0:
+        return np.asarray(expected - most * expm1(-2.0 * expected))
+    shape = 1.0 / variation
+    power = exp(shape * log(np.maximum(shape * expected, 1e-300)))
+    start = power / gamma_of_one_more(shape) + SECOND_TERM * power**2 / gamma_of_one_more(2.0 * shape)
+    beyond = np.maximum(start - shape * expected * exp(-expected), 0.0)
+    return np.asarray(expected - most * expm1(-beyond / most))
+
+
+def gamma_of_one_more(x: float) -> float:
+    """Gamma(1 + x) for 0 <= x <= 2 within 1e-4 (Abramowitz and Stegun, 6.1.35): the same bits everywhere."""
+    if x > 1.0:
+        return x * gamma_of_one_more(x - 1.0)
+    return 1.0 + x * (-0.5748646 + x * (0.9512363 + x * (-0.6998588 + x * (0.4245549 - x * 0.1010678))))
 
 
 def meeting(
@@ -145,11 +166,13 @@ def meeting(
     beside = np.where(traffic.chunked, decoders, 0.0)
     room = np.maximum(traffic.budget_tokens - beside, LEAST_ROOM_TOKENS)
     idle = sequences < 0.5
-    comes = rate * np.where(idle, 0.0, mean_s)
+    comes = np.where(idle, 0.0, seen_from_one(rate, mean_s, variation))
     carried = computed * (square + poisson_quantile(uniform[6], comes))
     _, with_prompts = mixed_step(c, traffic, beside, np.minimum(carried, room))
     mixed_s = with_prompts + np.where(traffic.chunked | idle, 0.0, alone)
     share = np.where(idle, np.minimum(rate * mixed_s, 1.0), place.of(law.law.mixed_time_share))
+    likelier = seen_from_one(rate, mixed_s, variation) / np.maximum(rate * mixed_s, 1e-300)
+    share = share * likelier / (1.0 + share * (likelier - 1.0))
     mixed = uniform[1] < share
     in_plain = (uniform[1] - share) / np.maximum(1.0 - share, 1e-12)
     position = np.where(mixed, uniform[1] / np.maximum(share, 1e-12), in_plain)

@@ -5,7 +5,8 @@ import math
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.adapters import adapter_cost
 from vllm_opt.constraints.speed.communication_time import busiest_rank, communication, expert_imbalance
-from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_shape, model_work
+from vllm_opt.constraints.speed.kernel_paths import effective_path, path_on, path_peak
+from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_work
 from vllm_opt.constraints.speed.own_factors import with_own
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -14,14 +15,12 @@ from vllm_opt.profiles.nouns.latency_constants import (
     KernelPath,
     LatencyBasis,
     LatencyConstants,
-    PathFactor,
     Spread,
 )
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 BASIS_RANK = {"measured": 0.0, "fitted": 1.0, "datasheet": 2.0}
-AS_ELSEWHERE = PathFactor()
 LEAST_MISS_LOG = -50.0
 """Stands for log(0): every token passes every expert."""
 
@@ -37,51 +36,6 @@ def kv_element_bytes(layout: Layout, model: ModelProfile) -> float:
     if name.startswith(("fp8", "int8")):
         return 1.0
     return 0.5625 if name.startswith("nvfp4") else 2.0
-
-
-def is_native(quantization: Quantization, gpu: GpuProfile) -> bool:
-    """Whether the SKU has arithmetic for the format, not only a kernel that unpacks weights to 16 bit."""
-    if quantization.compute == "half":
-        return True
-    if peak_of(quantization.compute, gpu) is None:
-        return False
-    needed, found = quantization.native_capability, gpu.compute_capability
-    return needed is None or found is None or found >= needed
-
-
-def peak_of(compute: str, gpu: GpuProfile) -> float | None:
-    """Dense peak of one arithmetic, FLOP/s; None where the SKU lists none."""
-    peaks = {"fp8": gpu.fp8_flops_per_s, "int8": gpu.int8_ops_per_s, "fp4": gpu.fp4_flops_per_s}
-    return gpu.half_flops_per_s if compute == "half" else peaks[compute]
-
-
-def effective_path(quantization: Quantization, gpu: GpuProfile) -> str:
-    """Key of the kernels that really run: the format's own path, or the weight-only one below native capability."""
-    if is_native(quantization, gpu):
-        blackwell_fp4 = quantization.kernel_path == "mxfp4" and gpu.fp4_flops_per_s is not None
-        return "mxfp4_native" if blackwell_fp4 else quantization.kernel_path
-    return "w8a16" if quantization.weight_bits == 8 else "w4a16"
-
-
-def path_peak(quantization: Quantization, gpu: GpuProfile) -> float:
-    """Peak that quantised products run at, FLOP/s."""
-    if not is_native(quantization, gpu):
-        return peak_of(quantization.compute_below_native or "half", gpu) or gpu.half_flops_per_s
-    return peak_of(quantization.compute, gpu) or gpu.half_flops_per_s
-
-
-def path_on(constants: LatencyConstants, own: GpuConstants, name: str) -> KernelPath:
-    """A kernel path with what is known of it on one SKU."""
-    path, here = constants.kernel_paths[name], own.paths.get(name)
-    if here is None or here == AS_ELSEWHERE:
-        return path
-    factors = {
-        "compute_factor": path.compute_factor * here.compute,
-        "memory_factor": path.memory_factor * here.memory,
-        "expert_compute_factor": path.expert_compute_factor * here.expert_compute,
-        "expert_memory_factor": path.expert_memory_factor * here.expert_memory,
-    }
-    return path.model_copy(update=factors)
 
 
 def weight_bytes_per_s(gpu: GpuProfile, own: GpuConstants, factor: float) -> float:
@@ -194,7 +148,7 @@ def latency_coefficients(
     name = effective_path(quantization, gpu)
     path = path_on(constants, own, name)
     ranks = layout.tensor_parallel_size
-    cell = constants.cell(model_shape(model), gpu.id, name, ranks) if calibrated else None
+    cell = constants.cell(work.shape, gpu.id, name, ranks, layout.data_parallel_size) if calibrated else None
     age = constants.release_factor(gpu, release)
     scheduler = age if host_release is None else constants.release_factor(gpu, host_release)
     host = scheduler.host
@@ -279,7 +233,7 @@ def latency_coefficients(
     )
     if gpu.own is None or not calibrated:
         return shipped
-    return with_own(shipped, gpu.own.speed_of(model_shape(model), name, ranks))
+    return with_own(shipped, gpu.own.speed_of(work.shape, name, ranks))
 
 
 def format_seconds(work: ModelWork, path: KernelPath) -> float:

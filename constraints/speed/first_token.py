@@ -92,8 +92,37 @@ def poisson_wait(
     return np.asarray(wait), np.asarray(load)
 
 
-def burst_prefill(c: LatencyCoefficients, traffic: Traffic, together: Numbers) -> tuple[Numbers, Numbers]:
-    """(mean seconds to the first token, seconds until all are prefilled) of `together` prompts sent at once."""
+@dataclass(frozen=True)
+class BurstPrefill:
+    """The prefills of prompts that were all sent at once, in full steps; seconds."""
+
+    first_s: Numbers
+    """Until the first prompts are computed."""
+    everything_s: Numbers
+    """Until all are."""
+    step_s: Numbers
+    """One full step."""
+    added_s: Numbers
+    """What it takes longer than a step without prompts, which reads the same weights."""
+
+    @property
+    def mean_s(self) -> Numbers:
+        """Mean time to the first token."""
+        return np.asarray((self.first_s + self.everything_s) / 2.0)
+
+    def beside(self, steps: Numbers) -> Numbers:
+        """How many full steps of the others an answer of so many tokens meets on average.
+
+        A request whose prompt is done at t meets min((everything - t) / step, tokens) of them: an answer that ends
+        before all prompts are computed meets no more than it has tokens. t is spread evenly, so with R full steps
+        after the first prompts the mean is R / 2, or beyond R = tokens, tokens - tokens^2 / (2 R).
+        """
+        most = (self.everything_s - self.first_s) / self.step_s
+        return np.where(most <= steps, most / 2.0, steps - steps**2 / (2.0 * np.maximum(most, 1e-300)))
+
+
+def burst_prefill(c: LatencyCoefficients, traffic: Traffic, together: Numbers) -> BurstPrefill:
+    """The prefills of `together` prompts sent at once."""
     zero = np.zeros_like(together)
     work = together * traffic.computed_tokens
     whole = np.minimum(work, traffic.budget_tokens)
@@ -102,4 +131,5 @@ def burst_prefill(c: LatencyCoefficients, traffic: Traffic, together: Numbers) -
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     alone = step_time(c, zero, zero, chunk, traffic.span_tokens) * c.prefill_factor * traffic.computed_tokens / chunk
     first = np.minimum(np.maximum(alone, full), everything)
-    return np.asarray((first + everything) / 2.0), np.asarray(everything)
+    added = np.maximum(full - step_time(c, np.ones_like(together), zero, zero, zero), 0.0)
+    return BurstPrefill(np.asarray(first), np.asarray(everything), np.asarray(full), np.asarray(added))

@@ -49,6 +49,8 @@ class AttentionGroup:
 class ModelWork:
     """Sums over all layers of one model in one weight format."""
 
+    shape: str = ""
+    """`model_shape` of the model."""
     quantized_dense: float = 0.0
     half_dense: float = 0.0
     expert_weights: float = 0.0
@@ -79,8 +81,25 @@ class ModelWork:
 
 
 def model_shape(model: ModelProfile) -> str:
-    """What fine-tunes share with their base model: one shape, one speed."""
-    return f"{model.hidden_size} wide, {model.num_hidden_layers} layers, {model.vocab_size} words"
+    """What fine-tunes share with their base model: one shape, one speed.
+
+    Width, layers and vocabulary are the same for Llama 2 7B and Mixtral 8x7B: the layers' weights tell them apart.
+    """
+    counts = ((layer, model.layer_pattern.count(index)) for index, layer in enumerate(model.layer_kinds))
+    weights = sum(count * layer_weights(layer, model.hidden_size) for layer, count in counts)
+    size = f"{model.hidden_size} wide, {model.num_hidden_layers} layers, {model.vocab_size} words"
+    return f"{size}, {weights / 1e9:.2f} G weights"
+
+
+def layer_weights(layer: DecoderLayer, hidden_size: int) -> float:
+    """Weights of one layer's projections, all experts included."""
+    total = mixer_weights(layer, hidden_size)
+    for part in (layer.feed_forward, layer.parallel_feed_forward):
+        if isinstance(part, DenseMlp):
+            total += mlp_weights(part, hidden_size)
+        elif isinstance(part, Experts):
+            total += part.num_experts * expert_weights(part, hidden_size)
+    return total
 
 
 def stored_bytes_per_weight(quantization: Quantization) -> float:
@@ -207,11 +226,15 @@ def encodes(layer: DecoderLayer) -> bool:
     return isinstance(layer.mixer, Attention) and not layer.mixer.causal
 
 
+def expert_weights(experts: Experts, hidden_size: int) -> float:
+    """Weights of one routed expert."""
+    return (3 if experts.gated else 2) * (experts.latent_size or hidden_size) * experts.moe_intermediate_size
+
+
 def add_experts(work: ModelWork, experts: Experts, layers: int, hidden_size: int) -> None:
     """Add routed experts, shared experts and routers of `layers` identical layers."""
     matrices = 3 if experts.gated else 2
-    width = experts.latent_size or hidden_size
-    one = matrices * width * experts.moe_intermediate_size
+    one = expert_weights(experts, hidden_size)
     work.expert_weights += layers * experts.num_experts * one
     work.active_expert_weights += layers * experts.num_experts_per_tok * one
     work.experts = max(work.experts, experts.num_experts)
@@ -226,7 +249,7 @@ def add_experts(work: ModelWork, experts: Experts, layers: int, hidden_size: int
 @lru_cache(maxsize=256)
 def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
     """Count one model in one weight format; the result is shared, so do not change it."""
-    work = ModelWork(hidden_size=model.hidden_size)
+    work = ModelWork(shape=model_shape(model), hidden_size=model.hidden_size)
     work.head_weights = float(model.vocab_size * model.hidden_size) if model.has_lm_head else 0.0
     work.bytes_per_quantized_weight = stored_bytes_per_weight(quantization)
     quantized = quantization.weight_bits < 16

@@ -139,6 +139,7 @@ class CalibrationCell(Noun):
     gpu: str
     path: str
     tensor_parallel_size: int = Field(gt=0, description="the cell holds at the size that was measured, no other")
+    data_parallel_size: int = Field(1, gt=0, description="of attention; with more than 1 experts are exchanged")
     step_factor: float = Field(gt=0, description="multiplies step time")
     load_factor: float = Field(1.0, gt=0, description="further factor of all that grows with tokens or sequences")
     prefill_factor: float = Field(1.0, gt=0, description="multiplies TTFT's prefill time on top of step_factor")
@@ -214,16 +215,19 @@ class LatencyConstants(Noun):
         copied.__dict__.pop("_cells_by_name", None)
         return copied
 
-    def cell(self, shape: str, gpu_id: str, path: str, tensor_parallel_size: int) -> CalibrationCell | None:
-        """The calibration cell of exactly this model shape, SKU, path and size."""
-        return self._cells_by_name.get((shape, gpu_id, path, tensor_parallel_size))
+    def cell(
+        self, shape: str, gpu_id: str, path: str, tensor_parallel_size: int, data_parallel_size: int = 1
+    ) -> CalibrationCell | None:
+        """The calibration cell of exactly this model shape, SKU, path and sizes."""
+        return self._cells_by_name.get((shape, gpu_id, path, tensor_parallel_size, data_parallel_size))
 
     @cached_property
-    def _cells_by_name(self) -> dict[tuple[str, str, str, int], CalibrationCell]:
+    def _cells_by_name(self) -> dict[tuple[str, str, str, int, int], CalibrationCell]:
         """The first cell of each name."""
-        found: dict[tuple[str, str, str, int], CalibrationCell] = {}
+        found: dict[tuple[str, str, str, int, int], CalibrationCell] = {}
         for cell in self.cells:
-            found.setdefault((cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size), cell)
+            ranks = cell.tensor_parallel_size, cell.data_parallel_size
+            found.setdefault((cell.shape, cell.gpu, cell.path, *ranks), cell)
         return found
 
 

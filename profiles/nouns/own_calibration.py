@@ -75,10 +75,10 @@ class GpuCalibration(Noun):
     logs: int = Field(0, ge=0)
 
     def speed_of(self, shape: str, path: str, ranks: int) -> tuple[SpeedTerm, ...]:
-        """The terms that apply, the general one first."""
+        """The terms that apply, the general one first; an earlier calibration's shape lacks the weights."""
         general = (term for term in self.speed if term.shape is None)
-        named = (shape, path, ranks)
-        own = (term for term in self.speed if (term.shape, term.path, term.tensor_parallel_size) == named)
+        shapes, named = (shape, shape.rpartition(", ")[0]), (path, ranks)
+        own = (term for term in self.speed if term.shape in shapes and (term.path, term.tensor_parallel_size) == named)
         return (*general, *own)
 
     def memory_of(self, model: str | None, engine: str, ranks: int) -> MemoryTerm | None:

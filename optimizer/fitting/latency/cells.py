@@ -37,7 +37,7 @@ LOADED = (
 """Coefficients that grow with tokens or sequences: those that `load_factor` multiplies."""
 
 Mask = NDArray[np.bool_]
-CellName = tuple[str, str, str, int]
+CellName = tuple[str, str, str, int, int]
 Groups = dict[CellName, list[int]]
 
 
@@ -48,10 +48,10 @@ def step_errors(errors: dict[str, Numbers]) -> Numbers:
 
 
 def cells_of(replay: Replay, constants: LatencyConstants, counted: Mask) -> tuple[CalibrationCell, ...]:
-    """One cell per (model shape, SKU, path, TP) with enough trusted points, shrunk towards 1.
+    """One cell per (model shape, SKU, path, TP, DP) with enough trusted points, shrunk towards 1.
 
-    A cell holds at the tensor-parallel size that was measured: what one layout loses to its links says little about
-    another's. Its residuals are a median and a slope over the share of a step that grows with the load.
+    A cell holds at the sizes that were measured: what one layout loses to its links says little about another's. Its
+    residuals are a median and a slope over the share of a step that grows with the load.
     """
     errors, shares = errors_and_shares(replay, constants)
     step, share, kept = step_errors(errors), step_errors(shares), groups_of(replay, step_errors(errors), counted)
@@ -69,6 +69,7 @@ def cells_of(replay: Replay, constants: LatencyConstants, counted: Mask) -> tupl
             gpu=name[1],
             path=name[2],
             tensor_parallel_size=name[3],
+            data_parallel_size=name[4],
             step_factor=round(math.exp(level[name]), 4),
             load_factor=round(math.exp(slopes[name]), 4),
             prefill_factor=round(math.exp(extra[name]), 4),
@@ -94,7 +95,8 @@ def groups_of(replay: Replay, step: Numbers, counted: Mask) -> Groups:
     for index, one in enumerate(replay.observations):
         if counted[index] and one.trust >= LEAST_TRUST and np.isfinite(step[index]):
             shape = model_shape(replay.catalog.model(one.model))
-            groups[shape, one.gpu, replay.paths[index], one.tensor_parallel_size].append(index)
+            ranks = one.tensor_parallel_size, one.data_parallel_size
+            groups[shape, one.gpu, replay.paths[index], *ranks].append(index)
     return {name: rows for name, rows in sorted(groups.items()) if len(rows) >= LEAST_CELL_POINTS}
 
 
@@ -108,7 +110,7 @@ def slope_of(shares: Numbers, errors: Numbers) -> float:
 def shrunk_medians(groups: Groups, errors: Numbers, points: float) -> dict[CellName, float]:
     """Median error of each cell, pulled towards that of all sizes of its (shape, SKU, path), and that towards 0."""
     together = defaultdict[tuple[str, str, str], list[int]](list)
-    for (shape, gpu, path, _), rows in groups.items():
+    for (shape, gpu, path, *_), rows in groups.items():
         together[shape, gpu, path] += rows
     wider = {name: shrunk_median(errors[rows], points) for name, rows in together.items()}
     return {name: shrunk_median(errors[rows], points, wider[name[:3]]) for name, rows in groups.items()}

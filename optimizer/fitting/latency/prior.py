@@ -99,7 +99,9 @@ def timed_link(summary: dict[str, Any]) -> dict[str, Any]:
 def from_kernels(summary: dict[str, Any], table: dict[str, Any], source: str) -> dict[str, Any]:
     """One SKU's constants: efficiencies of 16-bit products and attention, and how other formats differ here."""
     half, attention, paths = summary["products"]["bf16"], summary["attention"], table["kernel_paths"]
-    known = [path for path in paths if path in summary["products"] or path in summary.get("experts", {})]
+    known = [
+        path for path in paths if timed_as(path) in summary["products"] or timed_as(path) in summary.get("experts", {})
+    ]
     return {
         "memory_efficiency": min(MOST_MEMORY_EFFICIENCY, half["memory_efficiency"]),
         "compute_efficiency": min(0.95, half["large_compute_efficiency"]),
@@ -112,26 +114,35 @@ def from_kernels(summary: dict[str, Any], table: dict[str, Any], source: str) ->
     }
 
 
+def timed_as(path: str) -> str:
+    """The format under which kernel tables hold a path: paths of one format differ by generation."""
+    return path.removesuffix("_hopper").removesuffix("_graphics")
+
+
 def path_factors(path: str, summary: dict[str, Any], table: dict[str, Any]) -> dict[str, float]:
     """How a format's products and expert layers differ on this SKU from the path's common factors.
 
     Products go half of the way: their kernels were timed without the fusion that serving has.
     """
     found = {"compute": 1.0, "memory": 1.0, "expert_compute": 1.0, "expert_memory": 1.0}
-    common, half, law = table["kernel_paths"][path], summary["products"]["bf16"], summary["products"].get(path)
+    common, half, law = (
+        table["kernel_paths"][path],
+        summary["products"]["bf16"],
+        summary["products"].get(timed_as(path)),
+    )
     if law is not None and path != "bf16":
         compute = law["large_compute_efficiency"] / half["large_compute_efficiency"] / common["compute_factor"]
         found["compute"] = round(math.sqrt(compute), 4)
         if law["floor_us"] < LAUNCH_BOUND_US:
             memory = law["memory_efficiency"] / half["memory_efficiency"] / common.get("memory_factor", 1.0)
             found["memory"] = round(math.sqrt(memory), 4)
-    experts = summary.get("experts", {}).get(path)
+    experts = summary.get("experts", {}).get(timed_as(path))
     if experts is not None and path != "bf16" and experts["floor_us"] < EXPERT_LAUNCH_BOUND_US:
         shared, own = table["shared"], found
         compute = common["compute_factor"] * own["compute"] * common.get("expert_compute_factor", 1.0)
         compute *= half["large_compute_efficiency"] * shared["expert_compute_efficiency"]
         memory = common.get("memory_factor", 1.0) * own["memory"] * common.get("expert_memory_factor", 1.0)
         memory *= half["memory_efficiency"] * shared["expert_read_efficiency"]
-        found["expert_compute"] = round(experts["compute_efficiency"] / compute, 4)
+        found["expert_compute"] = round(math.sqrt(experts["compute_efficiency"] / compute), 4)
         found["expert_memory"] = round(experts["memory_efficiency"] / memory, 4)
     return found

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.speed.coefficients import effective_path, kv_element_bytes, latency_coefficients
+from vllm_opt.constraints.speed.coefficients import kv_element_bytes, latency_coefficients
+from vllm_opt.constraints.speed.kernel_paths import effective_path
 from vllm_opt.constraints.speed.latency import Pattern, offline_batch, under_load
 from vllm_opt.constraints.speed.model_work import model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack

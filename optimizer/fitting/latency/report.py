@@ -154,8 +154,10 @@ def intervals(covered: dict[str, dict[str, tuple[float, int]]]) -> str:
         "\n## Intervals\n",
         "Share of rows inside the 90 % interval, where neither the prediction nor the width of the interval had seen",
         "the row's source (rows in parentheses). Where fewer than 86 or more than 94 % lay inside, the spread of that",
-        "basis and quantity was scaled to the nearer end, n rows n / (n + 12) of the way. With fewer than 20 rows the",
-        "measured basis has the spread of the fitted one:\n",
+        "basis and quantity was scaled to the nearer end, n rows n / (n + 12) of the way. With fewer than 20 rows of a",
+        "quantity the measured basis has the spread of the fitted one and counts there. Where the datasheet basis came",
+        "out narrower than the fitted one, both have one spread, so that what is known less is never shown as known",
+        "better; more of the datasheet's rows lie inside then:\n",
     ]
     for basis, found in covered.items():
         shares = (f"{name} {share:.0%} ({count})" for name, (share, count) in found.items())

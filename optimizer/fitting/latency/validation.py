@@ -121,9 +121,9 @@ def spreads_of(
         wider = spread_of_rows(held.replay, held.errors, rows if rows.any() else counted, wider if rank == 0 else None)
         found[BASES[rank]] = wider
     found = {basis: scaled(one, (scales or {}).get(basis, {})) for basis, one in found.items()}
-    found["measured"] = with_enough_rows(held, counted, found["measured"], found["fitted"])
     if ordered:
-        found["datasheet"] = no_narrower(found["datasheet"], found["fitted"])
+        found["fitted"], found["datasheet"] = in_order(held, counted, found["fitted"], found["datasheet"])
+        found["measured"] = with_enough_rows(held, counted, found["measured"], found["fitted"])
     return found
 
 
@@ -158,7 +158,7 @@ def scales_of(held: Held, confidence: float = 0.9) -> Scales:
     off, found, most = inside_of(held, {}), Scales(), quantile_of((1 + confidence) / 2)
     for rank, basis in enumerate(BASES):
         for metric in METRIC_NAMES:
-            sizes = off[metric][(held.basis == rank) & np.isfinite(off[metric])]
+            sizes = off[metric][(shared_basis(held, metric) == rank) & np.isfinite(off[metric])]
             if not sizes.size:
                 continue
             share = float((sizes <= most).mean())
@@ -185,10 +185,27 @@ def inside_of(held: Held, scales: Scales) -> dict[Metric, Numbers]:
     return found
 
 
-def no_narrower(one: Spread, other: Spread) -> Spread:
-    """`one`, nowhere below `other`: what is known less is never shown as known better."""
-    first, second = one.model_dump(), other.model_dump()
-    return Spread(**{name: max(first[name] or 0.0, second[name] or 0.0) for name in first})
+def in_order(held: Held, counted: Mask, fitted: Spread, datasheet: Spread) -> tuple[Spread, Spread]:
+    """Both spreads, with what is known less never shown as known better.
+
+    Where left-out rows say the opposite neither basis is known better than the other: both get one spread, the mean of
+    their logarithms by rows (pool adjacent violators).
+    """
+    first, second = fitted.model_dump(), datasheet.model_dump()
+    for name, value in first.items():
+        if value is not None and second[name] is not None and second[name] < value:
+            finite = counted & np.isfinite(held.errors[metric_of(name)])
+            rows = [float((finite & (held.basis == rank)).sum()) for rank in (1, 2)]
+            logs = np.log([value, second[name]])
+            pooled = float(np.exp(np.average(logs, weights=rows))) if sum(rows) else value
+            first[name] = second[name] = round(pooled, 4)
+    return Spread.model_validate(first), Spread.model_validate(second)
+
+
+def shared_basis(held: Held, metric: Metric) -> Numbers:
+    """The basis of each row for one metric: that of the fitted one where the measured one has too few of its own."""
+    few = ((held.basis == 0) & np.isfinite(held.errors[metric])).sum() < LEAST_OWN_ROWS
+    return np.where(held.basis == 0, 1.0, held.basis) if few else held.basis
 
 
 def coverage(held: Held, scales: Scales, confidence: float = 0.9) -> dict[str, dict[str, tuple[float, int]]]:
@@ -196,7 +213,10 @@ def coverage(held: Held, scales: Scales, confidence: float = 0.9) -> dict[str, d
     off, most = inside_of(held, scales), quantile_of((1 + confidence) / 2)
     table: dict[str, dict[str, tuple[float, int]]] = {}
     for rank, name in enumerate(BASES):
-        found = {metric: off[metric][(held.basis == rank) & np.isfinite(off[metric])] for metric in METRIC_NAMES}
+        found = {
+            metric: off[metric][(shared_basis(held, metric) == rank) & np.isfinite(off[metric])]
+            for metric in METRIC_NAMES
+        }
         table[name] = {
             metric: (float((sizes <= most).mean()), int(sizes.size)) for metric, sizes in found.items() if sizes.size
         }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import gammainc
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.queueing.demand import Lengths
@@ -14,6 +15,7 @@ from vllm_opt.constraints.queueing.engine import Demand, outcome
 from vllm_opt.constraints.queueing.lattice import lattice, percentile_of, poisson_quantile
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.queue_bound import queue_bound
+from vllm_opt.constraints.queueing.random_arrivals import gamma_of_one_more, seen_from_one
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, step_time
@@ -136,6 +138,39 @@ def test_users_who_pause_are_fewer_in_flight() -> None:
     found = at(0, demand=Demand("closed", think_s=10.0), load=32)
     in_flight = found.requests_per_s[0] * found.e2e_ms(None)[0] / 1e3
     assert in_flight + found.requests_per_s[0] * 10 == pytest.approx(32, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("shape", "off"), [(0.25, 0.12), (0.3, 0.09), (0.5, 0.05), (0.7, 0.09), (0.9, 0.09), (1.0, 1e-9)]
+)
+def test_who_arrives_in_a_clump_has_others_just_before(shape: float, off: float) -> None:
+    """The renewal function of gamma intervals is the sum over n of P(n k, k r t), the regularised incomplete gamma."""
+    time = np.array([0.01, 0.1, 0.5, 1.0, 3.0])
+    exact = sum(gammainc(number * shape, shape * time) for number in range(1, 60))
+    np.testing.assert_allclose(seen_from_one(np.ones(5), time, 1.0 / shape), exact, rtol=off)
+    for x in (shape, 2.0 * shape):
+        assert gamma_of_one_more(x) == pytest.approx(math.gamma(1.0 + x), abs=1e-4)
+
+
+def test_users_who_pause_meet_now_more_now_fewer_others() -> None:
+    """N users of whom a share p is there: the variance is N p (1 - p), none without pauses."""
+    engine = replace(BARE, sequence_s=1e-3, token_s=1e-9)
+
+    def spread(think_s: float) -> float:
+        found = outcome(engine, Demand("closed", think_s=think_s), 40, 64, 8192, 1, 100)
+        return float(found.tpot_ms(95)[0] / found.tpot_ms(5)[0])
+
+    assert spread(0.0) < 1.02
+    # One millisecond per user there: 10 answers a second, so of 40 users 20 pause for 2 s, and sqrt(10) more or fewer.
+    assert 1.3 < spread(2.0) < 1.8
+
+
+def test_short_answers_of_a_burst_last_no_longer_than_full_steps() -> None:
+    engine = replace(BARE, token_s=1e-4)
+    found = outcome(engine, Demand("burst"), 40, 64, 1000, 1000, 5)
+    decode = float(step_time(engine, 40.0, 1000.0, 0.0, 0.0))
+    assert found.tpot_ms(95)[0] <= 1e3 * (0.1 + decode) * 1.01
+    assert found.tpot_ms(5)[0] < 0.6 * found.tpot_ms(95)[0]
 
 
 def test_the_last_of_a_burst_waits_for_all_the_others() -> None:

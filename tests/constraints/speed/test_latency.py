@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.speed.coefficients import effective_path, latency_coefficients
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.kernel_paths import effective_path
 from vllm_opt.constraints.speed.latency import (
     closed_loop,
     interval_factors,

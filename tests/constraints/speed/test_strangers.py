@@ -17,8 +17,10 @@ from tests.constraints.speed.test_latency import (
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.communication_time import busiest_rank
+from vllm_opt.constraints.speed.first_token import BurstPrefill
+from vllm_opt.constraints.speed.kernel_paths import effective_path
 from vllm_opt.constraints.speed.latency import closed_loop, open_loop, under_load
-from vllm_opt.constraints.speed.model_work import model_work
+from vllm_opt.constraints.speed.model_work import model_shape, model_work
 from vllm_opt.constraints.speed.notes import release_note, speed_notes
 from vllm_opt.constraints.speed.step_time import experts_hit, step_time
 from vllm_opt.profiles.nouns.latency_constants import (
@@ -250,8 +252,66 @@ def test_eager_mode_costs_nothing_where_steps_are_long() -> None:
 
 def test_calibration_holds_at_the_size_that_was_measured() -> None:
     for cell in CONSTANTS.cells:
-        assert CONSTANTS.cell(cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size) == cell
-        assert CONSTANTS.cell(cell.shape, cell.gpu, cell.path, 3 * cell.tensor_parallel_size) is None
+        ranks, peers = cell.tensor_parallel_size, cell.data_parallel_size
+        assert CONSTANTS.cell(cell.shape, cell.gpu, cell.path, ranks, peers) == cell
+        assert CONSTANTS.cell(cell.shape, cell.gpu, cell.path, 3 * ranks, peers) is None
+        assert CONSTANTS.cell(cell.shape, cell.gpu, cell.path, ranks, 3 * peers) is None
+
+
+@pytest.mark.parametrize(
+    ("quantization", "gpu", "path"),
+    [
+        ("w4a16", "rtx-4090", "w4a16_graphics"), ("awq", "rtx-5090", "w4a16_graphics"), ("w4a16", "t4", "w4a16"),
+        ("w4a16", "a100-sxm4-80gb", "w4a16"), ("gptq", "h100-sxm", "w4a16_hopper"), ("awq", "b300", "w4a16_hopper"),
+        ("w4a16", "mi300x", "w4a16"), ("nvfp4", "h100-sxm", "w4a16_hopper"), ("nvfp4", "b200", "nvfp4"),
+        ("mxfp4", "b200", "mxfp4_native"), ("mxfp4", "rtx-pro-6000-server", "mxfp4_graphics"),
+        ("mxfp4", "h100-sxm", "mxfp4"), ("mxfp4", "a100-sxm4-80gb", "mxfp4"),
+        ("fp8", "a100-sxm4-80gb", "w8a16"), ("fp8", "l40s", "fp8"),
+    ],
+)  # fmt: skip
+def test_what_unpacks_weights_depends_on_the_chip(quantization: str, gpu: str, path: str) -> None:
+    """Kernel tables time gpt-oss with Marlin on an RTX PRO 6000 and natively on a B200."""
+    assert effective_path(CATALOG.quantization(quantization), CATALOG.gpu(gpu)) == path
+
+
+def test_four_bits_are_read_more_slowly_of_the_peak_on_hopper() -> None:
+    """Red Hat, one user: 4-bit 32B is read at 1.5 TB/s on an H100 (of 3.35) and at 1.4 on an A100 (of 2.04)."""
+
+    def share(gpu: str) -> float:
+        four, sixteen = (
+            float(closed_loop(real("Qwen/Qwen2.5-32B", gpu, kind), 1, 256, 8192, 256, 128).tpot_ms)
+            for kind in ("w4a16", "bf16")
+        )
+        return four / sixteen
+
+    assert share("h100-sxm") > 1.15 * share("a100-sxm4-80gb") > 1.15 * share("rtx-a6000")
+
+
+def test_models_of_one_width_are_not_of_one_shape() -> None:
+    def shape(model: str) -> str:
+        return model_shape(CATALOG.model(model))
+
+    assert shape("meta-llama/Llama-3.1-70B-Instruct") == shape("meta-llama/Meta-Llama-3.1-70B")
+    assert shape("deepseek-ai/DeepSeek-R1") == shape("deepseek-ai/DeepSeek-V3.1")
+    for one, other in (
+        ("meta-llama/Llama-2-7b-hf", "mistralai/Mixtral-8x7B-v0.1"),
+        ("Qwen/Qwen3-30B-A3B", "Qwen/Qwen3-Next-80B-A3B-Instruct"),
+        ("meta-llama/Llama-3.1-70B-Instruct", "nvidia/Llama-3_3-Nemotron-Super-49B-v1"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-V4-Pro"),
+    ):
+        first, second = CATALOG.model(one), CATALOG.model(other)
+        assert (first.hidden_size, first.num_hidden_layers) == (second.hidden_size, second.num_hidden_layers)
+        assert shape(one) != shape(other)
+    # 32 layers of 4 x 4096^2 and 3 x 4096 x 11008.
+    assert shape("meta-llama/Llama-2-7b-hf") == "4096 wide, 32 layers, 32000 words, 6.48 G weights"
+
+
+def test_a_burst_is_met_by_no_more_steps_than_an_answer_has_tokens() -> None:
+    ten = BurstPrefill(*(np.array([value]) for value in (1.0, 11.0, 1.0, 0.5)))
+    assert float(ten.mean_s[0]) == 6.0
+    assert float(ten.beside(np.array([20.0]))[0]) == 5.0  # all of the 0 to 10 that are left
+    assert float(ten.beside(np.array([4.0]))[0]) == pytest.approx((4 * 4 / 2 + 4 * 6) / 10)
+    assert float(ten.beside(np.array([10.0]))[0]) == 5.0
 
 
 def test_ranks_of_expert_parallelism_wait_for_the_busiest() -> None:

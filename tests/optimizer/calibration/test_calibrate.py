@@ -186,3 +186,14 @@ def test_no_calibration_makes_a_plan_violate_a_rule(
     )  # fmt: skip
     assert estimated.fits, estimated.violations
     assert answer.plan.memory.budget_bytes <= answer.plan.memory.gpu_total_bytes
+
+
+def test_a_shape_kept_before_it_named_its_weights_still_holds() -> None:
+    kept = SpeedTerm(
+        shape="4096 wide, 32 layers, 128256 words", path="bf16", tensor_parallel_size=1,
+        factors=SpeedFactors(step=1.1), points=4,
+    )  # fmt: skip
+    own = GpuCalibration(gpu="h100-sxm", speed=(kept,), points=4)
+    assert own.speed_of("4096 wide, 32 layers, 128256 words, 6.98 G weights", "bf16", 1) == (kept,)
+    assert own.speed_of("4096 wide, 32 layers, 32000 words, 6.48 G weights", "bf16", 1) == ()
+    assert own.speed_of("4096 wide, 32 layers, 128256 words, 6.98 G weights", "fp8", 1) == ()

@@ -14,9 +14,16 @@ from vllm_opt.optimizer.fitting.latency.prior import read_prior
 from vllm_opt.optimizer.fitting.latency.regression import Fit, Regression
 from vllm_opt.optimizer.fitting.latency.replay import METRICS, Nouns, Replay, log_errors, share_of, usable
 from vllm_opt.optimizer.fitting.latency.sample import sample
-from vllm_opt.optimizer.fitting.latency.validation import Refits, coverage, masks_of, scales_of, spreads_of
+from vllm_opt.optimizer.fitting.latency.validation import (
+    Refits,
+    coverage,
+    in_order,
+    masks_of,
+    scales_of,
+    spreads_of,
+)
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
+from vllm_opt.profiles.nouns.latency_constants import Spread, default_latency_constants
 
 SAMPLE = Path(__file__).parents[2] / "data" / "serving_sample.jsonl"
 
@@ -164,7 +171,9 @@ def test_cells_hold_at_one_size_and_only_of_trusted_rows() -> None:
     cells = cells_of(replay, constants, everything)
     assert {cell.gpu for cell in cells} <= {"h100-sxm", "h200-sxm", "b200", "b300"}
     assert all(0.5 < cell.step_factor < 2 for cell in cells)
-    assert len({(cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size) for cell in cells}) == len(cells)
+    assert len(
+        {(cell.shape, cell.gpu, cell.path, cell.tensor_parallel_size, cell.data_parallel_size) for cell in cells}
+    ) == len(cells)
     trusted = sum(one.trust >= 0.9 for one in replay.observations)
     assert sum(cell.points for cell in cells) <= trusted
     assert not cells_of(replay, constants, ~everything)
@@ -263,6 +272,24 @@ def test_left_out_sources_are_all_predicted_and_their_intervals_counted() -> Non
     assert all(0 <= share <= 1 and count > 0 for found in covered.values() for share, count in found.values())
     none = spread_of_rows(held.replay, held.errors, held.basis > 5, spreads["fitted"])
     assert none.tpot == spreads["fitted"].tpot
+    # Too few rows of the measured basis for a spread of their own: they have the fitted one, and count there.
+    few = sum(np.isfinite(held.errors["ttft"][held.basis == 0])) < 20
+    assert ("ttft" not in covered["measured"]) == few
+
+
+def test_a_basis_that_rows_know_better_shares_the_spread_of_the_one_above() -> None:
+    """Pool adjacent violators: 0.1 and 0.4 of equally many rows become 0.2, 0.1 of three times as many 0.1414."""
+    refits, _ = held_of_sample()
+    held = refits.held("sources", masks_of(["all"] * len(refits.replay.observations)), cells=False)
+    rows = np.arange(len(held.basis))
+    better, worse = Spread(tpot=0.4, ttft=0.1, throughput=0.4), Spread(tpot=0.1, ttft=0.3, throughput=0.4)
+    for share, pooled in ((2, 0.2), (4, 0.4**0.25 * 0.1**0.75)):
+        basis = np.where(rows % share == 0, 1.0, 2.0)
+        errors = {**held.errors, "tpot": np.zeros(len(rows))}
+        found = replace(held, basis=basis, errors=errors)
+        first, second = in_order(found, np.ones(len(rows), dtype=bool), better, worse)
+        assert first.tpot == second.tpot == pytest.approx(pooled, rel=0.02)
+        assert (first.ttft, second.ttft, first.throughput, second.throughput) == (0.1, 0.3, 0.4, 0.4)
 
 
 def test_rows_that_state_their_request() -> None:

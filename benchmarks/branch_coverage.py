@@ -2,16 +2,18 @@
 
     nice -n 10 python benchmarks/branch_coverage.py                                  # everything, about half an hour
     nice -n 10 python benchmarks/branch_coverage.py --piece tests/optimizer/fleet    # one piece again
+    nice -n 10 python benchmarks/branch_coverage.py --examples 6      # quicker: so many examples of a property at most
     python benchmarks/branch_coverage.py --only-report [--missed optimizer/fleet]
 
 Every folder of tests is a piece: one pytest process without xdist, with the commands and workers that it starts (see
 `[tool.coverage]` in pyproject.toml). What a piece measured lies in DATA/PIECE until that piece runs again, so that one
-piece after a change is enough. A piece that does not end in `--seconds` is stopped and counts with nothing.
+piece after a change is enough. A piece that does not end in `--seconds` is stopped; what it measured until then counts.
 
 Prints statements, branches and the share of both that ran, for every room and package; `--missed` lists lines and
 branches that no test takes. Exit code 1 when tests failed or a package is below `--floor`.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -22,9 +24,23 @@ from collections import defaultdict
 from pathlib import Path
 
 import click
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("constraints", "optimizer")
+MOST_EXAMPLES = "COVERAGE_EXAMPLES"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """As a plugin of the measured runs: hold every property to a number of examples."""
+    from hypothesis import settings
+
+    most = int(os.environ.get(MOST_EXAMPLES, "0"))
+    for item in items:
+        test = getattr(item, "obj", None)
+        held = getattr(test, "_hypothesis_internal_use_settings", None)
+        if most and held is not None and held.max_examples > most:
+            test._hypothesis_internal_use_settings = settings(held, max_examples=most)  # type: ignore[union-attr]
 
 
 def pieces() -> list[str]:
@@ -38,29 +54,42 @@ def pieces() -> list[str]:
     ]
 
 
-def measured(piece: str, data: Path, seconds: float) -> bool:
+def measured(piece: str, data: Path, seconds: float, examples: int) -> bool:
     """Run one piece under coverage; whether its tests passed in time."""
     folder = data / piece.replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.iterdir():
         file.unlink()
     command = [sys.executable, "-m", "coverage", "run", "--parallel-mode", "-m", "pytest", "-q", "-n", "0"]
-    environment = {**os.environ, "COVERAGE_FILE": str(folder / ".coverage"), "COVERAGE_TREE": str(ROOT)}
+    here = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+    environment = {
+        **os.environ, "COVERAGE_FILE": str(folder / ".coverage"), "COVERAGE_TREE": str(ROOT), "PYTHONPATH": here,
+        MOST_EXAMPLES: str(examples),
+    }  # fmt: skip
     started = time.monotonic()
     with (folder / "said").open("w") as said:
         run = subprocess.Popen(
-            [*command, "-p", "no:cacheprovider", piece],
+            [*command, "-p", "no:cacheprovider", "-p", Path(__file__).stem, piece],
             cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
             code: int | None = run.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
             code = None
+            _stop(run)
     last = (folder / "said").read_text(errors="replace").strip().rsplit("\n", maxsplit=1)[-1]
     print(f"{piece}: {'stopped' if code is None else last} ({time.monotonic() - started:.0f} s)", flush=True)
     return code == 0
+
+
+def _stop(run: subprocess.Popen[bytes]) -> None:
+    """Coverage writes what it has at SIGTERM; whatever outlives that is killed."""
+    run.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.wait(timeout=60)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
 
 
 def combined(data: Path) -> dict[str, dict[str, object]]:
@@ -102,14 +131,21 @@ def told(report: dict[str, dict[str, object]], missed: tuple[str, ...]) -> dict[
 @click.option("--only-report", is_flag=True, help="Run nothing; tell what earlier runs measured.")
 @click.option("--missed", multiple=True, help="List what is missed in files below this folder.")
 @click.option("--seconds", default=1500.0, help="Stop a piece after so long.")
+@click.option("--examples", default=0, help="At most so many examples of a property; 0: as many as it says.")
 @click.option("--data", type=click.Path(path_type=Path), default=ROOT / "build" / "coverage")
 @click.option("--floor", default=95.0, help="Percent of statements and branches that every package must reach.")
 def main(
-    chosen: tuple[str, ...], only_report: bool, missed: tuple[str, ...], seconds: float, data: Path, floor: float
+    chosen: tuple[str, ...],
+    only_report: bool,
+    missed: tuple[str, ...],
+    seconds: float,
+    examples: int,
+    data: Path,
+    floor: float,
 ) -> None:
     """Measure piece by piece, then add up."""
     data = data.resolve()
-    passed = [measured(piece, data, seconds) for piece in (() if only_report else chosen or pieces())]
+    passed = [measured(piece, data, seconds, examples) for piece in (() if only_report else chosen or pieces())]
     shares = told(combined(data), missed)
     raise SystemExit(not all(passed) or min(shares.values()) < floor)
 

@@ -75,10 +75,11 @@ def test_an_order_is_printed_written_and_made_into_files(
     captured = capsys.readouterr()
     content = json.loads(captured.out)
     assert (content["status"], content["request"]["seed"]) == ("optimal", 3)
-    assert "1 file written to " in captured.err
+    assert "2 files written to " in captured.err
     assert "second opinion: " in captured.err
-    (written,) = (tmp_path / "out").iterdir()
-    assert "vllm serve Qwen/Qwen3-8B" in written.read_text()
+    written = [file.read_text() for file in (tmp_path / "out").iterdir()]
+    assert len(written) == 2
+    assert any(f"vllm serve {content['assignments'][0]['plan']['checkpoint']}" in text for text in written)
     assert main(["procure", demand, "--format", "xlsx", "-o", str(tmp_path / "order.xlsx")]) == 0
     assert (tmp_path / "order.xlsx").read_bytes()[:2] == b"PK"
 
@@ -125,7 +126,7 @@ def test_place_takes_words_of_the_command_and_what_kubectl_says(
     assert [node["name"] for node in content["request"]["nodes"]] == ["k1", "k2"]
     assert content["request"]["objective"] == ["gpus"]
     assert content["request"]["placement"] == [{"service": "chat", "node": "k2", "gpus": [0]}]
-    assert {row["node"] for row in content["servers"]} == {"k2"}  # what runs already stays where it is
+    assert [row["parts"] for row in content["servers"]] == [[{"node": "k2", "gpus": [0]}]]  # what runs already stays where it is
     assert "second opinion: " in captured.err
 
 

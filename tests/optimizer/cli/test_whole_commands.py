@@ -126,7 +126,9 @@ def test_place_takes_words_of_the_command_and_what_kubectl_says(
     assert [node["name"] for node in content["request"]["nodes"]] == ["k1", "k2"]
     assert content["request"]["objective"] == ["gpus"]
     assert content["request"]["placement"] == [{"service": "chat", "node": "k2", "gpus": [0]}]
-    assert [row["parts"] for row in content["servers"]] == [[{"node": "k2", "gpus": [0]}]]  # what runs already stays where it is
+    assert [row["parts"] for row in content["servers"]] == [
+        [{"node": "k2", "gpus": [0]}]
+    ]  # what runs already stays where it is
     assert "second opinion: " in captured.err
 
 

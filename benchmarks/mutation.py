@@ -67,6 +67,8 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
 
 
 KNOWN_OF_THE_SOLVER: tuple[tuple[str, str, str], ...] = (
+    ("optimizer/search/order.py", "recovery or 0.0", "recovery or 1.0"),
+    ("optimizer/search/largest_load.py", "self._tokens[rows] >= load", "self._tokens[rows] > load"),
     ("optimizer/fleet/rules.py", "here <= everywhere - active", "here < everywhere - active"),
     ("optimizer/fleet/rules.py", "if z == zone and c in mine", "if z != zone and c in mine"),
     ("optimizer/fleet/rules.py", "row.coefficients.get(stands_for[size], 0)",

@@ -1,29 +1,51 @@
-"""Mutation testing of `constraints`, bounded: which small changes of the physics does no test notice?
+"""Mutation testing of the physics and the solver, bounded: which small changes does no test notice?
 
     nice -n 10 python benchmarks/mutation.py --known                    # the mutants that once survived
     nice -n 10 python benchmarks/mutation.py --count 60 --seconds 3000 --seed 1 [--under constraints/memory]
+    nice -n 10 python benchmarks/mutation.py --count 40 --under optimizer/search
 
 Each mutant changes one operator, comparison or number of one file in a copy of the package; the tests of that file's
-room run against it (`--also` adds more). Prints every survivor as file, line, and the change. Exit code 1 when a known
-mutant survives, else 0: a survivor of a random run is a question to a reader, not a fault. Docstrings and words of
-messages are never changed. The working tree is never touched.
+room run against it (ROOMS says which; `--also` adds more), with the same examples every time. The tests first run
+against an unchanged copy: they must pass, and a mutant gets five times as long. Prints every survivor as file, line,
+and the change. Exit code 1 when a known mutant survives, else 0: a survivor of a random run is a question to a reader,
+not a fault. Docstrings and words of messages are never changed. The working tree is never touched.
 """
 
 import ast
+import compileall
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import NamedTuple
 
 import click
 
 ROOT = Path(__file__).resolve().parents[1]
+MUTABLE = ("constraints", "optimizer/cpsat", "optimizer/search", "optimizer/fleet")
+SOLVER = (
+    "tests/optimizer/cpsat/test_model_text.py", "tests/optimizer/solver/test_pins.py",
+    "tests/optimizer/solver/test_two_halves.py", "tests/optimizer/search",
+    "tests/optimizer/solver/test_solver_oracle.py", "tests/optimizer/solver/test_found_by_brute_force.py",
+)  # fmt: skip
+ROOMS = {
+    "optimizer/cpsat": (*SOLVER, "tests/optimizer/regret"),
+    "optimizer/search": SOLVER,
+    "optimizer/fleet": ("tests/optimizer/fleet",),
+}
+"""The tests of each room of the solver; a room of `constraints` has those in the folder of its own name."""
+SLOW = "not long_histogram and not large_fleet and not six_booleans and not thousand_skus"
+"""What a mutant is spared: these take longer than all the others of their rooms, and say the same."""
+EXAMPLES = "6"
+"""Problems of each kind that brute force decides for a mutant."""
+
 SWAPS = {
     "+": "-", "-": "+", "*": "+", "/": "*", "//": "*", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=",
     "!=": "==", "is": "is not", "is not": "is", "in": "not in", "not in": "in", "and": "or", "or": "and",
@@ -44,8 +66,21 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 
+KNOWN_OF_THE_SOLVER: tuple[tuple[str, str, str], ...] = (
+    ("optimizer/search/order.py", "recovery or 0.0", "recovery or 1.0"),
+    ("optimizer/search/largest_load.py", "self._tokens[rows] >= load", "self._tokens[rows] > load"),
+    ("optimizer/fleet/rules.py", "here <= everywhere - active", "here < everywhere - active"),
+    ("optimizer/fleet/rules.py", "if z == zone and c in mine", "if z != zone and c in mine"),
+    ("optimizer/fleet/rules.py", "row.coefficients.get(stands_for[size], 0)",
+     "row.coefficients.get(stands_for[size], 1)"),
+    ("optimizer/fleet/solver.py", "PROVEN_WITHIN * abs(value)", "PROVEN_WITHIN + abs(value)"),
+    ("optimizer/fleet/problem.py", 'self.offers[o].billing == "node":', 'self.offers[o].billing != "node":'),
+    ("optimizer/fleet/outcome.py", 'kind == "quota" and offer.gpu == which', 'kind == "quota" or offer.gpu == which'),
+)  # fmt: skip
+
+
 class Mutant(NamedTuple):
-    """One change: characters `start` to `end` of a file below `constraints` become `text`."""
+    """One change: characters `start` to `end` of a file become `text`."""
 
     path: str
     line: int
@@ -94,33 +129,45 @@ def _between(path: str, source: str, start: int, end: int) -> Iterator[Mutant]:
 
 
 def package_with_copy(folder: Path) -> Path:
-    """Lay out `vllm_opt` in a folder: constraints are copied, the rest points to the working tree."""
+    """Lay out `vllm_opt` in a folder, as copies; bytecode is checked by content, as mutants follow within a second."""
     package = folder / "vllm_opt"
     package.mkdir()
-    for name in ("optimizer", "profiles"):
-        (package / name).symlink_to(ROOT / name)
+    (package / "profiles").symlink_to(ROOT / "profiles")
     for file in (ROOT / "optimizer").glob("__*.py"):
         (package / file.name).symlink_to(file)
-    shutil.copytree(ROOT / "constraints", package / "constraints", ignore=shutil.ignore_patterns("__pycache__"))
-    return package / "constraints"
+    for name in ("constraints", "optimizer"):
+        shutil.copytree(ROOT / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(package / name, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+    return package
 
 
-def killed(folder: Path, path: str, also: tuple[str, ...], timeout: float) -> bool:
-    """Whether the tests of a file's room fail; a run that does not end counts as killed."""
-    tests = [f"tests/constraints/{path.split('/', maxsplit=1)[0]}", *also]
+def tests_of(path: str, also: tuple[str, ...]) -> tuple[str, ...]:
+    """The tests that have to notice a change of a file."""
+    room = "/".join(path.split("/")[:2])
+    return (*ROOMS.get(room, (f"tests/{room}",)), *also)
+
+
+def passes(folder: Path, tests: tuple[str, ...], timeout: float) -> bool:
+    """Whether the tests pass against the copy; a run that does not end does not pass."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    environment.setdefault("ORACLE_EXAMPLES", EXAMPLES)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command += ["--hypothesis-seed=0", "-k", SLOW, *tests]
+    run = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
-        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=timeout, check=False)
+        return run.wait(timeout=timeout) == 0
     except subprocess.TimeoutExpired:
-        return True
-    return run.returncode == 1
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        return False
 
 
 def known_mutants(sources: dict[str, str]) -> list[Mutant]:
     """The mutants of KNOWN where the code still has their words; one that has moved is an error."""
     found = []
-    for path, was, text in KNOWN:
+    for path, was, text in (*((f"constraints/{path}", *change) for path, *change in KNOWN), *KNOWN_OF_THE_SOLVER):
         start = sources[path].find(was)
         if start < 0:
             raise click.ClickException(f"{path} no longer holds {was!r}; bring KNOWN up to date")
@@ -133,35 +180,46 @@ def known_mutants(sources: dict[str, str]) -> list[Mutant]:
 @click.option("--count", default=40, help="How many mutants to draw.")
 @click.option("--seconds", default=1800.0, help="Stop after so long.")
 @click.option("--seed", default=0)
-@click.option("--under", default="constraints", help="Only files below this folder.")
+@click.option("--under", multiple=True, default=MUTABLE, help="Only files below these folders.")
 @click.option("--also", multiple=True, help="More tests to run against every mutant.")
-@click.option("--timeout", default=300.0, help="Seconds for the tests of one mutant.")
-def main(known: bool, count: int, seconds: float, seed: int, under: str, also: tuple[str, ...], timeout: float) -> None:
+def main(known: bool, count: int, seconds: float, seed: int, under: tuple[str, ...], also: tuple[str, ...]) -> None:
     """Mutate, run the tests of the room, list what survives."""
-    base, started = ROOT / "constraints", time.monotonic()
+    started = time.monotonic()
     sources = {
-        file.relative_to(base).as_posix(): file.read_text(encoding="utf-8")
-        for file in sorted((ROOT / under).rglob("*.py"))
+        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
+        for folder in (MUTABLE if known else under)
+        for file in sorted((ROOT / folder).rglob("*.py"))
     }
     pool = known_mutants(sources) if known else [m for path, text in sources.items() for m in mutants_of(path, text)]
     chosen = pool if known else random.Random(seed).sample(pool, min(count, len(pool)))
+    allowed: dict[tuple[str, ...], float] = {}
     survivors, tried = 0, 0
     with tempfile.TemporaryDirectory() as name:
-        copies = package_with_copy(Path(name))
+        package = package_with_copy(Path(name))
         for mutant in chosen:
             if time.monotonic() - started > seconds:
                 break
+            tests = tests_of(mutant.path, also)
+            if tests not in allowed:
+                allowed[tests] = _seconds_allowed(Path(name), tests)
             source = sources[mutant.path]
             changed = source[: mutant.start] + mutant.text + source[mutant.end :]
-            (copies / mutant.path).write_text(changed, encoding="utf-8")
+            (package / mutant.path).write_text(changed, encoding="utf-8")
             tried += 1
-            if not killed(Path(name), mutant.path, also, timeout):
+            if passes(Path(name), tests, allowed[tests]):
                 survivors += 1
                 line = source.splitlines()[mutant.line - 1].strip()
-                print(f"constraints/{mutant.path}:{mutant.line}: {mutant.was} -> {mutant.text}    {line}", flush=True)
-            (copies / mutant.path).write_text(source, encoding="utf-8")
+                print(f"{mutant.path}:{mutant.line}: {mutant.was} -> {mutant.text}    {line}", flush=True)
+            (package / mutant.path).write_text(source, encoding="utf-8")
     print(f"{tried} of {len(pool)} mutants tried, {tried - survivors} killed, {survivors} survived")
     raise SystemExit(bool(known and survivors))
+
+
+def _seconds_allowed(folder: Path, tests: tuple[str, ...]) -> float:
+    started = time.monotonic()
+    if not passes(folder, tests, 1800.0):
+        raise click.ClickException(f"{' '.join(tests)} do not pass against an unchanged copy")
+    return 5 * (time.monotonic() - started) + 30
 
 
 if __name__ == "__main__":

@@ -189,7 +189,9 @@ def _minimised(
     solver = configured_solver(setting, max(LEAST_SECONDS, deadline - time.monotonic()))
     status = solver.solve(space.model)
     if status == cp_model.INFEASIBLE:
-        raise RuntimeError("the model contradicts the bounds that chose its modes")
+        raise RuntimeError(
+            "the model contradicts the bounds that chose its modes: some rule forbids what the search lets through"
+        )
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return 0, 0, None
     value = round(solver.objective_value)

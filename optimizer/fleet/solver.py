@@ -25,6 +25,11 @@ PROVEN_WITHIN = 2e-6
 """relative distance from the bound that counts as proven: the tolerance of a floating-point bound"""
 
 
+def is_proven(value: int, bound: float) -> bool:
+    """Whether no smaller whole number lies above a lower bound, or above one that is off by a float's tolerance."""
+    return value - bound < max(0.5, PROVEN_WITHIN * abs(value))
+
+
 class FleetSolver(FleetSearch):
     """Decides one objective after the other, each within the optimum of those before it."""
 
@@ -148,7 +153,7 @@ class FleetSolver(FleetSearch):
         if best is None:
             return "unknown", None
         self.best, value = best, self._value(name, best.fleet)
-        proven = sign * value - limit < max(0.5, PROVEN_WITHIN * abs(value))
+        proven = is_proven(sign * value, limit)
         self.fixed.append((name, value))
         return ("optimal" if proven else "feasible"), Bound(name, value, value if proven else sign * limit, proven)
 

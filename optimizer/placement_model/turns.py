@@ -137,9 +137,8 @@ def _Reached(expression: Any, limit: int, *, up: bool) -> Any:  # noqa: N802 - m
 
 
 def _hint(model: PlacementModel, values: list[int]) -> None:
+    model.cp.clear_hints()  # type: ignore[no-untyped-call]  # lists of OR-Tools before 9.15 have no clear()
     hint = model.cp.proto.solution_hint
-    hint.vars.clear()
-    hint.values.clear()
     hint.vars.extend(range(len(values)))
     hint.values.extend(values)
 

@@ -20,6 +20,8 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 
 SCALARS_PER_MATRIX = 64
 HALF = 2
+HOPPER = 9
+"""The generation on which mxfp4 experts are made larger after they are loaded."""
 ROUTER_MAY_BE_QUANTISED = ("Qwen3MoeForCausalLM", "Qwen3VLMoeForConditionalGeneration")
 WITHOUT_A_LIST = ("fp8", "awq", "gptq")
 """Methods whose checkpoints may leave out the list of what stays in 16 bits; the tools behind others always write it,
@@ -266,9 +268,12 @@ def beside_weights(subject: Subject) -> tuple[int, ...]:
     """Bytes per stage of what is made at start-up: rotary tables, and the absorbed matrices of latent attention.
 
     Raises:
-        OutOfReach: an architecture whose tables are not counted again here.
+        OutOfReach: an architecture whose tables are not counted again here, or experts that loading makes larger.
     """
     model, totals = subject.model, []
+    experts = any(isinstance(layer.feed_forward, Experts) for layer in model.layers)
+    if experts and subject.quantization.id == "mxfp4" and (subject.gpu.compute_capability or (0,))[0] == HOPPER:
+        raise OutOfReach("what loading adds to mxfp4 experts")
     if model.architecture in ("JambaForCausalLM", "NemotronHForCausalLM"):
         raise OutOfReach("hybrids without rotary positions")
     for layers in subject.stages:

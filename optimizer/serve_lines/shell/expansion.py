@@ -145,24 +145,30 @@ class Expander:
             yield Part(unknown(spelled), splits=not quoted, expanded=True)
             return
         name, index, operator = match.group("name"), match.group("index"), match.group("operator") or ""
+        rest = match.group("rest") or ""
         if name in "@*" or index in ("[@]", "[*]"):
-            yield self._list(spelled, name, operator, quoted=quoted)
+            yield from self._list(spelled, name, index or "", (operator, rest), quoted=quoted)
             return
         known = self._known(name, index)
         if known is not None and OPEN in known and operator.lstrip(":") not in ("", "?"):
             known, operator = unknown(spelled), ""
-        chosen = self._chosen(spelled, known, operator, match.group("rest") or "", quoted=quoted)
+        if self._stands_in(known, operator, rest):
+            yield from self._instead(rest, quoted=quoted)
+            return
+        chosen = unknown(spelled) if known is None else known
+        if operator.endswith(("-", "=")) and known == "" and operator.startswith(":"):
+            chosen = unknown(spelled)  # An empty default leaves the value to whoever starts the script.
+        elif operator.endswith("+") and known is not None:
+            chosen = ""
         yield Part(chosen[:_LONGEST_VALUE], splits=not quoted, expanded=True)
 
-    def _chosen(self, spelled: str, known: str | None, operator: str, rest: str, *, quoted: bool) -> str:
-        empty = known == "" and operator.startswith(":")
-        if operator.endswith(("-", "=")) and (known is None or empty) and not rest.strip("\"'"):
-            return unknown(spelled)  # An empty default leaves the value to whoever starts the script.
+    @staticmethod
+    def _stands_in(known: str | None, operator: str, rest: str) -> bool:
+        """Whether the text after the operator takes the place of the value."""
+        nothing = known is None or (known == "" and operator.startswith(":"))
         if operator.endswith(("-", "=")):
-            return self._default(rest, quoted=quoted) if known is None or empty else known
-        if operator.endswith("+"):
-            return unknown(spelled) if known is None else "" if empty else self._default(rest, quoted=quoted)
-        return unknown(spelled) if known is None else known
+            return nothing and bool(rest.strip("\"'"))
+        return operator.endswith("+") and not nothing
 
     def _known(self, name: str, index: str | None) -> str | None:
         if name.isdecimal():
@@ -179,26 +185,41 @@ class Expander:
             return marked(value[at]) if at < len(value) else ""
         return value if index is None or value is None else unknown(f"${{{name}{index}}}")
 
-    def _list(self, spelled: str, name: str, operator: str, *, quoted: bool) -> Part:
+    def _list(self, spelled: str, name: str, index: str, after: tuple[str, str], *, quoted: bool) -> Iterator[Part]:
         value = self.state.parameters if name in "@*" else self.state.values.get(name)
         if isinstance(value, str):
             value = (finished(value, -1, -1, 1, literal=False),)
+        operator, rest = after
         if value is None or (operator and operator.lstrip(":") != "+"):
             raw = f'"{spelled}"' if quoted else spelled
-            return Part(words=(Word(spelled, -1, -1, 1, (spelled,), literal=False, many=True, raw=raw),), expanded=True)
+            yield Part(words=(Word(spelled, -1, -1, 1, (spelled,), literal=False, many=True, raw=raw),), expanded=True)
+            return
+        if operator and rest.strip('"') not in (f"${name}", f"${{{name}{index}}}"):
+            if value:
+                yield from self._instead(rest, quoted=quoted)
+            return
         if any(word.text == "" and not quoted for word in value):
             value = tuple(word for word in value if word.text)
-        return Part(words=tuple(elsewhere(word) for word in value), expanded=True)
+        if quoted and "*" in (name, index[1:-1]):
+            yield Part(" ".join(marked(word) for word in value)[:_LONGEST_VALUE], expanded=True)
+            return
+        yield Part(words=tuple(elsewhere(word) for word in value), expanded=True)
 
-    def _default(self, rest: str, *, quoted: bool) -> str:
-        """The text after `:-`: quotes count in it unless the whole expansion stands in double quotes already."""
+    def _instead(self, rest: str, *, quoted: bool) -> Iterator[Part]:
+        """The text after `:-`: its own quotes hold it together, unless the whole stands in double quotes already."""
         if quoted:
-            return self._in_quotes(rest.replace('"', ""))
-        return "".join(
-            piece[1:-1] if piece[:1] == "'" else self._in_quotes(piece.strip('"')) if piece[:1] == '"' or "$" in piece
-            else unescaped(piece)
-            for piece in _QUOTED_PIECE.findall(rest)
-        )  # fmt: skip
+            yield Part(self._in_quotes(rest.replace('"', ""))[:_LONGEST_VALUE], expanded=True)
+            return
+        left = _LONGEST_VALUE
+        for piece in _QUOTED_PIECE.findall(rest):
+            if piece[:1] == "'":
+                text = piece[1:-1]
+            else:
+                text = self._in_quotes(piece.strip('"')) if piece[:1] == '"' or "$" in piece else unescaped(piece)
+            yield Part(text[:left], splits=piece[:1] not in ("'", '"'), expanded=True)
+            left -= len(text)
+            if left <= 0:
+                return
 
     def _in_quotes(self, text: str) -> str:
         if not any(mark in text for mark in "$`\\"):

@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 
+from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.optimizer.contract.answer import Explanation
 from vllm_opt.optimizer.contract.request import SolveRequest
-from vllm_opt.optimizer.explanation.conflict import minimal_conflict, relevant_rules
+from vllm_opt.optimizer.explanation.conflict import (
+    DISPLAY_ORDER,
+    DROPPED_FIRST,
+    STRUCTURAL,
+    minimal_conflict,
+    relevant_rules,
+)
 from vllm_opt.optimizer.explanation.explain import explain_infeasible
+from vllm_opt.optimizer.explanation.measures import MEASURES
+from vllm_opt.optimizer.explanation.relaxation import NUMBERS
 from vllm_opt.optimizer.questions.points import extreme, is_feasible
 from vllm_opt.optimizer.questions.questions import Atlas, Question
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
@@ -39,6 +48,13 @@ def question(fields: dict[str, Any]) -> tuple[Atlas, Question]:
 
 def explained(**fields: Any) -> Explanation:
     return explain_infeasible(resolve_solve(SolveRequest(**fields), catalog()), catalog=catalog())
+
+
+def test_no_rule_is_missing_where_conflicts_are_found_ordered_and_measured() -> None:
+    in_conflicts = set(RULE_NAMES) - {"batching", "state_blocks"}
+    assert {*STRUCTURAL, *DROPPED_FIRST} == in_conflicts | {"batching"}
+    assert set(DISPLAY_ORDER) == set(MEASURES) == in_conflicts
+    assert {rule for rule, _ in NUMBERS.values() if rule is not None} <= in_conflicts
 
 
 def rules(explanation: Explanation) -> tuple[str, ...]:

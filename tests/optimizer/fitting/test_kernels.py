@@ -119,3 +119,99 @@ def test_damaged_kernel_files_are_one_sentence(tmp_path: Path, capsys: pytest.Ca
 )
 def test_releases_are_read_or_dated(row: dict[str, str | None], release: str) -> None:
     assert release_of(row) == release
+
+
+H100 = {"peak": 990e12, "fp8": 1979e12, "bandwidth": 3.35e12}
+FLOOR_S, READS, COMPUTES = 5e-6, 0.8, 0.7
+
+
+def law_ms(memory_s: float, compute_s: float) -> float:
+    """What a kernel takes: the slower of reading and computing, and a launch."""
+    return 1e3 * (max(memory_s / READS, compute_s / COMPUTES) + FLOOR_S)
+
+
+def parquet(folder: Path, operation: str, name: str, rows: list[dict[str, object]], version: str = "0.19.0") -> None:
+    from pyarrow import Table
+    from pyarrow.parquet import write_table
+
+    place = folder / "h100_sxm" / operation / "vllm" / version
+    place.mkdir(parents=True, exist_ok=True)
+    write_table(Table.from_pylist(rows), place / f"{name}_perf.parquet")
+
+
+def gemm_rows() -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for m in (1, 4, 16, 64, 256, 1024, 4096, 8192):
+        for n in (2048, 4096, 8192, 16384, 28672):
+            for k in (2048, 4096, 8192, 12288, 16384):
+                moved, flop = n * k * 2.0 + 2 * m * (n + k), 2.0 * m * n * k
+                ms = law_ms(moved / H100["bandwidth"], flop / H100["peak"])
+                row = {"gemm_dtype": "bfloat16", "m": m, "n": n, "k": k}
+                rows += [{**row, "latency": ms}, {**row, "latency": 1.5 * ms}]  # a slower kernel that nobody runs
+    return [*rows, {"gemm_dtype": "fp8", "m": 1, "n": 4096, "k": 4096, "latency": 1.0}]
+
+
+def moe_rows() -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for m in (1, 2, 4, 8, 32, 128, 512, 2048, 8192):
+        for h, i, k, e in ((2048, 768, 8, 128), (4096, 1536, 8, 128), (5120, 2048, 4, 64), (4096, 1024, 8, 256)):
+            read = 3 * h * i * 2.0 * e / H100["bandwidth"]
+            balanced = min(1.0, m * k / e) * read
+            miss = (1 - k / e) * (1 - (m - 1) * np.log1p(-k / e) / 0.5) ** -0.5
+            row = {"moe_dtype": "bfloat16", "moe_tp_size": 1, "moe_ep_size": 1, "num_tokens": m, "hidden_size": h,
+                   "inter_size": i, "topk": k, "num_experts": e}  # fmt: skip
+            compute = 6.0 * m * k * h * i / H100["peak"]
+            rows.append({**row, "distribution": "balanced", "latency": law_ms(balanced, compute)})
+            skewed = law_ms((1 - miss) * read, compute)
+            rows.append({**row, "distribution": "power_law_1.01", "latency": skewed})
+    return rows
+
+
+def test_a_folder_of_tables_becomes_the_law_that_made_them(tmp_path: Path) -> None:
+    parquet(tmp_path, "gemm", "gemm", gemm_rows())
+    parquet(tmp_path, "gemm", "gemm", [{"gemm_dtype": "bfloat16", "m": 1, "n": 1, "k": 1, "latency": 9.0}], "0.9.1")
+    parquet(tmp_path, "moe", "moe", moe_rows())
+    attention = [
+        {"batch_size": 1, "isl": isl, "num_heads": 32, "head_dim": 128, "kv_cache_dtype": "bfloat16",
+         "latency": 1e3 * 2.0 * isl**2 * 32 * 128 / H100["peak"] / 0.6}
+        for isl in (12288, 16384, 20480)
+    ]  # fmt: skip
+    parquet(tmp_path, "attention", "context_attention", attention)
+    generation = []
+    for kind, width, share in (("bfloat16", 4.0, 0.9), ("fp8", 2.0, 0.72)):
+        for batch in (128, 256):
+            moved = batch * 8192.0 * 8 * 128
+            generation.append(
+                {"batch_size": batch, "step": 8191, "num_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+                 "kv_cache_dtype": kind, "latency": 1e3 * width * moved / H100["bandwidth"] / share}
+            )  # fmt: skip
+    small = {**generation[0], "batch_size": 1, "step": 15, "latency": 0.004}
+    parquet(tmp_path, "attention", "generation_attention", [*generation, small])
+    messages = [2**power for power in range(12, 27)]
+    own = [{"backend": backend, "message_size": size, "num_gpus": 2, "latency": slower * (0.01 + size * 2e3 / 300e9)}
+           for size in messages for backend, slower in (("vllm_graph", 1.0), ("vllm_eager", 0.1))]  # fmt: skip
+    library = [{"op_name": name, "nccl_dtype": "half", "message_size": size, "num_gpus": 2, "latency": 0.5}
+               for size in messages[:3] for name in ("all_reduce", "all_gather")]  # fmt: skip
+    parquet(tmp_path, "comm", "custom_allreduce", own)
+    parquet(tmp_path, "comm", "nccl", library)
+    output = tmp_path / "kernels.json"
+    assert write.main([str(tmp_path), str(output)]) == 0
+    found = json.loads(output.read_text())["systems"]["h100-sxm"]
+    assert set(found["products"]) == {"bf16"}  # one row of fp8 says nothing
+    dense = found["products"]["bf16"]
+    assert dense["memory_efficiency"] == pytest.approx(READS, rel=0.02)
+    assert dense["compute_efficiency"] == pytest.approx(COMPUTES, rel=0.02)
+    assert dense["floor_us"] == pytest.approx(FLOOR_S * 1e6, rel=0.1)
+    assert dense["points"] == 8 * 5 * 5
+    assert dense["large_compute_efficiency"] == pytest.approx(COMPUTES, rel=0.05)
+    routed = found["experts"]["bf16"]
+    assert routed["memory_efficiency"] == pytest.approx(READS, rel=0.02)
+    assert routed["routing_shape"] == pytest.approx(0.5, rel=0.1)
+    assert found["attention"]["prefill_efficiency"] == pytest.approx(0.6, rel=1e-3)
+    assert found["attention"]["decode_efficiency"] == pytest.approx(0.9, rel=1e-3)
+    assert found["attention"]["narrow_decode_ratio"] == pytest.approx(0.8, rel=1e-3)
+    assert found["attention"]["decode_floor_us"] == 4.0
+    pair = found["all_reduce"]["2"]
+    assert set(found["all_reduce"]) == {"2"}
+    assert pair["alpha_us"] == pytest.approx(10.0, rel=0.05)
+    assert pair["gb_per_s"] == pytest.approx(300.0, rel=0.05)

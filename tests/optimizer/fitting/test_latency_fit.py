@@ -1,6 +1,7 @@
 """The pieces of the latency fit against numbers worked out by hand."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,23 @@ import pytest
 
 from vllm_opt.optimizer.fitting.latency.calibration import fallback_gpus, known_only, spread_of_rows
 from vllm_opt.optimizer.fitting.latency.cells import cells_of, shrunk_median, slope_of, step_errors
+from vllm_opt.optimizer.fitting.latency.choices import Choices
 from vllm_opt.optimizer.fitting.latency.measurements import observation, observations, read_rows, why_skipped
+from vllm_opt.optimizer.fitting.latency.observation import Observation
 from vllm_opt.optimizer.fitting.latency.prior import read_prior
 from vllm_opt.optimizer.fitting.latency.regression import Fit, Regression
 from vllm_opt.optimizer.fitting.latency.replay import METRICS, Nouns, Replay, log_errors, share_of, usable
+from vllm_opt.optimizer.fitting.latency.report import (
+    cell_of,
+    concurrency_band,
+    equal_sources,
+    grouped,
+    page,
+    source_class,
+)
 from vllm_opt.optimizer.fitting.latency.sample import sample
 from vllm_opt.optimizer.fitting.latency.validation import (
+    Held,
     Refits,
     coverage,
     in_order,
@@ -320,3 +332,59 @@ def test_rows_that_state_their_request() -> None:
 def test_the_sample_is_a_fixed_point_of_sampling() -> None:
     rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
     assert len(sample(read_rows(SAMPLE))) == len(rows)
+
+
+def held(rows: list[Observation], errors: dict[str, list[float]], basis: list[float]) -> Held:
+    whole = {metric: np.array(errors.get(metric, [np.nan] * len(rows))) for metric in METRICS}
+    return Held("left out", Replay(tuple(rows), Catalog()), whole, np.array(basis))
+
+
+def three_rows() -> list[Observation]:
+    one = observation(row())
+    return [one, replace(one, source="someone", load=70.0), replace(one, source="someone", kind="open", load=3.0)]
+
+
+def test_a_cell_of_the_page_by_hand() -> None:
+    """ln(measured / predicted) of 0, ln 2 and -ln 2: predicted is right, half, and twice what was measured."""
+    errors = np.array([0.0, np.log(2), -np.log(2), np.nan])
+    assert cell_of(errors) == "50.0% / 90% / 50% (3, +0%)"
+    assert cell_of(np.array([np.log(2)])) == "50.0% / 50% / 50% (1, -50%)"
+    assert cell_of(np.array([np.nan])) == ""
+
+
+def test_rows_are_grouped_by_load_and_source_and_each_source_counts_once() -> None:
+    rows = three_rows()
+    assert [concurrency_band(one) for one in rows] == ["   4 to 15 users", "  64 to 255 users", "open loop"]
+    assert [source_class(one) for one in rows] == ["controlled sources", "other sources", "other sources"]
+    found = held(rows, {"tpot": [0.0, -np.log(2), -np.log(2)]}, [0, 1, np.nan])
+    lines = grouped(found, lambda one: one.source)
+    assert lines == [
+        "| inferencex | 0.0% / 0% / 0% (1, +0%) |  |  |  |",
+        "| someone | 100.0% / 100% / 100% (1, +100%) |  |  |  |",
+    ]
+    assert grouped(found, lambda one: one.source, least=2) == []
+    assert (
+        equal_sources(held(rows, {metric: [0.0, np.log(2), -np.log(2)] for metric in METRICS}, [0, 0, 0]))
+        == "| mean of the sources' medians | " + " | ".join(["37.5% (2 sources)"] * 4) + " |"
+    )
+
+
+def test_the_page_holds_every_table_and_says_what_was_left_out() -> None:
+    found = held(three_rows(), {metric: [0.0, np.log(2), -np.log(2)] for metric in METRICS}, [0, 1, 2])
+    text = page(
+        found, found, found, found, [found, found], {"measured": {"TPOT": (0.9, 20)}}, Choices(12, 0.031, 0.25),
+        Counter({"other engine": 3, "lengths not stated": 5}),
+    )  # fmt: skip
+    assert text.startswith("# How accurate the latency predictions are\n")
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == [
+        "Sources kept back", "Sources left out whole", "Sources left out whole, by basis",
+        "Sources left out whole, by the clients' pattern", "Sources left out whole, by weight format",
+        "Sources left out whole, by concurrency", "Sources left out whole, by vLLM release",
+        "Sources left out whole, by SKU", "Sources left out whole, one by one", "Intervals",
+        "Models left out, each in turn, without cells", "SKUs left out, each in turn, without cells",
+        "Unseen configurations of known sources", "What others publish", "Choices", "Rows that were left out",
+    ]  # fmt: skip
+    assert "- measured: TPOT 90% (20)\n" in text
+    assert "- controlled sources: 12 choices, mean regret 3.1%, limit broken by more than 10 % in 25.0%\n" in text
+    assert text.endswith("3 rows were used; not used were:\n\n- 5 x lengths not stated\n- 3 x other engine\n")
+    assert "| open loop | 100.0% / 100% / 100% (1, +100%) |" in text

@@ -3,12 +3,16 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from vllm_opt.constraints.decisions.violation import LayoutRefused
+from vllm_opt.constraints.memory.ledger import memory_terms
 from vllm_opt.optimizer.fitting.startup.fit import calibrate, constants_of, main
-from vllm_opt.optimizer.fitting.startup.fit_terms import fit_topology
+from vllm_opt.optimizer.fitting.startup.fit_terms import fit_activation, fit_graphs, fit_topology
 from vllm_opt.optimizer.fitting.startup.logs import StartupLog, read_logs
 from vllm_opt.optimizer.fitting.startup.names import find_gpu, find_model, find_quantization
 from vllm_opt.optimizer.fitting.startup.scoring import (
@@ -24,7 +28,7 @@ from vllm_opt.optimizer.fitting.startup.scoring import (
 from vllm_opt.optimizer.fitting.startup.table import accuracy_table
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
-from vllm_opt.profiles.nouns.startup_constants import load_startup_memory, release_key, scaled_spreads
+from vllm_opt.profiles.nouns.startup_constants import StartupMemory, load_startup_memory, release_key, scaled_spreads
 
 DATA = Path(__file__).parents[2] / "data" / "startup_memory.jsonl"
 CATALOG = Catalog()
@@ -205,3 +209,36 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: str, capsys: py
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="cannot be read"):
         read_logs(tmp_path / "absent.jsonl", CATALOG)
+
+
+def as_predicted(log: StartupLog, term: str) -> float | None:
+    """GiB of a term by the shipped constants, through the ledger that estimates use."""
+    try:
+        terms = memory_terms(log.model, log.quantization, log.layout, log.engine, log.gpu)
+    except LayoutRefused:
+        return None
+    tokens, sequences = log.flags.max_num_batched_tokens, log.flags.max_num_seqs
+    found = terms.activation_bytes(tokens, sequences) if term == "activation_peak_gib" else None
+    value = found[0] if found is not None else terms.graph_bytes(tokens, sequences)
+    return value / 2**30
+
+
+@pytest.mark.parametrize(("term", "fitted"), [("activation_peak_gib", fit_activation), ("cudagraph_gib", fit_graphs)])
+def test_a_fit_of_what_the_shipped_constants_predict_finds_them_again(
+    logs: tuple[StartupLog, ...], term: str, fitted: Callable[..., StartupMemory]
+) -> None:
+    made = []
+    for log in [log for log in logs if log.measured.get(term) and log.gpu.vendor == "nvidia"][::2]:
+        value = as_predicted(log, term)
+        if value:
+            made.append(replace(log, measured={term: value}))
+    assert len(made) > 25
+    memory = fitted(made, load_startup_memory())
+    again = []
+    for log in made:
+        engine = with_startup(log.engine, memory.of(log.engine.engine, log.engine.version))
+        predicted = as_predicted(replace(log, engine=engine), term)
+        assert predicted is not None
+        again.append(predicted / log.measured[term])
+    assert sorted(again)[len(again) // 2] == pytest.approx(1.0, abs=0.02)
+    assert sum(abs(ratio - 1) < 0.1 for ratio in again) > 0.8 * len(again)

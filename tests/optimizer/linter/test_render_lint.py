@@ -13,7 +13,7 @@ from vllm_opt.optimizer.linter.annotations import sarif
 from vllm_opt.optimizer.linter.lint import lint_command
 from vllm_opt.optimizer.linter.render import render_lint
 from vllm_opt.optimizer.linter.rules import RULES
-from vllm_opt.optimizer.linter.subject.report import Change, LintReport
+from vllm_opt.optimizer.linter.subject.report import Change, Finding, LintReport, Optimum, Unread
 from vllm_opt.optimizer.rendering.screen import Screen
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
@@ -170,3 +170,47 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Non
 def test_bad_input_is_one_sentence(arguments: list[str], part: str, complaint: Callable[[], str]) -> None:
     assert main(["lint", *arguments]) == 2
     assert part in complaint()
+
+
+def drawn_with(**changes: Any) -> str:
+    """The table of one command of which some fields are replaced."""
+    whole = report()
+    (command,) = whole.commands
+    changed = whole.model_copy(update={"commands": (command.model_copy(update=changes),)})
+    return render_lint(changed, "table", Screen(width=120, colour=False))
+
+
+def test_flags_that_equal_a_default_share_a_line_and_open_questions_are_named() -> None:
+    findings = (
+        Finding(rule="equals_default", level="note", message="--seed 0 is the default"),
+        Finding(rule="equals_default", level="note", message="--dtype auto is the default"),
+        Finding(rule="kv_pool", level="warning", message="the pool is small", unresolved=("$GPU", "$N"),
+                gain_text="2 x the sequences", alternatives=("a smaller context",)),
+    )  # fmt: skip
+    text = " ".join(drawn_with(findings=findings).split())
+    assert "--seed, --dtype say what this release does by default here; they can go, or stay to pin the values" in text
+    assert "the pool is small depends on $GPU, $N gain: 2 x the sequences or a smaller context" in text
+    alone = drawn_with(findings=findings[:1])
+    assert "--seed 0 is the default" in alone
+
+
+def test_the_solvers_best_says_gains_servers_and_what_has_to_be_made() -> None:
+    best = Optimum(
+        title="any weights", command="vllm serve m", checkpoint=None, replicas=2, output_tokens_per_s=1234.4,
+        max_concurrency=56.78, throughput_gain=0.25, concurrency_gain=-0.1, status="optimal",
+    )  # fmt: skip
+    text = " ".join(drawn_with(optima=(best,)).split())
+    assert "any weights (no such checkpoint is known: it has to be made): 1,234 output tokens/s, 56.8 sequences" in text
+    assert "2 separate servers (+25 % output tokens/s, -10 % sequences)" in text
+    same = best.model_copy(update={"checkpoint": "m", "replicas": 1, "throughput_gain": None, "concurrency_gain": None})
+    text = " ".join(drawn_with(optima=(same,)).split())
+    assert "any weights: 1,234 output tokens/s, 56.8 sequences vllm serve m" in text
+
+
+def test_what_was_not_read_is_listed_and_cut() -> None:
+    unread = tuple(Unread(file=None, line=number, reason=f"reason {number}") for number in range(1, 24))
+    whole = report().model_copy(update={"unread": unread})
+    text = render_lint(whole, "table", Screen(width=120, colour=False))
+    assert "Not read\nline 1: reason 1\n" in text
+    assert "line 20: reason 20\nand 3 more" in text
+    assert "reason 21" not in text

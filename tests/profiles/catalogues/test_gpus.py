@@ -12,11 +12,13 @@ from vllm_opt.profiles.reading.name_index import whole_key
 
 GIB = 2**30
 CATALOG = Catalog()
+SKUS = 64
+"""Cards in the catalogue: a row that is lost, or twice there, is noticed."""
 
 
 def test_every_sku_of_the_price_lists_and_measurements_is_there() -> None:
-    assert len(CATALOG.gpus) == 64
-    assert len({gpu.id for gpu in CATALOG.gpus}) == 64
+    assert len(CATALOG.gpus) == SKUS
+    assert len({gpu.id for gpu in CATALOG.gpus}) == SKUS
 
 
 @pytest.mark.parametrize("gpu", CATALOG.gpus, ids=lambda gpu: gpu.id)
@@ -218,7 +220,7 @@ def test_a_user_file_changes_a_known_sku(tmp_path: Path) -> None:
     assert gpu.gpus_per_node == 4
     assert gpu.fp8_flops_per_s == 1979e12
     assert "my-gpus.yaml" in gpu.memory_note
-    assert len(catalog.gpus) == 64
+    assert len(catalog.gpus) == SKUS
 
 
 def test_a_user_file_adds_a_sku_from_another(tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_user_file_adds_a_sku_from_another(tmp_path: Path) -> None:
     assert catalog.gpu("OUR H100").id == "h100-96gb"
     assert catalog.gpu("our-h100").memory_bytes == int(94.5 * GIB)
     assert catalog.gpu("h100").id == "h100-sxm"
-    assert len(catalog.gpus) == 65
+    assert len(catalog.gpus) == SKUS + 1
 
 
 def test_a_users_id_wins_over_an_alias(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from vllm_opt.optimizer.procurement.sharing import (
     leaves_context_room,
 )
 from vllm_opt.optimizer.search.bounds import capacity_ceilings
+from vllm_opt.optimizer.search.fastest_points import FastestPoints
 from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.pool import sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
@@ -138,7 +139,8 @@ class Kind:
 
 
 Entries = dict[Kind, list[tuple[int, Server]]]
-Solver = Callable[[list[Server]], Iterable[Candidate]]
+Solver = Callable[[list[Server], dict[Kind, int]], Iterable[Candidate]]
+"""the points of some servers that may be the best of their classes, given what each class has to exceed"""
 
 
 class ColumnSearch:
@@ -195,16 +197,26 @@ class ColumnSearch:
         wanted = sorted({kind for kind in kinds if kind in self.open}, key=lambda kind: (kind.cut, kind.gpus, kind))
         for group in {(kind.cut, kind.gpus): None for kind in wanted}:
             mine = [kind for kind in wanted if (kind.cut, kind.gpus) == group]
-            if group[0] == 1:
-                self._price(mine, self.search.solve_servers, deadline)
-            else:
-                self._price(mine, self._in_parts(group[0]), deadline)
+            self._price(mine, self._solver(group[0]), deadline)
+
+    def _solver(self, cut: int) -> Solver:
+        """How servers are sized: whole, unless only the fastest point of each is asked for."""
+        if cut > 1:
+            return self._in_parts(cut)
+        queueing = self.setting.request.needs_queueing or self.target is not None
+        if self.by_rate and self.setting.lengths[1] > 1 and not queueing:
+            return lambda servers, least: FastestPoints(self.search, self._units, least, _kind_of).of_servers(servers)
+        return lambda servers, _: self.search.solve_servers(servers)
+
+    def _units(self, tokens_per_s: float, cut: int = 1) -> int:
+        """Output tokens per second in millionths of a request per second."""
+        return math.floor(Fraction(tokens_per_s) / self.setting.lengths[1] * MICRO / cut)
 
     def _in_parts(self, cut: int) -> Solver:
         """How servers in one part of a GPU are sized."""
         setting = cut_setting(self.setting, cut)
 
-        def solve(servers: list[Server]) -> Iterable[Candidate]:
+        def solve(servers: list[Server], _: dict[Kind, int]) -> Iterable[Candidate]:
             pieces = cut_units(setting, self.search.physics, servers, cut)
             found = evaluate(setting, pieces, asked=False)
             found += evaluate(setting, refined_pieces(setting, found, ALL_RULES), asked=False)
@@ -235,7 +247,7 @@ class ColumnSearch:
                 able = [entry for entry in self._classes[kind] if entry[0] > least[kind]]
                 chosen += [server for _, server in able[:size]]
                 self._classes[kind] = able[size:]
-            for candidate in solve(chosen) if chosen else ():
+            for candidate in solve(chosen, least) if chosen else ():
                 plan = self._best_point(candidate, kinds[0].cut, min(least.values()))
                 if plan is not None and _better(plan, self.plans.get(plan.kind), least[plan.kind]):
                     self.plans[plan.kind] = plan
@@ -258,8 +270,8 @@ class ColumnSearch:
         at = int(value.argmax())
         if value[at] <= 0:
             return None
-        amount = Fraction(float(value[at]))
-        capacity = math.floor(amount / self.setting.lengths[1] * MICRO / cut) if self.by_rate else math.floor(amount)
+        amount = float(value[at])
+        capacity = self._units(amount, cut) if self.by_rate else math.floor(amount)
         if self.target is not None and capacity > floor:
             held = self.target.capacity(candidate, int(candidate.sequences[at]))
             capacity = capacity if math.isinf(held) else min(capacity, math.floor(held * MICRO))
@@ -280,6 +292,10 @@ class ColumnSearch:
             and per_node % small.gpus == 0
         ]  # fmt: skip
         return max(copies, default=0)
+
+
+def _kind_of(unit: Unit) -> Kind:
+    return Kind(unit.facts.sku.gpu.id, unit.shape.gpus, unit.facts.layout.nodes)
 
 
 def _better(plan: ReplicaPlan, rival: ReplicaPlan | None, floor: int) -> bool:

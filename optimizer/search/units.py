@@ -138,28 +138,31 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
 
     Where need is monotone, it never falls when a step grows, so the first width that does not fit ends the list.
     """
-    facts, targets = unit.facts, setting.targets
+    facts = unit.facts
     if "memory_budget" in active and not facts.terms.loads(facts.confidence):
         return []
-    least = fewest_sequences(setting, unit, active)
-    monotone = facts.monotone
     found: Pieces = []
     for tokens in tokens_of(facts):
-        most = min(tokens, setting.largest_batch)
-        pinned = setting.request.max_num_seqs
-        if most < (least if pinned is None else max(least, pinned)):
-            continue
-        smallest = least if pinned is None else pinned
-        if "memory_budget" not in active:
-            asked = setting.load_is_asked(active)
-            sizes = [smallest] if asked else slots_of(setting, sequence_grid(smallest, most))
-            found.append((unit, tokens, sizes))
-            continue
-        startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
-        admitted = Admission(facts, tokens, startup, held="concurrency" in active)
-        sizes = sizes_of(admitted, smallest, most, active)
+        sizes = sizes_at(setting, unit, tokens, active)
         if sizes:
             found.append((unit, tokens, sizes))
-        elif monotone:
+        elif sizes is not None and facts.monotone and "memory_budget" in active:
             break
     return found
+
+
+def sizes_at(setting: SolveSetting, unit: Unit, tokens: int, active: frozenset[str]) -> list[int] | None:
+    """The values of max_num_seqs worth trying at one width; None where the width itself carries too few sequences."""
+    facts, targets = unit.facts, setting.targets
+    least = fewest_sequences(setting, unit, active)
+    most = min(tokens, setting.largest_batch)
+    pinned = setting.request.max_num_seqs
+    if most < (least if pinned is None else max(least, pinned)):
+        return None
+    smallest = least if pinned is None else pinned
+    if "memory_budget" not in active:
+        asked = setting.load_is_asked(active)
+        return [smallest] if asked else slots_of(setting, sequence_grid(smallest, most))
+    startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
+    admitted = Admission(facts, tokens, startup, held="concurrency" in active)
+    return sizes_of(admitted, smallest, most, active)

@@ -5,7 +5,8 @@ request means (`resolve_solve`), the physics of one point, and the set of values
 
 - every tensor, pipeline, data, expert and context parallel size within the GPUs allowed; data parallelism inside one
   engine only with experts, without pipeline stages and on a whole part of a node; several nodes only when the link
-  between them is stated; no pipeline stages inside a fast link where tensor parallelism divides the same GPUs;
+  between them is stated; no pipeline stages inside a fast link where tensor parallelism divides the same GPUs, nor
+  over an uneven part of a node unless the request says how many GPUs or stages;
 - off CUDA, the layouts that the platform documents;
 - the default block size and those in which a request takes fewer bytes;
 - `max_num_batched_tokens` from `token_grid`, `gpu_memory_utilization` from `utilization_steps`;
@@ -268,6 +269,8 @@ class Oracle:
             if ranks * data > most or tensor % context or pipeline > model.num_hidden_layers:
                 continue
             if nodes > 1 and (not setting.request.internode_gbps or ranks % node):
+                continue
+            if pipeline > 1 and nodes == 1 and node % ranks and not says_how_many(setting.request):
                 continue
             pinned = setting.request.data_parallel_size
             if data > 1 and pinned is None and (not experts or pipeline > 1 or node % (tensor * data)):
@@ -614,6 +617,11 @@ def efficiency(millitokens: int, bill: int | None, gpus: int) -> int:
     if bill is None:
         return FREE - min(FREE, millitokens * 3600 // gpus)
     return -min(FREE - 1, millitokens * 3600 * 1_000_000 // bill)
+
+
+def says_how_many(request: SolveRequest) -> bool:
+    """Whether the request counts the GPUs or the stages: then an uneven part of a node may be one server."""
+    return bool(request.gpus or request.max_gpus or request.owned or request.pipeline_parallel_size)
 
 
 def pinned_as_asked(request: SolveRequest, tensor: int, pipeline: int, data: int) -> bool:

@@ -72,7 +72,9 @@ def _setting(
 ) -> SolveSetting:
     try:
         asked = solve_request(request, workload, *kind, gpus[0].gpu.id)
-        return replace(resolve_solve(asked, catalog), gpus=gpus)
+        setting = resolve_solve(asked, catalog)
+        most = setting.targets.model_copy(update={"max_gpus": request.inventory.max_gpus_per_replica})
+        return replace(setting, gpus=gpus, targets=most)
     except (InvalidRequest, UnknownProfile) as error:
         raise type(error)(f"workload '{workload.name}': {error}") from None
 
@@ -87,7 +89,7 @@ def solve_request(
         "output_tokens": bucket[1], "max_ttft_ms": workload.max_ttft_ms, "max_tpot_ms": workload.max_tpot_ms,
         "prefix_hit_share": workload.prefix_hit_share, "quantization": workload.quantization,
         "kv_cache_dtype": workload.kv_cache_dtype, "confidence": request.confidence,
-        "max_gpus": request.inventory.max_gpus_per_replica, "vllm_version": request.vllm_version,
+        "max_gpus": request.inventory.counted_gpus, "vllm_version": request.vllm_version,
         "internode_gbps": request.inventory.internode_gbps,
         "hypothetical_checkpoints": request.hypothetical_checkpoints, "default_limits": False,
         "kv_sizing": "typical" if workload.output_tokens and not workload.lengths else "full",

@@ -166,6 +166,15 @@ class Inventory(Noun):
     internode_gbps: PositiveNumber | None = Field(None, description="link between nodes; unset: no replica spans nodes")
     max_gpus_per_replica: Count = Field(8, description="GPUs of the largest server that is considered")
 
+    @property
+    def counted_gpus(self) -> int | None:
+        """GPUs of the largest server where someone says how many there are; None where any number may be had.
+
+        As `--max-gpus` of `solve`: only then are pipelines over an uneven part of a node, such as 3 of 8 GPUs, tried.
+        """
+        stated = {"stock", "gpus_per_node", "max_gpus_per_replica"} & self.model_fields_set
+        return self.max_gpus_per_replica if stated else None
+
 
 class Purchase(Noun):
     """What owning costs."""

@@ -17,7 +17,7 @@ from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
 from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
-from vllm_opt.optimizer.space.layouts import Shape, query_heads, shapes, usual_data_size
+from vllm_opt.optimizer.space.layouts import Shape, odd_stages, odd_stages_asked, query_heads, shapes, usual_data_size
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.points import Unit
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
@@ -83,8 +83,9 @@ class Landscape:
         self._usual = {
             "tensor_parallel_size": _per_row([_divides(setting, place) for place in self.places], bool),
             "data_parallel_size": _per_row([_usual_data(setting, place) for place in self.places], bool),
-            "pipeline_parallel_size": _per_row([_usual_stages(physics, place) for place in self.places], bool),
+            "pipeline_parallel_size": _per_row([_best_split(physics, place) for place in self.places], bool),
         }
+        self._odd = _per_row([_odd_stages(place) for place in self.places], bool)
         self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
@@ -123,7 +124,7 @@ class Landscape:
                 continue
             elif field in self._usual:
                 keep &= self._usual[field]
-        return keep
+        return keep if odd_stages_asked(request) else keep & ~self._odd
 
     def unit(self, setting: SolveSetting, row: int, replicas: int) -> Unit:
         """The layout of a row with a number of replicas, as it is under a (changed) setting."""
@@ -157,9 +158,7 @@ def _places(
         if node not in by_node:
             most = MOST_SERVER_GPUS if setting.request.internode_gbps else node
             reach = max(most, targets.gpus or targets.max_gpus)
-            by_node[node] = tuple(
-                dict.fromkeys((*shapes(_without_pins(setting), node, reach), *shapes(setting, node, reach)))
-            )
+            by_node[node] = tuple(dict.fromkeys((*shapes(_open(setting), node, reach), *shapes(setting, node, reach))))
         for weights in setting.formats:
             check_time()
             for shape in by_node[node]:
@@ -171,10 +170,11 @@ def _places(
                 yield from _places_of(physics, sku, weights, shape, part)
 
 
-def _without_pins(setting: SolveSetting) -> SolveSetting:
-    """The same setting with every size open: questions drop pins one by one."""
-    pins = setting.request.pins
-    return replace(setting, request=setting.request.replaced(**dict.fromkeys(pins))) if pins else setting
+def _open(setting: SolveSetting) -> SolveSetting:
+    """The same setting with every size open: questions drop pins one by one, or state a number of GPUs."""
+    request = setting.request
+    most = request.max_gpus or request.gpus or setting.targets.max_gpus
+    return replace(setting, request=request.replaced(**dict.fromkeys(request.pins), gpus=None, max_gpus=most))
 
 
 def _divides(setting: SolveSetting, place: Place) -> bool:
@@ -186,7 +186,11 @@ def _usual_data(setting: SolveSetting, place: Place) -> bool:
     return usual_data_size(setting.model, shape.tensor, shape.pipeline, shape.data, node)
 
 
-def _usual_stages(physics: LayoutPhysics, place: Place) -> bool:
+def _odd_stages(place: Place) -> bool:
+    return odd_stages(place.shape.tensor, place.shape.pipeline, place.facts.sku.gpu.gpus_per_node)
+
+
+def _best_split(physics: LayoutPhysics, place: Place) -> bool:
     facts = place.facts
     return physics.better_split(facts.sku.gpu, facts.weights, place.shape) is None
 

@@ -13,11 +13,14 @@ from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.engine_defaults import async_scheduling_default, prefix_caching_default
+from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.estimation.adapters import adapters_of
 from vllm_opt.optimizer.estimation.cache_dtypes import cache_choices
 from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.estimation.kv_tiers.connectors import hybrid_manager_off, redundant_experts, sparse_host_gib
 from vllm_opt.optimizer.estimation.media import profiled_media
+from vllm_opt.optimizer.space.default_limits import is_stated
+from vllm_opt.optimizer.space.local_machine import only_local
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -78,7 +81,7 @@ def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iter
     """
     request, model = setting.request, setting.model
     reach = most if request.internode_gbps else min(most, gpus_per_node)
-    heads = query_heads(model)
+    heads, odd_asked = query_heads(model), odd_stages_asked(request)
     stages = min(MAX_PIPELINE_STAGES, model.num_hidden_layers)
     tensors = [size for size in range(1, min(reach, heads) + 1) if heads % size == 0]
     for tensor in tensors if request.tensor_parallel_size is None else [request.tensor_parallel_size]:
@@ -88,6 +91,8 @@ def parallel_sizes(setting: SolveSetting, gpus_per_node: int, most: int) -> Iter
             if engine > reach or pipeline > model.num_hidden_layers:
                 continue
             if engine > gpus_per_node and engine % gpus_per_node:
+                continue
+            if not odd_asked and odd_stages(tensor, pipeline, gpus_per_node):
                 continue
             for data, experts in _data_sizes(setting, tensor, pipeline, min(reach, gpus_per_node), gpus_per_node):
                 yield tensor, pipeline, data, experts
@@ -113,6 +118,25 @@ def _data_sizes(
 def usual_data_size(model: ModelProfile, tensor: int, pipeline: int, data: int, gpus_per_node: int) -> bool:
     """Whether a data-parallel size is tried when the request pins none."""
     return data == 1 or (has_experts(model) and pipeline == 1 and gpus_per_node % (tensor * data) == 0)
+
+
+def odd_stages_asked(request: SolveRequest) -> bool:
+    """Whether pipelines over an uneven part of a node take part, such as 3, 5, 6 or 7 of 8 GPUs.
+
+    They do where the request says how many GPUs there are (a number, a ceiling, what is owned, this machine) or how
+    many stages: a count that does not divide the model evenly is what pipelines are for
+    (https://docs.vllm.ai/en/latest/serving/parallelism_scaling/). Someone who may buy any number of GPUs is not sent to
+    a server that few have run and nobody has measured.
+    """
+    counted = any(getattr(request, name) is not None and is_stated(request, name) for name in ("gpus", "max_gpus"))
+    local = bool(request.owned) or only_local(request)
+    return counted or local or request.pipeline_parallel_size is not None
+
+
+def odd_stages(tensor: int, pipeline: int, gpus_per_node: int) -> bool:
+    """Whether pipeline stages take an uneven part of a node."""
+    ranks = tensor * pipeline
+    return pipeline > 1 and ranks <= gpus_per_node and gpus_per_node % ranks > 0
 
 
 def across_tensors(setting: SolveSetting, gpu: GpuProfile, shape: Shape) -> Shape | None:

@@ -22,6 +22,7 @@ MODELS = (
     "Qwen/Qwen3-30B-A3B", "openai/gpt-oss-20b", "Qwen/Qwen2.5-1.5B-Instruct",
 )  # fmt: skip
 SKUS = ("l4", "l40s", "a100-sxm4-80gb", "h100-sxm", "h200-sxm", "rtx-4090", "b200")
+ONE_NODE: dict[str, Any] = {"gpu_sharing": False, "max_gpus_per_replica": 8}
 STRICT: dict[str, Any] = {"tolerance": 0, "utilization_cap": 1, "comparisons": False, "time_limit": 600}
 
 
@@ -45,7 +46,7 @@ def drawn(seed: int) -> dict[str, Any]:
 def fleet_of(asked: dict[str, Any], **changes: Any) -> FleetRequest:
     fields = ("model", "target_context", "input_tokens", "output_tokens", "max_ttft_ms", "max_tpot_ms")
     workload = {name: asked[name] for name in fields} | {"name": "w", "requests_per_s": asked["rate"]}
-    request = {"workloads": [workload], "inventory": {"gpu": asked["gpu"], "gpu_sharing": False}, **STRICT}
+    request = {"workloads": [workload], "inventory": {**ONE_NODE, "gpu": asked["gpu"]}, **STRICT}
     return FleetRequest(**{**request, **changes})
 
 

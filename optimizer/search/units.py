@@ -58,7 +58,25 @@ def pieces_of_server(
         asked = setting.load_is_asked(active) and "concurrency" not in setting.request.objective
         if all(tokens in admitted and (asked or admitted[tokens][-1] == most) for tokens, most in ceilings.items()):
             return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
-    return with_graphs + pieces_of(setting, eager, active)
+    return with_graphs + _beyond(setting, with_graphs, pieces_of(setting, eager, active))
+
+
+def _beyond(setting: SolveSetting, with_graphs: Pieces, eager: Pieces) -> Pieces:
+    """Eager pieces with the smallest batch that CUDA graphs do not hold, where what is admitted is an objective.
+
+    Eager mode is for batches beyond those, and of them the smallest leaves the pool the most.
+    """
+    if "concurrency" not in setting.request.objective or setting.request.max_num_seqs is not None:
+        return eager
+    most = {tokens: sequences[-1] for _, tokens, sequences in with_graphs}
+    return [
+        (
+            unit,
+            tokens,
+            sorted({*sizes, following}) if sizes[0] < (following := most.get(tokens, 0) + 1) < sizes[-1] else sizes,
+        )
+        for unit, tokens, sizes in eager
+    ]
 
 
 def needs_no_more(eager: Unit, captured: LayoutFacts) -> bool:

@@ -193,11 +193,14 @@ def _none_better(answer: Answer, objective: ObjectiveValue) -> Iterator[Check]:
 
 
 def _rounding(objective: ObjectiveValue, plan: Plan) -> float:
-    """What whole units take: thousandths of a token per second and engine, microseconds, millionths of a dollar."""
+    """What whole units take: thousandths of a token per second and engine, microseconds, millionths of a dollar.
+
+    Efficiency is rounded twice: the tokens per second of every engine, and thousandths of a token per dollar.
+    """
     engines = plan.replicas * plan.data_parallel_size
     if objective.name != "efficiency" or plan.cost is None or not plan.cost.usd_per_hour:
         return 0.001 * engines + 1e-6
-    return 0.001 * engines * 3600 / plan.cost.usd_per_hour + 1e-6 * abs(objective.value)
+    return 0.001 * engines * 3600 / plan.cost.usd_per_hour + 0.001 + 1e-6 * abs(objective.value)
 
 
 def figure(name: str, unit: str, plan: Plan) -> float | None:

@@ -16,7 +16,7 @@ from vllm_opt.profiles.catalogues.catalog import Catalog
 CATALOG = Catalog()
 ASKED: dict[str, dict[str, Any]] = {
     "dense": {"model": "Qwen/Qwen3-8B", "gpu": ("h100",), "max_tpot_ms": 40, "quantization": ("fp8", "bf16")},
-    "stages": {"model": "Qwen/Qwen2.5-14B-Instruct", "gpu": ("l4",), "max_ttft_ms": 3000, "quantization": ("w4a16",)},
+    "stages": {"model": "Qwen/Qwen3-4B", "gpu": ("l4",), "max_ttft_ms": 9000, "quantization": ("bf16",)},
     "experts": {"model": "Qwen/Qwen3-30B-A3B", "gpu": ("h200",), "max_tpot_ms": 30, "quantization": ("bf16",)},
     "short_answers": {
         "model": "Qwen/Qwen3-4B", "gpu": ("l40s",), "output_tokens": 3, "quantization": ("bf16",), "max_gpus": 1
@@ -60,7 +60,7 @@ def test_the_fastest_of_every_class_is_that_of_all_points(kind: str) -> None:
 @pytest.mark.parametrize("kind", ASKED)
 def test_no_point_is_above_the_ceiling_of_its_width(kind: str) -> None:
     search = search_of(kind)
-    servers = [server.with_replicas(1, 1) for sku in search.setting.gpus for server in search.servers.of(sku)][-6:]
+    servers = [server.with_replicas(1, 1) for sku in search.setting.gpus for server in search.servers.of(sku)][::4]
     found = search.solve_servers(servers)
     assert found
     ceilings = rate_ceilings(

@@ -76,9 +76,7 @@ class BarSearch:
         """Servers by class, with their ceilings and their place in the search of each bar."""
         rows: dict[tuple[object, ...], tuple[dict[int, int], dict[int, Server]]] = {}
         for bar, search in self.searches.items():
-            servers = [
-                replace(server, replicas=1, most=1) for sku in search.setting.gpus for server in search.servers.of(sku)
-            ]
+            servers = [server.with_replicas(1, 1) for sku in search.setting.gpus for server in search.servers.of(sku)]
             most = capacity_ceilings(search.setting, search.physics, servers, ALL_RULES)
             for server, ceiling in zip(servers, most, strict=True):
                 if isinstance(ceiling, str):

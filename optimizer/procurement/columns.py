@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 
@@ -24,8 +23,6 @@ from vllm_opt.optimizer.estimation.rate_within_limits import rate_within_limits
 from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.sharing import (
     SHARES,
-    cut_setting,
-    cut_units,
     leaves_context_room,
 )
 from vllm_opt.optimizer.search.bounds import capacity_ceilings
@@ -34,13 +31,13 @@ from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.pool import sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
-from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
+from vllm_opt.optimizer.space.points import Candidate, Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
 
 MICRO = 1_000_000
+ROUNDING = 1e-9
 FIRST_ROUND = 2
 """servers of each class that are sized together at first; each further round takes twice as many"""
 
@@ -176,9 +173,7 @@ class ColumnSearch:
             for sku in self.setting.gpus:
                 self.search.result.drop(sku.gpu.id, "context_length")
             return {}
-        servers = [
-            replace(server, replicas=1, most=1) for sku in self.setting.gpus for server in self.search.servers.of(sku)
-        ]
+        servers = [server.with_replicas(1, 1) for sku in self.setting.gpus for server in self.search.servers.of(sku)]
         classes: Entries = {}
         for server, ceiling in zip(servers, self._ceilings(servers), strict=True):
             if isinstance(ceiling, str):
@@ -202,40 +197,29 @@ class ColumnSearch:
     def _solver(self, cut: int) -> Solver:
         """How servers are sized: whole, unless only the fastest point of each is asked for."""
         if cut > 1:
-            return self._in_parts(cut)
+            return lambda servers, _: points_in_parts(self.setting, self.search.physics, servers, cut)
         queueing = self.setting.request.needs_queueing or self.target is not None
         if self.by_rate and self.setting.lengths[1] > 1 and not queueing:
             return lambda servers, least: FastestPoints(self.search, self._units, least, _kind_of).of_servers(servers)
         return lambda servers, _: self.search.solve_servers(servers)
 
     def _units(self, tokens_per_s: float, cut: int = 1) -> int:
-        """Output tokens per second in millionths of a request per second."""
-        return math.floor(Fraction(tokens_per_s) / self.setting.lengths[1] * MICRO / cut)
-
-    def _in_parts(self, cut: int) -> Solver:
-        """How servers in one part of a GPU are sized."""
-        setting = cut_setting(self.setting, cut)
-
-        def solve(servers: list[Server], _: dict[Kind, int]) -> Iterable[Candidate]:
-            pieces = cut_units(setting, self.search.physics, servers, cut)
-            found = evaluate(setting, pieces, asked=False)
-            found += evaluate(setting, refined_pieces(setting, found, ALL_RULES), asked=False)
-            return [kept for one in found if (kept := feasible_part(setting, one, ALL_RULES)[0]) is not None]
-
-        return solve
+        """Output tokens per second in whole millionths of a request per second."""
+        exact = float(tokens_per_s).as_integer_ratio()
+        return exact[0] * MICRO // (exact[1] * self.setting.lengths[1] * cut)
 
     def _ceilings(self, servers: list[Server]) -> list[int | str]:
         """What no plan of each server exceeds, in units of capacity, or the rule that all of them break."""
         physics = self.search.physics
-        ceilings: list[int | str] = []
-        for server, most in zip(servers, capacity_ceilings(self.setting, physics, servers, ALL_RULES), strict=True):
-            if isinstance(most, str):
-                ceilings.append(most)
-            elif self.by_rate:
-                ceilings.append(math.ceil(Fraction(most) / self.setting.lengths[1] * MICRO))
-            else:
-                ceilings.append(sequences_of_server(self.setting, physics, server, ALL_RULES) * server.shape.data)
-        return ceilings
+        found = capacity_ceilings(self.setting, physics, servers, ALL_RULES)
+        if self.by_rate:
+            return [most if isinstance(most, str) else self._units(most * (1 + ROUNDING)) + 1 for most in found]
+        return [
+            most
+            if isinstance(most, str)
+            else sequences_of_server(self.setting, physics, one, ALL_RULES) * one.shape.data
+            for one, most in zip(servers, found, strict=True)
+        ]
 
     def _price(self, kinds: list[Kind], solve: Solver, deadline: float) -> None:
         """Visit the servers of some classes of one size, best first, until no ceiling is above what was found."""

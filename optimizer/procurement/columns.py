@@ -24,6 +24,7 @@ from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.sharing import (
     SHARES,
     leaves_context_room,
+    points_in_parts,
 )
 from vllm_opt.optimizer.search.bounds import capacity_ceilings
 from vllm_opt.optimizer.search.fastest_points import FastestPoints

@@ -208,7 +208,7 @@ def test_a_long_histogram_claims_only_the_plans_in_its_model(catalog: Catalog) -
 
 
 def test_time_that_is_up_leaves_an_honest_bound_and_no_claim(catalog: Catalog) -> None:
-    asked = {**drawn(1), "gpu": list(SKUS), "rate": 3.0}
+    asked = {**drawn(1), "model": MODELS[2], "gpu": list(SKUS), "rate": 30.0}
     whole, short = procure(fleet_of(asked), catalog), procure(fleet_of(asked, time_limit=1e-3), catalog)
     assert whole.totals is not None
     assert whole.status == "optimal"
@@ -218,6 +218,23 @@ def test_time_that_is_up_leaves_an_honest_bound_and_no_claim(catalog: Catalog) -
     assert short.totals.usd_per_month >= whole.totals.usd_per_month - 0.01
     assert short.objectives[0].bound <= whole.objectives[0].bound + 0.01
     assert "proven" not in title_of(short)
+
+
+def test_another_seed_or_number_of_workers_gives_the_same_fleet(catalog: Catalog) -> None:
+    """Three workloads on five SKUs, a simpler fleet within the tolerance: many fleets cost the same."""
+    each = {"target_context": 4096, "input_tokens": 900, "output_tokens": 200}
+    workloads = [
+        {**each, "name": f"w{number}", "model": MODELS[number % 2], "requests_per_s": 0.7 + 2 * number}
+        for number in range(3)
+    ]
+    request = FleetRequest(workloads=workloads, inventory={"gpu": list(SKUS[:5])}, comparisons=False, time_limit=120)
+    answers = [
+        procure(request.replaced(seed=seed, workers=workers), catalog) for seed, workers in ((0, 1), (1, 1), (7, 2))
+    ]
+    assert answers[0].status == "optimal"
+    for other in answers[1:]:
+        for name in ("status", "covers", "objectives", "assignments", "nodes", "totals", "workloads", "notes"):
+            assert getattr(other, name) == getattr(answers[0], name)
 
 
 def test_the_cap_leaves_room_and_a_higher_one_takes_no_more_gpus(catalog: Catalog) -> None:

@@ -26,7 +26,7 @@ from vllm_opt.optimizer.search.search import ALL_RULES, Search
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
 
-MOST_BARS = 4
+MOST_BARS = 8
 """bars of a histogram up to which every plan is bounded"""
 SERVER_S = 0.005
 """what it takes to size one server for one bar"""

@@ -200,8 +200,14 @@ def serves(vectors: list[tuple[int, ...]], units: tuple[int, ...]) -> bool:
     return left <= 1e-6 and second >= units[1] * (1 + 1e-5)
 
 
+def test_a_histogram_of_eight_bars_is_still_proven_over_every_plan(catalog: Catalog) -> None:
+    lengths = tuple({"input_tokens": 300 * n, "output_tokens": 100, "share": 9 - n} for n in range(1, 9))
+    answer = procure(histogram(lengths), catalog)
+    assert (answer.status, answer.covers) == ("optimal", "every plan")
+
+
 def test_a_long_histogram_claims_only_the_plans_in_its_model(catalog: Catalog) -> None:
-    lengths = tuple({"input_tokens": 400 * n, "output_tokens": 100, "share": 6 - n} for n in range(1, 6))
+    lengths = tuple({"input_tokens": 400 * n, "output_tokens": 100, "share": 10 - n} for n in range(1, 10))
     answer = procure(histogram(lengths), catalog)
     assert answer.covers == "the plans in the model"
     assert title_of(answer) == f"fleet: cheapest of {answer.solver.columns_solved} plans"

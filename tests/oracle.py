@@ -160,6 +160,8 @@ class Oracle:
         self.setting: SolveSetting = resolve_solve(request, catalog, Bends(reserve=not reserve))
         self.asked = 0
         self.known = known or Known()
+        self.beyond_graphs: dict[tuple[Layout, int, int], int] = {}
+        """The largest batch with CUDA graphs: eager mode is looked at from the next one on."""
         alone = {"concurrency": 1, "admission_reserve": False}
         self.alone = self.setting.targets.model_copy(update=alone)
 
@@ -320,9 +322,15 @@ class Oracle:
                 if self.setting.request.replicas not in (None, replicas):
                     continue
                 base = self.deployment(sku, weights, layout, terms, replicas, self.flags(tokens, 1, 0.5))
-                sizes = [size for size in self.sizes(base, tokens, fits) if self.fits(base, tokens, size, fits)]
-                if sizes:
-                    yield from self.judged(base, weights, tokens, sizes, fits)
+                place = layout.model_copy(update={"enforce_eager": False}), replicas, tokens
+                tried = set(self.sizes(base, tokens, fits))
+                if layout.enforce_eager and "concurrency" in self.setting.request.objective and len(tried) > 1:
+                    tried |= {min(max(tried), self.beyond_graphs.get(place, 0) + 1)} - {1}
+                sizes = [size for size in sorted(tried) if self.fits(base, tokens, size, fits)]
+                for point in self.judged(base, weights, tokens, sizes, fits) if sizes else ():
+                    if not layout.enforce_eager:
+                        self.beyond_graphs[place] = max(self.beyond_graphs.get(place, 0), point.max_num_seqs)
+                    yield point
 
     def fits(self, base: Deployment, tokens: int, size: int, known: dict[int, list[float]]) -> bool:
         """Whether memory holds at any utilisation step."""

@@ -26,13 +26,17 @@ class FleetModel:
     `dropped` names rules to leave out (see `fleet_rules.rule_names`), which is how conflicts are explained.
     """
 
-    def __init__(self, problem: FleetProblem, dropped: frozenset[str] = frozenset(), *, routes: bool = True) -> None:
+    def __init__(
+        self, problem: FleetProblem, dropped: frozenset[str] = frozenset(), *, routes: bool = True, covered: bool = True
+    ) -> None:
         from ortools.sat.python import cp_model
 
         self.problem = problem
         self.dropped = dropped
         self.routes = routes and not problem.exact_routes
         """whether short histograms have their routes as variables"""
+        self.covered = covered
+        """whether rows say what whole replicas cost at least; they leave a relaxation's prices without meaning"""
         self.cp: Any = cp_model.CpModel()
         self._expression = cp_model.LinearExpr
         self.zones = range(problem.zones)

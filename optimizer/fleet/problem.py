@@ -134,10 +134,13 @@ class FleetProblem:
     @cached_property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Every (column, offer) that go together, as indices."""
+        of_gpu: dict[str, list[tuple[int, NodeOffer]]] = {}
+        for o, offer in enumerate(self.offers):
+            of_gpu.setdefault(offer.gpu, []).append((o, offer))
         return tuple(
             (c, o)
             for c, column in enumerate(self.columns)
-            for o, offer in enumerate(self.offers)
+            for o, offer in of_gpu.get(column.gpu, ())
             if offer.takes(column)
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from vllm_opt.optimizer.fleet.covers import covers_of, rows_of
 from vllm_opt.optimizer.fleet.packing import chain_rows, is_chain, maximal_patterns, rounded_up
 from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem, NodeOffer
 from vllm_opt.optimizer.fleet.routing import MARGIN_PPM
@@ -53,10 +54,18 @@ def add_all(fleet: FleetModel) -> None:
     for demand in fleet.problem.demands:
         if f"demand:{demand.workload}" not in fleet.dropped:
             _demand(fleet, demand)
+    if fleet.covered:
+        _covers(fleet)
     _order_zones(fleet)
     _stock(fleet)
     _limits(fleet)
     _gpu_kinds(fleet)
+
+
+def _covers(fleet: FleetModel) -> None:
+    """Redundant rows: what whole replicas for a workload cost at least (`covers.py`)."""
+    for weights, needed in rows_of(list(covers_of(fleet.problem, fleet.dropped).values())):
+        fleet.cp.add(fleet.weighted((var, w) for c, w in weights.items() for var in fleet.of_column[c]) >= needed)
 
 
 def _packing(fleet: FleetModel, o: int, zone: int) -> None:

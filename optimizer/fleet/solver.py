@@ -4,6 +4,7 @@ import math
 import time
 
 from vllm_opt.optimizer.fleet.check import fleet_violations
+from vllm_opt.optimizer.fleet.covers import added_costs
 from vllm_opt.optimizer.fleet.histogram import advise
 from vllm_opt.optimizer.fleet.model import FleetModel
 from vllm_opt.optimizer.fleet.neighbourhood import FIRST_COLUMNS, neighbourhoods, promising, reduced_costs
@@ -109,7 +110,7 @@ class FleetSolver(FleetSearch):
         sign, limit, end = -1 if maximise else 1, -math.inf, time.monotonic() + seconds
         gap = max(self.options.relative_gap, COARSE_GAP if self.routings else 0.0)
         large = len(self.problem.pairs) > LARGE and not maximise and not tie
-        prices = reduced_costs(self.model) if large else {}
+        prices = self._prices_for(name) if large else {}
         best = self._early(name, prices, seconds) if large else self.best
         share = FULL_SHARE if large else 1.0
         if self._long_histograms and not maximise:
@@ -168,6 +169,16 @@ class FleetSolver(FleetSearch):
         if advice is None:
             return best, -math.inf
         return self._best_of(best, self._repair(advice.replicas, name), name, 1), advice.bound
+
+    def _prices_for(self, name: str) -> dict[int, float]:
+        """What one replica of each column adds: in whole replicas where every workload has one length."""
+        if name == "cost" and all(len(demand.units) == 1 for demand in self.problem.demands):
+            return added_costs(self.problem, self.dropped)
+        model = FleetModel(self.problem, self.dropped, covered=False)
+        for was, value in self.fixed:
+            model.keep(was, value)
+        model.minimise_or_maximise(name)
+        return reduced_costs(model)
 
     def _early(self, name: str, prices: dict[int, float], seconds: float) -> Found | None:
         """Solve the fleet over its most promising columns."""

@@ -26,7 +26,7 @@ from vllm_opt.optimizer.search.search import ALL_RULES, Search
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
 
-MOST_BARS = 4
+MOST_BARS = 8
 """bars of a histogram up to which every plan is bounded"""
 SERVER_S = 0.005
 """what it takes to size one server for one bar"""
@@ -76,9 +76,7 @@ class BarSearch:
         """Servers by class, with their ceilings and their place in the search of each bar."""
         rows: dict[tuple[object, ...], tuple[dict[int, int], dict[int, Server]]] = {}
         for bar, search in self.searches.items():
-            servers = [
-                replace(server, replicas=1, most=1) for sku in search.setting.gpus for server in search.servers.of(sku)
-            ]
+            servers = [server.with_replicas(1, 1) for sku in search.setting.gpus for server in search.servers.of(sku)]
             most = capacity_ceilings(search.setting, search.physics, servers, ALL_RULES)
             for server, ceiling in zip(servers, most, strict=True):
                 if isinstance(ceiling, str):

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 
@@ -24,22 +23,22 @@ from vllm_opt.optimizer.estimation.rate_within_limits import rate_within_limits
 from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.sharing import (
     SHARES,
-    cut_setting,
-    cut_units,
     leaves_context_room,
+    points_in_parts,
 )
 from vllm_opt.optimizer.search.bounds import capacity_ceilings
+from vllm_opt.optimizer.search.fastest_points import FastestPoints
 from vllm_opt.optimizer.search.modes import preference
 from vllm_opt.optimizer.search.pool import sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES, Search
-from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
+from vllm_opt.optimizer.space.points import Candidate, Unit
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
 
 MICRO = 1_000_000
+ROUNDING = 1e-9
 FIRST_ROUND = 2
 """servers of each class that are sized together at first; each further round takes twice as many"""
 
@@ -138,7 +137,8 @@ class Kind:
 
 
 Entries = dict[Kind, list[tuple[int, Server]]]
-Solver = Callable[[list[Server]], Iterable[Candidate]]
+Solver = Callable[[list[Server], dict[Kind, int]], Iterable[Candidate]]
+"""the points of some servers that may be the best of their classes, given what each class has to exceed"""
 
 
 class ColumnSearch:
@@ -174,9 +174,7 @@ class ColumnSearch:
             for sku in self.setting.gpus:
                 self.search.result.drop(sku.gpu.id, "context_length")
             return {}
-        servers = [
-            replace(server, replicas=1, most=1) for sku in self.setting.gpus for server in self.search.servers.of(sku)
-        ]
+        servers = [server.with_replicas(1, 1) for sku in self.setting.gpus for server in self.search.servers.of(sku)]
         classes: Entries = {}
         for server, ceiling in zip(servers, self._ceilings(servers), strict=True):
             if isinstance(ceiling, str):
@@ -195,35 +193,34 @@ class ColumnSearch:
         wanted = sorted({kind for kind in kinds if kind in self.open}, key=lambda kind: (kind.cut, kind.gpus, kind))
         for group in {(kind.cut, kind.gpus): None for kind in wanted}:
             mine = [kind for kind in wanted if (kind.cut, kind.gpus) == group]
-            if group[0] == 1:
-                self._price(mine, self.search.solve_servers, deadline)
-            else:
-                self._price(mine, self._in_parts(group[0]), deadline)
+            self._price(mine, self._solver(group[0]), deadline)
 
-    def _in_parts(self, cut: int) -> Solver:
-        """How servers in one part of a GPU are sized."""
-        setting = cut_setting(self.setting, cut)
+    def _solver(self, cut: int) -> Solver:
+        """How servers are sized: whole, unless only the fastest point of each is asked for."""
+        if cut > 1:
+            return lambda servers, _: points_in_parts(self.setting, self.search.physics, servers, cut)
+        queueing = self.setting.request.needs_queueing or self.target is not None
+        if self.by_rate and self.setting.lengths[1] > 1 and not queueing:
+            return lambda servers, least: FastestPoints(self.search, self._units, least, _kind_of).of_servers(servers)
+        return lambda servers, _: self.search.solve_servers(servers)
 
-        def solve(servers: list[Server]) -> Iterable[Candidate]:
-            pieces = cut_units(setting, self.search.physics, servers, cut)
-            found = evaluate(setting, pieces, asked=False)
-            found += evaluate(setting, refined_pieces(setting, found, ALL_RULES), asked=False)
-            return [kept for one in found if (kept := feasible_part(setting, one, ALL_RULES)[0]) is not None]
-
-        return solve
+    def _units(self, tokens_per_s: float, cut: int = 1) -> int:
+        """Output tokens per second in whole millionths of a request per second."""
+        exact = float(tokens_per_s).as_integer_ratio()
+        return exact[0] * MICRO // (exact[1] * self.setting.lengths[1] * cut)
 
     def _ceilings(self, servers: list[Server]) -> list[int | str]:
         """What no plan of each server exceeds, in units of capacity, or the rule that all of them break."""
         physics = self.search.physics
-        ceilings: list[int | str] = []
-        for server, most in zip(servers, capacity_ceilings(self.setting, physics, servers, ALL_RULES), strict=True):
-            if isinstance(most, str):
-                ceilings.append(most)
-            elif self.by_rate:
-                ceilings.append(math.ceil(Fraction(most) / self.setting.lengths[1] * MICRO))
-            else:
-                ceilings.append(sequences_of_server(self.setting, physics, server, ALL_RULES) * server.shape.data)
-        return ceilings
+        found = capacity_ceilings(self.setting, physics, servers, ALL_RULES)
+        if self.by_rate:
+            return [most if isinstance(most, str) else self._units(most * (1 + ROUNDING)) + 1 for most in found]
+        return [
+            most
+            if isinstance(most, str)
+            else sequences_of_server(self.setting, physics, one, ALL_RULES) * one.shape.data
+            for one, most in zip(servers, found, strict=True)
+        ]
 
     def _price(self, kinds: list[Kind], solve: Solver, deadline: float) -> None:
         """Visit the servers of some classes of one size, best first, until no ceiling is above what was found."""
@@ -235,7 +232,7 @@ class ColumnSearch:
                 able = [entry for entry in self._classes[kind] if entry[0] > least[kind]]
                 chosen += [server for _, server in able[:size]]
                 self._classes[kind] = able[size:]
-            for candidate in solve(chosen) if chosen else ():
+            for candidate in solve(chosen, least) if chosen else ():
                 plan = self._best_point(candidate, kinds[0].cut, min(least.values()))
                 if plan is not None and _better(plan, self.plans.get(plan.kind), least[plan.kind]):
                     self.plans[plan.kind] = plan
@@ -258,8 +255,8 @@ class ColumnSearch:
         at = int(value.argmax())
         if value[at] <= 0:
             return None
-        amount = Fraction(float(value[at]))
-        capacity = math.floor(amount / self.setting.lengths[1] * MICRO / cut) if self.by_rate else math.floor(amount)
+        amount = float(value[at])
+        capacity = self._units(amount, cut) if self.by_rate else math.floor(amount)
         if self.target is not None and capacity > floor:
             held = self.target.capacity(candidate, int(candidate.sequences[at]))
             capacity = capacity if math.isinf(held) else min(capacity, math.floor(held * MICRO))
@@ -280,6 +277,10 @@ class ColumnSearch:
             and per_node % small.gpus == 0
         ]  # fmt: skip
         return max(copies, default=0)
+
+
+def _kind_of(unit: Unit) -> Kind:
+    return Kind(unit.facts.sku.gpu.id, unit.shape.gpus, unit.facts.layout.nodes)
 
 
 def _better(plan: ReplicaPlan, rival: ReplicaPlan | None, floor: int) -> bool:

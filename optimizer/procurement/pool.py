@@ -3,8 +3,10 @@
 Open classes stand in the fleet's linear relaxation with their ceilings, so its optimum L bounds every fleet of every
 plan from below. What the relaxation uses is closed first, until it uses nothing open. A fleet U over the closed columns
 follows; with r the reduced cost of a column, a fleet that uses it costs at least L + r, so every open class with
-L + r <= U, the tolerance included, is closed too, those of least r first. What is left open then belongs to no fleet as
-good as U: the closed columns hold every optimum, and what is proven over them is proven over all plans.
+L + r <= U is closed too, those of least r first. Where a workload has one length, L and r also count replicas whole
+(`fleet/covers.py`). What is left open then belongs to no fleet as good as U: the closed columns hold every optimum, and
+what is proven over them is proven over all plans. In the time left the classes up to U and the tolerance follow, for a
+simpler fleet that costs a little more.
 
 A histogram of a few bars has its ceilings bar by bar (`bar_columns.py`). The plans for a longer one are tuned for a few
 typical requests, and no ceiling is known for all of its bars: only promising classes are closed, and nothing is claimed
@@ -18,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from vllm_opt.optimizer.fleet.covers import Cover, covers_of, least_of
 from vllm_opt.optimizer.fleet.model import FleetModel
 from vllm_opt.optimizer.fleet.neighbourhood import Relaxation, relaxation
 from vllm_opt.optimizer.fleet.outcome import FleetOptions, objective_names
@@ -30,16 +33,17 @@ from vllm_opt.optimizer.fleet.problem import (
 from vllm_opt.optimizer.fleet.solver import solve_fleet
 from vllm_opt.optimizer.procurement.bar_columns import BarSearch, WorkloadColumns
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
+from vllm_opt.optimizer.procurement.replica_searches import close_within
 
 Open = dict[str, tuple[FleetColumn, ColumnSearch | BarSearch, Kind]]
 """column name -> the class at its ceiling, and where it is found"""
 BEST_OF_EACH = 3
 """open classes of each workload that are closed besides those that the relaxation uses"""
-PROMISING = 8
-"""classes of a histogram's plans that are closed together"""
+NEAREST = 8
+"""open classes of each workload that are closed together while its cheapest cover uses an open one"""
 WINDOW = 2.0
 """a histogram's class is left open when even its ceiling costs so many times what the best plan found does"""
-UPPER_BOUND_GAP = 0.02
+UPPER_BOUND_GAP = 0.005
 SURELY = 1e-6
 """relative error that the relaxation's floating-point optimum may have"""
 
@@ -160,14 +164,20 @@ class ColumnPool:
                     continue  # what the relaxation uses is found first
                 if item.routed:
                     search.close([kind for kind in search.open if kind.gpu in stock], deadline)
-                _close_within(search, prices, window, most, deadline)
+                close_within(search, prices, window, most, deadline)
 
     def closed_for(self, base: FleetProblem, options: FleetOptions, deadline: float) -> ClosedProblem:
         """The problem over the columns that can matter for it; `base` has everything but columns."""
-        name, best = objective_names(base)[0][0], None
+        name = objective_names(base)[0][0]
         if base.partial:
             self.close_all(deadline)
-        while not base.partial:
+            unfinished = bool(self.open_columns())
+            return ClosedProblem(self.over_closed(base), covered=self.bounded and not unfinished, unfinished=unfinished)
+        best: float | None = None
+        covered = False
+        if name == "cost":
+            self._close_covers(base, deadline)
+        while True:
             open_ones = self.open_columns()
             rest = self._relaxed(base, name, open_ones)
             if rest is None:  # not even the ceilings suffice
@@ -176,9 +186,12 @@ class ColumnPool:
             if not wanted:
                 best = self._upper_bound(base, name, options, deadline) if best is None else best
                 wanted = self._within(rest, open_ones, best)
-            if not wanted:
-                break
+                covered = covered or not wanted
+                if covered and best is not None:  # then what a simpler fleet within the tolerance may use
+                    wanted = self._within(rest, open_ones, best * float(1 + self.tolerance))
             late = time.monotonic() > deadline
+            if not wanted or (covered and late):
+                return ClosedProblem(self.over_closed(base), covered=self.bounded)
             if late:  # what has no plan yet gets one all the same
                 served = {column.workload for column in self.closed_columns()}
                 wanted = [name for name in wanted if open_ones[name][0].workload not in served]
@@ -186,8 +199,21 @@ class ColumnPool:
                 bound = None if self.routed else rest.value * (1 - SURELY)
                 return ClosedProblem(self.over_closed(base), covered=False, unfinished=True, bound=bound)
             _close(wanted, open_ones, deadline)
-        unfinished = base.partial and bool(self.open_columns())
-        return ClosedProblem(self.over_closed(base), covered=self.bounded and not unfinished, unfinished=unfinished)
+
+    def _close_covers(self, base: FleetProblem, deadline: float) -> None:
+        """Close what the cheapest covers use, and what adds least to them, until they use nothing open."""
+        while time.monotonic() < deadline:
+            open_ones = self.open_columns()
+            columns = (*self.closed_columns(), *(column for column, _, _ in open_ones.values()))
+            wanted: list[str] = []
+            for cover in covers_of(base.changed(columns=columns)).values():
+                if any(columns[c].name in open_ones for c in cover.used()):
+                    added = cover.with_one()
+                    near = sorted((cost, c) for c, cost in added.items() if columns[c].name in open_ones)
+                    wanted += [columns[c].name for _, c in near[:NEAREST]]
+            if not wanted:
+                return
+            _close(wanted, open_ones, deadline)
 
     def over_closed(self, base: FleetProblem) -> FleetProblem:
         """The problem over the columns closed so far."""
@@ -200,14 +226,18 @@ class ColumnPool:
         problem = base.changed(columns=columns)
         if any(all(column.workload != demand.workload for column in columns) for demand in base.demands):
             return None
-        model = FleetModel(problem, routes=False)
+        model = FleetModel(problem, routes=False, covered=False)
         model.minimise_or_maximise(name)
         found = relaxation(model)
-        return None if found is None else _Relaxed(found.value, found, columns)
+        if found is None:
+            return None
+        covers = covers_of(problem) if name == "cost" else {}
+        return _Relaxed(max(found.value, least_of(covers)), found, columns, covers)
 
     def _used(self, rest: "_Relaxed", open_ones: Open) -> list[str]:
         """What the relaxation uses that is open, and beside it the cheapest open classes of each workload."""
-        used = [rest.columns[c].name for c in sorted(rest.found.used) if rest.columns[c].name in open_ones]
+        using = rest.found.used.union(*(cover.used() for cover in rest.covers.values()))
+        used = [rest.columns[c].name for c in sorted(using) if rest.columns[c].name in open_ones]
         if not used:
             return []
         cheapest: dict[str, list[str]] = {}
@@ -221,19 +251,23 @@ class ColumnPool:
         """The open classes that a fleet of at most `best` may use; all of them where no fleet is known."""
         if best is None:
             return list(open_ones)
+        with_it = {c: rest.found.value + price for c, price in rest.found.prices.items()}
+        for cover in rest.covers.values():
+            others = least_of(rest.covers) - cover.least
+            with_it |= {c: max(with_it.get(c, -math.inf), others + cost) for c, cost in cover.with_one().items()}
         return [
             rest.columns[c].name
-            for c, price in sorted(rest.found.prices.items(), key=lambda item: (item[1], item[0]))
-            if rest.columns[c].name in open_ones and (rest.value + price) * (1 - SURELY) <= best + 1
+            for c, value in sorted(with_it.items(), key=lambda item: (item[1], item[0]))
+            if rest.columns[c].name in open_ones and value * (1 - SURELY) <= best + 1
         ]
 
     def _upper_bound(self, base: FleetProblem, name: str, options: FleetOptions, deadline: float) -> float | None:
-        """What a fleet over the closed columns reaches, with what the tolerance may concede; None: none was found."""
+        """What a fleet over the closed columns reaches; None: none was found."""
         seconds = max(0.5, min(options.time_limit / 4, deadline - time.monotonic()))
         rough = replace(options, time_limit=seconds, relative_gap=UPPER_BOUND_GAP, tie_breaks=False)
         outcome = solve_fleet(self.over_closed(base), rough)
         value = next((bound.value for bound in outcome.bounds if bound.name == name), None)
-        return None if value is None else float(value * (1 + self.tolerance))
+        return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -243,6 +277,8 @@ class _Relaxed:
     value: float
     found: Relaxation
     columns: tuple[FleetColumn, ...]
+    covers: dict[str, Cover]
+    """of the workloads of one length, where cost is what counts"""
 
 
 def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:
@@ -252,25 +288,3 @@ def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:
         kinds.setdefault(search, []).append(kind)
     for search, mine in kinds.items():
         search.close(mine, deadline)
-
-
-def _close_within(
-    search: ColumnSearch, prices: dict[str, Fraction], window: float, most: Fraction | float, deadline: float
-) -> None:
-    """Close classes by what a unit of capacity costs at their ceilings, until the next is far above the best.
-
-    Nothing serves more than the `most` that is asked for. At least one round is made, whatever the time.
-    """
-
-    def ratio(kind: Kind, capacity: int) -> float:
-        return float(prices[kind.gpu] * kind.gpus / kind.cut) / max(1.0, min(float(capacity), float(most)))
-
-    ceilings = {kind: ceiling for kind, ceiling in search.open.items() if kind.gpu in prices}
-    ranked = sorted(ceilings, key=lambda kind: (ratio(kind, ceilings[kind]), kind))
-    best = math.inf
-    while ranked and ratio(ranked[0], ceilings[ranked[0]]) <= best * window:
-        now, ranked = ranked[:PROMISING], ranked[PROMISING:]
-        search.close(now, deadline)
-        best = min([best, *(ratio(kind, search.plans[kind].capacity[0]) for kind in now if kind in search.plans)])
-        if time.monotonic() > deadline and best < math.inf:
-            return

@@ -19,7 +19,7 @@ from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import CannotBeSized
 
-PLANS_SHARE = 0.5
+PLANS_SHARE = 0.65
 """share of the time limit in which plans are looked for"""
 FALLBACK_GAP = 0.005
 """distance from the bound that is close enough once half of the time is spent"""

@@ -1,5 +1,7 @@
 """The searches behind a workload's columns: which questions about one replica are asked, and on which SKUs."""
 
+import math
+import time
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.procurement.bar_columns import MOST_BARS, BarSearch
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, PercentileTarget
+from vllm_opt.optimizer.procurement.columns import Kind as PlanClass
 from vllm_opt.optimizer.procurement.request import FleetRequest, WorkloadDemand
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, resolve_solve
 from vllm_opt.optimizer.space.shared import SharedLayouts
@@ -17,6 +20,8 @@ Kind = tuple[int, tuple[int, int]]
 """Maximum context, and the request for which a server is tuned."""
 EVERY_PLAN_S, EVERY_PLAN_SHARE = 15.0, 0.25
 """seconds, and share of the time limit, that every plan for a short histogram may take"""
+PROMISING = 8
+"""classes that are closed together when the cheapest are looked for"""
 SHORT_CONTEXTS = (Fraction(1, 2),)
 """besides servers for every length, servers for the shorter part of the traffic are tried: the lengths up to this
 quantile of the requests"""
@@ -140,3 +145,25 @@ def _mean(items: list[tuple[tuple[int, int], Fraction]]) -> tuple[int, int]:
         max(1, round(sum(bucket[0] * share for bucket, share in items) / total)),
         max(1, round(sum(bucket[1] * share for bucket, share in items) / total)),
     )
+
+
+def close_within(
+    search: ColumnSearch, prices: dict[str, Fraction], window: float, most: Fraction | float, deadline: float
+) -> None:
+    """Close classes by what a unit of capacity costs at their ceilings, until the next is far above the best.
+
+    Nothing serves more than the `most` that is asked for. At least one round is made, whatever the time.
+    """
+
+    def ratio(kind: PlanClass, capacity: int) -> float:
+        return float(prices[kind.gpu] * kind.gpus / kind.cut) / max(1.0, min(float(capacity), float(most)))
+
+    ceilings = {kind: ceiling for kind, ceiling in search.open.items() if kind.gpu in prices}
+    ranked = sorted(ceilings, key=lambda kind: (ratio(kind, ceilings[kind]), kind))
+    best = math.inf
+    while ranked and ratio(ranked[0], ceilings[ranked[0]]) <= best * window:
+        now, ranked = ranked[:PROMISING], ranked[PROMISING:]
+        search.close(now, deadline)
+        best = min([best, *(ratio(kind, search.plans[kind].capacity[0]) for kind in now if kind in search.plans)])
+        if time.monotonic() > deadline and best < math.inf:
+            return

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.search import ALL_RULES
 from vllm_opt.optimizer.search.units import Pieces, pieces_of
+from vllm_opt.optimizer.space.latency_limits import feasible_part, refined_pieces
 from vllm_opt.optimizer.space.physics import LayoutPhysics
-from vllm_opt.optimizer.space.points import Candidate, Unit
+from vllm_opt.optimizer.space.points import Candidate, Unit, evaluate
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 SHARES = (2, 4)
@@ -37,6 +38,14 @@ def cut_units(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
             unit = _cut_unit(Unit(facts, server.shape, 1), cut)
             pieces += [] if unit is None else pieces_of(setting, unit, ALL_RULES)
     return pieces
+
+
+def points_in_parts(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], cut: int) -> list[Candidate]:
+    """The points of servers that have one part of a GPU each."""
+    setting = cut_setting(setting, cut)
+    found = evaluate(setting, cut_units(setting, physics, servers, cut), asked=False)
+    found += evaluate(setting, refined_pieces(setting, found, ALL_RULES), asked=False)
+    return [kept for one in found if (kept := feasible_part(setting, one, ALL_RULES)[0]) is not None]
 
 
 def _cut_unit(unit: Unit, cut: int) -> Unit | None:

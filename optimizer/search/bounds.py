@@ -157,10 +157,23 @@ def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Serve
     edges = exp(np.linspace(0.0, 1.0, CELLS + 1)[:, None] * log(largest))
     lowest = np.concatenate([np.ones((1, len(servers))), edges[:-1]])
     highest = np.concatenate([np.ones((1, len(servers))), edges[1:]])
-    rate = stages * (highest / (steps * _step_seconds(c, lowest, beside, context, span))).max(axis=0)
+    taken = _step_seconds(c, lowest, beside, context, span)
+    rate = stages * np.where(_allowed(setting, taken, factors, active), highest / (steps * taken), 0.0).max(axis=0)
     alone = steps * _step_seconds(c, np.ones(len(servers)), beside, context, span)
     first = np.asarray(c.frontend_s) + computed * _seconds_per_prompt_token(c, span) * discount / stages
     return Reach(rate * outputs, np.maximum(little * shares / rate, first + alone), first, alone / steps, factors)
+
+
+def _allowed(
+    setting: SolveSetting, taken: Numbers, factors: dict[Metric, Numbers], active: frozenset[str]
+) -> NDArray[np.bool_]:
+    """Which cells may keep the limit on TPOT; the first always counts, and percentiles are not judged here."""
+    limit = setting.targets.max_tpot_ms
+    if limit is None or "tpot" not in active or setting.request.needs_queueing:
+        return np.ones(taken.shape, dtype=bool)
+    kept: NDArray[np.bool_] = taken * factors["tpot"] * 1000 * (1 - ROUNDING) <= limit
+    kept[0] = True
+    return kept
 
 
 def coefficients_of(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:

@@ -58,7 +58,25 @@ def pieces_of_server(
         asked = setting.load_is_asked(active) and "concurrency" not in setting.request.objective
         if all(tokens in admitted and (asked or admitted[tokens][-1] == most) for tokens, most in ceilings.items()):
             return with_graphs + [(eager, tokens, sequences) for tokens, sequences in admitted.items()]
-    return with_graphs + pieces_of(setting, eager, active)
+    return with_graphs + _beyond(setting, with_graphs, pieces_of(setting, eager, active))
+
+
+def _beyond(setting: SolveSetting, with_graphs: Pieces, eager: Pieces) -> Pieces:
+    """Eager pieces with the smallest batch that CUDA graphs do not hold, where what is admitted is an objective.
+
+    Eager mode is for batches beyond those, and of them the smallest leaves the pool the most.
+    """
+    if "concurrency" not in setting.request.objective or setting.request.max_num_seqs is not None:
+        return eager
+    most = {tokens: sequences[-1] for _, tokens, sequences in with_graphs}
+    return [
+        (
+            unit,
+            tokens,
+            sorted({*sizes, following}) if sizes[0] < (following := most.get(tokens, 0) + 1) < sizes[-1] else sizes,
+        )
+        for unit, tokens, sizes in eager
+    ]
 
 
 def needs_no_more(eager: Unit, captured: LayoutFacts) -> bool:
@@ -138,28 +156,31 @@ def pieces_of(setting: SolveSetting, unit: Unit, active: frozenset[str]) -> Piec
 
     Where need is monotone, it never falls when a step grows, so the first width that does not fit ends the list.
     """
-    facts, targets = unit.facts, setting.targets
+    facts = unit.facts
     if "memory_budget" in active and not facts.terms.loads(facts.confidence):
         return []
-    least = fewest_sequences(setting, unit, active)
-    monotone = facts.monotone
     found: Pieces = []
     for tokens in tokens_of(facts):
-        most = min(tokens, setting.largest_batch)
-        pinned = setting.request.max_num_seqs
-        if most < (least if pinned is None else max(least, pinned)):
-            continue
-        smallest = least if pinned is None else pinned
-        if "memory_budget" not in active:
-            asked = setting.load_is_asked(active)
-            sizes = [smallest] if asked else slots_of(setting, sequence_grid(smallest, most))
-            found.append((unit, tokens, sizes))
-            continue
-        startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
-        admitted = Admission(facts, tokens, startup, held="concurrency" in active)
-        sizes = sizes_of(admitted, smallest, most, active)
+        sizes = sizes_at(setting, unit, tokens, active)
         if sizes:
             found.append((unit, tokens, sizes))
-        elif monotone:
+        elif sizes is not None and facts.monotone and "memory_budget" in active:
             break
     return found
+
+
+def sizes_at(setting: SolveSetting, unit: Unit, tokens: int, active: frozenset[str]) -> list[int] | None:
+    """The values of max_num_seqs worth trying at one width; None where the width itself carries too few sequences."""
+    facts, targets = unit.facts, setting.targets
+    least = fewest_sequences(setting, unit, active)
+    most = min(tokens, setting.largest_batch)
+    pinned = setting.request.max_num_seqs
+    if most < (least if pinned is None else max(least, pinned)):
+        return None
+    smallest = least if pinned is None else pinned
+    if "memory_budget" not in active:
+        asked = setting.load_is_asked(active)
+        return [smallest] if asked else slots_of(setting, sequence_grid(smallest, most))
+    startup = facts.terms.kv.startup_blocks(targets.target_context, tokens)
+    admitted = Admission(facts, tokens, startup, held="concurrency" in active)
+    return sizes_of(admitted, smallest, most, active)

@@ -1,6 +1,7 @@
 """`opinion_of_answer`: every plan of an answer counted again, and what the request asked laid against it."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from math import floor
 from typing import Any
 
@@ -8,7 +9,7 @@ from vllm_opt.optimizer.contract.answer import Answer, ObjectiveValue, Plan
 from vllm_opt.optimizer.contract.second_opinion import Check, PlanOpinion, SecondOpinion, second_opinion_of
 from vllm_opt.optimizer.second_opinion.memory import at_most, memory_checks, parts_of, same
 from vllm_opt.optimizer.second_opinion.money import MICRO, cheapest
-from vllm_opt.optimizer.second_opinion.speed import TOLERANCE, Speed, loop_of, speed_at, sure
+from vllm_opt.optimizer.second_opinion.speed import TOLERANCE, Loop, Speed, loop_of, solved_by, speed_at, sure
 from vllm_opt.optimizer.second_opinion.subject import OutOfReach, Subject, subject_of
 from vllm_opt.profiles.catalogues.catalog import Catalog
 
@@ -129,9 +130,10 @@ def _speed_checks(subject: Subject) -> list[Check]:
     for users, shown, word in (
         (plan.performance.load.users, plan.performance, ""), (most, plan.performance_full, " at full load"),
     ):  # fmt: skip
-        again = speed_at(subject, loop, users)
+        stated = Speed(shown.ttft_ms, shown.tpot_ms, shown.output_tokens_per_s)
+        again = _agreed(subject, loop, users, stated)
         for name in ("ttft_ms", "tpot_ms", "output_tokens_per_s"):
-            one, other = getattr(shown, name), getattr(again, name)
+            one, other = getattr(stated, name), getattr(again, name)
             if one is None or other is None:
                 alike = one is None and other is None
                 checks.append(Check(name=name + word, shown=one, recomputed=other, agrees=alike))
@@ -151,6 +153,16 @@ def _speed_checks(subject: Subject) -> list[Check]:
     if least is not None:
         checks.append(at_most("min_output_tokens_per_s", float(least), bound.output_tokens_per_s))
     return checks
+
+
+def _agreed(subject: Subject, loop: Loop, users: int, stated: Speed) -> Speed:
+    """The speed counted again; where several solve the load, the one that is stated if it is one of them."""
+    again = speed_at(subject, loop, users)
+    pairs = [(getattr(stated, field.name), getattr(again, field.name)) for field in fields(Speed)]
+    if any((one is None) != (other is None) for one, other in pairs):
+        return again
+    apart = any(one is not None and abs(one - other) > TOLERANCE * max(one, other) for one, other in pairs)
+    return stated if apart and solved_by(subject, loop, users, stated) else again
 
 
 def objective_checks(answer: Answer) -> Iterator[Check]:
@@ -181,11 +193,14 @@ def _none_better(answer: Answer, objective: ObjectiveValue) -> Iterator[Check]:
 
 
 def _rounding(objective: ObjectiveValue, plan: Plan) -> float:
-    """What whole units take: thousandths of a token per second and engine, microseconds, millionths of a dollar."""
+    """What whole units take: thousandths of a token per second and engine, microseconds, millionths of a dollar.
+
+    Efficiency is rounded twice: the tokens per second of every engine, and thousandths of a token per dollar.
+    """
     engines = plan.replicas * plan.data_parallel_size
     if objective.name != "efficiency" or plan.cost is None or not plan.cost.usd_per_hour:
         return 0.001 * engines + 1e-6
-    return 0.001 * engines * 3600 / plan.cost.usd_per_hour + 1e-6 * abs(objective.value)
+    return 0.001 * engines * 3600 / plan.cost.usd_per_hour + 0.001 + 1e-6 * abs(objective.value)
 
 
 def figure(name: str, unit: str, plan: Plan) -> float | None:

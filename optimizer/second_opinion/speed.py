@@ -4,9 +4,11 @@
 
 Borrowed from `constraints/speed`: the seconds per unit (`coefficients.py`), which are facts about model and card; the
 steps, the mix of prefill and decode, the waits and the rates are counted here. They agree within `TOLERANCE`: the other
-side solves on a grid and interpolates where a step is rounded up to a captured size.
+side solves on a grid and interpolates where a step is rounded up to a captured size. A rounded step makes users(D) jump
+and fall, so a load may have several solutions: where the one found differs, any of them is accepted (`solutions`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, exp, expm1, inf, log1p, sqrt
 from statistics import NormalDist
@@ -21,8 +23,12 @@ from vllm_opt.profiles.nouns.model import StateSpace
 
 TOLERANCE = 0.02
 HALVINGS = 200
+CELL = 0.01
+"""relative distance of decoders within which the other side's grid tells nothing apart"""
+FEWEST_DECODERS = 1e-5
 LARGEST_GRAPH = 512
 CHORD = 64
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -133,35 +139,58 @@ class Loop:
         crowd = others / max(others + c.busy_users, 1e-300) * c.busy_frontend_s
         return float(step + crowd + others * together * added)
 
+    def held(self, decoders: float) -> float:
+        """Users of whom so many decode at once."""
+        tpot, prefill = self.mix(decoders)
+        rate = decoders / (self.steps * tpot)
+        crowd = decoders + rate * (self.before + prefill)
+        return float(crowd + rate * self.wait(crowd, tpot))
+
+    @property
+    def before(self) -> float:
+        """Seconds before the engine sees a request."""
+        return float(self.unit.frontend_s + self.unit.frontend_token_s * self.prompt)
+
     def solve(self, users: float, slots: float) -> tuple[float, float, float]:
         """(TTFT s, TPOT s, requests per second) of so many users on so many slots."""
-        before = self.unit.frontend_s + self.unit.frontend_token_s * self.prompt
         if self.answer <= 1:
-            return self._prompts_only(users, slots, before)
-
-        def held(decoders: float) -> float:
-            tpot, prefill = self.mix(decoders)
-            rate = decoders / (self.steps * tpot)
-            crowd = decoders + rate * (before + prefill)
-            return float(crowd + rate * self.wait(crowd, tpot))
-
+            return self._prompts_only(users, slots)
         admitted = min(users, slots)
         low, high = 0.0, self.most
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            low, high = (middle, high) if held(middle) < admitted else (low, middle)
-        tpot, prefill = self.mix(high)
-        rate, resident = high / (self.steps * tpot), min(admitted, held(self.most))
-        queue = (users - resident) / rate if users > resident else 0.0
-        return float(before + prefill + self.wait(resident, tpot) + queue), tpot, rate
+            low, high = (middle, high) if self.held(middle) < admitted else (low, middle)
+        return self._with(high, users, admitted)
 
-    def _prompts_only(self, users: float, slots: float, before: float) -> tuple[float, float, float]:
+    def _with(self, decoders: float, users: float, admitted: float) -> tuple[float, float, float]:
+        """What so many decoders make of (TTFT s, TPOT s, requests per second)."""
+        tpot, prefill = self.mix(decoders)
+        rate, resident = decoders / (self.steps * tpot), min(admitted, self.held(self.most))
+        queue = (users - resident) / rate if users > resident else 0.0
+        return float(self.before + prefill + self.wait(resident, tpot) + queue), tpot, rate
+
+    def solutions(self, users: float, slots: float) -> Iterator[tuple[Range, Range, Range]]:
+        """Every solution, as the least and the most of TTFT, TPOT and rate within a cell around it."""
+        if self.answer <= 1:
+            yield tuple((one, one) for one in self._prompts_only(users, slots))  # type: ignore[misc]
+            return
+        admitted, decoders = min(users, slots), FEWEST_DECODERS * min(self.most, 1.0)
+        while decoders < self.most:
+            following = min(decoders * (1 + CELL), self.most)
+            ends = self.held(decoders), self.held(following)
+            if min(ends) <= admitted <= max(ends) or (following == self.most and admitted > max(ends)):
+                near = (decoders / (1 + CELL), decoders, following, min(following * (1 + CELL), self.most))
+                found = [self._with(count, users, admitted) for count in near]
+                yield tuple((min(column), max(column)) for column in zip(*found, strict=True))  # type: ignore[misc]
+            decoders = following
+
+    def _prompts_only(self, users: float, slots: float) -> tuple[float, float, float]:
         alone = min(self.computed, self.width)
         factor = self.unit.prefill_factor
         one = self.step(0.0, alone) * self.computed / alone * factor * self._fill(self.computed / alone)
         least = self.step(0.0, self.width) * factor * self.computed / self.width
         others = max(min(users, slots) - 1, 0.0)
-        ttft = before + max(one + others * least, users * least)
+        ttft = self.before + max(one + others * least, users * least)
         return ttft, inf, users / ttft
 
 
@@ -220,6 +249,22 @@ def speed_at(subject: Subject, loop: Loop, users: int) -> Speed:
     ttft, tpot, _ = loop.solve(ceil(users / subject.engines) / stages, slots)
     _, _, rate = loop.solve(users / subject.engines / stages, slots)
     return Speed(ttft * 1e3, None if loop.answer <= 1 else tpot * 1e3, rate * stages * loop.answer * subject.engines)
+
+
+def solved_by(subject: Subject, loop: Loop, users: int, shown: Speed) -> bool:
+    """Whether speeds that are shown are those of some solution of the load."""
+    stages, slots = loop.unit.pipeline_stages, max(subject.number("max-num-seqs"), 1) / loop.unit.pipeline_stages
+    times = loop.solutions(ceil(users / subject.engines) / stages, slots)
+    rates = loop.solutions(users / subject.engines / stages, slots)
+    per_rate = stages * loop.answer * subject.engines
+    return any(
+        _inside(shown.ttft_ms, ttft, 1e3) and (shown.tpot_ms is None or _inside(shown.tpot_ms, tpot, 1e3))
+        for ttft, tpot, _ in times
+    ) and any(_inside(shown.output_tokens_per_s, rate, per_rate) for _, _, rate in rates)
+
+
+def _inside(shown: float, solution: Range, unit: float) -> bool:
+    return solution[0] * unit * (1 - TOLERANCE) <= shown <= solution[1] * unit * (1 + TOLERANCE)
 
 
 def sure(loop: Loop, speed: Speed, confidence: float) -> Speed:

@@ -12,7 +12,7 @@ from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.cpsat.hints import KnownPoint
 from vllm_opt.optimizer.cpsat.proof import ProvenPoint, solve_in_order
 from vllm_opt.optimizer.planning.predicted import Choice, draft_gain
-from vllm_opt.optimizer.questions.questions import Atlas, TimeIsUp
+from vllm_opt.optimizer.questions.questions import TimeIsUp
 from vllm_opt.optimizer.regret.line import doubt_of
 from vllm_opt.optimizer.search.modes import mode_of, ranked
 from vllm_opt.optimizer.search.order import Order
@@ -20,7 +20,7 @@ from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.search import Search, SearchResult
 from vllm_opt.optimizer.solver.accepted import accepted_plan, accepted_plans, best_accepted
 from vllm_opt.optimizer.solver.alternatives import alternatives
-from vllm_opt.optimizer.solver.bending import bent_settings
+from vllm_opt.optimizer.solver.bending import Users, bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.solver.shown_objectives import shown_objectives, with_values
@@ -81,8 +81,9 @@ def _solved(
     started = time.monotonic()
     setting = resolve_solve(request, catalog)
     deadline, result = started + request.time_limit, None
+    users = Users(catalog, deadline, shared)
     try:
-        for bent in bent_settings(setting, catalog, deadline):
+        for bent in bent_settings(setting, catalog, users):
             search = Search(bent, shared=shared, deadline=deadline)
             found = search.run()
             if found.candidates:
@@ -103,7 +104,7 @@ def _solved(
             request, catalog, "no plan holds with the drafter's weights and cache", on_model, without
         )
     return _without_plan(
-        replace(setting, bends=replace(setting.bends, reserve=True, limits=True)), result, started, catalog
+        replace(setting, bends=replace(setting.bends, reserve=True, limits=True)), result, started, catalog, users
     )
 
 
@@ -201,7 +202,9 @@ def _front_notes(front: Front | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _without_plan(setting: SolveSetting, result: SearchResult, started: float, catalog: Catalog) -> Answer:
+def _without_plan(
+    setting: SolveSetting, result: SearchResult, started: float, catalog: Catalog, users: Users
+) -> Answer:
     """No point was found: infeasible when every layout was visited, unknown when time ran out.
 
     What is explained is what was asked: no reserve, no default limit. Where time runs out over the explanation, it says
@@ -211,7 +214,7 @@ def _without_plan(setting: SolveSetting, result: SearchResult, started: float, c
     setting = replace(setting, targets=within_machine(asked, setting.request, setting.machine_gpus))
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
-    explanation = _explained(setting, catalog, started + setting.request.time_limit)
+    explanation = _explained(setting, catalog, users)
     if explanation is None:
         from vllm_opt.optimizer.explanation.brief import explain_briefly
 
@@ -219,14 +222,14 @@ def _without_plan(setting: SolveSetting, result: SearchResult, started: float, c
     return _answer(setting, result, started, status="infeasible", explanation=explanation)
 
 
-def _explained(setting: SolveSetting, catalog: Catalog, deadline: float) -> Explanation | None:
+def _explained(setting: SolveSetting, catalog: Catalog, users: Users) -> Explanation | None:
     """The conflict and what would resolve it; None where it is not asked for or time runs out."""
     if not setting.request.explain:
         return None
     from vllm_opt.optimizer.explanation.explain import explain_infeasible
 
     try:
-        return explain_infeasible(setting, Atlas(setting, deadline=deadline), catalog)
+        return explain_infeasible(setting, users.atlas(setting), catalog)
     except TimeIsUp:
         return None
 

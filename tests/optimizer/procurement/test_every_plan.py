@@ -200,15 +200,21 @@ def serves(vectors: list[tuple[int, ...]], units: tuple[int, ...]) -> bool:
     return left <= 1e-6 and second >= units[1] * (1 + 1e-5)
 
 
+def test_a_histogram_of_eight_bars_is_still_proven_over_every_plan(catalog: Catalog) -> None:
+    lengths = tuple({"input_tokens": 300 * n, "output_tokens": 100, "share": 9 - n} for n in range(1, 9))
+    answer = procure(histogram(lengths), catalog)
+    assert (answer.status, answer.covers) == ("optimal", "every plan")
+
+
 def test_a_long_histogram_claims_only_the_plans_in_its_model(catalog: Catalog) -> None:
-    lengths = tuple({"input_tokens": 400 * n, "output_tokens": 100, "share": 6 - n} for n in range(1, 6))
+    lengths = tuple({"input_tokens": 400 * n, "output_tokens": 100, "share": 10 - n} for n in range(1, 10))
     answer = procure(histogram(lengths), catalog)
     assert answer.covers == "the plans in the model"
     assert title_of(answer) == f"fleet: cheapest of {answer.solver.columns_solved} plans"
 
 
 def test_time_that_is_up_leaves_an_honest_bound_and_no_claim(catalog: Catalog) -> None:
-    asked = {**drawn(1), "gpu": list(SKUS), "rate": 3.0}
+    asked = {**drawn(1), "model": MODELS[2], "gpu": list(SKUS), "rate": 30.0}
     whole, short = procure(fleet_of(asked), catalog), procure(fleet_of(asked, time_limit=1e-3), catalog)
     assert whole.totals is not None
     assert whole.status == "optimal"
@@ -218,6 +224,23 @@ def test_time_that_is_up_leaves_an_honest_bound_and_no_claim(catalog: Catalog) -
     assert short.totals.usd_per_month >= whole.totals.usd_per_month - 0.01
     assert short.objectives[0].bound <= whole.objectives[0].bound + 0.01
     assert "proven" not in title_of(short)
+
+
+def test_another_seed_or_number_of_workers_gives_the_same_fleet(catalog: Catalog) -> None:
+    """Three workloads on five SKUs, a simpler fleet within the tolerance: many fleets cost the same."""
+    each = {"target_context": 4096, "input_tokens": 900, "output_tokens": 200}
+    workloads = [
+        {**each, "name": f"w{number}", "model": MODELS[number % 2], "requests_per_s": 0.7 + 2 * number}
+        for number in range(3)
+    ]
+    request = FleetRequest(workloads=workloads, inventory={"gpu": list(SKUS[:5])}, comparisons=False, time_limit=120)
+    answers = [
+        procure(request.replaced(seed=seed, workers=workers), catalog) for seed, workers in ((0, 1), (1, 1), (7, 2))
+    ]
+    assert answers[0].status == "optimal"
+    for other in answers[1:]:
+        for name in ("status", "covers", "objectives", "assignments", "nodes", "totals", "workloads", "notes"):
+            assert getattr(other, name) == getattr(answers[0], name)
 
 
 def test_the_cap_leaves_room_and_a_higher_one_takes_no_more_gpus(catalog: Catalog) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from vllm_opt.optimizer.cli.main import main
-from vllm_opt.optimizer.contract.answer import Answer, Plan
+from vllm_opt.optimizer.contract.answer import Answer, ObjectiveValue, Plan
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.contract.second_opinion import Check, PlanOpinion
 from vllm_opt.optimizer.second_opinion.opinion import objective_checks, opinion_of_answer, opinion_of_plan, with_opinion
@@ -164,6 +165,20 @@ def test_an_objective_that_is_not_the_plans_is_seen() -> None:
         }
     )
     assert any("beats the bound" in check.name and not check.agrees for check in objective_checks(proven))
+
+
+def test_tokens_per_dollar_are_whole_thousandths_whatever_the_price() -> None:
+    """Where an hour costs thousands, a thousandth of a token per dollar is more than any other rounding."""
+    answer, plan = answered("dense"), plan_of("dense")
+    assert plan.cost is not None
+    dear = plan.model_copy(update={"cost": plan.cost.model_copy(update={"usd_per_hour": 12000.0})})
+    exact = plan.performance.output_tokens_per_s * 3600 / 12000
+    for value, agrees in ((math.floor(exact * 1000) / 1000, True), (exact - 0.01, False)):
+        efficiency = ObjectiveValue(
+            name="efficiency", value=value, bound=value, gap=0.0, conceded=0.0, unit="tokens/USD"
+        )
+        shown = answer.model_copy(update={"plan": dear, "objectives": (efficiency,), "alternatives": (), "pareto": ()})
+        assert next(objective_checks(shown)).agrees is agrees
 
 
 def test_a_disagreement_is_said_in_the_answer_and_ends_with_one(capsys: pytest.CaptureFixture[str]) -> None:

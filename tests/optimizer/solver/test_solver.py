@@ -439,13 +439,12 @@ class Attack:
         return self.known[key]
 
     def judged(self, choice: Choice) -> dict[str, float] | None:
-        """Its objectives, when every rule holds."""
+        """Its objectives, when every rule holds and it has a price: what has none stands behind what has."""
         performance, _ = predicted(self.setting, choice)
         point = deployment_of(self.setting, choice, performance)
-        if violations(point):
+        if violations(point) or point.bill is None:
             return None
         facts, engines = choice.unit.facts, choice.unit.engines
-        assert point.bill is not None
         cost = point.bill.microusd_per_hour / 1e6
         blocks = facts.terms.num_gpu_blocks(point.flags)
         held = min(point.flags.max_num_seqs, facts.terms.kv.running_concurrency(blocks, point.flags.max_model_len))

@@ -56,9 +56,18 @@ def _box(model: cp_model.CpModel, stakes: Sequence[Stake], group: Group) -> tupl
 def _loss(model: cp_model.CpModel, stake: Stake, box: tuple[cp_model.IntVar, cp_model.IntVar]) -> cp_model.LinearExpr:
     step, wait = box
     over = model.new_int_var(0, whole(120.0), "")
-    model.add_max_equality(over, [0, step + whole(stake.step), wait + whole(stake.wait)])
+    _is_largest(model, over, [0, step + whole(stake.step), wait + whole(stake.wait)])
     expression: cp_model.LinearExpr = over + round(stake.rate) * step + whole(stake.base)
     return expression
+
+
+def _is_largest(model: cp_model.CpModel, largest: cp_model.IntVar, terms: Sequence[cp_model.LinearExprT]) -> None:
+    """Which term is the largest is a choice of its own: without it, comparing two maxima crawls unit by unit."""
+    chosen = [model.new_bool_var("") for _ in terms]
+    model.add_exactly_one(chosen)
+    for term, is_it in zip(terms, chosen, strict=True):
+        model.add(largest >= term)
+        model.add(largest <= term).only_enforce_if(is_it)
 
 
 def whole(value: float) -> int:

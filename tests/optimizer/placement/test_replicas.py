@@ -22,7 +22,7 @@ def test_a_limit_on_replicas_leaves_the_larger_server() -> None:
 
 def test_replicas_packed_on_one_node_take_their_gpus_whole() -> None:
     service = {
-        "name": "w", "model": "Qwen/Qwen3-14B", "workload": "chat", "requests_per_s": 6, "replicas": {"least": 4},
+        "name": "w", "model": "Qwen/Qwen3-14B", "workload": "chat", "requests_per_s": 8, "replicas": {"least": 4},
         "pack": "node",
     }  # fmt: skip
     answer = place(PlaceRequest(nodes=[{"name": "l", "gpu": "l40s", "gpus": 4, "count": 2}], services=[service]))

@@ -74,8 +74,8 @@ def test_what_nobody_can_mean_is_one_sentence(service: dict[str, Any], changes: 
 
 
 def test_default_limits_give_way_where_nothing_meets_them() -> None:
-    slow = {"model": "Qwen/Qwen3-32B", "input_tokens": 3000, "output_tokens": 512, "concurrency": 1}
-    answer = place(site(slow, nodes=[{"name": "a", "gpu": "l4", "gpus": 1}]))
+    slow = {"model": "Qwen/Qwen3-32B", "input_tokens": 7000, "output_tokens": 512, "concurrency": 1}
+    answer = place(site({**slow, "target_context": 8192}, nodes=[{"name": "a", "gpu": "l4", "gpus": 1}]))
     assert answer.status == "optimal"
     assert any("no plan meets the default limits on TTFT and TPOT, so none are set" in note for note in answer.notes)
 

@@ -62,6 +62,12 @@ def outcomes(stakes: list[Stake]) -> list[list[float]]:
     return found
 
 
+def test_two_maxima_that_meet_are_told_in_time() -> None:
+    """At a step of 0.3 and no wait the first is as good as the second, which has the smaller base."""
+    group = GROUPS[0]
+    assert possible_optima([stake(group, 0.0, 0.0, NEVER, 0.0), stake(group, -0.25, 0.0, 0.25, 0.0)]) == (True, True)
+
+
 @settings(max_examples=15, deadline=None)
 @given(lists_of_stakes())
 def test_what_is_best_somewhere_on_a_grid_could_be_the_best(stakes: list[Stake]) -> None:

@@ -125,7 +125,7 @@ def odd_stages_asked(request: SolveRequest) -> bool:
     They do where the request says how many GPUs there are (a number, a ceiling, what is owned, this machine) or how
     many stages: a count that does not divide the model evenly is what pipelines are for
     (https://docs.vllm.ai/en/latest/serving/parallelism_scaling/). Someone who may buy any number of GPUs is not sent to
-    a server that few have run and nobody has measured.
+    a server of which no serving measurement that the fit reads has a row.
     """
     counted = any(getattr(request, name) is not None and is_stated(request, name) for name in ("gpus", "max_gpus"))
     local = bool(request.owned) or only_local(request)

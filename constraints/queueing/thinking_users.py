@@ -1,0 +1,151 @@
+"""Users who think between two requests: a closed network of thinkers and one engine.
+
+N users, each thinks for Z on average and then sends. With n of them at the engine the others send at (N - n) / Z, and the
+engine finishes mu(n): the machine repairman's law, with the engine as one server whose speed depends on its load (flow
+equivalence; K. Chandy, U. Herzog, L. Woo, Parametric analysis of queuing networks, 1975)
+
+    ln pi(n) = sum over k <= n of ln((N - k + 1) / (Z mu(k))) + const,      mu(n) = min(min(n, S) / H(n), capacity)
+
+with H the time that a sequence holds its slot beside n - 1 others. Who sends finds what a stranger finds among N - 1
+users (M. Reiser, S. Lavenberg, Mean-value analysis of closed multichain queuing networks, 1980), and waits for
+
+    wait(n) = (n + 1) / mu(n + 1) - H(n + 1)
+
+by Little's law: for a slot where all are taken, for its turn where prompts fill the steps. X = N / (Z + E).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vllm_opt.constraints.queueing.demand import Lengths, Stream
+from vllm_opt.constraints.queueing.lattice import lattice, mean_of
+from vllm_opt.constraints.queueing.mixed_step import StepLaw, mixed_step
+from vllm_opt.constraints.queueing.outcome import Outcome
+from vllm_opt.constraints.queueing.random_arrivals import (
+    Flags,
+    capacity,
+    meeting,
+    own_prefill,
+    token_times,
+    with_lengths,
+)
+from vllm_opt.constraints.queueing.states import (
+    CELLS,
+    LEAST_DECODERS,
+    MOST_PROMPT_SHARE,
+    NEAR,
+    States,
+    held,
+)
+from vllm_opt.constraints.speed.first_token import frontend
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
+from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.profiles.elementary import exp, log
+
+HALVINGS = 12
+KNEE = 3.0
+"""Standard deviations above the expected number at which the engine's slope is looked at once more."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine as a server whose speed depends on how many requests it holds."""
+
+    c: LatencyCoefficients
+    traffic: Traffic
+    slots: Numbers
+    single: Flags
+    most_per_s: Numbers
+
+    def at(self, requests: Numbers, rate: Numbers) -> tuple[StepLaw, Numbers, Numbers]:
+        """(steps, seconds that a slot is held, requests finished per second) with so many requests there."""
+        running = np.maximum(np.minimum(requests, self.slots), LEAST_DECODERS)
+        law, hold = held(self.c, self.traffic, running, rate)
+        hold = np.where(self.single, 1.0 / self.most_per_s, hold)
+        return law, hold, np.minimum(running / np.maximum(hold, 1e-12), self.most_per_s)
+
+
+def expected(engine: Engine, others: Numbers, think_s: float) -> Numbers:
+    """Of so many other users, those at the engine: as many send as are served."""
+    low, high = np.zeros_like(others), others.copy()
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2.0
+        sends = np.minimum((others - middle) / think_s, engine.most_per_s)
+        _, _, served = engine.at(middle, sends)
+        low, high = np.where(sends > served, middle, low), np.where(sends > served, high, middle)
+    return (low + high) / 2.0
+
+
+def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[States, Numbers]:
+    """(law of the other users that a request finds at the engine, its wait for each number)."""
+    center = expected(engine, others, think_s)
+    sends = np.minimum((others - center) / think_s, engine.most_per_s)
+
+    def slope(distance: Numbers) -> Numbers:
+        near, far = (engine.at(center + add, sends)[2] for add in (np.zeros_like(distance), distance))
+        return np.maximum(far - near, 0.0) / distance + 1.0 / think_s
+
+    local = np.sqrt(np.maximum(sends, 1e-12) / slope(np.ones_like(center)))
+    wide = np.sqrt(np.maximum(sends, 1e-12) / slope(KNEE * local + 1.0))
+    traffic = engine.traffic
+    chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
+    chunks = traffic.computed_tokens / chunk
+    running = np.maximum(np.minimum(center, engine.slots), LEAST_DECODERS)
+    alone, mixed = mixed_step(engine.c, traffic, running, chunk)
+    halted = np.minimum(sends * (mixed - alone) * chunks, MOST_PROMPT_SHARE)
+    z = 1.0 / (1.0 - halted) ** 2
+    low = np.floor(np.maximum(center - NEAR * np.maximum(local, wide) * np.sqrt(z) - 3.0, 0.0))
+    high = np.minimum(np.ceil(others), np.ceil(center + 1.6 * NEAR * np.maximum(local, wide) * np.sqrt(z) + 5.0))
+    low = np.maximum(np.minimum(low, high - CELLS + 1.0), 0.0)
+    width = np.maximum((high - low) / (CELLS - 1.0), 1.0)
+    grid = low + np.arange(CELLS)[:, None] * width
+    law, hold, served = engine.at(grid, sends)
+    gain = log(np.maximum((others - grid[:-1]) / think_s, 1e-300) / np.maximum(served[1:], 1e-12))
+    middle_gain = log(
+        np.maximum((others - (grid[1:] + grid[:-1] - 1.0) / 2.0) / think_s, 1e-300)
+        / np.maximum((served[1:] + served[:-1]) / 2.0, 1e-12)
+    )
+    rise = np.where(width > 1.0, middle_gain * width, gain) / z
+    logs = np.concatenate([np.zeros((1, grid.shape[1])), np.cumsum(rise, axis=0)])
+    there = grid <= np.maximum(others, 0.0) + 1e-9
+    logs = np.where(there, logs, -np.inf)
+    density = exp(logs - logs.max(axis=0))
+    filled = np.cumsum(density, axis=0)
+    cumulative = filled / filled[-1]
+    _, hold_more, served_more = engine.at(grid + 1.0, sends)
+    wait = np.maximum((grid + 1.0) / served_more - hold_more, 0.0)
+    answer = traffic.decode_steps * law.mean_s
+    decoding = np.minimum(served * answer / np.maximum(np.minimum(grid, engine.slots), 1.0), 1.0)
+    alone, mixed = mixed_step(engine.c, traffic, np.maximum(np.minimum(grid, engine.slots), LEAST_DECODERS), chunk)
+    none = np.zeros_like(others)
+    return States(grid, cumulative, law, decoding, (mixed - alone) * chunks, none, none), wait
+
+
+def thinking_users(
+    c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers, single: Flags, think_s: float,
+    lengths: Lengths,
+) -> Outcome:  # fmt: skip
+    """Times of the requests of `users` who think for `think_s` on average between an answer and the next request."""
+    traffic = with_lengths(traffic, lengths)
+    most = capacity(c, traffic, slots, single)
+    engine = Engine(c, traffic, np.maximum(slots, 1.0), single, most)
+    others = np.maximum(users - 1.0, 0.0)
+    law, wait_s = finite_source(engine, others, think_s)
+    uniform = lattice()[:, :, None]
+    inputs, outputs = lengths.at(uniform[5], uniform[7])
+    found_there = np.minimum(law.at(uniform[0]), others)
+    place = law.place(found_there)
+    waits = place.of(wait_s)
+    sequences = np.where(single, 0.0, np.minimum(found_there, engine.slots))
+    rate = np.clip((others - found_there) / think_s, 1e-9 * most, most)
+    stream = Stream(lengths=lengths)
+    found = meeting(c, traffic, rate, law, sequences, uniform, inputs, stream)
+    own = own_prefill(c, traffic, rate, found, uniform[6])
+    steps = np.maximum(traffic.decode_steps * outputs, 1.0)
+    tpot = token_times(rate, law, sequences, uniform, steps, found, own, stream)
+    tpot = np.where(single, np.nan, tpot)
+    begin = frontend(c, traffic) + c.frontend_token_s * traffic.input_tokens * (inputs - 1.0)
+    ttft = begin + (found_there > 0.5) * c.busy_frontend_s + waits + found.residual_s + own
+    e2e = ttft + np.where(single, 0.0, np.nan_to_num(tpot) * steps)
+    return Outcome(ttft, tpot, e2e, users / (think_s + mean_of(e2e)), most)

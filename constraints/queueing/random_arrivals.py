@@ -156,9 +156,9 @@ def gamma_of_one_more(x: float) -> float:
 
 def meeting(
     c: LatencyCoefficients, traffic: Traffic, rate: Numbers, law: States, sequences: Numbers, uniform: Numbers,
-    inputs: Numbers, stream: Stream,
+    inputs: Numbers, stream: Stream, most_waiting: Numbers | float = np.inf,
 ) -> Meeting:  # fmt: skip
-    """What the request of each lattice point finds when it arrives."""
+    """What the request of each lattice point finds when it arrives; at most so many prompts are left over."""
     computed, square, variation = traffic.computed_tokens, stream.lengths.input_square, stream.arrival_variation
     place = law.place(sequences)
     decoders = sequences * place.of(law.decoding)
@@ -184,11 +184,12 @@ def meeting(
     clump = max(1.0, (1.0 + variation) / 2.0)
     number = clump * poisson_quantile(uniform[2], came / clump)
     earlier = before / np.maximum(came, 1e-12)
+    left_over = _backlog(traffic, rate, full, room, share, square * (1 + variation) / 2.0, uniform[3])
     return Meeting(
         decoders=beside,
         residual_s=lasts * position,
         before=_varied(number * earlier, square, uniform[4]) * computed
-        + np.where(mixed, _backlog(traffic, rate, full, room, share, square * (1 + variation) / 2.0, uniform[3]), 0.0),
+        + np.where(mixed, np.minimum(left_over, most_waiting * computed), 0.0),
         after=number * (1.0 - earlier) * computed,
         own=np.maximum(computed * inputs, 1.0),
         room=room,
@@ -233,14 +234,17 @@ def own_prefill(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, found: 
 
 def token_times(
     rate: Numbers, law: States, sequences: Numbers, uniform: Numbers, steps: Numbers, found: Meeting, own: Numbers,
-    stream: Stream,
+    stream: Stream, thinking: Numbers | float = 1.0,
 ) -> Numbers:  # fmt: skip
-    """Mean time per token of each request: decoders around it, itself included, and prompts that fell in."""
+    """Mean time per token of each request: decoders around it, itself included, and prompts that fell in.
+
+    `thinking`: the share of all users that may send while others are halted; of strangers all.
+    """
     middle = mean_of(sequences)
     around = np.minimum(middle + OVER_A_LIFE * (sequences - middle) + 1.0, law.grid[-1])
     place = law.place(around)
     step, alone, added = place.of(law.law.mean_s), place.of(law.law.alone_s), place.of(law.added_s)
-    load = np.minimum(rate * added, MOST_PROMPT_LOAD)
+    load = np.minimum(rate * added * thinking, MOST_PROMPT_LOAD)
     expected = rate * steps * step
     fell_in = poisson_quantile(uniform[4], expected) - expected
     noise = fell_in * np.sqrt(stream.arrival_variation * stream.lengths.input_square) * added / (1.0 - load)

@@ -44,6 +44,7 @@ OVER_A_LIFE = float(np.sqrt(2.0 / 3.0))
 MOST_LOAD = 0.995
 MOST_PROMPT_LOAD = 0.9
 ROOT_BEND = 0.55
+LEAST_SPREAD = 0.05
 SECOND_TERM = 1.5
 
 
@@ -172,7 +173,7 @@ def meeting(
     mixed_s = with_prompts + np.where(traffic.chunked | idle, 0.0, alone)
     share = np.where(idle, np.minimum(rate * mixed_s, 1.0), place.of(law.law.mixed_time_share))
     likelier = seen_from_one(rate, mixed_s, variation) / np.maximum(rate * mixed_s, 1e-300)
-    share = share * likelier / (1.0 + share * (likelier - 1.0))
+    share = more_likely(share, likelier)
     mixed = uniform[1] < share
     in_plain = (uniform[1] - share) / np.maximum(1.0 - share, 1e-12)
     position = np.where(mixed, uniform[1] / np.maximum(share, 1e-12), in_plain)
@@ -184,7 +185,7 @@ def meeting(
     clump = max(1.0, (1.0 + variation) / 2.0)
     number = clump * poisson_quantile(uniform[2], came / clump)
     earlier = before / np.maximum(came, 1e-12)
-    left_over = _backlog(traffic, rate, full, room, share, square * (1 + variation) / 2.0, uniform[3])
+    left_over = _backlog(traffic, rate, full, room, share, stream, uniform[3])
     return Meeting(
         decoders=beside,
         residual_s=lasts * position,
@@ -197,6 +198,11 @@ def meeting(
     )
 
 
+def more_likely(share: Numbers, times: Numbers) -> Numbers:
+    """A probability whose odds are so many times as large."""
+    return np.asarray(share * times / (1.0 + share * (times - 1.0)))
+
+
 def _varied(number: Numbers, square: float, uniform: Numbers) -> Numbers:
     """Prompts of different lengths, relative to the typical one: a lognormal law of their sum."""
     if square <= 1.0:
@@ -206,13 +212,16 @@ def _varied(number: Numbers, square: float, uniform: Numbers) -> Numbers:
 
 
 def _backlog(
-    traffic: Traffic, rate: Numbers, full_s: Numbers, room: Numbers, share: Numbers, square: float, uniform: Numbers
+    traffic: Traffic, rate: Numbers, full_s: Numbers, room: Numbers, share: Numbers, stream: Stream, uniform: Numbers
 ) -> Numbers:
     """Prompt tokens that the step in progress leaves over, given that it carries prompts."""
     computed = traffic.computed_tokens
-    load = np.minimum(rate * computed * full_s / room, MOST_LOAD)
+    own_s = computed * full_s / room
+    load = np.minimum(rate * own_s, MOST_LOAD)
     slack = (1.0 - load) / np.maximum(load, 1e-9)
-    decay = 2.0 * slack / square / (1.0 + ROOT_BEND * slack)
+    spread = max(stream.arrival_variation + stream.lengths.input_square - 1.0, LEAST_SPREAD)
+    decay = 2.0 * slack / spread / (1.0 + ROOT_BEND * slack)
+    load = more_likely(load, seen_from_one(rate, own_s, stream.arrival_variation) / np.maximum(rate * own_s, 1e-300))
     lump = np.maximum(1.0 - room / computed, 0.0)
     likely = load * np.maximum(exp(-decay * room / computed), lump)
     left_over = np.minimum(likely / np.maximum(share, 1e-12), 1.0)
@@ -245,9 +254,11 @@ def token_times(
     place = law.place(around)
     step, alone, added = place.of(law.law.mean_s), place.of(law.law.alone_s), place.of(law.added_s)
     load = np.minimum(rate * added * thinking, MOST_PROMPT_LOAD)
-    expected = rate * steps * step
-    fell_in = poisson_quantile(uniform[4], expected) - expected
-    noise = fell_in * np.sqrt(stream.arrival_variation * stream.lengths.input_square) * added / (1.0 - load)
+    variation = stream.arrival_variation
+    clump, expected = max(1.0, variation), seen_from_one(rate, steps * step, variation)
+    fell_in = clump * poisson_quantile(uniform[4], expected / clump) - rate * steps * step
+    even = min(1.0, np.sqrt(variation)) * np.sqrt(stream.lengths.input_square)
+    noise = fell_in * even * added / (1.0 - load)
     first = np.maximum(own - step, 0.0) * load / (1.0 - load)
     most = np.maximum(found.full_s, step)
     return np.asarray(np.clip(step + (noise + first) / steps, alone, most))

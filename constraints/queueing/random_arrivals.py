@@ -104,7 +104,7 @@ def random_arrivals(
     lengths, variation = stream.lengths, stream.arrival_variation
     answer = lengths.output_square - 1.0
     z = max(1.0 + (variation - 1.0) / (1.0 + answer), 0.05)
-    law = states(c, traffic, served, slots, z, max((variation + answer) / 2.0, 0.05))
+    law = states(c, traffic, served, slots, z, max((variation + answer) / 2.0, 0.05), variation)
     uniform = lattice()[:, :, None]
     inputs, outputs = lengths.at(uniform[5], uniform[7])
     waits, sequences = _slot_wait(law, uniform, slots, single)
@@ -139,7 +139,9 @@ def seen_from_one(rate: Numbers, seconds: Numbers, variation: float) -> Numbers:
     """
     expected = rate * seconds
     most = (variation - 1.0) / 2.0
-    if variation <= 1.0:
+    if variation == 1.0:
+        return np.asarray(expected)
+    if variation < 1.0:
         return np.asarray(expected - most * expm1(-2.0 * expected))
     shape = 1.0 / variation
     power = exp(shape * log(np.maximum(shape * expected, 1e-300)))
@@ -172,8 +174,8 @@ def meeting(
     _, with_prompts = mixed_step(c, traffic, beside, np.minimum(carried, room))
     mixed_s = with_prompts + np.where(traffic.chunked | idle, 0.0, alone)
     share = np.where(idle, np.minimum(rate * mixed_s, 1.0), place.of(law.law.mixed_time_share))
-    likelier = seen_from_one(rate, mixed_s, variation) / np.maximum(rate * mixed_s, 1e-300)
-    share = more_likely(share, likelier)
+    if variation != 1.0:
+        share = more_likely(share, seen_from_one(rate, mixed_s, variation) / np.maximum(rate * mixed_s, 1e-300))
     mixed = uniform[1] < share
     in_plain = (uniform[1] - share) / np.maximum(1.0 - share, 1e-12)
     position = np.where(mixed, uniform[1] / np.maximum(share, 1e-12), in_plain)
@@ -221,7 +223,9 @@ def _backlog(
     slack = (1.0 - load) / np.maximum(load, 1e-9)
     spread = max(stream.arrival_variation + stream.lengths.input_square - 1.0, LEAST_SPREAD)
     decay = 2.0 * slack / spread / (1.0 + ROOT_BEND * slack)
-    load = more_likely(load, seen_from_one(rate, own_s, stream.arrival_variation) / np.maximum(rate * own_s, 1e-300))
+    if stream.arrival_variation != 1.0:
+        seen = seen_from_one(rate, own_s, stream.arrival_variation)
+        load = more_likely(load, seen / np.maximum(rate * own_s, 1e-300))
     lump = np.maximum(1.0 - room / computed, 0.0)
     likely = load * np.maximum(exp(-decay * room / computed), lump)
     left_over = np.minimum(likely / np.maximum(share, 1e-12), 1.0)
@@ -258,7 +262,7 @@ def token_times(
     clump, expected = max(1.0, variation), seen_from_one(rate, steps * step, variation)
     fell_in = clump * poisson_quantile(uniform[4], expected / clump) - rate * steps * step
     even = min(1.0, np.sqrt(variation)) * np.sqrt(stream.lengths.input_square)
-    noise = fell_in * even * added / (1.0 - load)
+    noise = fell_in * even * added * thinking / (1.0 - load)
     first = np.maximum(own - step, 0.0) * load / (1.0 - load)
     most = np.maximum(found.full_s, step)
     return np.asarray(np.clip(step + (noise + first) / steps, alone, most))

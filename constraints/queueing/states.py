@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, StepLaw, mixed_step, step_law
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
-from vllm_opt.profiles.elementary import exp, log
+from vllm_opt.profiles.elementary import exp, expm1, log
 
 CELLS = 24
 NEAR = 5.0
@@ -129,8 +129,9 @@ def more_than_one_server(ratio: Numbers, slots: Numbers) -> Numbers:
 
 
 def states(
-    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers, peakedness: float, wait_factor: float
-) -> States:
+    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers, peakedness: float, wait_factor: float,
+    variation: float = 1.0,
+) -> States:  # fmt: skip
     """The law for arrivals at `rate` per engine and second with at most `slots` sequences at once."""
     most = np.maximum(slots, 1.0)
     center = expected_sequences(c, traffic, rate, most)
@@ -165,6 +166,9 @@ def states(
     cumulative = np.where(below > 0, cumulative, 1.0)
     spread = wait_factor / (1.0 - halted) ** 2 * more_than_one_server(ratio, most)
     wait = spread / np.maximum(top * (1.0 - ratio), 1e-12)
+    seen = exp(np.minimum((most - center) * -expm1(-2.0 * center) * (variation - 1.0) / 2.0 / (np.maximum(center, 1.0) * z), 3.0))
+    excess = excess * seen
+    total = np.maximum(below + excess, 1e-300)
     return States(
         grid, cumulative, law, decoding, (with_prompt - at_grid) * chunks, excess / total, np.where(full, wait, 0.0)
     )  # fmt: skip

@@ -138,7 +138,7 @@ def thinking_users(
     place = law.place(found_there)
     waits = place.of(wait_s)
     sequences = np.where(single, 0.0, np.minimum(found_there, engine.slots))
-    thinking = mean_of(np.maximum(others - found_there, 0.0)) / np.maximum(others, 1e-9)
+    thinking = mean_of(np.where(waits > 0, 0.0, others - found_there)) / np.maximum(others, 1e-9)
     rate = np.clip((others - found_there) / think_s, 1e-9 * most, most)
     stream = Stream(lengths=lengths)
     most_waiting = np.where(waits > 0, 0.0, np.minimum(4.0 * (1.0 - place.of(law.decoding)), 0.5) * found_there)

@@ -57,16 +57,17 @@ class Queue:
         number = np.maximum(np.ceil(done * tokens / self.room(middle) - 1e-9), 1.0)
         before = (number - 1.0) * self.room(middle)
         last = np.clip(everything * tokens - before, np.minimum(tokens, 1.0), self.room(late))
-        full, _ = self.step(middle, self.room(middle))
-        final, _ = self.step(np.minimum(late, np.maximum(before / tokens, 0.0)), last)
+        full = self.mixed(middle, self.room(middle))
+        final = self.mixed(np.minimum(late, np.maximum(before / tokens, 0.0)), last)
         return (number - 1.0) * full + final, number
 
-    def step(self, decoders: Numbers, tokens: Numbers) -> tuple[Numbers, Numbers]:
-        """(seconds of a step with prompt tokens, seconds of one without) beside so many decoders."""
-        beside = np.where(self.traffic.chunked, decoders, 0.0)
-        _, mixed = mixed_step(self.c, self.traffic, beside, tokens)
-        alone = lone_step(self.c, self.traffic, np.maximum(decoders, 1.0))
-        return mixed, alone
+    def mixed(self, decoders: Numbers, tokens: Numbers) -> Numbers:
+        """Seconds of a step with so many prompt tokens beside so many decoders."""
+        return mixed_step(self.c, self.traffic, np.where(self.traffic.chunked, decoders, 0.0), tokens)[1]
+
+    def alone(self, decoders: Numbers) -> Numbers:
+        """Seconds of a step without prompt tokens."""
+        return lone_step(self.c, self.traffic, np.maximum(decoders, 1.0))
 
 
 def burst(
@@ -84,7 +85,7 @@ def burst(
     place = rank - wave * together
     fill = pipeline_fill(c, np.ones_like(together))
     all_s, all_steps = queue.seconds(together, together - 1.0, together)
-    full, decode = queue.step(queue.decoding(together), queue.room(queue.decoding(together)))
+    decode = queue.alone(queue.decoding(together))
     lasts = all_s * fill + np.maximum(steps - all_steps, 0.0) * decode
     left = np.minimum(prompts - wave * together, together)
     if lengths.spread:
@@ -99,7 +100,7 @@ def burst(
     beside = np.clip(beside, 0.0, own)
     overlap = _overlap(queue, rank - 1.0, own) + _overlap(queue, prompts - rank, own)
     decoders = 1.0 + np.minimum(overlap, np.maximum(together - 1.0, 0.0))
-    mixed, alone = queue.step(decoders, queue.room(decoders))
+    mixed, alone = queue.mixed(decoders, queue.room(decoders)), queue.alone(decoders)
     tokens_s = beside * mixed + _drained(queue, lengths, own, own - beside, decoders, alone, prompts, rank, together)
     tpot = np.where(single, np.nan, tokens_s / own)
     e2e = ttft + np.where(single, 0.0, tokens_s)

@@ -11,7 +11,9 @@ z = (1 + (ca2 - 1) / (1 + cs2)) / (1 - q)^2: arrivals that clump or keep distanc
 queue (A. Eckberg, Generalized peakedness of teletraffic processes, 1983, exact for deterministic and exponential
 service), and prompts, each of which halts the leaving of others too (q: share of the time that prompts add).
 Beyond S a request waits; the excess is geometric with ratio r / mu(S), and its mean is scaled by
-(ca2 + cs2) / 2 / (1 - q)^2 (A. Allen and J. Cunneen's approximation).
+(ca2 + cs2) / 2 / (1 - q)^2 (A. Allen and J. Cunneen's approximation). Who arrives in a clump has (ca2 - 1) / 2 others
+just before (renewal theory): seen from an arrival the law is tilted by that shift over its variance, so full slots are
+the more likely the farther they are from the mean.
 """
 
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ SETTLING = 12
 MOST_RATIO = 0.99
 LEAST_DECODERS = 1e-6
 MOST_PROMPT_SHARE = 0.75
+MOST_TILT = 3.0
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,9 @@ def states(
     cumulative = np.where(below > 0, cumulative, 1.0)
     spread = wait_factor / (1.0 - halted) ** 2 * more_than_one_server(ratio, most)
     wait = spread / np.maximum(top * (1.0 - ratio), 1e-12)
-    seen = exp(np.minimum((most - center) * -expm1(-2.0 * center) * (variation - 1.0) / 2.0 / (np.maximum(center, 1.0) * z), 3.0))
-    excess = excess * seen
+    just_before = (variation - 1.0) / 2.0 * -expm1(-2.0 * center)
+    tilt = just_before * (most - center) / (np.maximum(center, 1.0) * z)
+    excess = excess * exp(np.minimum(tilt, MOST_TILT))
     total = np.maximum(below + excess, 1e-300)
     return States(
         grid, cumulative, law, decoding, (with_prompt - at_grid) * chunks, excess / total, np.where(full, wait, 0.0)

@@ -1,8 +1,8 @@
 """Users who think between two requests: a closed network of thinkers and one engine.
 
-N users, each thinks for Z on average and then sends. With n of them at the engine the others send at (N - n) / Z, and the
-engine finishes mu(n): the machine repairman's law, with the engine as one server whose speed depends on its load (flow
-equivalence; K. Chandy, U. Herzog, L. Woo, Parametric analysis of queuing networks, 1975)
+N users, each thinks for Z on average and then sends. With n of them at the engine the others send at (N - n) / Z, and
+the engine finishes mu(n): the machine repairman's law, with the engine as one server whose speed depends on its load
+(flow equivalence; K. Chandy, U. Herzog, L. Woo, Parametric analysis of queuing networks, 1975)
 
     ln pi(n) = sum over k <= n of ln((N - k + 1) / (Z mu(k))) + const,      mu(n) = min(min(n, S) / H(n), capacity)
 
@@ -58,9 +58,13 @@ class Engine:
     single: Flags
     most_per_s: Numbers
 
+    def running(self, requests: Numbers) -> Numbers:
+        """Those of so many that have a slot."""
+        return np.asarray(np.maximum(np.minimum(requests, self.slots), LEAST_DECODERS))
+
     def at(self, requests: Numbers, rate: Numbers) -> tuple[StepLaw, Numbers, Numbers]:
         """(steps, seconds that a slot is held, requests finished per second) with so many requests there."""
-        running = np.maximum(np.minimum(requests, self.slots), LEAST_DECODERS)
+        running = self.running(requests)
         law, hold = held(self.c, self.traffic, running, rate)
         hold = np.where(self.single, 1.0 / self.most_per_s, hold)
         return law, hold, np.minimum(running / np.maximum(hold, 1e-12), self.most_per_s)
@@ -79,47 +83,55 @@ def expected(engine: Engine, others: Numbers, think_s: float) -> Numbers:
 
 def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[States, Numbers]:
     """(law of the other users that a request finds at the engine, its wait for each number)."""
+    traffic = engine.traffic
     center = expected(engine, others, think_s)
     sends = np.minimum((others - center) / think_s, engine.most_per_s)
-
-    def slope(distance: Numbers) -> Numbers:
-        near, far = (engine.at(center + add, sends)[2] for add in (np.zeros_like(distance), distance))
-        return np.maximum(far - near, 0.0) / distance + 1.0 / think_s
-
-    local = np.sqrt(np.maximum(sends, 1e-12) / slope(np.ones_like(center)))
-    wide = np.sqrt(np.maximum(sends, 1e-12) / slope(KNEE * local + 1.0))
-    traffic = engine.traffic
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     chunks = traffic.computed_tokens / chunk
-    running = np.maximum(np.minimum(center, engine.slots), LEAST_DECODERS)
-    alone, mixed = mixed_step(engine.c, traffic, running, chunk)
-    halted = np.minimum(sends * (mixed - alone) * chunks, MOST_PROMPT_SHARE)
-    z = 1.0 / (1.0 - halted) ** 2
-    low = np.floor(np.maximum(center - NEAR * np.maximum(local, wide) * np.sqrt(z) - 3.0, 0.0))
-    high = np.minimum(np.ceil(others), np.ceil(center + 1.6 * NEAR * np.maximum(local, wide) * np.sqrt(z) + 5.0))
-    low = np.maximum(np.minimum(low, high - CELLS + 1.0), 0.0)
-    width = np.maximum((high - low) / (CELLS - 1.0), 1.0)
-    grid = low + np.arange(CELLS)[:, None] * width
-    law, hold, served = engine.at(grid, sends)
-    gain = log(np.maximum((others - grid[:-1]) / think_s, 1e-300) / np.maximum(served[1:], 1e-12))
-    middle_gain = log(
-        np.maximum((others - (grid[1:] + grid[:-1] - 1.0) / 2.0) / think_s, 1e-300)
-        / np.maximum((served[1:] + served[:-1]) / 2.0, 1e-12)
-    )
-    rise = np.where(width > 1.0, middle_gain * width, gain) / z
-    logs = np.concatenate([np.zeros((1, grid.shape[1])), np.cumsum(rise, axis=0)])
-    there = grid <= np.maximum(others, 0.0) + 1e-9
-    logs = np.where(there, logs, -np.inf)
-    density = exp(logs - logs.max(axis=0))
-    filled = np.cumsum(density, axis=0)
-    cumulative = filled / filled[-1]
+    alone, mixed = mixed_step(engine.c, traffic, engine.running(center), chunk)
+    peakedness = 1.0 / (1.0 - np.minimum(sends * (mixed - alone) * chunks, MOST_PROMPT_SHARE)) ** 2
+    grid = _grid(engine, center, sends, others, think_s, np.sqrt(peakedness))
+    law, _, served = engine.at(grid, sends)
     _, hold_more, served_more = engine.at(grid + 1.0, sends)
     wait = np.maximum((grid + 1.0) / served_more - hold_more, 0.0)
     answer = traffic.decode_steps * law.mean_s
     decoding = np.minimum(served * answer / np.maximum(np.minimum(grid, engine.slots), 1.0), 1.0)
-    alone, mixed = mixed_step(engine.c, traffic, np.maximum(np.minimum(grid, engine.slots), LEAST_DECODERS), chunk)
+    alone, mixed = mixed_step(engine.c, traffic, engine.running(grid), chunk)
     none = np.zeros_like(others)
+    cumulative = _cumulative(grid, served, others, think_s, peakedness)
     return States(grid, cumulative, law, decoding, (mixed - alone) * chunks, none, none), wait
+
+
+def _grid(engine: Engine, center: Numbers, sends: Numbers, others: Numbers, think_s: float, wider: Numbers) -> Numbers:
+    """Numbers around the expected one, as far as the law reaches: its variance is X / (mu' + 1 / Z) near a balance.
+
+    The slope is looked at next to the expected number and as far as slots may be taken, where it ends.
+    """
+    _, _, here = engine.at(center, sends)
+
+    def deviation(distance: Numbers) -> Numbers:
+        rise = np.maximum(engine.at(center + distance, sends)[2] - here, 0.0) / distance
+        return np.asarray(np.sqrt(np.maximum(sends, 1e-12) / (rise + 1.0 / think_s)))
+
+    near = deviation(np.ones_like(center))
+    reach = NEAR * np.maximum(near, deviation(KNEE * near + 1.0)) * wider
+    low = np.floor(np.maximum(center - reach - 3.0, 0.0))
+    high = np.minimum(np.ceil(others), np.ceil(center + 1.6 * reach + 5.0))
+    low = np.maximum(np.minimum(low, high - CELLS + 1.0), 0.0)
+    return np.asarray(low + np.arange(float(CELLS))[:, None] * np.maximum((high - low) / (CELLS - 1.0), 1.0))
+
+
+def _cumulative(grid: Numbers, served: Numbers, others: Numbers, think_s: float, peakedness: Numbers) -> Numbers:
+    """Probability of at most each number: whole numbers one by one, wider cells at their middle."""
+    width = grid[1] - grid[0]
+    single, middle = grid[:-1], (grid[1:] + grid[:-1] - 1.0) / 2.0
+    finishes = np.where(width > 1.0, (served[1:] + served[:-1]) / 2.0, served[1:])
+    sends = np.maximum(others - np.where(width > 1.0, middle, single), 1e-300) / think_s
+    rise = log(sends / np.maximum(finishes, 1e-12)) * width / peakedness
+    logs = np.concatenate([np.zeros((1, grid.shape[1])), np.cumsum(rise, axis=0)])
+    logs = np.where(grid <= np.maximum(others, 0.0) + 1e-9, logs, -np.inf)
+    filled = np.cumsum(exp(logs - logs.max(axis=0)), axis=0)
+    return np.asarray(filled / filled[-1])
 
 
 def thinking_users(
@@ -141,6 +153,7 @@ def thinking_users(
     thinking = mean_of(np.where(waits > 0, 0.0, others - found_there)) / np.maximum(others, 1e-9)
     rate = np.clip((others - found_there) / think_s, 1e-9 * most, most)
     stream = Stream(lengths=lengths)
+    # Where prompts fill the steps the wait above holds all of them; else no more wait than are not yet decoding.
     most_waiting = np.where(waits > 0, 0.0, np.minimum(4.0 * (1.0 - place.of(law.decoding)), 0.5) * found_there)
     found = meeting(c, traffic, rate, law, sequences, uniform, inputs, stream, most_waiting)
     own = own_prefill(c, traffic, rate, found, uniform[6])

@@ -88,7 +88,7 @@ def _piece(
     elif demand.arrivals == "closed" and demand.think_s > 0:
         found = thinking_users(c, traffic, each, slots, single, demand.think_s, demand.lengths)
     elif demand.arrivals == "closed":
-        found = closed_users(c, traffic, each, slots, single, demand.think_s, demand.lengths)
+        found = closed_users(c, traffic, each, slots, single, demand.lengths)
     else:
         found = burst(c, traffic, each, slots, single, demand.lengths)
     whole = Outcome(

@@ -178,15 +178,9 @@ def states(
     )  # fmt: skip
 
 
-def steady_states(
-    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, decoders: Numbers, deviation: Numbers
-) -> States:
-    """The decoders of a closed loop in the form of a law; nobody waits. Without think time their number is fixed."""
-    if deviation.any():
-        low, high = np.maximum(decoders - NEAR * deviation, 0.0), decoders + 1.0 + NEAR * deviation
-        grid = low + (high - low) * np.linspace(0.0, 1.0, CELLS)[:, None]
-    else:
-        grid = np.stack([decoders, decoders + 1.0])
+def steady_states(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, decoders: Numbers) -> States:
+    """The decoders of a closed loop without pauses in the form of a law: their number is fixed, nobody waits."""
+    grid = np.stack([decoders, decoders + 1.0])
     law = step_law(c, traffic, np.maximum(grid, LEAST_DECODERS), rate)
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     alone, mixed = mixed_step(c, traffic, np.maximum(grid, LEAST_DECODERS), chunk)

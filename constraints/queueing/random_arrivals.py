@@ -89,6 +89,8 @@ class Meeting:
     own: Numbers
     room: Numbers
     full_s: Numbers
+    left_over: Numbers
+    """Of `before`: prompts that the step in progress leaves over."""
 
 
 def random_arrivals(
@@ -187,16 +189,17 @@ def meeting(
     clump = max(1.0, (1.0 + variation) / 2.0)
     number = clump * poisson_quantile(uniform[2], came / clump)
     earlier = before / np.maximum(came, 1e-12)
-    left_over = _backlog(traffic, rate, full, room, share, stream, uniform[3])
+    backlog = _backlog(traffic, rate, full, room, share, stream, uniform[3])
+    left_over = np.where(mixed, np.minimum(backlog, most_waiting * computed), 0.0)
     return Meeting(
         decoders=beside,
         residual_s=lasts * position,
-        before=_varied(number * earlier, square, uniform[4]) * computed
-        + np.where(mixed, np.minimum(left_over, most_waiting * computed), 0.0),
+        before=_varied(number * earlier, square, uniform[4]) * computed + left_over,
         after=number * (1.0 - earlier) * computed,
         own=np.maximum(computed * inputs, 1.0),
         room=room,
         full_s=full,
+        left_over=left_over,
     )
 
 

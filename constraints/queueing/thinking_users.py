@@ -44,6 +44,8 @@ from vllm_opt.constraints.speed.traffic import Traffic
 from vllm_opt.profiles.elementary import exp, log
 
 HALVINGS = 12
+WAITING_PROMPTS, MOST_WAITING = 4.0, 0.5
+"""Prompts that wait for others, at most: so many times those not yet decoding, and this share of all there."""
 KNEE = 3.0
 """Standard deviations above the expected number at which the engine's slope is looked at once more."""
 
@@ -85,7 +87,7 @@ def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[Stat
     """(law of the other users that a request finds at the engine, its wait for each number)."""
     traffic = engine.traffic
     center = expected(engine, others, think_s)
-    sends = np.minimum((others - center) / think_s, engine.most_per_s)
+    sends = np.clip((others - center) / think_s, 1e-6 * engine.most_per_s, engine.most_per_s)
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     chunks = traffic.computed_tokens / chunk
     alone, mixed = mixed_step(engine.c, traffic, engine.running(center), chunk)
@@ -149,13 +151,14 @@ def thinking_users(
     found_there = np.minimum(law.at(uniform[0]), others)
     place = law.place(found_there)
     waits = place.of(wait_s)
-    sequences = np.where(single, 0.0, np.minimum(found_there, engine.slots))
     thinking = mean_of(np.where(waits > 0, 0.0, others - found_there)) / np.maximum(others, 1e-9)
+    sequences = np.where(single, 0.0, np.minimum(found_there, engine.slots))
     rate = np.clip((others - found_there) / think_s, 1e-9 * most, most)
     stream = Stream(lengths=lengths)
-    # Where prompts fill the steps the wait above holds all of them; else no more wait than are not yet decoding.
-    most_waiting = np.where(waits > 0, 0.0, np.minimum(4.0 * (1.0 - place.of(law.decoding)), 0.5) * found_there)
+    not_yet = 1.0 - place.of(law.decoding)
+    most_waiting = np.minimum(WAITING_PROMPTS * not_yet, MOST_WAITING) * found_there
     found = meeting(c, traffic, rate, law, sequences, uniform, inputs, stream, most_waiting)
+    waits = np.maximum(waits - found.left_over * found.full_s / found.room, 0.0)
     own = own_prefill(c, traffic, rate, found, uniform[6])
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     tpot = token_times(rate, law, sequences, uniform, steps, found, own, stream, thinking)

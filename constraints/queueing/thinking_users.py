@@ -77,8 +77,8 @@ def expected(engine: Engine, others: Numbers, think_s: float) -> Numbers:
     low, high = np.zeros_like(others), others.copy()
     for _ in range(HALVINGS):
         middle = (low + high) / 2.0
-        sends = np.minimum((others - middle) / think_s, engine.most_per_s)
-        _, _, served = engine.at(middle, sends)
+        sends = (others - middle) / think_s
+        _, _, served = engine.at(middle, np.minimum(sends, engine.most_per_s))
         low, high = np.where(sends > served, middle, low), np.where(sends > served, high, middle)
     return (low + high) / 2.0
 

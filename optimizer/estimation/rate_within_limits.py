@@ -84,7 +84,7 @@ def queueing_notes(request: EstimateRequest, performance: Performance | None) ->
     if pattern == "poisson" and busy > NEARLY_FULL:
         return (f"at {busy:.0%} of the capacity the upper percentiles of TTFT may be off by a third; {PLAY}",)
     if pattern == "closed" and request.think_time_s > 0 and busy > NEARLY_FULL:
-        return (f"users who pause, at {busy:.0%} of the capacity: TTFT may be off by a third; {PLAY}",)
+        return (f"users who pause, at {busy:.0%} of the capacity: TTFT may be off by half; {PLAY}",)
     if pattern == "closed" and not request.think_time_s and request.ttft_percentile is not None:
         return (
             "users without pauses keep the order in which they began where answers are equally long: TTFT and its "

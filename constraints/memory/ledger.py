@@ -7,7 +7,7 @@ of their `EngineProfile`). Fitted terms take their upper end at a `confidence`; 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from vllm_opt.constraints.memory.overheads import (
     cuda_graphs,
     non_torch,
 )
+from vllm_opt.constraints.memory.sampler_warmup import SamplerWarmup, outside_at, sampler_warmup
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes, weight_extra_bytes
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -56,6 +57,8 @@ class MemoryTerms:
     """Weights per stage at the peak of loading, where that is more than what is loaded."""
     timed_bytes_per_token: int = 0
     """What timing kernels may add to the profile of a start with an empty compile cache: in no sum, in its chance."""
+    warmup: SamplerWarmup | None = None
+    """Where the runner captures graphs and warms up beyond what it profiled."""
 
     @property
     def stages(self) -> int:
@@ -161,8 +164,20 @@ class MemoryTerms:
         context = self.context.bytes if confidence is None else self.context.at(confidence)
         if self.engine.graphs_in_budget or self.graphs is None:
             return context
+        if self.warmup is not None:
+            return context + outside_at(confidence, self.after_profile_bytes(tokens, sequences))
         freed = min(self.activation_bytes(tokens, sequences)) if self.engine.engine == "v0" else 0
         return context + max(0, self.graph_bytes(tokens, sequences, confidence) - freed)
+
+    def after_profile_bytes(self, tokens: int, sequences: int) -> int:
+        """Central estimate of graphs and warm-up where the runner profiled neither (`sampler_warmup.py`); 0 elsewhere.
+
+        A warm start: the peak of compiling is not there to be freed.
+        """
+        if self.warmup is None:
+            return 0
+        freed = replace(self.activation, compile_bytes=0).bytes(tokens, sequences)[-1]
+        return self.warmup.outside_bytes(self.graph_bytes(tokens, sequences), freed, tokens, sequences)
 
     @cached_property
     def kv_bytes_per_token(self) -> int:
@@ -208,4 +223,5 @@ def memory_terms(
         taken_at_start_bytes=gpu.taken_at_start_bytes,
         load_peak=load_peak_bytes(model, quantization, layout, engine, gpu),
         timed_bytes_per_token=timed_bytes_per_token(model, layout, engine, gpu),
+        warmup=None if layout.enforce_eager else sampler_warmup(model, layout.tensor_parallel_size, engine),
     )

@@ -268,6 +268,7 @@ class LayoutPhysics:
             captured.terms,
             layout=layout,
             graphs=None,
+            warmup=None,
             activation=replace(captured.terms.activation, compile_bytes=0),
             non_torch=non_torch(layout, engine, gpu),
             context=context_and_communication(layout, engine, gpu),

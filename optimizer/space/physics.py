@@ -19,6 +19,7 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.model_runner import engine_as_run
 from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
+from vllm_opt.constraints.memory.sampler_warmup import sampler_warmup
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
@@ -201,6 +202,7 @@ class LayoutPhysics:
             kv=plan,
             taken_at_start_bytes=gpu.taken_at_start_bytes,
             load_peak=self.load_peak(gpu, weights, shape),
+            warmup=sampler_warmup(weights.model, shape.tensor, engine),
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,

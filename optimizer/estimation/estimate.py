@@ -165,8 +165,10 @@ def _performance(
         calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
     coefficients = with_encoder(coefficients, setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
-    coefficients = with_loads(coefficients, request, lengths[0], terms, setting.gpu)
-    hits = request.prefix_hit_share + request.offload_hit_share if setting.layout.enable_prefix_caching else 0.0
+    coefficients = with_loads(
+        coefficients, request.offload_hit_share, lengths[0], terms.kv_bytes_per_token, setting.gpu
+    )
+    hits = request.hit_share if setting.layout.enable_prefix_caching else 0.0
     notes = load_notes(coefficients, request, lengths, terms, flags, setting.gpu)
     engines = Engines(
         coefficients,

@@ -55,7 +55,7 @@ def capacities_of(
         input_tokens=inputs,
         output_tokens=outputs,
         chunked_prefill=each([item.layout.enable_chunked_prefill for item in facts]),
-        prefix_hit_share=each([request.prefix_hit_share * bool(item.layout.enable_prefix_caching) for item in facts]),
+        prefix_hit_share=each([request.hit_share * bool(item.layout.enable_prefix_caching) for item in facts]),
     )
     engines = each([candidate.unit.engines for candidate, _ in points])
     confidence = request.confidence

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.catalogues.engines import EngineFile, choose_engine, engine_files, load_engine, release_after, release_after_series
+from vllm_opt.profiles.catalogues.engines import (
+    EngineFile,
+    choose_engine,
+    engine_files,
+    load_engine,
+    release_after,
+    release_after_series,
+)
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.reading import data_files
 

@@ -140,8 +140,8 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     if only_local(request):
         kept, kinds_note = on_this_machine(item.gpu for item in gpus)
         gpus = tuple(item for item in gpus if item.gpu.id in kept)
-    kept, link_note = reaches_host(request, engine, tuple(item.gpu for item in gpus))
-    gpus = tuple(item for item in gpus if item.gpu.id in kept)
+    reached, link_note = reaches_host(request, engine, tuple(item.gpu for item in gpus))
+    gpus = tuple(item for item in gpus if item.gpu.id in reached)
     machine = machine_gpus((item.gpu for item in gpus), request)
     speculation, draft_notes = speculation_of(request, model, catalog)
     said = (
@@ -178,8 +178,8 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
         return setting
     after = "it comes after every SKU with a price and is compared by its GPUs"
     effect = after if setting.priced else "cost counts GPUs"
-    said = f"no price is known for {unpriced}, so {effect}; give prices with --price SKU=USD"
-    return replace(setting, notes=(*setting.notes, said))
+    text = f"no price is known for {unpriced}, so {effect}; give prices with --price SKU=USD"
+    return replace(setting, notes=(*setting.notes, text))
 
 
 def _as_the_model_runs(request: SolveRequest, model: ModelProfile) -> SolveRequest:

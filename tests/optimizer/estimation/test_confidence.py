@@ -104,7 +104,7 @@ def test_an_empty_compile_cache_is_part_of_a_hybrids_chance(gpu: str, version: s
     ("spare", "cold", "expected"), [(10, 0, 1.0), (10, 10, 0.6), (-1, 10, 0.0), (20, 10, 0.8047), (0, 10, 0.2)]
 )
 def test_a_margin_is_the_mean_of_a_cold_and_a_warm_start(spare: int, cold: int, expected: float) -> None:
-    """Exact terms have no spread: warm the chance is 0 or 1, cold it is Phi(ln(spare / cold)); four of five are cold."""
+    """Without spread: warm the chance is 0 or 1, cold it is Phi(ln(spare / cold)); four of five starts are cold."""
     assert Margin(100, 100 + spare, 0, cold).probability == pytest.approx(expected, abs=1e-4)
 
 

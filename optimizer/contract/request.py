@@ -37,7 +37,7 @@ from vllm_opt.optimizer.contract.field_types import (
     _one,
 )
 from vllm_opt.optimizer.contract.prefix_hits import PrefixHits, check_hits
-from vllm_opt.optimizer.contract.spellings import renamed, with_gpu_count, with_server_size
+from vllm_opt.optimizer.contract.spellings import renamed, with_gpu_count, with_server_size, without_negation
 from vllm_opt.optimizer.contract.traffic import TrafficFields, with_trace
 from vllm_opt.profiles.errors import InvalidRequest
 
@@ -56,17 +56,6 @@ ESTIMATE_FIELDS_OF_A_WORKLOAD = (
 SOLVE_FIELDS_OF_A_WORKLOAD = (
     *ESTIMATE_FIELDS_OF_A_WORKLOAD, "target_context", "mean_context", "concurrency", "objective"
 )  # fmt: skip
-
-
-def _without_negation(data: dict[str, Any]) -> dict[str, Any]:
-    """Read `no_default_limits`, the option's own name, as the field `default_limits` the other way round."""
-    if "no_default_limits" not in data:
-        return data
-    fields = dict(data)
-    negated = _one(fields.pop("no_default_limits"))
-    if negated is not None and not isinstance(negated, bool):
-        raise ValueError("no_default_limits must be true or false")
-    return fields if negated is None else {**fields, "default_limits": not negated}
 
 
 class Request(BaseModel):
@@ -168,7 +157,7 @@ class SolveRequest(TrafficFields, Features, PrefixHits, Request):
         """Read the workload, `no_default_limits`, and a free load, which is decided by concurrency."""
         if not isinstance(data, dict):
             return data
-        plain = with_gpu_count(renamed(_without_negation(data)))
+        plain = with_gpu_count(renamed(without_negation(data)))
         fields = with_trace(with_workload(kept_assumptions(plain), SOLVE_FIELDS_OF_A_WORKLOAD))
         free = str(_one(fields.get("concurrency"))).strip().lower() == "max"
         return (

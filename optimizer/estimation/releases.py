@@ -63,6 +63,11 @@ def next_with_a_check(version: str | None, engine: EngineProfile, catalog: Catal
     return following if catalog.engine(following, engine.engine)[0].state_blocks_cover_sequences else None
 
 
+def next_release(version: str | None, engine: EngineProfile, catalog: Catalog) -> str | None:
+    """The release whose rules `version` may have already."""
+    return catalog.release_after(version, engine) or next_with_a_check(version, engine, catalog)
+
+
 def between_releases(
     found: Estimate, request: EstimateRequest, following: str | None, again: Callable[[EstimateRequest], Estimate]
 ) -> Estimate:

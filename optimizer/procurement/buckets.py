@@ -1,6 +1,7 @@
 """What one replica serves of every bar of a length histogram, its flags held."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,7 @@ def capacities_of(
 
     inputs = np.tile(np.array([float(bucket[0]) for bucket in buckets]), len(points))
     outputs = np.tile(np.array([float(bucket[1]) for bucket in buckets]), len(points))
+    c = replace(c, load_s=np.asarray(c.load_s) * inputs / facts[0].setting.lengths[0])
     load = closed_loop(
         c,
         users=each([size for _, size in points]),

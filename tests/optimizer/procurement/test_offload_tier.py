@@ -42,8 +42,9 @@ def test_a_replica_is_as_fast_as_estimate_says() -> None:
     }
     alone = estimate(
         EstimateRequest(
-            model=plan.model, gpu=plan.gpu, tensor_parallel_size=plan.tensor_parallel_size, replicas=plan.replicas, input_tokens=6000,
-            output_tokens=150, kv_offloading_size=64, offload_hit_share=0.8, concurrency=plan.performance.concurrency,
+            model=plan.model, gpu=plan.gpu, tensor_parallel_size=plan.tensor_parallel_size, replicas=plan.replicas,
+            input_tokens=6000, output_tokens=150, kv_offloading_size=64, offload_hit_share=0.8,
+            concurrency=plan.performance.concurrency,
             **flags,
         ),
         CATALOG,

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
+from vllm_opt.constraints.kv.offload import is_replica
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes, timed_bytes_per_token
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
@@ -188,7 +189,7 @@ class MemoryTerms:
         """Tokens that host memory holds: swap space in V0, `--kv-offloading-size` where it exists.
 
         `tokens = tier_bytes / bytes_per_token`, with swap space counted per GPU and the offloading size over all TP
-        ranks. They are prefixes that a later request may load, or preempted sequences: never running ones.
+        ranks, or once where they hold the same. They are prefixes that a later request may load, or preempted sequences: never running ones.
         """
         per_token = self.kv_bytes_per_token
         if per_token == 0:
@@ -196,7 +197,8 @@ class MemoryTerms:
         if self.engine.swap_space == "capacity" and flags.swap_space_gib:
             return int(flags.swap_space_gib * GIB) // per_token
         if self.engine.kv_offloading and flags.kv_offloading_size_gib:
-            return int(flags.kv_offloading_size_gib * GIB) // (per_token * self.layout.tensor_parallel_size)
+            copies = 1 if is_replica(self.kv, self.layout) else self.layout.tensor_parallel_size
+            return int(flags.kv_offloading_size_gib * GIB) // (per_token * copies)
         return 0
 
 

@@ -189,7 +189,8 @@ class MemoryTerms:
         """Tokens that host memory holds: swap space in V0, `--kv-offloading-size` where it exists.
 
         `tokens = tier_bytes / bytes_per_token`, with swap space counted per GPU and the offloading size over all TP
-        ranks, or once where they hold the same. They are prefixes that a later request may load, or preempted sequences: never running ones.
+        ranks, or once where they hold the same. They are prefixes that a later request may load, or preempted
+        sequences: never running ones.
         """
         per_token = self.kv_bytes_per_token
         if per_token == 0:

@@ -160,7 +160,7 @@ class MemoryTerms:
         The CUDA context and communication buffers always, with what is taken before vLLM starts; where no graph
         estimate is subtracted, also the graphs. V0 captures them into what the activation peak has left free; V1 warms
         the sampler up afterwards, and needs that peak beside them (0.8.0 and later, `v1/worker/gpu_worker.py:
-        compile_or_warm_up_model`).
+        compile_or_warm_up_model`); V2 needs more than its peak.
         """
         context = self.context.bytes if confidence is None else self.context.at(confidence)
         if self.engine.graphs_in_budget or self.graphs is None:

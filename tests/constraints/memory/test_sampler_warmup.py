@@ -73,6 +73,7 @@ def test_published_starts_that_ran_out_and_that_held() -> None:
     assert died.starts.probability < 0.5
     assert not died.fits
     assert [violation.rule for violation in died.violations] == ["startup_headroom"]
+    assert died.startup_log[0].startswith("Available KV cache memory: 3.7"), "the pool was printed before"
     eager = started("Qwen/Qwen2.5-7B-Instruct", "l4", "0.27.1", max_model_len=4096, enforce_eager=True)
     assert eager.fits
     for model, gpu, version, more in (

@@ -51,7 +51,8 @@ def _alone(request: SolveRequest, owned: dict[str, int], users: object) -> Solve
     if request.pattern != "poisson":
         given["concurrency"] = users
     most = max(owned.values()) if request.gpus is None else request.gpus
-    return request.replaced(
+    plain = request.model_copy(update={"workload": None, "assumed": ()})  # what it filled in is asked from here on
+    return plain.replaced(
         **given, gpu=tuple(owned), max_gpus=min(most, request.max_gpus or most),
         default_limits=False, pareto=False, second_opinion=False, explain=False,
     )  # fmt: skip

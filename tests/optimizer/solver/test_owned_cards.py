@@ -33,6 +33,11 @@ def test_owned_cards_that_cannot_hold_the_load_are_said_to() -> None:
     assert note == "the GPUs that are owned (1 x rtx-4090) cannot hold this, however slow it may be"
 
 
+def test_a_workload_fills_in_users_that_are_no_fewer_on_owned_cards() -> None:
+    (note,) = owned_notes(model=LONG["model"], gpu="h200", owned={"rtx-4090": 1}, workload="rag")
+    assert note == "the GPUs that are owned (1 x rtx-4090) cannot hold this, however slow it may be"
+
+
 def test_nothing_is_said_of_owned_cards_that_are_used_or_miss_a_limit_that_was_asked() -> None:
     assert not owned_notes(**LONG | {"owned": {"h200": 8}})
     assert not owned_notes(**LONG | {"max_ttft_ms": 6000, "max_tpot_ms": 175})

@@ -34,7 +34,7 @@ def test_owned_cards_that_cannot_hold_the_load_are_said_to() -> None:
 
 
 def test_a_workload_fills_in_users_that_are_no_fewer_on_owned_cards() -> None:
-    (note,) = owned_notes(model=LONG["model"], gpu="h200", owned={"rtx-4090": 1}, workload="rag")
+    (note,) = owned_notes(model=LONG["model"], gpu="h200", owned={"rtx-4090": 1}, max_gpus=2, workload="rag")
     assert note == "the GPUs that are owned (1 x rtx-4090) cannot hold this, however slow it may be"
 
 

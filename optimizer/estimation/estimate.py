@@ -110,8 +110,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
     )
     log = startup_log(setting, flags, memory, central, terms)
     notes += offload_notes(terms.kv, setting.layout, flags)
-    notes += sleep_notes(request, terms, setting.gpu.gpus_per_node)
-    notes += queueing_notes(request, performance)
+    notes += (*sleep_notes(request, terms, setting.gpu.gpus_per_node), *queueing_notes(request, performance))
     answer = _answer(setting, request, flags, memory, performance, found, terms, starts, log)
     return answer.model_copy(update={"notes": (*answer.notes, *notes)}) if notes else answer
 

@@ -106,7 +106,7 @@ def random_arrivals(
     lengths, variation = stream.lengths, stream.arrival_variation
     answer = lengths.output_square - 1.0
     z = max(1.0 + (variation - 1.0) / (1.0 + answer), 0.05)
-    law = states(c, traffic, served, slots, z, max((variation + answer) / 2.0, 0.05), variation)
+    law = states(c, traffic, served, slots, z, max((variation + answer) / 2.0, 0.05))
     uniform = lattice()[:, :, None]
     inputs, outputs = lengths.at(uniform[5], uniform[7])
     waits, sequences = _slot_wait(law, uniform, slots, single)

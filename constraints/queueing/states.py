@@ -11,9 +11,8 @@ z = (1 + (ca2 - 1) / (1 + cs2)) / (1 - q)^2: arrivals that clump or keep distanc
 queue (A. Eckberg, Generalized peakedness of teletraffic processes, 1983, exact for deterministic and exponential
 service), and prompts, each of which halts the leaving of others too (q: share of the time that prompts add).
 Beyond S a request waits; the excess is geometric with ratio r / mu(S), and its mean is scaled by
-(ca2 + cs2) / 2 / (1 - q)^2 (A. Allen and J. Cunneen's approximation). Who arrives in a clump has (ca2 - 1) / 2 others
-just before (renewal theory): seen from an arrival the law is tilted by that shift over its variance, so full slots are
-the more likely the farther they are from the mean.
+(ca2 + cs2) / 2 / (1 - q)^2 (A. Allen and J. Cunneen's approximation). Beyond S the law of arrivals
+that clump falls z times as slowly, as it does below, so that many times more of them wait.
 """
 
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, StepLaw, mixed_step, step_law
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
-from vllm_opt.profiles.elementary import exp, expm1, log
+from vllm_opt.profiles.elementary import exp, log
 
 CELLS = 24
 NEAR = 5.0
@@ -33,7 +32,6 @@ SETTLING = 12
 MOST_RATIO = 0.99
 LEAST_DECODERS = 1e-6
 MOST_PROMPT_SHARE = 0.75
-MOST_TILT = 3.0
 
 
 @dataclass(frozen=True)
@@ -132,9 +130,8 @@ def more_than_one_server(ratio: Numbers, slots: Numbers) -> Numbers:
 
 
 def states(
-    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers, peakedness: float, wait_factor: float,
-    variation: float = 1.0,
-) -> States:  # fmt: skip
+    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers, peakedness: float, wait_factor: float
+) -> States:
     """The law for arrivals at `rate` per engine and second with at most `slots` sequences at once."""
     most = np.maximum(slots, 1.0)
     center = expected_sequences(c, traffic, rate, most)
@@ -169,9 +166,7 @@ def states(
     cumulative = np.where(below > 0, cumulative, 1.0)
     spread = wait_factor / (1.0 - halted) ** 2 * more_than_one_server(ratio, most)
     wait = spread / np.maximum(top * (1.0 - ratio), 1e-12)
-    just_before = (variation - 1.0) / 2.0 * -expm1(-2.0 * center)
-    tilt = just_before * (most - center) / (np.maximum(center, 1.0) * z)
-    excess = excess * exp(np.minimum(tilt, MOST_TILT))
+    excess = excess * max(peakedness, 1.0)
     total = np.maximum(below + excess, 1e-300)
     return States(
         grid, cumulative, law, decoding, (with_prompt - at_grid) * chunks, excess / total, np.where(full, wait, 0.0)

@@ -69,6 +69,8 @@ class Question:
         """Figures of one plan; zero where it cannot start."""
         fields = {"confidence": 0.5, **plan}
         usd = fields.pop("usd_per_gpu_hour", None)
+        if "lengths" in fields:
+            fields["lengths"] = str(DATA.parent / fields["lengths"])
         request = EstimateRequest(**fields)
         performance = estimate(request).performance
         if performance is None:

@@ -69,8 +69,7 @@ class Question:
         """Figures of one plan; zero where it cannot start."""
         fields = {"confidence": 0.5, **plan}
         usd = fields.pop("usd_per_gpu_hour", None)
-        if "lengths" in fields:
-            fields["lengths"] = str(DATA.parent / fields["lengths"])
+        fields |= {name: str(DATA.parent / fields[name]) for name in ("lengths", "gpu_file") if name in fields}
         request = EstimateRequest(**fields)
         performance = estimate(request).performance
         if performance is None:

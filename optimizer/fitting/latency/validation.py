@@ -12,7 +12,13 @@ import numpy as np
 
 from vllm_opt.constraints.speed.spread import Metric, quantile_of
 from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
-from vllm_opt.optimizer.fitting.latency.calibration import FEW_POINTS, NORMAL_90, known_only, spread_of_rows
+from vllm_opt.optimizer.fitting.latency.calibration import (
+    FEW_POINTS,
+    LEAST_SPREAD,
+    NORMAL_90,
+    known_only,
+    spread_of_rows,
+)
 from vllm_opt.optimizer.fitting.latency.cells import Mask, cells_of
 from vllm_opt.optimizer.fitting.latency.parameters import apply
 from vllm_opt.optimizer.fitting.latency.regression import PRIOR_WEIGHT, Fit, Regression
@@ -211,7 +217,7 @@ def fitting_both(spread: float, errors: Sequence[Numbers], confidence: float = 0
     shares = confidence - POOLED_ROOM, confidence + POOLED_ROOM
     ends = np.array([np.quantile(np.abs(one), shares) for one in errors])
     least, most = ends.max(axis=0)[0] / NORMAL_90, ends.min(axis=0)[1] / NORMAL_90
-    return min(max(spread, float(least)), float(most)) if least <= most else spread
+    return max(LEAST_SPREAD, min(max(spread, float(least)), float(most))) if least <= most else spread
 
 
 def shared_basis(held: Held, metric: Metric) -> Numbers:

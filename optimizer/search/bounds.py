@@ -130,7 +130,7 @@ def _reach(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server],
 
 def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:
     c = stack([coefficients_of(physics, server) for server in servers])
-    hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
+    hit = np.array([setting.request.hit_share if server.shape.prefix_caching else 0.0 for server in servers])
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
     most = np.array([sequences_of_server(setting, physics, server, active) for server in servers])

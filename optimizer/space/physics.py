@@ -19,14 +19,14 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.model_runner import engine_as_run
 from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
+from vllm_opt.constraints.memory.sampler_warmup import sampler_warmup
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.estimation.media import media_key, with_encoder
 from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
-from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts, fed, fed_key, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, across_tensors, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.platforms import asked_features, is_named
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
@@ -201,6 +201,7 @@ class LayoutPhysics:
             kv=plan,
             taken_at_start_bytes=gpu.taken_at_start_bytes,
             load_peak=self.load_peak(gpu, weights, shape),
+            warmup=sampler_warmup(weights.model, shape.tensor, engine),
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,
@@ -218,9 +219,7 @@ class LayoutPhysics:
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
                 work=self._work(weights),
             )  # fmt: skip
-            known[eager] = with_encoder(
-                plain, self.setting.model, self.setting.request, sku.gpu, layout.tensor_parallel_size
-            )
+            known[eager] = fed(self.setting, plain, layout, lambda: self.plan(sku.gpu, weights, shape), sku.gpu)
         return known[eager]
 
     def _work(self, weights: WeightFormat) -> ModelWork:
@@ -231,7 +230,7 @@ class LayoutPhysics:
         return self._works[name]
 
     def _known_coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> KnownCoefficients:
-        asked = media_key(self.setting.request)
+        asked = fed_key(self.setting, shape.prefix_caching, shape.block_size)
         key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype, asked)
         return self._coefficients.setdefault(key, {})
 
@@ -268,6 +267,7 @@ class LayoutPhysics:
             captured.terms,
             layout=layout,
             graphs=None,
+            warmup=None,
             activation=replace(captured.terms.activation, compile_bytes=0),
             non_torch=non_torch(layout, engine, gpu),
             context=context_and_communication(layout, engine, gpu),

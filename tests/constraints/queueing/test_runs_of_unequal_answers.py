@@ -52,4 +52,4 @@ def test_an_answer_is_faster_while_few_others_are_left() -> None:
     found = outcome(engine, Demand("burst", lengths=SHORT_AND_LONG), 1000, 1000, 10**6, 100, 101)
     short, long = found.tpot_ms(99)[0], found.tpot_ms(5)[0]
     assert short == pytest.approx(100.0, rel=1e-3)
-    assert long == pytest.approx((50 * 1000 + 100 * 500) / 150 * 0.1, rel=1e-2)
+    assert long == pytest.approx((50 * 1000 + 100 * 500) / 150 * 0.1, rel=0.03)

@@ -8,6 +8,9 @@
     answer    of its steps as many are full as the prompts behind it fill, at most those of a wave; beside it decode
               those whose answers overlap its own, of equal ones that start d steps apart the share 1 - d / O
     drain     where answers differ and nobody waits any more, those that are still there after x tokens are P(O > x)
+    run       where answers differ, the last one ends it: of n prompts some are left after x tokens with probability
+              1 - F^n, so decoding lasts sum (1 - F^n) T(n P(O > x) / (1 - F^n)); with more prompts than slots the batch
+              stays full until none waits, then what is left to each is a residual life
 
 Means of a fit of bursts: `constraints/speed/steady_state.py`, burst_block.
 """
@@ -21,13 +24,69 @@ from vllm_opt.constraints.queueing.lattice import lattice
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, lone_step, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import Flags, with_lengths
-from vllm_opt.constraints.speed.first_token import frontend
+from vllm_opt.constraints.speed.first_token import burst_prefill, frontend
 from vllm_opt.constraints.speed.steady_state import pipeline_fill
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, step_time
 from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.profiles.elementary import whole_power
 
 NODES = 24
 """Answers of different lengths that stand for all where the batch drains."""
+
+MOST_LEVELS = 48
+"""Lengths of answer at which the shrinking batch is looked at."""
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Answers relative to the mean one: up to each length the share that is longer than the length before."""
+
+    lengths: Numbers
+    longer: Numbers
+
+    @classmethod
+    def of(cls, lengths: Lengths) -> "_Answers":
+        """Levels evenly spaced among the sorted answers, the longest one among them."""
+        ordered = np.sort(lengths.outputs, axis=None)
+        kept = np.unique(np.round(np.linspace(0, ordered.size - 1, min(MOST_LEVELS, ordered.size))).astype(np.intp))
+        before = np.concatenate([[0], kept[:-1] + 1])
+        level = np.array([ordered[low : high + 1].mean() for low, high in zip(before, kept, strict=True)])
+        level[-1] = ordered[-1]
+        return cls(level, (ordered.size - before) / ordered.size)
+
+    @property
+    def steps(self) -> Numbers:
+        """From each length to the next, relative to the mean answer."""
+        return np.diff(self.lengths, prepend=0.0)
+
+    @property
+    def residual(self) -> Numbers:
+        """The same of what is left to sequences of a batch that was filled again and again; mean of each level."""
+        work = self.longer * self.steps
+        left = np.cumsum(work[::-1])[::-1]
+        return np.asarray((left - work / 2.0) / left[0])
+
+    def step_s(self, c: LatencyCoefficients, traffic: Traffic, running: Numbers) -> Numbers:
+        """One decode step at each level, (levels, engines)."""
+        zero, context = np.zeros_like(running), np.broadcast_to(traffic.context_tokens, running.shape)
+        return step_time(c, np.maximum(running, 1.0), context, zero, zero)
+
+    def whole_run(
+        self, c: LatencyCoefficients, traffic: Traffic, prompts: Numbers, together: Numbers, full_s: Numbers
+    ) -> Numbers:
+        """Seconds of decoding until the last answer of `prompts` is complete."""
+        again = np.clip(prompts / together - 1.0, 0.0, 1.0)
+        left = (1.0 - again) * self.longer[:, None] + again * self.residual[:, None]
+        some = 1.0 - whole_power(1.0 - left, together)
+        times = self.step_s(c, traffic, together * left / np.maximum(some, 1e-12))
+        shrinking = _added(self.steps[:, None] * some * times)
+        full_steps = np.maximum(prompts / together - _added(self.steps[:, None] * left), 0.0)
+        return np.asarray(traffic.decode_steps * (full_steps * full_s + shrinking))
+
+
+def _added(parts: Numbers) -> Numbers:
+    """Sum over the first axis in one fixed order, for one engine as for many."""
+    return np.asarray(np.cumsum(parts, axis=0)[-1])
 
 
 @dataclass(frozen=True)
@@ -104,7 +163,12 @@ def burst(
     tokens_s = beside * mixed + _drained(queue, lengths, own, own - beside, decoders, alone, prompts, rank, together)
     tpot = np.where(single, np.nan, tokens_s / own)
     e2e = ttft + np.where(single, 0.0, tokens_s)
-    rate = prompts / np.maximum(e2e.max(axis=0), 1e-300)
+    whole = e2e.max(axis=0)
+    if lengths.spread:
+        prefills = prompts / together * burst_prefill(c, traffic, together).everything_s * fill
+        decoding = _Answers.of(lengths).whole_run(c, traffic, prompts, together, queue.alone(together))
+        whole = frontend(c, traffic) + prefills + np.where(single, 0.0, decoding)
+    rate = prompts / np.maximum(whole, 1e-300)
     return Outcome(ttft, tpot, e2e, rate, rate)
 
 

@@ -6,6 +6,7 @@ search, so nothing is remembered between requests.
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
@@ -56,6 +57,8 @@ class LayoutPhysics:
         self._budgets: dict[int, tuple[int, ...]] = {}
         self._shares_caches = compatibility.shares_caches(setting.model)
         self._works: dict[str, ModelWork] = {}
+        self.reaches: dict[frozenset[str], Any] = {}
+        """What `search/reach.py` knows of how fast servers can be, by the rules that hold."""
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What compatibility says of a weight format and KV dtype on a SKU, before a backend is chosen."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.step_time import stack
-from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.sizing import LoadSizing
 from vllm_opt.optimizer.search.units import pieces_of_server
 from vllm_opt.optimizer.space.latency_limits import limits_kept, within_latency

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
 from vllm_opt.optimizer.search.best_first import served
-from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.units import widths_of
 from vllm_opt.optimizer.space.admission import Admission

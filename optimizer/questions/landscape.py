@@ -58,6 +58,19 @@ class Labels:
         allowed: NDArray[np.bool_] = np.array([name in names for name in self._names], dtype=bool)
         return allowed[self._codes] if len(allowed) else np.zeros(0, dtype=bool)
 
+    def of(self, rows: Integers) -> set[str]:
+        """The names that these rows carry."""
+        return {self._names[code] for code in np.unique(self._codes[rows]).tolist()}
+
+    def rank(self, rows: Integers) -> Integers:
+        """The place of each of some rows among those with its name."""
+        codes = self._codes[rows]
+        order = np.argsort(codes, kind="stable")
+        _, first, counts = np.unique(codes[order], return_index=True, return_counts=True)
+        found = np.empty(len(rows), dtype=np.int64)
+        found[order] = np.arange(len(rows)) - np.repeat(first, counts)
+        return found
+
 
 class Landscape:
     """The layouts of one part and their arrays.
@@ -68,7 +81,6 @@ class Landscape:
     def __init__(
         self, setting: SolveSetting, physics: LayoutPhysics, part: Part, check_time: Callable[[], None]
     ) -> None:
-        self._physics = physics
         self.places = list(_places(setting, physics, part, check_time))
         layouts = [place.facts.layout for place in self.places]
         self.gpus = _per_row([layout.gpus_per_server for layout in layouts], np.int64)
@@ -94,9 +106,13 @@ class Landscape:
             rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
             for rule in ("compatibility", "divisibility")
         }
+        self.unbroken = frozenset(rule for rule, broken in self.refused.items() if not broken.any())
+        """rules of vLLM's that no layout here breaks"""
+        self._stored: dict[tuple[object, ...], tuple[SolveSetting, NDArray[np.bool_]]] = {}
+        self._eager = [physics.eager_facts(place.facts) for place in self.places]
         self.memory = MemoryTable(
             [place.facts.terms for place in self.places],
-            [physics.eager_facts(place.facts).terms for place in self.places],
+            [facts.terms for facts in self._eager],
             setting.request.confidence,
         )
         self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
@@ -112,6 +128,13 @@ class Landscape:
     def rows(self) -> Integers:
         """Every row."""
         return np.arange(2 * len(self.places), dtype=np.int64)
+
+    def accepted(self, setting: SolveSetting, storage: Callable[[SolveSetting], Collection[str]]) -> NDArray[np.bool_]:
+        """Which rows store weights and cache so that the quality asked is kept (`storage` names them)."""
+        key = storage_key(setting)
+        if key not in self._stored:
+            self._stored[key] = setting, self.stored.within(storage(setting))
+        return self._stored[key][1]
 
     def matches(self, request: SolveRequest) -> NDArray[np.bool_]:
         """Which rows have the sizes that a request pins; sizes that only a pin brings in need that pin."""
@@ -131,7 +154,7 @@ class Landscape:
         place = self.places[row // 2]
         steps = utilization_steps(setting.request.max_gpu_memory_utilization)
         facts = replace(
-            self._physics.eager_facts(place.facts) if row % 2 else place.facts,
+            self._eager[row // 2] if row % 2 else place.facts,
             setting=setting,
             utilizations=steps,
             budgets=tuple(place.facts.terms.budget_bytes(step) for step in steps),
@@ -141,8 +164,7 @@ class Landscape:
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
         """Latency coefficients of these rows, stacked."""
         for row in np.unique(rows[~self._known[rows]]).tolist():
-            facts = self.places[row // 2].facts
-            one = (self._physics.eager_facts(facts) if row % 2 else facts).coefficients
+            one = (self._eager[row // 2] if row % 2 else self.places[row // 2].facts).coefficients
             self._coefficients[row] = [getattr(one, name) for name in COEFFICIENT_NAMES]
             self._known[row] = True
         return LatencyCoefficients(*self._coefficients[rows].T)
@@ -161,13 +183,17 @@ def _places(
             by_node[node] = tuple(dict.fromkeys((*shapes(_open(setting), node, reach), *shapes(setting, node, reach))))
         for weights in setting.formats:
             check_time()
+            accepts: dict[str, bool] = {}
             for shape in by_node[node]:
                 if part == "oversized" and not plain(shape):
                     continue
-                accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, targets.target_context)
+                dtype = shape.kv_cache_dtype
+                if dtype not in accepts:
+                    accepts[dtype] = weights.accepts(dtype, sku.gpu, targets.target_context)
+                accepted = accepts[dtype]
                 if (part == "candidates" and not accepted) or (part == "rejected" and accepted):
                     continue
-                yield from _places_of(physics, sku, weights, shape, part)
+                yield from _places_of(physics, sku, weights, shape, part, accepted=accepted)
 
 
 def _open(setting: SolveSetting) -> SolveSetting:
@@ -196,7 +222,7 @@ def _best_split(physics: LayoutPhysics, place: Place) -> bool:
 
 
 def _places_of(
-    physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
+    physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part, *, accepted: bool
 ) -> Iterator[Place]:
     gpu = sku.gpu
     refused = (
@@ -211,7 +237,6 @@ def _places_of(
         refused = (*refused, plan)
         gpu = _capable(gpu)
     oversized = max(physics.weight_bytes(gpu, weights, shape)) > gpu.memory_bytes
-    accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, physics.setting.targets.target_context)
     mine: Part = "candidates" if accepted else "rejected"
     if part != ("oversized" if oversized else "refused" if refused else mine):
         return
@@ -221,6 +246,13 @@ def _places_of(
         sized = shape if size is None else replace(shape, block_size=size)
         facts = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
         yield Place(facts, sized, refused)
+
+
+def storage_key(setting: SolveSetting) -> tuple[object, ...]:
+    """What the storage that is accepted hangs on, as long as the setting is kept."""
+    context = setting.targets.target_context
+    long = tuple(context > item.floor.long_context_tokens for item in setting.formats)
+    return id(setting.formats), id(setting.gpus), setting.request.kv_cache_dtype, long
 
 
 def stored_as(place: Place) -> str:

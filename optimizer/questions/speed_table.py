@@ -14,7 +14,7 @@ from vllm_opt.optimizer.space.queued import queued
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 Numbers = NDArray[np.float64]
-COLUMNS = 4
+COLUMNS, LONE = 4, 7
 METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 SEQUENCE_BITS, WIDTH_BITS = 21, 12
 SAFETY = 0.98
@@ -46,6 +46,7 @@ class SpeedTable:
     def __init__(self, landscape: Landscape, setting: SolveSetting) -> None:
         self._landscape = landscape
         self._setting = setting
+        self._lones: dict[int, Numbers] = {}
         self._widths: dict[int, int] = {}
         self._known: dict[int, int] = {}
         self._values = np.empty((0, COLUMNS))
@@ -101,15 +102,38 @@ class SpeedTable:
         b: arithmetic and cache reads per decoded token, c: arithmetic of the prompt tokens that ride along with each
         (`steady_state.step_mix`); the two bounds on TPOT cross at D = (a + c) / (b + c).
         """
+        outputs = self._setting.lengths[1]
+        ttft, tpot, most_decoders, decoding, *factors = self._lone(rows // 2, tokens).T
+        rate = np.minimum(most, most_decoders) * outputs / decoding if outputs > 1 else most_decoders
+        return Bounds(
+            SAFETY * ttft * 1e3 * factors[0], SAFETY * tpot * 1e3 * factors[1], rate / SAFETY * factors[2]
+        )  # fmt: skip
+
+    def _lone(self, places: Integers, tokens: Integers) -> Numbers:
+        """What bounds are made of, per place and width, computed once: TTFT, TPOT, the decoders where the two bounds on
+        TPOT cross, seconds of a request's decoding, and the factors of the confidence asked."""
+        found = np.empty((len(places), LONE))
+        for width in np.unique(tokens).tolist():
+            if width not in self._lones:
+                self._lones[width] = np.full((len(self._landscape.places), LONE), np.nan)
+            known, mine = self._lones[width], np.flatnonzero(tokens == width)
+            missing = np.unique(places[mine])
+            missing = missing[np.isnan(known[missing, 0])]
+            if len(missing):
+                known[missing] = self._lone_of(missing, float(width))
+            found[mine] = known[places[mine]]
+        return found
+
+    def _lone_of(self, places: Integers, width: float) -> Numbers:
         request, (inputs, outputs) = self._setting.request, self._setting.lengths
         # Eager mode is never faster than the same layout with graphs before padding, which bounds leave out.
-        c = self._landscape.coefficients(rows - rows % 2)
-        hit = np.where(self._landscape.cached[rows], request.prefix_hit_share, 0.0)
+        c = self._landscape.coefficients(2 * places)
+        hit = np.where(self._landscape.cached[2 * places], request.prefix_hit_share, 0.0)
         judged = self._setting.targets.ttft_percentile is not None
         prompt_tokens = inputs * (self._setting.demand.lengths.median_input if judged else 1.0)
         computed, span = np.maximum(1.0, prompt_tokens * (1.0 - hit)), prompt_tokens * (1.0 + hit) / 2.0
-        whole, context = np.minimum(computed, np.maximum(tokens, 2.0)), inputs + outputs / 2.0
-        none = np.zeros(len(rows))
+        whole, context = np.minimum(computed, max(width, 2.0)), inputs + outputs / 2.0
+        none = np.zeros(len(places))
         tpot = step_time(c, none + 1.0, context, none, span, padding=False)
         prompt = step_time(c, none, context, whole, span, padding=False) * computed / whole
         ttft = c.frontend_s + prompt * c.prefill_factor / c.pipeline_stages
@@ -117,13 +141,11 @@ class SpeedTable:
         steps = max(1.0, outputs - 1.0)
         riding = computed / steps * (each + prefill_attention(c, span))
         crossing = np.maximum(1.0, (tpot + riding) / (each + decode_attention(c, context) + riding))
-        rate = np.minimum(most, c.pipeline_stages * crossing) * outputs / (steps * tpot)
+        lone = [ttft, tpot, c.pipeline_stages * crossing, steps * tpot]
         if outputs <= 1:
-            ttft, tpot, rate = np.asarray(c.frontend_s), none, none + np.inf
-        factors = [quantile_factor(c, metric, request.confidence) for metric in METRICS]
-        return Bounds(
-            SAFETY * ttft * 1e3 * factors[0], SAFETY * tpot * 1e3 * factors[1], rate / SAFETY * factors[2]
-        )  # fmt: skip
+            lone = [np.asarray(c.frontend_s), none, none + np.inf, none]
+        factors = [np.broadcast_to(quantile_factor(c, metric, request.confidence), none.shape) for metric in METRICS]
+        return np.stack([*lone, *factors], axis=1)
 
     def _keys_of(self, rows: Integers, tokens: Integers, sequences: Integers) -> Integers:
         widths, position = np.unique(tokens, return_inverse=True)

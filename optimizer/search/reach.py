@@ -77,8 +77,8 @@ class KnownReaches:
             fresh = list(new.values())
             parts = [self._bounded(fresh[start : start + TOGETHER]) for start in range(0, len(fresh), TOGETHER)]
             self._columns = np.concatenate([self._columns, *parts])
-        columns = self._columns[[self._row[key] for key in keys]].T
-        return Reach(*columns[:4], dict(zip(METRICS, columns[4:], strict=True)))
+        tokens_per_s, e2e_s, ttft_s, tpot_s, *factors = self._columns[[self._row[key] for key in keys]].T
+        return Reach(tokens_per_s, e2e_s, ttft_s, tpot_s, dict(zip(METRICS, factors, strict=True)))
 
     def _key(self, server: Server) -> tuple[object, ...]:
         """What decides how fast a server can be."""

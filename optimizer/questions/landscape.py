@@ -28,6 +28,8 @@ Part = Literal["candidates", "rejected", "refused", "oversized"]
 CAPABLE = (9, 0)
 """Compute capability that stands in where a SKU cannot run a KV dtype, to ask what would be if it could."""
 PINNED_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+FARE_BITS = 24
+"""of a number that holds a fare and a number of replicas"""
 MOST_SERVER_GPUS = 64
 """GPUs of one server over several nodes, when the rule gpu_count is dropped."""
 
@@ -102,6 +104,7 @@ class Landscape:
         self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
         self.fare, self.fares = _fares(self.places)
+        self._by_fare: dict[tuple[object, ...], dict[int, int]] = {}
         self.refused = {
             rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
             for rule in ("compatibility", "divisibility")
@@ -118,11 +121,17 @@ class Landscape:
         self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
         self._known = np.zeros(2 * len(self.places), dtype=bool)
 
-    def by_fare(self, rows: Integers, value: Callable[[Fare, int], int], most: Integers) -> Integers:
-        """A value of each row's fare and a number of its replicas, computed once for equal ones."""
-        pairs, index = np.unique(np.stack([self.fare[rows], most]), axis=1, return_inverse=True)
-        found = [value(self.fares[at], count) for at, count in pairs.T.tolist()]
-        return np.array(found, dtype=np.int64)[index.reshape(-1)]
+    def by_fare(
+        self, rows: Integers, name: tuple[object, ...], value: Callable[[Fare, int], int], most: Integers
+    ) -> Integers:
+        """A value of each row's fare and a number of its replicas, computed once for equal ones; `name` tells which."""
+        known = self._by_fare.setdefault(name, {})
+        pairs, index = np.unique(most << FARE_BITS | self.fare[rows], return_inverse=True)
+        numbers = pairs.tolist()
+        for pair in numbers:
+            if pair not in known:
+                known[pair] = value(self.fares[pair & ((1 << FARE_BITS) - 1)], pair >> FARE_BITS)
+        return np.array([known[pair] for pair in numbers], dtype=np.int64)[index.reshape(-1)]
 
     @property
     def rows(self) -> Integers:

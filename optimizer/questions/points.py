@@ -133,10 +133,14 @@ def _judged(atlas: Atlas, question: Question, points: Points) -> Iterator[Points
 
 def timely(atlas: Atlas, question: Question, points: Points, *, rates: bool = False) -> Points:
     """The points that meet the latency limits, with their speeds."""
-    keep = within_limits(question, points, atlas.speeds(question, points))
-    kept = points.take(np.flatnonzero(keep))
-    speeds = atlas.speeds(question, kept, rates=rates)
-    return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, speeds)
+    speed = atlas.speeds(question.without("throughput"), points)
+    index = np.flatnonzero(within_limits(question.without("throughput"), points, speed))
+    kept, speed = points.take(index), speed.take(index)
+    if rates or question.limit("throughput") is not None:
+        speed = atlas.speeds(question, kept, rates=rates)
+        index = np.flatnonzero(within_limits(question, kept, speed))
+        kept, speed = kept.take(index), speed.take(index)
+    return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, speed)
 
 
 def with_slots(atlas: Atlas, question: Question, points: Points) -> Iterator[Points]:

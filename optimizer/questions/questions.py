@@ -172,7 +172,7 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
         most = np.where(exact % gpus == 0, exact // gpus, 0)
     fixed = exact is not None
     if "gpu_count" in question.active:
-        held = landscape.by_fare(rows, lambda fare, count: fare.obtainable(count), most)
+        held = landscape.by_fare(rows, ("obtainable",), lambda fare, count: fare.obtainable(count), most)
         most = np.where(held >= most, most, 0 if fixed else held)
     pinned = question.setting.request.replicas
     if pinned is not None:
@@ -180,7 +180,9 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
     limit = targets.max_hourly_cost
     if limit is not None and "budget" in question.active:
         allowed = microusd(limit)
-        affordable = landscape.by_fare(rows, lambda fare, count: fare.most_at(allowed, 0, count), most)
+        affordable = landscape.by_fare(
+            rows, ("affordable", allowed), lambda fare, count: fare.most_at(allowed, 0, count), most
+        )
         most = np.where(affordable >= most, most, 0 if fixed or pinned is not None else affordable)
     return most
 

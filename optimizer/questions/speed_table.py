@@ -30,6 +30,10 @@ class Speed:
     rate: Numbers
     rate_factor: Numbers
 
+    def take(self, index: Integers) -> "Speed":
+        """Some of the points."""
+        return Speed(*(column[index] for column in (self.ttft_ms, self.tpot_ms, self.rate, self.rate_factor)))
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -49,6 +53,8 @@ class SpeedTable:
         self._lones: dict[int, Numbers] = {}
         self._widths: dict[int, int] = {}
         self._known: dict[int, int] = {}
+        self._averages: dict[float, int] = {}
+        self._rates: dict[int, float] = {}
         self._values = np.empty((0, COLUMNS))
         self._count = 0
 
@@ -89,8 +95,14 @@ class SpeedTable:
 
     def rates(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers:
         """Output rate of one engine whose users are an average over engines, and so no whole number."""
-        found: Numbers = self._evaluate(rows, tokens, users)[:, 2]
-        return found
+        averages, position = np.unique(users, return_inverse=True)
+        numbers = [self._averages.setdefault(average, len(self._averages)) for average in averages.tolist()]
+        keys = self._keys_of(rows, tokens, np.array(numbers, dtype=np.int64)[position]).tolist()
+        new = [at for at, key in enumerate(keys) if key not in self._rates]
+        if new:
+            fresh = self._evaluate(rows[new], tokens[new], users[new])[:, 2]
+            self._rates.update(zip((keys[at] for at in new), fresh.tolist(), strict=True))
+        return np.array([self._rates[key] for key in keys])
 
     def bounds(self, rows: Integers, tokens: Integers, most: Integers) -> Bounds:
         """Bounds at the confidence asked that no batch of up to `most` can beat: one step, where a prediction takes 40.
@@ -113,7 +125,8 @@ class SpeedTable:
         """What bounds are made of, per place and width, computed once: TTFT, TPOT, the decoders where the two bounds on
         TPOT cross, seconds of a request's decoding, and the factors of the confidence asked."""
         found = np.empty((len(places), LONE))
-        for width in np.unique(tokens).tolist():
+        one = len(tokens) > 0 and bool((tokens == tokens[0]).all())
+        for width in [int(tokens[0])] if one else np.unique(tokens).tolist():
             if width not in self._lones:
                 self._lones[width] = np.full((len(self._landscape.places), LONE), np.nan)
             known, mine = self._lones[width], np.flatnonzero(tokens == width)

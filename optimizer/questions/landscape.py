@@ -4,9 +4,9 @@
 that vLLM refuses, formats below the quality floor and weights that no budget holds, each part built when it is asked.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.questions.labels import Labels, per_row
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
 from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
@@ -47,33 +48,6 @@ class TimeIsUp(Exception):  # noqa: N818 - nothing is wrong
     """The deadline came before a question was answered."""
 
 
-class Labels:
-    """One name per place, asked for by set."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = sorted(set(names))
-        position = {name: index for index, name in enumerate(self._names)}
-        self._codes = _per_row([position[name] for name in names], np.int64)
-
-    def within(self, names: Collection[str]) -> NDArray[np.bool_]:
-        """Which rows carry one of these names."""
-        allowed: NDArray[np.bool_] = np.array([name in names for name in self._names], dtype=bool)
-        return allowed[self._codes] if len(allowed) else np.zeros(0, dtype=bool)
-
-    def of(self, rows: Integers) -> set[str]:
-        """The names that these rows carry."""
-        return {self._names[code] for code in np.unique(self._codes[rows]).tolist()}
-
-    def rank(self, rows: Integers) -> Integers:
-        """The place of each of some rows among those with its name."""
-        codes = self._codes[rows]
-        order = np.argsort(codes, kind="stable")
-        _, first, counts = np.unique(codes[order], return_index=True, return_counts=True)
-        found = np.empty(len(rows), dtype=np.int64)
-        found[order] = np.arange(len(rows)) - np.repeat(first, counts)
-        return found
-
-
 class Landscape:
     """The layouts of one part and their arrays.
 
@@ -85,28 +59,28 @@ class Landscape:
     ) -> None:
         self.places = list(_places(setting, physics, part, check_time))
         layouts = [place.facts.layout for place in self.places]
-        self.gpus = _per_row([layout.gpus_per_server for layout in layouts], np.int64)
-        self.data = _per_row([layout.data_parallel_size for layout in layouts], np.int64)
+        self.gpus = per_row([layout.gpus_per_server for layout in layouts], np.int64)
+        self.data = per_row([layout.data_parallel_size for layout in layouts], np.int64)
         self.sku = Labels([layout.gpu for layout in layouts])
         self.quantization = Labels([layout.quantization for layout in layouts])
         self.kv_dtype = Labels([place.shape.kv_cache_dtype for place in self.places])
         self.stored = Labels([stored_as(place) for place in self.places])
         self._sizes = {
-            field: _per_row([getattr(layout, field) for layout in layouts], np.int64) for field in PINNED_SIZES
+            field: per_row([getattr(layout, field) for layout in layouts], np.int64) for field in PINNED_SIZES
         }
         self._usual = {
-            "tensor_parallel_size": _per_row([_divides(setting, place) for place in self.places], bool),
-            "data_parallel_size": _per_row([_usual_data(setting, place) for place in self.places], bool),
-            "pipeline_parallel_size": _per_row([_best_split(physics, place) for place in self.places], bool),
+            "tensor_parallel_size": per_row([_divides(setting, place) for place in self.places], bool),
+            "data_parallel_size": per_row([_usual_data(setting, place) for place in self.places], bool),
+            "pipeline_parallel_size": per_row([_best_split(physics, place) for place in self.places], bool),
         }
-        self._odd = _per_row([_odd_stages(place) for place in self.places], bool)
-        self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
-        self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
+        self._odd = per_row([_odd_stages(place) for place in self.places], bool)
+        self.chunked = per_row([layout.enable_chunked_prefill for layout in layouts], bool)
+        self.cached = per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
         self.fare, self.fares = _fares(self.places)
         self._by_fare: dict[tuple[object, ...], dict[int, int]] = {}
         self.refused = {
-            rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
+            rule: per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
             for rule in ("compatibility", "divisibility")
         }
         self.unbroken = frozenset(rule for rule, broken in self.refused.items() if not broken.any())
@@ -131,7 +105,8 @@ class Landscape:
         for pair in numbers:
             if pair not in known:
                 known[pair] = value(self.fares[pair & ((1 << FARE_BITS) - 1)], pair >> FARE_BITS)
-        return np.array([known[pair] for pair in numbers], dtype=np.int64)[index.reshape(-1)]
+        found: Integers = np.array([known[pair] for pair in numbers], dtype=np.int64)[index.reshape(-1)]
+        return found
 
     @property
     def rows(self) -> Integers:
@@ -306,8 +281,3 @@ def _kinds(places: list[Place]) -> tuple[Integers, list[tuple[GpuProfile, bool]]
             kinds.append((place.facts.sku.gpu, layout.enable_chunked_prefill))
         index.append(at)
     return np.repeat(np.array(index, dtype=np.int64), 2), kinds
-
-
-def _per_row(values: Sequence[object], kind: type) -> NDArray[Any]:
-    """One value per place as one per row."""
-    return np.repeat(np.array(values, dtype=kind), 2)

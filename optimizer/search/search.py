@@ -170,8 +170,7 @@ class Search:
 
     def best_of(self, servers: list[Server], order: Order) -> list[Candidate]:
         """What is found among some servers until nothing left could be best in this order, whatever its SKU."""
-        servers = list(self._fast_enough(servers))
-        if not servers:
+        if not (servers := list(self._fast_enough(servers))):
             return []
         standing = Standing(1, order)
         standings = dict.fromkeys((sku.gpu.id for sku in self.setting.gpus), standing)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vllm_opt.optimizer.search.pool import requests_of_server
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.reach import ROUNDING, Reach, reach_of_servers
+from vllm_opt.optimizer.search.reach import ROUNDING, Reach, Times, reach_of_servers, times_of_servers
 from vllm_opt.optimizer.space.objective import efficiency_integer
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
@@ -75,11 +75,13 @@ def least_replicas(
 ) -> list[int | str]:
     """Per server the fewest replicas that could reach the throughput floor, or the latency rule that it cannot meet."""
     targets = setting.targets
-    reach = reach_of_servers(setting, physics, servers, active)
+    times = times_of_servers(setting, physics, servers, active)
     floor = targets.min_output_tokens_per_s if "throughput" in active else None
-    each = reach.tokens_per_s * reach.factors["throughput"] * (1 + ROUNDING)
-    engines = np.ones(len(servers)) if floor is None else np.ceil(floor / each)
-    too_slow = _too_slow(setting, reach, active)
+    engines = np.ones(len(servers))
+    if floor is not None:
+        reach = reach_of_servers(setting, physics, servers, active)
+        engines = np.ceil(floor / (reach.tokens_per_s * times.factors["throughput"] * (1 + ROUNDING)))
+    too_slow = _too_slow(setting, times, active)
     found: list[int | str] = []
     for at, server in enumerate(servers):
         broken = next((rule for rule, mask in too_slow.items() if mask[at]), None)
@@ -87,7 +89,7 @@ def least_replicas(
     return found
 
 
-def _too_slow(setting: SolveSetting, reach: Reach, active: frozenset[str]) -> dict[str, NDArray[np.bool_]]:
+def _too_slow(setting: SolveSetting, reach: Reach | Times, active: frozenset[str]) -> dict[str, NDArray[np.bool_]]:
     """Per latency rule with a limit: which servers surely break it."""
     targets = setting.targets
     too_slow: dict[str, NDArray[np.bool_]] = {}

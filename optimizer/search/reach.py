@@ -15,6 +15,7 @@ most what the KV cache holds beside the weights alone. The end-to-end time of `u
 (Little's law), and at least a lone request's prefill and O - 1 lone steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,89 +60,151 @@ class Reach:
     factors: dict[Metric, Numbers]
 
 
+@dataclass(frozen=True)
+class Times:
+    """Per server the part of `Reach` that neither memory nor replicas change."""
+
+    ttft_s: Numbers
+    tpot_s: Numbers
+    factors: dict[Metric, Numbers]
+
+
 class KnownReaches:
     """Reaches of one setting under one set of rules. They hang on few things: servers that differ in what speed does
     not see (block size, prefix caching that nothing hits), or that are asked about again, are bounded once."""
 
     def __init__(self, setting: SolveSetting, physics: LayoutPhysics, active: frozenset[str]) -> None:
         self._setting, self._physics, self._active = setting, physics, active
-        self._row: dict[tuple[object, ...], int] = {}
-        self._columns = np.empty((0, 4 + len(METRICS)))
+        self._reaches, self._times = _Table(2), _Table(2 + len(METRICS))
 
     def of(self, servers: list[Server]) -> Reach:
         """One entry per server."""
-        keys = [self._key(server) for server in servers]
+        setting, physics, active = self._setting, self._physics, self._active
+        asked = setting.targets.concurrency if "concurrency" in active else 1
+        keys = [
+            (
+                *self._key(server), sequences_of_server(setting, physics, server, active), -(-asked // server.engines)
+            )
+            for server in servers
+        ]  # fmt: skip
+        tokens_per_s, e2e_s = self._reaches.of(keys, servers, self._rates)
+        times = self.times(servers)
+        return Reach(tokens_per_s, e2e_s, times.ttft_s, times.tpot_s, times.factors)
+
+    def times(self, servers: list[Server]) -> Times:
+        """One entry per server."""
+        ttft_s, tpot_s, *factors = self._times.of([self._key(server) for server in servers], servers, self._lone)
+        return Times(ttft_s, tpot_s, dict(zip(METRICS, factors, strict=True)))
+
+    def _key(self, server: Server) -> tuple[object, ...]:
+        """What decides how fast a lone request is."""
+        hits = self._setting.request.prefix_hit_share > 0
+        return id(coefficients_of(self._physics, server)), server.shape.prefix_caching and hits
+
+    def _rates(self, servers: list[Server]) -> Numbers:
+        load = _Load(self._setting, stack([coefficients_of(self._physics, server) for server in servers]), servers)
+        return np.stack(_rates(load, self._setting, self._physics, servers, self._active), axis=1)
+
+    def _lone(self, servers: list[Server]) -> Numbers:
+        load = _Load(self._setting, stack([coefficients_of(self._physics, server) for server in servers]), servers)
+        factors = (np.broadcast_to(load.factors[metric], len(servers)) for metric in METRICS)
+        return np.stack([load.first_s, load.alone_s / load.steps, *factors], axis=1)
+
+
+class _Table:
+    """Columns of numbers by what decides them."""
+
+    def __init__(self, columns: int) -> None:
+        self._row: dict[tuple[object, ...], int] = {}
+        self._columns = np.empty((0, columns))
+
+    def of(
+        self, keys: list[tuple[object, ...]], servers: list[Server], compute: Callable[[list[Server]], Numbers]
+    ) -> Numbers:
+        """One entry per server in each column; one server of each key that is new is computed."""
         new = {key: server for key, server in zip(keys, servers, strict=True) if key not in self._row}
         if new:
             self._row.update({key: at for at, key in enumerate(new, len(self._row))})
             fresh = list(new.values())
-            parts = [self._bounded(fresh[start : start + TOGETHER]) for start in range(0, len(fresh), TOGETHER)]
+            parts = [compute(fresh[start : start + TOGETHER]) for start in range(0, len(fresh), TOGETHER)]
             self._columns = np.concatenate([self._columns, *parts])
-        tokens_per_s, e2e_s, ttft_s, tpot_s, *factors = self._columns[[self._row[key] for key in keys]].T
-        return Reach(tokens_per_s, e2e_s, ttft_s, tpot_s, dict(zip(METRICS, factors, strict=True)))
+        found: Numbers = self._columns[[self._row[key] for key in keys]].T
+        return found
 
-    def _key(self, server: Server) -> tuple[object, ...]:
-        """What decides how fast a server can be."""
-        setting, physics = self._setting, self._physics
-        asked = setting.targets.concurrency if "concurrency" in self._active else 1
-        return (
-            id(coefficients_of(physics, server)),
-            sequences_of_server(setting, physics, server, self._active),
-            -(-asked // server.engines),
-            server.shape.prefix_caching and setting.request.prefix_hit_share > 0,
-        )
 
-    def _bounded(self, servers: list[Server]) -> Numbers:
-        reach = _reach_of(self._setting, self._physics, servers, self._active)
-        times = reach.tokens_per_s, reach.e2e_s, reach.ttft_s, reach.tpot_s
-        factors = (np.broadcast_to(reach.factors[metric], len(servers)) for metric in METRICS)
-        return np.stack([*times, *factors], axis=1)
+class _Load:
+    """What one request asks of many servers."""
+
+    def __init__(self, setting: SolveSetting, c: LatencyCoefficients, servers: list[Server]) -> None:
+        hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
+        inputs, outputs = (float(length) for length in setting.lengths)
+        if setting.request.needs_queueing:
+            inputs *= setting.demand.lengths.median_input if setting.targets.ttft_percentile is not None else 1.0
+        self.c, self.outputs = c, outputs
+        self.computed = np.maximum(1.0, inputs * (1.0 - hit))
+        self.span = inputs * (1.0 + hit) / 2.0
+        self.discount = np.minimum(1.0, np.asarray(c.prefill_factor))
+        self.factors = {metric: quantile_factor(c, metric, setting.request.confidence) for metric in METRICS}
+        self.stages = np.asarray(c.pipeline_stages)
+        self.context = inputs + outputs / 2.0
+        self.steps = max(1.0, outputs - 1.0)
+        self.beside = self.computed / self.steps * self.discount
+        self.alone_s = self.steps * self.step_s(np.ones(len(servers)))
+        prompt_s = self.computed * _seconds_per_prompt_token(c, self.span) * self.discount
+        self.first_s = np.asarray(c.frontend_s) + prompt_s / self.stages
+        if outputs <= 1:
+            self.alone_s = np.zeros(len(servers))
+            self.first_s = np.asarray(c.frontend_s) + self.alone_s
+            self.full_rate = self.stages / prompt_s
+
+    def step_s(self, decoders: Numbers) -> Numbers:
+        """Least seconds of a step in which so many decode."""
+        return _step_seconds(self.c, decoders, self.beside, self.context, self.span)
 
 
 def reach_of_servers(
     setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
 ) -> Reach:
     """How fast each server can be; remembered with `physics`."""
-    known: KnownReaches | None = physics.reaches.get(active)
-    if known is None:
-        known = physics.reaches[active] = KnownReaches(setting, physics, active)
-    return known.of(servers)
+    return _known(setting, physics, active).of(servers)
 
 
-def _reach_of(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]) -> Reach:
-    c = stack([coefficients_of(physics, server) for server in servers])
-    hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
+def times_of_servers(
+    setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
+) -> Times:
+    """How soon each server can be; remembered with `physics`."""
+    return _known(setting, physics, active).times(servers)
+
+
+def _known(setting: SolveSetting, physics: LayoutPhysics, active: frozenset[str]) -> KnownReaches:
+    if active not in physics.reaches:
+        physics.reaches[active] = KnownReaches(setting, physics, active)
+    known: KnownReaches = physics.reaches[active]
+    return known
+
+
+def _rates(
+    load: _Load, setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
+) -> tuple[Numbers, Numbers]:
+    """(tokens per second of one engine at most, seconds end to end at least)."""
+    if load.outputs <= 1:
+        return load.full_rate, load.first_s
     asked = setting.targets.concurrency if "concurrency" in active else 1
     shares = np.array([-(-asked // server.engines) for server in servers], dtype=np.float64)
     most = np.array([sequences_of_server(setting, physics, server, active) for server in servers])
     if setting.load_is_asked(active):
         most = np.minimum(most, shares)
-    inputs, outputs = (float(length) for length in setting.lengths)
     little = LITTLE
     if setting.request.needs_queueing:
         little = 0.0 if setting.request.pattern != "closed" or setting.request.think_time_s else LITTLE
-        inputs *= setting.demand.lengths.median_input if setting.targets.ttft_percentile is not None else 1.0
-    computed = np.maximum(1.0, inputs * (1.0 - hit))
-    span = inputs * (1.0 + hit) / 2.0
-    discount = np.minimum(1.0, np.asarray(c.prefill_factor))
-    factors = {metric: quantile_factor(c, metric, setting.request.confidence) for metric in METRICS}
-    stages = np.asarray(c.pipeline_stages)
-    if outputs <= 1:
-        rate = stages / (computed * _seconds_per_prompt_token(c, span) * discount)
-        first = np.asarray(c.frontend_s) + 0.0 * rate
-        return Reach(rate, first, first, 0.0 * rate, factors)
-    steps = outputs - 1.0
-    largest = np.maximum(1.0, most / stages)
-    context = inputs + outputs / 2.0
-    beside = computed / steps * discount
+    largest = np.maximum(1.0, most / load.stages)
     edges = exp(np.linspace(0.0, 1.0, CELLS + 1)[:, None] * log(largest))
     lowest = np.concatenate([np.ones((1, len(servers))), edges[:-1]])
     highest = np.concatenate([np.ones((1, len(servers))), edges[1:]])
-    taken = _step_seconds(c, lowest, beside, context, span)
-    rate = stages * np.where(_allowed(setting, taken, factors, active), highest / (steps * taken), 0.0).max(axis=0)
-    alone = steps * _step_seconds(c, np.ones(len(servers)), beside, context, span)
-    first = np.asarray(c.frontend_s) + computed * _seconds_per_prompt_token(c, span) * discount / stages
-    return Reach(rate * outputs, np.maximum(little * shares / rate, first + alone), first, alone / steps, factors)
+    taken = load.step_s(lowest)
+    kept = _allowed(setting, taken, load.factors, active)
+    rate = load.stages * np.where(kept, highest / (load.steps * taken), 0.0).max(axis=0)
+    return rate * load.outputs, np.maximum(little * shares / rate, load.first_s + load.alone_s)
 
 
 def _allowed(

@@ -270,10 +270,8 @@ class LayoutPhysics:
         engine, gpu = captured.terms.engine, captured.sku.gpu
         layout = captured.layout.model_copy(update={"enforce_eager": True})
         inside, outside = self._overheads.of(layout, engine, gpu)
-        activation = replace(captured.terms.activation, compile_bytes=0)
-        terms = replace(
-            captured.terms, layout=layout, graphs=None, activation=activation, non_torch=inside, context=outside
-        )
+        peak = replace(captured.terms.activation, compile_bytes=0)
+        terms = replace(captured.terms, layout=layout, graphs=None, activation=peak, non_torch=inside, context=outside)
         return replace(captured, layout=layout, terms=terms)
 
     def _cache_key(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

@@ -1,10 +1,10 @@
 """How fast a placement is proven: sites of a stated size, their plans found and their servers placed.
 
-    python benchmarks/placement.py [small|large|today|all]
+    python benchmarks/placement.py [small|large|today|others|all]
 
 small: 8 nodes x 8 GPUs x 20 services, to be proven in 10 s; large: 64 nodes x 60 services, to be within 2 % of the
 bound of every objective that is asked for in 60 s (the fewest servers only break ties); today: the small site with its
-own placement as today's, two services grown.
+own placement as today's, two services grown; others: the large site with the same demands turned among its services.
 """
 
 import sys
@@ -21,14 +21,14 @@ MODELS = (
 WORKLOADS = ("chat", "rag", "chat")
 
 
-def site(nodes: list[dict[str, object]], services: int, seconds: float) -> PlaceRequest:
+def site(nodes: list[dict[str, object]], services: int, seconds: float, turned: int = 0) -> PlaceRequest:
     """A site with services of ten models, three priorities, some spread, some that may be cold."""
     asked = [
         {
             "name": f"s{i:02d}",
             "model": MODELS[i % len(MODELS)],
             "workload": WORKLOADS[i % len(WORKLOADS)],
-            "requests_per_s": round(0.4 + (i * 7 % 11) * 0.35, 2),
+            "requests_per_s": round(0.4 + ((i + turned) * 7 % 11) * 0.35, 2),
             "priority": 1 + i % 3,
             "replicas": {"least": 2 if i % 5 == 0 else 1},
             **({"spread": "node"} if i % 5 == 0 else {}),
@@ -62,14 +62,14 @@ def small(seconds: float = 30.0) -> PlaceRequest:
     return site(nodes, 20, seconds)
 
 
-def large(seconds: float = 60.0) -> PlaceRequest:
+def large(seconds: float = 60.0, turned: int = 0) -> PlaceRequest:
     """64 nodes of 8 GPUs, three SKUs."""
     nodes: list[dict[str, object]] = [
         {"name": "h", "gpu": "h100", "gpus": 8, "count": 24, "host_memory_gib": 512},
         {"name": "a", "gpu": "a100", "gpus": 8, "count": 16, "host_memory_gib": 512},
         {"name": "l", "gpu": "l40s", "gpus": 8, "count": 24, "host_memory_gib": 256},
     ]
-    return site(nodes, 60, seconds)
+    return site(nodes, 60, seconds, turned)
 
 
 def today() -> PlaceRequest:
@@ -100,3 +100,5 @@ if __name__ == "__main__":
     for name, make in (("small", small), ("large", large), ("today", today)):
         if which in (name, "all"):
             run(name, make())
+    for turned in (1, 2, 3) if which == "others" else ():
+        run(f"large, demands turned by {turned}", large(turned=turned))

@@ -502,11 +502,16 @@ class Oracle:
 
     def coefficients(self, base: Deployment) -> LatencyCoefficients:
         """Seconds per unit of a layout, whatever its blocks."""
-        return latency_coefficients(
+        found = latency_coefficients(
             base.model, base.quantization, base.layout.model_copy(update={"block_size": None}), base.gpu,
             default_latency_constants(), calibrated=self.setting.request.calibration,
             release=self.setting.engine.version,
         )  # fmt: skip
+        share = self.setting.request.offload_hit_share if base.layout.enable_prefix_caching else 0.0
+        if not share:
+            return found
+        loaded = self.setting.lengths[0] * share * math.ceil(max(base.terms.kv.bytes_per_token, default=0))
+        return replace(found, load_s=loaded / (base.gpu.host_link_bytes_per_s * 0.8))
 
     def closed(
         self, coefficients: LatencyCoefficients, base: Deployment, tokens: int, shares: list[float]
@@ -522,7 +527,7 @@ class Oracle:
             input_tokens=float(setting.lengths[0]),
             output_tokens=float(setting.lengths[1]),
             chunked_prefill=layout.enable_chunked_prefill,
-            prefix_hit_share=setting.request.prefix_hit_share if layout.enable_prefix_caching else 0.0,
+            prefix_hit_share=setting.request.hit_share if layout.enable_prefix_caching else 0.0,
         )
 
     def queued(self, base: Deployment, tokens: int, size: int) -> "Speeds":
@@ -531,7 +536,7 @@ class Oracle:
         coefficients = self.coefficients(base)
         served = Engines(
             coefficients, base.engines, size, tokens, setting.lengths, base.layout.enable_chunked_prefill,
-            request.prefix_hit_share if base.layout.enable_prefix_caching else 0.0,
+            request.hit_share if base.layout.enable_prefix_caching else 0.0,
         )  # fmt: skip
         users = size * base.engines if setting.targets.load_free else setting.targets.concurrency
         found = predict(served, users, request.demand, request.asked_percentiles)

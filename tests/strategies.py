@@ -201,7 +201,7 @@ def problems(
     }
     gpus_asked = draw(st.sampled_from(("most", "most", "exact")))
     fields["gpus" if gpus_asked == "exact" else "max_gpus"] = draw(st.integers(1, most_gpus))
-    release = draw(st.sampled_from((None, None, None, "0.19", "0.11", "0.8.5", "0.6.6")))
+    release = draw(st.sampled_from((None, None, None, "0.27", "0.19", "0.11", "0.8.5", "0.6.6")))
     if release:
         fields["vllm_version"] = release
         if release == "0.8.5":
@@ -210,6 +210,10 @@ def problems(
     _some(draw, fields, "owned", st.just({gpus[0]["id"]: draw(st.integers(1, 5))}), 6)
     _some(draw, fields, "internode_gbps", st.just(100.0), 6)
     _some(draw, fields, "prefix_hit_share", st.sampled_from((0.25, 0.9)), 6)
+    if release in (None, "0.27"):
+        _some(draw, fields, "offload_hit_share", st.sampled_from((0.05, 0.6)), 8)
+    if "offload_hit_share" in fields:
+        fields |= {"kv_offloading_size": 4, "prefix_hit_share": 0.25}
     for field, most in (
         ("tensor_parallel_size", 4),
         ("pipeline_parallel_size", 3),

@@ -10,12 +10,15 @@ takes 1.01 GiB more with CUDA graphs than in eager mode, of which 0.59 GiB are p
 cards (E = 0.72 GiB each) has 0.47 GiB more cache at its second start. Sources: vllm-project/vllm issues 54122 and
 54383, pull requests 54209 and 54479.
 
-    cold extra ~ log-normal(median = 220 * hidden / TP * T bytes, sigma = 1)         models with states, in about half
+    cold extra ~ log-normal(median = 220 * hidden / TP * min(T, 8 S) bytes, sigma = 1)         models with states
 
 Off Hopper, recurrent layers run Triton kernels that are timed in the profile of a start whose compile cache is empty,
-and what that takes is charged to the peak. Published: 8.6 GiB in each of three formats of Qwen3.8-27B at T = 8192
-(vllm-project/recipes pull 831), 2.5 GiB at 2048 (1CatAI/1Cat-vLLM pull 518), "tens of GiB" (issue 54122); five other
-starts show none. So it is in the chance to start, and in no size. Why Hopper is spared: vllm-project/vllm pull 36599.
+and what that takes is charged to the budget. Published: 8.6 GiB in each of three formats of Qwen3.8-27B at T = 8192 and
+S = 1024 (vllm-project/recipes pull 831), 2.5 GiB at 2048 and 256 (1CatAI/1Cat-vLLM pull 518), "tens of GiB" and none
+with the cache kept (issue 54122): all three sources with the default S. It goes with S: five starts with T = 8192 or
+more and S of 1 to 8 show none (vllm-project/vllm pull 36599 says why Hopper is spared, and an H100 with 0.28.0 and
+S = 1024 indeed lacks nothing, issue 49064). So it is in the chance to start, with 4 of 5 by the rule of succession, and
+in no size.
 """
 
 from vllm_opt.constraints.decisions.configuration import Layout
@@ -28,6 +31,8 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 
 VOCABULARY_MULTIPLE = 64
 TIMED_BYTES_PER_CHANNEL = 220
+TOKENS_PER_SEQUENCE = 8
+"""How many tokens go with a sequence in the defaults of vLLM, with which the effect was seen."""
 HOPPER = 9
 """Major compute capability whose recurrent layers run kernels that are not timed; off CUDA nothing is known."""
 
@@ -49,10 +54,15 @@ def compile_kept_bytes(model: ModelProfile, quantization: Quantization, layout: 
 
 
 def timed_bytes_per_token(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> int:
-    """What timing the kernels of recurrent layers may add to a first start, per batched token; 0 where nothing does."""
+    """What timing the kernels of recurrent layers may add to a first start, per token of `timed_tokens`; else 0."""
     counted = engine.cold_compile != "uncounted" and not layout.enforce_eager
     if gpu.compute_capability is None or gpu.compute_capability[0] == HOPPER or not counted:
         return 0
     if not any(isinstance(kind.mixer, StateSpace) for kind in model.layer_kinds):
         return 0
     return TIMED_BYTES_PER_CHANNEL * model.hidden_size // layout.tensor_parallel_size
+
+
+def timed_tokens(tokens: int, sequences: int) -> int:
+    """The tokens that the size of what is timed goes with."""
+    return min(tokens, TOKENS_PER_SEQUENCE * sequences)

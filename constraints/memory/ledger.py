@@ -7,12 +7,13 @@ of their `EngineProfile`). Fitted terms take their upper end at a `confidence`; 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags, Layout
 from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
+from vllm_opt.constraints.kv.offload import is_replica
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes, timed_bytes_per_token
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
@@ -24,6 +25,7 @@ from vllm_opt.constraints.memory.overheads import (
     cuda_graphs,
     non_torch,
 )
+from vllm_opt.constraints.memory.sampler_warmup import SamplerWarmup, outside_at, sampler_warmup
 from vllm_opt.constraints.weights.parameter_bytes import weight_bytes, weight_extra_bytes
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -56,6 +58,8 @@ class MemoryTerms:
     """Weights per stage at the peak of loading, where that is more than what is loaded."""
     timed_bytes_per_token: int = 0
     """What timing kernels may add to the profile of a start with an empty compile cache: in no sum, in its chance."""
+    warmup: SamplerWarmup | None = None
+    """Where the runner captures graphs and warms up beyond what it profiled."""
 
     @property
     def stages(self) -> int:
@@ -156,13 +160,25 @@ class MemoryTerms:
         The CUDA context and communication buffers always, with what is taken before vLLM starts; where no graph
         estimate is subtracted, also the graphs. V0 captures them into what the activation peak has left free; V1 warms
         the sampler up afterwards, and needs that peak beside them (0.8.0 and later, `v1/worker/gpu_worker.py:
-        compile_or_warm_up_model`).
+        compile_or_warm_up_model`); V2 needs more than its peak.
         """
         context = self.context.bytes if confidence is None else self.context.at(confidence)
         if self.engine.graphs_in_budget or self.graphs is None:
             return context
+        if self.warmup is not None:
+            return context + outside_at(confidence, self.after_profile_bytes(tokens, sequences))
         freed = min(self.activation_bytes(tokens, sequences)) if self.engine.engine == "v0" else 0
         return context + max(0, self.graph_bytes(tokens, sequences, confidence) - freed)
+
+    def after_profile_bytes(self, tokens: int, sequences: int) -> int:
+        """Central estimate of graphs and warm-up where the runner profiled neither (`sampler_warmup.py`); 0 elsewhere.
+
+        A warm start: the peak of compiling is not there to be freed.
+        """
+        if self.warmup is None:
+            return 0
+        freed = replace(self.activation, compile_bytes=0).bytes(tokens, sequences)[-1]
+        return self.warmup.outside_bytes(self.graph_bytes(tokens, sequences), freed, tokens, sequences)
 
     @cached_property
     def kv_bytes_per_token(self) -> int:
@@ -173,7 +189,8 @@ class MemoryTerms:
         """Tokens that host memory holds: swap space in V0, `--kv-offloading-size` where it exists.
 
         `tokens = tier_bytes / bytes_per_token`, with swap space counted per GPU and the offloading size over all TP
-        ranks. They are prefixes that a later request may load, or preempted sequences: never running ones.
+        ranks, or once where they hold the same. They are prefixes that a later request may load, or preempted
+        sequences: never running ones.
         """
         per_token = self.kv_bytes_per_token
         if per_token == 0:
@@ -181,7 +198,8 @@ class MemoryTerms:
         if self.engine.swap_space == "capacity" and flags.swap_space_gib:
             return int(flags.swap_space_gib * GIB) // per_token
         if self.engine.kv_offloading and flags.kv_offloading_size_gib:
-            return int(flags.kv_offloading_size_gib * GIB) // (per_token * self.layout.tensor_parallel_size)
+            copies = 1 if is_replica(self.kv, self.layout) else self.layout.tensor_parallel_size
+            return int(flags.kv_offloading_size_gib * GIB) // (per_token * copies)
         return 0
 
 
@@ -208,4 +226,5 @@ def memory_terms(
         taken_at_start_bytes=gpu.taken_at_start_bytes,
         load_peak=load_peak_bytes(model, quantization, layout, engine, gpu),
         timed_bytes_per_token=timed_bytes_per_token(model, layout, engine, gpu),
+        warmup=None if layout.enforce_eager else sampler_warmup(model, layout.tensor_parallel_size, engine),
     )

@@ -152,12 +152,7 @@ def cuda_graphs(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu:
         capture = capture.model_copy(update={"full_graphs": layout.full_graphs})
     experts = any(isinstance(kind.feed_forward, Experts) for kind in model.layer_kinds)
     factor = constants.irregular_factor if is_irregular(model) else 1.0
-    unestimated = not engine.graphs_in_budget and not engine.model_runner_v2_estimates_graphs
-    spreads = (
-        constants.relative_spread,
-        constants.hybrid_relative_spread if recurrent else 0.0,
-        constants.unestimated_relative_spread if unestimated else 0.0,
-    )
+    spreads = (constants.relative_spread, constants.hybrid_relative_spread if recurrent else 0.0)
     own = own_memory(model.id, layout, engine, gpu)
     factor *= 1.0 if own is None else own.graphs
     # With adapters every size is captured twice: with none active, and with as many as there are slots.

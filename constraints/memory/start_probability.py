@@ -5,7 +5,7 @@
 Each condition is one that a rule compares: the KV cache of one longest request per stage, a block per sequence for
 models with states, the memory outside the budget, and the GPU itself where the pool is given by hand. Exact terms have
 no spread: there the answer is 0 or 1. Where a start with an empty compile cache may take GiBs more, and nobody says
-whether it is empty, P is the mean of both cases (`cold_compile.py`).
+whether it is empty, P is the weighted mean of both cases (`cold_compile.py`).
 """
 
 import math
@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags
+from vllm_opt.constraints.memory.cold_compile import timed_tokens
 from vllm_opt.constraints.memory.ledger import GIB, MemoryTerms
+from vllm_opt.constraints.memory.sampler_warmup import RELATIVE_SPREAD
 
-COLD_SHARE = 0.5
+COLD_SHARE = 0.8
 COLD_LOG_SPREAD = 1.0
 
 
@@ -58,7 +60,7 @@ def _margins(terms: MemoryTerms, flags: EngineFlags, blocks_needed: int) -> Iter
     by_hand = flags.num_gpu_blocks_override is not None or flags.kv_cache_memory_bytes is not None
     spreads = terms.spread_bytes(tokens, sequences)
     available = terms.available_kv_bytes(flags)
-    cold = 0 if by_hand else terms.timed_bytes_per_token * tokens
+    cold = 0 if by_hand else terms.timed_bytes_per_token * timed_tokens(tokens, sequences)
     for stage, block in enumerate(terms.kv.block_bytes):
         yield Margin(max(1, blocks_needed * block), available[stage], 0 if by_hand else spreads[stage], cold)
     if by_hand:
@@ -77,7 +79,10 @@ def _whole_gpu(terms: MemoryTerms, flags: EngineFlags, spreads: tuple[int, ...])
 
 def _outside_spread(terms: MemoryTerms, flags: EngineFlags) -> int:
     spread = terms.context.spread_bytes
-    if terms.graphs is not None and not terms.engine.graphs_in_budget:
+    if terms.warmup is not None:
+        after = terms.after_profile_bytes(flags.max_num_batched_tokens, flags.max_num_seqs)
+        spread += int(RELATIVE_SPREAD * after)
+    elif terms.graphs is not None and not terms.engine.graphs_in_budget:
         captured = terms.graphs.bytes(flags.max_num_seqs, flags.max_num_batched_tokens)
         spread += int(terms.graphs.relative_spread * captured)
     return spread

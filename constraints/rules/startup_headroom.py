@@ -1,12 +1,14 @@
 """startup_headroom: what lives outside the budget fits beside it.
 
     total - round(u * total) >= context_and_communication                          graphs in the budget: 0.20 and later
-    total - round(u * total) >= context_and_communication + graphs(S, T)           V1 before; V2 runner of 0.22 to 0.28
+    total - round(u * total) >= context_and_communication + graphs(S, T)           V1 before
+    total - round(u * total) >= context_and_communication + after_profile(S, T)    V2 runner of 0.22 to 0.28
     total - round(u * total) >= context_and_communication + max(0, graphs - peak)  V0
 
 vLLM 0.33 refuses at start-up when free memory is below the budget (`v1/worker/utils.py:request_memory`). Where no graph
 estimate is part of the budget, V0 captures graphs into what the activation peak left free; V1 runs the sampler once
-more afterwards (`v1/worker/gpu_worker.py:compile_or_warm_up_model`), and needs that peak beside them.
+more afterwards (`v1/worker/gpu_worker.py:compile_or_warm_up_model`), and needs that peak beside them. The V2 runner
+samples then with parameters that its profile left out (`memory/sampler_warmup.py`).
 """
 
 from vllm_opt.constraints.decisions.violation import Violation

@@ -48,8 +48,11 @@ ONE_SLICE = frozenset(("in_proj_qkvz", "in_proj_ba"))
 """Fused projections that take one adapter for all of their rows."""
 THREE_DIMENSIONAL = frozenset(("GptOssForCausalLM",))
 UNWRAPPED = frozenset((
-    "A", "A_log", "D", "dt_bias", "sinks", "router_bias", "indexer.wk", "indexer.k_norm",
+    "A", "A_log", "D", "dt_bias", "sinks", "router_bias", "indexer.wk", "indexer.k_norm", "attn_sink", "tid2eid",
+    "compressor.ape", "indexer.compressor.ape",
 ))  # fmt: skip
+TWO_SLICES = frozenset(("compressor.wkv_wgate", "indexer.compressor.wkv_wgate"))
+"""Fused projections of which each half takes an adapter, though they are one tensor here."""
 
 
 def adapter_bytes(model: ModelProfile, layout: Layout, *, mxfp4: bool = False) -> tuple[int, ...]:
@@ -119,6 +122,8 @@ def _slices(tensor: WeightTensor, kind: DecoderLayer, model: ModelProfile) -> in
     """How many adapters a fused projection takes side by side."""
     if model.architecture in FUSED_CHECKPOINT or tensor.name in ONE_SLICE:
         return 1
+    if tensor.name in TWO_SLICES:
+        return 2
     # Only Mamba 2 tells the slices of its input projection and convolution apart.
     if tensor.name in ("in_proj", "conv1d") and getattr(kind.mixer, "kind", "") != "mamba2":
         return 1

@@ -45,6 +45,7 @@ LINT_OPTIONS = (
     count("--mean-context", help="Tokens that a running sequence holds on average."),
     count("--concurrency", help="Sequences to run at once."),
     *TYPICAL_REQUEST,
+    number("--offload-hit-share", help="Share of prompt tokens loaded from the line's KV offload tier. Default 0."),
     *TRAFFIC,
     *LATENCY_LIMITS,
     GPU_FILE,

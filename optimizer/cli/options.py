@@ -81,6 +81,10 @@ TYPICAL_REQUEST = (
     count("--output-tokens", help="Generated tokens of the typical request. Default: an eighth of the context."),
     number("--prefix-hit-share", help="Share of prompt tokens found in the prefix cache, 0 to 1. Default 0."),
 )
+OFFLOAD_TIER = (
+    number("--kv-offloading-size", help="GiB of host memory in which every engine keeps finished prompts' KV blocks."),
+    number("--offload-hit-share", help="Share of prompt tokens loaded from there, 0 to 1. Default 0."),
+)
 TRAFFIC = (
     text(
         "--arrivals",

@@ -19,6 +19,7 @@ from vllm_opt.optimizer.cli.options import (
     LENGTH_OF_TABLE,
     MODEL,
     MODEL_ARGUMENT,
+    OFFLOAD_TIER,
     PRESENTATION,
     PRICES,
     REQUESTS,
@@ -78,6 +79,7 @@ SOLVE_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         ),
         count("--target-context", help="Tokens (prompt + output) that each sequence may reach. Default 8192."),
         *TYPICAL_REQUEST,
+        *OFFLOAD_TIER,
         count("--mean-context", help="Tokens that a running sequence holds on average. Default: the target context."),
         text(
             "--kv-sizing", metavar="typical|full",

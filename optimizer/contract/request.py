@@ -36,7 +36,8 @@ from vllm_opt.optimizer.contract.field_types import (
     _number,
     _one,
 )
-from vllm_opt.optimizer.contract.spellings import renamed, with_gpu_count, with_server_size
+from vllm_opt.optimizer.contract.prefix_hits import PrefixHits, check_hits
+from vllm_opt.optimizer.contract.spellings import renamed, with_gpu_count, with_server_size, without_negation
 from vllm_opt.optimizer.contract.traffic import TrafficFields, with_trace
 from vllm_opt.profiles.errors import InvalidRequest
 
@@ -55,17 +56,6 @@ ESTIMATE_FIELDS_OF_A_WORKLOAD = (
 SOLVE_FIELDS_OF_A_WORKLOAD = (
     *ESTIMATE_FIELDS_OF_A_WORKLOAD, "target_context", "mean_context", "concurrency", "objective"
 )  # fmt: skip
-
-
-def _without_negation(data: dict[str, Any]) -> dict[str, Any]:
-    """Read `no_default_limits`, the option's own name, as the field `default_limits` the other way round."""
-    if "no_default_limits" not in data:
-        return data
-    fields = dict(data)
-    negated = _one(fields.pop("no_default_limits"))
-    if negated is not None and not isinstance(negated, bool):
-        raise ValueError("no_default_limits must be true or false")
-    return fields if negated is None else {**fields, "default_limits": not negated}
 
 
 class Request(BaseModel):
@@ -87,7 +77,7 @@ class Request(BaseModel):
         return type(self)(**kept)
 
 
-class SolveRequest(TrafficFields, Features, Request):
+class SolveRequest(TrafficFields, Features, PrefixHits, Request):
     """Everything that `vllm-opt solve` takes."""
 
     model: Text = DEFAULT_MODEL
@@ -132,6 +122,8 @@ class SolveRequest(TrafficFields, Features, Request):
     prices: Text | None = Field(None, description="path of another price list")
     gpu_file: Text | None = Field(None, description="path of a file that adds or overrides GPUs")
     host_memory_gib: Gibibytes | None = None
+    kv_offloading_size: GibibytesOrZero | None = Field(None, description="GiB of host memory of every engine")
+    offload_hit_share: Share = Field(0.0, description="prompt tokens loaded from the KV offload tier")
     lora_adapters: Annotated[int, BeforeValidator(_count), Field(gt=0, le=65536)] | None = Field(
         None, description="adapters that are served at once: implies enable_lora"
     )
@@ -165,7 +157,7 @@ class SolveRequest(TrafficFields, Features, Request):
         """Read the workload, `no_default_limits`, and a free load, which is decided by concurrency."""
         if not isinstance(data, dict):
             return data
-        plain = with_gpu_count(renamed(_without_negation(data)))
+        plain = with_gpu_count(renamed(without_negation(data)))
         fields = with_trace(with_workload(kept_assumptions(plain), SOLVE_FIELDS_OF_A_WORKLOAD))
         free = str(_one(fields.get("concurrency"))).strip().lower() == "max"
         return (
@@ -185,6 +177,7 @@ class SolveRequest(TrafficFields, Features, Request):
         for name, length in zip(("input_tokens", "output_tokens"), lengths, strict=True):
             if length is not None and length >= self.target_context:
                 raise ValueError(f"{name} {length} leaves no room in target_context {self.target_context}")
+        check_hits(self.prefix_hit_share, self.offload_hit_share, self.kv_offloading_size)
         if self.mean_context is not None and self.mean_context > self.target_context:
             raise ValueError(f"mean_context {self.mean_context} exceeds target_context {self.target_context}")
         if self.gpus is not None and self.max_gpus is not None and self.gpus > self.max_gpus:
@@ -214,7 +207,7 @@ class SolveRequest(TrafficFields, Features, Request):
         return {name: value for name in PINS if (value := getattr(self, name)) is not None}
 
 
-class EstimateRequest(TrafficFields, Features, Request):
+class EstimateRequest(TrafficFields, Features, PrefixHits, Request):
     """Everything that `vllm-opt estimate` takes; unset flags take that vLLM version's default for that GPU."""
 
     model: Text = DEFAULT_MODEL

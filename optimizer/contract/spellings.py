@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from vllm_opt.optimizer.contract.field_types import _one
 from vllm_opt.profiles.printable import printable
 
 OTHER_NAMES = {"users": "concurrency"}
@@ -80,3 +81,14 @@ def _counted_names(value: Any) -> tuple[list[Any], list[int]]:
         else:
             names.append(item)
     return names, counts
+
+
+def without_negation(data: dict[str, Any]) -> dict[str, Any]:
+    """Read `no_default_limits`, the option's own name, as the field `default_limits` the other way round."""
+    if "no_default_limits" not in data:
+        return data
+    fields = dict(data)
+    negated = _one(fields.pop("no_default_limits"))
+    if negated is not None and not isinstance(negated, bool):
+        raise ValueError("no_default_limits must be true or false")
+    return fields if negated is None else {**fields, "default_limits": not negated}

@@ -24,7 +24,7 @@ from vllm_opt.optimizer.estimation.media import lengths_with_images, with_encode
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, following, predict
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
-from vllm_opt.optimizer.estimation.releases import between_releases
+from vllm_opt.optimizer.estimation.releases import between_releases, next_release
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
 from vllm_opt.optimizer.estimation.starts import REFUSED, cold_starts, starts_of, unsure_starts
@@ -53,7 +53,7 @@ def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estima
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
     setting = resolve(request, catalog)
     offers = catalog.offers_of(setting.gpu, offer_terms(request, catalog))
-    following = catalog.release_after(request.vllm_version, setting.engine)
+    following = next_release(request.vllm_version, setting.engine, catalog)
     found = between_releases(
         estimate_setting(setting, request), request, following, lambda one: estimate_setting(resolve(one, catalog), one)
     )
@@ -163,8 +163,10 @@ def _performance(
         calibrated=request.calibration, release=setting.engine.version,
     )  # fmt: skip
     coefficients = with_encoder(coefficients, setting.model, request, setting.gpu, setting.layout.tensor_parallel_size)
-    coefficients = with_loads(coefficients, request, lengths[0], terms, setting.gpu)
-    hits = request.prefix_hit_share + request.offload_hit_share if setting.layout.enable_prefix_caching else 0.0
+    coefficients = with_loads(
+        coefficients, request.offload_hit_share, lengths[0], terms.kv_bytes_per_token, setting.gpu
+    )
+    hits = request.hit_share if setting.layout.enable_prefix_caching else 0.0
     notes = load_notes(coefficients, request, lengths, terms, flags, setting.gpu)
     engines = Engines(
         coefficients,

@@ -50,21 +50,47 @@ def v0_reason(model: ModelProfile, engine: EngineProfile, gpu: GpuProfile | None
     return None
 
 
+def next_with_a_check(version: str | None, engine: EngineProfile, catalog: Catalog) -> str | None:
+    """The next release, where `version` has two numbers and builds of main between both refuse what `engine` does not.
+
+    Such a build prints the older number. `max_num_seqs` above the blocks of a model with states is refused on main
+    since 2026-03-30 (vLLM pull 38270), which the wheels of 0.19.0 and 0.19.1 do not have and 0.20.0 has; a report that
+    says 0.19 may be of either. Versions of three numbers are releases.
+    """
+    following = catalog.release_after_series(version, engine)
+    if following is None or engine.state_blocks_cover_sequences:
+        return None
+    return following if catalog.engine(following, engine.engine)[0].state_blocks_cover_sequences else None
+
+
+def next_release(version: str | None, engine: EngineProfile, catalog: Catalog) -> str | None:
+    """The release whose rules `version` may have already."""
+    return catalog.release_after(version, engine) or next_with_a_check(version, engine, catalog)
+
+
 def between_releases(
     found: Estimate, request: EstimateRequest, following: str | None, again: Callable[[EstimateRequest], Estimate]
 ) -> Estimate:
-    """Judge a development build, which has the rules of the release before it or already those of the `following` one.
+    """Judge what may be a development build: it has the rules of the release before it, or those of the `following`.
 
     The chance to start is the mean of both; it starts for sure where both do. Memory and speed stay those of the
-    release before. Without a following release `found` stays as it is.
+    release before. Without a following release `found` stays as it is. A version of two numbers is most often the
+    release itself, so there only the check that came between counts.
     """
     if following is None or found.starts is None:
         return found
     later = again(request.model_copy(update={"vllm_version": following}))
     if later.starts is None or later.starts.probability == found.starts.probability:
         return found
-    mean = (found.starts.probability + later.starts.probability) / 2
     note = f"a development build may have the rules of vLLM {following} already, or not yet"
+    if ".dev" not in str(request.vllm_version):
+        if not any(violation.rule == "state_blocks" for violation in later.violations):
+            return found
+        note = (
+            f"builds of main that print {request.vllm_version}.x may refuse this as vLLM {following} does; write "
+            f"{request.vllm_version}.0 for the release"
+        )
+    mean = (found.starts.probability + later.starts.probability) / 2
     starts = found.starts.model_copy(update={"probability": mean})
     found = found.model_copy(update={"starts": starts, "notes": (*found.notes, note)})
     if mean >= request.confidence or not found.fits:

@@ -24,7 +24,7 @@ def startup_log(
             return () if borrowed else (f"ValueError: {refusal}",)
     if terms is None:
         return ()
-    if any(violation.rule == "startup_headroom" for violation in found) and setting.engine.graphs_in_budget:
+    if any(violation.rule == "startup_headroom" for violation in found) and terms.engine.graphs_in_budget:
         free = max(0, memory.gpu_total_bytes - memory.headroom_needed_bytes)
         text = free_memory_below_request(
             free, memory.gpu_total_bytes, flags.gpu_memory_utilization, memory.budget_bytes

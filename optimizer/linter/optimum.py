@@ -71,6 +71,8 @@ def _solved(
         "output_tokens": lengths[1] if request.lengths is None else request.output_tokens,
         **{name: getattr(request, name) for name in TrafficFields.model_fields if name in request.model_fields_set},
         "prefix_hit_share": request.prefix_hit_share,
+        "kv_offloading_size": context.fields.get("kv_offloading_size"),
+        "offload_hit_share": request.offload_hit_share,
         "max_ttft_ms": request.max_ttft_ms,
         "max_tpot_ms": request.max_tpot_ms,
         "min_output_tokens_per_s": request.min_output_tokens_per_s,

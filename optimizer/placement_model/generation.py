@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vllm_opt.constraints.placing.site import PlacementProblem
-from vllm_opt.optimizer.placement_model.listing import Listing, Whole, listings
+from vllm_opt.optimizer.placement_model.listing import Listing, Rows, Whole, listings
 from vllm_opt.optimizer.placement_model.master import KEPT_BITS, PRICE_BITS, SHIFT, WORTH_MORE, Duals, Master, Prices
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines
 from vllm_opt.optimizer.placement_model.ways import served_model, service_ways
 
 MOST_ROUNDS = 200
 """in which ways are added to outlines"""
-MOST_CHEAP, OF_EACH = 5000, 3
+MOST_CHEAP, OF_EACH = 5000, 2
 """cheapest patterns of a bin that one round looks at, and how often it takes one with the same server"""
 NEAR = 1 << KEPT_BITS - 5
 """what a pattern may cost at the end and still be tried in whole servers: a thirty-second part of a GPU"""
@@ -32,6 +32,17 @@ NEARBY, MOST_NEARBY, NEARBY_OF_EACH = 1 << KEPT_BITS - 1, 20_000, 8
 KEPT_TENTHS = 6
 """of the prices with the best bound so far, in those that patterns are looked for at"""
 NEARLY = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Priced:
+    """The program of one objective, and of all prices tried those with the best bound."""
+
+    master: Master
+    duals: Duals
+    prices: Prices
+    bound: int
+    """in 2^-60"""
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,8 @@ class Relaxation:
         self.known: dict[str, dict[Pattern, None]] = defaultdict(dict)
         for gpu, patterns in known.items():
             self.known[gpu] |= dict.fromkeys(patterns)
-        self.last: dict[str, tuple[Master, Prices, int]] = {}
-        """objective -> its program, the last prices, and the bound at them"""
+        self.last: dict[str, Priced] = {}
+        """objective -> its program and the prices with the best bound"""
 
     def keep(self, name: str, value: int) -> None:
         """Hold an objective at a value, or better."""
@@ -76,31 +87,56 @@ class Relaxation:
         self._add_known(master)
         if not master.solve() and not elastic:
             return self.minimised(name, end, elastic=True)
-        best: tuple[int, Duals, Prices] | None = None
+        best: Priced | None = None
         done = False
         while time.monotonic() < end and not done and master.solve():
-            value, now = master.value(), master.duals()
-            tried = [now] if best is None else [_between(best[1], now), now]
-            for duals in tried:
-                prices = master.prices(duals)
-                bound, more = self._priced(master, prices)
-                best = (bound, duals, prices) if best is None or bound > best[0] else best
-                for pattern, b in more:
-                    master.add(pattern, b)
-                if master.add_ways(prices) or more:
-                    break
-            else:
-                done = True
-            done |= best is not None and _rounded_up(best[0]) >= math.ceil(value - NEARLY)
+            value = master.value()
+            best, added = self._round(master, best)
+            done = not added or _rounded_up(best.bound) >= math.ceil(value - NEARLY)
         near: dict[str, tuple[Pattern, ...]] = {}
         if best is not None:
-            self.last[name] = master, best[2], best[0]
-            near = self._near(master, best[2])
-        found = None if best is None or not self.complete else best[0]
+            self.last[name] = best
+            near = self._near(master, best.prices)
+        found = None if best is None or not self.complete else best.bound
         if not done or found is None:
             least = self._outlined(name)
             found = least if found is None else max(found, least or found)
         return Relaxed(None if found is None else _rounded_up(found), near)
+
+    def tightened(self, name: str, value: int, most: int, end: float) -> int | None:
+        """Go on until at most `most` patterns could be in a placement of at most `value`; the bound that is reached.
+
+        The first search stops where its bound, rounded up, is the relaxation's optimum, which says how many there are
+        at least. How few patterns can matter is said by the fraction below it.
+        """
+        if name not in self.last or not self.complete:
+            return None
+        best = self.last[name]
+        counted, many = -1, True
+        while time.monotonic() < end:
+            if best.bound > counted:
+                counted, many = best.bound, sum(len(rows) for _, _, rows in self._usable(best, value)) > most
+            if not many or not best.master.solve():
+                break
+            best, added = self._round(best.master, best)
+            if not added:
+                break
+        self.last[name] = best
+        return _rounded_up(best.bound)
+
+    def _round(self, master: Master, best: Priced | None) -> tuple[Priced, bool]:
+        """Price every pattern and way at the optimum just found, and add what is worth it; whether there was any."""
+        now = master.duals()
+        for duals in [now] if best is None else [_between(best.duals, now), now]:
+            prices = master.prices(duals)
+            bound, more = self._priced(master, prices)
+            best = Priced(master, duals, prices, bound) if best is None or bound > best.bound else best
+            for pattern, b in more:
+                master.add(pattern, b)
+            if master.add_ways(prices) or more:
+                return best, True
+        assert best is not None
+        return best, False
 
     def _outlined(self, name: str) -> int | None:
         """A bound from outlines of patterns: a little weaker, and there however many patterns there are; in 2^-60."""
@@ -123,17 +159,21 @@ class Relaxation:
         """Every pattern that a placement of at most `value` may use; None where there are more, or it is not known."""
         if name not in self.last or not self.complete:
             return None
-        master, prices, bound = self.last[name]
-        room = ((value << PRICE_BITS) - bound) >> SHIFT
+        last = self.last[name]
         found: dict[str, dict[Pattern, None]] = defaultdict(dict)
-        for b, listing, costs in self._costs(master, prices):
-            rows = np.flatnonzero(costs <= room + 1)
+        for b, listing, rows in self._usable(last, value):
             most -= len(rows)
             if most < 0:
                 return None
-            gpu = master.model.at.bins[b].gpu
+            gpu = last.master.model.at.bins[b].gpu
             found[gpu] |= dict.fromkeys(listing.pattern(int(row)) for row in rows)
         return {gpu: tuple(mine) for gpu, mine in found.items()}
+
+    def _usable(self, last: Priced, value: int) -> Iterator[tuple[int, Listing, Rows]]:
+        """Bin, its patterns, and which of them a placement of at most `value` may use: the others cost too much."""
+        room = ((value << PRICE_BITS) - last.bound) >> SHIFT
+        for b, listing, costs in self._costs(last.master, last.prices):
+            yield b, listing, np.flatnonzero(costs <= room + 1)
 
     def _costs(self, master: Master, prices: Prices) -> Iterator[tuple[int, Listing, Whole]]:
         """Bin, its patterns, and what each costs there beyond what it is worth, rounded down."""
@@ -154,8 +194,8 @@ class Relaxation:
         return bound, [each for each in more if each not in master.known]
 
     def _add_known(self, master: Master) -> None:
-        for other, _, _ in self.last.values():
-            for s, ways in other.tried.items():
+        for other in self.last.values():
+            for s, ways in other.master.tried.items():
                 for way in ways:
                     master.add_way(s, way)
         for b, each in enumerate(master.model.at.bins):

@@ -16,9 +16,9 @@ from vllm_opt.optimizer.placement_model.hints import patterns_of
 from vllm_opt.optimizer.placement_model.patterns import Pattern, PatternSet, gpu_outlines
 from vllm_opt.optimizer.placement_model.worth import COUNTED, Servers, better, headroom_first
 
-MOST_PROVEN = 25_000
-"""patterns over which a proof is tried"""
-RELAXED_SHARE, WHOLE_SHARE, OUTLINED_SHARE = 0.5, 0.5, 0.4
+MOST_PROVEN, FEW_PROVEN = 25_000, 5_000
+"""patterns over which a proof is tried, and so few that the relaxation need not be made better for it"""
+RELAXED_SHARE, WHOLE_SHARE, OUTLINED_SHARE, TIGHTENED_SHARE = 0.5, 0.5, 0.4, 0.5
 """parts of the time that is left"""
 TIE_SHARE = 0.06
 """the same for what only breaks ties: the fewest servers"""
@@ -52,6 +52,8 @@ class Lean:
                 self._take(fewest(self.problem, self.patterns, name, self._kept(name), end))
             if self._value(name) > self.bounds[name]:
                 self._outlined(name, left(OUTLINED_SHARE))
+            if name != "servers":
+                self._less(name, left)
             self.relaxation.keep(name, self._value(name))
         return self.best
 
@@ -66,20 +68,29 @@ class Lean:
     def proven(self, best: Servers, left: Clock) -> Servers:
         """Prove the counts that are open over every pattern that one less might use, as long as there are few."""
         self.best = best
-        for name in self.names if self.anew else ():
-            value = self._value(name)
-            patterns = None if value <= self.bounds[name] else self.relaxation.within(name, value - 1, MOST_PROVEN)
-            if patterns is not None:
-                whole = PatternSet(patterns, complete=False, largest=self.relaxation.largest)
-                less = self._kept(name) | {name: value - 1}
-                share = TIE_SHARE if name == "servers" else WHOLE_SHARE
-                found = fewest(self.problem, whole, name, less, left(share), strict=True)
-                if found.status != "unknown":
-                    self._bounded(name, value if found.status == "none" else found.bound)
-                self._take(found)
+        for name in self.names:
+            self._less(name, left)
             if self._value(name) > self.bounds[name]:
                 break
         return self.best
+
+    def _less(self, name: str, left: Clock) -> None:
+        """Find one less, or prove that there is none, over every pattern that such a placement might use."""
+        value = self._value(name)
+        if not self.anew or value <= self.bounds[name]:
+            return
+        if value == self.bounds[name] + 1:
+            end = left(TIE_SHARE if name == "servers" else TIGHTENED_SHARE)
+            self._bounded(name, self.relaxation.tightened(name, value - 1, FEW_PROVEN, end))
+        patterns = self.relaxation.within(name, value - 1, MOST_PROVEN)
+        if patterns is None or value <= self.bounds[name]:
+            return
+        whole = PatternSet(patterns, complete=False, largest=self.relaxation.largest)
+        end = left(TIE_SHARE if name == "servers" else WHOLE_SHARE)
+        found = fewest(self.problem, whole, name, self._kept(name) | {name: value - 1}, end, strict=True)
+        if found.status != "unknown":
+            self._bounded(name, value if found.status == "none" else found.bound)
+        self._take(found)
 
     def open(self, best: Servers) -> bool:
         """Whether a count that is asked for is above its bound by more than one and more than a hundredth."""

@@ -27,6 +27,8 @@ NOT_HERE = 1 << 50
 ELASTIC_COST = 1000.0
 """of going beyond a row that limits from above, where patterns that fit are not known yet; bounds never count on it"""
 WORTH_MORE = 1 << KEPT_BITS - 20
+KEEP_BASIS = "use_preprocessing: false"
+"""a program that has grown by some columns starts from its last optimum, which a simplified one could not"""
 WAYS_AT_ONCE = 3
 """ways of one service that one round adds"""
 
@@ -60,6 +62,7 @@ class Master:
 
         self.model, self.listings, self.ways = model, listings, ways
         self.solver = pywraplp.Solver.CreateSolver("GLOP")
+        self.solver.SetSolverSpecificParametersAsString(KEEP_BASIS)
         self.limits, self.rows, self.costs = limits_of(model), rows_of(model), costs_of(model)
         self.variables = [self.solver.NumVar(low, high, "") for low, high in self.limits]
         self.made = [row.made(self.solver, self.variables) for row in self.rows]

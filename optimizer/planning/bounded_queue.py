@@ -19,7 +19,7 @@ def queue_flags(setting: SolveSetting, choice: Choice) -> dict[str, int]:
     if not asked or targets.max_ttft_ms is None or not {REQUESTS, TOKENS} <= known:
         return {}
     slower = float(quantile_factor(facts.coefficients, "ttft", setting.request.confidence, "poisson"))
-    hit = setting.request.prefix_hit_share if facts.layout.enable_prefix_caching else 0.0
+    hit = setting.request.hit_share if facts.layout.enable_prefix_caching else 0.0
     bound = queue_bound(
         facts.coefficients, setting.lengths, choice.max_num_seqs, choice.max_num_batched_tokens, hit,
         targets.max_ttft_ms / 1e3 / slower,

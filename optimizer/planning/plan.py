@@ -12,7 +12,6 @@ from vllm_opt.optimizer.contract.answer import Equation, Memory, Plan, PlanQuali
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
-from vllm_opt.optimizer.estimation.media import with_encoder
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at
 from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
@@ -20,6 +19,7 @@ from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.planning.bounded_queue import queue_flags, queue_notes
 from vllm_opt.optimizer.planning.predicted import Choice, Speeds, predicted, served_by, with_what_is_drafted
 from vllm_opt.optimizer.serve_lines.command_line import command_of, flags_of
+from vllm_opt.optimizer.space.layout_facts import fed
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.weights import HYPOTHETICAL
 from vllm_opt.profiles.catalogues.engines import engine_environment
@@ -44,6 +44,7 @@ def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
         max_num_seqs=choice.max_num_seqs,
         max_num_batched_tokens=choice.max_num_batched_tokens,
         swap_space_gib=setting.engine.default_swap_space_gib,
+        kv_offloading_size_gib=setting.request.kv_offloading_size or None,
     )
 
 
@@ -90,7 +91,7 @@ def _check_speed(setting: SolveSetting, choice: Choice) -> None:
         facts.weights.model, facts.weights.quantization, facts.layout, facts.sku.gpu, facts.constants,
         calibrated=setting.request.calibration, release=setting.engine.version,
     )  # fmt: skip
-    anew = with_encoder(anew, setting.model, setting.request, facts.sku.gpu, facts.layout.tensor_parallel_size)
+    anew = fed(setting, anew, facts.layout, lambda: facts.terms.kv, facts.sku.gpu)
     if anew != facts.coefficients:
         raise PlanRejected(
             (
@@ -214,6 +215,19 @@ def host_memory_note(setting: SolveSetting, choice: Choice) -> str:
     )
 
 
+def tier_note(setting: SolveSetting, choice: Choice) -> str:
+    """What the KV offload tiers of a plan take of a node's host memory: every engine has one of its own."""
+    layout, gpu, size = choice.unit.facts.layout, choice.unit.facts.sku.gpu, setting.request.kv_offloading_size or 0.0
+    tokens = choice.unit.facts.terms.host_tier_tokens(engine_flags(setting, choice))
+    engines = min(choice.unit.engines, max(1, gpu.gpus_per_node // layout.gpus_per_engine))
+    said = f"the KV offload tier of each engine keeps {counted(tokens, 'token')} of finished prompts"
+    said += f"; it takes {engines * size:g} GiB of a node's host memory ({counted(engines, 'engine')} on one)"
+    room = setting.request.host_memory_gib
+    if room is not None and engines * size > room:
+        said += f", more than the {room:g} GiB that are there: lower --kv-offloading-size to {room / engines:g}"
+    return said
+
+
 def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
     """What a reader must know before relying on the plan."""
     weights, targets = choice.unit.facts.weights, setting.targets
@@ -237,12 +251,14 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
             f"{counted(choice.max_num_seqs, 'sequence')} and one full context of {targets.target_context} beside them "
             "(--kv-sizing full sizes it for full contexts)"
         )
-    if setting.request.host_memory_gib is not None:
+    if setting.request.kv_offloading_size:
+        notes.append(tier_note(setting, choice))
+    elif setting.request.host_memory_gib is not None:
         notes.append(host_memory_note(setting, choice))
     if setting.model.verification and not setting.model.verification.startswith("exact"):
         notes.append(setting.model.verification)
     facts = choice.unit.facts
     notes += speed_notes(
-        facts.constants, facts.sku.gpu, setting.engine.version, facts.layout, setting.request.prefix_hit_share
+        facts.constants, facts.sku.gpu, setting.engine.version, facts.layout, setting.request.hit_share
     )
     return tuple(dict.fromkeys(notes))

@@ -30,7 +30,7 @@ def served_by(setting: SolveSetting, choice: Choice) -> Engines:
         max_num_batched_tokens=choice.max_num_batched_tokens,
         lengths=setting.lengths,
         chunked_prefill=facts.layout.enable_chunked_prefill,
-        prefix_hit_share=setting.request.prefix_hit_share if facts.layout.enable_prefix_caching else 0.0,
+        prefix_hit_share=setting.request.hit_share if facts.layout.enable_prefix_caching else 0.0,
     )
 
 
@@ -69,7 +69,7 @@ def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple
     cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu, setting.engine.version)
     drafted = with_drafts(
         plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
+        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.hit_share,
     )  # fmt: skip
     note = draft_note(facts.coefficients, layout, cost, rate, setting.lengths[0] + setting.lengths[1] / 2)
     return drafted, (note, "limits and objectives are judged by the speed without drafts")
@@ -95,6 +95,6 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
     drafted = with_drafts(
         plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,
-        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.prefix_hit_share,
+        max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.hit_share,
     )  # fmt: skip
     return drafted.output_tokens_per_s / plain.output_tokens_per_s

@@ -1,6 +1,7 @@
 """What one replica serves of every bar of a length histogram, its flags held."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,7 @@ def capacities_of(
 
     inputs = np.tile(np.array([float(bucket[0]) for bucket in buckets]), len(points))
     outputs = np.tile(np.array([float(bucket[1]) for bucket in buckets]), len(points))
+    c = replace(c, load_s=np.asarray(c.load_s) * inputs / facts[0].setting.lengths[0])
     load = closed_loop(
         c,
         users=each([size for _, size in points]),
@@ -55,7 +57,7 @@ def capacities_of(
         input_tokens=inputs,
         output_tokens=outputs,
         chunked_prefill=each([item.layout.enable_chunked_prefill for item in facts]),
-        prefix_hit_share=each([request.prefix_hit_share * bool(item.layout.enable_prefix_caching) for item in facts]),
+        prefix_hit_share=each([request.hit_share * bool(item.layout.enable_prefix_caching) for item in facts]),
     )
     engines = each([candidate.unit.engines for candidate, _ in points])
     confidence = request.confidence

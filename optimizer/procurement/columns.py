@@ -70,7 +70,7 @@ class PercentileTarget:
         served = Engines(
             facts.coefficients, unit.engines, sequences, max_num_batched_tokens, setting.lengths,
             facts.layout.enable_chunked_prefill,
-            setting.request.prefix_hit_share if facts.layout.enable_prefix_caching else 0.0,
+            setting.request.hit_share if facts.layout.enable_prefix_caching else 0.0,
         )  # fmt: skip
         rate = rate_within_limits(
             served, Demand("poisson", burstiness=self.burstiness), (self.max_ttft_ms, self.ttft_percentile),

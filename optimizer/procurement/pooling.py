@@ -20,7 +20,8 @@ def pools_of(request: FleetRequest) -> tuple[Group, ...]:
         if workload.requests_per_s is not None:
             key = (
                 workload.model, workload.quantization, workload.min_quality, workload.kv_cache_dtype,
-                workload.prefix_hit_share, workload.spare_replicas, workload.priority, _of_percentiles(workload),
+                workload.prefix_hit_share, workload.kv_offloading_size, workload.offload_hit_share,
+                workload.spare_replicas, workload.priority, _of_percentiles(workload),
             )  # fmt: skip
             groups.setdefault(key, []).append(workload)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from vllm_opt.constraints.speed.host_link import link_bytes_per_s
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.procurement.bar_columns import MOST_BARS, BarSearch
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, PercentileTarget
@@ -75,6 +76,8 @@ def _by_bar(
 def _setting(
     request: FleetRequest, workload: WorkloadDemand, kind: Kind, gpus: tuple[PricedGpu, ...], catalog: Catalog
 ) -> SolveSetting:
+    if workload.offload_hit_share:
+        gpus = tuple(item for item in gpus if link_bytes_per_s(item.gpu) is not None) or gpus
     try:
         asked = solve_request(request, workload, *kind, gpus[0].gpu.id)
         setting = resolve_solve(asked, catalog)
@@ -92,7 +95,8 @@ def solve_request(
         "model": workload.model, "target_context": context, "concurrency": "max", "objective": "throughput",
         "input_tokens": bucket[0],
         "output_tokens": bucket[1], "max_ttft_ms": workload.max_ttft_ms, "max_tpot_ms": workload.max_tpot_ms,
-        "prefix_hit_share": workload.prefix_hit_share, "quantization": workload.quantization,
+        "prefix_hit_share": workload.prefix_hit_share, "kv_offloading_size": workload.kv_offloading_size,
+        "offload_hit_share": workload.offload_hit_share, "quantization": workload.quantization,
         "kv_cache_dtype": workload.kv_cache_dtype, "confidence": request.confidence,
         "max_gpus": request.inventory.counted_gpus, "vllm_version": request.vllm_version,
         "internode_gbps": request.inventory.internode_gbps,

@@ -18,6 +18,7 @@ from vllm_opt.optimizer.contract.field_types import (
     _many,
     _number,
 )
+from vllm_opt.optimizer.contract.prefix_hits import check_hits
 from vllm_opt.optimizer.contract.request import Request, typical_lengths
 from vllm_opt.optimizer.contract.spellings import renamed
 from vllm_opt.optimizer.contract.traffic import Percentile
@@ -77,6 +78,12 @@ class WorkloadDemand(Noun):
         1.0, description="shape of the gamma law between arrivals, with percentiles; 1 is Poisson"
     )
     prefix_hit_share: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = 0.0
+    kv_offloading_size: Annotated[float, BeforeValidator(_number), Field(ge=0, le=1e6)] | None = Field(
+        None, description="GiB of host memory in which every engine keeps finished prompts"
+    )
+    offload_hit_share: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = Field(
+        0.0, description="share of prompt tokens loaded from there"
+    )
     peak_factor: Annotated[float, BeforeValidator(_number), Field(ge=1, le=1000)] = Field(
         1.0, description="peak traffic divided by average traffic"
     )
@@ -107,6 +114,7 @@ class WorkloadDemand(Noun):
         if self.lengths and self.concurrency:
             raise ValueError(f"workload '{self.name}' has lengths, so its traffic must be requests_per_s")
         whole_week(self.profile)
+        check_hits(self.prefix_hit_share, self.offload_hit_share, self.kv_offloading_size)
         if (self.ttft_percentile or self.tpot_percentile) and (self.lengths or self.requests_per_s is None):
             raise ValueError(
                 f"workload '{self.name}': percentiles need requests_per_s and one typical request, not a histogram"

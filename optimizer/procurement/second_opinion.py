@@ -37,6 +37,7 @@ def _asked(answer: FleetAnswer, assignment: Assignment) -> dict[str, Any]:
         "input_tokens": workload.get("input_tokens") if single else None,
         "output_tokens": workload.get("output_tokens") if single else None,
         "prefix_hit_share": workload.get("prefix_hit_share"),
+        "offload_hit_share": workload.get("offload_hit_share"),
         "max_ttft_ms": workload.get("max_ttft_ms"), "max_tpot_ms": workload.get("max_tpot_ms"),
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
+from vllm_opt.constraints.memory.sampler_warmup import FACTOR, PROMPT_TOKENS, REDUNDANCY_BYTES, RELATIVE_SPREAD
 from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.workload import Targets
@@ -70,6 +71,10 @@ class MemoryTable:
         self._graphs = _GraphTable([item.graphs for item in terms], z)
         self._in_budget = np.array([item.engine.graphs_in_budget for item in terms], dtype=np.bool_)
         self._frees_peak = bool(terms and terms[0].engine.engine == "v0")
+        self._central_graphs = _GraphTable([item.graphs for item in terms], 0.0)
+        self._warms_up = np.array([item.warmup is not None for item in terms], dtype=np.bool_)
+        self._warmed_each = np.array([item.warmup.bytes_per_sequence if item.warmup else 0 for item in terms])
+        self._warmup_factor = 1.0 + z * RELATIVE_SPREAD
         self._plans, self._plan = _indexed([item.kv for item in terms], id)
         self._totals, self._total = _indexed([item.total_bytes for item in terms], int)
         self._startup: dict[tuple[int, int], Integers] = {}
@@ -149,7 +154,8 @@ class MemoryTable:
                 peak = self._peak(rows, tokens, sequences, width, floor)
                 stages = np.arange(width) < self._stages[rows, None]
                 freed = np.where(stages, peak, np.iinfo(np.int64).max).min(axis=1)
-            outside = outside + np.where(counted, 0, np.maximum(0, graphs - freed))
+            after = self._after_profile(rows, captured, tokens, sequences, width)
+            outside = outside + np.where(counted, 0, np.where(after > 0, after, np.maximum(0, graphs - freed)))
         return Demand(needed, self._highest_budget(rows, ceiling, outside if headroom else None))
 
     def _factored(self, rows: Integers, tokens: int, sequences: Integers, width: int, floor: Integers) -> Integers:
@@ -167,6 +173,22 @@ class MemoryTable:
         if self._encodes:
             peak[:, 0] = np.maximum(peak[:, 0], np.ceil(floor * factor[:, 0]).astype(np.int64))
         return peak
+
+    def _after_profile(
+        self, rows: Integers, captured: NDArray[np.bool_], tokens: int, sequences: Integers, width: int
+    ) -> Integers:
+        """Upper end of what the V2 runner takes after its profile, per row: `MemoryTerms.after_profile_bytes`."""
+        if not self._warms_up.any():
+            return np.zeros(len(rows), dtype=np.int64)
+        encoder = self._floor(rows, np.zeros_like(captured), tokens, sequences)
+        peak = self._peak(rows, tokens, sequences, width, encoder)
+        freed = np.take_along_axis(peak, self._stages[rows, None] - 1, axis=1)[:, 0]
+        warmed = np.maximum(1, np.minimum(sequences, tokens // PROMPT_TOKENS))
+        warmup = REDUNDANCY_BYTES + self._warmed_each[rows] * warmed
+        graphs = self._central_graphs.bytes(rows, tokens, sequences)
+        central = np.ceil(FACTOR * (graphs + np.maximum(0, warmup - freed))).astype(np.int64)
+        upper = np.ceil(central * self._warmup_factor).astype(np.int64)
+        return np.where(captured & self._warms_up[rows], upper, 0)
 
     def _floor(self, rows: Integers, captured: NDArray[np.bool_], tokens: int, sequences: Integers) -> Integers:
         """Central floor of the first stage's peak per row: the vision encoder's, or what compiling takes."""

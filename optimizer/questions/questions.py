@@ -112,7 +112,7 @@ class Atlas:
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
         request = question.setting.request
         traffic = request.ttft_percentile, request.tpot_percentile, request.requests_per_s, request.arrivals
-        key = (id(landscape), question.setting.lengths, request.prefix_hit_share, request.confidence, traffic)
+        key = (id(landscape), question.setting.lengths, request.hit_share, request.confidence, traffic)
         if key not in self._speeds:
             self._speeds[key] = SpeedTable(landscape, question.setting)
         return self._speeds[key]

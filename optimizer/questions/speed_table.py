@@ -141,7 +141,7 @@ class SpeedTable:
         request, (inputs, outputs) = self._setting.request, self._setting.lengths
         # Eager mode is never faster than the same layout with graphs before padding, which bounds leave out.
         c = self._landscape.coefficients(2 * places)
-        hit = np.where(self._landscape.cached[2 * places], request.prefix_hit_share, 0.0)
+        hit = np.where(self._landscape.cached[2 * places], request.hit_share, 0.0)
         judged = self._setting.targets.ttft_percentile is not None
         prompt_tokens = inputs * (self._setting.demand.lengths.median_input if judged else 1.0)
         computed, span = np.maximum(1.0, prompt_tokens * (1.0 - hit)), prompt_tokens * (1.0 + hit) / 2.0
@@ -200,5 +200,5 @@ class SpeedTable:
             input_tokens=float(lengths[0]),
             output_tokens=float(lengths[1]),
             chunked_prefill=self._landscape.chunked[rows].astype(np.float64),
-            prefix_hit_share=np.where(self._landscape.cached[rows], request.prefix_hit_share, 0.0),
+            prefix_hit_share=np.where(self._landscape.cached[rows], request.hit_share, 0.0),
         )

@@ -23,8 +23,9 @@ LOADS, CONTEXTS = 9, 8
 PAST_THE_POOL = 1.25
 """How far a curve over context runs past the point where the pool is full."""
 CARRIED = (
-    "input_tokens", "output_tokens", "prefix_hit_share", "provider", "billing", "region", "owned", "price", "prices",
-    "gpu_file", "internode_gbps", "confidence", "calibration", *Features.model_fields,
+    "input_tokens", "output_tokens", "prefix_hit_share", "kv_offloading_size", "offload_hit_share", "provider",
+    "billing", "region", "owned", "price", "prices", "gpu_file", "internode_gbps", "confidence", "calibration",
+    *Features.model_fields,
 )  # fmt: skip
 """Fields of a solve request that describe its load, its prices or its features, and that an estimate takes as well."""
 

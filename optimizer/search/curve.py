@@ -71,7 +71,7 @@ def _times(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tuple
 def _traffic(setting: SolveSetting, pieces: Sequence[tuple[Unit, int, int]]) -> Traffic:
     layouts = [unit.facts.layout for unit, _, _ in pieces]
     inputs, outputs = (np.full(len(pieces), float(length)) for length in setting.lengths)
-    share = setting.request.prefix_hit_share
+    share = setting.request.hit_share
     return Traffic.of(
         inputs,
         outputs,

@@ -31,7 +31,7 @@ def largest_loads(sizing: LoadSizing, servers: list[Server]) -> list[int]:
     setting = sizing.setting
     if not setting.load_is_asked(sizing.active):
         return [_largest_admitted(sizing, server) for server in servers]
-    targets, hits = setting.targets, setting.request.prefix_hit_share > 0
+    targets, hits = setting.targets, setting.request.hit_share > 0
     kinds: dict[tuple[object, ...], int] = {}
     first: list[Server] = []
     numbers: list[int] = []

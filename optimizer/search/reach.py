@@ -98,7 +98,7 @@ class KnownReaches:
 
     def _key(self, server: Server) -> tuple[object, ...]:
         """What decides how fast a lone request is."""
-        hits = self._setting.request.prefix_hit_share > 0
+        hits = self._setting.request.hit_share > 0
         return id(coefficients_of(self._physics, server)), server.shape.prefix_caching and hits
 
     def _rates(self, servers: list[Server]) -> Numbers:
@@ -136,7 +136,7 @@ class _Load:
     """What one request asks of many servers."""
 
     def __init__(self, setting: SolveSetting, c: LatencyCoefficients, servers: list[Server]) -> None:
-        hit = np.array([setting.request.prefix_hit_share if server.shape.prefix_caching else 0.0 for server in servers])
+        hit = np.array([setting.request.hit_share if server.shape.prefix_caching else 0.0 for server in servers])
         inputs, outputs = (float(length) for length in setting.lengths)
         if setting.request.needs_queueing:
             inputs *= setting.demand.lengths.median_input if setting.targets.ttft_percentile is not None else 1.0

@@ -140,7 +140,7 @@ class LoadSizing:
     def _kinds(self, servers: list[Server]) -> Integers:
         """A number per server, the same for those that differ only in what speed does not see."""
         known: dict[tuple[object, ...], int] = {}
-        hits = self.setting.request.prefix_hit_share > 0
+        hits = self.setting.request.hit_share > 0
         keys = (
             (
                 id(coefficients_of(self.physics, server)), server.engines, server.shape.chunked_prefill,

@@ -222,6 +222,8 @@ def loop_of(subject: Subject) -> Loop:
         raise OutOfReach("speed of lengths that differ")
     if plan.flags.get("distributed-executor-backend") == "ray":
         raise OutOfReach("the speed of a server on several nodes")
+    if request.get("offload_hit_share"):
+        raise OutOfReach("the speed of prompts that come from a KV offload tier")
     unit = latency_coefficients(
         subject.model, subject.quantization, layout, subject.gpu, default_latency_constants(),
         calibrated=bool(request.get("calibration", True)), release=plan.vllm_version,

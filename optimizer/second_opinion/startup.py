@@ -19,6 +19,7 @@ LATENT_ROWS = 65536
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 MANY_WIDTHS = 4
 SMALL_CARD_BYTES = 40 << 30
+AFTER_PROFILE_SPREAD = 0.42
 COMPILED_SPREAD_BYTES = 256 << 20
 """How much less sure a compiled start is on a card below 40 GiB."""
 
@@ -53,12 +54,23 @@ def in_use(subject: Subject, confidence: float | None) -> InUse:
     graphs = _graphs(subject, z)
     context = _fitted(_row(subject, subject.engine.startup.context), z)
     context += max(subject.gpu.taken_at_start_bytes, subject.gpu.memory_in_use_bytes)
-    if not graphs_counted(subject):
+    if not subject.eager and not graphs_counted(subject) and subject.engine.graphs_in_budget:
+        context += ceil(_after_profile(subject) * (1 + z * AFTER_PROFILE_SPREAD))
+    elif not graphs_counted(subject):
         context += max(0, graphs - (min(activation) if subject.engine.engine == "v0" else 0))
     compiled = 0 if subject.eager or subject.gpu.memory_bytes >= SMALL_CARD_BYTES else COMPILED_SPREAD_BYTES
     left = _embedding(subject) if subject.engine.cold_compile == "peak_and_kept" else 0
     beside = left + _fitted(_row(subject, subject.engine.startup.non_torch), z, compiled + left // 4)
     return InUse(activation, beside, graphs, context)
+
+
+def _after_profile(subject: Subject) -> int:
+    """Graphs that the second runner never estimated, and its sampler's warm-up beyond the peak that is free again."""
+    tokens, sequences = subject.number("max-num-batched-tokens"), subject.number("max-num-seqs")
+    logits = subject.model.vocab_size * (subject.engine.sampler_warmup_bytes_per_logit + 4 * (subject.ranks > 1))
+    warm = (150 << 20) + logits * max(1, min(sequences, tokens // 2))
+    freed = _activation(subject, len(subject.stages) - 1, 0.0, compiled=False)
+    return ceil(1.24 * (_graphs(subject, 0.0) + max(0, warm - freed)))
 
 
 def graphs_counted(subject: Subject) -> bool:
@@ -96,7 +108,7 @@ def _row(subject: Subject, rows: tuple[TopologyBytes, ...]) -> TopologyBytes:
     return rows[-1]
 
 
-def _activation(subject: Subject, stage: int, z: float) -> int:
+def _activation(subject: Subject, stage: int, z: float, *, compiled: bool = True) -> int:
     """The larger of the forward pass of a full step and of sampling a token for every sequence."""
     constants, model = subject.engine.startup, subject.model
     if model.hyper_connections:
@@ -130,7 +142,7 @@ def _activation(subject: Subject, stage: int, z: float) -> int:
         each = model.vocab_size * element + ceil(_per_logit(subject) * model.vocab_size)
         peaks.append(ceil(fixed * (1 + z * more)) + ceil(each * (1 + z * more)) * min(sequences, tokens))
     if first:
-        floor = max(_encoder(subject, tokens, sequences), _embedding(subject))
+        floor = max(_encoder(subject, tokens, sequences), _embedding(subject) if compiled else 0)
         peaks.append(ceil(floor * (1 + z * more)))
     return max(peaks)
 

@@ -2,18 +2,23 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.kv.held_blocks import held_blocks
+from vllm_opt.constraints.kv.kv_plan import KvPlan
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
-from vllm_opt.optimizer.estimation.media import with_encoder
+from vllm_opt.optimizer.estimation.kv_tiers.host_loads import with_loads
+from vllm_opt.optimizer.estimation.media import media_key, with_encoder
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs
 from vllm_opt.optimizer.space.weights import WeightFormat
+from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 
 UTILIZATION_STEP = 0.005
@@ -26,6 +31,29 @@ def utilization_steps(ceiling: float) -> tuple[float, ...]:
     count = math.floor((ceiling - first) / UTILIZATION_STEP + 1e-9)
     steps = {round(first + index * UTILIZATION_STEP, 3) for index in range(count + 1)}
     return tuple(sorted(steps | {ceiling}))
+
+
+def fed(
+    setting: SolveSetting, plain: LatencyCoefficients, layout: Layout, plan: Callable[[], KvPlan | Violation],
+    gpu: GpuProfile,
+) -> LatencyCoefficients:  # fmt: skip
+    """The speed of a layout with what its prompts bring: items to encode, and prefixes from the KV offload tier.
+
+    `plan` is asked where prompts come from the tier, which a layout without prefix caching has no use for.
+    """
+    encoded = with_encoder(plain, setting.model, setting.request, gpu, layout.tensor_parallel_size)
+    share = setting.request.offload_hit_share if layout.enable_prefix_caching else 0.0
+    found = plan() if share else None
+    per_token = math.ceil(max(found.bytes_per_token, default=0)) if isinstance(found, KvPlan) else 0
+    return with_loads(encoded, share, setting.lengths[0], per_token, gpu)
+
+
+def fed_key(setting: SolveSetting, *of_the_cache: object) -> tuple[object, ...]:
+    """What `fed` reads of a request, and of the cache where prompts are loaded into it."""
+    request = setting.request
+    if not request.offload_hit_share:
+        return (media_key(request),)
+    return media_key(request), request.offload_hit_share, setting.lengths[0], *of_the_cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +87,7 @@ class LayoutFacts:
                 self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
             )  # fmt: skip
-            known[eager] = with_encoder(
-                plain, self.setting.model, self.setting.request, self.sku.gpu, self.layout.tensor_parallel_size
-            )
+            known[eager] = fed(self.setting, plain, self.layout, lambda: self.terms.kv, self.sku.gpu)
         return known[eager]
 
     @property

@@ -20,15 +20,15 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.model_runner import engine_as_run
 from vllm_opt.constraints.memory.overheads import GraphMemory, cuda_graphs
+from vllm_opt.constraints.memory.sampler_warmup import sampler_warmup
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.estimation.media import media_key, with_encoder
 from vllm_opt.optimizer.space.block_sizes import frugal_block_sizes, requests_asked
 from vllm_opt.optimizer.space.known_overheads import KnownOverheads
-from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
+from vllm_opt.optimizer.space.layout_facts import LayoutFacts, fed, fed_key, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, across_tensors, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.platforms import asked_features, is_named
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
@@ -46,10 +46,9 @@ class LayoutPhysics:
     """Computes `LayoutFacts`; remembers parts for one search, or for all that are handed the same `shared`."""
 
     def __init__(self, setting: SolveSetting, shared: SharedLayouts | None = None) -> None:
-        self.shared = shared = shared or SharedLayouts()
-        self.setting = setting
+        shared = shared or SharedLayouts()
+        self.setting, self.shared, self._constants = setting, shared, default_latency_constants()
         self.utilizations = utilization_steps(setting.request.max_gpu_memory_utilization)
-        self._constants = default_latency_constants()
         self._tables, self._weights, self._plans, self._loads = (
             shared.tables,
             shared.weights,
@@ -206,6 +205,7 @@ class LayoutPhysics:
             kv=plan,
             taken_at_start_bytes=gpu.taken_at_start_bytes,
             load_peak=self.load_peak(gpu, weights, shape),
+            warmup=sampler_warmup(weights.model, shape.tensor, engine),
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,
@@ -223,9 +223,7 @@ class LayoutPhysics:
                 calibrated=self.setting.request.calibration, release=self.setting.engine.version,
                 work=self._work(weights),
             )  # fmt: skip
-            known[eager] = with_encoder(
-                plain, self.setting.model, self.setting.request, sku.gpu, layout.tensor_parallel_size
-            )
+            known[eager] = fed(self.setting, plain, layout, lambda: self.plan(sku.gpu, weights, shape), sku.gpu)
         return known[eager]
 
     def _work(self, weights: WeightFormat) -> ModelWork:
@@ -236,7 +234,7 @@ class LayoutPhysics:
         return self._works[name]
 
     def _known_coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> KnownCoefficients:
-        asked = media_key(self.setting.request)
+        asked = fed_key(self.setting, shape.prefix_caching, shape.block_size)
         key = (sku.gpu.id, *self._parallel_key(weights, shape), shape.kv_cache_dtype, asked)
         return self._coefficients.setdefault(key, {})
 
@@ -271,7 +269,9 @@ class LayoutPhysics:
         layout = captured.layout.model_copy(update={"enforce_eager": True})
         inside, outside = self._overheads.of(layout, engine, gpu)
         peak = replace(captured.terms.activation, compile_bytes=0)
-        terms = replace(captured.terms, layout=layout, graphs=None, activation=peak, non_torch=inside, context=outside)
+        terms = replace(
+            captured.terms, layout=layout, graphs=None, warmup=None, activation=peak, non_torch=inside, context=outside
+        )
         return replace(captured, layout=layout, terms=terms)
 
     def _cache_key(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

@@ -127,7 +127,7 @@ def speeds_at(
         input_tokens=float(setting.lengths[0]),
         output_tokens=float(setting.lengths[1]),
         chunked_prefill=points.chunked[part].astype(np.float64),
-        prefix_hit_share=np.where(points.cached[part], setting.request.prefix_hit_share, 0.0),
+        prefix_hit_share=np.where(points.cached[part], setting.request.hit_share, 0.0),
     )
     load = both.first(len(users))
     rate = load.output_tokens_per_s.copy()

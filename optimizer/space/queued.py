@@ -70,6 +70,6 @@ def queued(
     times = outcome(
         coefficients, setting.demand, users if asked is None else asked / engines, sequences, tokens,
         float(setting.lengths[0]), float(setting.lengths[1]), chunked_prefill=chunked,
-        prefix_hit_share=np.where(cached, setting.request.prefix_hit_share, 0.0),
+        prefix_hit_share=np.where(cached, setting.request.hit_share, 0.0),
     )  # fmt: skip
     return Queued(setting, coefficients, times)

@@ -20,6 +20,7 @@ from vllm_opt.optimizer.estimation.resolution import native_quantization_id, ser
 from vllm_opt.optimizer.estimation.speculation import speculation_of
 from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumptions, is_stated, limits_ms
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
+from vllm_opt.optimizer.space.offload_tier import reaches_host
 from vllm_opt.optimizer.space.platforms import platform_notes
 from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -139,17 +140,19 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     if only_local(request):
         kept, kinds_note = on_this_machine(item.gpu for item in gpus)
         gpus = tuple(item for item in gpus if item.gpu.id in kept)
+    reached, link_note = reaches_host(request, engine, tuple(item.gpu for item in gpus))
+    gpus = tuple(item for item in gpus if item.gpu.id in reached)
     machine = machine_gpus((item.gpu for item in gpus), request)
     speculation, draft_notes = speculation_of(request, model, catalog)
-    used = in_use(item.gpu for item in gpus)
     said = (
         note,
         *model.assumptions,
         *model_notes,
         *draft_notes,
         kinds_note,
+        link_note,
         *platform_notes(gpus, request, engine),
-        *used,
+        *in_use(item.gpu for item in gpus),
         *price_notes(catalog),
         *calibration_notes((item.gpu for item in gpus), request),
     )
@@ -173,9 +176,8 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     unpriced = ", ".join(item.gpu.id for item in gpus if not item.offers)
     if not unpriced:
         return setting
-    effect = "it comes after every SKU with a price and is compared by its GPUs" if setting.priced else (
-        "cost counts GPUs"
-    )  # fmt: skip
+    after = "it comes after every SKU with a price and is compared by its GPUs"
+    effect = after if setting.priced else "cost counts GPUs"
     text = f"no price is known for {unpriced}, so {effect}; give prices with --price SKU=USD"
     return replace(setting, notes=(*setting.notes, text))
 

@@ -14,6 +14,7 @@ OPTIONS = {
     "model": "MODEL", "target_context": "--target-context", "concurrency": "--concurrency",
     "input_tokens": "--input-tokens", "output_tokens": "--output-tokens", "max_ttft_ms": "--max-ttft-ms",
     "max_tpot_ms": "--max-tpot-ms", "mean_context": "--mean-context", "prefix_hit_share": "--prefix-hit-share",
+    "kv_offloading_size": "--kv-offloading-size", "offload_hit_share": "--offload-hit-share",
     "objective": "--objective", "min_output_tokens_per_s": "--min-output-tokens-per-s",
 }  # fmt: skip
 

@@ -156,8 +156,13 @@ def promise_of(name: str, plan: dict[str, Any], request: dict[str, Any]) -> Prom
         layout=_layout(plan, flags), users=whole(load.get("users") or performance["concurrency"]),
         requests_per_s=rate_of(load), lengths=lengths_of(request, length),
         predicted=predicted_of(performance), intervals=intervals_of(performance), limits=limits_of(request),
-        prefix_hit_share=float(request.get("prefix_hit_share") or 0.0),
+        prefix_hit_share=_hits(request),
     )  # fmt: skip
+
+
+def _hits(request: dict[str, Any]) -> float:
+    """The share of prompts that a benchmark must find again, in the prefix cache or in the KV offload tier."""
+    return sum(float(request.get(name) or 0.0) for name in ("prefix_hit_share", "offload_hit_share"))
 
 
 def _layout(plan: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +191,7 @@ def _estimated(document: dict[str, Any]) -> Promise:
         replicas=whole(request.get("replicas", 1)), layout={**layout, "kv_cache_dtype": str(layout["kv_cache_dtype"])},
         users=whole(performance["concurrency"]), requests_per_s=rate_of(load), lengths=lengths_of(request, 8192),
         predicted=predicted_of(performance), intervals=intervals_of(performance), limits=limits_of(request),
-        prefix_hit_share=float(request.get("prefix_hit_share") or 0.0),
+        prefix_hit_share=_hits(request),
     )  # fmt: skip
 
 

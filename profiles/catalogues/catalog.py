@@ -143,6 +143,12 @@ class Catalog:
 
         return release_after(version, self._engine_files, taken.version, taken.engine)
 
+    def release_after_series(self, version: str | None, taken: "EngineProfile") -> str | None:
+        """Return the release after a version of two numbers, beside the one `taken` for it; None for exact ones."""
+        from vllm_opt.profiles.catalogues.engines import release_after_series
+
+        return release_after_series(version, self._engine_files, taken.version, taken.engine)
+
     @property
     def offers(self) -> tuple[Offer, ...]:
         """Every machine on offer, by the user's list where one is given."""

@@ -108,6 +108,17 @@ def release_after(version: str | None, files: tuple[EngineFile, ...], taken: str
     return next((file.version for file in later if file.release > _parse_version(version)), None)
 
 
+def release_after_series(version: str | None, files: tuple[EngineFile, ...], taken: str, engine: Engine) -> str | None:
+    """Return the next release of a version of two numbers: '0.19' is a release, or a build of main that prints 0.19.x.
+
+    None for '0.19.0' and whatever says more, and where no later release has a profile.
+    """
+    if version is None or re.fullmatch(r"v?\d+\.\d+", version.strip(), re.IGNORECASE) is None:
+        return None
+    later = (file for file in files if file.engine == engine and file.version != taken)
+    return next((file.version for file in later if file.release > _parse_version(version)), None)
+
+
 def _without_a_number(version: str) -> str | None:
     """Why a version says nothing about its release; None where it does."""
     text = version.strip().lower()

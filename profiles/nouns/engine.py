@@ -161,6 +161,12 @@ class EngineProfile(Noun):
         description="the V2 model runner takes a graph estimate off the budget; 0.22 to 0.28 return 0 "
         "(`v1/worker/gpu/model_runner.py:profile_cudagraph_memory`)",
     )
+    sampler_warmup_bytes_per_logit: int = Field(
+        0,
+        ge=0,
+        description="bytes per sequence and word with which the V2 model runner warms its sampler up after a profile "
+        "that leaves graphs and sampling parameters out (`v1/worker/gpu/warmup.py:warmup_kernels`)",
+    )
     cold_compile: Literal["uncounted", "peak", "peak_and_kept"] = Field(
         "uncounted", description="what compiling at the first start adds to the profiled memory of the V2 model runner"
     )

@@ -45,12 +45,6 @@ class GraphConstants(Noun):
         ge=0,
         description="the same with state-space layers: logs print 0.93, 2.44 and 3.65 GiB where ~0.7 is modelled",
     )
-    unestimated_relative_spread: float = Field(
-        1.1,
-        ge=0,
-        description="the same where the runner estimates nothing and captures into what is left (V2, 0.22 to 0.28): "
-        "logs print 0.6 and 0.8 of what is modelled; a start ran out with 2.1 times that free (vLLM issue 49224)",
-    )
     floor_bytes: float = Field(
         0.13 * 2**30,
         ge=0,

@@ -7,6 +7,7 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.speed.host_link import LINK_SHARE, link_bytes_per_s, load_seconds
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
+from vllm_opt.optimizer.contract.prefix_hits import check_hits
 from vllm_opt.optimizer.contract.quantities import size
 from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.profiles.errors import InvalidRequest
@@ -22,27 +23,26 @@ def check_loads(request: EstimateRequest, layout: Layout, flags: EngineFlags) ->
     Raises:
         InvalidRequest: no tier, no prefix caching, or more hits than tokens.
     """
-    if not request.offload_hit_share:
-        return
-    if not flags.kv_offloading_size_gib:
-        raise InvalidRequest("offload_hit_share: there is no KV offload tier to hit; give kv_offloading_size")
-    if not layout.enable_prefix_caching:
+    try:
+        check_hits(request.prefix_hit_share, request.offload_hit_share, flags.kv_offloading_size_gib)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    if request.offload_hit_share and not layout.enable_prefix_caching:
         raise InvalidRequest("offload_hit_share: without prefix caching nothing can hit the tier; leave it on")
-    if request.offload_hit_share + request.prefix_hit_share >= 1:
-        raise InvalidRequest("offload_hit_share and prefix_hit_share together must be below 1: the last token is new")
 
 
 def with_loads(
-    coefficients: LatencyCoefficients, request: EstimateRequest, prompt_tokens: int, terms: MemoryTerms, gpu: GpuProfile
-) -> LatencyCoefficients:
+    coefficients: LatencyCoefficients, offload_hit_share: float, prompt_tokens: int, kv_bytes_per_token: int,
+    gpu: GpuProfile,
+) -> LatencyCoefficients:  # fmt: skip
     """Return the speed of an engine whose requests load a part of their prompts from host memory.
 
     Raises:
         InvalidRequest: prompts hit the tier, and how fast this SKU reaches host memory is not known.
     """
-    if not request.offload_hit_share:
+    if not offload_hit_share:
         return coefficients
-    seconds = load_seconds(gpu, prompt_tokens * request.offload_hit_share, terms.kv_bytes_per_token)
+    seconds = load_seconds(gpu, prompt_tokens * offload_hit_share, kv_bytes_per_token)
     if seconds is None:
         raise InvalidRequest(
             f"offload_hit_share: how fast {gpu.id} reaches host memory is not known; give the prefix_hit_share alone"

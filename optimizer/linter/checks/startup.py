@@ -3,12 +3,13 @@
 Each refusal is corrected before the next is looked for, so that every finding's change is tried by estimating.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.optimizer.contract.answer import Estimate
-from vllm_opt.optimizer.estimation.estimate import STARTUP_RULES
+from vllm_opt.optimizer.estimation.estimate import STARTUP_RULES, estimate_setting
 from vllm_opt.optimizer.linter.subject.context import FLAGS, Fields, LintContext
 from vllm_opt.optimizer.linter.subject.remedies import remedies_of
 from vllm_opt.optimizer.linter.subject.report import Change, Finding
@@ -44,6 +45,7 @@ def startup_findings(context: LintContext) -> tuple[list[Finding], LintContext]:
     else:
         return findings, context
     findings += _margin(context, context.estimate())
+    findings += _headroom_margin(context, context.estimate())
     return findings, context
 
 
@@ -87,6 +89,25 @@ def _margin(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
         "read 'Available KV cache memory' in the start-up log",
         {"max_model_len": longest} if shorter else {}, flag="--max-model-len",
         default=estimate.request["max_model_len"],
+    )  # fmt: skip
+
+
+def _headroom_margin(context: LintContext, estimate: Estimate) -> Iterator[Finding]:
+    """What comes after the profile fits by the central estimate, and might not at the upper end."""
+    if not estimate.fits or estimate.memory.cuda_graph_in_budget:
+        return
+    sure = estimate_setting(*context.setting())
+    short = next((violation for violation in sure.violations if violation.rule == "startup_headroom"), None)
+    if short is None:
+        return
+    total, needed = estimate.memory.gpu_total_bytes, short.needed or 0
+    lower = {"gpu_memory_utilization": math.floor(100 * (total - needed) / total) / 100}
+    yield context.finding(
+        "startup_margin", "warning",
+        f"vLLM starts with {estimate.memory.headroom_bytes / GIB:.2f} GiB left outside the budget, and CUDA graphs "
+        f"and the warm-up after them may take {needed / GIB:.2f} GiB (confidence {context.request.confidence:g})",
+        lower if context.starts(lower) else {}, flag="--gpu-memory-utilization",
+        default=estimate.request["gpu_memory_utilization"],
     )  # fmt: skip
 
 

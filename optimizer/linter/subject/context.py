@@ -107,6 +107,8 @@ class LintContext:
         filled.setdefault("confidence", request.confidence)
         filled.setdefault("calibration", request.calibration)
         filled.setdefault("prefix_hit_share", request.prefix_hit_share)
+        if filled.get("kv_offloading_size"):
+            filled.setdefault("offload_hit_share", request.offload_hit_share)
         filled.update(gpu=self.gpu.id, vllm_version=self.engine.version)
         filled["engine"] = self.engine.engine
         traffic = {

@@ -55,6 +55,7 @@ class LintRequest(TrafficFields, Request):
     input_tokens: Count | None = None
     output_tokens: Count | None = None
     prefix_hit_share: NumberOrZero = 0.0
+    offload_hit_share: NumberOrZero = Field(0.0, description="prompt tokens loaded from the line's KV offload tier")
     max_ttft_ms: PositiveNumber | None = None
     max_tpot_ms: PositiveNumber | None = None
     min_output_tokens_per_s: PositiveNumber | None = None
@@ -70,8 +71,8 @@ class LintRequest(TrafficFields, Request):
     def _consistent(self) -> Self:
         if (self.command is None) == (self.file is None and not self.paths):
             raise ValueError("give one of the two: a command, or a file with --file")
-        if self.prefix_hit_share >= 1:
-            raise ValueError("prefix_hit_share must be below 1")
+        if self.prefix_hit_share + self.offload_hit_share >= 1:
+            raise ValueError("prefix_hit_share and offload_hit_share together must be below 1")
         target, mean = self.target_context, self.mean_context
         if target is not None and mean is not None and mean > target:
             raise ValueError(f"mean_context {mean} exceeds target_context {target}")

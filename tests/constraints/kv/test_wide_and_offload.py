@@ -116,3 +116,17 @@ def test_hisparse_refuses_what_has_no_sparse_rows() -> None:
     split = _layout(row).model_copy(update={"pipeline_parallel_size": 2, "nodes": 2})
     with pytest.raises(LayoutRefused, match="context parallelism"):
         plan_kv_cache(_model(row["config"]), split, ENGINE, H100)
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk", "count"),
+    [("deepseek-ai/DeepSeek-V4-Flash", 1_003_520, 273_913), ("moonshotai/Kimi-K3", 169_869_312, 1_618)],
+)
+def test_a_cache_that_every_rank_holds_is_kept_once(name: str, chunk: int, count: int) -> None:
+    """Rows F-H100-45 and -46 of vLLM 0.33: V4's windows are replicas as its latents are, states are not."""
+    model = CATALOG.model(name)
+    native = model.native_quantization
+    quantization = native.quantization if native else "bf16"
+    layout = Layout(gpu="h100-sxm", tensor_parallel_size=8, quantization=quantization)
+    tier = offload_tier(plan_kv_cache(model, layout, ENGINE, H100), layout, 256)
+    assert (tier.chunk_bytes, tier.num_chunks) == (chunk, count)

@@ -9,6 +9,7 @@ import pytest
 
 from vllm_opt.constraints.decisions.configuration import Adapters, Layout
 from vllm_opt.constraints.weights.adapters import adapter_buffer_bytes, adapter_bytes, adapter_host_bytes
+from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.configs.huggingface import model_from_config
 from vllm_opt.profiles.nouns.model import ModelProfile
 
@@ -57,3 +58,11 @@ def test_the_host_keeps_whole_adapters_and_a_sharded_head_a_map() -> None:
     assert adapter_host_bytes(model, adapters) == 10 * 184_713_216
     layout = Layout(gpu="h100-sxm", tensor_parallel_size=2, adapters=adapters)
     assert adapter_buffer_bytes(model, layout, 8192) == 128_256 * 8 + 36 * 8192
+
+
+def test_deepseek_v4_wraps_projections_and_no_tables() -> None:
+    """Row B-H100-53 of vLLM 0.33: both halves of a compressor's projection, not its biases, sinks or hashed routes."""
+    model = Catalog().model("deepseek-ai/DeepSeek-V4-Flash")
+    adapters = Adapters(max_loras=1, max_lora_rank=16, max_cpu_loras=1)
+    layout = Layout(gpu="h100-sxm", tensor_parallel_size=8, adapters=adapters)
+    assert adapter_bytes(model, layout) == (4_685_146_112,)

@@ -101,11 +101,46 @@ def test_an_empty_compile_cache_is_part_of_a_hybrids_chance(gpu: str, version: s
 
 
 @pytest.mark.parametrize(
-    ("spare", "cold", "expected"), [(10, 0, 1.0), (10, 10, 0.75), (-1, 10, 0.0), (20, 10, 0.8780), (0, 10, 0.5)]
+    ("spare", "cold", "expected"), [(10, 0, 1.0), (10, 10, 0.6), (-1, 10, 0.0), (20, 10, 0.8047), (0, 10, 0.2)]
 )
 def test_a_margin_is_the_mean_of_a_cold_and_a_warm_start(spare: int, cold: int, expected: float) -> None:
-    """Exact terms have no spread: warm the chance is 0 or 1, cold it is Phi(ln(spare / cold))."""
+    """Without spread: warm the chance is 0 or 1, cold it is Phi(ln(spare / cold)); four of five starts are cold."""
     assert Margin(100, 100 + spare, 0, cold).probability == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "version", "more"),
+    [
+        ("Qwen/Qwen3.6-27B", "rtx-3090", "0.27", {"quantization": "fp8_block", "tensor_parallel_size": 2}),
+        ("Qwen/Qwen3.6-27B", "rtx-5090", "0.27", {"quantization": "fp8_block", "tensor_parallel_size": 2}),
+        ("Qwen/Qwen3.5-9B", "rtx-3090", "0.27.1", {"max_model_len": 24576, "gpu_memory_utilization": 0.94}),
+    ],
+)
+def test_few_sequences_time_few_kernels(model: str, gpu: str, version: str, more: dict[str, object]) -> None:
+    """Published starts with steps of 2,048 to 8,192 tokens and up to 8 sequences had all of their cache at once."""
+    fields = {"max_model_len": 65536, "max_num_batched_tokens": 8192, "kv_cache_dtype": "fp8", **more}
+    few = _start(model, gpu, version, max_num_seqs=8, **fields)
+    many = _start(model, gpu, version, max_num_seqs=96, **fields)
+    assert few.starts is not None
+    assert many.starts is not None
+    assert few.starts.probability > 0.98
+    assert few.starts.probability > many.starts.probability
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "likely"),
+    [
+        ("Qwen/Qwen3.8-27B", {"quantization": "fp8_block"}, False),  # 939 blocks, refused
+        ("Qwen/Qwen3.8-27B", {"quantization": "nvfp4"}, False),  # 1,011 blocks, refused
+        ("Qwen/Qwen3.8-27B", {"gpu_memory_utilization": 0.95}, False),  # 556 blocks, refused
+        ("Qwen/Qwen3.8-27B", {"quantization": "fp8_block", "max_num_seqs": 256}, True),
+    ],
+)
+def test_the_three_formats_of_a_recipe(model: str, more: dict[str, object], *, likely: bool) -> None:
+    """vllm-project/recipes pull 831: defaults on an RTX PRO 6000, first start."""
+    found = _start(model, "rtx-pro-6000-ws", "0.28", **more)
+    assert found.starts is not None
+    assert (found.starts.probability > 0.5) is likely
 
 
 def test_eplb_needs_experts_that_are_dealt() -> None:
@@ -131,8 +166,19 @@ def test_a_development_build_is_judged_by_both_releases_around_it() -> None:
     """vLLM pull 38632: main after 0.19 refused 1,024 sequences for 600 blocks, as 0.20 does and 0.19 does not."""
     fields = {"data_parallel_size": 2, "enable_expert_parallel": True}
     chances = {}
-    for version in ("0.19.0", "0.19.1rc1.dev100+gabc", "0.20"):
+    for version in ("0.19.0", "0.19.1rc1.dev100+gabc", "0.19", "0.20"):
         found = _start("nvidia/Qwen3.5-397B-A17B-NVFP4", "b200", version, **fields)
         assert found.starts is not None
         chances[version] = (round(found.starts.probability, 2), found.fits)
-    assert chances == {"0.19.0": (1.0, True), "0.19.1rc1.dev100+gabc": (0.5, False), "0.20": (0.0, False)}
+    assert chances == {
+        "0.19.0": (1.0, True), "0.19.1rc1.dev100+gabc": (0.5, False), "0.19": (0.5, False), "0.20": (0.0, False),
+    }  # fmt: skip
+    said = _start("nvidia/Qwen3.5-397B-A17B-NVFP4", "b200", "0.19", **fields).notes
+    assert "builds of main that print 0.19.x may refuse this as vLLM 0.20 does; write 0.19.0 for the release" in said
+
+
+def test_a_version_of_two_numbers_is_its_release_where_no_check_came_between() -> None:
+    for model, version in (("Qwen/Qwen3-8B", "0.19"), ("nvidia/Qwen3.6-27B-NVFP4", "0.24")):
+        rounded, exact = (_start(model, "rtx-pro-6000-server", name) for name in (version, f"{version}.0"))
+        assert rounded.starts == exact.starts
+    assert _start("Qwen/Qwen3.5-9B", "b200", "0.19", max_num_seqs=64).fits

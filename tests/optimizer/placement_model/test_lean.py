@@ -116,6 +116,39 @@ def test_no_bound_of_a_relaxation_exceeds_what_trying_everything_finds(seed: int
         assert bound is None or bound <= best["gpus"]
 
 
+@pytest.mark.parametrize("seed", range(100, 180))
+def test_a_relaxation_made_tighter_keeps_every_pattern_that_the_best_placement_needs(seed: int) -> None:
+    problem = replace(random_problem(seed), today=())
+    try:
+        best = best_values(problem)
+    except OverflowError:
+        return
+    headroom = headroom_first(problem)
+    full = all(best[f"served:{p}"] == sum(s.priority == p for s in problem.services) for p in problem.priorities)
+    if not full or (headroom > 1000 and best["headroom"] < headroom) or "gpus" not in best:
+        return
+    relaxation = Relaxation(problem, {}, headroom)
+    if relaxation.minimised("gpus", time.monotonic() + 60, elastic=True).bound is None:
+        return
+    fewest_gpus = int(best["gpus"])
+    tightened = relaxation.tightened("gpus", fewest_gpus, 0, time.monotonic() + 60)
+    assert tightened is not None
+    assert tightened <= fewest_gpus
+    within = relaxation.within("gpus", fewest_gpus, 1_000_000)
+    assert within is not None
+    patterns = PatternSet(within, complete=False, largest=relaxation.largest)
+    kept = {"headroom": headroom, "gpus": fewest_gpus}
+    assert fewest(problem, patterns, "gpus", kept, time.monotonic() + 60, strict=True).status != "none"
+
+
+def test_what_cannot_be_listed_is_not_made_tighter() -> None:
+    relaxation = Relaxation(halves(4), {}, 1000)
+    assert relaxation.tightened("gpus", 2, 0, time.monotonic() + 60) is None  # nothing was minimised yet
+    relaxation.minimised("gpus", time.monotonic() + 60)
+    relaxation.complete = False
+    assert relaxation.tightened("gpus", 2, 0, time.monotonic() + 60) is None
+
+
 def test_a_service_that_may_not_stand_everywhere_is_outlined_where_others_stand() -> None:
     outcome = solve_placement(random_problem(20443), PlacementOptions(time_limit=20, most_patterns=1))
     values = {bound.name: (bound.value, bound.bound) for bound in outcome.bounds}

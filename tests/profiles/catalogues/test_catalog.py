@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.catalogues.engines import EngineFile, choose_engine, engine_files, load_engine, release_after
+from vllm_opt.profiles.catalogues.engines import (
+    EngineFile,
+    choose_engine,
+    engine_files,
+    load_engine,
+    release_after,
+    release_after_series,
+)
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.reading import data_files
 
@@ -62,6 +69,15 @@ def test_a_development_build_leads_to_the_next_release() -> None:
     assert after("0.19.1", "0.19") is None
     assert after("0.1.dev19754+g3a0914114", "0.33") is None
     assert after(None, "0.33") is None
+
+
+def test_a_version_of_two_numbers_may_be_a_build_of_main() -> None:
+    def after(version: str | None, taken: str) -> str | None:
+        return release_after_series(version, FILES, taken, "v1")
+
+    assert [after(version, "0.19") for version in ("0.19", "v0.19", " 0.19 ")] == ["0.33"] * 3
+    assert [after(version, "0.19") for version in ("0.19.0", "0.19.1rc1.dev3", "main", None)] == [None] * 4
+    assert after("0.33", "0.33") is None
 
 
 def test_the_note_says_which_profile_stands_in() -> None:

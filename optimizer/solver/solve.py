@@ -92,7 +92,7 @@ def _solved(
                 answer = _with_plan(bent, search, found, started, on_model, without, brief)
                 if isinstance(answer, str):
                     return _without_drafts(request, catalog, answer, on_model, without)
-                return answer
+                return _with_owned(request, catalog, answer, deadline)
             if result is None or not found.complete:
                 setting, result = bent, found
             if not found.complete:
@@ -175,6 +175,17 @@ def _without_drafts(
         request.replaced(speculative_config=None, acceptance=None), catalog, on_model=on_model, without=without
     )
     return answer.model_copy(update={"notes": (*answer.notes, f"speculative decoding is left off: {why}")})
+
+
+def _with_owned(request: SolveRequest, catalog: Catalog, answer: Answer, deadline: float) -> Answer:
+    """The answer, with what owned cards would give where it stands on others."""
+    if not request.owned:
+        return answer
+    from vllm_opt.optimizer.solver.owned_cards import owned_note
+
+    left = max(0.1, deadline - time.monotonic())
+    note = owned_note(request, catalog, answer, lambda asked: solve(asked.replaced(time_limit=left), catalog, brief=0))
+    return answer.model_copy(update={"notes": (*answer.notes, note)}) if note else answer
 
 
 def known_point(setting: SolveSetting, kept: list[Candidate], order: Order, scores: Scores) -> KnownPoint:

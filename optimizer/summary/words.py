@@ -138,6 +138,7 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
         "sequences are counted at",
         "the newest release of",
         "prices are from",
+        "the GPUs that are owned",
         "old prices",
         *(("no price is known",) if _priced(answer) else ()),
     )

@@ -36,9 +36,9 @@ from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop, quan
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, predict
+from vllm_opt.optimizer.space.cache_plans import TOKEN_STEPS
 from vllm_opt.optimizer.space.default_limits import Bends
 from vllm_opt.optimizer.space.layout_facts import utilization_steps
-from vllm_opt.optimizer.space.physics import TOKEN_STEPS
 from vllm_opt.optimizer.space.platforms import asked_features
 from vllm_opt.optimizer.space.points import CAPTURED, token_grid
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting, WeightFormat, resolve_solve

@@ -13,7 +13,7 @@ from math import lcm
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.kv.compressed import PackedCache, is_compressed, packed_cache
 from vllm_opt.constraints.kv.groups import CacheGroup, CacheLayer, DecodeStep, group_layers, promote_windows
-from vllm_opt.constraints.kv.layers import cache_layers, layers_in_order
+from vllm_opt.constraints.kv.layers import CacheLayers, cache_layers, layers_in_order
 from vllm_opt.constraints.kv.pages import ceil_div
 from vllm_opt.constraints.kv.sequence_blocks import SequenceBlocks, largest
 from vllm_opt.constraints.kv.sparse import sparse_cache
@@ -201,8 +201,14 @@ class KvPlan:
         return tuple(ceil_div(block * blocks, tokens) for block in self.block_bytes)
 
 
-def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> KvPlan:
-    """Return the KV cache plan of one layout under one vLLM release.
+AlikePlans = dict[tuple[CacheLayers, int, int], KvPlan]
+"""By what layers cache, pipeline stages, and decode context parallelism: all of one model, release and request."""
+
+
+def plan_kv_cache(
+    model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile, alike: AlikePlans | None = None
+) -> KvPlan:
+    """Return the KV cache plan of one layout under one vLLM release; one that is known in `alike` where it is the same.
 
     Raises:
         LayoutRefused: vLLM would not start with this combination of KV dtype, block size, model and GPU.
@@ -212,6 +218,15 @@ def plan_kv_cache(model: ModelProfile, layout: Layout, engine: EngineProfile, gp
     if not model.keeps_cache:
         return _empty_plan(layout, engine)
     cached = cache_layers(model, layout, engine, gpu)
+    if alike is None:
+        return _grouped_plan(model, layout, engine, cached)
+    key = cached, layout.pipeline_parallel_size, layout.decode_context_parallel_size
+    if key not in alike:
+        alike[key] = _grouped_plan(model, layout, engine, cached)
+    return alike[key]
+
+
+def _grouped_plan(model: ModelProfile, layout: Layout, engine: EngineProfile, cached: CacheLayers) -> KvPlan:
     layers, stages, per_stage = layers_in_order(model, layout, cached)
     if layout.sparse_host_gib is not None:
         return _sparse_plan(model, layout, engine, layers, cached.block_size)

@@ -94,5 +94,5 @@ def _room_of(setting: SolveSetting, physics: LayoutPhysics, server: Server, *, h
         plan=plan,
         weights=physics.weight_bytes(gpu, server.weights, server.shape),
         load_peak=max(physics.load_peak(gpu, server.weights, server.shape), default=0),
-        sequences=plan.sequence_blocks(context, 1),
+        sequences=physics.plans.sequence_blocks(plan, context),
     )

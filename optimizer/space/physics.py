@@ -10,8 +10,7 @@ from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
-from vllm_opt.constraints.kv.dtype import resolved_kv_cache_dtype
-from vllm_opt.constraints.kv.kv_plan import KvPlan, plan_kv_cache
+from vllm_opt.constraints.kv.kv_plan import KvPlan
 from vllm_opt.constraints.layouts import compatibility, divisibility
 from vllm_opt.constraints.layouts.platforms import release_gap, undocumented
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
@@ -26,10 +25,10 @@ from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.space.block_sizes import frugal_block_sizes, requests_asked
+from vllm_opt.optimizer.space.cache_plans import CachePlans
 from vllm_opt.optimizer.space.known_overheads import KnownOverheads
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, fed, fed_key, utilization_steps
-from vllm_opt.optimizer.space.layouts import Shape, across_tensors, layout_of, smaller_block_sizes
+from vllm_opt.optimizer.space.layouts import Shape, across_tensors, layout_of
 from vllm_opt.optimizer.space.platforms import asked_features, is_named
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs, SharedLayouts
@@ -37,9 +36,6 @@ from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
-
-TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
-"""The usual values of max_num_batched_tokens."""
 
 
 class LayoutPhysics:
@@ -49,15 +45,10 @@ class LayoutPhysics:
         shared = shared or SharedLayouts()
         self.setting, self.shared, self._constants = setting, shared, default_latency_constants()
         self.utilizations = utilization_steps(setting.request.max_gpu_memory_utilization)
-        self._tables, self._weights, self._plans, self._loads = (
-            shared.tables,
-            shared.weights,
-            shared.plans,
-            shared.loads,
-        )
+        self._tables, self._weights, self._loads = shared.tables, shared.weights, shared.loads
         self._choices, self._divisions, self._layers = shared.choices, shared.divisions, shared.layers
-        self._captures, self._coefficients, self._dtypes = shared.captures, shared.coefficients, shared.dtypes
-        self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
+        self._captures, self._coefficients = shared.captures, shared.coefficients
+        self.plans = CachePlans(setting, shared)
         self._budgets: dict[int, tuple[int, ...]] = {}
         self._shares_caches = compatibility.shares_caches(setting.model)
         self._works: dict[str, ModelWork] = {}
@@ -109,43 +100,13 @@ class LayoutPhysics:
 
     def plan(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> KvPlan | Violation:
         """The KV plan, or why the attention backends refuse it."""
-        key = (*self._cache_key(gpu, weights, shape), shape.block_size)
-        if key in self._plans:
-            return self._plans[key]
-        named = (*key, gpu.id)  # the words of a refusal name the card
-        if named not in self._plans:
-            layout = layout_of(self.setting, gpu, weights, shape)
-            try:
-                self._plans[key] = plan_kv_cache(weights.model, layout, self.setting.engine, gpu)
-                return self._plans[key]
-            except LayoutRefused as refusal:
-                self._plans[named] = refusal.violation
-        return self._plans[named]
+        return self.plans.of(gpu, weights, shape)
 
     def block_sizes(
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, at_any_context: bool = False
     ) -> tuple[int | None, ...]:
         """The block sizes worth trying, for the contexts of this request or for whatever may be asked instead."""
-        key = (*self._cache_key(gpu, weights, shape), at_any_context)
-        if key not in self._block_sizes:
-            self._block_sizes[key] = self._frugal_block_sizes(gpu, weights, shape, at_any_context)
-        return self._block_sizes[key]
-
-    def _frugal_block_sizes(
-        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, at_any_context: bool
-    ) -> tuple[int | None, ...]:
-        default = self.plan(gpu, weights, shape)
-        if isinstance(default, Violation):
-            return (None,)
-        smaller = smaller_block_sizes(self.setting, default.block_size)
-        if not smaller:
-            return (None,)
-        asked = self.setting.targets.target_context, self.setting.targets.mean_context
-        longest = self.setting.model.max_model_len if at_any_context else None
-        return frugal_block_sizes(
-            default, smaller, lambda size: self.plan(gpu, weights, replace(shape, block_size=size)),
-            requests_asked(default.block_size, asked, TOKEN_STEPS, longest),
-        )  # fmt: skip
+        return self.plans.block_sizes(gpu, weights, shape, at_any_context=at_any_context)
 
     def weight_bytes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
         """Parameter bytes per stage."""
@@ -273,20 +234,6 @@ class LayoutPhysics:
             captured.terms, layout=layout, graphs=None, warmup=None, activation=peak, non_torch=inside, context=outside
         )
         return replace(captured, layout=layout, terms=terms)
-
-    def _cache_key(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[object, ...]:
-        """What a KV plan depends on beside the block size.
-
-        The weight format takes part through the KV dtype that `auto` stands for: a checkpoint may name one.
-        """
-        asked = (gpu.compute_capability, weights.quantization.id, shape.kv_cache_dtype)
-        if asked not in self._dtypes:
-            layout = layout_of(self.setting, gpu, weights, shape)
-            self._dtypes[asked] = resolved_kv_cache_dtype(weights.model, layout, self.setting.engine, gpu)
-        return (
-            shape.tensor, shape.pipeline, shape.context, shape.kv_cache_dtype, self._dtypes[asked],
-            shape.prefix_caching, gpu.compute_capability, gpu.vendor, gpu.architecture,
-        )  # fmt: skip
 
     @staticmethod
     def _parallel_key(weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

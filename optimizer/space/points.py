@@ -17,9 +17,9 @@ from vllm_opt.constraints.money.bill import Bill
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
+from vllm_opt.optimizer.space.cache_plans import TOKEN_STEPS
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.layouts import Shape
-from vllm_opt.optimizer.space.physics import TOKEN_STEPS
 from vllm_opt.optimizer.space.queued import queued
 from vllm_opt.optimizer.space.setting import LARGEST_BATCH, SolveSetting
 

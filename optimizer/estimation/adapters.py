@@ -6,7 +6,7 @@ from vllm_opt.constraints.weights.adapters import LORA_RANKS, adapter_host_bytes
 from vllm_opt.optimizer.contract.features import Features
 from vllm_opt.optimizer.contract.quantities import size
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue, has_flag
-from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.errors import InvalidRequest, RefusedByVllm
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.model import Experts, ModelProfile
 
@@ -36,7 +36,7 @@ def adapters_of(request: Features, engine: EngineProfile) -> Adapters | None:
     slots = request.max_loras or served or 1
     host = request.max_cpu_loras or max(slots, served or 1)
     if host < slots:
-        raise InvalidRequest(f"max_cpu_loras: ({host}) must be >= max_loras ({slots})")
+        raise RefusedByVllm(f"max_cpu_loras: max_cpu_loras ({host}) must be >= max_loras ({slots})")
     for field, default in BY_RELEASE.items():
         flag = field.replace("_", "-")
         if getattr(request, field) != default and not has_flag(engine, flag):

@@ -23,7 +23,7 @@ FEATURE_FIELDS = (
     "limit_mm_per_prompt", "language_model_only", "skip_mm_profiling", "hf_overrides", "kv_transfer_config",
     "kv_events_config", "compilation_config", "runner", "convert", "enable_eplb", "eplb_config",
     "enable_sleep_mode", "all2all_backend", "pooler_config",
-    "kv_cache_dtype_skip_layers", "mamba_ssm_cache_dtype", "attention_backend",
+    "kv_cache_dtype_skip_layers", "indexer_kv_dtype", "mamba_ssm_cache_dtype", "attention_backend",
 )  # fmt: skip
 FIELDS = {
     name.replace("_", "-"): name

@@ -69,6 +69,7 @@ class Question:
         """Figures of one plan; zero where it cannot start."""
         fields = {"confidence": 0.5, **plan}
         usd = fields.pop("usd_per_gpu_hour", None)
+        fields |= {name: str(DATA.parent / fields[name]) for name in ("lengths", "gpu_file") if name in fields}
         request = EstimateRequest(**fields)
         performance = estimate(request).performance
         if performance is None:

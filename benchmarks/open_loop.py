@@ -3,8 +3,8 @@
     python benchmarks/open_loop.py MEASUREMENTS.jsonl …
 
 One JSON object per line, as `optimizer/fitting/latency` reads them. A row counts where its notes give a request rate
-and the server kept up. Columns: the queueing of `constraints/queueing`, and the mean formula of `constraints/speed`
-that the fit uses; each source weighs the same in the last line.
+and the server kept up. Columns: the queueing of `constraints/queueing` with the burstiness and lengths that a row
+states, and the smooth formula of means of `constraints/speed`; each source weighs the same in the last line.
 """
 
 import argparse
@@ -14,23 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vllm_opt.constraints.queueing.engine import Demand, outcome
 from vllm_opt.optimizer.fitting.latency.measurements import observations, read_rows
-from vllm_opt.optimizer.fitting.latency.replay import Nouns, Replay, usable
+from vllm_opt.optimizer.fitting.latency.replay import Nouns, Replay, predict_all, usable
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 
 
 def predicted(replay: Replay) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(queueing, speed's own formula): medians over requests of TTFT in ms, mean TPOT."""
-    constants = default_latency_constants()
-    table, c = replay.columns, replay.coefficients(constants, calibrated=True)
-    times = outcome(
-        c, Demand("poisson"), table["load"], table["slots"], table["max_num_batched_tokens"], table["input_tokens"],
-        table["output_tokens"], prefix_hit_share=table["prefix_hit_share"],
-    )  # fmt: skip
-    ours = {"ttft": times.ttft_ms(None), "ttft_median": times.ttft_ms(50), "tpot": times.tpot_ms(None)}
-    return ours, replay.predict(constants, calibrated=True)
+    """(queueing, the smooth formula): TTFT and TPOT in ms; medians of the former where medians were measured."""
+    c = replay.coefficients(default_latency_constants(), calibrated=True)
+    return predict_all(c, replay), predict_all(c, replay, queued=False)
 
 
 def main() -> None:

@@ -187,8 +187,11 @@ def group_layers(layers: Sequence[CacheLayer], stages: Sequence[range]) -> tuple
         return (_group(layers, tuple(range(len(layers))), stages),)
     unified = _equal_pages(layers)
     buckets: dict[CacheLayer, list[int]] = {}
+    known: dict[int, list[int]] = {}
     for position, layer in enumerate(unified):
-        buckets.setdefault(layer, []).append(position)
+        if id(layer) not in known:
+            known[id(layer)] = buckets.setdefault(layer, [])
+        known[id(layer)].append(position)
     size = _group_size([len(positions) for positions in buckets.values()])
     groups: list[CacheGroup] = []
     for positions in buckets.values():
@@ -199,7 +202,7 @@ def group_layers(layers: Sequence[CacheLayer], stages: Sequence[range]) -> tuple
 
 def _one_group(layers: Sequence[CacheLayer]) -> bool:
     """Tell whether every layer needs the same number of pages, so that one block table serves all."""
-    kinds = set(layers)
+    kinds = set({id(layer): layer for layer in layers}.values())
     first = layers[0]
     if len({layer.block_size for layer in kinds}) > 1:
         return False
@@ -211,9 +214,10 @@ def _one_group(layers: Sequence[CacheLayer]) -> bool:
 
 
 def _equal_pages(layers: Sequence[CacheLayer]) -> list[CacheLayer]:
-    largest = max(layer.page_bytes for layer in layers)
-    enlarged = {layer: _with_page(layer, largest) for layer in set(layers)}
-    return [enlarged[layer] for layer in layers]
+    objects = {id(layer): layer for layer in layers}
+    largest = max(layer.page_bytes for layer in objects.values())
+    enlarged = {identity: _with_page(layer, largest) for identity, layer in objects.items()}
+    return [enlarged[id(layer)] for layer in layers]
 
 
 def _with_page(layer: CacheLayer, page_bytes: int) -> CacheLayer:
@@ -248,5 +252,5 @@ def _group_size(counts: Sequence[int]) -> int:
 
 
 def _group(layers: Sequence[CacheLayer], positions: tuple[int, ...], stages: Sequence[range]) -> CacheGroup:
-    stage_bytes = tuple(sum(layers[p].page_bytes for p in positions if p in stage) for stage in stages)
+    stage_bytes = tuple(sum([layers[p].page_bytes for p in positions if p in stage]) for stage in stages)
     return CacheGroup(layer=layers[positions[0]], num_layers=len(positions), stage_bytes=stage_bytes)

@@ -5,6 +5,7 @@ Sources: vLLM 0.33 `layers/attention/attention.py:get_kv_cache_spec`, `layers/at
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vllm_opt.constraints.decisions.configuration import Layout
@@ -248,5 +249,15 @@ def layers_in_order(
         if decoder_layers.stop == model.num_hidden_layers:
             layers.extend(cached.drafter)
         stages.append(range(start, len(layers)))
-        distinct.append(tuple(Counter(layers[start:]).items()))
+        distinct.append(tuple(_counted(layers[start:]).items()))
     return layers, stages, tuple(distinct)
+
+
+def _counted(layers: Sequence[CacheLayer]) -> dict[CacheLayer, int]:
+    """How often each layer comes, in the order of the first ones; few objects stand for all, so those are counted."""
+    objects = {id(layer): layer for layer in layers}
+    counts: dict[CacheLayer, int] = {}
+    for identity, count in Counter(map(id, layers)).items():
+        layer = objects[identity]
+        counts[layer] = counts.get(layer, 0) + count
+    return counts

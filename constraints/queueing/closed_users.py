@@ -7,17 +7,17 @@ and, with more users than slots, the queue before it:
     queue      N - S users wait; a place comes every 1 / X on average, so the wait has mean (N - S) / X and, for
                completions at random, variance (N - S) / X^2
     level      samples are scaled to the mean of the closed loop, which measurements have fitted: there users stay in
-               step with each other. Who thinks falls out of step, so of the level l remains l^(T / (T + Z)), T the TTFT
+               step with each other
 
-With think time Z, N users have n = N - X(n) Z requests in flight; n is found by bisection. Each user is there or not,
-so the others that a request meets have the variance of a binomial law, 1 - n / N of Poisson's. How far all this is
-from the event simulation, whose users are less in step than measured ones, stands in docs/traffic.md.
+Where answers are equally long nothing mixes the users: they keep the order in which they began, so one simulation that
+starts them together and one that starts them apart differ for ever, and the mean lies between. Users who pause:
+`thinking_users.py`. How far all this is from the event simulation stands in docs/traffic.md.
 """
 
 import numpy as np
 
 from vllm_opt.constraints.queueing.demand import Lengths, Stream
-from vllm_opt.constraints.queueing.lattice import lattice, mean_of, normal_quantile, poisson_quantile
+from vllm_opt.constraints.queueing.lattice import lattice, mean_of, normal_quantile
 from vllm_opt.constraints.queueing.mixed_step import lone_step, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import (
@@ -34,8 +34,6 @@ from vllm_opt.constraints.speed.steady_state import closed_loop_block, prefill_o
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
 
-BISECTIONS = 30
-
 
 def closed_means(
     c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers, single: Flags
@@ -48,22 +46,6 @@ def closed_means(
     return np.where(single, alone[0], ttft), np.where(single, np.nan, tpot), np.where(single, alone[2], rate)
 
 
-def in_flight(
-    c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers, single: Flags, think_s: float
-) -> Numbers:
-    """Requests in flight of users who think between requests: n + X(n) Z = N."""
-    if think_s <= 0:
-        return users
-    low, high = np.minimum(users, 1e-3), users.copy()
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2.0
-        _, _, rate = closed_means(c, traffic, np.maximum(middle, 1.0), slots, single)
-        rate = rate * np.minimum(middle, 1.0)
-        below = middle + rate * think_s < users
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return np.asarray((low + high) / 2.0)
-
-
 def lone_prefill(c: LatencyCoefficients, traffic: Traffic, tokens: Numbers) -> Numbers:
     """Seconds to compute a prompt with nobody else there: no request has its first token sooner."""
     chunk = np.minimum(tokens, traffic.budget_tokens)
@@ -72,34 +54,28 @@ def lone_prefill(c: LatencyCoefficients, traffic: Traffic, tokens: Numbers) -> N
 
 
 def closed_users(
-    c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers, single: Flags, think_s: float,
-    lengths: Lengths,
-) -> Outcome:  # fmt: skip
+    c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers, single: Flags, lengths: Lengths
+) -> Outcome:
     """Times of the requests of `users` in a closed loop at one engine."""
-    flying = in_flight(c, traffic, users, slots, single, think_s)
-    ttft_mean, tpot_mean, rate = closed_means(c, traffic, np.maximum(flying, 1.0), slots, single)
-    rate = rate * np.minimum(flying, 1.0)
+    ttft_mean, tpot_mean, rate = closed_means(c, traffic, np.maximum(users, 1.0), slots, single)
+    rate = rate * np.minimum(users, 1.0)
     traffic = with_lengths(traffic, lengths)
     uniform = lattice()[:, :, None]
     inputs, outputs = lengths.at(uniform[5], uniform[7])
-    others = rate * (1.0 - 1.0 / np.maximum(flying, 1.0))
+    apart = 1.0 - 1.0 / np.maximum(users, 1.0)
+    others = rate * apart
     decoders = np.where(single, 0.0, rate * traffic.decode_steps * np.nan_to_num(tpot_mean))
-    met = decoders * (1.0 - 1.0 / np.maximum(flying, 1.0))
-    chance = np.sqrt(np.maximum(1.0 - flying / np.maximum(users, 1.0), 0.0))
-    law, stream = steady_states(c, traffic, others, decoders, chance * np.sqrt(decoders)), Stream(lengths=lengths)
-    sequences = met + chance * (poisson_quantile(uniform[7], met) - met)
+    sequences = np.broadcast_to(decoders * apart, (len(uniform[0]), len(decoders)))
+    law, stream = steady_states(c, traffic, others, decoders), Stream(lengths=lengths)
     found = meeting(c, traffic, others, law, sequences, uniform, inputs, stream)
     own = own_prefill(c, traffic, others, found, uniform[6])
-    waiting = np.maximum(flying - np.maximum(slots, 1.0), 0.0)
+    waiting = np.maximum(users - np.maximum(slots, 1.0), 0.0)
     queue = np.maximum(waiting + np.sqrt(waiting) * normal_quantile(uniform[0]), 0.0) / rate
     engine = np.minimum(mean_of(queue), ttft_mean)
-    absent = np.clip(1.0 - flying / np.maximum(users, 1.0), 0.0, 1.0)
     begin = frontend(c, traffic) + c.frontend_token_s * traffic.input_tokens * (inputs - 1.0)
-    begin = begin + c.busy_frontend_s * (1.0 - absent ** np.maximum(users - 1.0, 0.0))
-    served = begin + found.residual_s + own
+    served = begin + c.busy_frontend_s * (users > 1.0) + found.residual_s + own
     level = (ttft_mean - engine) / np.maximum(mean_of(served), 1e-300)
-    in_step = ttft_mean / np.maximum(ttft_mean + think_s, 1e-300)
-    ttft = queue * engine / np.maximum(mean_of(queue), 1e-300) + served * np.maximum(level, 1e-300) ** in_step
+    ttft = queue * engine / np.maximum(mean_of(queue), 1e-300) + served * np.maximum(level, 1e-300)
     ttft = np.maximum(ttft, c.frontend_s + lone_prefill(c, traffic, found.own))
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     tpot = token_times(others, law, sequences, uniform, steps, found, own, stream)

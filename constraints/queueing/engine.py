@@ -11,6 +11,7 @@ from vllm_opt.constraints.queueing.demand import ALIKE, Lengths, Stream
 from vllm_opt.constraints.queueing.encoding import outcome_with_encoding
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import random_arrivals
+from vllm_opt.constraints.queueing.thinking_users import thinking_users
 from vllm_opt.constraints.speed.encoding import encodes
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients, Numbers, Scalars
 from vllm_opt.constraints.speed.traffic import Traffic
@@ -84,8 +85,10 @@ def _piece(
     each, slots = load / stages, np.maximum(seqs / stages, 1.0 / stages)
     if demand.arrivals == "poisson":
         found = random_arrivals(c, traffic, each, slots, single, demand.stream)
+    elif demand.arrivals == "closed" and demand.think_s > 0:
+        found = thinking_users(c, traffic, each, slots, single, demand.think_s, demand.lengths)
     elif demand.arrivals == "closed":
-        found = closed_users(c, traffic, each, slots, single, demand.think_s, demand.lengths)
+        found = closed_users(c, traffic, each, slots, single, demand.lengths)
     else:
         found = burst(c, traffic, each, slots, single, demand.lengths)
     whole = Outcome(

@@ -44,6 +44,7 @@ OVER_A_LIFE = float(np.sqrt(2.0 / 3.0))
 MOST_LOAD = 0.995
 MOST_PROMPT_LOAD = 0.9
 ROOT_BEND = 0.55
+LEAST_SPREAD = 0.05
 SECOND_TERM = 1.5
 
 
@@ -88,6 +89,8 @@ class Meeting:
     own: Numbers
     room: Numbers
     full_s: Numbers
+    left_over: Numbers
+    """Of `before`: prompts that the step in progress leaves over."""
 
 
 def random_arrivals(
@@ -138,7 +141,9 @@ def seen_from_one(rate: Numbers, seconds: Numbers, variation: float) -> Numbers:
     """
     expected = rate * seconds
     most = (variation - 1.0) / 2.0
-    if variation <= 1.0:
+    if variation == 1.0:
+        return np.asarray(expected)
+    if variation < 1.0:
         return np.asarray(expected - most * expm1(-2.0 * expected))
     shape = 1.0 / variation
     power = exp(shape * log(np.maximum(shape * expected, 1e-300)))
@@ -156,9 +161,9 @@ def gamma_of_one_more(x: float) -> float:
 
 def meeting(
     c: LatencyCoefficients, traffic: Traffic, rate: Numbers, law: States, sequences: Numbers, uniform: Numbers,
-    inputs: Numbers, stream: Stream,
+    inputs: Numbers, stream: Stream, most_waiting: Numbers | float = np.inf,
 ) -> Meeting:  # fmt: skip
-    """What the request of each lattice point finds when it arrives."""
+    """What the request of each lattice point finds when it arrives; at most so many prompts are left over."""
     computed, square, variation = traffic.computed_tokens, stream.lengths.input_square, stream.arrival_variation
     place = law.place(sequences)
     decoders = sequences * place.of(law.decoding)
@@ -171,8 +176,8 @@ def meeting(
     _, with_prompts = mixed_step(c, traffic, beside, np.minimum(carried, room))
     mixed_s = with_prompts + np.where(traffic.chunked | idle, 0.0, alone)
     share = np.where(idle, np.minimum(rate * mixed_s, 1.0), place.of(law.law.mixed_time_share))
-    likelier = seen_from_one(rate, mixed_s, variation) / np.maximum(rate * mixed_s, 1e-300)
-    share = share * likelier / (1.0 + share * (likelier - 1.0))
+    if variation != 1.0:
+        share = more_likely(share, seen_from_one(rate, mixed_s, variation) / np.maximum(rate * mixed_s, 1e-300))
     mixed = uniform[1] < share
     in_plain = (uniform[1] - share) / np.maximum(1.0 - share, 1e-12)
     position = np.where(mixed, uniform[1] / np.maximum(share, 1e-12), in_plain)
@@ -184,16 +189,23 @@ def meeting(
     clump = max(1.0, (1.0 + variation) / 2.0)
     number = clump * poisson_quantile(uniform[2], came / clump)
     earlier = before / np.maximum(came, 1e-12)
+    backlog = _backlog(traffic, rate, full, room, share, stream, uniform[3])
+    left_over = np.where(mixed, np.minimum(backlog, most_waiting * computed), 0.0)
     return Meeting(
         decoders=beside,
         residual_s=lasts * position,
-        before=_varied(number * earlier, square, uniform[4]) * computed
-        + np.where(mixed, _backlog(traffic, rate, full, room, share, square * (1 + variation) / 2.0, uniform[3]), 0.0),
+        before=_varied(number * earlier, square, uniform[4]) * computed + left_over,
         after=number * (1.0 - earlier) * computed,
         own=np.maximum(computed * inputs, 1.0),
         room=room,
         full_s=full,
+        left_over=left_over,
     )
+
+
+def more_likely(share: Numbers, times: Numbers) -> Numbers:
+    """A probability whose odds are so many times as large."""
+    return np.asarray(share * times / (1.0 + share * (times - 1.0)))
 
 
 def _varied(number: Numbers, square: float, uniform: Numbers) -> Numbers:
@@ -205,13 +217,18 @@ def _varied(number: Numbers, square: float, uniform: Numbers) -> Numbers:
 
 
 def _backlog(
-    traffic: Traffic, rate: Numbers, full_s: Numbers, room: Numbers, share: Numbers, square: float, uniform: Numbers
+    traffic: Traffic, rate: Numbers, full_s: Numbers, room: Numbers, share: Numbers, stream: Stream, uniform: Numbers
 ) -> Numbers:
     """Prompt tokens that the step in progress leaves over, given that it carries prompts."""
     computed = traffic.computed_tokens
-    load = np.minimum(rate * computed * full_s / room, MOST_LOAD)
+    own_s = computed * full_s / room
+    load = np.minimum(rate * own_s, MOST_LOAD)
     slack = (1.0 - load) / np.maximum(load, 1e-9)
-    decay = 2.0 * slack / square / (1.0 + ROOT_BEND * slack)
+    spread = max(stream.arrival_variation + stream.lengths.input_square - 1.0, LEAST_SPREAD)
+    decay = 2.0 * slack / spread / (1.0 + ROOT_BEND * slack)
+    if stream.arrival_variation != 1.0:
+        seen = seen_from_one(rate, own_s, stream.arrival_variation)
+        load = more_likely(load, seen / np.maximum(rate * own_s, 1e-300))
     lump = np.maximum(1.0 - room / computed, 0.0)
     likely = load * np.maximum(exp(-decay * room / computed), lump)
     left_over = np.minimum(likely / np.maximum(share, 1e-12), 1.0)
@@ -233,17 +250,22 @@ def own_prefill(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, found: 
 
 def token_times(
     rate: Numbers, law: States, sequences: Numbers, uniform: Numbers, steps: Numbers, found: Meeting, own: Numbers,
-    stream: Stream,
+    stream: Stream, thinking: Numbers | float = 1.0,
 ) -> Numbers:  # fmt: skip
-    """Mean time per token of each request: decoders around it, itself included, and prompts that fell in."""
+    """Mean time per token of each request: decoders around it, itself included, and prompts that fell in.
+
+    `thinking`: the share of all users that may send while others are halted; of strangers all.
+    """
     middle = mean_of(sequences)
     around = np.minimum(middle + OVER_A_LIFE * (sequences - middle) + 1.0, law.grid[-1])
     place = law.place(around)
     step, alone, added = place.of(law.law.mean_s), place.of(law.law.alone_s), place.of(law.added_s)
-    load = np.minimum(rate * added, MOST_PROMPT_LOAD)
-    expected = rate * steps * step
-    fell_in = poisson_quantile(uniform[4], expected) - expected
-    noise = fell_in * np.sqrt(stream.arrival_variation * stream.lengths.input_square) * added / (1.0 - load)
+    load = np.minimum(rate * added * thinking, MOST_PROMPT_LOAD)
+    variation = stream.arrival_variation
+    clump, expected = max(1.0, variation), seen_from_one(rate, steps * step, variation)
+    fell_in = clump * poisson_quantile(uniform[4], expected / clump) - rate * steps * step
+    even = min(1.0, np.sqrt(variation)) * np.sqrt(stream.lengths.input_square)
+    noise = fell_in * even * added * thinking / (1.0 - load)
     first = np.maximum(own - step, 0.0) * load / (1.0 - load)
     most = np.maximum(found.full_s, step)
     return np.asarray(np.clip(step + (noise + first) / steps, alone, most))

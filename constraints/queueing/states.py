@@ -11,7 +11,8 @@ z = (1 + (ca2 - 1) / (1 + cs2)) / (1 - q)^2: arrivals that clump or keep distanc
 queue (A. Eckberg, Generalized peakedness of teletraffic processes, 1983, exact for deterministic and exponential
 service), and prompts, each of which halts the leaving of others too (q: share of the time that prompts add).
 Beyond S a request waits; the excess is geometric with ratio r / mu(S), and its mean is scaled by
-(ca2 + cs2) / 2 / (1 - q)^2 (A. Allen and J. Cunneen's approximation).
+(ca2 + cs2) / 2 / (1 - q)^2 (A. Allen and J. Cunneen's approximation). Beyond S the law of arrivals
+that clump falls z times as slowly, as it does below, so that many times more of them wait.
 """
 
 from dataclasses import dataclass
@@ -165,20 +166,16 @@ def states(
     cumulative = np.where(below > 0, cumulative, 1.0)
     spread = wait_factor / (1.0 - halted) ** 2 * more_than_one_server(ratio, most)
     wait = spread / np.maximum(top * (1.0 - ratio), 1e-12)
+    excess = excess * max(peakedness, 1.0)
+    total = np.maximum(below + excess, 1e-300)
     return States(
         grid, cumulative, law, decoding, (with_prompt - at_grid) * chunks, excess / total, np.where(full, wait, 0.0)
     )  # fmt: skip
 
 
-def steady_states(
-    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, decoders: Numbers, deviation: Numbers
-) -> States:
-    """The decoders of a closed loop in the form of a law; nobody waits. Without think time their number is fixed."""
-    if deviation.any():
-        low, high = np.maximum(decoders - NEAR * deviation, 0.0), decoders + 1.0 + NEAR * deviation
-        grid = low + (high - low) * np.linspace(0.0, 1.0, CELLS)[:, None]
-    else:
-        grid = np.stack([decoders, decoders + 1.0])
+def steady_states(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, decoders: Numbers) -> States:
+    """The decoders of a closed loop without pauses in the form of a law: their number is fixed, nobody waits."""
+    grid = np.stack([decoders, decoders + 1.0])
     law = step_law(c, traffic, np.maximum(grid, LEAST_DECODERS), rate)
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     alone, mixed = mixed_step(c, traffic, np.maximum(grid, LEAST_DECODERS), chunk)

@@ -23,7 +23,7 @@ from vllm_opt.optimizer.estimation.kv_tiers.host_loads import check_loads, load_
 from vllm_opt.optimizer.estimation.media import lengths_with_images, with_encoder
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
 from vllm_opt.optimizer.estimation.performance import Engines, bound_at, following, predict
-from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
+from vllm_opt.optimizer.estimation.rate_within_limits import queueing_notes, with_rate_within_limits
 from vllm_opt.optimizer.estimation.releases import between_releases, next_release
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
 from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
@@ -110,7 +110,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
     )
     log = startup_log(setting, flags, memory, central, terms)
     notes += offload_notes(terms.kv, setting.layout, flags)
-    notes += sleep_notes(request, terms, setting.gpu.gpus_per_node)
+    notes += (*sleep_notes(request, terms, setting.gpu.gpus_per_node), *queueing_notes(request, performance))
     answer = _answer(setting, request, flags, memory, performance, found, terms, starts, log)
     return answer.model_copy(update={"notes": (*answer.notes, *notes)}) if notes else answer
 

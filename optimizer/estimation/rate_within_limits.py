@@ -1,4 +1,8 @@
-"""The highest rate of random arrivals at which limits on TTFT and TPOT still hold."""
+"""The highest rate of random arrivals at which limits on TTFT and TPOT still hold, and where such waits are unsure.
+
+Kinds and figures of the doubt: `benchmarks/queueing.py`, docs/traffic.md. Elsewhere means are within 10 % and
+percentiles within 15 % of the event simulation in nine points of ten.
+"""
 
 import numpy as np
 
@@ -12,6 +16,10 @@ from vllm_opt.optimizer.estimation.performance import Engines
 METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 RATES = 12
 ROUNDS = 2
+NEARLY_FULL = 0.75
+CLUMPS_FROM = 0.5
+"""Utilisation from which clumps wait in ways that no formula here follows closely."""
+PLAY = "`vllm-opt simulate` with the same flags plays it"
 Limit = tuple[float | None, float | None]
 """(limit in ms, percentile over requests; None is the mean)."""
 
@@ -60,3 +68,26 @@ def with_rate_within_limits(
         served, request.demand, (ttft, request.ttft_percentile), (tpot, request.tpot_percentile), request.confidence
     )
     return performance.model_copy(update={"requests_per_s_within_limits": rate})
+
+
+def queueing_notes(request: EstimateRequest, performance: Performance | None) -> tuple[str, ...]:
+    """A sentence where the wait for the first token may be off by more than a sixth; empty elsewhere."""
+    if performance is None or performance.utilization is None:
+        return ()
+    busy, pattern = performance.utilization, request.pattern
+    clumped = pattern == "poisson" and request.burstiness < 1.0
+    if clumped and busy > CLUMPS_FROM:
+        return (
+            f"requests in clumps at {busy:.0%} of the capacity: TTFT may be off by half at the upper percentiles; "
+            f"{PLAY}",
+        )
+    if pattern == "poisson" and busy > NEARLY_FULL:
+        return (f"at {busy:.0%} of the capacity the upper percentiles of TTFT may be off by a third; {PLAY}",)
+    if pattern == "closed" and request.think_time_s > 0 and busy > NEARLY_FULL:
+        return (f"users who pause, at {busy:.0%} of the capacity: TTFT may be off by half; {PLAY}",)
+    if pattern == "closed" and not request.think_time_s and request.ttft_percentile is not None:
+        return (
+            "users without pauses keep the order in which they began where answers are equally long: TTFT and its "
+            f"percentiles may be off by a third either way, as they begin apart or together; {PLAY}",
+        )
+    return ()

@@ -26,7 +26,7 @@ def choices(atlas: Atlas, question: Question, catalog: Catalog) -> Iterator[tupl
 
 def _feasible(atlas: Atlas, setting: SolveSetting) -> bool:
     """Whether a changed setting has a plan; by the same deadline."""
-    return witness(Atlas(setting, deadline=atlas.deadline), Question(setting)) is not None
+    return witness(atlas.of(setting), Question(setting)) is not None
 
 
 def _kv_dtype(atlas: Atlas, question: Question, catalog: Catalog) -> Iterator[tuple[dict[str, Any], float]]:
@@ -78,6 +78,6 @@ def _sku(atlas: Atlas, question: Question, catalog: Catalog) -> Iterator[tuple[d
     if not others:
         return
     setting = replace(everything, gpus=others)
-    plan = witness(Atlas(setting, deadline=atlas.deadline), Question(setting))
+    plan = witness(atlas.of(setting), Question(setting))
     if plan is not None and _feasible(atlas, resolve_solve(request.replaced(gpu=plan.gpu), catalog)):
         yield {"gpu": plan.gpu}, ASKS_SKU

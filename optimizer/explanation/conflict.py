@@ -8,7 +8,7 @@ conflicts the one about memory, sequences and GPUs is told.
 from collections.abc import Iterable
 
 from vllm_opt.optimizer.contract.answer import Conflict
-from vllm_opt.optimizer.questions.points import is_feasible
+from vllm_opt.optimizer.questions.points import feasible_skus, is_feasible
 from vllm_opt.optimizer.questions.questions import ALL_RULES, LATENCY_RULES, Atlas, Question
 from vllm_opt.optimizer.space.setting import SolveSetting
 
@@ -28,26 +28,38 @@ def relevant_rules(question: Question) -> frozenset[str]:
     return (ALL_RULES & question.active) - silent - {"batching", "state_blocks"}
 
 
-def minimal_conflict(atlas: Atlas, question: Question, among: Iterable[str] | None = None) -> tuple[str, ...]:
+def minimal_conflict(atlas: Atlas, question: Question) -> tuple[str, ...]:
     """Return a minimal set of rules that no point satisfies together, in the order of RULES.
-
-    `among`: rules that are known to be in conflict already; the answer is a part of them.
 
     Raises:
         ValueError: the rules are not in conflict.
     """
-    rules = relevant_rules(question) if among is None else frozenset(among)
-    held = Question(question.setting, rules, question.skus)
+    held = Question(question.setting, relevant_rules(question), question.skus)
     if is_feasible(atlas, held):
         raise ValueError("the rules are not in conflict")
-    if among is None:
-        without = held.without(*STRUCTURAL)
-        if not is_feasible(atlas, without):
-            held = without
+    without = held.without(*STRUCTURAL)
+    if not is_feasible(atlas, without):
+        held = without
     for rule in (*STRUCTURAL, *DROPPED_FIRST):
         if rule in held.active and not is_feasible(atlas, held.without(rule)):
             held = held.without(rule)
     return tuple(rule for rule in DISPLAY_ORDER if rule in held.active)
+
+
+def conflicts_by_sku(
+    atlas: Atlas, question: Question, skus: Iterable[str], among: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """`minimal_conflict` of each SKU among rules that are in conflict on all of them, SKUs alike asked together."""
+    held = dict.fromkeys(skus, frozenset(among))
+    for rule in (*STRUCTURAL, *DROPPED_FIRST):
+        groups: dict[frozenset[str], list[str]] = {}
+        for sku, rules in held.items():
+            if rule in rules:
+                groups.setdefault(rules, []).append(sku)
+        for rules, names in groups.items():
+            fewer = Question(question.setting, rules - {rule}, frozenset(names))
+            held.update(dict.fromkeys(frozenset(names) - feasible_skus(atlas, fewer), fewer.active))
+    return {sku: tuple(rule for rule in DISPLAY_ORDER if rule in rules) for sku, rules in held.items()}
 
 
 DISPLAY_ORDER = (

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from vllm_opt.optimizer.contract.quantities import count, dollars, gib, milliseconds, percent, rate
-from vllm_opt.optimizer.explanation.conflict import minimal_conflict
+from vllm_opt.optimizer.explanation.conflict import conflicts_by_sku
 from vllm_opt.optimizer.explanation.measures import Measure, measures
+from vllm_opt.optimizer.questions.points import feasible_skus
 from vllm_opt.optimizer.questions.questions import Atlas, Question
 from vllm_opt.profiles.reading.quantities import counted
 
@@ -22,10 +23,13 @@ def sentences_per_gpu(atlas: Atlas, question: Question, rules: tuple[str, ...]) 
     skus = [item.gpu.id for item in question.setting.gpus]
     if len(skus) < 2 or not rules or any(rule in SAME_FOR_ALL for rule in rules):
         return ()
+    conflicts = conflicts_by_sku(atlas, question, skus, rules)
+    for rule in {rule for own in conflicts.values() for rule in _told(own, len(skus))}:
+        names = frozenset(sku for sku in skus if rule in conflicts[sku])
+        feasible_skus(atlas, Question(question.setting, question.active - {rule}, names))  # asked together, remembered
     groups: dict[tuple[str, ...], list[tuple[str, tuple[Measure, ...]]]] = {}
-    for sku in skus:
+    for sku, own in conflicts.items():
         mine = Question(question.setting, question.active, frozenset((sku,)))
-        own = minimal_conflict(atlas, mine, among=rules)
         groups.setdefault(own, []).append((sku, measures(atlas, mine, own, _told(own, len(skus)))))
     ordered = sorted(groups.values(), key=lambda group: (len(group[0][1]), group[0][0]))
     return tuple(_sentence(group) for group in ordered)

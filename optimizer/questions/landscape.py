@@ -4,9 +4,9 @@
 that vLLM refuses, formats below the quality floor and weights that no budget holds, each part built when it is asked.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.questions.labels import Labels, per_row
 from vllm_opt.optimizer.questions.pools import Integers, MemoryTable
 from vllm_opt.optimizer.space.fare import Fare
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, utilization_steps
@@ -28,6 +29,8 @@ Part = Literal["candidates", "rejected", "refused", "oversized"]
 CAPABLE = (9, 0)
 """Compute capability that stands in where a SKU cannot run a KV dtype, to ask what would be if it could."""
 PINNED_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+FARE_BITS = 24
+"""of a number that holds a fare and a number of replicas"""
 MOST_SERVER_GPUS = 64
 """GPUs of one server over several nodes, when the rule gpu_count is dropped."""
 
@@ -45,20 +48,6 @@ class TimeIsUp(Exception):  # noqa: N818 - nothing is wrong
     """The deadline came before a question was answered."""
 
 
-class Labels:
-    """One name per place, asked for by set."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = sorted(set(names))
-        position = {name: index for index, name in enumerate(self._names)}
-        self._codes = _per_row([position[name] for name in names], np.int64)
-
-    def within(self, names: Collection[str]) -> NDArray[np.bool_]:
-        """Which rows carry one of these names."""
-        allowed: NDArray[np.bool_] = np.array([name in names for name in self._names], dtype=bool)
-        return allowed[self._codes] if len(allowed) else np.zeros(0, dtype=bool)
-
-
 class Landscape:
     """The layouts of one part and their arrays.
 
@@ -68,50 +57,68 @@ class Landscape:
     def __init__(
         self, setting: SolveSetting, physics: LayoutPhysics, part: Part, check_time: Callable[[], None]
     ) -> None:
-        self._physics = physics
         self.places = list(_places(setting, physics, part, check_time))
         layouts = [place.facts.layout for place in self.places]
-        self.gpus = _per_row([layout.gpus_per_server for layout in layouts], np.int64)
-        self.data = _per_row([layout.data_parallel_size for layout in layouts], np.int64)
+        self.gpus = per_row([layout.gpus_per_server for layout in layouts], np.int64)
+        self.data = per_row([layout.data_parallel_size for layout in layouts], np.int64)
         self.sku = Labels([layout.gpu for layout in layouts])
         self.quantization = Labels([layout.quantization for layout in layouts])
         self.kv_dtype = Labels([place.shape.kv_cache_dtype for place in self.places])
         self.stored = Labels([stored_as(place) for place in self.places])
         self._sizes = {
-            field: _per_row([getattr(layout, field) for layout in layouts], np.int64) for field in PINNED_SIZES
+            field: per_row([getattr(layout, field) for layout in layouts], np.int64) for field in PINNED_SIZES
         }
         self._usual = {
-            "tensor_parallel_size": _per_row([_divides(setting, place) for place in self.places], bool),
-            "data_parallel_size": _per_row([_usual_data(setting, place) for place in self.places], bool),
-            "pipeline_parallel_size": _per_row([_best_split(physics, place) for place in self.places], bool),
+            "tensor_parallel_size": per_row([_divides(setting, place) for place in self.places], bool),
+            "data_parallel_size": per_row([_usual_data(setting, place) for place in self.places], bool),
+            "pipeline_parallel_size": per_row([_best_split(physics, place) for place in self.places], bool),
         }
-        self._odd = _per_row([_odd_stages(place) for place in self.places], bool)
-        self.chunked = _per_row([layout.enable_chunked_prefill for layout in layouts], bool)
-        self.cached = _per_row([layout.enable_prefix_caching for layout in layouts], bool)
+        self._odd = per_row([_odd_stages(place) for place in self.places], bool)
+        self.chunked = per_row([layout.enable_chunked_prefill for layout in layouts], bool)
+        self.cached = per_row([layout.enable_prefix_caching for layout in layouts], bool)
         self.kind, self.kinds = _kinds(self.places)
         self.fare, self.fares = _fares(self.places)
+        self._by_fare: dict[tuple[object, ...], dict[int, int]] = {}
         self.refused = {
-            rule: _per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
+            rule: per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
             for rule in ("compatibility", "divisibility")
         }
+        self.unbroken = frozenset(rule for rule, broken in self.refused.items() if not broken.any())
+        """rules of vLLM's that no layout here breaks"""
+        self._stored: dict[tuple[object, ...], tuple[SolveSetting, NDArray[np.bool_]]] = {}
+        self._eager = [physics.eager_facts(place.facts) for place in self.places]
         self.memory = MemoryTable(
             [place.facts.terms for place in self.places],
-            [physics.eager_facts(place.facts).terms for place in self.places],
+            [facts.terms for facts in self._eager],
             setting.request.confidence,
         )
         self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
         self._known = np.zeros(2 * len(self.places), dtype=bool)
 
-    def by_fare(self, rows: Integers, value: Callable[[Fare, int], int], most: Integers) -> Integers:
-        """A value of each row's fare and a number of its replicas, computed once for equal ones."""
-        pairs, index = np.unique(np.stack([self.fare[rows], most]), axis=1, return_inverse=True)
-        found = [value(self.fares[at], count) for at, count in pairs.T.tolist()]
-        return np.array(found, dtype=np.int64)[index.reshape(-1)]
+    def by_fare(
+        self, rows: Integers, name: tuple[object, ...], value: Callable[[Fare, int], int], most: Integers
+    ) -> Integers:
+        """A value of each row's fare and a number of its replicas, computed once for equal ones; `name` tells which."""
+        known = self._by_fare.setdefault(name, {})
+        pairs, index = np.unique(most << FARE_BITS | self.fare[rows], return_inverse=True)
+        numbers = pairs.tolist()
+        for pair in numbers:
+            if pair not in known:
+                known[pair] = value(self.fares[pair & ((1 << FARE_BITS) - 1)], pair >> FARE_BITS)
+        found: Integers = np.array([known[pair] for pair in numbers], dtype=np.int64)[index.reshape(-1)]
+        return found
 
     @property
     def rows(self) -> Integers:
         """Every row."""
         return np.arange(2 * len(self.places), dtype=np.int64)
+
+    def accepted(self, setting: SolveSetting, storage: Callable[[SolveSetting], Collection[str]]) -> NDArray[np.bool_]:
+        """Which rows store weights and cache so that the quality asked is kept (`storage` names them)."""
+        key = storage_key(setting)
+        if key not in self._stored:
+            self._stored[key] = setting, self.stored.within(storage(setting))
+        return self._stored[key][1]
 
     def matches(self, request: SolveRequest) -> NDArray[np.bool_]:
         """Which rows have the sizes that a request pins; sizes that only a pin brings in need that pin."""
@@ -131,7 +138,7 @@ class Landscape:
         place = self.places[row // 2]
         steps = utilization_steps(setting.request.max_gpu_memory_utilization)
         facts = replace(
-            self._physics.eager_facts(place.facts) if row % 2 else place.facts,
+            self._eager[row // 2] if row % 2 else place.facts,
             setting=setting,
             utilizations=steps,
             budgets=tuple(place.facts.terms.budget_bytes(step) for step in steps),
@@ -141,8 +148,7 @@ class Landscape:
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
         """Latency coefficients of these rows, stacked."""
         for row in np.unique(rows[~self._known[rows]]).tolist():
-            facts = self.places[row // 2].facts
-            one = (self._physics.eager_facts(facts) if row % 2 else facts).coefficients
+            one = (self._eager[row // 2] if row % 2 else self.places[row // 2].facts).coefficients
             self._coefficients[row] = [getattr(one, name) for name in COEFFICIENT_NAMES]
             self._known[row] = True
         return LatencyCoefficients(*self._coefficients[rows].T)
@@ -161,13 +167,17 @@ def _places(
             by_node[node] = tuple(dict.fromkeys((*shapes(_open(setting), node, reach), *shapes(setting, node, reach))))
         for weights in setting.formats:
             check_time()
+            accepts: dict[str, bool] = {}
             for shape in by_node[node]:
                 if part == "oversized" and not plain(shape):
                     continue
-                accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, targets.target_context)
+                dtype = shape.kv_cache_dtype
+                if dtype not in accepts:
+                    accepts[dtype] = weights.accepts(dtype, sku.gpu, targets.target_context)
+                accepted = accepts[dtype]
                 if (part == "candidates" and not accepted) or (part == "rejected" and accepted):
                     continue
-                yield from _places_of(physics, sku, weights, shape, part)
+                yield from _places_of(physics, sku, weights, shape, part, accepted=accepted)
 
 
 def _open(setting: SolveSetting) -> SolveSetting:
@@ -196,7 +206,7 @@ def _best_split(physics: LayoutPhysics, place: Place) -> bool:
 
 
 def _places_of(
-    physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part
+    physics: LayoutPhysics, sku: PricedGpu, weights: WeightFormat, shape: Shape, part: Part, *, accepted: bool
 ) -> Iterator[Place]:
     gpu = sku.gpu
     refused = (
@@ -211,7 +221,6 @@ def _places_of(
         refused = (*refused, plan)
         gpu = _capable(gpu)
     oversized = max(physics.weight_bytes(gpu, weights, shape)) > gpu.memory_bytes
-    accepted = weights.accepts(shape.kv_cache_dtype, sku.gpu, physics.setting.targets.target_context)
     mine: Part = "candidates" if accepted else "rejected"
     if part != ("oversized" if oversized else "refused" if refused else mine):
         return
@@ -221,6 +230,13 @@ def _places_of(
         sized = shape if size is None else replace(shape, block_size=size)
         facts = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
         yield Place(facts, sized, refused)
+
+
+def storage_key(setting: SolveSetting) -> tuple[object, ...]:
+    """What the storage that is accepted hangs on, as long as the setting is kept."""
+    context = setting.targets.target_context
+    long = tuple(context > item.floor.long_context_tokens for item in setting.formats)
+    return id(setting.formats), id(setting.gpus), setting.request.kv_cache_dtype, long
 
 
 def stored_as(place: Place) -> str:
@@ -265,8 +281,3 @@ def _kinds(places: list[Place]) -> tuple[Integers, list[tuple[GpuProfile, bool]]
             kinds.append((place.facts.sku.gpu, layout.enable_chunked_prefill))
         index.append(at)
     return np.repeat(np.array(index, dtype=np.int64), 2), kinds
-
-
-def _per_row(values: Sequence[object], kind: type) -> NDArray[Any]:
-    """One value per place as one per row."""
-    return np.repeat(np.array(values, dtype=kind), 2)

@@ -1,10 +1,12 @@
 """Answers to questions: the feasible points, found with as few predictions as the limits allow."""
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.optimizer.questions.landscape import Landscape
 from vllm_opt.optimizer.questions.pools import Integers
 from vllm_opt.optimizer.questions.question import LATENCY_RULES
 from vllm_opt.optimizer.questions.questions import (
@@ -16,6 +18,7 @@ from vllm_opt.optimizer.questions.questions import (
     fewest_points,
     joined,
     most_admitted,
+    points_by_width,
     total_rate,
     within_limits,
 )
@@ -23,8 +26,13 @@ from vllm_opt.optimizer.questions.speed_table import Numbers
 from vllm_opt.optimizer.space.points import CAPTURED, slot_grid
 
 CHUNK = 4096
+"""points that are looked at together"""
+SOONEST = (64, 512, CHUNK)
+"""the same where one feasible point is enough"""
 POINTS_PER_STEP = 256
 PAIRS_PER_CHUNK = 128
+OF_EACH_SKU = (4, 32, 256)
+"""points of each SKU that are looked at together, where one of each is enough"""
 COARSE = 4
 RATE_SLACK = 1.1
 """How much more a batch may deliver than its coarse neighbours: throughput rises, then stays or falls slowly."""
@@ -32,15 +40,35 @@ RATE_SLACK = 1.1
 
 def is_feasible(atlas: Atlas, question: Question) -> bool:
     """Whether any point satisfies the question."""
-    return any(len(points) for points in feasible_points(atlas, question))
+    return any(_any_on(atlas, question, landscape) for landscape in atlas.landscapes(question))
+
+
+def _any_on(atlas: Atlas, question: Question, landscape: Landscape) -> bool:
+    """Whether a landscape has a feasible point: width by width, the most promising points first."""
+    known = atlas.answers.of(question, landscape)
+    if known is None:
+        every = points_by_width(question, landscape, eligible_rows(question, landscape))
+        known = any(len(points) for of_width in every for points in _soonest(atlas, question, of_width))
+        atlas.answers.learn(question, landscape, known=known)
+    return known
 
 
 def feasible_skus(atlas: Atlas, question: Question) -> frozenset[str]:
-    """The SKUs on which some point satisfies the question."""
-    names = (item.gpu.id for item in question.setting.gpus)
-    return frozenset(
-        name for name in names if is_feasible(atlas, Question(question.setting, question.active, frozenset((name,))))
-    )
+    """The SKUs on which some point satisfies the question, all asked together."""
+    setting, active = question.setting, question.active
+    asked = question.skus or frozenset(item.gpu.id for item in setting.gpus)
+    found: set[str] = set()
+    for landscape in atlas.landscapes(question):
+        each = {name: Question(setting, active, frozenset((name,))) for name in asked - found}
+        known = {name: atlas.answers.of(one, landscape) for name, one in each.items()}
+        open_ = frozenset(name for name, answer in known.items() if answer is None)
+        reached = _reached_on(atlas, Question(setting, active, open_), landscape) if open_ else set()
+        for name in open_:
+            atlas.answers.learn(each[name], landscape, known=name in reached)
+        found |= reached | {name for name, answer in known.items() if answer}
+        if len(found) == len(asked):
+            break
+    return frozenset(found)
 
 
 def feasible_points(atlas: Atlas, question: Question, *, within: dict[int, Integers] | None = None) -> Iterator[Points]:
@@ -49,32 +77,70 @@ def feasible_points(atlas: Atlas, question: Question, *, within: dict[int, Integ
     Larger batches than the fewest needed are looked at only where the load is free and a throughput floor holds.
     `within`: rows to look at, per landscape (by its id).
     """
-    batches = question.limit("throughput") is not None and not question.setting.load_is_asked(question.active)
-    timed = any(question.limit(rule) is not None for rule in LATENCY_RULES)
     for landscape in atlas.landscapes(question):
         rows = eligible_rows(question, landscape)
         if within is not None:
             rows = np.intersect1d(rows, within.get(id(landscape), rows[:0]), assume_unique=True)
         points = atlas.promising(question, fewest_points(question, landscape, rows))
-        if not timed:
-            yield points
-            continue
-        for start in range(0, len(points), CHUNK):
-            piece = points.take(np.arange(start, min(start + CHUNK, len(points))))
-            if question.setting.demand.arrivals == "poisson":
-                yield from with_slots(atlas, question, piece)
-            elif batches:
-                yield from with_batches(atlas, question, piece)
-            else:
-                yield timely(atlas, question, piece)
+        timed = any(question.limit(rule) is not None for rule in LATENCY_RULES)
+        yield from _in_chunks(atlas, question, points) if timed else (points,)
+
+
+def _in_chunks(
+    atlas: Atlas, question: Question, points: Points, chunks: tuple[int, ...] = (CHUNK,)
+) -> Iterator[Points]:
+    """What is feasible of some points, so many of them at a time."""
+    start, sizes = 0, chain(chunks, repeat(chunks[-1]))
+    while start < len(points):
+        piece = points.take(np.arange(start, min(start + next(sizes), len(points))))
+        start += len(piece)
+        yield from _judged(atlas, question, piece)
+
+
+def _soonest(atlas: Atlas, question: Question, points: Points) -> Iterator[Points]:
+    """What is feasible of some points, the most promising ones first and few at a time."""
+    points = atlas.promising(question, points)
+    if len(points) > SOONEST[0]:
+        points = points.take(np.argsort(atlas.nearness(question, points), kind="stable"))
+    return _in_chunks(atlas, question, points, SOONEST)
+
+
+def _reached_on(atlas: Atlas, question: Question, landscape: Landscape) -> set[str]:
+    """The SKUs that have a feasible point in one landscape: a few points of each at first, the most promising ones."""
+    points = atlas.promising(question, fewest_points(question, landscape, eligible_rows(question, landscape)))
+    points = points.take(np.argsort(atlas.nearness(question, points), kind="stable"))
+    found: set[str] = set()
+    for size in (*OF_EACH_SKU, len(points)):
+        rank = landscape.sku.rank(points.rows)
+        piece, points = points.take(np.flatnonzero(rank < size)), points.take(np.flatnonzero(rank >= size))
+        for feasible in _in_chunks(atlas, question, piece):
+            found |= landscape.sku.of(feasible.rows)
+        points = points.take(np.flatnonzero(~landscape.sku.within(found)[points.rows]))
+    return found
+
+
+def _judged(atlas: Atlas, question: Question, points: Points) -> Iterator[Points]:
+    """What the latency limits leave of some points, and where the load is free of their larger batches, in pieces."""
+    if all(question.limit(rule) is None for rule in LATENCY_RULES):
+        yield points
+    elif question.setting.demand.arrivals == "poisson":
+        yield from with_slots(atlas, question, points)
+    elif question.limit("throughput") is not None and not question.setting.load_is_asked(question.active):
+        yield from with_batches(atlas, question, points)
+    else:
+        yield timely(atlas, question, points)
 
 
 def timely(atlas: Atlas, question: Question, points: Points, *, rates: bool = False) -> Points:
     """The points that meet the latency limits, with their speeds."""
-    keep = within_limits(question, points, atlas.speeds(question, points))
-    kept = points.take(np.flatnonzero(keep))
-    speeds = atlas.speeds(question, kept, rates=rates)
-    return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, speeds)
+    speed = atlas.speeds(question.without("throughput"), points)
+    index = np.flatnonzero(within_limits(question.without("throughput"), points, speed))
+    kept, speed = points.take(index), speed.take(index)
+    if rates or question.limit("throughput") is not None:
+        speed = atlas.speeds(question, kept, rates=rates)
+        index = np.flatnonzero(within_limits(question, kept, speed))
+        kept, speed = kept.take(index), speed.take(index)
+    return Points(kept.landscape, kept.rows, kept.tokens, kept.sequences, kept.replicas, speed)
 
 
 def with_slots(atlas: Atlas, question: Question, points: Points) -> Iterator[Points]:

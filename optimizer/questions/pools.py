@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.kv.held_blocks import held_blocks
-from vllm_opt.constraints.kv.sequence_blocks import SequenceBlocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
 from vllm_opt.constraints.memory.sampler_warmup import FACTOR, PROMPT_TOKENS, REDUNDANCY_BYTES, RELATIVE_SPREAD
@@ -23,6 +22,8 @@ from vllm_opt.profiles.nouns.workload import Targets
 Integers = NDArray[np.int64]
 Item = TypeVar("Item")
 WIDEST = 2**30
+UNKNOWN = -(2**62)
+"""stands in a table for what was not computed yet"""
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,24 @@ class MemoryTable:
         self._warmup_factor = 1.0 + z * RELATIVE_SPREAD
         self._plans, self._plan = _indexed([item.kv for item in terms], id)
         self._totals, self._total = _indexed([item.total_bytes for item in terms], int)
-        self._startup: dict[tuple[int, int, int], int] = {}
-        self._sequences: dict[tuple[int, int, int], SequenceBlocks] = {}
+        self._startup: dict[tuple[int, int], Integers] = {}
+        self._sequences: dict[tuple[int, int], Integers] = {}
         self._budgets: dict[float, list[Integers]] = {}
 
     def startup_blocks(self, layouts: Integers, context: int, tokens: int) -> Integers:
         """The fewest KV blocks that start, one entry per layout."""
-        plans = self._plan[layouts]
-        found = np.zeros(len(layouts), dtype=np.int64)
-        for plan in np.unique(plans).tolist():
-            key = plan, context, tokens
-            if key not in self._startup:
-                self._startup[key] = self._plans[plan].startup_blocks(context, tokens)
-            found[plans == plan] = self._startup[key]
+        plans, key = self._plan[layouts], (context, tokens)
+        known = self._startup.setdefault(key, np.full(len(self._plans), UNKNOWN))
+        for plan in self._unknown(known, plans):
+            known[plan] = self._plans[plan].startup_blocks(context, tokens)
+        found: Integers = known[plans]
         return found
+
+    @staticmethod
+    def _unknown(known: Integers, plans: Integers) -> list[int]:
+        """The plans among these of which a table holds nothing."""
+        missing: list[int] = np.unique(plans[known[plans] == UNKNOWN]).tolist()
+        return missing
 
     def held_blocks(self, layouts: Integers, held: Targets | None, tokens: int, sequences: Integers) -> Integers:
         """`constraints/kv/held_blocks.py`, one entry per layout and number of sequences."""
@@ -102,14 +107,13 @@ class MemoryTable:
 
     def sequence_blocks(self, layouts: Integers, context: int, tokens: int, sequences: Integers) -> Integers:
         """KV blocks of `sequences` sequences of `context` tokens, one entry per layout."""
-        plans = self._plan[layouts]
-        fixed, each = np.zeros(len(layouts), dtype=np.int64), np.zeros(len(layouts), dtype=np.int64)
-        for plan in np.unique(plans).tolist():
-            key = plan, context, tokens
-            if key not in self._sequences:
-                self._sequences[key] = self._plans[plan].sequence_blocks(context, tokens)
-            fixed[plans == plan], each[plans == plan] = self._sequences[key].fixed, self._sequences[key].each
-        return fixed + sequences * each
+        plans, key = self._plan[layouts], (context, tokens)
+        fixed, each = self._sequences.setdefault(key, np.full((2, len(self._plans)), UNKNOWN))
+        for plan in self._unknown(fixed, plans):
+            blocks = self._plans[plan].sequence_blocks(context, tokens)
+            fixed[plan], each[plan] = blocks.fixed, blocks.each
+        found: Integers = fixed[plans] + sequences * each[plans]
+        return found
 
     def demand(
         self,

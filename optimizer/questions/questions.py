@@ -12,15 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.decisions.engine_defaults import default_max_num_batched_tokens
-from vllm_opt.constraints.money.bill import microusd
-from vllm_opt.optimizer.questions.landscape import Landscape, Part, TimeIsUp
+from vllm_opt.optimizer.questions.answers import Answers
+from vllm_opt.optimizer.questions.landscape import Landscape, Part, TimeIsUp, storage_key
 from vllm_opt.optimizer.questions.pools import Integers
-from vllm_opt.optimizer.questions.question import ALL_RULES, LATENCY_RULES, UNLIMITED, LatencyRule, Points, Question
+from vllm_opt.optimizer.questions.question import ALL_RULES, LATENCY_RULES, LatencyRule, Points, Question
+from vllm_opt.optimizer.questions.rows import accepted_storage, eligible_rows, replicas_allowed, widths
 from vllm_opt.optimizer.questions.speed_table import Numbers, Speed, SpeedTable
-from vllm_opt.optimizer.space.layouts import kv_cache_dtypes
 from vllm_opt.optimizer.space.physics import LayoutPhysics
-from vllm_opt.optimizer.space.points import token_grid
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 LARGEST_AMOUNT = 2**62
@@ -37,11 +35,17 @@ class Atlas:
         self, setting: SolveSetting, physics: LayoutPhysics | None = None, *, deadline: float = math.inf
     ) -> None:
         self.deadline = deadline
+        self.answers = Answers()
         self._setting = setting
         self._physics = physics or LayoutPhysics(setting)
         self._landscapes: dict[Part, Landscape] = {}
         self._speeds: dict[tuple[object, ...], SpeedTable] = {}
         self._accepted = accepted_storage(setting)
+        self._stored: dict[tuple[object, ...], tuple[SolveSetting, bool]] = {}
+
+    def of(self, setting: SolveSetting) -> "Atlas":
+        """The atlas of a changed setting of the same model and release, which shares what their layouts have alike."""
+        return Atlas(setting, LayoutPhysics(setting, self._physics.shared), deadline=self.deadline)
 
     @property
     def layouts(self) -> int:
@@ -51,7 +55,7 @@ class Atlas:
     def landscapes(self, question: Question) -> Iterator[Landscape]:
         """The parts that a question reaches, the cheapest first."""
         parts: list[Part] = ["candidates"]
-        if "quality" not in question.active or not accepted_storage(question.setting) <= self._accepted:
+        if "quality" not in question.active or not self._stores_as_well(question.setting):
             parts.append("rejected")
         if not {"compatibility", "divisibility"} <= question.active:
             parts.append("refused")
@@ -62,6 +66,13 @@ class Atlas:
             if part not in self._landscapes:
                 self._landscapes[part] = Landscape(self._setting, self._physics, part, self._check_time)
             yield self._landscapes[part]
+
+    def _stores_as_well(self, setting: SolveSetting) -> bool:
+        """Whether a changed setting accepts no weights and caches that the first one does not."""
+        key = storage_key(setting)
+        if key not in self._stored:
+            self._stored[key] = setting, accepted_storage(setting) <= self._accepted
+        return self._stored[key][1]
 
     def _check_time(self) -> None:
         if time.monotonic() > self.deadline:
@@ -88,6 +99,16 @@ class Atlas:
                 points = points.take(np.flatnonzero(bounds <= sign * limit))
         return points
 
+    def nearness(self, question: Question, points: Points) -> Numbers:
+        """How near each point may come to the limit that is hardest for it: least is most promising."""
+        hardest = np.zeros(len(points))
+        for rule in LATENCY_RULES:
+            limit = question.limit(rule)
+            if limit:
+                bounds = np.maximum(self.bounds(question, points, rule), 1e-300)
+                hardest = np.maximum(hardest, limit / bounds if rule == "throughput" else bounds / limit)
+        return hardest
+
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
         request = question.setting.request
         traffic = request.ttft_percentile, request.tpot_percentile, request.requests_per_s, request.arrivals
@@ -112,92 +133,28 @@ class Atlas:
         return speed
 
 
-def accepted_storage(setting: SolveSetting) -> frozenset[str]:
-    """The (weight format, KV dtype, SKU) that keep the quality asked, as `Landscape.stored` names them."""
-    context = setting.targets.target_context
-    return frozenset(
-        f"{item.quantization.id} {dtype} {sku.gpu.id}"
-        for item in setting.formats
-        for dtype in kv_cache_dtypes(setting)
-        for sku in setting.gpus
-        if item.accepts(dtype, sku.gpu, context)
-    )
-
-
-def eligible_rows(question: Question, landscape: Landscape) -> Integers:
-    """Rows whose SKU, formats and refusals the question allows."""
-    setting, rows = question.setting, landscape.rows
-    if not len(rows):
-        return rows
-    skus = question.skus or {item.gpu.id for item in setting.gpus}
-    formats = {item.quantization.id for item in setting.formats}
-    keep = landscape.sku.within(skus) & landscape.quantization.within(formats)
-    keep &= landscape.kv_dtype.within(kv_cache_dtypes(setting)) & landscape.matches(setting.request)
-    if "quality" in question.active:
-        keep &= landscape.stored.within(accepted_storage(setting))
-    for rule, refused in landscape.refused.items():
-        if rule in question.active:
-            keep &= ~refused
-    return rows[keep]
-
-
-def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -> Integers:
-    """The most replicas of each row; 0 where not even one is allowed."""
-    targets, gpus = question.setting.targets, landscape.gpus[rows]
-    most = np.full(len(rows), UNLIMITED, dtype=np.int64)
-    exact = targets.gpus if "gpu_count" in question.active else None
-    if "gpu_count" in question.active:
-        most = (targets.gpus or targets.max_gpus) // gpus
-    if exact is not None:
-        most = np.where(exact % gpus == 0, exact // gpus, 0)
-    fixed = exact is not None
-    if "gpu_count" in question.active:
-        held = landscape.by_fare(rows, lambda fare, count: fare.obtainable(count), most)
-        most = np.where(held >= most, most, 0 if fixed else held)
-    pinned = question.setting.request.replicas
-    if pinned is not None:
-        most = np.where((most >= pinned) & ((not fixed) | (most == pinned)), pinned, 0)
-    limit = targets.max_hourly_cost
-    if limit is not None and "budget" in question.active:
-        allowed = microusd(limit)
-        affordable = landscape.by_fare(rows, lambda fare, count: fare.most_at(allowed, 0, count), most)
-        most = np.where(affordable >= most, most, 0 if fixed or pinned is not None else affordable)
-    return most
-
-
-def widths(question: Question, landscape: Landscape) -> dict[int, NDArray[np.bool_]]:
-    """Every max_num_batched_tokens that is tried, with the kinds of rows that try it."""
-    setting = question.setting
-    found: dict[int, NDArray[np.bool_]] = {}
-    for index, (gpu, chunked) in enumerate(landscape.kinds):
-        default = default_max_num_batched_tokens(
-            setting.engine, gpu, chunked_prefill=chunked, max_model_len=setting.targets.target_context,
-            max_num_seqs=None,
-        )  # fmt: skip
-        for tokens in token_grid(setting, default, chunked_prefill=chunked):
-            found.setdefault(tokens, np.zeros(len(landscape.kinds), dtype=bool))[index] = True
-    return dict(sorted(found.items()))
-
-
 def fewest_points(question: Question, landscape: Landscape, rows: Integers) -> Points:
     """Per row and step width, the fewest sequences that the concurrency needs, where memory admits them."""
-    setting, active = question.setting, question.active
     empty = np.empty(0, dtype=np.int64)
+    return joined([Points(landscape, empty, empty, empty, empty), *points_by_width(question, landscape, rows)])
+
+
+def points_by_width(question: Question, landscape: Landscape, rows: Integers) -> Iterator[Points]:
+    """`fewest_points` of one step width after another."""
+    setting, active = question.setting, question.active
     if "context_length" in active and setting.targets.target_context > setting.model.max_model_len:
-        rows = empty
+        return
     replicas = replicas_allowed(question, landscape, rows)
     rows, replicas = rows[replicas > 0], replicas[replicas > 0]
     least = np.full(len(rows), setting.request.max_num_seqs or 1, dtype=np.int64)
     if "concurrency" in active:
         least = fewest_admitted(setting, replicas * landscape.data[rows])
-    found = [Points(landscape, empty, empty, empty, empty)]
     for tokens, kinds in widths(question, landscape).items():
         mine = kinds[landscape.kind[rows]] & (least <= min(tokens, setting.largest_batch))
         if not mine.any():
             continue
         points = Points(landscape, rows[mine], np.full(int(mine.sum()), tokens), least[mine], replicas[mine])
-        found.append(points.take(admitted(question, points)))
-    return joined(found)
+        yield points.take(admitted(question, points))
 
 
 def fewest_admitted(setting: SolveSetting, engines: Integers) -> Integers:
@@ -272,5 +229,5 @@ def total_rate(points: Points, speed: Speed) -> Numbers:
 
 __all__ = [
     "ALL_RULES", "LATENCY_RULES", "Atlas", "LatencyRule", "Points", "Question", "TimeIsUp", "admitted", "eligible_rows",
-    "fewest_points", "joined", "most_admitted", "total_rate", "within_limits",
+    "fewest_points", "joined", "most_admitted", "points_by_width", "total_rate", "within_limits",
 ]  # fmt: skip

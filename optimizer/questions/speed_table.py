@@ -14,7 +14,7 @@ from vllm_opt.optimizer.space.queued import queued
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 Numbers = NDArray[np.float64]
-COLUMNS = 4
+COLUMNS, LONE = 4, 7
 METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 SEQUENCE_BITS, WIDTH_BITS = 21, 12
 SAFETY = 0.98
@@ -29,6 +29,10 @@ class Speed:
     tpot_ms: Numbers
     rate: Numbers
     rate_factor: Numbers
+
+    def take(self, index: Integers) -> "Speed":
+        """Some of the points."""
+        return Speed(*(column[index] for column in (self.ttft_ms, self.tpot_ms, self.rate, self.rate_factor)))
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,11 @@ class SpeedTable:
     def __init__(self, landscape: Landscape, setting: SolveSetting) -> None:
         self._landscape = landscape
         self._setting = setting
+        self._lones: dict[int, Numbers] = {}
         self._widths: dict[int, int] = {}
         self._known: dict[int, int] = {}
+        self._averages: dict[float, int] = {}
+        self._rates: dict[int, float] = {}
         self._values = np.empty((0, COLUMNS))
         self._count = 0
 
@@ -88,8 +95,14 @@ class SpeedTable:
 
     def rates(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers:
         """Output rate of one engine whose users are an average over engines, and so no whole number."""
-        found: Numbers = self._evaluate(rows, tokens, users)[:, 2]
-        return found
+        averages, position = np.unique(users, return_inverse=True)
+        numbers = [self._averages.setdefault(average, len(self._averages)) for average in averages.tolist()]
+        keys = self._keys_of(rows, tokens, np.array(numbers, dtype=np.int64)[position]).tolist()
+        new = [at for at, key in enumerate(keys) if key not in self._rates]
+        if new:
+            fresh = self._evaluate(rows[new], tokens[new], users[new])[:, 2]
+            self._rates.update(zip((keys[at] for at in new), fresh.tolist(), strict=True))
+        return np.array([self._rates[key] for key in keys])
 
     def bounds(self, rows: Integers, tokens: Integers, most: Integers) -> Bounds:
         """Bounds at the confidence asked that no batch of up to `most` can beat: one step, where a prediction takes 40.
@@ -101,15 +114,39 @@ class SpeedTable:
         b: arithmetic and cache reads per decoded token, c: arithmetic of the prompt tokens that ride along with each
         (`steady_state.step_mix`); the two bounds on TPOT cross at D = (a + c) / (b + c).
         """
+        outputs = self._setting.lengths[1]
+        ttft, tpot, most_decoders, decoding, *factors = self._lone(rows // 2, tokens).T
+        rate = np.minimum(most, most_decoders) * outputs / decoding if outputs > 1 else most_decoders
+        return Bounds(
+            SAFETY * ttft * 1e3 * factors[0], SAFETY * tpot * 1e3 * factors[1], rate / SAFETY * factors[2]
+        )  # fmt: skip
+
+    def _lone(self, places: Integers, tokens: Integers) -> Numbers:
+        """What bounds are made of, per place and width, computed once: TTFT, TPOT, the decoders where the two bounds on
+        TPOT cross, seconds of a request's decoding, and the factors of the confidence asked."""
+        found = np.empty((len(places), LONE))
+        one = len(tokens) > 0 and bool((tokens == tokens[0]).all())
+        for width in [int(tokens[0])] if one else np.unique(tokens).tolist():
+            if width not in self._lones:
+                self._lones[width] = np.full((len(self._landscape.places), LONE), np.nan)
+            known, mine = self._lones[width], np.flatnonzero(tokens == width)
+            missing = np.unique(places[mine])
+            missing = missing[np.isnan(known[missing, 0])]
+            if len(missing):
+                known[missing] = self._lone_of(missing, float(width))
+            found[mine] = known[places[mine]]
+        return found
+
+    def _lone_of(self, places: Integers, width: float) -> Numbers:
         request, (inputs, outputs) = self._setting.request, self._setting.lengths
         # Eager mode is never faster than the same layout with graphs before padding, which bounds leave out.
-        c = self._landscape.coefficients(rows - rows % 2)
-        hit = np.where(self._landscape.cached[rows], request.hit_share, 0.0)
+        c = self._landscape.coefficients(2 * places)
+        hit = np.where(self._landscape.cached[2 * places], request.hit_share, 0.0)
         judged = self._setting.targets.ttft_percentile is not None
         prompt_tokens = inputs * (self._setting.demand.lengths.median_input if judged else 1.0)
         computed, span = np.maximum(1.0, prompt_tokens * (1.0 - hit)), prompt_tokens * (1.0 + hit) / 2.0
-        whole, context = np.minimum(computed, np.maximum(tokens, 2.0)), inputs + outputs / 2.0
-        none = np.zeros(len(rows))
+        whole, context = np.minimum(computed, max(width, 2.0)), inputs + outputs / 2.0
+        none = np.zeros(len(places))
         tpot = step_time(c, none + 1.0, context, none, span, padding=False)
         prompt = step_time(c, none, context, whole, span, padding=False) * computed / whole
         ttft = c.frontend_s + prompt * c.prefill_factor / c.pipeline_stages
@@ -117,13 +154,11 @@ class SpeedTable:
         steps = max(1.0, outputs - 1.0)
         riding = computed / steps * (each + prefill_attention(c, span))
         crossing = np.maximum(1.0, (tpot + riding) / (each + decode_attention(c, context) + riding))
-        rate = np.minimum(most, c.pipeline_stages * crossing) * outputs / (steps * tpot)
+        lone = [ttft, tpot, c.pipeline_stages * crossing, steps * tpot]
         if outputs <= 1:
-            ttft, tpot, rate = np.asarray(c.frontend_s), none, none + np.inf
-        factors = [quantile_factor(c, metric, request.confidence) for metric in METRICS]
-        return Bounds(
-            SAFETY * ttft * 1e3 * factors[0], SAFETY * tpot * 1e3 * factors[1], rate / SAFETY * factors[2]
-        )  # fmt: skip
+            lone = [np.asarray(c.frontend_s), none, none + np.inf, none]
+        factors = [np.broadcast_to(quantile_factor(c, metric, request.confidence), none.shape) for metric in METRICS]
+        return np.stack([*lone, *factors], axis=1)
 
     def _keys_of(self, rows: Integers, tokens: Integers, sequences: Integers) -> Integers:
         widths, position = np.unique(tokens, return_inverse=True)

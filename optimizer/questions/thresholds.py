@@ -71,6 +71,8 @@ def nearest(atlas: Atlas, ask: Callable[[int], Question], good: int, bad: int) -
 def first_feasible(atlas: Atlas, ask: Callable[[int], Question], asked: int, least: int) -> int | None:
     """The first feasible value of asked / 2, asked / 4 … down to `least`; None when even that fails."""
     value = asked
+    if value > least and not is_feasible(atlas, ask(least)):
+        return None
     while value > least:
         value = max(least, value // 2)
         if is_feasible(atlas, ask(value)):
@@ -81,6 +83,8 @@ def first_feasible(atlas: Atlas, ask: Callable[[int], Question], asked: int, lea
 def first_feasible_above(atlas: Atlas, ask: Callable[[int], Question], asked: int, most: int) -> int | None:
     """The first feasible value of 2 x asked, 4 x asked … up to `most`; None when even that fails."""
     value = max(1, asked)
+    if value < most and not is_feasible(atlas, ask(most)):
+        return None
     while value < most:
         value = min(most, value * 2)
         if is_feasible(atlas, ask(value)):

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
-from vllm_opt.optimizer.search.bounds import coefficients_of
+from vllm_opt.constraints.speed.step_time import stack
 from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.sizing import LoadSizing
 from vllm_opt.optimizer.search.units import pieces_of_server
 from vllm_opt.optimizer.space.latency_limits import limits_kept, within_latency
@@ -31,22 +31,43 @@ def largest_loads(sizing: LoadSizing, servers: list[Server]) -> list[int]:
     setting = sizing.setting
     if not setting.load_is_asked(sizing.active):
         return [_largest_admitted(sizing, server) for server in servers]
-    low = np.array([setting.targets.share_of(server.most * server.shape.data) for server in servers])
-    high = np.maximum(low, [setting.targets.share_of(server.engines) for server in servers])
-    rows = _Rows(sizing, servers)
-    found = np.zeros(len(servers), dtype=np.int64)
-    able = np.flatnonzero(rows.hold(np.arange(len(servers)), low))
-    wide = able[high[able] > low[able]]
-    found[able] = low[able]
-    if len(wide):
-        ratio = exp(log(high[wide] / low[wide])[:, None] * (np.arange(1, LOADS + 1) / LOADS))
-        grid = np.minimum(np.ceil(low[wide][:, None] * ratio - 1e-9).astype(np.int64), high[wide][:, None])
-        holds = rows.hold(np.repeat(wide, LOADS), grid.reshape(-1)).reshape(grid.shape)
-        last = np.where(holds.any(axis=1), LOADS - np.argmax(holds[:, ::-1], axis=1), 0)
-        above = np.concatenate([grid - 1, high[wide][:, None]], axis=1)
-        found[wide] = np.maximum(low[wide], np.take_along_axis(above, last[:, None], axis=1)[:, 0])
-    largest: list[int] = found.tolist()
+    targets, hits = setting.targets, setting.request.hit_share > 0
+    kinds: dict[tuple[object, ...], int] = {}
+    first: list[Server] = []
+    numbers: list[int] = []
+    for server in servers:
+        shape = server.shape
+        low, high = targets.share_of(server.most * shape.data), targets.share_of(server.engines)
+        speed = id(coefficients_of(sizing.physics, server)), shape.chunked_prefill, shape.prefix_caching and hits
+        number = kinds.setdefault((*speed, low, max(low, high)), len(first))
+        if number == len(first):
+            first.append(server)
+        numbers.append(number)
+    ranges = np.array([kind[-2:] for kind in kinds], dtype=np.int64)
+    found = _largest_of_kinds(_Rows(sizing, first), ranges[:, 0], ranges[:, 1])
+    largest: list[int] = found[numbers].tolist()
     return largest
+
+
+def _largest_of_kinds(rows: "_Rows", low: Integers, high: Integers) -> Integers:
+    """The same for servers between loads: the first load of a grid that breaks the limits is found by halving."""
+    found = np.zeros(len(low), dtype=np.int64)
+    able = np.flatnonzero(rows.hold(np.arange(len(low)), low))
+    found[able] = low[able]
+    wide = able[high[able] > low[able]]
+    if not len(wide):
+        return found
+    ratio = exp(log(high[wide] / low[wide])[:, None] * (np.arange(1, LOADS + 1) / LOADS))
+    grid = np.minimum(np.ceil(low[wide][:, None] * ratio - 1e-9).astype(np.int64), high[wide][:, None])
+    held, broken = np.zeros(len(wide), dtype=np.int64), np.full(len(wide), LOADS + 1, dtype=np.int64)
+    while (open_ := np.flatnonzero(broken - held > 1)).size:
+        middle = (held[open_] + broken[open_]) // 2
+        holds = rows.hold(wide[open_], grid[open_, middle - 1])
+        held[open_] = np.where(holds, middle, held[open_])
+        broken[open_] = np.where(holds, broken[open_], middle)
+    above = np.concatenate([grid - 1, high[wide][:, None]], axis=1)
+    found[wide] = np.maximum(low[wide], np.take_along_axis(above, held[:, None], axis=1)[:, 0])
+    return found
 
 
 class _Rows:
@@ -55,23 +76,33 @@ class _Rows:
     def __init__(self, sizing: LoadSizing, servers: list[Server]) -> None:
         self._sizing = sizing
         widths = [sizing.widths_of(server) for server in servers]
-        self._counts = np.array([2 * len(tokens) for tokens in widths])
+        self._counts = np.array([len(tokens) for tokens in widths])
         self._first = np.cumsum(self._counts) - self._counts
         self._owner = np.repeat(np.arange(len(servers)), self._counts)
-        self._tokens = np.array([token for tokens in widths for token in tokens for _ in range(2)], dtype=np.int64)
-        coefficients = stack([coefficients_of(sizing.physics, server) for server in servers]).take(self._owner)
-        eager = np.maximum(coefficients.eager, np.arange(len(self._owner)) % 2)
-        self._coefficients: LatencyCoefficients = replace(coefficients, eager=eager)
+        self._tokens = np.array([token for tokens in widths for token in tokens], dtype=np.int64)
+        captured = stack([coefficients_of(sizing.physics, server) for server in servers])
+        eager = replace(captured, eager=np.ones(len(servers)))
+        self._modes = [captured] if bool(np.all(captured.eager)) else [captured, eager]
+        self._broken = [np.full(len(self._owner), np.iinfo(np.int64).max) for _ in self._modes]
+        """per row the least load known to break the limits: greater ones do too"""
         self._chunked = np.array([server.shape.chunked_prefill for server in servers])
         self._cached = np.array([server.shape.prefix_caching for server in servers])
 
     def hold(self, servers: Integers, loads: Integers) -> NDArray[np.bool_]:
-        """Whether each of these servers, which may come again, meets the limits at its load with any width."""
+        """Whether each of these servers meets the limits at its load with any width; eager mode comes second."""
+        holds = np.zeros(len(servers), dtype=bool)
+        for mode in range(len(self._modes)):
+            rest = np.flatnonzero(~holds)
+            if len(rest):
+                holds[rest] = self._hold(servers[rest], loads[rest], mode)
+        return holds
+
+    def _hold(self, servers: Integers, loads: Integers, mode: int) -> NDArray[np.bool_]:
         counts = self._counts[servers]
         question = np.repeat(np.arange(len(servers)), counts)
         rows = np.arange(len(question)) - np.repeat(np.cumsum(counts) - counts, counts) + self._first[servers][question]
         load = loads[question]
-        fits = self._tokens[rows] >= load
+        fits = (self._tokens[rows] >= load) & (load < self._broken[mode][rows])
         question, rows, load = question[fits], rows[fits], load[fits]
         holds = np.zeros(len(servers), dtype=bool)
         if not len(rows):
@@ -85,9 +116,10 @@ class _Rows:
             cached=self._cached[owner],
         )
         setting, active = self._sizing.setting, self._sizing.active & UPPER_LIMITS
-        speeds = speeds_at(setting, self._coefficients.take(rows), points, asked=False)
+        speeds = speeds_at(setting, self._modes[mode].take(owner), points, asked=False)
         rules = limits_kept(setting, speeds[4:7], active)
         kept = np.logical_and.reduce(list(rules.values())) if rules else np.ones(len(rows), dtype=bool)
+        self._broken[mode][rows[~kept]] = load[~kept]
         holds[question[kept]] = True
         return holds
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 from vllm_opt.constraints.rules import RULE_NAMES
 from vllm_opt.optimizer.search.best_first import Standing, Visit, point_keys, visit
-from vllm_opt.optimizer.search.bounds import AT_ONCE, least_replicas, objective_bounds
+from vllm_opt.optimizer.search.bounds import least_replicas, objective_bounds
 from vllm_opt.optimizer.search.first_answer import PATIENCE, first_answer
 from vllm_opt.optimizer.search.largest_load import largest_loads
 from vllm_opt.optimizer.search.left_open import BOUNDED_PER_S, open_bounds
 from vllm_opt.optimizer.search.order import Order
 from vllm_opt.optimizer.search.queue import Server, ServerQueue
+from vllm_opt.optimizer.search.reach import AT_ONCE
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.search.servers import Servers
@@ -169,8 +170,7 @@ class Search:
 
     def best_of(self, servers: list[Server], order: Order) -> list[Candidate]:
         """What is found among some servers until nothing left could be best in this order, whatever its SKU."""
-        servers = list(self._fast_enough(servers))
-        if not servers:
+        if not (servers := list(self._fast_enough(servers))):
             return []
         standing = Standing(1, order)
         standings = dict.fromkeys((sku.gpu.id for sku in self.setting.gpus), standing)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
 from vllm_opt.optimizer.search.best_first import served
-from vllm_opt.optimizer.search.bounds import coefficients_of
 from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.result import SearchResult
 from vllm_opt.optimizer.search.units import widths_of
 from vllm_opt.optimizer.space.admission import Admission
@@ -29,6 +29,8 @@ Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Speeds = tuple[Numbers, ...]
 """The columns of `speeds_at`."""
+WIDTH_BITS = 32
+"""of a number that holds a kind of server and a max_num_batched_tokens"""
 Worth = Callable[[list[Server], Integers, Speeds], NDArray[np.bool_]]
 """Which rows, each of the server at that place, are worth sizing at their speeds."""
 
@@ -118,17 +120,35 @@ class LoadSizing:
         """(speeds, which rows keep every limit, per rule which do)."""
         if not len(rows.owner):
             return (), np.zeros(0, dtype=bool), {}
-        points = Asked(
-            sequences=rows.sequences,
-            tokens=rows.tokens.astype(np.float64),
-            engines=np.array([server.engines for server in servers], dtype=np.float64)[rows.owner],
-            chunked=np.array([server.shape.chunked_prefill for server in servers])[rows.owner],
-            cached=np.array([server.shape.prefix_caching for server in servers])[rows.owner],
+        owner, tokens = rows.owner, rows.tokens
+        _, first, place = np.unique(
+            self._kinds(servers)[owner] << WIDTH_BITS | tokens, return_index=True, return_inverse=True
         )
-        speeds = speeds_at(self.setting, coefficients.take(rows.owner), points, asked=True)
+        points = Asked(
+            sequences=rows.sequences[first],
+            tokens=tokens[first].astype(np.float64),
+            engines=np.array([server.engines for server in servers], dtype=np.float64)[owner[first]],
+            chunked=np.array([server.shape.chunked_prefill for server in servers])[owner[first]],
+            cached=np.array([server.shape.prefix_caching for server in servers])[owner[first]],
+        )
+        speeds = speeds_at(self.setting, coefficients.take(owner[first]), points, asked=True)
+        speeds = tuple(column[place] for column in speeds)
         rules = limits_kept(self.setting, speeds[4:7], self.active)
         kept = np.logical_and.reduce(list(rules.values())) if rules else np.ones(len(rows.owner), dtype=bool)
         return speeds, kept, rules
+
+    def _kinds(self, servers: list[Server]) -> Integers:
+        """A number per server, the same for those that differ only in what speed does not see."""
+        known: dict[tuple[object, ...], int] = {}
+        hits = self.setting.request.hit_share > 0
+        keys = (
+            (
+                id(coefficients_of(self.physics, server)), server.engines, server.shape.chunked_prefill,
+                server.shape.prefix_caching and hits,
+            )
+            for server in servers
+        )  # fmt: skip
+        return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
 
     def _admitted(self, servers: list[Server], rows: Widths, fast: Integers, facts: dict[int, LayoutFacts]) -> Integers:
         """Which of the fast enough rows memory admits with CUDA graphs."""

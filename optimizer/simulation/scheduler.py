@@ -54,6 +54,8 @@ class Engine:
     _clients: list[tuple[float, int, Arrival]] = field(default_factory=list)
     _entering: list[tuple[float, int, Sequence]] = field(default_factory=list)
     _sent: int = 0
+    _entered_s: float = 0.0
+    """When the last request passed the front end, which keeps the order in which they came."""
 
     def send(self, arrival: Arrival) -> None:
         """A client sends a request, now or later."""
@@ -80,7 +82,8 @@ class Engine:
         while self._clients and self._clients[0][0] <= self.now:
             _, number, arrival = heapq.heappop(self._clients)
             cached = min(arrival.input_tokens - 1, int(arrival.input_tokens * self.limits.hit_share))
-            entering = arrival.at_s + self.delay_s(arrival, bool(self.running))
+            entering = max(arrival.at_s + self.delay_s(arrival, bool(self.running)), self._entered_s)
+            self._entered_s = entering
             heapq.heappush(self._entering, (entering, number, Sequence(number, arrival, max(0, cached))))
         while self._entering and self._entering[0][0] <= self.now:
             self.waiting.append(heapq.heappop(self._entering)[2])

@@ -60,20 +60,20 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
         yield "cheapest", cheapest.choice
     if search.first not in ("cost", "gpus"):
         return
-    fastest = best_for_at_most(search, Order(("throughput", "cost"), 0.02), cost * DEARER, lambda _: True)
+    fastest = best_for_at_most(search, Order(("throughput", "cost"), 0.02), cost * DEARER, lambda *_: True)
     if fastest is not None and fastest.key[0] * 1.0 <= FASTER * _throughput(search, result, chosen):
         yield "fastest", fastest.choice
     if chosen.unit.gpu_count > 1:
         fewer = best_for_at_most(
             search, Order(("gpus", "throughput"), 0.0), cost * DEARER,
-            lambda server: server.gpu_count < chosen.unit.gpu_count,
+            lambda server, replicas: replicas * server.shape.gpus < chosen.unit.gpu_count,
         )  # fmt: skip
         if fewer is not None:
             yield "fewest_gpus", fewer.choice
     quality = capped_quality(weights) + BETTER_QUALITY
     better = best_for_at_most(
         search, Order(("cost", "throughput"), 0.02), cost * DEARER_FOR_WEIGHTS,
-        lambda server: server.weights.publisher_rank < weights.publisher_rank
+        lambda server, _: server.weights.publisher_rank < weights.publisher_rank
         or capped_quality(server.weights) > quality,
     )  # fmt: skip
     if better is not None:
@@ -110,9 +110,10 @@ def _throughput(search: Search, result: SearchResult, chosen: Choice) -> float:
 
 
 def best_for_at_most(
-    search: Search, order: Order, most: float, wanted: Callable[[Server], bool]
+    search: Search, order: Order, most: float, wanted: Callable[[Server, int], bool]
 ) -> ScoredChoice | None:
-    """The best point, in an order of its own, of the servers that are wanted and cost at most so much."""
+    """The best point, in an order of its own, of the servers that are wanted with so many replicas and cost at most
+    so much."""
     setting = search.setting
     servers = []
     for sku in setting.gpus:
@@ -122,8 +123,7 @@ def best_for_at_most(
             for count in range(server.replicas, min(server.most, server.replicas + MOST_NUMBERS) + 1):
                 if server.fare.cost_with(count) > most:
                     break
-                candidate = server.with_replicas(count)
-                if wanted(candidate):
-                    servers.append(candidate)
+                if wanted(server, count):
+                    servers.append(server.with_replicas(count))
     found = search.best_of(servers, order)
     return best_choice(setting, found, order, search.scores) if found else None

@@ -24,6 +24,7 @@ from vllm_opt.optimizer.solver.bending import Users, bent_settings
 from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.solver.shown_objectives import shown_objectives, with_values
+from vllm_opt.optimizer.solver.uncollected import uncollected
 from vllm_opt.optimizer.space.local_machine import within_machine
 from vllm_opt.optimizer.space.points import Candidate
 from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
@@ -65,7 +66,8 @@ def solve(
         UnknownProfile: a model, GPU, format or release that the catalogue does not hold.
     """
     catalog = catalog or Catalog(gpu_file=request.gpu_file, prices_file=request.prices)
-    answer = _solved(request, catalog, shared or SharedLayouts(), on_model, without, brief)
+    with uncollected():
+        answer = _solved(request, catalog, shared or SharedLayouts(), on_model, without, brief)
     if not request.second_opinion:
         return answer
     from vllm_opt.optimizer.second_opinion.opinion import with_opinion

@@ -63,6 +63,14 @@ def frugal_block_sizes(
     return tuple(kept)
 
 
+def requests_asked(block_size: int, asked: tuple[int, int], widths: tuple[int, ...], longest: int | None) -> Requests:
+    """What block sizes are judged by: the (target, mean) context asked, or whatever may be asked up to the longest."""
+    if longest is None:
+        return Requests(asked, asked[:1], widths)
+    contexts = contexts_of_every_kind(block_size, asked, longest)
+    return Requests(contexts, contexts, widths)
+
+
 def contexts_of_every_kind(block_size: int, asked: Sequence[int], most: int) -> tuple[int, ...]:
     """Contexts that stand for all that a question may ask: every kind of last block, short, as asked, and longest.
 

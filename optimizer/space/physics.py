@@ -6,6 +6,7 @@ search, so nothing is remembered between requests.
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
@@ -18,14 +19,15 @@ from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.model_runner import engine_as_run
-from vllm_opt.constraints.memory.overheads import GraphMemory, context_and_communication, cuda_graphs, non_torch
+from vllm_opt.constraints.memory.overheads import GraphMemory, cuda_graphs
 from vllm_opt.constraints.memory.sampler_warmup import sampler_warmup
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
-from vllm_opt.optimizer.space.block_sizes import Requests, contexts_of_every_kind, frugal_block_sizes
+from vllm_opt.optimizer.space.block_sizes import frugal_block_sizes, requests_asked
+from vllm_opt.optimizer.space.known_overheads import KnownOverheads
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, fed, fed_key, utilization_steps
 from vllm_opt.optimizer.space.layouts import Shape, across_tensors, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.platforms import asked_features, is_named
@@ -45,17 +47,22 @@ class LayoutPhysics:
 
     def __init__(self, setting: SolveSetting, shared: SharedLayouts | None = None) -> None:
         shared = shared or SharedLayouts()
-        self.setting = setting
+        self.setting, self.shared, self._constants = setting, shared, default_latency_constants()
         self.utilizations = utilization_steps(setting.request.max_gpu_memory_utilization)
-        self._constants = default_latency_constants()
-        self._tables, self._weights, self._plans = shared.tables, shared.weights, shared.plans
+        self._tables, self._weights, self._plans, self._loads = (
+            shared.tables,
+            shared.weights,
+            shared.plans,
+            shared.loads,
+        )
         self._choices, self._divisions, self._layers = shared.choices, shared.divisions, shared.layers
-        self._captures, self._coefficients = shared.captures, shared.coefficients
-        self._dtypes, self._loads = shared.dtypes, shared.loads
+        self._captures, self._coefficients, self._dtypes = shared.captures, shared.coefficients, shared.dtypes
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._budgets: dict[int, tuple[int, ...]] = {}
         self._shares_caches = compatibility.shares_caches(setting.model)
         self._works: dict[str, ModelWork] = {}
+        self._overheads = KnownOverheads()
+        self.reaches: dict[frozenset[str], Any] = {}  # what `search/reach.py` knows, by the rules that hold
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What compatibility says of a weight format and KV dtype on a SKU, before a backend is chosen."""
@@ -133,15 +140,11 @@ class LayoutPhysics:
         smaller = smaller_block_sizes(self.setting, default.block_size)
         if not smaller:
             return (None,)
-        targets = self.setting.targets
-        contexts: tuple[int, ...] = (targets.target_context, targets.mean_context)
-        startups: tuple[int, ...] = (targets.target_context,)
-        if at_any_context:
-            contexts = contexts_of_every_kind(default.block_size, contexts, self.setting.model.max_model_len)
-            startups = contexts
+        asked = self.setting.targets.target_context, self.setting.targets.mean_context
+        longest = self.setting.model.max_model_len if at_any_context else None
         return frugal_block_sizes(
             default, smaller, lambda size: self.plan(gpu, weights, replace(shape, block_size=size)),
-            Requests(contexts, startups, TOKEN_STEPS),
+            requests_asked(default.block_size, asked, TOKEN_STEPS, longest),
         )  # fmt: skip
 
     def weight_bytes(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[int, ...]:
@@ -188,6 +191,7 @@ class LayoutPhysics:
         engine = engine_as_run(weights.model, weights.quantization, setting.engine)
         kept = compile_kept_bytes(weights.model, weights.quantization, layout, engine)
         graphs, known_graphs = self._graphs(gpu, shape, layout, engine)
+        inside, outside = self._overheads.of(layout, engine, gpu, kept)
         terms = MemoryTerms(
             layout=layout,
             engine=engine,
@@ -195,9 +199,9 @@ class LayoutPhysics:
             weights=self.weight_bytes(gpu, weights, shape),
             weights_extra=extra,
             activation=activation,
-            non_torch=non_torch(layout, engine, gpu, kept),
+            non_torch=inside,
             graphs=graphs,
-            context=context_and_communication(layout, engine, gpu),
+            context=outside,
             kv=plan,
             taken_at_start_bytes=gpu.taken_at_start_bytes,
             load_peak=self.load_peak(gpu, weights, shape),
@@ -263,14 +267,10 @@ class LayoutPhysics:
         """The same layout without CUDA graphs: their memory, what was fitted apart for them, and the speed differ."""
         engine, gpu = captured.terms.engine, captured.sku.gpu
         layout = captured.layout.model_copy(update={"enforce_eager": True})
+        inside, outside = self._overheads.of(layout, engine, gpu)
+        peak = replace(captured.terms.activation, compile_bytes=0)
         terms = replace(
-            captured.terms,
-            layout=layout,
-            graphs=None,
-            warmup=None,
-            activation=replace(captured.terms.activation, compile_bytes=0),
-            non_torch=non_torch(layout, engine, gpu),
-            context=context_and_communication(layout, engine, gpu),
+            captured.terms, layout=layout, graphs=None, warmup=None, activation=peak, non_torch=inside, context=outside
         )
         return replace(captured, layout=layout, terms=terms)
 

@@ -77,7 +77,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def number_after(pattern: str, notes: str) -> float | None:
     """The number that follows a word in the notes."""
-    found = re.search(pattern + r"[= ](\d+)", notes)
+    found = re.search(pattern + r"[= ](\d+(?:\.\d+)?)", notes)
     return float(found[1]) if found else None
 
 
@@ -213,6 +213,8 @@ def observation(row: dict[str, Any]) -> Observation:
         checkpoint=checkpoint_of(row["model"]),
         prompts_per_user=prompts_per_user(row, users),
         mean_ttft=not row["measured"]["median_ttft_ms"],
+        burstiness=(number_after("burstiness", notes) if kind == "open" else None) or 1.0,
+        length_range=(number_after("range ratio", notes) if kind == "open" else None) or 0.0,
         measured=measured_of(row, kind, engines),
     )
 

@@ -45,7 +45,11 @@ class Observation:
     prompts_per_user: float = float("inf")
     """Requests that each user sent; the first of each met those of all others."""
     mean_ttft: bool = False
-    """The measured TTFT is a mean, so the first wave counts in it; a median does not see it."""
+    """The measured TTFT is a mean, not a median."""
+    burstiness: float = 1.0
+    """Shape of the gamma law between random arrivals, where the row states one."""
+    length_range: float = 0.0
+    """Random arrivals whose lengths are drawn evenly from 1 - this to 1 + this times the mean ones."""
     measured: dict[str, float] = field(hash=False, default_factory=dict)
     """ttft, tpot, e2e in ms; throughput in output tokens/s of one engine."""
 

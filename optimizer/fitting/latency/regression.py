@@ -14,7 +14,7 @@ from vllm_opt.optimizer.fitting.latency.parameters import (
     source_offsets,
     with_rooms,
 )
-from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors
+from vllm_opt.optimizer.fitting.latency.replay import METRICS, Replay, log_errors, predict_all
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants
 
 METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.5, "throughput": 0.5, "e2e": 0.7}
@@ -43,10 +43,15 @@ def row_weights(replay: Replay) -> Numbers:
 
 
 class Regression:
-    """Residuals and their grouped Jacobian for scipy."""
+    """Residuals and their grouped Jacobian for scipy.
 
-    def __init__(self, base: LatencyConstants, replay: Replay) -> None:
+    Queueing under random arrivals has steps that cannot be differentiated: what it answers over the smooth formula is
+    worked out once, at `near` (else the prior), and held while the formula moves.
+    """
+
+    def __init__(self, base: LatencyConstants, replay: Replay, near: LatencyConstants | None = None) -> None:
         self.replay = replay
+        self.queueing = queueing_factors(replay, near or base)
         self.table: dict[str, Any] = with_rooms(base, replay)
         self.chosen: list[Parameter] = parameters(self.table, replay)
         self.spreads = np.array([parameter.spread for parameter in self.chosen])
@@ -57,7 +62,9 @@ class Regression:
 
     def data_residuals(self, values: Numbers) -> Numbers:
         """Weighted robust ln errors of every measured number."""
-        predicted = self.replay.predict(apply(self.table, self.chosen, values))
+        c = self.replay.coefficients(apply(self.table, self.chosen, values), calibrated=False)
+        smooth = predict_all(c, self.replay, queued=False)
+        predicted = {metric: smooth[metric] * self.queueing[metric] for metric in METRICS}
         offsets = source_offsets(self.chosen, values, len(self.replay.observations))
         errors, parts = log_errors(self.replay, predicted), []
         for metric in METRICS:
@@ -87,12 +94,24 @@ class Regression:
         return np.vstack([matrix, np.diag(PRIOR_WEIGHT / self.spreads)])
 
 
+def queueing_factors(replay: Replay, constants: LatencyConstants) -> dict[str, Numbers]:
+    """Queueing's answers over those of the smooth formula; 1 but for random arrivals."""
+    c = replay.coefficients(constants, calibrated=False)
+    queued, smooth = predict_all(c, replay), predict_all(c, replay, queued=False)
+    return {metric: np.nan_to_num(queued[metric] / smooth[metric], nan=1.0) for metric in METRICS}
+
+
 def fit(base: LatencyConstants, replay: Replay, *, start: Fit | None = None, rounds: int = 15) -> Fit:
-    """Fit every free constant; `start` gives first values to those it knows."""
+    """Fit every free constant; `start` gives first values to those it knows, and where queueing is looked at.
+
+    Without a start it is fitted twice, the second time from the first fit.
+    """
     from scipy.optimize import least_squares
 
-    problem = Regression(base, replay)
-    known = start.values if start else {}
+    if start is None:
+        start = fit(base, replay, start=Fit(base, {}, 0.0), rounds=rounds)
+    problem = Regression(base, replay, start.constants)
+    known = start.values
     first = np.array([known.get(parameter.path, 0.0) for parameter in problem.chosen])
     solution = least_squares(
         problem.residuals, first, jac=problem.jacobian, x_scale=np.maximum(problem.spreads, 0.1), max_nfev=rounds

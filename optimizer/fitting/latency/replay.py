@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.decisions.configuration import Layout
+from vllm_opt.constraints.queueing.demand import ALIKE, Lengths
+from vllm_opt.constraints.queueing.engine import Demand, outcome
 from vllm_opt.constraints.speed.coefficients import kv_element_bytes, latency_coefficients
+from vllm_opt.constraints.speed.first_token import burst_prefill, frontend
 from vllm_opt.constraints.speed.kernel_paths import effective_path
 from vllm_opt.constraints.speed.latency import Pattern, offline_batch, under_load
 from vllm_opt.constraints.speed.model_work import model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack
+from vllm_opt.constraints.speed.traffic import Traffic
 from vllm_opt.optimizer.fitting.latency.observation import Observation
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import UnknownProfile
@@ -28,6 +32,8 @@ RESERVED_BYTES = 3e9
 """Activations, graphs and the CUDA context, roughly: only to see which measurements the KV pool limited."""
 POOL_TOLERANCE = 1.3
 """The rough balance may be this far off before a stated number of users is doubted."""
+LEVELS = 16
+"""Lengths that stand for an even law."""
 NEARLY_FULL = 0.8
 """Beyond this share of the pool a measured TTFT is the client's queue."""
 
@@ -97,11 +103,21 @@ class Replay:
         names = ("load", "max_num_batched_tokens", "input_tokens", "output_tokens", "prefix_hit_share")
         table = {name: np.array([getattr(one, name) for one in self.observations]) for name in names}
         table["pool"] = np.array([self.pool_sequences(one) for one in self.observations])
-        finite = [one.kind == "closed" and one.mean_ttft and one.load > 1 for one in self.observations]
+        finite = [one.kind == "closed" and one.load > 1 for one in self.observations]
         once = np.array([1.0 / one.prompts_per_user for one in self.observations])
         table["first_wave"] = np.where(finite, np.minimum(once, 1.0), 0.0)
+        table["mean_ttft"] = np.array([one.mean_ttft for one in self.observations])
         table["slots"] = np.array([self.running_sequences(one) for one in self.observations])
         return table
+
+    @cached_property
+    def streams(self) -> dict[tuple[float, float], NDArray[np.intp]]:
+        """Rows under random arrivals by (burstiness, range of lengths)."""
+        found: dict[tuple[float, float], list[int]] = {}
+        for index, one in enumerate(self.observations):
+            if one.kind == "open":
+                found.setdefault((one.burstiness, one.length_range), []).append(index)
+        return {shape: np.array(rows, dtype=np.intp) for shape, rows in found.items()}
 
     def measured(self, metric: str) -> Numbers:
         """Measured values of one metric; NaN where a row has none, and for the TTFT of a pool that is nearly full."""
@@ -169,8 +185,12 @@ def layout_of(one: Observation) -> Layout:
     )
 
 
-def predict_all(c: LatencyCoefficients, replay: Replay) -> dict[str, Numbers]:
-    """Evaluate each kind of load for its own observations."""
+def predict_all(c: LatencyCoefficients, replay: Replay, *, queued: bool = True) -> dict[str, Numbers]:
+    """Evaluate each kind of load for its own observations.
+
+    `queued`: random arrivals as `constraints/queueing` answers them, with the burstiness and lengths that a row states;
+    else by the smooth formula of means (`constraints/speed`), which a regression can differentiate.
+    """
     table, kinds = replay.columns, np.array([one.kind for one in replay.observations])
     result = {metric: np.full(len(kinds), np.nan) for metric in METRICS}
 
@@ -184,14 +204,62 @@ def predict_all(c: LatencyCoefficients, replay: Replay) -> dict[str, Numbers]:
         load = under_load(c.take(mask), *arguments(mask), pattern=pattern, prefix_hit_share=hit)
         result["tpot"][mask], result["ttft"][mask] = load.tpot_ms, load.ttft_ms
         result["e2e"][mask], result["throughput"][mask] = load.e2e_ms, load.output_tokens_per_s
+    for shape, rows in replay.streams.items() if queued else ():
+        result["tpot"][rows], result["ttft"][rows], result["e2e"][rows] = under_random_arrivals(
+            c.take(rows), shape, {name: values[rows] for name, values in table.items()}
+        )
     counted = np.flatnonzero(table["first_wave"])
-    together = under_load(c.take(counted), *arguments(counted), pattern="burst").ttft_ms
-    share = table["first_wave"][counted]
-    result["ttft"][counted] = share * together + (1.0 - share) * result["ttft"][counted]
+    result["ttft"][counted] = with_first_wave(
+        c.take(counted), {name: values[counted] for name, values in table.items()}, result["ttft"][counted]
+    )
     mask = kinds == "offline"
     batch = offline_batch(c.take(mask), *arguments(mask))
     result["throughput"][mask], result["e2e"][mask] = batch.output_tokens_per_s, batch.makespan_ms
     return result
+
+
+def under_random_arrivals(
+    c: LatencyCoefficients, shape: tuple[float, float], table: dict[str, Numbers]
+) -> tuple[Numbers, Numbers, Numbers]:
+    """TPOT, TTFT (medians where medians were measured) and mean end-to-end time, ms."""
+    burstiness, length_range = shape
+    times = outcome(
+        c, Demand("poisson", burstiness=burstiness, lengths=evenly_drawn(length_range)), table["load"], table["slots"],
+        table["max_num_batched_tokens"], table["input_tokens"], table["output_tokens"],
+        prefix_hit_share=table["prefix_hit_share"],
+    )  # fmt: skip
+    means = table["mean_ttft"].astype(bool)
+    tpot = np.where(means, times.tpot_ms(None), times.tpot_ms(50))
+    return tpot, np.where(means, times.ttft_ms(None), times.ttft_ms(50)), times.e2e_ms(None)
+
+
+def evenly_drawn(length_range: float) -> Lengths:
+    """Prompts and answers drawn evenly and independently from 1 - range to 1 + range times the mean."""
+    if not length_range:
+        return ALIKE
+    levels = 1.0 + length_range * (2.0 * np.arange(LEVELS) + 1.0 - LEVELS) / LEVELS
+    inputs, outputs = np.meshgrid(levels, levels)
+    return Lengths.of_pairs(inputs.ravel(), outputs.ravel())
+
+
+def with_first_wave(c: LatencyCoefficients, table: dict[str, Numbers], later_ms: Numbers) -> Numbers:
+    """TTFT of closed loops of few requests per user, ms: the first wave of a run is the burst that it starts with.
+
+    A mean counts every request once. The median is one of the later requests while they are the most, else the request
+    of the burst at the rank that is left when those count as faster.
+    """
+    share = table["first_wave"]
+    together = np.minimum(table["load"], table["slots"])
+    none, all_chunked = np.zeros_like(share), np.ones_like(share)
+    lengths = table["input_tokens"], table["output_tokens"]
+    traffic = Traffic.of(*lengths, table["max_num_batched_tokens"], none, all_chunked)
+    prompts, before = burst_prefill(c, traffic, together), frontend(c, traffic)
+    flags = together, table["slots"], table["max_num_batched_tokens"], *lengths
+    mean_ms = under_load(c, *flags, pattern="burst").ttft_ms
+    rank = np.maximum(share - 0.5, 0.0) / share
+    ranked_ms = 1e3 * (before + prompts.first_s + rank * (prompts.everything_s - prompts.first_s))
+    median_ms = np.where(share >= 0.5, np.maximum(later_ms, ranked_ms), later_ms)
+    return np.where(table["mean_ttft"], share * mean_ms + (1.0 - share) * later_ms, median_ms)
 
 
 def log_errors(replay: Replay, predicted: dict[str, Numbers]) -> dict[str, Numbers]:

@@ -27,7 +27,9 @@ may be faster or slower as a whole by its stack, except the controlled ones (Inf
 measurements: closed loops with published images and flags), which set the level. TTFT is left out where the load
 nearly fills the KV pool: it is the client's queue there. InferenceX draws lengths from [0.8, 1] of the nominal ones:
 0.9 is used; its published scripts pass an 8-bit KV cache and asynchronous scheduling that its rows do not state. Where
-only a mean TTFT is known, the first wave of a run of few requests per user counts as the burst that it is.
+only a mean TTFT is known, the first wave of a run of few requests per user counts as the burst that it is; a median
+sees it from half of the requests on. Random arrivals are predicted as `estimate` answers them, with the burstiness and
+the range of lengths that a row states, medians against medians.
 """
 KEPT_BACK = """A quarter of the sources, chosen by a hash of their names (`Observation.kept_back`), was not looked at
 while the first formulas, priors, spreads and hyper-parameters of this edition were chosen, and was predicted by a fit
@@ -157,7 +159,7 @@ def intervals(covered: dict[str, dict[str, tuple[float, int]]]) -> str:
         "basis and quantity was scaled to the nearer end, n rows n / (n + 12) of the way. With fewer than 20 rows of a",
         "quantity the measured basis has the spread of the fitted one and counts there. Where the datasheet basis came",
         "out narrower than the fitted one, both have one spread, so that what is known less is never shown as known",
-        "better; more of the datasheet's rows lie inside then:\n",
+        "better; it is moved to where both hold 85 to 95 % of their rows, if there is such a spread:\n",
     ]
     for basis, found in covered.items():
         shares = (f"{name} {share:.0%} ({count})" for name, (share, count) in found.items())

@@ -4,7 +4,7 @@ A fit without some rows is one Gauss-Newton step from the full fit over the rows
 prediction that is judged is then the true model's. Constants that nothing touches any more go back to their priors.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,13 @@ import numpy as np
 
 from vllm_opt.constraints.speed.spread import Metric, quantile_of
 from vllm_opt.constraints.speed.step_time import BASES, LatencyCoefficients, Numbers
-from vllm_opt.optimizer.fitting.latency.calibration import FEW_POINTS, known_only, spread_of_rows
+from vllm_opt.optimizer.fitting.latency.calibration import (
+    FEW_POINTS,
+    LEAST_SPREAD,
+    NORMAL_90,
+    known_only,
+    spread_of_rows,
+)
 from vllm_opt.optimizer.fitting.latency.cells import Mask, cells_of
 from vllm_opt.optimizer.fitting.latency.parameters import apply
 from vllm_opt.optimizer.fitting.latency.regression import PRIOR_WEIGHT, Fit, Regression
@@ -21,6 +27,8 @@ from vllm_opt.profiles.nouns.latency_constants import LatencyBasis, LatencyConst
 
 LONGEST_STEP = 0.7
 COVERAGE_ROOM = 0.04
+POOLED_ROOM = 0.05
+"""What one spread of two bases may be off in each: the whole of what is promised, 85 to 95 %."""
 LEAST_OWN_ROWS = 20
 """With fewer, the measured basis is neither shown as better known than the fitted one nor as worse."""
 METRIC_NAMES: tuple[Metric, ...] = ("tpot", "ttft", "throughput")
@@ -59,7 +67,7 @@ class Refits:
     @cached_property
     def problem(self) -> Regression:
         """The least-squares problem over all rows."""
-        return Regression(self.base, self.replay)
+        return Regression(self.base, self.replay, self.full.constants)
 
     @cached_property
     def point(self) -> tuple[Numbers, Numbers, Numbers]:
@@ -189,7 +197,7 @@ def in_order(held: Held, counted: Mask, fitted: Spread, datasheet: Spread) -> tu
     """Both spreads, with what is known less never shown as known better.
 
     Where left-out rows say the opposite neither basis is known better than the other: both get one spread, the mean of
-    their logarithms by rows (pool adjacent violators).
+    their logarithms by rows (pool adjacent violators), moved to where either holds 85 to 95 % of its rows if it can.
     """
     first, second = fitted.model_dump(), datasheet.model_dump()
     for name, value in first.items():
@@ -198,8 +206,18 @@ def in_order(held: Held, counted: Mask, fitted: Spread, datasheet: Spread) -> tu
             rows = [float((finite & (held.basis == rank)).sum()) for rank in (1, 2)]
             logs = np.log([value, second[name]])
             pooled = float(np.exp(np.average(logs, weights=rows))) if sum(rows) else value
+            if name in ("tpot", "throughput") and min(rows) >= LEAST_OWN_ROWS:
+                pooled = fitting_both(pooled, [held.of(name, finite & (held.basis == rank)) for rank in (1, 2)])
             first[name] = second[name] = round(pooled, 4)
     return Spread.model_validate(first), Spread.model_validate(second)
+
+
+def fitting_both(spread: float, errors: Sequence[Numbers], confidence: float = 0.9) -> float:
+    """The nearest spread that holds `confidence`, give or take 5 %, of each; as it is where none does."""
+    shares = confidence - POOLED_ROOM, confidence + POOLED_ROOM
+    ends = np.array([np.quantile(np.abs(one), shares) for one in errors])
+    least, most = ends.max(axis=0)[0] / NORMAL_90, ends.min(axis=0)[1] / NORMAL_90
+    return max(LEAST_SPREAD, min(max(spread, float(least)), float(most))) if least <= most else spread
 
 
 def shared_basis(held: Held, metric: Metric) -> Numbers:

@@ -153,7 +153,7 @@ def test_who_arrives_in_a_clump_has_others_just_before(shape: float, off: float)
 
 
 def test_users_who_pause_meet_now_more_now_fewer_others() -> None:
-    """N users of whom a share p is there: the variance is N p (1 - p), none without pauses."""
+    """Machine repairman: an engine that serves at one speed has Poisson many users who think, none without pauses."""
     engine = replace(BARE, sequence_s=1e-3, token_s=1e-9)
 
     def spread(think_s: float) -> float:
@@ -161,8 +161,8 @@ def test_users_who_pause_meet_now_more_now_fewer_others() -> None:
         return float(found.tpot_ms(95)[0] / found.tpot_ms(5)[0])
 
     assert spread(0.0) < 1.02
-    # One millisecond per user there: 10 answers a second, so of 40 users 20 pause for 2 s, and sqrt(10) more or fewer.
-    assert 1.3 < spread(2.0) < 1.8
+    # One millisecond per user there: 10 answers a second, so of 40 users 20 pause for 2 s, and sqrt(20) more or fewer.
+    assert 1.6 < spread(2.0) < 2.1
 
 
 def test_short_answers_of_a_burst_last_no_longer_than_full_steps() -> None:
@@ -177,7 +177,8 @@ def test_the_last_of_a_burst_waits_for_all_the_others() -> None:
     engine = replace(BARE, token_s=1e-4)
     found = outcome(engine, Demand("burst"), 40, 64, 1000, 1000, 2)
     assert found.ttft_ms(99)[0] == pytest.approx(4000, rel=0.03)
-    assert found.ttft_ms(50)[0] == pytest.approx(2000, rel=0.06)
+    # Whoever decodes takes a token of each step, so the last token of every later prompt falls into one step more.
+    assert found.ttft_ms(50)[0] == pytest.approx(2150, rel=0.01)
 
 
 def test_pairs_of_lengths_have_mean_one_and_keep_their_tail() -> None:

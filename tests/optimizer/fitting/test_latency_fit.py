@@ -80,27 +80,6 @@ def test_checkpoints_are_read_as_published() -> None:
     assert observation(row()).checkpoint in ("", "openai/gpt-oss-120b")
 
 
-def test_the_first_wave_counts_in_a_mean_and_not_in_a_median() -> None:
-    mean = row(num_prompts=16)
-    measured = {**mean["measured"], "median_ttft_ms": None, "mean_ttft_ms": 100.0}  # type: ignore[dict-item]
-    runs = [
-        observation(one)
-        for one in (
-            row(source_id="io-net-bench", num_prompts=16),
-            row(source_id="io-net-bench", num_prompts=16, measured={**measured, "mean_tpot_ms": 7.0}),
-            row(source_id="io-net-bench", num_prompts=10**6, measured={**measured, "mean_tpot_ms": 7.0}),
-        )
-    ]
-    assert [one.prompts_per_user for one in runs] == [2.0, 2.0, 125_000.0]
-    replay, _ = usable(runs, Nouns(Catalog()))
-    median, first, long = replay.predict(default_latency_constants())["ttft"]
-    burst = replace(runs[0], kind="burst")
-    together = usable([burst], Nouns(Catalog()))[0].predict(default_latency_constants())["ttft"][0]
-    # Two requests per user: the first of them met all others at once.
-    assert first == pytest.approx((median + together) / 2)
-    assert long == pytest.approx(median, rel=1e-3)
-
-
 def test_a_row_becomes_an_observation() -> None:
     one = observation(row())
     assert (one.model, one.gpu, one.quantization) == ("openai/gpt-oss-120b", "h100-sxm", "mxfp4")
@@ -294,14 +273,14 @@ def test_a_basis_that_rows_know_better_shares_the_spread_of_the_one_above() -> N
     refits, _ = held_of_sample()
     held = refits.held("sources", masks_of(["all"] * len(refits.replay.observations)), cells=False)
     rows = np.arange(len(held.basis))
-    better, worse = Spread(tpot=0.4, ttft=0.1, throughput=0.4), Spread(tpot=0.1, ttft=0.3, throughput=0.4)
+    better, worse = Spread(tpot=0.1, ttft=0.4, throughput=0.4), Spread(tpot=0.3, ttft=0.1, throughput=0.4)
     for share, pooled in ((2, 0.2), (4, 0.4**0.25 * 0.1**0.75)):
         basis = np.where(rows % share == 0, 1.0, 2.0)
-        errors = {**held.errors, "tpot": np.zeros(len(rows))}
+        errors = {**held.errors, "ttft": np.zeros(len(rows))}
         found = replace(held, basis=basis, errors=errors)
         first, second = in_order(found, np.ones(len(rows), dtype=bool), better, worse)
-        assert first.tpot == second.tpot == pytest.approx(pooled, rel=0.02)
-        assert (first.ttft, second.ttft, first.throughput, second.throughput) == (0.1, 0.3, 0.4, 0.4)
+        assert first.ttft == second.ttft == pytest.approx(pooled, rel=0.02)
+        assert (first.tpot, second.tpot, first.throughput, second.throughput) == (0.1, 0.3, 0.4, 0.4)
 
 
 def test_rows_that_state_their_request() -> None:

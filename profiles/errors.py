@@ -12,6 +12,10 @@ class InvalidRequest(VllmOptError):  # noqa: N818 - the name is part of the publ
     """A request, a file or a value that cannot be understood."""
 
 
+class RefusedByVllm(InvalidRequest):
+    """A request that vLLM understands and refuses at its start: what follows the field is why."""
+
+
 class UnknownProfile(VllmOptError):  # noqa: N818 - the name is part of the public interface
     """A model, GPU, quantisation or vLLM release that the catalogue does not hold."""
 

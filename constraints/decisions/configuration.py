@@ -24,6 +24,9 @@ class Adapters(Noun):
     max_lora_rank: int = Field(16, gt=0)
     max_cpu_loras: int = Field(1, gt=0, description="adapters kept in host memory")
     fully_sharded_loras: bool = False
+    lora_target_modules: tuple[str, ...] = Field((), description="modules that take adapters; none: all that can")
+    enable_moe_shared_loras: bool = Field(False, description="outer matrices of experts' adapters stored once a layer")
+    enable_mixed_moe_lora_format: bool = Field(False, description="adapters of experts in both layouts at once")
 
 
 class Layout(Noun):

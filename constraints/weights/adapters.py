@@ -6,18 +6,21 @@
     replicated                            A = r * K              B = N * r
     embedding, output head                vocabulary * r + H * r, whole on every rank
     experts of a rank, gated              E * (2 rA H + r I + 2 I r + H r), or H / TP * r
-    experts stored in three dimensions    E * (r (H + I) + (2 I + H) r)                            (gpt-oss)
+    experts stored in three dimensions    E * (rA H + r I + 2 I r + H r), or H / TP * r            (gpt-oss)
+    `--enable-moe-shared-loras`           2 rA H + E * (r I + 2 I r) + H r, or H / TP * r
 
-where rA and the second forms hold with `--fully-sharded-loras`. Source: vLLM 0.33 `lora/layers/*:create_lora_weights`;
-which classes wrap their embedding: `embedding_modules` of the model files. Equal to what vLLM allocates, to the byte.
+where rA and the second forms hold with `--fully-sharded-loras`. `--enable-mixed-moe-lora-format` stores every model's
+experts in the two-dimensional form, and so does the shared one, whose three names only that form takes. Source: vLLM
+0.33 `lora/layers/*:create_lora_weights`, `lora/utils.py:process_packed_modules_mapping`; which classes wrap their
+embedding: `embedding_modules` of the model files. Equal to what vLLM allocates, to the byte.
 """
 
 from collections import Counter
 
 from vllm_opt.constraints.decisions.configuration import Adapters, Layout
 from vllm_opt.constraints.decisions.pipeline_stages import stage_layers
+from vllm_opt.constraints.weights.adapter_targets import EMBEDDING, FUSED_CHECKPOINT, HEAD, is_target, wrapped_tensors
 from vllm_opt.constraints.weights.tensor import WeightTensor
-from vllm_opt.constraints.weights.tensors import layer_tensors
 from vllm_opt.profiles.nouns.model import DecoderLayer, Experts, ModelProfile
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -42,15 +45,13 @@ WRAPS_EMBEDDING_ONLY = frozenset((
     "CohereForCausalLM", "HunYuanMoEV1ForCausalLM", "Olmo2ForCausalLM", "Olmo3ForCausalLM", "SeedOssForCausalLM",
     "SmolLM3ForCausalLM", "Starcoder2ForCausalLM",
 ))  # fmt: skip
-FUSED_CHECKPOINT = frozenset(("Phi3ForCausalLM",))
-"""Classes whose checkpoint stores q, k, v and gate, up in one matrix, which takes one adapter."""
 ONE_SLICE = frozenset(("in_proj_qkvz", "in_proj_ba"))
 """Fused projections that take one adapter for all of their rows."""
-THREE_DIMENSIONAL = frozenset(("GptOssForCausalLM",))
-UNWRAPPED = frozenset((
-    "A", "A_log", "D", "dt_bias", "sinks", "router_bias", "indexer.wk", "indexer.k_norm", "attn_sink", "tid2eid",
-    "compressor.ape", "indexer.compressor.ape",
+THREE_DIMENSIONAL = frozenset((
+    "Glm4MoeLiteForCausalLM", "GptOssForCausalLM", "InternS1ProForConditionalGeneration",
+    "Qwen3VLMoeForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration",
 ))  # fmt: skip
+"""Classes whose checkpoint stores all experts in one tensor (`is_3d_moe_weight` of the model files)."""
 TWO_SLICES = frozenset(("compressor.wkv_wgate", "indexer.compressor.wkv_wgate"))
 """Fused projections of which each half takes an adapter, though they are one tensor here."""
 
@@ -65,7 +66,10 @@ def adapter_bytes(model: ModelProfile, layout: Layout, *, mxfp4: bool = False) -
     if adapters is None:
         return (0,) * len(stages)
     kinds = [
-        sum(_module_elements(tensor, kind, model, layout, adapters, mxfp4) for tensor in _wrapped(kind, model))
+        sum(
+            _module_elements(tensor, kind, model, layout, adapters, mxfp4)
+            for tensor in wrapped_tensors(kind, model, adapters.lora_target_modules)
+        )
         for kind in model.layer_kinds
     ]
     unit = HALF_BYTES * adapters.max_loras
@@ -82,20 +86,16 @@ def adapter_buffer_bytes(model: ModelProfile, layout: Layout, max_num_batched_to
     """Return what the kernels keep beside the slots: index buffers, and the map of a sharded vocabulary."""
     if layout.adapters is None:
         return 0
-    sharded = layout.tensor_parallel_size > 1 and _wraps_head(model)
+    sharded = layout.tensor_parallel_size > 1 and _wraps_listed_head(model, layout.adapters)
     mapping = MAPPING_ENTRY_BYTES * -(-model.vocab_size // 64) * 64 if sharded else 0
     return mapping + PUNICA_BYTES_PER_TOKEN * max_num_batched_tokens
 
 
 def adapter_host_bytes(model: ModelProfile, adapters: Adapters) -> int:
     """Return the host memory of one worker: `max_cpu_loras` adapters, each whole, pinned."""
-    alone = Layout(gpu="host", adapters=Adapters(max_loras=1, max_lora_rank=adapters.max_lora_rank, max_cpu_loras=1))
+    one = adapters.model_copy(update={"max_loras": 1, "max_cpu_loras": 1, "fully_sharded_loras": False})
+    alone = Layout(gpu="host", adapters=one)
     return adapters.max_cpu_loras * sum(adapter_bytes(model, alone))
-
-
-def _wrapped(kind: DecoderLayer, model: ModelProfile) -> list[WeightTensor]:
-    tensors = layer_tensors(kind, model.hidden_size)
-    return [tensor for tensor in tensors if tensor.role != "norm" and tensor.name not in UNWRAPPED]
 
 
 def _module_elements(
@@ -139,18 +139,25 @@ def _expert_elements(experts: Experts, model: ModelProfile, layout: Layout, adap
     if mxfp4:
         width, inner = (-(-size // step) * step for size, step in zip((width, inner), MXFP4_WIDTHS, strict=True))
     gates = 2 if experts.gated else 1
-    if model.architecture in THREE_DIMENSIONAL:
-        return count * (rank * (width + inner) + (gates * inner + width) * rank)
     first = rank // layout.tensor_parallel_size if sharded else rank
     last = width // layout.tensor_parallel_size if sharded else width
-    return count * (gates * first * width + rank * inner + gates * inner * rank + last * rank)
+    inside = count * (rank * inner + gates * inner * rank)
+    if adapters.enable_moe_shared_loras:
+        return gates * first * width + inside + last * rank
+    whole = model.architecture in THREE_DIMENSIONAL and not adapters.enable_mixed_moe_lora_format
+    return inside + count * ((1 if whole else gates) * first * width + last * rank)
 
 
 def _wraps_head(model: ModelProfile) -> bool:
     return model.architecture in WRAPS_EMBEDDING - WRAPS_EMBEDDING_ONLY
 
 
+def _wraps_listed_head(model: ModelProfile, adapters: Adapters) -> bool:
+    return _wraps_head(model) and is_target((HEAD,), adapters.lora_target_modules)
+
+
 def _end_elements(model: ModelProfile, adapters: Adapters, *, first: bool, last: bool) -> int:
     each = (model.vocab_size + model.hidden_size) * adapters.max_lora_rank
-    embedding = first and model.architecture in WRAPS_EMBEDDING
-    return each * (int(embedding) + int(last and _wraps_head(model)))
+    listed = is_target((EMBEDDING,), adapters.lora_target_modules)
+    embedding = first and listed and model.architecture in WRAPS_EMBEDDING
+    return each * (int(embedding) + int(last and _wraps_listed_head(model, adapters)))

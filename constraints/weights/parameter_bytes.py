@@ -33,6 +33,10 @@ from vllm_opt.profiles.nouns.quantization import Quantization
 __all__ = ["WeightTable", "weight_bytes", "weight_extra_bytes"]
 
 
+MODULE_TOLERANCE = Fraction(1, 400)
+"""How near a count with the module that predicts ahead must come to a published size: three FP8 checkpoints of Qwen3.6
+and Qwen3.8 do to 0.2 %, and Qwen3.8-27B-FP8 is then the 14.28 GiB per GPU that two ranks print (vllm-project/recipes
+pull 810)."""
 REPACKED_FORMATS = frozenset(("mxfp4",))
 ATTENTION_WITHOUT_SCALES = frozenset(("JambaForCausalLM", "MiniMaxM3SparseForConditionalGeneration"))
 """Classes that do not hand the quantisation to their attention, so no KV-cache scales are allocated."""
@@ -175,7 +179,21 @@ class WeightTable:
         if native.stored_bytes is None:
             return 1 + Fraction(native.size_margin).limit_denominator(1_000_000)
         whole_bytes = sum(self._counted_bytes(Layout(gpu="", quantization=self.quantization.id)))
-        return max(Fraction(1), Fraction(native.stored_bytes, whole_bytes))
+        published = native.stored_bytes - self._idle_module_bytes(native.stored_bytes, whole_bytes)
+        return max(Fraction(1), Fraction(published, whole_bytes))
+
+    def _idle_module_bytes(self, stored_bytes: int, counted_bytes: int) -> int:
+        """What of a published size is the module that predicts ahead, which a server without drafts does not load.
+
+        Told by the size alone: count and module together are what is published. Where they are not (formats that leave
+        parts in 16 bits, copies without the module), nothing is taken off.
+        """
+        if not has_mtp(self.model) or mtp_layer(self.model) not in self.model.layer_kinds:
+            return 0
+        variant = self.last_variant_of(mtp_kind(self.model))
+        module = mtp_modules(self.model) * (self.layer_bytes(variant, Layout(gpu="")) + mtp_extra_bytes(self.model, 1))
+        unexplained = stored_bytes - counted_bytes - module
+        return module if abs(unexplained) <= MODULE_TOLERANCE * stored_bytes else 0
 
     def _counted_bytes(self, layout: Layout, gpu: GpuProfile | None = None) -> tuple[int, ...]:
         stages = layout.pipeline_parallel_size

@@ -77,6 +77,12 @@ class Features(BaseModel):
     max_lora_rank: Annotated[int, BeforeValidator(_count), Field(gt=0, le=65536)] | None = None
     max_cpu_loras: Annotated[int, BeforeValidator(_count), Field(gt=0, le=LARGEST_COUNT)] | None = None
     fully_sharded_loras: Switch = False
+    lora_dtype: Annotated[Literal["auto", "float16", "bfloat16"], BeforeValidator(_one)] = Field(
+        "auto", description="dtype of the adapters' slots; both formats take two bytes"
+    )
+    lora_target_modules: Texts = Field((), description="modules that take adapters, such as q_proj; none: all that can")
+    enable_moe_shared_loras: Switch = Field(False, description="experts' adapters share their outer matrices")
+    enable_mixed_moe_lora_format: Switch = Field(False, description="experts' adapters in 2-D and in 3-D layout")
     limit_mm_per_prompt: JsonText | None = Field(None, description="items per prompt by modality")
     images_per_request: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10_000)] = 0.0
     image_tokens: Count | None = Field(None, description="tokens of one image; default: of image_size")

@@ -18,7 +18,7 @@ from vllm_opt.optimizer.contract.request import EstimateRequest
 from vllm_opt.optimizer.contract.traffic import floor_of_traffic
 from vllm_opt.optimizer.estimation.drafted import acceptance_of, draft_cost, draft_note, with_drafts
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of, offer_terms, price_notes
-from vllm_opt.optimizer.estimation.kv_tiers.connectors import eplb_refusals, offload_notes, sleep_notes
+from vllm_opt.optimizer.estimation.kv_tiers.connectors import feature_refusals, offload_notes, sleep_notes
 from vllm_opt.optimizer.estimation.kv_tiers.host_loads import check_loads, load_notes, with_loads
 from vllm_opt.optimizer.estimation.media import lengths_with_images, with_encoder
 from vllm_opt.optimizer.estimation.memory import memory_report, memory_without_plan
@@ -83,7 +83,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
 
     Whether it starts is judged at the confidence asked; `expected` judges the central estimate instead.
     """
-    refused = (*_refusals(setting), *eplb_refusals(request))
+    refused = (*_refusals(setting), *feature_refusals(request))
     if setting.layout.pipeline_parallel_size > setting.model.num_hidden_layers:
         return _refused_estimate(setting, request, refused)
     try:
@@ -98,7 +98,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
     )
     performance, bound, notes = _performance(setting, request, flags, terms, memory)
     deployment = _deployment(setting, request, flags, terms, bound)
-    central = (*violations(deployment, without=ASKED_OTHERWISE), *eplb_refusals(request))
+    central = (*violations(deployment, without=ASKED_OTHERWISE), *feature_refusals(request, terms.kv))
     starts = starts_of(setting, terms, flags, central)
     unsure = () if expected else unsure_starts(setting, replace(deployment, confidence=request.confidence), central)
     found = (

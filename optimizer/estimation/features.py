@@ -5,6 +5,7 @@ import json
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.kv.pages import is_quantized
 from vllm_opt.optimizer.contract.features import Features
+from vllm_opt.optimizer.estimation.adapters import adapter_flags
 from vllm_opt.optimizer.serve_lines.command_line import FlagValue, has_flag
 from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.model import ModelProfile
@@ -42,13 +43,7 @@ def feature_flags(
     if request.indexer_kv_dtype != "auto":
         found["attention-config"] = json.dumps({"indexer_kv_dtype": request.indexer_kv_dtype}, separators=(",", ":"))
     found.update(_runner_flags(request, model, engine))
-    if layout.adapters is not None:
-        found.update({"enable-lora": True, "max-loras": layout.adapters.max_loras})
-        found["max-lora-rank"] = layout.adapters.max_lora_rank
-        if layout.adapters.max_cpu_loras != layout.adapters.max_loras:
-            found["max-cpu-loras"] = layout.adapters.max_cpu_loras
-        if layout.adapters.fully_sharded_loras:
-            found["fully-sharded-loras"] = True
+    found.update(adapter_flags(request, layout.adapters))
     return {name: value for name, value in found.items() if has_flag(engine, name)}
 
 

@@ -12,7 +12,7 @@ from vllm_opt.profiles.errors import InvalidRequest, VllmOptError
 from vllm_opt.profiles.reading.quantities import counted
 
 MOST_NAMED = 12
-UNDERSTOOD = ("task", "optimization-level")
+UNDERSTOOD = ("task", "optimization-level", "attention-config")
 """Flags without a field of their own: what they say stands in other fields."""
 
 

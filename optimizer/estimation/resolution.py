@@ -196,7 +196,7 @@ def resolve(request: EstimateRequest, catalog: Catalog) -> Setting:
         disable_hybrid_kv_cache_manager=request.disable_hybrid_kv_cache_manager or manager_off is not None,
         media=profiled_media(model, request, length),
         speculation=speculation,
-        adapters=adapters_of(request),
+        adapters=adapters_of(request, engine),
         nodes=-(-tensor * request.pipeline_parallel_size // gpu.gpus_per_node),
     )
     windows = manager_off if keeps_windows_or_states(model) else None

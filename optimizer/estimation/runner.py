@@ -5,7 +5,7 @@ Source: vLLM 0.33 `config/model.py`: a pooling runner builds no output head, and
 """
 
 from vllm_opt.optimizer.contract.features import Features, json_value
-from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.errors import RefusedByVllm
 from vllm_opt.profiles.nouns.model import Attention, DecoderLayer, ModelProfile
 
 WHOLE_PROMPT_POOLERS = ("MEAN", "CLS", "STEP")
@@ -16,16 +16,16 @@ def as_served(model: ModelProfile, request: Features) -> ModelProfile:
     """Return the model as the asked runner builds it; `auto` takes what its class or its repository says.
 
     Raises:
-        InvalidRequest: a runner that vLLM refuses for this model.
+        RefusedByVllm: a runner that vLLM refuses for this model.
     """
     if request.is_pooling and model.runner == "transcription":
-        raise InvalidRequest(f"runner: {model.id} writes down speech, and vLLM serves it with --runner generate only")
+        raise RefusedByVllm(f"runner: {model.id} writes down speech, and vLLM serves it with --runner generate only")
     if request.is_pooling or (request.runner == "auto" and model.runner == "pooling"):
         return _pooling(model, request)
     if model.runner != "pooling":
         return model
     if not model.keeps_cache or model.architecture.endswith("ForSequenceClassification"):
-        raise InvalidRequest(
+        raise RefusedByVllm(
             f"runner: {model.id} ({model.architecture}) has no output head and generates no text; leave --runner out "
             "or give pooling"
         )

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from vllm_opt.constraints.decisions.speculation import DraftShape, Method, Speculation, has_mtp
 from vllm_opt.optimizer.contract.features import Features, json_value
 from vllm_opt.profiles.catalogues.catalog import Catalog
-from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile, did_you_mean
+from vllm_opt.profiles.errors import InvalidRequest, RefusedByVllm, UnknownProfile, did_you_mean
 from vllm_opt.profiles.nouns.drafter import load_drafters
 from vllm_opt.profiles.nouns.model import Attention, DenseMlp, Experts, ModelProfile
 
@@ -20,6 +20,11 @@ USUAL_DRAFT_VOCABULARY = 32_000
 """Of published EAGLE-3 heads, where the drafter's own config is not at hand."""
 MOST_DRAFT_TOKENS = 256
 LONGEST_CONFIG = 1_000_000
+FAMILIES_WITH_MTP = (
+    "Bailing", "Deepseek", "Dots", "Ernie", "Exaone", "Gemma4", "Glm", "GlmMoeDsa", "HY", "HunYuan", "Inkling", "Kimi",
+    "Longcat", "MiMo", "MiniMaxM", "NemotronH", "Pangu", "Qwen3Next", "Qwen3_5", "Qwen4", "Step",
+)  # fmt: skip
+"""Beginnings of the classes for which 0.33 names an `…_mtp` method (`config/speculative.py`)."""
 
 
 def speculation_of(
@@ -48,9 +53,14 @@ def speculation_of(
         return Speculation(**common, shape=shape), notes
     if method == "draft_model":
         return Speculation(**common, **_draft_model(config, model, catalog)), ()
+    if method == "mtp" and not model.architecture.startswith(FAMILIES_WITH_MTP):
+        raise RefusedByVllm(
+            f"speculative_config: Unsupported speculative method: 'mtp' for {model.id}, "
+            "which has no multi-token prediction module"
+        )
     if method == "mtp" and not has_mtp(model):
         raise InvalidRequest(
-            f"speculative_config: {model.id} has no multi-token prediction module that vLLM builds; take another method"
+            f"speculative_config: no multi-token prediction module of {model.id} is known here; take another method"
         )
     return Speculation(**common), ()
 
@@ -241,7 +251,7 @@ def _draft_model(config: dict[str, Any], model: ModelProfile, catalog: Catalog) 
     except UnknownProfile as fault:
         raise UnknownProfile(f"speculative_config: {fault}") from None
     if draft.vocab_size != model.vocab_size:
-        raise InvalidRequest(
+        raise RefusedByVllm(
             "speculative_config: Target and draft model should have the same vocabulary size. Target model "
             f"vocab_size={model.vocab_size}. Draft model vocab_size={draft.vocab_size}"
         )

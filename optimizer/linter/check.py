@@ -23,7 +23,7 @@ from vllm_opt.optimizer.linter.fixes.file_fixes import described
 from vllm_opt.optimizer.linter.fixes.safety import lowers_quality, safe_to_fix
 from vllm_opt.optimizer.linter.optimum import optima
 from vllm_opt.optimizer.linter.subject.context import FLAGS, LintContext
-from vllm_opt.optimizer.linter.subject.feature_fields import with_features
+from vllm_opt.optimizer.linter.subject.feature_fields import LeftOut, with_features
 from vllm_opt.optimizer.linter.subject.fields import estimate_fields, gpus_of
 from vllm_opt.optimizer.linter.subject.releases import ReadRelease, release_of
 from vllm_opt.optimizer.linter.subject.report import CommandReport, Finding, Optimum
@@ -113,7 +113,7 @@ def check(request: LintRequest, read: ReadCommand, catalog: Catalog) -> Checked:
     log: tuple[str, ...] = ()
     estimate: Estimate | None = None
     found: tuple[Optimum, ...] = ()
-    left_out: dict[str, str] = {}
+    left_out: dict[str, LeftOut] = {}
     if served.name is not None and judged:
         fields = {**given, "model": served.name, "quantization": served.quantization}
         fields |= {"quantize_at_load": True} if served.at_load else {}

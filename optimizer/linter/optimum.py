@@ -17,8 +17,8 @@ from vllm_opt.profiles.errors import VllmOptError
 
 SECONDS = 5.0
 KEPT = frozenset((
-    "kv-offloading-size", "kv-offloading-backend", "lora-modules", "default-mm-loras", "lora-dtype",
-    "lora-target-modules", "enable-tower-connector-lora", "mm-encoder-tp-mode", "mm-processor-kwargs",
+    "kv-offloading-size", "kv-offloading-backend", "lora-modules", "default-mm-loras",
+    "enable-tower-connector-lora", "mm-encoder-tp-mode", "mm-processor-kwargs",
     "mm-processor-cache-gb", "enable-dbo",
 ))  # fmt: skip
 """Features that no plan decides and that a proposal must not lose."""

@@ -10,7 +10,7 @@ from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 FlagValue = str | int | float | bool
-SEVERAL_VALUES = frozenset({"kv-cache-dtype-skip-layers"})
+SEVERAL_VALUES = frozenset({"kv-cache-dtype-skip-layers", "lora-target-modules"})
 """Flags whose value is a list, here with blanks between."""
 
 

@@ -33,7 +33,23 @@ def implied_fields(values: dict[str, Any]) -> dict[str, Any]:
         fields["runner"] = "pooling"
     if _graphs_switched_off(values):
         fields["enforce_eager"] = True
-    return fields
+    return fields | _attention_choices(values)
+
+
+def _attention_choices(values: dict[str, Any]) -> dict[str, Any]:
+    """What `--attention-config` says of the indexers' keys and of the backend, where no flag of its own does."""
+    try:
+        config = json.loads(str(values.get("attention-config") or "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(config, dict):
+        return {}
+    names = {"indexer_kv_dtype": "indexer_kv_dtype", "backend": "attention_backend"}
+    return {
+        field: config[name]
+        for name, field in names.items()
+        if isinstance(config.get(name), str) and field.replace("_", "-") not in values
+    }
 
 
 def _graphs_switched_off(values: dict[str, Any]) -> bool:

@@ -238,7 +238,7 @@ def _same_in_every_layout(setting: SolveSetting) -> dict[str, Any]:
         "async_scheduling": async_scheduling_default(setting.engine, setting.model),
         "disable_hybrid_kv_cache_manager": hybrid_manager_off(setting.request, setting.engine) is not None,
         "speculation": setting.speculation,
-        "adapters": adapters_of(setting.request),
+        "adapters": adapters_of(setting.request, setting.engine),
         **cache_choices(setting.request, setting.engine),
         "media": profiled_media(setting.model, setting.request, setting.targets.target_context),
     }

@@ -16,7 +16,7 @@ from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.optimizer.contract.features import Features, json_value
 from vllm_opt.optimizer.contract.quantities import size
 from vllm_opt.optimizer.contract.request import EstimateRequest
-from vllm_opt.profiles.errors import InvalidRequest
+from vllm_opt.profiles.errors import InvalidRequest, RefusedByVllm
 from vllm_opt.profiles.nouns.engine import EngineProfile
 
 SUPPORTS_HYBRID = frozenset((
@@ -43,7 +43,7 @@ def hybrid_manager_off(request: Features, engine: EngineProfile) -> str | None:
         return None
     name = str(connector.get("kv_connector") or "")
     if name and connector.get("kv_role") not in ROLES:
-        raise InvalidRequest(f"kv_transfer_config: kv_connector needs a kv_role, one of {', '.join(ROLES)}")
+        raise RefusedByVllm(f"kv_transfer_config: kv_connector needs a kv_role, one of {', '.join(ROLES)}")
     if "any_connector" in engine.hybrid_kv_cache_off_with:
         return (
             f"--kv-transfer-config turns the hybrid KV manager off in vLLM {engine.version}, whatever the connector: "
@@ -74,14 +74,20 @@ def redundant_experts(request: Features) -> int:
     """Return the copies of experts that --eplb-config adds over all ranks.
 
     Raises:
-        InvalidRequest: redundant experts without --enable-eplb, which vLLM refuses, or no whole number of them.
+        RefusedByVllm: redundant experts without --enable-eplb.
+        InvalidRequest: no whole number of them.
     """
     count = json_value(request.eplb_config).get("num_redundant_experts", 0)
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= 65536:
         raise InvalidRequest("eplb_config: num_redundant_experts must be a whole number, 0 or more")
     if count and not request.enable_eplb:
-        raise InvalidRequest(f"eplb_config: num_redundant_experts is set to {count} but EPLB is not enabled")
+        raise RefusedByVllm(f"eplb_config: num_redundant_experts is set to {count} but EPLB is not enabled")
     return count
+
+
+def feature_refusals(request: EstimateRequest, plan: KvPlan | None = None) -> tuple[Violation, ...]:
+    """What vLLM says of features that do not go together; `plan`: once the cache could be planned."""
+    return (*eplb_refusals(request), *(() if plan is None else chunk_refusals(request, plan)))
 
 
 def eplb_refusals(request: EstimateRequest) -> tuple[Violation, ...]:
@@ -90,6 +96,24 @@ def eplb_refusals(request: EstimateRequest) -> tuple[Violation, ...]:
     if not request.enable_eplb or redundant_experts(request) or (request.enable_expert_parallel and ranks > 1):
         return ()
     message = "EPLB requires --enable-expert-parallel and tensor or data parallelism."
+    return (Violation(rule="compatibility", message=message),)
+
+
+def chunk_refusals(request: Features, plan: KvPlan) -> tuple[Violation, ...]:
+    """What vLLM says of an offload chunk that holds no whole number of blocks (`offloading/config.py`, 0.33)."""
+    connector = json_value(request.kv_transfer_config)
+    extra = connector.get("kv_connector_extra_config")
+    asked = extra.get("block_size") if isinstance(extra, dict) else None
+    if connector.get("kv_connector") != "OffloadingConnector" or isinstance(asked, bool) or not isinstance(asked, int):
+        return ()
+    block = plan.block_size * plan.context_parallel
+    if not block or asked <= 0 or asked % block == 0:
+        return ()
+    message = (
+        f"'block_size'={asked} in kv_connector_extra_config must be a multiple of the GPU KV cache block size "
+        f"({block} tokens). Use {-(-asked // block) * block} instead, or set 'blocks_per_chunk' to express the chunk "
+        "size in blocks."
+    )
     return (Violation(rule="compatibility", message=message),)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from vllm_opt.optimizer.linter.subject.context import LintContext
+from vllm_opt.optimizer.linter.subject.feature_fields import LeftOut
 from vllm_opt.optimizer.linter.subject.report import Finding, Level
 from vllm_opt.optimizer.serve_lines.flag_history import version_parts
 from vllm_opt.optimizer.serve_lines.left_out import left_out_of
@@ -73,8 +74,11 @@ def _not_modelled(context: LintContext) -> Iterator[Finding]:
         )
 
 
-def left_out_findings(context: LintContext, left_out: dict[str, str]) -> Iterator[Finding]:
-    """Features that the prediction could not take in, and why."""
-    for field, why in left_out.items():
+def left_out_findings(context: LintContext, left_out: dict[str, LeftOut]) -> Iterator[Finding]:
+    """Features that the prediction could not take in, and why: some because vLLM refuses them."""
+    for field, found in left_out.items():
         flag = f"--{field.replace('_', '-')}"
-        yield _finding(context, "not_modelled", "note", f"{flag}: the prediction leaves it out: {why}", flag)
+        if found.refused:
+            yield _finding(context, "flag_conflict", "error", f"{found.why}; correct it or drop {flag}", flag)
+            continue
+        yield _finding(context, "not_modelled", "note", f"{flag}: the prediction leaves it out: {found.why}", flag)

@@ -31,6 +31,8 @@ def release_rule_findings(context: LintContext, parsed: ParsedCommand) -> Iterat
             yield _finding(context, words, flag)
     if "model" in context.fields:
         yield from _mamba(context)
+        yield from _resolved_limits(context, parsed)
+        yield from _whole_items(context, parsed)
 
 
 def _finding(context: LintContext, message: str, flag: str) -> Finding:
@@ -50,6 +52,35 @@ def _mamba(context: LintContext) -> Iterator[Finding]:
             "or add --no-enable-prefix-caching",
             "--enable-chunked-prefill",
         )
+
+
+def _resolved_limits(context: LintContext, parsed: ParsedCommand) -> Iterator[Finding]:
+    """Limits of the scheduler beyond what the release sets where the command leaves it open."""
+    flags = context.setting()[0].flags
+    for name, limit_name, limit in (
+        ("long-prefill-token-threshold", "max_model_len", flags.max_model_len),
+        ("max-num-active-seqs", "max_num_seqs", flags.max_num_seqs),
+    ):
+        value = parsed.value(name)
+        if isinstance(value, int) and value > limit and not parsed.given(limit_name.replace("_", "-")):
+            field = name.replace("-", "_")
+            yield _finding(
+                context, f"{field} ({value}) cannot be greater than {limit_name} ({limit}), the default", f"--{name}"
+            )
+
+
+def _whole_items(context: LintContext, parsed: ParsedCommand) -> Iterator[Finding]:
+    """An image or a video that may not be cut must fit into one step."""
+    setting = context.setting()[0]
+    tokens, media = setting.flags.max_num_batched_tokens, setting.layout.media
+    if parsed.value("disable-chunked-mm-input") is not True or media is None or media.item_tokens <= tokens:
+        return
+    yield _finding(
+        context,
+        f"Chunked MM input disabled but max_tokens_per_mm_item ({media.item_tokens}) is larger than "
+        f"max_num_batched_tokens ({tokens}). Please increase max_num_batched_tokens",
+        "--disable-chunked-mm-input",
+    )
 
 
 def _size(parsed: ParsedCommand, name: str) -> int | None:

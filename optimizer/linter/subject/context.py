@@ -19,10 +19,11 @@ from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 FEATURE_FIELDS = (
     "speculative_config", "enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras", "fully_sharded_loras",
+    "lora_dtype", "lora_target_modules", "enable_moe_shared_loras", "enable_mixed_moe_lora_format",
     "limit_mm_per_prompt", "language_model_only", "skip_mm_profiling", "hf_overrides", "kv_transfer_config",
     "kv_events_config", "compilation_config", "runner", "convert", "enable_eplb", "eplb_config",
     "enable_sleep_mode", "all2all_backend", "pooler_config",
-    "kv_cache_dtype_skip_layers", "mamba_ssm_cache_dtype", "attention_backend",
+    "kv_cache_dtype_skip_layers", "indexer_kv_dtype", "mamba_ssm_cache_dtype", "attention_backend",
 )  # fmt: skip
 FIELDS = {
     name.replace("_", "-"): name

@@ -33,6 +33,9 @@ def _layout(row: dict[str, Any]) -> Layout:
             max_lora_rank=row["max_lora_rank"],
             max_cpu_loras=row.get("max_cpu_loras", row["max_loras"]),
             fully_sharded_loras=row.get("fully_sharded_loras", False),
+            lora_target_modules=tuple(row.get("lora_target_modules", ())),
+            enable_moe_shared_loras=row.get("enable_moe_shared_loras", False),
+            enable_mixed_moe_lora_format=row.get("enable_mixed_moe_lora_format", False),
         ),
     )
 
@@ -66,3 +69,35 @@ def test_deepseek_v4_wraps_projections_and_no_tables() -> None:
     adapters = Adapters(max_loras=1, max_lora_rank=16, max_cpu_loras=1)
     layout = Layout(gpu="h100-sxm", tensor_parallel_size=8, adapters=adapters)
     assert adapter_bytes(model, layout) == (4_685_146_112,)
+
+
+def test_sharded_and_shared_adapters_of_experts_stored_in_three_dimensions() -> None:
+    """By hand, per layer and slot of gpt-oss-20b on TP2: H 3072, I 1536 of a rank, 32 experts, r 16, rA 8."""
+    model = _model("gpt-oss-20b")
+
+    def experts(**switches: bool) -> int:
+        adapters = Adapters(max_loras=1, max_lora_rank=16, lora_target_modules=("experts",), **switches)
+        layout = Layout(gpu="h100-sxm", tensor_parallel_size=2, adapters=adapters)
+        (found,) = adapter_bytes(model, layout, mxfp4=True)
+        return found
+
+    inside = 32 * 3 * 1536 * 16
+    assert experts() == 2 * 24 * (inside + 32 * (16 * 3072 + 3072 * 16))
+    assert experts(fully_sharded_loras=True) == 2 * 24 * (inside + 32 * (8 * 3072 + 1536 * 16))
+    assert experts(enable_moe_shared_loras=True) == 2 * 24 * (inside + 2 * 16 * 3072 + 3072 * 16)
+
+
+def test_routers_heads_and_tables_are_named_as_vllm_names_them() -> None:
+    """What vLLM lists by module in rows B-H100-37 (Mixtral) and B-H100-40 (gpt-oss)."""
+    for name, target, tensor, wanted in (
+        ("mixtral-8x7b", "gate", 2, 8_404_992),
+        ("mixtral-8x7b", "lm_head", 2, 2_310_144),
+        ("mixtral-8x7b", "embed_tokens", 2, 2_310_144),
+        ("gpt-oss-20b", "router", 1, 4_472_832),
+        ("gpt-oss-20b", "gate", 1, 0),
+        ("phi-4", "q_proj", 1, 0),
+        ("nemotron-h-8b", "up_proj", 1, 39_321_600),
+    ):
+        adapters = Adapters(max_loras=2, max_lora_rank=16, lora_target_modules=(target,))
+        layout = Layout(gpu="h100-sxm", tensor_parallel_size=tensor, adapters=adapters)
+        assert adapter_bytes(_model(name), layout) == (wanted,), (name, target)

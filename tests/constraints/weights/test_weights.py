@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.weights.breakdown import active_parameter_count, parameter_count, weight_breakdown
+from vllm_opt.constraints.weights.extras import buffer_bytes
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_bytes, weight_extra_bytes
 from vllm_opt.constraints.weights.storage import UNQUANTIZED, StorageFormat, expert_bytes, linear_bytes
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -280,3 +281,29 @@ def test_more_ranks_never_hold_more_and_together_hold_at_least_the_whole(
     assert len(stages) == pipeline
     assert max(stages) <= whole
     assert sum(stages) * tensor >= whole
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen3.8-27B-FP8", "Qwen/Qwen3.6-27B-FP8", "Qwen/Qwen3.6-35B-A3B-FP8"])
+def test_a_published_size_holds_the_module_that_predicts_ahead_and_a_server_without_drafts_does_not(name: str) -> None:
+    """Count and module are the published size; what is loaded is the count, as vLLM prints it for two ranks."""
+    served = CATALOG.model(name)
+    native = served.native_quantization
+    assert native is not None
+    assert native.stored_bytes is not None
+    kept = CATALOG.quantization(native.quantization)
+    (loaded,) = weight_bytes(served, kept, layout())
+    assert 0.4 * 2**30 < native.stored_bytes - loaded < 0.9 * 2**30
+    counted = served.model_copy(update={"native_quantization": native.model_copy(update={"stored_bytes": None})})
+    (plain,) = weight_bytes(counted, kept, layout())
+    assert plain <= loaded < 1.003 * plain
+
+
+def test_the_print_of_two_ranks_and_sizes_that_do_not_tell() -> None:
+    """14.28 GiB per GPU (vllm-project/recipes pull 810), tables included; other formats keep their published size."""
+    served = CATALOG.model("Qwen/Qwen3.8-27B-FP8")
+    ranks = layout(tensor_parallel_size=2, quantization="fp8_block")
+    kept = CATALOG.quantization("fp8_block")
+    (loaded,), (tables,) = weight_bytes(served, kept, ranks), buffer_bytes(served, kept, ranks, CATALOG.gpu("rtx-5090"))
+    assert round((loaded + tables) / 2**30, 2) == 14.28
+    other = CATALOG.model("Inferact/Qwen3.8-27B-NVFP4")
+    assert weight_bytes(other, CATALOG.quantization("nvfp4"), layout())[0] == 26_381_249_312

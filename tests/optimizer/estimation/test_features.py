@@ -35,6 +35,13 @@ def _run(**fields: object) -> Estimate:
         {"speculative_config": '{"method": "telepathy", "num_speculative_tokens": 2}'},
         {"speculative_config": '{"method": "ngram", "num_speculative_tokens": 0}'},
         {"enable_lora": True, "max_lora_rank": 0},
+        {"enable_lora": True, "lora_dtype": "float64"},
+        {"enable_lora": True, "lora_target_modules": ("",)},
+        {"enable_lora": True, "lora_target_modules": 3},
+        {"enable_lora": True, "enable_moe_shared_loras": "perhaps"},
+        {"enable_lora": True, "lora_target_modules": ("q_proj",), "vllm_version": "0.18"},
+        {"enable_lora": True, "enable_mixed_moe_lora_format": True, "vllm_version": "0.21"},
+        {"enable_lora": True, "enable_moe_shared_loras": True, "vllm_version": "0.25"},
         {"runner": "marathon"},
     ],
 )  # fmt: skip
@@ -47,6 +54,26 @@ def test_adapters_take_memory_from_the_cache() -> None:
     plain, adapted = _run(), _run(enable_lora=True, max_loras=4, max_lora_rank=64)
     assert adapted.memory.lora_bytes > 0 == plain.memory.lora_bytes
     assert adapted.memory.num_gpu_blocks < plain.memory.num_gpu_blocks
+
+
+def test_adapters_on_some_modules_are_vllms_bytes() -> None:
+    """Rows B-H100-19, -50 and -52 of vLLM 0.33."""
+    base = {"enable_lora": True, "vllm_version": "0.33"}
+    attention = _run(**base, lora_target_modules=("q_proj", "v_proj"), lora_dtype="float16")
+    assert attention.memory.lora_bytes == 18_874_368
+    shared = {"model": "Qwen/Qwen3-30B-A3B", "tensor_parallel_size": 2, "max_loras": 2}
+    assert _run(**base, **shared, enable_moe_shared_loras=True).memory.lora_bytes == 537_575_424
+    mixed = {"model": "openai/gpt-oss-20b", "max_loras": 2}
+    assert _run(**base, **mixed).memory.lora_bytes == 772_423_680
+    assert _run(**base, **mixed, enable_mixed_moe_lora_format=True).memory.lora_bytes == 923_418_624
+
+
+def test_targets_and_switches_without_effect_are_named() -> None:
+    base = {"enable_lora": True, "vllm_version": "0.33", "enable_moe_shared_loras": True}
+    notes = _run(**base, lora_target_modules=("model.layers.0.self_attn.q_proj", "query_key_value")).notes
+    assert any("has no module query_key_value" in note for note in notes)
+    assert any("name with dots" in note for note in notes)
+    assert any("has no experts" in note for note in notes)
 
 
 def test_drafts_take_memory() -> None:

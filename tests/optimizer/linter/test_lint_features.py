@@ -46,6 +46,9 @@ def test_adapters_and_drafts_are_in_the_prediction() -> None:
     assert adapted.memory is not None
     assert adapted.memory.lora_bytes > 0
     assert adapted.memory.num_gpu_blocks < plain.memory.num_gpu_blocks
+    some = _run(f"{LLAMA} --enable-lora --max-loras 8 --max-lora-rank 128 --lora-target-modules q_proj v_proj")
+    assert some.memory is not None
+    assert some.memory.lora_bytes == 8 * 8 * 18_874_368
     config = json.dumps({"method": "draft_model", "model": "meta-llama/Llama-3.2-1B", "num_speculative_tokens": 3})
     drafted = _run(f"{LLAMA} --speculative-config '{config}'")
     assert drafted.memory is not None
@@ -115,14 +118,16 @@ def test_the_best_on_the_same_gpus_keeps_every_feature() -> None:
     drafts = json.dumps({"method": "ngram", "num_speculative_tokens": 3})
     connector = json.dumps({"kv_connector": "OffloadingConnector", "kv_role": "kv_both"})
     flags = (
-        "--enable-lora --max-loras 4 --max-lora-rank 64 --lora-modules sql=a/b chat=c/d --kv-offloading-size 20 "
+        "--enable-lora --max-loras 4 --max-lora-rank 64 --lora-target-modules q_proj o_proj "
+        "--lora-modules sql=a/b chat=c/d --kv-offloading-size 20 "
         f"--enable-sleep-mode --speculative-config '{drafts}' --kv-transfer-config '{connector}' --max-num-seqs 2"
     )
     report = _run(f"{LLAMA} --max-model-len 8192 {flags}", optimum=True)
     assert report.optima
     for found in report.optima:
         for kept in (
-            "--enable-lora", "--max-loras 4", "--max-lora-rank 64", "--lora-modules sql=a/b chat=c/d",
+            "--enable-lora", "--max-loras 4", "--max-lora-rank 64",
+            "--lora-target-modules q_proj o_proj", "--lora-modules sql=a/b chat=c/d",
             "--kv-offloading-size 20", "--enable-sleep-mode", "OffloadingConnector",
         ):  # fmt: skip
             assert kept in found.command, kept

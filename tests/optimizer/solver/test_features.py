@@ -23,8 +23,9 @@ def _plan(**fields: Any) -> tuple[Plan, tuple[str, ...]]:
 
 
 def test_adapters_are_served_with_the_next_rank_and_take_their_memory() -> None:
-    (plain, _), (adapted, _) = _plan(), _plan(lora_adapters=8, lora_rank=48)
-    assert "--enable-lora --max-loras 8 --max-lora-rank 64" in adapted.command
+    targets = ("q_proj", "v_proj")
+    (plain, _), (adapted, _) = _plan(), _plan(lora_adapters=8, lora_rank=48, lora_target_modules=targets)
+    assert "--enable-lora --max-loras 8 --max-lora-rank 64 --lora-target-modules q_proj v_proj" in adapted.command
     assert adapted.memory.lora_bytes > 0
     assert adapted.memory.running_concurrency < plain.memory.running_concurrency
 

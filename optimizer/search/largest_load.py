@@ -120,9 +120,10 @@ class _Rows:
         rules = limits_kept(setting, speeds[4:7], active)
         kept = np.logical_and.reduce(list(rules.values())) if rules else np.ones(len(rows), dtype=bool)
         self._broken[mode][rows[~kept]] = load[~kept]
-        slow = ~rules["tpot"] if "tpot" in rules else np.zeros(len(rows), dtype=bool)
-        for slower in self._broken[mode + 1 :]:  # eager mode lengthens every step
-            slower[rows[slow]] = np.minimum(slower[rows[slow]], load[slow])
+        if "tpot" in rules and "concurrency" not in setting.request.objective:
+            slow = ~rules["tpot"]  # where `LoadSizing` sizes, it does not try eager mode there either (`_could_do`)
+            for other in self._broken[mode + 1 :]:
+                other[rows[slow]] = np.minimum(other[rows[slow]], load[slow])
         holds[question[kept]] = True
         return holds
 

@@ -76,3 +76,11 @@ def test_every_remembered_part_equals_the_one_computed_alone(model: str, release
             calibrated=setting.request.calibration,
             release=setting.engine.version,
         )
+
+
+def test_cards_on_which_layers_cache_the_same_share_one_plan() -> None:
+    setting = setting_of("Qwen/Qwen3-30B-A3B", "0.33")
+    physics, cards = LayoutPhysics(setting), {sku.gpu.id: sku.gpu for sku in setting.gpus}
+    weights, shape = setting.formats[0], shapes(setting, 8, 8)[0]
+    assert cards["l40s"].compute_capability != cards["a100-sxm4-80gb"].compute_capability
+    assert physics.plan(cards["l40s"], weights, shape) is physics.plan(cards["a100-sxm4-80gb"], weights, shape)

@@ -189,7 +189,7 @@ class LoadSizing:
 
     @staticmethod
     def _could_do(rules: dict[str, NDArray[np.bool_]], rows: Integers) -> NDArray[np.bool_]:
-        """Which rows eager mode might still save: it lengthens every step, so never those that are too slow in TPOT."""
+        """Which rows eager mode is tried for: none that are too slow in TPOT (docs/decision-space.md, CUDA graphs)."""
         slow = [~rules[rule][rows] for rule in ("tpot", "throughput") if rule in rules]
         return ~np.logical_or.reduce(slow) if slow else np.ones(len(rows), dtype=bool)
 

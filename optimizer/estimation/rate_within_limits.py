@@ -1,6 +1,6 @@
 """The highest rate of random arrivals at which limits on TTFT and TPOT still hold, and where such waits are unsure.
 
-Kinds and figures of the doubt: `benchmarks/queueing.py`, docs/traffic.md. Elsewhere means are within 10 % and
+Kinds and figures of the doubt: `benchmarks/queueing.py`, docs/traffic.md. Elsewhere means are within 10 % and 95th
 percentiles within 15 % of the event simulation in nine points of ten.
 """
 

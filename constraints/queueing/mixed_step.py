@@ -64,10 +64,11 @@ class StepLaw:
 
 
 ROUNDS = 4
+STEEPEST = 0.98
 
 
 def step_law(
-    c: LatencyCoefficients, traffic: Traffic, decoders: Numbers, rate: Numbers, rounds: int = ROUNDS
+    c: LatencyCoefficients, traffic: Traffic, decoders: Numbers, rate: Numbers, rounds: int = ROUNDS, *, settled: bool = True
 ) -> StepLaw:
     """Steps with `decoders` sequences when prompts come at `rate` per second.
 
@@ -86,11 +87,20 @@ def step_law(
     added = rate * np.maximum(mixed - alone, 0.0) * np.maximum(computed / room, 1.0)
     mean = alone / np.maximum(1.0 - added, 0.25)
     share = np.zeros_like(alone)
-    for _ in range(rounds):
+    full = with_prompts(c, traffic, beside, room, alone_beside) + stalled if settled else mixed
+    before, last = mean, mean
+    for number in range(rounds):
         comes = rate * np.where(decodes, mean, mixed)
         share = np.minimum(np.maximum(-expm1(-comes), comes * computed / room), 1.0)
         tokens = np.minimum(comes * computed / np.maximum(share, 1e-12), room)
         mixed = with_prompts(c, traffic, beside, np.maximum(tokens, 1e-9), alone_beside) + stalled
-        mean = np.where(decodes, (1.0 - share) * alone + share * mixed, mixed)
+        found = np.where(decodes, (1.0 - share) * alone + share * mixed, mixed)
+        if not settled or number == rounds - 1:
+            mean = found
+            continue
+        moved = mean - before
+        slope = np.where(np.abs(moved) > 1e-9 * mean, (found - last) / np.where(moved == 0.0, 1.0, moved), added)
+        ahead = mean + (found - mean) / (1.0 - np.clip(slope, 0.0, STEEPEST))
+        before, last, mean = mean, found, np.clip(ahead, alone, np.maximum(full, alone))
     share = np.where(decodes, share, 1.0)
     return StepLaw(alone, mixed, share)

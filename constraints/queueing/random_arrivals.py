@@ -265,7 +265,8 @@ def token_times(
     clump, expected = max(1.0, variation), seen_from_one(rate, steps * step, variation)
     fell_in = clump * poisson_quantile(uniform[4], expected / clump) - rate * steps * step
     even = min(1.0, np.sqrt(variation)) * np.sqrt(stream.lengths.input_square)
-    noise = fell_in * even * added * thinking / (1.0 - load)
+    mixed_up = min(1.0, stream.lengths.output_square - 1.0) ** 0.5
+    noise = fell_in * even * added * (thinking + (1.0 - thinking) * mixed_up) / (1.0 - load)
     first = np.maximum(own - step, 0.0) * load / (1.0 - load)
     most = np.maximum(found.full_s, step)
     return np.asarray(np.clip(step + (noise + first) / steps, alone, most))

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.queueing.crossings import Levels, level_law
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, StepLaw, mixed_step, step_law
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
-from vllm_opt.profiles.elementary import exp, log
 
 CELLS = 24
 NEAR = 5.0
@@ -39,8 +39,9 @@ class States:
     """The law of the number of decoders, one column per engine. Grid ascending along the first axis."""
 
     grid: Numbers
+    levels: Numbers
     cumulative: Numbers
-    """Probability of at most grid[g], given that the request need not wait; ends at 1."""
+    """Probability that a request finds at most so many, given that it need not wait; ends at 1."""
     law: StepLaw
     """Steps at each grid value."""
     decoding: Numbers
@@ -53,21 +54,29 @@ class States:
     """Mean wait of a request that waits."""
 
     def at(self, uniform: Numbers) -> Numbers:
-        """Quantile of the number of decoders: whole numbers where the grid holds every one."""
-        index = np.minimum((self.cumulative[:, None, :] < uniform[None]).sum(axis=0), len(self.grid) - 1)
+        """Quantile of the number of decoders: whole numbers where the levels hold every one."""
+        index = np.stack([
+            np.searchsorted(column, wanted) for column, wanted in zip(self.cumulative.T, uniform.T, strict=True)
+        ], axis=1)  # fmt: skip
+        index = np.minimum(index, len(self.levels) - 1)
         columns = np.arange(self.grid.shape[1])
-        width = self.grid[1] - self.grid[0]
+        width = self.levels[1] - self.levels[0]
         above = self.cumulative[index, columns]
         below = np.where(index > 0, self.cumulative[np.maximum(index - 1, 0), columns], 0.0)
         share = np.clip((uniform - below) / np.maximum(above - below, 1e-300), 0.0, 1.0) - 0.5
-        return np.asarray(np.maximum(self.grid[index, columns] + np.where(width > 1.0, share * width, 0.0), 0.0))
+        return np.asarray(np.maximum(self.levels[index, columns] + np.where(width > 1.0, share * width, 0.0), 0.0))
 
     def place(self, decoders: Numbers) -> "Place":
         """Where numbers of decoders lie on the grid."""
-        width = np.maximum(self.grid[1] - self.grid[0], 1e-12)
-        position = np.clip((decoders - self.grid[0]) / width, 0.0, len(self.grid) - 1.0)
-        low = np.minimum(position.astype(np.intp), len(self.grid) - 2)
-        return Place(low, position - low, np.arange(self.grid.shape[1]))
+        return place_on(self.grid, decoders)
+
+
+def place_on(grid: Numbers, decoders: Numbers) -> "Place":
+    """Where numbers of decoders lie on an evenly spaced grid."""
+    width = np.maximum(grid[1] - grid[0], 1e-12)
+    position = np.clip((decoders - grid[0]) / width, 0.0, len(grid) - 1.0)
+    low = np.minimum(position.astype(np.intp), len(grid) - 2)
+    return Place(low, position - low, np.arange(grid.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -114,16 +123,6 @@ def expected_sequences(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, 
     return (low + high) / 2.0
 
 
-def grid_around(center: Numbers, most: Numbers, peakedness: Numbers) -> Numbers:
-    """Numbers of sequences around the expected one: every whole number where they are few, else evenly spaced."""
-    width = NEAR * np.sqrt(np.maximum(center, 1.0) * peakedness) + 3.0
-    low = np.floor(np.maximum(center - width, 0.0))
-    high = np.minimum(np.ceil(most), np.ceil(center + 1.6 * width))
-    low = np.maximum(np.minimum(low, high - CELLS + 1.0), 0.0)
-    step = np.maximum((high - low) / (CELLS - 1.0), 1.0)
-    return np.asarray(low + np.arange(CELLS)[:, None] * step)
-
-
 def more_than_one_server(ratio: Numbers, slots: Numbers) -> Numbers:
     """By what many slots lengthen the wait for deterministic service, relative to one (G. Cosmetatos, 1976)."""
     return np.asarray(1.0 + (1.0 - ratio) * (slots - 1.0) * (np.sqrt(4.0 + 5.0 * slots) - 2.0) / (16.0 * ratio * slots))
@@ -140,45 +139,51 @@ def states(
     alone, mixed = mixed_step(c, traffic, np.maximum(center, LEAST_DECODERS), chunk)
     halted = np.minimum(rate * (mixed - alone) * chunks, MOST_PROMPT_SHARE)
     z = peakedness / (1.0 - halted) ** 2
-    grid = grid_around(center, most, z)
+    levels = Levels.around(center, np.sqrt(np.maximum(center, 1.0) * z), most)
+    numbers = levels.numbers
+    grid = coarse(numbers, most)
     law, hold_s = held(c, traffic, np.maximum(np.minimum(grid, most), LEAST_DECODERS), rate)
     answer = traffic.decode_steps * law.mean_s
     decoding = answer / np.maximum(hold_s, 1e-300)
     at_grid, with_prompt = mixed_step(c, traffic, np.maximum(grid, LEAST_DECODERS), chunk)
-    leaving = np.maximum(np.minimum(grid, most), 0.5) / np.maximum(hold_s, 1e-12)
-    gain = log(np.maximum(rate, 1e-300) / leaving) / z
-    width = grid[1] - grid[0]
-    rise = np.where(width > 1.0, (gain[:-1] + gain[1:]) / 2.0 * width, gain[1:])
-    logs = np.concatenate([np.zeros((1, grid.shape[1])), np.cumsum(rise, axis=0)])
-    logs = np.where(grid <= most + 1e-9, logs, -np.inf)
-    density = exp(logs - logs.max(axis=0))
-    free = density * np.where(grid < most - 1e-9, width, 0.0)
-    last = np.argmax(np.where(grid <= most + 1e-9, grid, -1.0), axis=0)
+    place = place_on(grid, numbers)
+    finish = np.minimum(numbers, most) / np.maximum(place.of(hold_s), 1e-12)
+    there = numbers <= most + 1e-9
+    halts = 1.0 / (1.0 - halted) ** 2
+    density, seen = level_law(
+        levels, np.broadcast_to(rate, numbers.shape), np.maximum(finish, 1e-300), np.full_like(rate, peakedness), halts
+    )
+    seen = np.where(there, seen, 0.0)[1:]
+    last = np.maximum(there.sum(axis=0) - 1, 1)
     columns = np.arange(grid.shape[1])
-    full = grid[last, columns] >= most - 1e-9
-    top = leaving[last, columns]
+    full = numbers[last, columns] >= most - 1e-9
+    top = finish[last, columns]
     ratio = np.minimum(rate / top, MOST_RATIO)
-    excess = np.where(full, density[last, columns] / (1.0 - ratio), 0.0)
-    filled = np.cumsum(free, axis=0)
-    below = filled[-1]
-    total = np.maximum(below + excess, 1e-300)
-    cumulative = filled / np.maximum(below, 1e-300)
-    cumulative = np.where(below > 0, cumulative, 1.0)
+    slow = ratio ** (1.0 / peakedness)
+    above = density[last, columns] * (halts - 1.0 + slow) / (1.0 - slow) / levels.width
+    waiting = np.where(full, above * rate / slow, 0.0)
+    cumulative = np.cumsum(seen, axis=0)
+    free = np.maximum(cumulative[-1], 1e-300)
     spread = wait_factor / (1.0 - halted) ** 2 * more_than_one_server(ratio, most)
     wait = spread / np.maximum(top * (1.0 - ratio), 1e-12)
-    excess = excess * max(peakedness, 1.0)
-    total = np.maximum(below + excess, 1e-300)
     return States(
-        grid, cumulative, law, decoding, (with_prompt - at_grid) * chunks, excess / total, np.where(full, wait, 0.0)
+        grid, numbers[:-1], cumulative / free, law, decoding, (with_prompt - at_grid) * chunks,
+        waiting / (waiting + free), np.where(full, wait, 0.0),
     )  # fmt: skip
+
+
+def coarse(levels: Numbers, most: Numbers) -> Numbers:
+    """Numbers of sequences at which steps are looked at: evenly spaced over the levels."""
+    high = np.minimum(levels[-1], np.maximum(np.ceil(most), levels[0] + CELLS - 1.0))
+    return np.asarray(levels[0] + np.arange(CELLS)[:, None] * np.maximum((high - levels[0]) / (CELLS - 1.0), 1.0))
 
 
 def steady_states(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, decoders: Numbers) -> States:
     """The decoders of a closed loop without pauses in the form of a law: their number is fixed, nobody waits."""
     grid = np.stack([decoders, decoders + 1.0])
-    law = step_law(c, traffic, np.maximum(grid, LEAST_DECODERS), rate)
+    law = step_law(c, traffic, np.maximum(grid, LEAST_DECODERS), rate, settled=False)
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     alone, mixed = mixed_step(c, traffic, np.maximum(grid, LEAST_DECODERS), chunk)
     added = (mixed - alone) * traffic.computed_tokens / chunk
     ones, none = np.ones_like(grid), np.zeros_like(decoders)
-    return States(grid, ones, law, ones, added, none, none)
+    return States(grid, grid, ones, law, ones, added, none, none)

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vllm_opt.constraints.queueing.crossings import Levels, level_law
 from vllm_opt.constraints.queueing.demand import Lengths, Stream
 from vllm_opt.constraints.queueing.lattice import lattice, mean_of
-from vllm_opt.constraints.queueing.mixed_step import StepLaw, mixed_step
+from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, StepLaw, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import (
     Flags,
@@ -31,17 +32,16 @@ from vllm_opt.constraints.queueing.random_arrivals import (
     with_lengths,
 )
 from vllm_opt.constraints.queueing.states import (
-    CELLS,
     LEAST_DECODERS,
     MOST_PROMPT_SHARE,
-    NEAR,
     States,
+    coarse,
     held,
+    place_on,
 )
 from vllm_opt.constraints.speed.first_token import frontend
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
-from vllm_opt.profiles.elementary import exp, log
 
 HALVINGS = 12
 WAITING_PROMPTS, MOST_WAITING = 4.0, 0.5
@@ -69,7 +69,14 @@ class Engine:
         running = self.running(requests)
         law, hold = held(self.c, self.traffic, running, rate)
         hold = np.where(self.single, 1.0 / self.most_per_s, hold)
-        return law, hold, np.minimum(running / np.maximum(hold, 1e-12), self.most_per_s)
+        return law, hold, np.minimum(running / np.maximum(hold, 1e-12), self.prompts_per_s(running))
+
+    def prompts_per_s(self, running: Numbers) -> Numbers:
+        """Prompts that full steps compute per second beside so many decoders."""
+        beside = np.where(self.traffic.chunked & ~self.single, np.minimum(running, self.traffic.budget_tokens / 2.0), 0.0)
+        room = np.maximum(self.traffic.budget_tokens - beside, LEAST_ROOM_TOKENS)
+        _, full = mixed_step(self.c, self.traffic, beside, room)
+        return np.asarray(room / (full * self.traffic.computed_tokens))
 
 
 def expected(engine: Engine, others: Numbers, think_s: float) -> Numbers:
@@ -92,7 +99,10 @@ def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[Stat
     chunks = traffic.computed_tokens / chunk
     alone, mixed = mixed_step(engine.c, traffic, engine.running(center), chunk)
     peakedness = 1.0 / (1.0 - np.minimum(sends * (mixed - alone) * chunks, MOST_PROMPT_SHARE)) ** 2
-    grid = _grid(engine, center, sends, others, think_s, np.sqrt(peakedness))
+    reach = _reach(engine, center, sends, think_s) * np.sqrt(peakedness)
+    levels = Levels.around(center, reach, others + 1.0)
+    numbers = levels.numbers
+    grid = coarse(numbers, others + 1.0)
     law, _, served = engine.at(grid, sends)
     _, hold_more, served_more = engine.at(grid + 1.0, sends)
     wait = np.maximum((grid + 1.0) / served_more - hold_more, 0.0)
@@ -100,12 +110,16 @@ def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[Stat
     decoding = np.minimum(served * answer / np.maximum(np.minimum(grid, engine.slots), 1.0), 1.0)
     alone, mixed = mixed_step(engine.c, traffic, engine.running(grid), chunk)
     none = np.zeros_like(others)
-    cumulative = _cumulative(grid, served, others, think_s, peakedness)
-    return States(grid, cumulative, law, decoding, (mixed - alone) * chunks, none, none), wait
+    finish = np.maximum(place_on(grid, numbers).of(served), 1e-300)
+    sent = np.maximum(others + 1.0 - numbers, 0.0) / think_s
+    _, seen = level_law(levels, sent, finish, np.ones_like(others), peakedness)
+    seen = np.cumsum(seen[1:], axis=0)
+    cumulative = seen / np.maximum(seen[-1], 1e-300)
+    return States(grid, numbers[:-1], cumulative, law, decoding, (mixed - alone) * chunks, none, none), wait
 
 
-def _grid(engine: Engine, center: Numbers, sends: Numbers, others: Numbers, think_s: float, wider: Numbers) -> Numbers:
-    """Numbers around the expected one, as far as the law reaches: its variance is X / (mu' + 1 / Z) near a balance.
+def _reach(engine: Engine, center: Numbers, sends: Numbers, think_s: float) -> Numbers:
+    """Deviation of the number around the expected one: its variance is X / (mu' + 1 / Z) near a balance.
 
     The slope is looked at next to the expected number and as far as slots may be taken, where it ends.
     """
@@ -116,24 +130,7 @@ def _grid(engine: Engine, center: Numbers, sends: Numbers, others: Numbers, thin
         return np.asarray(np.sqrt(np.maximum(sends, 1e-12) / (rise + 1.0 / think_s)))
 
     near = deviation(np.ones_like(center))
-    reach = NEAR * np.maximum(near, deviation(KNEE * near + 1.0)) * wider
-    low = np.floor(np.maximum(center - reach - 3.0, 0.0))
-    high = np.minimum(np.ceil(others), np.ceil(center + 1.6 * reach + 5.0))
-    low = np.maximum(np.minimum(low, high - CELLS + 1.0), 0.0)
-    return np.asarray(low + np.arange(float(CELLS))[:, None] * np.maximum((high - low) / (CELLS - 1.0), 1.0))
-
-
-def _cumulative(grid: Numbers, served: Numbers, others: Numbers, think_s: float, peakedness: Numbers) -> Numbers:
-    """Probability of at most each number: whole numbers one by one, wider cells at their middle."""
-    width = grid[1] - grid[0]
-    single, middle = grid[:-1], (grid[1:] + grid[:-1] - 1.0) / 2.0
-    finishes = np.where(width > 1.0, (served[1:] + served[:-1]) / 2.0, served[1:])
-    sends = np.maximum(others - np.where(width > 1.0, middle, single), 1e-300) / think_s
-    rise = log(sends / np.maximum(finishes, 1e-12)) * width / peakedness
-    logs = np.concatenate([np.zeros((1, grid.shape[1])), np.cumsum(rise, axis=0)])
-    logs = np.where(grid <= np.maximum(others, 0.0) + 1e-9, logs, -np.inf)
-    filled = np.cumsum(exp(logs - logs.max(axis=0)), axis=0)
-    return np.asarray(filled / filled[-1])
+    return np.asarray(np.maximum(near, deviation(KNEE * near + 1.0)))
 
 
 def thinking_users(

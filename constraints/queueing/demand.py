@@ -42,6 +42,17 @@ class Lengths:
         return float(np.mean(self.inputs**2))
 
     @property
+    def input_cube(self) -> float:
+        """E[I^3] / E[I]^3."""
+        return float(np.mean(self.inputs**3))
+
+    def residual(self, uniform: Numbers) -> Numbers:
+        """What is left of the prompt that a stranger finds: its law has the density P(I > x) / E[I]."""
+        ordered = np.sort(self.inputs, axis=None)
+        filled = np.cumsum(np.diff(ordered, prepend=0.0) * (1.0 - np.arange(ordered.size) / ordered.size))
+        return np.interp(uniform, np.concatenate([[0.0], filled]), np.concatenate([[0.0], ordered]))
+
+    @property
     def output_square(self) -> float:
         """E[O^2] / E[O]^2."""
         return float(np.mean(self.outputs**2))

@@ -1,5 +1,6 @@
 """The times of requests at one engine under any traffic: pieces that fit the processor's cache, pipeline stages."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from vllm_opt.constraints.queueing.demand import ALIKE, Lengths, Stream
 from vllm_opt.constraints.queueing.encoding import outcome_with_encoding
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import random_arrivals
+from vllm_opt.constraints.queueing.slots import Slots
 from vllm_opt.constraints.queueing.thinking_users import thinking_users
 from vllm_opt.constraints.speed.encoding import encodes
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients, Numbers, Scalars
@@ -51,15 +53,18 @@ def outcome(
     *,
     chunked_prefill: Scalars | bool = True,
     prefix_hit_share: Scalars = 0.0,
+    pool_sequences: Scalars = math.inf,
 ) -> Outcome:
     """Times of the requests of one engine; every argument may be an array, all broadcast to one dimension.
 
-    `load`: requests per second of the engine for random arrivals, else users or prompts.
+    `load`: requests per second of the engine for random arrivals, else users or prompts. `pool_sequences`: sequences of
+    mean length that the KV pool holds, where those are fewer than `max_num_seqs` (`Slots`).
     """
     columns = [
         np.asarray(item, dtype=np.float64)
         for item in (
-            load, max_num_seqs, max_num_batched_tokens, input_tokens, output_tokens, prefix_hit_share, chunked_prefill
+            load, max_num_seqs, max_num_batched_tokens, input_tokens, output_tokens, prefix_hit_share, chunked_prefill,
+            pool_sequences,
         )
     ]  # fmt: skip
     given = [np.asarray(getattr(c, name), dtype=np.float64) for name in COEFFICIENT_NAMES]
@@ -78,15 +83,16 @@ FIELDS = ("ttft_s", "tpot_s", "e2e_s", "requests_per_s", "capacity_per_s")
 
 def _piece(
     c: LatencyCoefficients, demand: Demand, load: Numbers, seqs: Numbers, budget: Numbers, inputs: Numbers,
-    outputs: Numbers, hit: Numbers, chunked: Numbers,
+    outputs: Numbers, hit: Numbers, chunked: Numbers, pool: Numbers,
 ) -> Outcome:  # fmt: skip
     traffic, single = Traffic.of(inputs, outputs, budget, hit, chunked), outputs <= 1.0
     stages = np.asarray(c.pipeline_stages)
     each, slots = load / stages, np.maximum(seqs / stages, 1.0 / stages)
     if demand.arrivals == "poisson":
-        found = random_arrivals(c, traffic, each, slots, single, demand.stream)
+        found = random_arrivals(c, traffic, each, Slots.of(traffic, slots, pool / stages), single, demand.stream)
     elif demand.arrivals == "closed" and demand.think_s > 0:
-        found = thinking_users(c, traffic, each, slots, single, demand.think_s, demand.lengths)
+        shared = Slots.of(traffic, slots, pool / stages)
+        found = thinking_users(c, traffic, each, shared.number, single, demand.think_s, demand.lengths)
     elif demand.arrivals == "closed":
         found = closed_users(c, traffic, each, slots, single, demand.lengths)
     else:

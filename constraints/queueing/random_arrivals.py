@@ -32,6 +32,7 @@ from vllm_opt.constraints.queueing.demand import Lengths, Stream
 from vllm_opt.constraints.queueing.lattice import lattice, mean_of, normal_quantile, poisson_quantile
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
+from vllm_opt.constraints.queueing.slots import Slots
 from vllm_opt.constraints.queueing.states import States, states
 from vllm_opt.constraints.speed.first_token import frontend
 from vllm_opt.constraints.speed.steady_state import pipeline_fill, step_mix
@@ -95,26 +96,28 @@ class Meeting:
 
 
 def random_arrivals(
-    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers, single: Flags, stream: Stream
+    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, shared: Slots, single: Flags, stream: Stream
 ) -> Outcome:
     """Times of requests that arrive at `rate` per second at one engine (one micro-batch of a pipeline).
 
     Beyond the capacity the queue grows without end: times are those just below it.
     """
-    traffic = with_lengths(traffic, stream.lengths)
+    traffic, slots = with_lengths(traffic, stream.lengths), shared.number
     most = capacity(c, traffic, slots, single)
     served = np.minimum(rate, MOST_LOAD * most)
     lengths, variation = stream.lengths, stream.arrival_variation
     answer = lengths.output_square - 1.0
     z = max(1.0 + (variation - 1.0) / (1.0 + answer), 0.05)
-    law = states(c, traffic, served, slots, z, max((variation + answer) / 2.0, 0.05))
+    law = states(c, traffic, served, shared, z, max((variation + answer) / 2.0, 0.05))
     uniform = lattice()[:, :, None]
     inputs, outputs = lengths.at(uniform[5], uniform[7])
     waits, sequences = _slot_wait(law, uniform, slots, single)
-    found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream)
+    queued = waits > 0.0
+    found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream, queued=queued & shared.by_pool)
     own = own_prefill(c, traffic, served, found, uniform[6])
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
-    tpot = token_times(served, law, sequences, uniform, steps, found, own, stream)
+    strangers = np.where(queued, 0.0, 1.0)
+    tpot = token_times(served, law, sequences, uniform, steps, found, own, stream, strangers)
     tpot = np.where(single, np.nan, tpot)
     begin = frontend(c, traffic) + c.frontend_token_s * traffic.input_tokens * (inputs - 1.0)
     ttft = begin + (sequences > 0.5) * c.busy_frontend_s + waits + found.residual_s + own
@@ -162,7 +165,7 @@ def gamma_of_one_more(x: float) -> float:
 
 def meeting(
     c: LatencyCoefficients, traffic: Traffic, rate: Numbers, law: States, sequences: Numbers, uniform: Numbers,
-    inputs: Numbers, stream: Stream, most_waiting: Numbers | float = np.inf,
+    inputs: Numbers, stream: Stream, most_waiting: Numbers | float = np.inf, queued: Flags | bool = False,
 ) -> Meeting:  # fmt: skip
     """What the request of each lattice point finds when it arrives; at most so many prompts are left over."""
     computed, square, variation = traffic.computed_tokens, stream.lengths.input_square, stream.arrival_variation
@@ -195,11 +198,12 @@ def meeting(
     earlier = before / np.maximum(came, 1e-12)
     work = _work_ahead(traffic, rate, full, room, stream, uniform)
     work = np.minimum(work, most_waiting * computed + computed)
-    large &= mixed
+    number = np.where(queued, poisson_quantile(uniform[2], rate * lasts), number)
+    large &= mixed & ~np.asarray(queued)
     left_over = np.where(large, np.maximum(work - position * room, 0.0), 0.0)
     drained = np.where(large, np.minimum(lasts * position, alone * position + work * np.maximum(full - alone, 0.0) / room), lasts * position)
     backlog = _backlog(traffic, rate, full, room, share, stream, uniform[3])
-    left_over = np.where(mixed & ~large, np.minimum(backlog, most_waiting * computed), left_over)
+    left_over = np.where(mixed & ~large & ~np.asarray(queued), np.minimum(backlog, most_waiting * computed), left_over)
     before_tokens = np.where(large, left_over, _varied(number * earlier, square, uniform[4]) * computed + left_over)
     return Meeting(
         decoders=beside,
@@ -307,7 +311,7 @@ def token_times(
     clump, expected = max(1.0, variation), seen_from_one(rate, steps * step, variation)
     fell_in = clump * poisson_quantile(uniform[4], expected / clump) - rate * steps * step
     even = min(1.0, np.sqrt(variation)) * np.sqrt(stream.lengths.input_square)
-    mixed_up = min(1.0, stream.lengths.output_square - 1.0) ** 0.5
+    mixed_up = min(1.0, 100.0 * (stream.lengths.output_square - 1.0)) ** 0.5
     noise = fell_in * even * added * (thinking + (1.0 - thinking) * mixed_up) / (1.0 - load)
     first = np.maximum(own - step, 0.0) * load / (1.0 - load)
     most = np.maximum(found.full_s, step)

@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.queueing.crossings import Levels, level_law
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, StepLaw, mixed_step, step_law
+from vllm_opt.constraints.queueing.slots import Slots
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.profiles.elementary import exp, log
 
 CELLS = 24
 NEAR = 5.0
@@ -129,10 +131,10 @@ def more_than_one_server(ratio: Numbers, slots: Numbers) -> Numbers:
 
 
 def states(
-    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers, peakedness: float, wait_factor: float
+    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Slots, peakedness: float, wait_factor: float
 ) -> States:
-    """The law for arrivals at `rate` per engine and second with at most `slots` sequences at once."""
-    most = np.maximum(slots, 1.0)
+    """The law for arrivals at `rate` per engine and second with so many slots."""
+    most = np.maximum(slots.number, 1.0)
     center = expected_sequences(c, traffic, rate, most)
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     chunks = traffic.computed_tokens / chunk
@@ -148,26 +150,26 @@ def states(
     at_grid, with_prompt = mixed_step(c, traffic, np.maximum(grid, LEAST_DECODERS), chunk)
     place = place_on(grid, numbers)
     finish = np.minimum(numbers, most) / np.maximum(place.of(hold_s), 1e-12)
-    there = numbers <= most + 1e-9
+    there = numbers <= np.ceil(most) + 1e-9
     halts = 1.0 / (1.0 - halted) ** 2
     density, seen = level_law(
         levels, np.broadcast_to(rate, numbers.shape), np.maximum(finish, 1e-300), np.full_like(rate, peakedness), halts
     )
-    seen = np.where(there, seen, 0.0)[1:]
+    below = np.where(numbers < np.ceil(most) - 1e-9, density, 0.0)
     last = np.maximum(there.sum(axis=0) - 1, 1)
     columns = np.arange(grid.shape[1])
     full = numbers[last, columns] >= most - 1e-9
     top = finish[last, columns]
     ratio = np.minimum(rate / top, MOST_RATIO)
-    slow = ratio ** (1.0 / peakedness)
-    above = density[last, columns] * (halts - 1.0 + slow) / (1.0 - slow) / levels.width
-    waiting = np.where(full, above * rate / slow, 0.0)
-    cumulative = np.cumsum(seen, axis=0)
+    slow = exp(log(ratio) / peakedness)
+    above = density[last, columns] * halts / (1.0 - slow) / levels.width
+    waiting = np.where(full, above, 0.0)
+    cumulative = np.cumsum(below, axis=0)
     free = np.maximum(cumulative[-1], 1e-300)
-    spread = wait_factor / (1.0 - halted) ** 2 * more_than_one_server(ratio, most)
+    spread = wait_factor * np.where(slots.by_pool, 1.0, halts) * more_than_one_server(ratio, most)
     wait = spread / np.maximum(top * (1.0 - ratio), 1e-12)
     return States(
-        grid, numbers[:-1], cumulative / free, law, decoding, (with_prompt - at_grid) * chunks,
+        grid, numbers, cumulative / free, law, decoding, (with_prompt - at_grid) * chunks,
         waiting / (waiting + free), np.where(full, wait, 0.0),
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from vllm_opt.constraints.queueing.lattice import lattice, mean_of
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, StepLaw, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import (
+    _varied,
     Flags,
     capacity,
     meeting,
@@ -90,7 +91,7 @@ def expected(engine: Engine, others: Numbers, think_s: float) -> Numbers:
     return (low + high) / 2.0
 
 
-def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[States, Numbers]:
+def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[States, Numbers, Numbers]:
     """(law of the other users that a request finds at the engine, its wait for each number)."""
     traffic = engine.traffic
     center = expected(engine, others, think_s)
@@ -100,7 +101,7 @@ def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[Stat
     alone, mixed = mixed_step(engine.c, traffic, engine.running(center), chunk)
     peakedness = 1.0 / (1.0 - np.minimum(sends * (mixed - alone) * chunks, MOST_PROMPT_SHARE)) ** 2
     reach = _reach(engine, center, sends, think_s) * np.sqrt(peakedness)
-    levels = Levels.around(center, reach, others + 1.0)
+    levels = Levels.around(center, reach, others)
     numbers = levels.numbers
     grid = coarse(numbers, others + 1.0)
     law, _, served = engine.at(grid, sends)
@@ -111,11 +112,11 @@ def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[Stat
     alone, mixed = mixed_step(engine.c, traffic, engine.running(grid), chunk)
     none = np.zeros_like(others)
     finish = np.maximum(place_on(grid, numbers).of(served), 1e-300)
-    sent = np.maximum(others + 1.0 - numbers, 0.0) / think_s
-    _, seen = level_law(levels, sent, finish, np.ones_like(others), peakedness)
-    seen = np.cumsum(seen[1:], axis=0)
+    sent = np.maximum(others - numbers, 0.0) / think_s
+    density, _ = level_law(levels, sent, finish, np.ones_like(others), peakedness)
+    seen = np.cumsum(density, axis=0)
     cumulative = seen / np.maximum(seen[-1], 1e-300)
-    return States(grid, numbers[:-1], cumulative, law, decoding, (mixed - alone) * chunks, none, none), wait
+    return States(grid, numbers, cumulative, law, decoding, (mixed - alone) * chunks, none, none), wait, hold_more
 
 
 def _reach(engine: Engine, center: Numbers, sends: Numbers, think_s: float) -> Numbers:
@@ -142,12 +143,15 @@ def thinking_users(
     most = capacity(c, traffic, slots, single)
     engine = Engine(c, traffic, np.maximum(slots, 1.0), single, most)
     others = np.maximum(users - 1.0, 0.0)
-    law, wait_s = finite_source(engine, others, think_s)
+    law, wait_s, hold_s = finite_source(engine, others, think_s)
     uniform = lattice()[:, :, None]
     inputs, outputs = lengths.at(uniform[5], uniform[7])
     found_there = np.minimum(law.at(uniform[0]), others)
     place = law.place(found_there)
     waits = place.of(wait_s)
+    ahead = waits * (found_there + 1.0) / np.maximum(waits + place.of(hold_s), 1e-12)
+    either = 1.0 + min(1.0, lengths.input_square + lengths.output_square - 2.0)
+    waits = waits * _varied(np.maximum(ahead, 1e-9), either, uniform[2]) / np.maximum(ahead, 1e-9) if either > 1 else waits
     thinking = mean_of(np.where(waits > 0, 0.0, others - found_there)) / np.maximum(others, 1e-9)
     sequences = np.where(single, 0.0, np.minimum(found_there, engine.slots))
     rate = np.clip((others - found_there) / think_s, 1e-9 * most, most)

@@ -1,5 +1,6 @@
 """`estimate`: one given configuration, its memory to the block, its speed, and everything that is not met."""
 
+import math
 from dataclasses import replace
 
 from vllm_opt.constraints.decisions.configuration import EngineFlags
@@ -176,6 +177,7 @@ def _performance(
         lengths=lengths,
         chunked_prefill=setting.layout.enable_chunked_prefill,
         prefix_hit_share=hits,
+        pool_sequences=pooled if pooled < flags.max_num_seqs else math.inf,
     )
     performance = predict(engines, _users(setting, request, flags, memory), request.demand, request.asked_percentiles)
     performance = with_rate_within_limits(performance, engines, request)

@@ -36,6 +36,8 @@ class Engines:
     lengths: tuple[int, int]
     chunked_prefill: bool
     prefix_hit_share: float
+    pool_sequences: float = math.inf
+    """Sequences of mean length that the KV pool of one engine holds."""
 
     @property
     def input_tokens(self) -> int:
@@ -52,7 +54,7 @@ class Engines:
         return outcome(
             self.coefficients, demand, np.asarray(load, dtype=np.float64), self.max_num_seqs,
             self.max_num_batched_tokens, self.lengths[0], self.lengths[1], chunked_prefill=self.chunked_prefill,
-            prefix_hit_share=self.prefix_hit_share,
+            prefix_hit_share=self.prefix_hit_share, pool_sequences=self.pool_sequences,
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ starts them together and one that starts them apart differ for ever, and the mea
 import numpy as np
 
 from vllm_opt.constraints.queueing.demand import Lengths, Stream
-from vllm_opt.constraints.queueing.lattice import lattice, mean_of, normal_quantile
+from vllm_opt.constraints.queueing.lattice import FEW_POINTS, lattice, mean_of, normal_quantile
 from vllm_opt.constraints.queueing.mixed_step import lone_step, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
 from vllm_opt.constraints.queueing.random_arrivals import (
@@ -60,7 +60,7 @@ def closed_users(
     ttft_mean, tpot_mean, rate = closed_means(c, traffic, np.maximum(users, 1.0), slots, single)
     rate = rate * np.minimum(users, 1.0)
     traffic = with_lengths(traffic, lengths)
-    uniform = lattice()[:, :, None]
+    uniform = lattice(FEW_POINTS)[:, :, None]
     inputs, outputs = lengths.at(uniform[5], uniform[7])
     apart = 1.0 - 1.0 / np.maximum(users, 1.0)
     others = rate * apart

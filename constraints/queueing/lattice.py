@@ -8,7 +8,8 @@ import numpy as np
 from vllm_opt.constraints.speed.step_time import Numbers
 from vllm_opt.profiles.elementary import exp
 
-POINTS = 96
+POINTS, FEW_POINTS = 384, 96
+"""Requests that stand for all; few where the means are known and only the spread around them is asked."""
 COORDINATES = 8
 GOLDEN = 1.0969815577985598
 """Root of x^8 = x + 1: its powers generate a low-discrepancy sequence in seven dimensions (R. Kronecker's
@@ -19,14 +20,14 @@ ENOUGH = 5.0
 
 
 @cache
-def lattice() -> Numbers:
-    """Coordinates of every point, shape (COORDINATES, POINTS): fixed, so that equal inputs give equal answers."""
-    index = np.arange(POINTS, dtype=np.float64)
-    stratified = (index + 0.5) / POINTS
+def lattice(points: int = POINTS) -> Numbers:
+    """Coordinates of every point, shape (COORDINATES, points): fixed, so that equal inputs give equal answers."""
+    index = np.arange(points, dtype=np.float64)
+    stratified = (index + 0.5) / points
     rest = [(0.5 + index / GOLDEN**power) % 1.0 for power in range(1, COORDINATES)]
-    points = np.stack([stratified, *rest])
-    points.flags.writeable = False
-    return points
+    coordinates = np.stack([stratified, *rest])
+    coordinates.flags.writeable = False
+    return coordinates
 
 
 def normal_quantile(uniform: Numbers) -> Numbers:

@@ -86,7 +86,7 @@ class SpeedTable:
         flags = slots, tokens.astype(np.float64), self._landscape.chunked[rows].astype(np.float64)
         found = queued(self._setting, coefficients, engines, users, (*flags, self._landscape.cached[rows]))
         output = found.times.requests_per_s * float(self._setting.lengths[1])
-        first, token = found.times.ttft_ms(None), found.times.tpot_ms(None)
+        first, token = found.times.ttft_ms, found.times.tpot_ms
         if self._setting.demand.arrivals == "closed" and not self._setting.demand.think_s:
             load = self._closed(rows, tokens, users)
             first, token = load.ttft_ms, load.tpot_ms

@@ -22,6 +22,7 @@ from vllm_opt.optimizer.space.default_limits import NOTHING_BENT, Bends, assumpt
 from vllm_opt.optimizer.space.local_machine import in_use, machine_gpus, on_this_machine, only_local, within_machine
 from vllm_opt.optimizer.space.offload_tier import reaches_host
 from vllm_opt.optimizer.space.platforms import platform_notes
+from vllm_opt.optimizer.space.queue_memory import QueueMemory
 from vllm_opt.optimizer.space.weights import WeightFormat, weight_formats
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import InvalidRequest
@@ -37,8 +38,7 @@ LARGEST_BATCH = 1024
 WIDEST_STEP = 32768
 """The largest max_num_batched_tokens that is tried, so no more sequences fit a step."""
 LENGTH_VARIATION = 1.0
-"""Coefficient of variation of prompts and answers whose spread nobody stated: an exponential distribution, which is
-our choice and on the safe side of lengths drawn around a mean; --kv-sizing full takes no distribution at all."""
+"""Coefficient of variation of lengths whose spread nobody stated: exponential, our choice on the safe side."""
 LARGEST_WEIGHTS_BYTES = 1 << 50
 
 
@@ -85,6 +85,7 @@ class SolveSetting:
     speculation: Speculation | None = None
     remembered: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
     """What every layout of the request has in common (`layouts.py`); a copy with other values starts anew."""
+    queue_memory: QueueMemory = field(default_factory=QueueMemory, compare=False, repr=False)
 
     @property
     def largest_batch(self) -> int:

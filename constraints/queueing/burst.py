@@ -23,7 +23,7 @@ from vllm_opt.constraints.queueing.demand import Lengths
 from vllm_opt.constraints.queueing.lattice import lattice
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, lone_step, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
-from vllm_opt.constraints.queueing.random_arrivals import Flags, with_lengths
+from vllm_opt.constraints.queueing.random_arrivals import Flags, _varied, with_lengths
 from vllm_opt.constraints.speed.first_token import burst_prefill, frontend
 from vllm_opt.constraints.speed.steady_state import pipeline_fill
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, step_time
@@ -150,7 +150,8 @@ def burst(
     if lengths.spread:
         wave = np.maximum(rank - together, 0.0) / together
         place, left = np.minimum(rank, together), together
-    computed, number = queue.seconds(place - 1.0 + inputs, place - 1.0, np.maximum(left, place - 1.0 + inputs))
+    done = _varied(place - 1.0, lengths.input_square, uniform[4]) + inputs
+    computed, number = queue.seconds(done, place - 1.0, np.maximum(left, done))
     ttft = frontend(c, traffic) + wave * lasts + computed * np.where(single, fill, 1.0)
     own = np.maximum(steps * outputs, 1.0)
     behind = np.minimum(prompts - rank, together - 1.0)
@@ -169,7 +170,7 @@ def burst(
         decoding = _Answers.of(lengths).whole_run(c, traffic, prompts, together, queue.alone(together))
         whole = frontend(c, traffic) + prefills + np.where(single, 0.0, decoding)
     rate = prompts / np.maximum(whole, 1e-300)
-    return Outcome(ttft, tpot, e2e, rate, rate)
+    return Outcome(ttft, tpot, e2e, rate, rate, np.broadcast_to(prompts, rate.shape), lengths.spread)
 
 
 def _overlap(queue: Queue, others: Numbers, own: Numbers) -> Numbers:

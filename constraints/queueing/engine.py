@@ -75,7 +75,11 @@ def outcome(
         part = slice(start, start + BLOCK)
         piece = LatencyCoefficients(*(item[part] for item in wide))
         parts.append(_piece(piece, demand, *(item[part] for item in numbers)))
-    return Outcome(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in FIELDS))
+    ended = [part.run for part in parts if part.run is not None]
+    return Outcome(
+        *(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in FIELDS),
+        run=np.concatenate(ended) if ended else None, drawn=parts[0].drawn,
+    )  # fmt: skip
 
 
 FIELDS = ("ttft_s", "tpot_s", "e2e_s", "requests_per_s", "capacity_per_s")
@@ -98,6 +102,7 @@ def _piece(
     else:
         found = burst(c, traffic, each, slots, single, demand.lengths)
     whole = Outcome(
-        found.ttft_s, found.tpot_s, found.e2e_s, found.requests_per_s * stages, found.capacity_per_s * stages
+        found.ttft_s, found.tpot_s, found.e2e_s, found.requests_per_s * stages, found.capacity_per_s * stages,
+        None if found.run is None else found.run * stages, found.drawn,
     )  # fmt: skip
     return outcome_with_encoding(c, whole, load, random=demand.arrivals == "poisson") if encodes(c) else whole

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vllm_opt.constraints.queueing.finite_runs import percentile_of_runs
 from vllm_opt.constraints.queueing.lattice import mean_of, percentile_of
 from vllm_opt.constraints.speed.step_time import Numbers
 
@@ -19,6 +20,10 @@ class Outcome:
     """Served by one engine."""
     capacity_per_s: Numbers
     """What one engine serves at most: beyond it the queue grows without end."""
+    run: Numbers | None = None
+    """Requests of a whole run, where it has an end."""
+    drawn: bool = False
+    """Whether lengths differ, so that such a run is a sample."""
 
     @property
     def utilization(self) -> Numbers:
@@ -27,16 +32,19 @@ class Outcome:
 
     def ttft_ms(self, percent: float | None) -> Numbers:
         """A percentile over requests, or their mean."""
-        return _summary(self.ttft_s, percent)
+        return self._summary(self.ttft_s, percent, drawn=False)
 
     def tpot_ms(self, percent: float | None) -> Numbers:
         """A percentile over requests, or their mean."""
-        return _summary(self.tpot_s, percent)
+        return self._summary(self.tpot_s, percent, drawn=self.drawn)
 
     def e2e_ms(self, percent: float | None) -> Numbers:
         """A percentile over requests, or their mean."""
-        return _summary(self.e2e_s, percent)
+        return self._summary(self.e2e_s, percent, drawn=self.drawn)
 
-
-def _summary(seconds: Numbers, percent: float | None) -> Numbers:
-    return np.asarray((mean_of(seconds) if percent is None else percentile_of(seconds, percent)) * 1e3)
+    def _summary(self, seconds: Numbers, percent: float | None, *, drawn: bool) -> Numbers:
+        if percent is None:
+            return np.asarray(mean_of(seconds) * 1e3)
+        if self.run is None:
+            return np.asarray(percentile_of(seconds, percent) * 1e3)
+        return percentile_of_runs(seconds, percent, self.run, drawn=drawn) * 1e3

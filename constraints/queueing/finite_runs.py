@@ -1,0 +1,58 @@
+"""Percentiles over the few requests of one run, as a client computes them: between the order statistics of N times.
+
+A run of N requests has its p-th percentile at (N - 1) p among its sorted times. Where times follow from the place in
+the row alone they are the same in every run. Where lengths differ, a run is a sample, and the mean of its j-th smallest
+time over runs is a weighted mean of all times, with the weights of a beta law:
+
+    E[X_(j)] = sum over sorted x_i of x_i (B(i / n) - B((i - 1) / n)),      B(u) = P(at least j of N are below u)
+"""
+
+import math
+from functools import cache
+
+import numpy as np
+
+from vllm_opt.constraints.speed.step_time import Numbers
+from vllm_opt.profiles.elementary import whole_power
+
+MANY = 128
+"""Requests from which a run is as good as the law."""
+
+
+def percentile_of_runs(samples: Numbers, percent: float, requests: Numbers, *, drawn: bool) -> Numbers:
+    """Percentile over the requests of a run; `samples`: equally likely times (first axis) of each engine.
+
+    `drawn`: a run is a sample of them, else each of its requests has its own share of them.
+    """
+    ordered = np.sort(samples, axis=0)
+    found = np.empty(ordered.shape[1])
+    numbers = np.maximum(np.rint(requests), 1.0)
+    for number in np.unique(numbers).tolist():
+        columns = numbers == number
+        weights = _weights(len(ordered), min(int(number), MANY), percent, drawn)
+        found[columns] = np.cumsum(ordered[:, columns] * weights[:, None], axis=0)[-1]
+    return found
+
+
+@cache
+def _weights(points: int, requests: int, percent: float, drawn: bool) -> Numbers:
+    """Weights of the sorted points, which add up to 1."""
+    position = (requests - 1) * percent / 100.0
+    low = min(int(position), requests - 1)
+    share = position - low
+    first = _order_statistic(points, low + 1, requests, drawn)
+    return np.asarray((1.0 - share) * first + share * _order_statistic(points, min(low + 2, requests), requests, drawn))
+
+
+def _order_statistic(points: int, place: int, requests: int, drawn: bool) -> Numbers:
+    """Weights of the sorted points in the `place`-th smallest of so many times."""
+    edges = np.arange(points + 1) / points
+    if not drawn:
+        return np.diff(np.clip(edges * requests - (place - 1), 0.0, 1.0))
+    fewer = np.zeros(points + 1)
+    for below in range(place):
+        chance = whole_power(edges, np.full_like(edges, below)) * whole_power(
+            1.0 - edges, np.full_like(edges, requests - below)
+        )
+        fewer += math.comb(requests, below) * chance
+    return np.diff(1.0 - fewer)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vllm_opt.constraints.queueing.finite_runs import percentile_of_runs
-from vllm_opt.constraints.queueing.lattice import mean_of, percentile_of
+from vllm_opt.constraints.queueing.finite_runs import percentile_of_all, percentile_of_runs
+from vllm_opt.constraints.queueing.lattice import FEW_POINTS, mean_of, percentile_of
 from vllm_opt.constraints.speed.step_time import Numbers
 
 
@@ -46,5 +46,6 @@ class Outcome:
         if percent is None:
             return np.asarray(mean_of(seconds) * 1e3)
         if self.run is None:
-            return np.asarray(percentile_of(seconds, percent) * 1e3)
+            smoothly = len(seconds) > FEW_POINTS
+            return np.asarray((percentile_of_all if smoothly else percentile_of)(seconds, percent) * 1e3)
         return percentile_of_runs(seconds, percent, self.run, drawn=drawn) * 1e3

@@ -116,7 +116,7 @@ def random_arrivals(
     found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream, queued=queued & shared.by_pool)
     own = own_prefill(c, traffic, served, found, uniform[6])
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
-    strangers = np.where(queued, 0.0, 1.0)
+    strangers = np.where(queued & shared.by_pool, 0.0, 1.0)
     tpot = token_times(served, law, sequences, uniform, steps, found, own, stream, strangers)
     tpot = np.where(single, np.nan, tpot)
     begin = frontend(c, traffic) + c.frontend_token_s * traffic.input_tokens * (inputs - 1.0)

@@ -57,8 +57,9 @@ class States:
 
     def at(self, uniform: Numbers) -> Numbers:
         """Quantile of the number of decoders: whole numbers where the levels hold every one."""
+        asked = np.broadcast_to(uniform, (len(uniform), self.cumulative.shape[1]))
         index = np.stack([
-            np.searchsorted(column, wanted) for column, wanted in zip(self.cumulative.T, uniform.T, strict=True)
+            np.searchsorted(column, wanted) for column, wanted in zip(self.cumulative.T, asked.T, strict=True)
         ], axis=1)  # fmt: skip
         index = np.minimum(index, len(self.levels) - 1)
         columns = np.arange(self.grid.shape[1])

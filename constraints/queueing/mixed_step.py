@@ -88,7 +88,6 @@ def step_law(
     mean = alone / np.maximum(1.0 - added, 0.25)
     share = np.zeros_like(alone)
     full = with_prompts(c, traffic, beside, room, alone_beside) + stalled if settled else mixed
-    before, last = mean, mean
     for number in range(rounds):
         comes = rate * np.where(decodes, mean, mixed)
         share = np.minimum(np.maximum(-expm1(-comes), comes * computed / room), 1.0)
@@ -98,9 +97,7 @@ def step_law(
         if not settled or number == rounds - 1:
             mean = found
             continue
-        moved = mean - before
-        slope = np.where(np.abs(moved) > 1e-9 * mean, (found - last) / np.where(moved == 0.0, 1.0, moved), added)
-        ahead = mean + (found - mean) / (1.0 - np.clip(slope, 0.0, STEEPEST))
-        before, last, mean = mean, found, np.clip(ahead, alone, np.maximum(full, alone))
+        grows = np.clip((found - alone) / np.maximum(mean, 1e-300), 0.0, STEEPEST)
+        mean = np.clip(alone / (1.0 - grows), alone, np.maximum(full, alone))
     share = np.where(decodes, share, 1.0)
     return StepLaw(alone, mixed, share)

@@ -236,14 +236,11 @@ def _work_ahead(
     """Prompt tokens ahead of a request that meets a step with prompts, where prompts fill steps."""
     computed = traffic.computed_tokens
     load = np.minimum(rate * computed * full_s / room, MOST_LOAD)
-    place = uniform[3]
-    falls = log(np.maximum(load, 1e-12))
-    number = np.floor(log(1.0 - place) / falls)
-    within = (1.0 - place - exp(falls * (number + 1.0))) / np.maximum(exp(falls * number) * (1.0 - load), 1e-300)
-    first = stream.lengths.residual(np.clip(within, 0.0, 1.0))
+    number = np.floor(log(1.0 - uniform[3]) / log(np.maximum(load, 1e-12)))
+    first = stream.lengths.residual(uniform[4])
     mean = stream.lengths.input_square / 2.0
     variance = np.maximum(stream.lengths.input_cube / 3.0 - mean**2, 1e-12)
-    rest = number * mean + np.sqrt(number * variance) * normal_quantile(uniform[4])
+    rest = number * mean + np.sqrt(number * variance) * normal_quantile(uniform[5])
     return np.asarray((first + np.maximum(rest, 0.0)) * of_clumps(load, stream)[1] * computed)
 
 

@@ -36,7 +36,7 @@ from vllm_opt.constraints.queueing.slots import Slots
 from vllm_opt.constraints.queueing.states import States, states
 from vllm_opt.constraints.speed.first_token import frontend
 from vllm_opt.constraints.speed.steady_state import pipeline_fill, step_mix
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, prefill_attention
 from vllm_opt.constraints.speed.traffic import Traffic
 from vllm_opt.profiles.elementary import exp, expm1, log, log1p
 
@@ -114,7 +114,7 @@ def random_arrivals(
     waits, sequences = _slot_wait(law, uniform, slots, single)
     queued = waits > 0.0
     found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream, queued=queued & shared.by_pool)
-    own = own_prefill(c, traffic, served, found, uniform[6])
+    own = own_prefill(c, traffic, served, found, uniform[6], lengths)
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     strangers = np.where(queued & shared.by_pool, 0.0, 1.0)
     tpot = token_times(served, law, sequences, uniform, steps, found, own, stream, strangers)
@@ -196,7 +196,7 @@ def meeting(
     clump = max(1.0, (1.0 + variation) / 2.0)
     number = clump * poisson_quantile(uniform[2], came / clump)
     earlier = before / np.maximum(came, 1e-12)
-    work = _work_ahead(traffic, rate, full, room, stream, uniform)
+    work = _work_ahead(traffic, rate, full, room, alone, stream, uniform)
     work = np.minimum(work, most_waiting * computed + computed)
     number = np.where(queued, poisson_quantile(uniform[2], rate * lasts), number)
     large &= mixed & ~np.asarray(queued)
@@ -231,11 +231,14 @@ def _varied(number: Numbers, square: float, uniform: Numbers) -> Numbers:
 
 
 def _work_ahead(
-    traffic: Traffic, rate: Numbers, full_s: Numbers, room: Numbers, stream: Stream, uniform: Numbers
+    traffic: Traffic, rate: Numbers, full_s: Numbers, room: Numbers, alone_s: Numbers, stream: Stream, uniform: Numbers
 ) -> Numbers:
     """Prompt tokens ahead of a request that meets a step with prompts, where prompts fill steps."""
     computed = traffic.computed_tokens
     load = np.minimum(rate * computed * full_s / room, MOST_LOAD)
+    chunks = computed / room
+    rest = 0.5 if stream.lengths.spread else np.ceil(chunks - 1e-9) - chunks
+    load = np.minimum(load + (1.0 - load) * rate * rest * alone_s, MOST_LOAD)
     number = np.floor(log(1.0 - uniform[3]) / log(np.maximum(load, 1e-12)))
     first = stream.lengths.residual(uniform[4])
     mean = stream.lengths.input_square / 2.0
@@ -280,7 +283,10 @@ def _backlog(
     return np.where(uniform > 1.0 - left_over, queue, 0.0)
 
 
-def own_prefill(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, found: Meeting, uniform: Numbers) -> Numbers:
+def own_prefill(
+    c: LatencyCoefficients, traffic: Traffic, rate: Numbers, found: Meeting, uniform: Numbers,
+    lengths: Lengths | None = None,
+) -> Numbers:  # fmt: skip
     """Seconds from the end of the step in progress to the end of the one that completes the prompt."""
     ahead = found.before + found.own
     whole = np.floor(np.maximum(ahead - 1.0, 0.0) / found.room)
@@ -288,7 +294,15 @@ def own_prefill(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, found: 
     last = np.minimum(ahead - whole * found.room + found.after + later, found.room)
     _, final = mixed_step(c, traffic, found.decoders, last)
     chunks = np.maximum(traffic.computed_tokens / traffic.budget_tokens, 1.0)
-    return np.asarray((whole * found.full_s + final) * pipeline_fill(c, chunks))
+    longer = 0.0 if lengths is None or not lengths.spread else longer_spans(c, traffic, found.own, lengths)
+    return np.asarray((whole * found.full_s + final + longer) * pipeline_fill(c, chunks))
+
+
+def longer_spans(c: LatencyCoefficients, traffic: Traffic, own: Numbers, lengths: Lengths) -> Numbers:
+    """What a prompt's tokens take longer than the mean one's, as they attend to more of them."""
+    mean = traffic.span_tokens
+    spans = mean / lengths.input_square * own / traffic.computed_tokens
+    return np.asarray(own * (prefill_attention(c, spans) - prefill_attention(c, mean)) * c.prefill_factor)
 
 
 def token_times(

@@ -160,7 +160,7 @@ def thinking_users(
     most_waiting = np.minimum(WAITING_PROMPTS * not_yet, MOST_WAITING) * found_there
     found = meeting(c, traffic, rate, law, sequences, uniform, inputs, stream, most_waiting)
     waits = np.maximum(waits - found.left_over * found.full_s / found.room, 0.0)
-    own = own_prefill(c, traffic, rate, found, uniform[6])
+    own = own_prefill(c, traffic, rate, found, uniform[6], lengths)
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     tpot = token_times(rate, law, sequences, uniform, steps, found, own, stream, thinking)
     tpot = np.where(single, np.nan, tpot)

@@ -113,7 +113,7 @@ def random_arrivals(
     inputs, outputs = lengths.at(uniform[5], uniform[7])
     waits, sequences = _slot_wait(law, uniform, slots, single)
     queued = waits > 0.0
-    found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream, queued=queued & shared.by_pool)
+    found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream, queued=queued)
     own = own_prefill(c, traffic, served, found, uniform[6], lengths)
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     strangers = np.where(queued & shared.by_pool, 0.0, 1.0)
@@ -196,7 +196,7 @@ def meeting(
     clump = max(1.0, (1.0 + variation) / 2.0)
     number = clump * poisson_quantile(uniform[2], came / clump)
     earlier = before / np.maximum(came, 1e-12)
-    work = _work_ahead(traffic, rate, full, room, alone, stream, uniform)
+    work = _work_ahead(traffic, mean_of(np.broadcast_to(rate, lasts.shape)), full, room, alone, stream, uniform)
     work = np.minimum(work, most_waiting * computed + computed)
     number = np.where(queued, poisson_quantile(uniform[2], rate * lasts), number)
     large &= mixed & ~np.asarray(queued)

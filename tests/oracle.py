@@ -541,7 +541,8 @@ class Oracle:
         users = size * base.engines if setting.targets.load_free else setting.targets.concurrency
         found = predict(served, users, request.demand, request.asked_percentiles)
         bound = bound_at(
-            coefficients, found, request.confidence, (request.ttft_percentile, request.tpot_percentile)
+            coefficients, found, request.confidence, (request.ttft_percentile, request.tpot_percentile),
+            served.doubt(request.demand, found),
         )  # fmt: skip
         rate = request.requests_per_s
         if request.pattern == "closed" and not request.think_time_s:

@@ -23,7 +23,8 @@ from vllm_opt.constraints.queueing.demand import Lengths
 from vllm_opt.constraints.queueing.lattice import lattice
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, lone_step, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
-from vllm_opt.constraints.queueing.random_arrivals import Flags, _varied, with_lengths
+from vllm_opt.constraints.queueing.prompts_ahead import varied
+from vllm_opt.constraints.queueing.random_arrivals import Flags, with_lengths
 from vllm_opt.constraints.speed.first_token import burst_prefill, frontend
 from vllm_opt.constraints.speed.steady_state import pipeline_fill
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, step_time
@@ -150,7 +151,7 @@ def burst(
     if lengths.spread:
         wave = np.maximum(rank - together, 0.0) / together
         place, left = np.minimum(rank, together), together
-    done = _varied(place - 1.0, lengths.input_square, uniform[4]) + inputs
+    done = varied(place - 1.0, lengths.input_square, uniform[4]) + inputs
     computed, number = queue.seconds(done, place - 1.0, np.maximum(left, done))
     ttft = frontend(c, traffic) + wave * lasts + computed * np.where(single, fill, 1.0)
     own = np.maximum(steps * outputs, 1.0)

@@ -67,7 +67,7 @@ def closed_users(
     decoders = np.where(single, 0.0, rate * traffic.decode_steps * np.nan_to_num(tpot_mean))
     sequences = np.broadcast_to(decoders * apart, (len(uniform[0]), len(decoders)))
     law, stream = steady_states(c, traffic, others, decoders), Stream(lengths=lengths)
-    found = meeting(c, traffic, others, law, sequences, uniform, inputs, stream)
+    found = meeting(c, traffic, others, law, sequences, uniform, inputs, stream, in_a_row=False)
     own = own_prefill(c, traffic, others, found, uniform[6])
     waiting = np.maximum(users - np.maximum(slots, 1.0), 0.0)
     queue = np.maximum(waiting + np.sqrt(waiting) * normal_quantile(uniform[0]), 0.0) / rate

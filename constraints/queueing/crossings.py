@@ -1,26 +1,25 @@
-"""How many sequences a request finds: cuts between neighbouring numbers, solved level by level.
+"""How many sequences are there: cuts between neighbouring numbers, solved level by level.
 
-Requests come in batches (a clump, or those that come while a prompt halts all others), geometric with a mean of
-1 / (1 - s); r(n) come per second, mu(n) finish per second with n there. As often as the number rises across the cut
-between n and n + 1 it falls:
+Requests come in batches (those that come while a prompt halts all others), geometric with mean 1 / (1 - s); r(n) come
+per second, mu(n) finish per second with n there. As often as the number rises across the cut between n and n + 1 it
+falls:
 
     mu(n + 1) p(n + 1) = g(n + 1),      g(n + 1) = s g(n) + (1 - s) r(n) p(n)
 
-the law of M^X/M/. with a rate that depends on the state; s = 1 - 1 / z gives many servers the peakedness z. For s = 0 it
-is the birth-death law. A request finds n with probability ~ mu(n + 1) p(n + 1): whatever the law of arrivals, upward
-crossings are arrivals and downward ones are departures. Above S, where mu stays what it is,
+the law of M^X/M/. with rates that depend on the state; s = 1 - 1 / z gives many servers the peakedness z. For s = 0 it
+is the birth-death law. Arrivals one by one that clump or keep distance divide ln(r / mu) by their peakedness: where
+service is as long for all, the law of a count of gamma intervals to the third cumulant. Above S, where mu stays what it
+is, the sum over n >= S of p(n) is p(S) z / (1 - rho), rho = (r / mu(S))^(1 / peakedness).
 
-    sum over n > S of p(n) = p(S) (z - 1 + rho) / (1 - rho),      rho = r / mu(S)
-
-Levels lie h apart where the law is wider than their number; then z / h is the peakedness of a level, and below 1 (and
-for arrivals that keep distance) ln p rises by h / z ln(r / mu) instead, the same to the second order.
+Levels lie h apart where the law is wider than their number; then z / h is the peakedness of a level, and where that is
+below 1 ln(r / mu) is multiplied by h / z instead: the same to the second order.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from vllm_opt.constraints.speed.step_time import Numbers
+from vllm_opt.constraints.speed.step_time import Numbers, Scalars
 from vllm_opt.profiles.elementary import exp, log
 
 LEVELS = 192
@@ -51,30 +50,26 @@ class Levels:
         return np.asarray(self.low + np.arange(float(LEVELS))[:, None] * self.width)
 
 
-def level_law(levels: Levels, comes: Numbers, leaves: Numbers, peakedness: Numbers, batches: Numbers) -> tuple[Numbers, Numbers]:
-    """(p at every level, seen by requests), neither normalised; `comes` and `leaves` are r and mu there.
+def level_law(levels: Levels, comes: Numbers, leaves: Numbers, peakedness: Scalars, batches: Numbers) -> Numbers:
+    """p at every level, not normalised; `comes` and `leaves` are r and mu there, and nobody is beyond where none come.
 
     `peakedness`: of arrivals one by one that clump or keep distance; `batches`: of those that come in batches.
     """
     z = batches / levels.width
-    narrow = peakedness / levels.width * np.minimum(z, 1.0) * levels.width
-    keep = np.maximum(1.0 - 1.0 / z, 0.0)
-    tempered = leaves.copy()
-    rise = np.clip(log(np.maximum(comes[:-1], LEAST_RATE) / np.maximum(leaves[1:], LEAST_RATE)) / narrow, -MOST_RISE, MOST_RISE)
-    some = comes[:-1] > 0
-    tempered[1:] = np.where(some, comes[:-1], 1.0) / exp(np.where(some, rise, 0.0))
+    keep, some = np.maximum(1.0 - 1.0 / z, 0.0), comes[:-1] > 0
+    rise = log(np.maximum(comes[:-1], LEAST_RATE) / np.maximum(leaves[1:], LEAST_RATE))
+    rise = np.clip(rise / (peakedness * np.minimum(z, 1.0)), -MOST_RISE, MOST_RISE)
+    tempered = np.where(some, comes[:-1] / exp(rise), 1.0)
     found = np.empty_like(comes)
     found[0] = 1.0
     crossing = keep * leaves[0] * (levels.low > 0)
-    seen = np.zeros_like(comes)
     for at in range(1, LEVELS):
-        crossing = np.where(some[at - 1], keep * crossing + (1.0 - keep) * comes[at - 1] * found[at - 1], 0.0)
-        found[at] = crossing / tempered[at]
-        seen[at] = crossing
+        goes_on = keep * crossing + (1.0 - keep) * comes[at - 1] * found[at - 1]
+        crossing = np.where(some[at - 1], goes_on, 0.0)
+        found[at] = crossing / tempered[at - 1]
         large = found[at] > TOO_LARGE
         if large.any():
             scale = np.where(large, 1.0 / TOO_LARGE, 1.0)
             found[: at + 1] *= scale
-            seen[: at + 1] *= scale
             crossing = crossing * scale
-    return found, seen
+    return found

@@ -50,7 +50,7 @@ class Lengths:
         """What is left of the prompt that a stranger finds: its law has the density P(I > x) / E[I]."""
         ordered = np.sort(self.inputs, axis=None)
         filled = np.cumsum(np.diff(ordered, prepend=0.0) * (1.0 - np.arange(ordered.size) / ordered.size))
-        return np.interp(uniform, np.concatenate([[0.0], filled]), np.concatenate([[0.0], ordered]))
+        return np.asarray(np.interp(uniform, np.concatenate([[0.0], filled]), np.concatenate([[0.0], ordered])))
 
     @property
     def output_square(self) -> float:

@@ -76,10 +76,8 @@ def outcome(
         piece = LatencyCoefficients(*(item[part] for item in wide))
         parts.append(_piece(piece, demand, *(item[part] for item in numbers)))
     ended = [part.run for part in parts if part.run is not None]
-    return Outcome(
-        *(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in FIELDS),
-        run=np.concatenate(ended) if ended else None, drawn=parts[0].drawn,
-    )  # fmt: skip
+    whole = {name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in FIELDS}
+    return Outcome(**whole, run=np.concatenate(ended) if ended else None, drawn=parts[0].drawn)
 
 
 FIELDS = ("ttft_s", "tpot_s", "e2e_s", "requests_per_s", "capacity_per_s")

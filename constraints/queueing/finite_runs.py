@@ -62,7 +62,8 @@ def _order_statistic(points: int, place: int, requests: int, drawn: bool) -> Num
     """Weights of the sorted points in the `place`-th smallest of so many times."""
     edges = np.arange(points + 1) / points
     if not drawn:
-        return np.diff(np.clip(edges * requests - (place - 1), 0.0, 1.0))
+        own = np.ceil((np.arange(points) + 0.5) / points * requests) == place
+        return np.asarray(own / own.sum())
     fewer = np.zeros(points + 1)
     for below in range(place):
         chance = whole_power(edges, np.full_like(edges, below)) * whole_power(

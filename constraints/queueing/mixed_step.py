@@ -68,7 +68,13 @@ STEEPEST = 0.98
 
 
 def step_law(
-    c: LatencyCoefficients, traffic: Traffic, decoders: Numbers, rate: Numbers, rounds: int = ROUNDS, *, settled: bool = True
+    c: LatencyCoefficients,
+    traffic: Traffic,
+    decoders: Numbers,
+    rate: Numbers,
+    rounds: int = ROUNDS,
+    *,
+    settled: bool = True,
 ) -> StepLaw:
     """Steps with `decoders` sequences when prompts come at `rate` per second.
 

@@ -153,9 +153,7 @@ def states(
     finish = np.minimum(numbers, most) / np.maximum(place.of(hold_s), 1e-12)
     there = numbers <= np.ceil(most) + 1e-9
     halts = 1.0 / (1.0 - halted) ** 2
-    density, seen = level_law(
-        levels, np.broadcast_to(rate, numbers.shape), np.maximum(finish, 1e-300), np.full_like(rate, peakedness), halts
-    )
+    density = level_law(levels, np.broadcast_to(rate, numbers.shape), np.maximum(finish, 1e-300), peakedness, halts)
     below = np.where(numbers < np.ceil(most) - 1e-9, density, 0.0)
     last = np.maximum(there.sum(axis=0) - 1, 1)
     columns = np.arange(grid.shape[1])

@@ -23,8 +23,8 @@ from vllm_opt.constraints.queueing.demand import Lengths, Stream
 from vllm_opt.constraints.queueing.lattice import lattice, mean_of
 from vllm_opt.constraints.queueing.mixed_step import LEAST_ROOM_TOKENS, StepLaw, mixed_step
 from vllm_opt.constraints.queueing.outcome import Outcome
+from vllm_opt.constraints.queueing.prompts_ahead import varied
 from vllm_opt.constraints.queueing.random_arrivals import (
-    _varied,
     Flags,
     capacity,
     meeting,
@@ -74,7 +74,9 @@ class Engine:
 
     def prompts_per_s(self, running: Numbers) -> Numbers:
         """Prompts that full steps compute per second beside so many decoders."""
-        beside = np.where(self.traffic.chunked & ~self.single, np.minimum(running, self.traffic.budget_tokens / 2.0), 0.0)
+        beside = np.where(
+            self.traffic.chunked & ~self.single, np.minimum(running, self.traffic.budget_tokens / 2.0), 0.0
+        )
         room = np.maximum(self.traffic.budget_tokens - beside, LEAST_ROOM_TOKENS)
         _, full = mixed_step(self.c, self.traffic, beside, room)
         return np.asarray(room / (full * self.traffic.computed_tokens))
@@ -113,7 +115,7 @@ def finite_source(engine: Engine, others: Numbers, think_s: float) -> tuple[Stat
     none = np.zeros_like(others)
     finish = np.maximum(place_on(grid, numbers).of(served), 1e-300)
     sent = np.maximum(others - numbers, 0.0) / think_s
-    density, _ = level_law(levels, sent, finish, np.ones_like(others), peakedness)
+    density = level_law(levels, sent, finish, 1.0, peakedness)
     seen = np.cumsum(density, axis=0)
     cumulative = seen / np.maximum(seen[-1], 1e-300)
     return States(grid, numbers, cumulative, law, decoding, (mixed - alone) * chunks, none, none), wait, hold_more
@@ -151,7 +153,9 @@ def thinking_users(
     waits = place.of(wait_s)
     ahead = waits * (found_there + 1.0) / np.maximum(waits + place.of(hold_s), 1e-12)
     either = 1.0 + min(1.0, lengths.input_square + lengths.output_square - 2.0)
-    waits = waits * _varied(np.maximum(ahead, 1e-9), either, uniform[2]) / np.maximum(ahead, 1e-9) if either > 1 else waits
+    waits = (
+        waits * varied(np.maximum(ahead, 1e-9), either, uniform[2]) / np.maximum(ahead, 1e-9) if either > 1 else waits
+    )
     thinking = mean_of(np.where(waits > 0, 0.0, others - found_there)) / np.maximum(others, 1e-9)
     sequences = np.where(single, 0.0, np.minimum(found_there, engine.slots))
     rate = np.clip((others - found_there) / think_s, 1e-9 * most, most)

@@ -111,7 +111,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
     )
     log = startup_log(setting, flags, memory, central, terms)
     notes += offload_notes(terms.kv, setting.layout, flags)
-    notes += (*sleep_notes(request, terms, setting.gpu.gpus_per_node), *queueing_notes(request, performance))
+    notes += sleep_notes(request, terms, setting.gpu.gpus_per_node)
     answer = _answer(setting, request, flags, memory, performance, found, terms, starts, log)
     return answer.model_copy(update={"notes": (*answer.notes, *notes)}) if notes else answer
 
@@ -149,8 +149,7 @@ def _performance(
 ) -> tuple[Performance | None, PerformanceBound | None, tuple[str, ...]]:
     """Speed at the load asked; None when not even one typical request is accepted and held.
 
-    The engine runs as many sequences as the pool holds at their mean length, prompt + half of the answer: in a steady
-    state they are spread evenly over their lives.
+    The engine runs what the pool holds at the mean length, prompt + half of the answer: lives are spread evenly.
     """
     check_loads(request, setting.layout, flags)
     lengths = _lengths(setting, request, flags)
@@ -168,23 +167,21 @@ def _performance(
         coefficients, request.offload_hit_share, lengths[0], terms.kv_bytes_per_token, setting.gpu
     )
     hits = request.hit_share if setting.layout.enable_prefix_caching else 0.0
-    notes = load_notes(coefficients, request, lengths, terms, flags, setting.gpu)
     engines = Engines(
-        coefficients,
-        engines=setting.layout.data_parallel_size * setting.replicas,
-        max_num_seqs=min(flags.max_num_seqs, pooled),
-        max_num_batched_tokens=tokens,
-        lengths=lengths,
-        chunked_prefill=setting.layout.enable_chunked_prefill,
-        prefix_hit_share=hits,
+        coefficients, engines=setting.layout.data_parallel_size * setting.replicas,
+        max_num_seqs=min(flags.max_num_seqs, pooled), max_num_batched_tokens=tokens, lengths=lengths,
+        chunked_prefill=setting.layout.enable_chunked_prefill, prefix_hit_share=hits,
         pool_sequences=pooled if pooled < flags.max_num_seqs else math.inf,
-    )
+    )  # fmt: skip
     performance = predict(engines, _users(setting, request, flags, memory), request.demand, request.asked_percentiles)
     performance = with_rate_within_limits(performance, engines, request)
-    over = request.ttft_percentile, request.tpot_percentile
+    notes = load_notes(coefficients, request, lengths, terms, flags, setting.gpu)
+    notes += queueing_notes(request, performance, beyond_pool=engines.beyond_pool(performance.load.users))
+    asked = request.confidence, (request.ttft_percentile, request.tpot_percentile)
+    doubt = engines.doubt(request.demand, performance)
     rate = acceptance_of(setting.layout, request.acceptance)
     if rate is None:
-        return performance, bound_at(coefficients, performance, request.confidence, over), notes
+        return performance, bound_at(coefficients, performance, *asked, doubt), notes
     cost = draft_cost(setting.model, setting.quantization, setting.layout, setting.gpu, setting.engine.version)
     drafted = with_drafts(
         performance, coefficients, setting.layout, cost, rate, lengths=lengths,
@@ -193,7 +190,7 @@ def _performance(
     )  # fmt: skip
     note = draft_note(coefficients, setting.layout, cost, rate, lengths[0] + lengths[1] / 2)
     drafted = following(performance, drafted)
-    return drafted, bound_at(coefficients, drafted, request.confidence, over), (*notes, note)
+    return drafted, bound_at(coefficients, drafted, *asked, doubt), (*notes, note)
 
 
 def _sequences(terms: MemoryTerms, memory: Memory, context: int, tokens: int) -> int:

@@ -8,9 +8,10 @@ import numpy as np
 
 from vllm_opt.constraints.judging.deployment import PerformanceBound
 from vllm_opt.constraints.queueing.demand import ALIKE, Lengths
+from vllm_opt.constraints.queueing.doubt import queueing_doubt, ttft_factor
 from vllm_opt.constraints.queueing.engine import CLOSED, Demand, outcome
 from vllm_opt.constraints.queueing.outcome import Outcome
-from vllm_opt.constraints.queueing.random_arrivals import MOST_LOAD
+from vllm_opt.constraints.queueing.prompts_ahead import MOST_LOAD
 from vllm_opt.constraints.speed.first_token import Pattern
 from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
@@ -48,6 +49,15 @@ class Engines:
     def output_tokens(self) -> int:
         """Generated tokens of the typical request."""
         return self.lengths[1]
+
+    def doubt(self, demand: Demand, performance: Performance) -> float:
+        """What queueing adds to the doubt of the TTFT."""
+        beyond = self.beyond_pool(performance.load.users)
+        return float(queueing_doubt(demand, performance.utilization or 0.0, beyond_pool=beyond))
+
+    def beyond_pool(self, prompts: int) -> bool:
+        """Whether so many prompts at once are more than the KV pools hold."""
+        return prompts > self.pool_sequences * self.engines
 
     def outcome(self, demand: Demand, load: float | Sequence[float]) -> Outcome:
         """Times over the requests of one engine."""
@@ -155,18 +165,19 @@ def _open(served: Engines, demand: Demand, times: Outcome, users: int) -> Perfor
     saturated = users > served.max_num_seqs * engines if asked is None else float(times.utilization[0]) > MOST_LOAD
     return _performance(
         served, demand, Load(pattern=demand.arrivals, users=flying, requests_per_s=asked), (ttft, tpot, e2e),
-        rate * lengths[1], rate, saturated=saturated,
+        rate * lengths[1], rate, saturated=saturated, busy=float(times.utilization[0]),
     )  # fmt: skip
 
 
 def _performance(
     served: Engines, demand: Demand, load: Load, times: tuple[float, float | None, float], output: float, rate: float,
-    *, saturated: bool,
+    *, saturated: bool, busy: float = 0.0,
 ) -> Performance:  # fmt: skip
     ttft, tpot, e2e = times
     coefficients, pattern = served.coefficients, PATTERNS[demand.arrivals]
+    doubt = float(queueing_doubt(demand, busy, beyond_pool=served.beyond_pool(load.users)))
     interval = {
-        "ttft_ms": _around(coefficients, "ttft", ttft, pattern),
+        "ttft_ms": _between(ttft, float(ttft_factor(coefficients, INTERVAL_CONFIDENCE, pattern, doubt))),
         "output_tokens_per_s": _around(coefficients, "throughput", output, pattern),
     }
     if tpot is not None:
@@ -214,17 +225,19 @@ def bound_at(
     performance: Performance,
     confidence: float | None,
     percentiles: tuple[float | None, float | None] = (None, None),
+    doubt: float = 0.0,
 ) -> PerformanceBound:
     """The values that hold at `confidence` (one-sided); None keeps the central prediction.
 
     `percentiles`: over requests, of TTFT and TPOT; None is the mean. With random arrivals the rate is the one asked, or
-    what the engines keep up with at that confidence.
+    what the engines keep up with at that confidence. `doubt`: `Engines.doubt`, of the TTFT.
     """
     pattern = PATTERNS[performance.load.pattern]
 
     def factor(metric: Metric) -> float:
         return 1.0 if confidence is None else float(quantile_factor(coefficients, metric, confidence, pattern))
 
+    first = 1.0 if confidence is None else float(ttft_factor(coefficients, confidence, pattern, doubt))
     output = performance.output_tokens_per_s * factor("throughput")
     asked, most = performance.load.requests_per_s, performance.most_requests_per_s
     if asked is not None and most is not None:
@@ -232,7 +245,7 @@ def bound_at(
         output = min(asked * each, most * MOST_LOAD * each * factor("throughput"))
     tpot = _at(performance, "tpot_ms", percentiles[1])
     return PerformanceBound(
-        ttft_ms=(_at(performance, "ttft_ms", percentiles[0]) or 0.0) * factor("ttft"),
+        ttft_ms=(_at(performance, "ttft_ms", percentiles[0]) or 0.0) * first,
         tpot_ms=None if tpot is None else tpot * factor("tpot"),
         output_tokens_per_s=output,
     )
@@ -248,6 +261,10 @@ def _at(performance: Performance, name: str, percentile: float | None) -> float 
 
 def _around(coefficients: LatencyCoefficients, metric: Metric, value: float, pattern: Pattern) -> tuple[float, float]:
     """The two-sided interval: slow side by the slow quantile, fast side by its inverse."""
-    slow = float(quantile_factor(coefficients, metric, INTERVAL_CONFIDENCE, pattern))
+    return _between(value, float(quantile_factor(coefficients, metric, INTERVAL_CONFIDENCE, pattern)))
+
+
+def _between(value: float, slow: float) -> tuple[float, float]:
+    """From so many times slower to as many times faster."""
     ends = sorted((value * slow, value / slow))
     return ends[0], ends[1]

@@ -190,7 +190,7 @@ class Relaxation:
             bound += (min(0, least) * master.model.at.bins[b].gpus) << SHIFT
             rows = np.flatnonzero(costs < -WORTH_MORE)
             rows = rows[np.argsort(costs[rows], kind="stable")[:MOST_CHEAP]]
-            more += [(pattern, b) for pattern in _varied(listing, rows, OF_EACH)]
+            more += [(pattern, b) for pattern in varied(listing, rows, OF_EACH)]
         return bound, [each for each in more if each not in master.known]
 
     def _add_known(self, master: Master) -> None:
@@ -216,7 +216,7 @@ class Relaxation:
                     mine[pattern] = None
             rows = np.flatnonzero(costs <= NEARBY)
             rows = rows[np.argsort(costs[rows], kind="stable")[:MOST_NEARBY]]
-            mine |= dict.fromkeys(_varied(listing, rows, NEARBY_OF_EACH))
+            mine |= dict.fromkeys(varied(listing, rows, NEARBY_OF_EACH))
         for gpu, patterns in found.items():
             self.known[gpu] |= patterns
         return {gpu: tuple(patterns) for gpu, patterns in found.items()}
@@ -231,7 +231,7 @@ def _rounded_up(bound: int) -> int:
     return -(-bound // (1 << PRICE_BITS))
 
 
-def _varied(listing: Listing, rows: npt.NDArray[np.intp], of_each: int) -> list[Pattern]:
+def varied(listing: Listing, rows: npt.NDArray[np.intp], of_each: int) -> list[Pattern]:
     """Patterns in the order of `rows`, none whose servers all had their turn already."""
     taken: Counter[int] = Counter()
     found = []

@@ -14,7 +14,7 @@ from vllm_opt.optimizer.estimation.features import feature_flags
 from vllm_opt.optimizer.estimation.hourly_cost import age_note, cost_of
 from vllm_opt.optimizer.estimation.memory import memory_report
 from vllm_opt.optimizer.estimation.performance import bound_at
-from vllm_opt.optimizer.estimation.rate_within_limits import with_rate_within_limits
+from vllm_opt.optimizer.estimation.rate_within_limits import queueing_notes, with_rate_within_limits
 from vllm_opt.optimizer.planning.binding import binding_rules
 from vllm_opt.optimizer.planning.bounded_queue import queue_flags, queue_notes
 from vllm_opt.optimizer.planning.predicted import Choice, Speeds, predicted, served_by, with_what_is_drafted
@@ -76,6 +76,7 @@ def deployment_of(setting: SolveSetting, choice: Choice, performance: Performanc
             performance,
             confidence,
             (setting.targets.ttft_percentile, setting.targets.tpot_percentile),
+            served_by(setting, choice).doubt(setting.demand, performance),
         ),
         offers=facts.sku.offers,
         quality=facts.weights.plan_quality(facts.layout.kv_cache_dtype, facts.sku.gpu, context),
@@ -125,6 +126,7 @@ def make_plan(setting: SolveSetting, choice: Choice, speeds: Speeds | None = Non
     performance = with_rate_within_limits(performance, served_by(setting, choice), setting.request, limits)
     performance, draft_notes = with_what_is_drafted(setting, choice, performance)
     performance_full, _ = with_what_is_drafted(setting, choice, at_most)
+    said = (*queue_notes(queue), *queueing_notes(setting.request, performance))
     cost = cost_of(deployment.bill, performance)
     memory = memory_report(
         setting.model, weights.quantization, deployment.gpu, deployment.terms, flags, setting.request.confidence
@@ -154,7 +156,7 @@ def make_plan(setting: SolveSetting, choice: Choice, speeds: Speeds | None = Non
         preemption_risk=_preemption_risk(deployment, memory),
         cost=cost,
         binding=binding_rules(deployment),
-        notes=(*plan_notes(setting, choice), *draft_notes, *queue_notes(queue), *age_note(deployment.bill)),
+        notes=(*plan_notes(setting, choice), *draft_notes, *said, *age_note(deployment.bill)),
         equations=_equations(setting, deployment, memory, performance),
     )
 

@@ -16,7 +16,7 @@ MOST_ROWS = 200_000
 
 @dataclass
 class QueueMemory:
-    """Rows of results by the bytes of the rows that they were worked out from, for one kind of traffic after another."""
+    """Results by the bytes of the rows that they were worked out from, for one kind of traffic after another."""
 
     _known: dict[bytes, Numbers] = field(default_factory=dict)
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.queueing.doubt import queueing_doubt, ttft_factor
 from vllm_opt.constraints.queueing.engine import Demand, outcome
-from vllm_opt.constraints.queueing.random_arrivals import MOST_LOAD
+from vllm_opt.constraints.queueing.prompts_ahead import MOST_LOAD
 from vllm_opt.constraints.speed.latency import LoadPrediction
 from vllm_opt.constraints.speed.spread import quantile_factor
 from vllm_opt.constraints.speed.step_time import COEFFICIENT_NAMES, LatencyCoefficients
@@ -50,7 +51,7 @@ class Queued:
         request, targets = self.setting.request, self.setting.targets
         pattern, confidence = PATTERNS[self.setting.demand.arrivals], request.confidence
         first, token, slower = (
-            quantile_factor(self.coefficients, "ttft", confidence, pattern),
+            ttft_factor(self.coefficients, confidence, pattern, self._doubt),
             quantile_factor(self.coefficients, "tpot", confidence, pattern),
             quantile_factor(self.coefficients, "throughput", confidence, pattern),
         )
@@ -64,6 +65,11 @@ class Queued:
             kept_up = self.times.capacity_per_s * engines * MOST_LOAD * outputs * slower
             tokens = np.minimum(targets.requests_per_s * outputs, kept_up)
         return ttft_ms * first, tpot_ms * token, tokens
+
+    @property
+    def _doubt(self) -> Numbers:
+        busy = np.minimum(self.times.requests_per_s / self.times.capacity_per_s, 1.0)
+        return queueing_doubt(self.setting.demand, busy)
 
     def columns(self, load: LoadPrediction, rate: Numbers, engines: Numbers) -> tuple[NDArray[Any], ...]:
         """Columns of candidates behind the sequences; a closed loop without pauses keeps its fitted means."""

@@ -33,8 +33,7 @@ from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.nouns.workload import ContextsInFlight, Targets
 
-DEFAULT_MAX_GPUS = 16
-LARGEST_BATCH = 1024
+DEFAULT_MAX_GPUS, LARGEST_BATCH = 16, 1024
 WIDEST_STEP = 32768
 """The largest max_num_batched_tokens that is tried, so no more sequences fit a step."""
 LENGTH_VARIATION = 1.0

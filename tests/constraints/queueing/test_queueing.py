@@ -14,8 +14,8 @@ from vllm_opt.constraints.queueing.demand import Lengths
 from vllm_opt.constraints.queueing.engine import Demand, outcome
 from vllm_opt.constraints.queueing.lattice import lattice, percentile_of, poisson_quantile
 from vllm_opt.constraints.queueing.outcome import Outcome
+from vllm_opt.constraints.queueing.prompts_ahead import gamma_of_one_more, seen_from_one
 from vllm_opt.constraints.queueing.queue_bound import queue_bound
-from vllm_opt.constraints.queueing.random_arrivals import gamma_of_one_more, seen_from_one
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.latency import closed_loop
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, step_time

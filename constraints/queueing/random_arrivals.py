@@ -114,7 +114,8 @@ def random_arrivals(
     inputs, outputs = lengths.at(uniform[5], uniform[7])
     waits, sequences = _slot_wait(law, uniform, slots, single)
     queued = waits > 0.0
-    found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream, queued=queued)
+    found = meeting(c, traffic, served, law, sequences, uniform, inputs, stream, queued=queued & shared.by_pool)
+    waits = np.maximum(waits - found.left_over * found.full_s / found.room, 0.0)
     own = own_prefill(c, traffic, served, found, uniform[6], lengths)
     steps = np.maximum(traffic.decode_steps * outputs, 1.0)
     strangers = np.where(queued & shared.by_pool, 0.0, 1.0)

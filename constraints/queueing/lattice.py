@@ -21,10 +21,16 @@ ENOUGH = 5.0
 
 @cache
 def lattice(points: int = POINTS) -> Numbers:
-    """Coordinates of every point, shape (COORDINATES, points): fixed, so that equal inputs give equal answers."""
+    """Coordinates of every point, shape (COORDINATES, points): fixed, so that equal inputs give equal answers.
+
+    Where they are many every coordinate takes each of as many equal strata once, in the order of the sequence: laws of
+    one coordinate keep their mean and their tail.
+    """
     index = np.arange(points, dtype=np.float64)
     stratified = (index + 0.5) / points
     rest = [(0.5 + index / GOLDEN**power) % 1.0 for power in range(1, COORDINATES)]
+    if points > FEW_POINTS:
+        rest = [(np.argsort(np.argsort(each)) + 0.5) / points for each in rest]
     coordinates = np.stack([stratified, *rest])
     coordinates.flags.writeable = False
     return coordinates

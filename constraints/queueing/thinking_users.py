@@ -14,7 +14,7 @@ users (M. Reiser, S. Lavenberg, Mean-value analysis of closed multichain queuing
 by Little's law: for a slot where all are taken, for its turn where prompts fill the steps. X = N / (Z + E).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -144,6 +144,7 @@ def thinking_users(
     traffic = with_lengths(traffic, lengths)
     most = capacity(c, traffic, slots, single)
     engine = Engine(c, traffic, np.maximum(slots, 1.0), single, most)
+    engine = replace(engine, most_per_s=np.maximum(most, engine.prompts_per_s(np.zeros_like(most))))
     others = np.maximum(users - 1.0, 0.0)
     law, wait_s, hold_s = finite_source(engine, others, think_s)
     uniform = lattice()[:, :, None]
@@ -158,7 +159,7 @@ def thinking_users(
     )
     thinking = mean_of(np.where(waits > 0, 0.0, others - found_there)) / np.maximum(others, 1e-9)
     sequences = np.where(single, 0.0, np.minimum(found_there, engine.slots))
-    rate = np.clip((others - found_there) / think_s, 1e-9 * most, most)
+    rate = np.clip((others - found_there) / think_s, 1e-9 * most, engine.most_per_s)
     stream = Stream(lengths=lengths)
     not_yet = 1.0 - place.of(law.decoding)
     most_waiting = np.minimum(WAITING_PROMPTS * not_yet, MOST_WAITING) * found_there

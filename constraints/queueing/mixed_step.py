@@ -65,6 +65,7 @@ class StepLaw:
 
 ROUNDS = 4
 STEEPEST = 0.98
+"""Share of a step that prompts may add to it: full steps are what bounds it then."""
 
 
 def step_law(
@@ -81,7 +82,9 @@ def step_law(
         f = max(1 - exp(-rate T), rate T I / (M - D)),   T = (1 - f) T(D, 0) + f T(D, rate T I / f)
 
     A step carries the prompts that came during the one before it (gated service), at most M - D tokens of them. Without
-    chunked prefill decoders stand still while prompts are computed. Solved by iteration from the lone step.
+    chunked prefill decoders stand still while prompts are computed. Solved by iteration from the lone step:
+    each takes the chord from there, T = T(D, 0) / (1 - what prompts added / T), so that it settles where prompts nearly
+    fill the steps too; not `settled`, plain substitution, which measurements of closed loops were fitted with.
     """
     computed = traffic.computed_tokens
     room = np.maximum(traffic.budget_tokens - decoders, LEAST_ROOM_TOKENS)

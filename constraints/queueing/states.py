@@ -1,18 +1,17 @@
-"""How many sequences an engine holds over time when requests arrive at random: a birth-death law on a grid.
+"""How many sequences an engine holds when requests arrive at random: the law of `crossings.py`.
 
 Decoders share the engine: n of them finish at mu(n) = n / ((O - 1) T(n)), T(n) the mean step with the prompts that ride
-along. Arrivals at random at rate r see the law
+along, and arrivals at random see a birth-death law with these rates, for any law of the answer lengths where service is
+shared (F. Kelly, Reversibility and Stochastic Networks, 1979, chapter 3: symmetric queues are insensitive). It is wider
+where arrivals clump, by the peakedness 1 + (ca2 - 1) / (1 + cs2) of an infinite-server queue (A. Eckberg, Generalized
+peakedness of teletraffic processes, 1983, exact for deterministic and exponential service), and where a prompt halts
+the leaving of others while more come: those are batches of dispersion 1 / (1 - q)^2, q the share of the time that
+prompts add (the busy periods of an M/D/1 queue). Beyond S a request waits, on average for
 
-    ln pi(n) = sum over k <= n of ln(r / mu(k)) + const,      mu(n) = mu(S) beyond the S that may run
+    (ca2 + cs2) / 2 / (1 - q)^2 / (mu(S) - r)
 
-which holds for any law of the answer lengths where service is shared (F. Kelly, Reversibility and Stochastic Networks,
-1979, chapter 3: symmetric queues are insensitive). What makes it wider or narrower divides ln pi by the peakedness
-z = (1 + (ca2 - 1) / (1 + cs2)) / (1 - q)^2: arrivals that clump or keep distance, as in an infinite-server
-queue (A. Eckberg, Generalized peakedness of teletraffic processes, 1983, exact for deterministic and exponential
-service), and prompts, each of which halts the leaving of others too (q: share of the time that prompts add).
-Beyond S a request waits; the excess is geometric with ratio r / mu(S), and its mean is scaled by
-(ca2 + cs2) / 2 / (1 - q)^2 (A. Allen and J. Cunneen's approximation). Beyond S the law of arrivals
-that clump falls z times as slowly, as it does below, so that many times more of them wait.
+(A. Allen and J. Cunneen's approximation; by 1 - q instead of its square where the KV pool is what bounds the batch:
+there prompts are let in one by one as others leave), times what many slots make of it.
 """
 
 from dataclasses import dataclass
@@ -28,8 +27,6 @@ from vllm_opt.constraints.speed.traffic import Traffic
 from vllm_opt.profiles.elementary import exp, log
 
 CELLS = 24
-NEAR = 5.0
-"""Standard deviations around the expected number that the grid resolves."""
 SETTLING = 12
 MOST_RATIO = 0.99
 LEAST_DECODERS = 1e-6
@@ -165,7 +162,7 @@ def states(
     waiting = np.where(full, above, 0.0)
     cumulative = np.cumsum(below, axis=0)
     free = np.maximum(cumulative[-1], 1e-300)
-    spread = wait_factor * np.where(slots.by_pool, 1.0, halts) * more_than_one_server(ratio, most)
+    spread = wait_factor * np.where(slots.by_pool, np.sqrt(halts), halts) * more_than_one_server(ratio, most)
     wait = spread / np.maximum(top * (1.0 - ratio), 1e-12)
     return States(
         grid, numbers, cumulative / free, law, decoding, (with_prompt - at_grid) * chunks,

@@ -67,7 +67,7 @@ def test_users_of_one_repairman() -> None:
 
 
 def test_one_slot_is_an_m_d_1_queue() -> None:
-    """100 steps of 10 ms for whoever has the slot: the wait is rho s / (2 (1 - rho)), and nobody waits if all is even."""
+    """101 steps of 10 ms for whoever has the slot: rho s / (2 (1 - rho)), and no wait where all is even (D/D/1)."""
     engine, service, load = type(C)(**{**vars(BARE), "fixed_s": 0.01}), 1.01, 0.6
     random = outcome(engine, Demand("poisson"), load / service, 1, 8192, 1, 101)
     assert random.ttft_ms(None)[0] == pytest.approx(1e3 * (0.01 + service * load / (2 * (1 - load))), rel=0.1)
@@ -106,7 +106,7 @@ def test_clumps_at_one_server_wait_as_lindley_has_it(shape: float, load: float) 
 
 
 def test_percentiles_of_a_run_lie_between_its_times() -> None:
-    """Ten requests, each with a tenth of the points: the 95th percentile is 0.45 of the way from the 9th to the 10th."""
+    """Ten requests, each with a tenth of the points: p95 is 0.55 of the way from the 9th to the 10th."""
     points = np.repeat(np.arange(10.0), 10)[:, None]
     assert percentile_of_runs(points, 95, 10 * ONE, drawn=False)[0] == pytest.approx(np.percentile(np.arange(10.0), 95))
     uniform = ((np.arange(1000) + 0.5) / 1000)[:, None]

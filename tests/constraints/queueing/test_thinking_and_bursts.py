@@ -74,7 +74,7 @@ def test_long_pauses_are_random_arrivals() -> None:
 def test_more_load_never_shortens_the_mean_wait(
     inputs: int, outputs: int, budget: int, slots: int, pattern: str
 ) -> None:
-    """Within what 96 lattice points can tell: a twentieth."""
+    """Within what the points of the lattice can tell: a twentieth."""
     demand = Demand(pattern, think_s=3.0 if pattern == "closed" else 0.0)  # type: ignore[arg-type]
     load = np.unique(np.round(np.exp(np.linspace(0.0, 6.0, 25))))
     if pattern == "poisson":

@@ -1,4 +1,4 @@
-"""Closed forms beside the event simulation, one case of each kind that used to be far off; more: benchmarks/queueing.py."""
+"""Closed forms beside the event simulation, one case of each kind that was far off (more: benchmarks/queueing.py)."""
 
 from typing import Any
 

@@ -6,10 +6,11 @@
 Patterns: random arrivals, arrivals in clumps (burstiness 0.25 to 0.7), users in a closed loop, the same with think
 time, and one burst. Every pattern gets the same share of the points. `--spread`: lengths follow gamma laws (coefficient
 of variation 0.3 to 1 each). Each point is played with four seeds, longer and longer until the 95 % confidence interval
-of every mean and 95th percentile is below 0.7 of its target or MOST_SECONDS have passed; no point is left out. The
-first sixth of a run is not counted, of a loop neither what drains at its end. Prints, per quantity and pattern, the
-share of points within the target (means 10 %, percentiles 15 %), median error and bias; `--show` every point outside,
-with ~ where the run itself is less sure than the target. `--keep` adds runs to a file, or compares those that it holds.
+of every mean and 95th percentile is below 0.7 of its target or MOST_SECONDS have passed; no point is left out. Bursts
+of different lengths are played with eight seeds and more in the same way. The first sixth of a run is not counted, of a
+loop neither what drains at its end. Prints, per quantity and pattern, the share of points within the target (means
+10 %, percentiles 15 %), median error and bias; `--show` every point outside, with ~ where the run itself is less sure
+than the target. `--keep` adds runs to a file, or compares those that it holds.
 """
 
 import argparse
@@ -103,8 +104,7 @@ def with_spread(fields: Fields, seed: int) -> Fields:
 def played(pattern: str, fields: Fields, catalog: Catalog) -> Figures:
     """Every quantity from runs long enough to tell, or as long as time allows."""
     if pattern == "burst":
-        seeds = SEEDS * 2 if fields.get("lengths") else 1
-        return figures([simulate(SimulateRequest(**fields | {"seed": seed}), catalog).log for seed in range(seeds)])
+        return bursts(fields, catalog)
     users = int(fields.get("concurrency", 0))
     number, begin = max(int(fields["num_requests"]), 10 * users), time.monotonic()
     while True:
@@ -113,11 +113,32 @@ def played(pattern: str, fields: Fields, catalog: Catalog) -> Figures:
             log = simulate(SimulateRequest(**fields | {"num_requests": number, "seed": seed}), catalog).log
             logs.append(log[len(log) // 6 : len(log) - 2 * users])
         found = figures(logs)
-        wide = (half > 0.7 * TARGETS[name.split()[1]] * value for name, (value, half) in found.items()
-                if name.split()[1] in ("mean", "p95"))  # fmt: skip
-        if not any(wide) or time.monotonic() - begin > MOST_SECONDS or number > 60_000:
+        if not unsure(found) or time.monotonic() - begin > MOST_SECONDS or number > 60_000:
             return found
         number *= 2
+
+
+def bursts(fields: Fields, catalog: Catalog) -> Figures:
+    """One burst where all are alike, else as many as it takes: a run of few requests is a small sample."""
+    if not fields.get("lengths"):
+        return figures([simulate(SimulateRequest(**fields), catalog).log])
+    logs: list[tuple[PlayedRequest, ...]] = []
+    begin = time.monotonic()
+    while True:
+        more = range(len(logs), max(2 * SEEDS, 2 * len(logs)))
+        logs += [simulate(SimulateRequest(**fields | {"seed": seed}), catalog).log for seed in more]
+        found = figures(logs)
+        if not unsure(found) or time.monotonic() - begin > MOST_SECONDS:
+            return found
+
+
+def unsure(found: Figures) -> bool:
+    """Whether the interval of any mean or 95th percentile is wider than 0.7 of its target."""
+    return any(
+        half > 0.7 * TARGETS[name.split()[1]] * value
+        for name, (value, half) in found.items()
+        if name.split()[1] in ("mean", "p95")
+    )
 
 
 def figures(logs: list[tuple[PlayedRequest, ...]]) -> Figures:

@@ -4,15 +4,16 @@ N users, each thinks for Z on average and then sends. With n of them at the engi
 the engine finishes mu(n): the machine repairman's law, with the engine as one server whose speed depends on its load
 (flow equivalence; K. Chandy, U. Herzog, L. Woo, Parametric analysis of queuing networks, 1975)
 
-    pi(n) ~ product over k <= n of (N - k + 1) / (Z mu(k)),      mu(n) = min(min(n, S) / H(n), (M - D) / (I T(D, M - D)))
+    pi(n) ~ product over k <= n of (N - k + 1) / (Z mu(k)),      mu(n) = min(n / H(n), most),   n at most S in H
 
-(`crossings.py`, with prompts that halt others as batches), H the time that a sequence holds its slot beside n - 1 others. Who sends finds what a stranger finds among N - 1
-users (M. Reiser, S. Lavenberg, Mean-value analysis of closed multichain queuing networks, 1980), and waits for
+(`crossings.py`, with prompts that halt others as batches), H the time that a sequence holds its slot beside n - 1
+others, most = (M - D) / (I T(D, M - D)) prompts that full steps compute. Who sends finds what a stranger finds among
+N - 1 users (M. Reiser, S. Lavenberg, Mean-value analysis of closed multichain queuing networks, 1980), and waits for
 
     wait(n) = (n + 1) / mu(n + 1) - H(n + 1)
 
-by Little's law: for a slot where all are taken, for its turn where prompts fill the steps; where lengths differ, so does
-what is ahead. X = N / (Z + E).
+by Little's law: for a slot where all are taken, for its turn where prompts fill the steps; where lengths differ, so
+does what is ahead. X = N / (Z + E).
 """
 
 from dataclasses import dataclass, replace

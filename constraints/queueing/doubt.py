@@ -18,9 +18,9 @@ BUSY, NEARLY_FULL = 0.5, 0.75
 NEARLY_FULL_DOUBT = 0.1
 CLUMPS_DOUBT, CLUMPS_NEARLY_FULL_DOUBT = 0.08, 0.25
 THINKING_DOUBT = 0.25
-POOL_DOUBT = 0.15
+POOL_DOUBT = 0.05
 """Bursts beyond the KV pool: admitted by prompts, preempted as answers grow."""
-FEW_DOUBT = 0.1
+FEW_DOUBT = 0.05
 """Bursts of different lengths: a run is a sample."""
 
 

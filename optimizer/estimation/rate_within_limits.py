@@ -92,7 +92,7 @@ def _doubt(request: EstimateRequest | SolveRequest, busy: float, *, beyond_pool:
         said = f"users who pause, at {busy:.0%} of the capacity: TTFT may be off by half"
     elif beyond_pool and pattern in ("burst", "offline"):
         said = (
-            "more at once than the KV pool holds, and what is preempted is computed again: TTFT may be off by a fifth, "
+            "more at once than the KV pool holds, and what is preempted is computed again: TTFT may be off by a sixth, "
             "the upper percentiles of TPOT by half"
         )
     elif pattern == "closed" and not request.think_time_s and request.ttft_percentile is not None:

@@ -70,7 +70,7 @@ def test_doubt_widens_the_interval_and_leaves_the_prediction() -> None:
 )
 def test_doubt_by_traffic(demand: Demand, busy: float, doubt: float) -> None:
     assert float(queueing_doubt(demand, busy)) == doubt
-    assert float(queueing_doubt(Demand("burst"), 1.0, beyond_pool=True)) == 0.15
+    assert float(queueing_doubt(Demand("burst"), 1.0, beyond_pool=True)) == 0.05
 
 
 def test_a_burst_beyond_the_pool_is_said() -> None:

@@ -242,14 +242,15 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
     if targets.mean_context < targets.target_context:
         notes.append(
             f"sequences are counted at {counted(targets.mean_context, 'token')} on average; preemption is possible "
-            f"when many reach {targets.target_context}"
+            f"when many reach {targets.target_context:,}"
         )
-    if targets.contexts_in_flight is not None:
-        held = tokens_held(choice.unit.facts.terms.kv, targets, choice.max_num_seqs)
+    pool = choice.unit.facts.terms.kv
+    held = tokens_held(pool, targets, choice.max_num_seqs)
+    if targets.contexts_in_flight is not None and any(pool.block_bytes) and held < targets.target_context:
         notes.append(
             f"the KV pool is sized for the lengths that are typical: {counted(held, 'token')} in each of "
-            f"{counted(choice.max_num_seqs, 'sequence')} and one full context of {targets.target_context} beside them "
-            "(--kv-sizing full sizes it for full contexts)"
+            f"{counted(choice.max_num_seqs, 'sequence')} and one full context of {targets.target_context:,} beside "
+            "them (--kv-sizing full sizes it for full contexts)"
         )
     if setting.request.kv_offloading_size:
         notes.append(tier_note(setting, choice))

@@ -72,7 +72,8 @@ def limits_ms(request: SolveRequest, prompt_tokens: int, bends: Bends) -> tuple[
 
 def assumptions(request: SolveRequest, lengths: tuple[int, int], bends: Bends) -> tuple[dict[str, Any], ...]:
     """Every default that mattered, with why and from what it was bent (contract, `request.assumed`)."""
-    preset = {item.field: item for item in request.assumed}
+    by_rate = ("concurrency",) if request.pattern == "poisson" else ()  # a rate leaves the users open
+    preset = {item.field: item for item in request.assumed if item.field not in by_rate}
     found: dict[str, Assumption] = {}
 
     def assume(field: str, value: object, why: str, bent_from: object = None) -> None:
@@ -86,7 +87,7 @@ def assumptions(request: SolveRequest, lengths: tuple[int, int], bends: Bends) -
             assume(field, bent, reason, value)
         elif field in preset:
             found[field] = preset[field]
-        elif not is_stated(request, field) and not (field == "concurrency" and request.pattern == "poisson"):
+        elif not is_stated(request, field) and field not in by_rate:
             assume(field, value, why)
     for field, value in zip(LENGTHS, lengths, strict=True):
         if field == "output_tokens" and request.is_pooling:

@@ -270,8 +270,8 @@ def _least_concurrency(request: SolveRequest) -> int:
 def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> ContextsInFlight | None:
     """By typical lengths where they are stated, unless the request sizes the pool another way."""
     stated = request.input_tokens is not None or request.output_tokens is not None
-    sizing = request.kv_sizing or ("typical" if stated else "full")
-    if request.mean_context is not None or sizing == "full":
+    sizing = request.kv_sizing or ("typical" if stated and request.mean_context is None else "full")
+    if sizing == "full" or request.mean_context not in (None, request.target_context):
         return None
     return ContextsInFlight.of_lengths(
         *lengths, input_variation=LENGTH_VARIATION, output_variation=LENGTH_VARIATION,

@@ -35,6 +35,17 @@ def tokens(number: Any) -> str:
     return f"{number // 1024}K" if number >= 1024 and number % 1024 == 0 else f"{number:,}"
 
 
+def context_in_words(plan: Plan, request: Mapping[str, Any]) -> str:
+    """How long contexts may be: '8K context each' where the pool holds that for everyone, else 'contexts of up to 8K'."""
+    context = tokens(request.get("target_context"))
+    return f"{context} context each" if _holds_full_contexts(plan) else f"contexts of up to {context}"
+
+
+def _holds_full_contexts(plan: Plan) -> bool:
+    engines = plan.replicas * plan.data_parallel_size
+    return users_of(plan.performance) <= int(plan.memory.running_concurrency) * engines
+
+
 def load_in_words(request: Mapping[str, Any]) -> str:
     """The workload and the typical request: 'chat (1,155 tokens in, 211 out)'."""
     lengths = f"{_number(request.get('input_tokens'))} tokens per input"
@@ -134,6 +145,7 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
     """Notes that a short answer repeats; the rest stands behind --full."""
     every = dict.fromkeys((*answer.notes, *(answer.plan.notes if answer.plan else ())))
     wanted = (
+        *(() if answer.plan is None or _holds_full_contexts(answer.plan) else ("the KV pool is sized for",)),
         "settings used",
         "sequences are counted at",
         "the newest release of",

@@ -1,0 +1,89 @@
+"""The first line of an answer says no more than the plan holds: contexts, rates, and what nobody asked for."""
+
+from typing import Any
+
+import pytest
+
+from vllm_opt.optimizer.contract.answer import Answer
+from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.rendering.formats import render_answer
+from vllm_opt.optimizer.rendering.screen import Screen
+from vllm_opt.optimizer.serve_lines.flag_words import FLAG_WORDS
+from vllm_opt.optimizer.solver.solve import solve
+from vllm_opt.optimizer.summary.answer import summary_of_answer
+
+CHAT = {"model": "Qwen/Qwen3-8B", "gpu": ["l40s"], "workload": "chat"}
+RATE = {**CHAT, "requests_per_s": 2.0}
+
+
+def answered(fields: dict[str, Any]) -> Answer:
+    answer = solve(SolveRequest(**fields))
+    assert answer.plan is not None
+    return answer
+
+
+def first_lines(answer: Answer) -> str:
+    return " ".join(summary_of_answer(answer, Screen(10_000)).split("\n\n")[0].split())
+
+
+@pytest.mark.parametrize(
+    ("fields", "full"),
+    [
+        ({**CHAT, "concurrency": 64}, False),
+        ({**CHAT, "concurrency": 16, "kv_sizing": "full"}, True),
+        ({**CHAT, "concurrency": 32, "mean_context": 1500, "gpu": ["l4"], "max_gpus": 1}, False),
+    ],
+)
+def test_full_contexts_for_everyone_are_promised_only_where_the_pool_holds_them(
+    fields: dict[str, Any], full: bool
+) -> None:
+    answer = answered(fields)
+    plan = answer.plan
+    assert plan is not None
+    engines = plan.replicas * plan.data_parallel_size
+    assert (int(plan.memory.running_concurrency) * engines >= fields["concurrency"]) is full
+    said = first_lines(answer)
+    assert ("8K context each" in said) is full
+    assert ("contexts of up to 8K" in said) is not full
+    whole = " ".join(summary_of_answer(answer, Screen(10_000)).split())
+    told = "The KV pool is sized for the lengths that are typical" in whole or "preemption is possible" in whole
+    assert told is not full
+
+
+@pytest.mark.parametrize(
+    ("fields", "title"),
+    [
+        ({**CHAT, "concurrency": 8}, "8 sequences of up to 8,192 tokens"),
+        ({**CHAT, "concurrency": 8, "kv_sizing": "full"}, "8 sequences of 8,192 tokens"),
+        (RATE, "2.00 requests/s of up to 8,192 tokens"),
+        ({**CHAT, "concurrency": "max", "max_gpus": 1}, "as many sequences of up to 8,192 tokens as there is room for"),
+    ],
+)
+def test_the_title_of_the_whole_answer_says_which_load_was_asked(fields: dict[str, Any], title: str) -> None:
+    assert title in " ".join(render_answer(answered(fields), "table", Screen(200)).split("\n")[0].split())
+
+
+def test_a_rate_brings_no_number_of_users_that_nobody_asked_for() -> None:
+    answer = answered(RATE)
+    plan = answer.plan
+    assert plan is not None
+    assert "concurrency" not in {row["field"] for row in answer.request["assumed"]}
+    assert {item.rule for item in plan.binding} & {"concurrency", "throughput"} == set()
+    assert all(FLAG_WORDS[name] for name in plan.flags)
+
+
+@pytest.mark.parametrize("fields", [{**CHAT, "concurrency": 64}, {**CHAT, "concurrency": 16, "kv_sizing": "full"}])
+def test_the_resolved_request_asks_for_the_same_plan_again(fields: dict[str, Any]) -> None:
+    answer = answered(fields)
+    again = solve(SolveRequest(**answer.request))
+    assert again.plan is not None
+    assert answer.plan is not None
+    assert again.plan.command == answer.plan.command
+    assert again.plan.memory == answer.plan.memory
+
+
+def test_an_encoder_without_kv_cache_is_told_nothing_of_its_pool() -> None:
+    answer = answered({"model": "BAAI/bge-m3", "runner": "pooling", "gpu": ["l4"], "input_tokens": 512})
+    assert answer.plan is not None
+    assert answer.plan.memory.kv_block_bytes == 0
+    assert not [note for note in answer.plan.notes if "KV pool is sized" in note]

@@ -36,7 +36,7 @@ def tokens(number: Any) -> str:
 
 
 def context_in_words(plan: Plan, request: Mapping[str, Any]) -> str:
-    """How long contexts may be: '8K context each' where the pool holds that for everyone, else 'contexts of up to 8K'."""
+    """How long contexts may be: '8K context each' where the pool holds that for all, else 'contexts of up to 8K'."""
     context = tokens(request.get("target_context"))
     return f"{context} context each" if _holds_full_contexts(plan) else f"contexts of up to {context}"
 

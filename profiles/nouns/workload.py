@@ -40,10 +40,10 @@ class ContextsInFlight(Noun):
 
     @classmethod
     def of_lengths(
-        cls, input_tokens: float, output_tokens: float, *, input_variation: float, output_variation: float,
-        quantile: float,
+        cls, input_tokens: float, output_tokens: float, *, quantile: float, input_variation: float = 1.0,
+        output_variation: float = 1.0,
     ) -> "ContextsInFlight":  # fmt: skip
-        """The distribution for gamma distributed lengths with these coefficients of variation."""
+        """The distribution for gamma distributed lengths with these coefficients of variation; 1 is exponential."""
         square = output_variation**2
         age = output_tokens * (1 + square) / 2
         spread = output_tokens**2 * ((1 + square) * (1 + 2 * square) / 3 - (1 + square) ** 2 / 4)

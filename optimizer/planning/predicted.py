@@ -91,7 +91,9 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
         return None
     plain, _ = predicted(setting, choice)
     sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
-    cost = draft_cost(facts.weights.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version)
+    cost = draft_cost(
+        facts.weights.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version
+    )
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
     drafted = with_drafts(
         plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,

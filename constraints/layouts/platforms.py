@@ -62,8 +62,8 @@ def release_gap(gpu: GpuProfile, engine: EngineProfile) -> str:
     capability = gpu.compute_capability
     if capability is not None and capability >= BLACKWELL and _parts(engine.version) < FIRST_FOR_BLACKWELL:
         return (
-            f"the wheels and images of vLLM {engine.version} are built before CUDA 12.8, the first that knows Blackwell, "
-            f"and those of 0.9.0 are the first with it ({FIRST_FOR_BLACKWELL_SOURCE})"
+            f"the wheels and images of vLLM {engine.version} are built before CUDA 12.8, the first that knows "
+            f"Blackwell, and those of 0.9.0 are the first with it ({FIRST_FOR_BLACKWELL_SOURCE})"
         )
     platform = gpu.platform
     if platform is None or platform.newest_vllm is None:

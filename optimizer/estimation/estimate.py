@@ -26,10 +26,9 @@ from vllm_opt.optimizer.estimation.performance import Engines, bound_at, followi
 from vllm_opt.optimizer.estimation.rate_within_limits import queueing_notes, with_rate_within_limits
 from vllm_opt.optimizer.estimation.releases import between_releases, next_release
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
-from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
+from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request, unheld_users
 from vllm_opt.optimizer.estimation.starts import REFUSED, cold_starts, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
-from vllm_opt.optimizer.estimation.unheld_users import unheld_users
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 from vllm_opt.profiles.nouns.price import Offer

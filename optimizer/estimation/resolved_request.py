@@ -73,7 +73,7 @@ def unheld_users(
     if request.input_tokens is not None or request.output_tokens is not None:
         targets = _typical(setting, request, flags)
         held = max(held, _most_held(terms, targets, flags, memory))
-        length = counted(tokens_held(terms.kv, targets, max(1, held)), "token")
+        length = counted(tokens_held(terms.kv, targets, held), "token") if held else length
     if held * engines >= request.concurrency:
         return ()
     return (

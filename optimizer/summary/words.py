@@ -10,6 +10,9 @@ from vllm_opt.optimizer.rendering.plan_words import slow, slow_in_words
 from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
 from vllm_opt.profiles.reading.quantities import counted
 
+TELLING = (ANOTHER_RELEASE, "override max_position_embeddings too")
+"""What marks notes that change what an answer means, wherever they stand."""
+
 OPTIONS = {
     "model": "MODEL", "target_context": "--target-context", "concurrency": "--concurrency",
     "input_tokens": "--input-tokens", "output_tokens": "--output-tokens", "max_ttft_ms": "--max-ttft-ms",
@@ -148,6 +151,7 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
         *(() if answer.plan is None or _holds_full_contexts(answer.plan) else ("the KV pool is sized for",)),
         "settings used",
         "sequences are counted at",
+        "a context extended by",
         "the newest release of",
         "prices are from",
         "the GPUs that are owned",
@@ -157,7 +161,7 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
     return [
         sentence(note)
         for note in every
-        if note.startswith(wanted) or note.startswith("the time limit") or ANOTHER_RELEASE in note
+        if note.startswith(wanted) or note.startswith("the time limit") or any(part in note for part in TELLING)
     ]
 
 

@@ -1,5 +1,6 @@
 """The first line of an answer says no more than the plan holds: contexts, rates, and what nobody asked for."""
 
+import json
 from typing import Any
 
 import pytest
@@ -87,3 +88,22 @@ def test_an_encoder_without_kv_cache_is_told_nothing_of_its_pool() -> None:
     assert answer.plan is not None
     assert answer.plan.memory.kv_block_bytes == 0
     assert not [note for note in answer.plan.notes if "KV pool is sized" in note]
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"rope_parameters": YARN}, "override max_position_embeddings too"),
+        ({"rope_parameters": YARN, "max_position_embeddings": 131072}, "short prompts lose some accuracy too"),
+    ],
+)
+def test_a_longer_context_by_overrides_is_told_with_what_it_lacks_or_costs(
+    overrides: dict[str, Any], said: str
+) -> None:
+    fields: dict[str, Any] = {"model": "Qwen/Qwen3-8B", "gpu": ["h100"], "target_context": 100_000, "concurrency": 1}
+    answer = solve(SolveRequest(**fields, hf_overrides=json.dumps(overrides)))
+    assert (answer.plan is None) == (len(overrides) == 1)
+    assert said in " ".join(summary_of_answer(answer, Screen(10_000)).split())

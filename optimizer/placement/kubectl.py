@@ -58,15 +58,11 @@ def _items(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
         content = json.loads(text)
     except (ValueError, RecursionError):
         raise InvalidRequest(f"{printable(str(path))} is not JSON; write it with: kubectl get {what} -o json") from None
-    items = content.get("items", [content]) if isinstance(content, dict) else None
-    if not isinstance(items, list) or not all(_is_object(item) for item in items):
+    single = isinstance(content, dict) and isinstance(content.get("metadata"), dict)
+    items = content.get("items", [content] if single else None) if isinstance(content, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InvalidRequest(f"{printable(str(path))} is no list of {what}; write it with: kubectl get {what} -o json")
     yield from items
-
-
-def _is_object(item: Any) -> bool:
-    """Whether it is one of Kubernetes' objects; every one has metadata."""
-    return isinstance(item, dict) and isinstance(item.get("metadata"), dict)
 
 
 def _part(item: dict[str, Any], *keys: str) -> dict[str, Any]:

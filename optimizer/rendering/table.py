@@ -99,6 +99,8 @@ def _objectives(answer: Answer) -> list["RenderableType"]:
         + (f" (bound {quantity(objective.bound, objective.unit)})" if objective.gap > 0 else "")
         for objective in answer.objectives
     ]
+    if answer.request.get("tolerance"):  # `search/order.py`: nothing stands between where nothing is conceded
+        words.insert(1, "whose weights they are (the model's own first)")
     return [line("Decided by " + ", then ".join(words))]
 
 

@@ -107,3 +107,13 @@ def test_a_longer_context_by_overrides_is_told_with_what_it_lacks_or_costs(
     answer = solve(SolveRequest(**fields, hf_overrides=json.dumps(overrides)))
     assert (answer.plan is None) == (len(overrides) == 1)
     assert said in " ".join(summary_of_answer(answer, Screen(10_000)).split())
+
+
+@pytest.mark.parametrize(("tolerance", "told"), [(0.05, True), (0.0, False)])
+def test_what_decides_names_the_publisher_where_it_does(tolerance: float, told: bool) -> None:
+    """With a tolerance a faster checkpoint of a vendor loses to the model's own at the same cost; without, it wins."""
+    answer = answered({**CHAT, "concurrency": 32, "tolerance": tolerance})
+    assert answer.plan is not None
+    text = " ".join(render_answer(answer, "table", Screen(200)).split())
+    assert ("then whose weights they are (the model's own first), then throughput" in text) is told
+    assert (answer.plan.checkpoint_publisher == "native") is told

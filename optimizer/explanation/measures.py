@@ -144,10 +144,11 @@ def _concurrency(atlas: Atlas, question: Question) -> Measure:
     again = Question(question.setting, question.active | {"concurrency"}, question.skus)
     most = largest_concurrency(atlas, again) or 0
     context = counted(question.setting.targets.mean_context, "token")
+    up_to = "up to " if question.setting.targets.kv_sizing == "typical" else ""
     held = "served within the limits on latency" if any(map(again.limit, LATENCY_RULES)) else "held"
     return Measure(
         "concurrency", asked, most, "sequences",
-        f"{counted(most, 'sequence') if most else 'no sequence'} of {context} can be {held} and "
+        f"{counted(most, 'sequence') if most else 'no sequence'} of {up_to}{context} can be {held} and "
         f"{count(asked)} are asked",
     )  # fmt: skip
 

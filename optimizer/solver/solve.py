@@ -223,7 +223,7 @@ def _without_plan(
     What is explained is what was asked: no reserve, no default limit. Where time runs out over the explanation, it says
     what the search counted.
     """
-    asked = targets_of(setting.request, setting.bends)
+    asked = targets_of(setting.request, setting.bends, setting.lengths)
     setting = replace(setting, targets=within_machine(asked, setting.request, setting.machine_gpus))
     if not result.complete:
         return _answer(setting, result, started, status="unknown")

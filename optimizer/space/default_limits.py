@@ -12,6 +12,8 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.assumptions import Assumption
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.estimation.media import media_prompt_tokens
+from vllm_opt.profiles.nouns.model import ModelProfile
 
 LONG_PROMPT_TOKENS = 2048
 SHORT_PROMPT_LIMITS_MS, LONG_PROMPT_LIMITS_MS = (2000.0, 200.0), (6000.0, 175.0)
@@ -44,6 +46,14 @@ NOTHING_BENT = Bends()
 def is_stated(request: SolveRequest, field: str) -> bool:
     """Whether a person gave this field: neither the default nor what a workload preset filled in."""
     return field in request.model_fields_set and field not in {item.field for item in request.assumed}
+
+
+def least_context(request: SolveRequest, model: ModelProfile) -> int:
+    """The shortest context that the typical request fits, images included; an eighth is output where none is stated."""
+    images = media_prompt_tokens(model, request)
+    if images and request.input_tokens is None and request.output_tokens is None:
+        return -(-images * 8 // 7) + 2
+    return images + sum(item or 1 for item in (request.input_tokens, request.output_tokens))
 
 
 def takes_default_limits(request: SolveRequest) -> bool:

@@ -244,6 +244,13 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
             f"sequences are counted at {counted(targets.mean_context, 'token')} on average; preemption is possible "
             f"when many reach {targets.target_context:,}"
         )
+        held_at_least = setting.lengths[0] * (1 - setting.request.hit_share) + setting.lengths[1] / 2
+        if targets.mean_context < held_at_least:
+            notes.append(
+                f"a typical request holds {held_at_least:,.0f} tokens of its own, more than the "
+                f"{targets.mean_context:,} that sequences are counted at: users will wait longer than this speed says; "
+                "state --input-tokens and --output-tokens, or a larger --mean-context"
+            )
     pool = choice.unit.facts.terms.kv
     held = tokens_held(pool, targets, choice.max_num_seqs)
     if targets.contexts_in_flight is not None and any(pool.block_bytes) and held < targets.target_context:

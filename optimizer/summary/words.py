@@ -92,8 +92,12 @@ def assumptions(request: Mapping[str, Any]) -> list[str]:
     """What was taken where nothing was given, with the option that states it: one sentence per source."""
     rows = [row for row in request.get("assumed", ()) if isinstance(row, dict)]
     from_workload = [row for row in rows if str(row.get("why", "")).startswith("workload ")]
-    others = [row for row in rows if row not in from_workload]
+    from_file = [row for row in rows if str(row.get("why", "")).startswith("from ")]
+    others = [row for row in rows if row not in from_workload and row not in from_file]
     found = []
+    for why in dict.fromkeys(row["why"] for row in from_file):
+        listed = ", ".join(_assumed(row, named=False) for row in from_file if row["why"] == why)
+        found.append(f"{why[:1].upper()}{why[1:]}: {listed}.")
     if from_workload:
         listed = ", ".join(_assumed(row, named=False) for row in from_workload)
         found.append(f"From workload {request.get('workload')}: {listed}.")
@@ -151,6 +155,7 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
         *(() if answer.plan is None or _holds_full_contexts(answer.plan) else ("the KV pool is sized for",)),
         "settings used",
         "sequences are counted at",
+        "a typical request holds",
         "a context extended by",
         "the newest release of",
         "prices are from",

@@ -1,6 +1,7 @@
 """The first line of an answer says no more than the plan holds: contexts, rates, and what nobody asked for."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +118,20 @@ def test_what_decides_names_the_publisher_where_it_does(tolerance: float, told: 
     text = " ".join(render_answer(answer, "table", Screen(200)).split())
     assert ("then whose weights they are (the model's own first), then throughput" in text) is told
     assert (answer.plan.checkpoint_publisher == "native") is told
+
+
+def test_a_mean_context_below_the_prompt_is_warned_of() -> None:
+    fields: dict[str, Any] = {"model": "Qwen/Qwen3-8B", "gpu": ["l4"], "gpus": 1, "mean_context": 1000}
+    text = " ".join(summary_of_answer(answered({**fields, "concurrency": 24}), Screen(10_000)).split())
+    assert "A typical request holds 7,680 tokens of its own, more than the 1,000" in text
+    short = answered({**fields, "concurrency": 24, "input_tokens": 800, "output_tokens": 200})
+    assert "A typical request holds" not in " ".join(summary_of_answer(short, Screen(10_000)).split())
+
+
+def test_lengths_of_a_file_are_not_called_assumed(tmp_path: Path) -> None:
+    path = tmp_path / "lengths.csv"
+    path.write_text("input_tokens,output_tokens\n100,20\n500,60\n", encoding="utf-8")
+    text = summary_of_answer(answered({**CHAT, "workload": None, "lengths": str(path)}), Screen(10_000))
+    (line,) = (line for line in text.splitlines() if "lengths.csv" in line)
+    assert line.startswith("From ")
+    assert line.endswith("300 tokens in, 40 tokens out.")

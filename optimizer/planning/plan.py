@@ -36,6 +36,10 @@ class PlanRejected(Exception):  # noqa: N818 - states what happened to the plan
         self.violations = found
 
 
+SIZE_WORTH_A_NOTE = 0.05
+"""Share that is added to a checkpoint of unknown size, from which on the plan says so."""
+
+
 def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
     """The integer flags of a choice; max_model_len is the target context."""
     return EngineFlags(
@@ -258,6 +262,12 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
             f"the KV pool is sized for the lengths that are typical: {counted(held, 'token')} in each of "
             f"{counted(choice.max_num_seqs, 'sequence')} and one full context of {targets.target_context:,} beside "
             "them (--kv-sizing full sizes it for full contexts)"
+        )
+    stored = weights.model.native_quantization
+    if stored is not None and stored.size_margin >= SIZE_WORTH_A_NOTE:
+        notes.append(
+            f"the size of {weights.checkpoint} is not known: {stored.size_margin:.0%} is added for layers that may be "
+            "left in 16 bits"
         )
     if setting.request.kv_offloading_size:
         notes.append(tier_note(setting, choice))

@@ -135,3 +135,13 @@ def test_lengths_of_a_file_are_not_called_assumed(tmp_path: Path) -> None:
     (line,) = (line for line in text.splitlines() if "lengths.csv" in line)
     assert line.startswith("From ")
     assert line.endswith("300 tokens in, 40 tokens out.")
+
+
+def test_a_checkpoint_whose_size_is_a_guess_is_told_beside_the_plan() -> None:
+    fields: dict[str, Any] = {"model": "Qwen/Qwen3-30B-A3B", "gpu": ["a40"], "concurrency": 8}
+    answer = answered({**fields, "quantization": ["gptq"]})
+    assert answer.plan is not None
+    assert any("25% is added for layers that may be left in 16 bits" in note for note in answer.plan.notes)
+    native = answered({**fields, "quantization": ["bf16"], "gpu": ["h100"]})
+    assert native.plan is not None
+    assert not any("left in 16 bits" in note for note in native.plan.notes)

@@ -123,7 +123,7 @@ def _assumed(row: Mapping[str, Any], *, named: bool = True) -> str:
     }.get(field, f"{field.replace('_', ' ')} {value}")
     if "bent_from" in row and field in {"max_ttft_ms", "max_tpot_ms"}:
         words = f"{words[:4]} limit of {_time(row['bent_from'])} " + (
-            "left out, or there is no plan" if value is None else f"raised to {_time(value)}"
+            "left out, since nothing meets it" if value is None else f"raised to {_time(value)}"
         )
     elif "bent_from" in row:
         words += f" instead of {tokens(row['bent_from'])}"

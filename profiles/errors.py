@@ -25,7 +25,13 @@ class CannotBeSized(UnknownProfile):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `"; did you mean 'a' or 'b'?"` for the nearest known names, or an empty string when none is near."""
+    """Return `"; did you mean 'a' or 'b'?"` for the nearest known names, or an empty string when none is near.
+
+    A name that is itself known is one that stands in the wrong place of a file.
+    """
+    known = tuple(known)
+    if name in known:
+        return "; it belongs elsewhere in the file"
     by_lower = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower()[:200], by_lower, n=2, cutoff=0.5)
     if not near:

@@ -21,6 +21,10 @@ WORDS: dict[Feature, str] = {
     "quantized_kv_cache": "a quantised KV cache",
 }
 
+BLACKWELL, FIRST_FOR_BLACKWELL = (10, 0), (0, 9)
+"""CUDA 12.8 is the first with kernels for these cards, and vLLM 0.9.0 the first release that is built with it."""
+FIRST_FOR_BLACKWELL_SOURCE = "https://github.com/vllm-project/vllm/releases/tag/v0.9.0"
+
 
 def used_features(layout: Layout) -> frozenset[Feature]:
     """Return what of a platform's features a layout needs."""
@@ -54,7 +58,13 @@ def undocumented(
 
 
 def release_gap(gpu: GpuProfile, engine: EngineProfile) -> str:
-    """Return a sentence where the SKU's platform follows no release as new as this one, else nothing."""
+    """Return a sentence where the SKU's platform follows no release as new, or the release knows no such card."""
+    capability = gpu.compute_capability
+    if capability is not None and capability >= BLACKWELL and _parts(engine.version) < FIRST_FOR_BLACKWELL:
+        return (
+            f"the wheels and images of vLLM {engine.version} are built before CUDA 12.8, the first that knows "
+            f"Blackwell, and those of 0.9.0 are the first with it ({FIRST_FOR_BLACKWELL_SOURCE})"
+        )
     platform = gpu.platform
     if platform is None or platform.newest_vllm is None:
         return ""

@@ -25,8 +25,8 @@ class Assumption(Noun):
     bent_from: Any = Field(None, description="the default, when it would have made the request infeasible")
 
     def row(self) -> dict[str, Any]:
-        """The assumption as answers show it."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """The assumption as answers show it; the value of a limit that was left out is null."""
+        return self.model_dump(mode="json", exclude=None if self.bent_from is not None else {"bent_from"})
 
 
 def kept_assumptions(data: dict[str, Any]) -> dict[str, Any]:

@@ -35,4 +35,6 @@ def _words(fault: "ErrorDetails") -> str:
         return f"must hold at most {fault['ctx']['max_length']:,} entries"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should ").rstrip(".")
     message = message.replace("unable to parse string as a number", "which this is not")
+    for python, words in (("valid tuple", "list"), ("valid list", "list"), ("valid dictionary", "object")):
+        message = message.replace(f"a {python}", f"{'an' if words[0] in 'aeiou' else 'a'} {words}")
     return f"must {message}" if fault["msg"].startswith("Input should ") else message[0].lower() + message[1:]

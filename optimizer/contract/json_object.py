@@ -5,6 +5,7 @@ from typing import Any
 
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import kind_in_words
 
 
 def json_object(text: bytes, what: str, longest_bytes: int) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def json_object(text: bytes, what: str, longest_bytes: int) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidRequest(f"{what} is not JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise InvalidRequest(f"{what} must be a JSON object, not {type(fields).__name__}")
+        raise InvalidRequest(f"{what} must be a JSON object, not {kind_in_words(fields)}")
     return fields
 
 

@@ -27,21 +27,20 @@ from vllm_opt.optimizer.estimation.performance import Engines, bound_at, followi
 from vllm_opt.optimizer.estimation.rate_within_limits import queueing_notes, with_rate_within_limits
 from vllm_opt.optimizer.estimation.releases import between_releases, next_release
 from vllm_opt.optimizer.estimation.resolution import Setting, resolve
-from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request
+from vllm_opt.optimizer.estimation.resolved_request import resolved_request, typical_request, unheld_users
 from vllm_opt.optimizer.estimation.starts import REFUSED, cold_starts, starts_of, unsure_starts
 from vllm_opt.optimizer.estimation.startup_log import startup_log
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.nouns.latency_constants import default_latency_constants
 from vllm_opt.profiles.nouns.price import Offer
 from vllm_opt.profiles.nouns.workload import Targets
-from vllm_opt.profiles.reading.quantities import counted
 
 STARTUP_RULES = frozenset(
     ("divisibility", "compatibility", "context_length", "memory_budget", "startup_headroom", "state_blocks", "batching")
 )
 """Rules without which vLLM does not start; the others are targets."""
 ASKED_OTHERWISE = frozenset(("concurrency", "quality", "gpu_count", "budget"))
-"""Rules that need a solve request; concurrency is judged here by what the flags run at once."""
+"""Rules that need a solve request; concurrency is judged by what the flags run at once (`unheld_users`)."""
 
 
 def estimate(request: EstimateRequest, catalog: Catalog | None = None) -> Estimate:
@@ -106,7 +105,7 @@ def estimate_setting(setting: Setting, request: EstimateRequest, *, expected: bo
         *central,
         *unsure,
         *(() if expected or central or unsure else cold_starts(setting, terms, flags, request.confidence)),
-        *_concurrency(setting, request, memory),
+        *unheld_users(setting, request, terms, flags, memory),
         *_typical_request(_lengths(setting, request, flags), flags),
     )
     log = startup_log(setting, flags, memory, central, terms)
@@ -220,28 +219,6 @@ def _deployment(
         model=setting.model, quantization=setting.quantization, layout=setting.layout, gpu=setting.gpu,
         engine=setting.engine, flags=flags, replicas=setting.replicas, targets=targets, terms=terms, performance=bound,
     )  # fmt: skip
-
-
-def _concurrency(setting: Setting, request: EstimateRequest, memory: Memory) -> tuple[Violation, ...]:
-    """The concurrency asked against full-length sequences that are admitted and held."""
-    if request.concurrency is None:
-        return ()
-    held = min(setting.flags.max_num_seqs, int(memory.running_concurrency))
-    held *= setting.layout.data_parallel_size * setting.replicas
-    if held >= request.concurrency:
-        return ()
-    return (
-        Violation(
-            rule="concurrency",
-            message=(
-                f"{counted(held, 'sequence')} of max_model_len run at once and {request.concurrency} are asked; lower "
-                "max_model_len, use an fp8 KV cache, raise max_num_seqs, or add GPUs"
-            ),
-            needed=request.concurrency,
-            available=held,
-            unit="sequences",
-        ),
-    )
 
 
 def _lengths(setting: Setting, request: EstimateRequest, flags: EngineFlags) -> tuple[int, int]:

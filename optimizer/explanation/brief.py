@@ -42,7 +42,8 @@ def _sentence(setting: SolveSetting, rule: str) -> str:
     skus = " or ".join(item.gpu.id for item in setting.gpus[:4]) + (" or others" if len(setting.gpus) > 4 else "")
     most = counted(targets.gpus or targets.max_gpus, "GPU")
     where = f"on at most {most} ({skus})"
-    holds = f"{counted(targets.concurrency, 'sequence')} of {counted(targets.mean_context, 'token')}"
+    up_to = "up to " if targets.kv_sizing == "typical" else ""
+    holds = f"{counted(targets.concurrency, 'sequence')} of {up_to}{counted(targets.mean_context, 'token')}"
     longest = counted(targets.target_context, "token")
     limits = {
         "ttft": f"a TTFT of {milliseconds(targets.max_ttft_ms or 0)}",

@@ -7,9 +7,12 @@ conflicts the one about memory, sequences and GPUs is told.
 
 from collections.abc import Iterable
 
+from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.optimizer.contract.answer import Conflict
 from vllm_opt.optimizer.questions.points import feasible_skus, is_feasible
 from vllm_opt.optimizer.questions.questions import ALL_RULES, LATENCY_RULES, Atlas, Question
+from vllm_opt.optimizer.space.layouts import shapes
+from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 STRUCTURAL = ("divisibility", "startup_headroom", "batching", "quality", "compatibility")
@@ -77,3 +80,16 @@ def unpublished(setting: SolveSetting) -> Conflict:
         message=f"no {named} checkpoint of {setting.model.id} is published; --hypothetical-checkpoints plans for one "
         "that you make",
     )
+
+
+def refused_everywhere(setting: SolveSetting) -> tuple[Conflict, ...]:
+    """What vLLM says to the first layout of a request that no generation of cards could run."""
+    physics = LayoutPhysics(setting)
+    for sku in setting.gpus:
+        for weights in setting.formats:
+            for shape in shapes(setting, sku.gpu.gpus_per_node, setting.targets.max_gpus):
+                said = physics.plan(sku.gpu, weights, shape)
+                if isinstance(said, Violation):
+                    message = f"{sku.gpu.id} with {weights.quantization.id} weights: {said.message.rstrip('.')}"
+                    return (Conflict(**{**said.model_dump(), "message": message}),)
+    return ()

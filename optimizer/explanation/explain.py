@@ -1,7 +1,7 @@
 """Why nothing fits, and what would: a minimal conflict of named rules, and the smallest changes that resolve it."""
 
 from vllm_opt.optimizer.contract.answer import Explanation
-from vllm_opt.optimizer.explanation.conflict import minimal_conflict, unpublished
+from vllm_opt.optimizer.explanation.conflict import minimal_conflict, refused_everywhere, unpublished
 from vllm_opt.optimizer.explanation.measures import measures
 from vllm_opt.optimizer.explanation.per_gpu import sentences_per_gpu
 from vllm_opt.optimizer.explanation.pins import pins_in_conflict
@@ -32,7 +32,7 @@ def explain_infeasible(
     rules = minimal_conflict(atlas, question)
     told = tuple(measure.conflict for measure in measures(atlas, question, rules))
     return Explanation(
-        conflict=(*told, *pins_in_conflict(atlas, question, rules)),
+        conflict=(*told, *pins_in_conflict(atlas, question, rules)) or refused_everywhere(setting),
         relaxations=relaxations(atlas, question, catalog),
         per_gpu=sentences_per_gpu(atlas, question, rules),
     )

@@ -120,11 +120,13 @@ def _memory(atlas: Atlas, question: Question) -> Measure:
     place, sequences = points.landscape.places[int(points.rows[0]) // 2], int(points.sequences[0])
     weights = max(place.facts.terms.weights)
     tokens = tokens_held(place.facts.terms.kv, held, sequences) if held else targets.target_context
+    one_node = setting.request.internode_gbps is None and targets.max_gpus > place.facts.sku.gpu.gpus_per_node
     return Measure(
         "memory_budget", needed, available, "bytes",
         f"nearest is {place_words(place)}: {counted(sequences, 'sequence')} of "
         f"{counted(tokens, 'token')} per engine need {gib(needed)} per GPU, {gib(weights)} "
-        f"of it weights, and {gib(available)} can be used",
+        f"of it weights, and {gib(available)} can be used"
+        + ("; no server spans nodes unless --internode-gbps says what joins them" if one_node else ""),
     )  # fmt: skip
 
 
@@ -144,10 +146,11 @@ def _concurrency(atlas: Atlas, question: Question) -> Measure:
     again = Question(question.setting, question.active | {"concurrency"}, question.skus)
     most = largest_concurrency(atlas, again) or 0
     context = counted(question.setting.targets.mean_context, "token")
+    up_to = "up to " if question.setting.targets.kv_sizing == "typical" else ""
     held = "served within the limits on latency" if any(map(again.limit, LATENCY_RULES)) else "held"
     return Measure(
         "concurrency", asked, most, "sequences",
-        f"{counted(most, 'sequence') if most else 'no sequence'} of {context} can be {held} and "
+        f"{counted(most, 'sequence') if most else 'no sequence'} of {up_to}{context} can be {held} and "
         f"{count(asked)} are asked",
     )  # fmt: skip
 

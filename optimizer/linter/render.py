@@ -7,6 +7,7 @@ from vllm_opt.optimizer.linter.subject.report import CommandReport, Finding, Lin
 from vllm_opt.optimizer.rendering.as_json import as_json
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -85,8 +86,15 @@ def _command(command: CommandReport, *, many: bool, with_file: bool = False) -> 
         sections += [heading("No fix"), printable(command.withheld)]
     sections += _optima(command.optima)
     if command.fixed_command != command.command:
-        sections += [heading("Corrected"), printable(command.fixed_command)]
+        sections += [heading(_corrected(command)), printable(command.fixed_command)]
     return sections
+
+
+def _corrected(command: CommandReport) -> str:
+    """The heading of the fixed command, which says where an error takes a decision that no fix may make."""
+    errors = [finding for finding in command.findings if finding.level == "error"]
+    left = [finding for finding in errors if finding.fix is None or not finding.fix.safe]
+    return f"Corrected, but for {counted(len(left), 'error')} left to you" if left else "Corrected"
 
 
 def _findings(found: list[Finding]) -> "RenderableType":

@@ -58,7 +58,8 @@ def _items(path: str | Path, what: str) -> Iterator[dict[str, Any]]:
         content = json.loads(text)
     except (ValueError, RecursionError):
         raise InvalidRequest(f"{printable(str(path))} is not JSON; write it with: kubectl get {what} -o json") from None
-    items = content.get("items", [content]) if isinstance(content, dict) else None
+    single = isinstance(content, dict) and isinstance(content.get("metadata"), dict)
+    items = content.get("items", [content] if single else None) if isinstance(content, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InvalidRequest(f"{printable(str(path))} is no list of {what}; write it with: kubectl get {what} -o json")
     yield from items

@@ -22,10 +22,11 @@ def _slacks(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
     targets = deployment.targets
     admitted = deployment.flags.max_num_seqs * deployment.engines
     slack: float = admitted - targets.concurrency
-    yield slack / targets.concurrency, Binding(
-        rule="concurrency", slack=slack, unit="sequences",
-        message=f"{counted(admitted, 'sequence')} admitted, {targets.concurrency:,} asked",
-    )  # fmt: skip
+    if targets.requests_per_s is None or targets.concurrency > 1:  # a rate asks for no number of sequences
+        yield slack / targets.concurrency, Binding(
+            rule="concurrency", slack=slack, unit="sequences",
+            message=f"{counted(admitted, 'sequence')} admitted, {targets.concurrency:,} asked",
+        )  # fmt: skip
     limit = targets.max_hourly_cost
     if limit is not None and deployment.bill is not None:
         cost = deployment.bill.microusd_per_hour / MICRO
@@ -74,7 +75,7 @@ def _latency(deployment: Deployment) -> Iterator[tuple[float, Binding]]:
                 message=f"{rule.upper()} is {value:.1f} ms {deployment.certainty}, of at most {limit:g} ms",
             )  # fmt: skip
     floor = targets.min_output_tokens_per_s
-    if floor is not None:
+    if floor is not None and targets.requests_per_s is None:  # at a rate what is made is what comes: never to spare
         reached = performance.output_tokens_per_s
         yield (reached - floor) / floor, Binding(
             rule="throughput", slack=reached - floor, unit="tokens/s",

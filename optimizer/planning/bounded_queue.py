@@ -33,7 +33,7 @@ def queue_notes(flags: dict[str, int]) -> tuple[str, ...]:
     if not flags:
         return ()
     return (
-        f"each server refuses requests (HTTP 503) beyond {flags[REQUESTS]} in flight or {flags[TOKENS]} prompt tokens "
-        "not yet computed, so that those it accepts have their first token in time: clients or the router must try "
-        "again elsewhere or later",
+        f"each server refuses requests (HTTP 503) beyond {flags[REQUESTS]:,} in flight or {flags[TOKENS]:,} prompt "
+        "tokens not yet computed, so that those it accepts have their first token in time: clients or the router "
+        "must try again elsewhere or later",
     )

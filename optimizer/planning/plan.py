@@ -36,6 +36,10 @@ class PlanRejected(Exception):  # noqa: N818 - states what happened to the plan
         self.violations = found
 
 
+SIZE_WORTH_A_NOTE = 0.05
+"""Share that is added to a checkpoint of unknown size, from which on the plan says so."""
+
+
 def engine_flags(setting: SolveSetting, choice: Choice) -> EngineFlags:
     """The integer flags of a choice; max_model_len is the target context."""
     return EngineFlags(
@@ -244,14 +248,28 @@ def plan_notes(setting: SolveSetting, choice: Choice) -> tuple[str, ...]:
     if targets.mean_context < targets.target_context:
         notes.append(
             f"sequences are counted at {counted(targets.mean_context, 'token')} on average; preemption is possible "
-            f"when many reach {targets.target_context}"
+            f"when many reach {targets.target_context:,}"
         )
-    if targets.contexts_in_flight is not None:
-        held = tokens_held(choice.unit.facts.terms.kv, targets, choice.max_num_seqs)
+        held_at_least = setting.lengths[0] * (1 - setting.request.hit_share) + setting.lengths[1] / 2
+        if targets.mean_context < held_at_least:
+            notes.append(
+                f"a typical request holds {held_at_least:,.0f} tokens of its own, more than the "
+                f"{targets.mean_context:,} that sequences are counted at: users will wait longer than this speed says; "
+                "state --input-tokens and --output-tokens, or a larger --mean-context"
+            )
+    pool = choice.unit.facts.terms.kv
+    held = tokens_held(pool, targets, choice.max_num_seqs)
+    if targets.contexts_in_flight is not None and any(pool.block_bytes) and held < targets.target_context:
         notes.append(
             f"the KV pool is sized for the lengths that are typical: {counted(held, 'token')} in each of "
-            f"{counted(choice.max_num_seqs, 'sequence')} and one full context of {targets.target_context} beside them "
-            "(--kv-sizing full sizes it for full contexts)"
+            f"{counted(choice.max_num_seqs, 'sequence')} and one full context of {targets.target_context:,} beside "
+            "them (--kv-sizing full sizes it for full contexts)"
+        )
+    stored = weights.model.native_quantization
+    if stored is not None and stored.size_margin >= SIZE_WORTH_A_NOTE:
+        notes.append(
+            f"the size of {weights.checkpoint} is not known: {stored.size_margin:.0%} is added for layers that may be "
+            "left in 16 bits"
         )
     if setting.request.kv_offloading_size:
         notes.append(tier_note(setting, choice))

@@ -66,7 +66,7 @@ def _drafted(setting: SolveSetting, choice: Choice, plain: Performance) -> tuple
     rate = acceptance_of(layout, setting.request.acceptance)
     if rate is None:
         return plain, ()
-    cost = draft_cost(setting.model, facts.weights.quantization, layout, facts.sku.gpu, setting.engine.version)
+    cost = draft_cost(facts.weights.model, facts.weights.quantization, layout, facts.sku.gpu, setting.engine.version)
     drafted = with_drafts(
         plain, facts.coefficients, layout, cost, rate, engines=choice.unit.engines, lengths=setting.lengths,
         max_num_seqs=choice.max_num_seqs, prefix_hit_share=setting.request.hit_share,
@@ -91,7 +91,9 @@ def draft_gain(setting: SolveSetting, choice: Choice) -> float | None:
         return None
     plain, _ = predicted(setting, choice)
     sure = rate.low if setting.request.confidence > 0.5 else rate.acceptance
-    cost = draft_cost(setting.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version)
+    cost = draft_cost(
+        facts.weights.model, facts.weights.quantization, facts.layout, facts.sku.gpu, setting.engine.version
+    )
     pinned = rate.model_copy(update={"acceptance": sure, "low": sure, "high": sure})
     drafted = with_drafts(
         plain, facts.coefficients, facts.layout, cost, pinned, engines=choice.unit.engines, lengths=setting.lengths,

@@ -26,8 +26,8 @@ from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 Part = Literal["candidates", "rejected", "refused", "oversized"]
-CAPABLE = (9, 0)
-"""Compute capability that stands in where a SKU cannot run a KV dtype, to ask what would be if it could."""
+CAPABLE = (((9, 0), "hopper"), ((10, 0), "blackwell"))
+"""Generations that stand in, in this order, where a SKU cannot run a KV dtype, to ask what would be if it could."""
 PINNED_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 FARE_BITS = 24
 """of a number that holds a fare and a number of replicas"""
@@ -219,7 +219,7 @@ def _places_of(
     plan = physics.plan(gpu, weights, shape)
     if isinstance(plan, Violation):
         refused = (*refused, plan)
-        gpu = _capable(gpu)
+        gpu = next((one for one in _capable(gpu) if not isinstance(physics.plan(one, weights, shape), Violation)), gpu)
     oversized = max(physics.weight_bytes(gpu, weights, shape)) > gpu.memory_bytes
     mine: Part = "candidates" if accepted else "rejected"
     if part != ("oversized" if oversized else "refused" if refused else mine):
@@ -250,9 +250,11 @@ def plain(shape: Shape) -> bool:
     return shape.data == shape.context == 1 and not shape.experts and shape.block_size is None
 
 
-def _capable(gpu: GpuProfile) -> GpuProfile:
-    """The same card as if it were of a generation that runs every KV dtype."""
-    return gpu.model_copy(update={"compute_capability": CAPABLE, "vendor": "nvidia", "architecture": "hopper"})
+def _capable(gpu: GpuProfile) -> Iterator[GpuProfile]:
+    """The same card as if it were of a generation that runs the KV dtype: 4-bit caches need the later one."""
+    for capability, architecture in CAPABLE:
+        changes = {"compute_capability": capability, "vendor": "nvidia", "architecture": architecture}
+        yield gpu.model_copy(update=changes)
 
 
 def _fares(places: list[Place]) -> tuple[Integers, list[Fare]]:

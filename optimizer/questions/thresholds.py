@@ -13,9 +13,9 @@ import numpy as np
 from vllm_opt.optimizer.questions.points import feasible_points, is_feasible
 from vllm_opt.optimizer.questions.pools import Integers
 from vllm_opt.optimizer.questions.questions import Atlas, Question
-from vllm_opt.optimizer.space.default_limits import Bends
+from vllm_opt.optimizer.space.default_limits import Bends, least_context
 from vllm_opt.optimizer.space.local_machine import within_machine
-from vllm_opt.optimizer.space.setting import SolveSetting, lengths_of, targets_of
+from vllm_opt.optimizer.space.setting import SolveSetting, lengths_of, targets_of, with_images
 
 MOST_GPUS = 1024
 """GPUs beyond which no larger number is suggested."""
@@ -34,8 +34,10 @@ def with_numbers(setting: SolveSetting, **changes: Any) -> SolveSetting:
     """
     request = setting.request.replaced(**changes)
     bends = without_bends(setting.bends, changes)
-    targets = within_machine(targets_of(request, bends), request, setting.machine_gpus)
-    return replace(setting, request=request, targets=targets, lengths=lengths_of(request, bends), bends=bends)
+    context = bends.target_context or request.target_context
+    lengths = with_images(lengths_of(request, bends), context, setting.model, request)
+    targets = within_machine(targets_of(request, bends, lengths), request, setting.machine_gpus)
+    return replace(setting, request=request, targets=targets, lengths=lengths, bends=bends)
 
 
 def without_bends(bends: Bends, changes: dict[str, Any]) -> Bends:
@@ -132,10 +134,9 @@ def largest_context(atlas: Atlas, question: Question, field: str = "target_conte
     """The longest context (or mean context) that fits when everything else holds, a multiple of 16 tokens."""
     setting = question.setting
     asked = getattr(setting.targets, field)
-    given = setting.request.input_tokens, setting.request.output_tokens
     least = CONTEXT_STEP
     if field == "target_context":
-        least = max(sum(item or 1 for item in given), setting.request.mean_context or 1, CONTEXT_STEP)
+        least = max(least_context(setting.request, setting.model), setting.request.mean_context or 1, CONTEXT_STEP)
     steps = largest_below(
         atlas,
         lambda value: changed(question, **{field: value * CONTEXT_STEP}),

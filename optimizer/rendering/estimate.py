@@ -1,6 +1,7 @@
 """An `Estimate` for the terminal, like a bill: what there is, what is taken, what is left, what vLLM would print."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.contract.answer import Estimate, Memory
 from vllm_opt.optimizer.contract.quantities import count, gib, percent, quantity
@@ -83,13 +84,16 @@ def bill(memory: Memory) -> list[list[str]]:
 def _title(estimate: Estimate) -> "RenderableType":
     from rich.text import Text
 
-    asked = estimate.request
+    words = f"{configuration_in_words(estimate.request)}: {verdict_of(estimate)}"
+    return Text(printable(words), style="bold green" if estimate.fits else "bold red")
+
+
+def configuration_in_words(asked: Mapping[str, Any]) -> str:
+    """The model, its GPUs and the release: 'Qwen/Qwen3-8B on 2 x l40s, vLLM 0.33'."""
     gpus = 1
     for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas"):
         gpus *= int(asked.get(size, 1))
-    verdict = verdict_of(estimate)
-    words = f"{asked.get('model')} on {gpus} x {asked.get('gpu')}, vLLM {asked.get('vllm_version')}: {verdict}"
-    return Text(printable(words), style="bold green" if estimate.fits else "bold red")
+    return f"{asked.get('model')} on {gpus} x {asked.get('gpu')}, vLLM {asked.get('vllm_version')}"
 
 
 def verdict_of(estimate: Estimate) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vllm_opt.optimizer.contract.quantities import milliseconds, percent, rate
 from vllm_opt.optimizer.contract.simulation import PlayedRequest, Simulation
+from vllm_opt.optimizer.rendering.estimate import configuration_in_words
 from vllm_opt.optimizer.rendering.plan import bullets, heading, line, notes_section, speed_heading
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.optimizer.rendering.tables import table_of
@@ -21,16 +22,19 @@ SHOWN = ("mean", "p50", "p90", "p95", "p99")
 
 def simulation_table(answer: Simulation, screen: Screen) -> str:
     """Draw the whole simulation."""
+    subject = configuration_in_words(answer.request)
     if answer.played is None or answer.closed_form is None:
         reasons = [f"{item.rule}: {item.message.rstrip('.')}." for item in answer.violations]
-        return drawn(heading("Nothing was played: the configuration does not start"), *bullets(reasons), screen=screen)
+        title = line(f"{subject}: does not start; nothing was played")
+        return drawn(title, "", *bullets(reasons), screen=screen)
     played = answer.played
     words = (
         f"{counted(played.requests, 'request')} in {played.duration_s:,.1f} s: {rate(played.output_tokens_per_s)} "
         f"output tokens/s, {rate(played.requests_per_s)} requests/s, engines at work {percent(played.utilization)} of "
         f"the time, {counted(played.steps, 'step')}, {counted(played.preemptions, 'preemption')}"
     )
-    sections: list[RenderableType] = [heading(speed_heading(answer.closed_form, answer.request)), line(words)]
+    title = line(f"{subject}: played, step by step")
+    sections: list[RenderableType] = [title, heading(speed_heading(answer.closed_form, answer.request)), line(words)]
     headings = [("over requests", "left"), *((name, "right") for name in SHOWN)]
     sections.append(table_of(headings, rows(answer), screen))
     drawing = picture(answer, screen)

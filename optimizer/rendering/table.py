@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Explanation
-from vllm_opt.optimizer.contract.quantities import count, quantity
+from vllm_opt.optimizer.contract.quantities import count, quantity, rate
 from vllm_opt.optimizer.rendering.comparison import plans_table, what_if_table
 from vllm_opt.optimizer.rendering.plan import (
     binding_section,
@@ -75,13 +75,20 @@ def _title(answer: Answer) -> "RenderableType":
 
     style = {"optimal": "bold green", "feasible": "bold yellow"}.get(answer.status, "bold red")
     asked = answer.request
-    words = f"{asked.get('model', 'model')}, {_counted(asked.get('concurrency'), 'sequence')} of "
-    words += f"{_counted(asked.get('target_context'), 'token')}: {status_in_words(answer)}"
+    words = f"{asked.get('model', 'model')}, {_asked_in_words(asked)}: {status_in_words(answer)}"
     return Text(printable(words), style=style)
 
 
-def _counted(value: Any, noun: str) -> str:
-    return counted(value, noun) if isinstance(value, int) else f"some {noun}s"
+def _asked_in_words(asked: dict[str, Any]) -> str:
+    """The load as it was asked: a rate, a number of sequences or as many as there is room for, and their length."""
+    rate_asked, users, context = asked.get("requests_per_s"), asked.get("concurrency"), asked.get("target_context")
+    full = "of" if asked.get("kv_sizing", "full") == "full" and rate_asked is None else "of up to"
+    length = f" {full} {counted(context, 'token')}" if isinstance(context, int) else ""
+    if rate_asked is not None:
+        return f"{rate(rate_asked)} requests/s{length}"
+    if isinstance(users, int):
+        return f"{counted(users, 'sequence')}{length}"
+    return f"as many sequences{length} as there is room for"
 
 
 def _objectives(answer: Answer) -> list["RenderableType"]:
@@ -92,6 +99,8 @@ def _objectives(answer: Answer) -> list["RenderableType"]:
         + (f" (bound {quantity(objective.bound, objective.unit)})" if objective.gap > 0 else "")
         for objective in answer.objectives
     ]
+    if answer.request.get("tolerance"):  # `search/order.py`: nothing stands between where nothing is conceded
+        words.insert(1, "whose weights they are (the model's own first)")
     return [line("Decided by " + ", then ".join(words))]
 
 

@@ -25,9 +25,8 @@ from vllm_opt.optimizer.solver.close_calls import close_calls
 from vllm_opt.optimizer.solver.selection import best_choice, contenders
 from vllm_opt.optimizer.solver.shown_objectives import shown_objectives, with_values
 from vllm_opt.optimizer.solver.uncollected import uncollected
-from vllm_opt.optimizer.space.local_machine import within_machine
 from vllm_opt.optimizer.space.points import Candidate
-from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve, targets_of
+from vllm_opt.optimizer.space.setting import SolveSetting, resolve_solve
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.reading.quantities import counted
@@ -223,8 +222,8 @@ def _without_plan(
     What is explained is what was asked: no reserve, no default limit. Where time runs out over the explanation, it says
     what the search counted.
     """
-    asked = targets_of(setting.request, setting.bends)
-    setting = replace(setting, targets=within_machine(asked, setting.request, setting.machine_gpus))
+    asked = resolve_solve(setting.request, catalog, setting.bends)
+    setting = replace(setting, targets=asked.targets, assumed=asked.assumed if result.complete else setting.assumed)
     if not result.complete:
         return _answer(setting, result, started, status="unknown")
     explanation = _explained(setting, catalog, users)
@@ -269,13 +268,13 @@ def _answer(
         gpu=[item.gpu.id for item in setting.gpus],
         max_gpus=setting.targets.max_gpus,
         mean_context=setting.targets.mean_context,
+        kv_sizing=setting.targets.kv_sizing,
         target_context=setting.targets.target_context,
         concurrency=setting.users_asked,
         max_ttft_ms=setting.targets.max_ttft_ms,
         max_tpot_ms=setting.targets.max_tpot_ms,
         assumed=list(setting.assumed),
-        input_tokens=setting.lengths[0],
-        output_tokens=setting.lengths[1],
+        **dict(zip(("input_tokens", "output_tokens"), setting.lengths, strict=True)),
         vllm_version=setting.engine.version,
         engine=setting.engine.engine,
     )

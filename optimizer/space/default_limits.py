@@ -12,6 +12,8 @@ from typing import Any
 
 from vllm_opt.optimizer.contract.assumptions import Assumption
 from vllm_opt.optimizer.contract.request import SolveRequest
+from vllm_opt.optimizer.estimation.media import media_prompt_tokens
+from vllm_opt.profiles.nouns.model import ModelProfile
 
 LONG_PROMPT_TOKENS = 2048
 SHORT_PROMPT_LIMITS_MS, LONG_PROMPT_LIMITS_MS = (2000.0, 200.0), (6000.0, 175.0)
@@ -46,6 +48,14 @@ def is_stated(request: SolveRequest, field: str) -> bool:
     return field in request.model_fields_set and field not in {item.field for item in request.assumed}
 
 
+def least_context(request: SolveRequest, model: ModelProfile) -> int:
+    """The shortest context that the typical request fits, images included; an eighth is output where none is stated."""
+    images = media_prompt_tokens(model, request)
+    if images and request.input_tokens is None and request.output_tokens is None:
+        return -(-images * 8 // 7) + 2
+    return images + sum(item or 1 for item in (request.input_tokens, request.output_tokens))
+
+
 def takes_default_limits(request: SolveRequest) -> bool:
     """Whether the default limits apply: no latency limit is given, and nobody turned them off."""
     return request.default_limits and request.max_ttft_ms is None and request.max_tpot_ms is None
@@ -72,7 +82,8 @@ def limits_ms(request: SolveRequest, prompt_tokens: int, bends: Bends) -> tuple[
 
 def assumptions(request: SolveRequest, lengths: tuple[int, int], bends: Bends) -> tuple[dict[str, Any], ...]:
     """Every default that mattered, with why and from what it was bent (contract, `request.assumed`)."""
-    preset = {item.field: item for item in request.assumed}
+    by_rate = ("concurrency",) if request.pattern == "poisson" else ()  # a rate leaves the users open
+    preset = {item.field: item for item in request.assumed if item.field not in by_rate}
     found: dict[str, Assumption] = {}
 
     def assume(field: str, value: object, why: str, bent_from: object = None) -> None:
@@ -86,7 +97,7 @@ def assumptions(request: SolveRequest, lengths: tuple[int, int], bends: Bends) -
             assume(field, bent, reason, value)
         elif field in preset:
             found[field] = preset[field]
-        elif not is_stated(request, field) and not (field == "concurrency" and request.pattern == "poisson"):
+        elif not is_stated(request, field) and field not in by_rate:
             assume(field, value, why)
     for field, value in zip(LENGTHS, lengths, strict=True):
         if field == "output_tokens" and request.is_pooling:

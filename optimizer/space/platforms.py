@@ -33,14 +33,20 @@ def is_named(gpu: GpuProfile, request: SolveRequest) -> bool:
 
 def platform_notes(gpus: Sequence["PricedGpu"], request: SolveRequest, engine: EngineProfile) -> tuple[str, ...]:
     """What to say of SKUs whose platform follows no such release, and of the others with a platform of their own."""
-    notes: dict[str, None] = {}
-    for gpu in (item.gpu for item in gpus if item.gpu.platform is not None):
+    left_out: dict[str, list[str]] = {}
+    kept: dict[str, list[str]] = {}
+    said: dict[str, None] = {}
+    for gpu in (item.gpu for item in gpus):
         gap, named = release_gap(gpu, engine), is_named(gpu, request) or request.undocumented_layouts
-        if gap and not named:
-            notes[f"left out: {gpu.id}; {gap}; name it with --gpu to have it all the same"] = None
-            continue
         if gap:
-            notes[f"{gap}; {gpu.id} is sized as that release would run it"] = None
-        if gpu.platform is not None and gpu.platform.note:
-            notes[f"{gpu.platform.name}: {gpu.platform.note}"] = None
-    return tuple(notes)
+            (kept if named else left_out).setdefault(gap, []).append(gpu.id)
+        if gpu.platform is not None and gpu.platform.note and (named or not gap):
+            said[f"{gpu.platform.name}: {gpu.platform.note}"] = None
+    return (
+        *(
+            f"left out: {', '.join(ids)}; {gap}; name it with --gpu to have it all the same"
+            for gap, ids in left_out.items()
+        ),
+        *(f"{gap}; {', '.join(ids)} is sized as that release would run it" for gap, ids in kept.items()),
+        *said,
+    )

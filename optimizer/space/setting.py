@@ -158,14 +158,14 @@ def resolve_solve(request: SolveRequest, catalog: Catalog, bends: Bends = NOTHIN
     )
     if not is_stated(request, "target_context") and request.target_context > model.max_model_len:
         bends = replace(bends, target_context=model.max_model_len)
-    lengths = _with_images(lengths_of(request, bends), bends.target_context or request.target_context, model, request)
+    lengths = with_images(lengths_of(request, bends), bends.target_context or request.target_context, model, request)
     setting = SolveSetting(
         request=request,
         model=model,
         engine=engine,
         gpus=gpus,
         formats=weight_formats(request, model, engine, catalog),
-        targets=within_machine(targets_of(request, bends), request, machine),
+        targets=within_machine(targets_of(request, bends, lengths), request, machine),
         lengths=lengths,
         notes=tuple(text for text in said if text),
         bends=bends,
@@ -211,7 +211,7 @@ def _check_size(model: ModelProfile, catalog: Catalog) -> None:
         )
 
 
-def _with_images(lengths: tuple[int, int], context: int, model: ModelProfile, request: SolveRequest) -> tuple[int, int]:
+def with_images(lengths: tuple[int, int], context: int, model: ModelProfile, request: SolveRequest) -> tuple[int, int]:
     """The typical request with its images.
 
     Raises:
@@ -236,16 +236,15 @@ def lengths_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> tuple[int,
     return typical_lengths(bends.target_context, *given)
 
 
-def targets_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> Targets:
-    """The limits of a request, defaults filled in."""
-    context = bends.target_context or request.target_context
-    free = request.concurrency == "max"
-    limits = limits_ms(request, lengths_of(request, bends)[0], bends)
+def targets_of(request: SolveRequest, bends: Bends, lengths: tuple[int, int]) -> Targets:
+    """The limits of a request whose typical lengths, images included, are these; defaults filled in."""
+    context, free = bends.target_context or request.target_context, request.concurrency == "max"
+    limits = limits_ms(request, lengths[0], bends)
     return Targets(
         target_context=context,
         concurrency=bends.concurrency or _least_concurrency(request),
         mean_context=min(context, request.mean_context or context),
-        contexts_in_flight=_contexts_in_flight(request, lengths_of(request, bends)),
+        contexts_in_flight=_contexts_in_flight(request, lengths),
         load_free=free,
         admission_reserve=not (free or bends.reserve or request.max_num_seqs or request.pattern == "poisson"),
         max_ttft_ms=limits[0],
@@ -253,7 +252,7 @@ def targets_of(request: SolveRequest, bends: Bends = NOTHING_BENT) -> Targets:
         ttft_percentile=request.ttft_percentile,
         tpot_percentile=request.tpot_percentile,
         requests_per_s=request.requests_per_s,
-        min_output_tokens_per_s=floor_of_traffic(request, lengths_of(request, bends)[1]),
+        min_output_tokens_per_s=floor_of_traffic(request, lengths[1]),
         max_hourly_cost=request.max_hourly_cost,
         min_quality=request.min_quality,
         gpus=request.gpus,
@@ -270,8 +269,8 @@ def _least_concurrency(request: SolveRequest) -> int:
 def _contexts_in_flight(request: SolveRequest, lengths: tuple[int, int]) -> ContextsInFlight | None:
     """By typical lengths where they are stated, unless the request sizes the pool another way."""
     stated = request.input_tokens is not None or request.output_tokens is not None
-    sizing = request.kv_sizing or ("typical" if stated else "full")
-    if request.mean_context is not None or sizing == "full":
+    sizing = request.kv_sizing or ("typical" if stated and request.mean_context is None else "full")
+    if sizing == "full" or request.mean_context not in (None, request.target_context):
         return None
     return ContextsInFlight.of_lengths(
         *lengths, input_variation=LENGTH_VARIATION, output_variation=LENGTH_VARIATION,

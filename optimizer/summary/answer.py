@@ -12,11 +12,11 @@ from vllm_opt.optimizer.summary.speed import memory_line, speed_lines
 from vllm_opt.optimizer.summary.words import (
     assumptions,
     bill_in_words,
+    context_in_words,
     duration,
     load_in_words,
     notes_worth_a_line,
     sentence,
-    tokens,
     warnings,
     weights_in_brief,
 )
@@ -73,7 +73,7 @@ def _coloured(line: str, status: str, screen: Screen) -> str:
 
 def _plan(answer: Answer, plan: Plan, screen: Screen) -> list[str]:
     request, speed = answer.request, plan.performance
-    first = f"{traffic_in_words(speed)}, {tokens(request.get('target_context'))} context each"
+    first = f"{traffic_in_words(speed)}, {context_in_words(plan, request)}"
     first += f": {'an answer' if only_prompts(speed) else 'first token'} in {duration(speed.ttft_ms)}"
     if speed.tpot_ms:
         first += f", then {1000 / speed.tpot_ms:.3g} tokens/s"

@@ -10,6 +10,9 @@ from vllm_opt.optimizer.rendering.plan_words import slow, slow_in_words
 from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
 from vllm_opt.profiles.reading.quantities import counted
 
+TELLING = (ANOTHER_RELEASE, "override max_position_embeddings too")
+"""What marks notes that change what an answer means, wherever they stand."""
+
 OPTIONS = {
     "model": "MODEL", "target_context": "--target-context", "concurrency": "--concurrency",
     "input_tokens": "--input-tokens", "output_tokens": "--output-tokens", "max_ttft_ms": "--max-ttft-ms",
@@ -33,6 +36,17 @@ def tokens(number: Any) -> str:
     if not isinstance(number, int):
         return str(number)
     return f"{number // 1024}K" if number >= 1024 and number % 1024 == 0 else f"{number:,}"
+
+
+def context_in_words(plan: Plan, request: Mapping[str, Any]) -> str:
+    """How long contexts may be: '8K context each' where the pool holds that for all, else 'contexts of up to 8K'."""
+    context = tokens(request.get("target_context"))
+    return f"{context} context each" if _holds_full_contexts(plan) else f"contexts of up to {context}"
+
+
+def _holds_full_contexts(plan: Plan) -> bool:
+    engines = plan.replicas * plan.data_parallel_size
+    return users_of(plan.performance) <= int(plan.memory.running_concurrency) * engines
 
 
 def load_in_words(request: Mapping[str, Any]) -> str:
@@ -78,8 +92,12 @@ def assumptions(request: Mapping[str, Any]) -> list[str]:
     """What was taken where nothing was given, with the option that states it: one sentence per source."""
     rows = [row for row in request.get("assumed", ()) if isinstance(row, dict)]
     from_workload = [row for row in rows if str(row.get("why", "")).startswith("workload ")]
-    others = [row for row in rows if row not in from_workload]
+    from_file = [row for row in rows if str(row.get("why", "")).startswith("from ")]
+    others = [row for row in rows if row not in from_workload and row not in from_file]
     found = []
+    for why in dict.fromkeys(row["why"] for row in from_file):
+        listed = ", ".join(_assumed(row, named=False) for row in from_file if row["why"] == why)
+        found.append(f"{why[:1].upper()}{why[1:]}: {listed}.")
     if from_workload:
         listed = ", ".join(_assumed(row, named=False) for row in from_workload)
         found.append(f"From workload {request.get('workload')}: {listed}.")
@@ -105,7 +123,7 @@ def _assumed(row: Mapping[str, Any], *, named: bool = True) -> str:
     }.get(field, f"{field.replace('_', ' ')} {value}")
     if "bent_from" in row and field in {"max_ttft_ms", "max_tpot_ms"}:
         words = f"{words[:4]} limit of {_time(row['bent_from'])} " + (
-            "left out, or there is no plan" if value is None else f"raised to {_time(value)}"
+            "left out, since nothing meets it" if value is None else f"raised to {_time(value)}"
         )
     elif "bent_from" in row:
         words += f" instead of {tokens(row['bent_from'])}"
@@ -134,8 +152,11 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
     """Notes that a short answer repeats; the rest stands behind --full."""
     every = dict.fromkeys((*answer.notes, *(answer.plan.notes if answer.plan else ())))
     wanted = (
+        *(() if answer.plan is None or _holds_full_contexts(answer.plan) else ("the KV pool is sized for",)),
         "settings used",
         "sequences are counted at",
+        "a typical request holds",
+        "a context extended by",
         "the newest release of",
         "prices are from",
         "the GPUs that are owned",
@@ -145,7 +166,7 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
     return [
         sentence(note)
         for note in every
-        if note.startswith(wanted) or note.startswith("the time limit") or ANOTHER_RELEASE in note
+        if note.startswith(wanted) or note.startswith("the time limit") or any(part in note for part in TELLING)
     ]
 
 

@@ -170,5 +170,5 @@ def _last_part(model_id: str) -> str:
 
 
 def _a(quantization: str) -> str:
-    """'an awq', 'a gptq', 'an nvfp4', 'an mxfp4'."""
-    return f"{'an' if quantization[0] in 'aeionm' and not quantization.startswith('moe') else 'a'} {quantization}"
+    """'an awq', 'a gptq', 'an nvfp4', 'an fp8'."""
+    return f"{'an' if quantization[0] in 'aefionm' and not quantization.startswith('moe') else 'a'} {quantization}"

@@ -15,6 +15,7 @@ from typing import Any
 
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import kind_in_words
 
 SKYPILOT = frozenset(("InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Region"))
 GPUHUNT = frozenset(("instance_name", "location", "price", "gpu_count", "gpu_name", "gpu_memory", "spot"))
@@ -76,7 +77,7 @@ def rows_of_json(content: object, file: str) -> Iterator[dict[str, Any]]:
         InvalidRequest: it is no such list.
     """
     if not isinstance(content, list):
-        raise InvalidRequest(f"{file} must hold a list of gpuhunt's offers, not {type(content).__name__}")
+        raise InvalidRequest(f"{file} must hold a list of gpuhunt's offers, not {kind_in_words(content)}")
     for position, row in enumerate(content):
         if not isinstance(row, dict) or not set(row) >= GPUHUNT:
             wanted = ", ".join(sorted(GPUHUNT))

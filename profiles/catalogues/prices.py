@@ -9,6 +9,7 @@ from vllm_opt.profiles.errors import InvalidRequest, UnknownProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 from vllm_opt.profiles.nouns.price import NOT_STATED, MarketRange, Offer, PurchasePrice
 from vllm_opt.profiles.reading.data_files import parse_rows, raise_faults, read_data_file
+from vllm_opt.profiles.reading.quantities import kind_in_words
 from vllm_opt.profiles.reading.user_files import read_user_file, shown_name
 
 _USER_DEFAULTS = {"provider": "user", "billing": "on-demand", "as_of": NOT_STATED, "confidence": "high"}
@@ -97,7 +98,7 @@ def _sections(content: object, file: str) -> dict[str, list[Any]]:
     for key in _SECTIONS:
         rows = content.get(key, [])
         if not isinstance(rows, list):
-            raise InvalidRequest(f"{file}: '{key}' must be a list, not {type(rows).__name__}")
+            raise InvalidRequest(f"{file}: '{key}' must be a list, not {kind_in_words(rows)}")
         result[key] = [dict(row) if isinstance(row, dict) else row for row in rows]
     return result
 

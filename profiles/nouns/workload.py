@@ -1,6 +1,7 @@
 """Workload and Targets: the traffic that a deployment serves, and what must hold while it does."""
 
 import math
+from typing import Literal
 
 from pydantic import Field
 
@@ -39,10 +40,10 @@ class ContextsInFlight(Noun):
 
     @classmethod
     def of_lengths(
-        cls, input_tokens: float, output_tokens: float, *, input_variation: float, output_variation: float,
-        quantile: float,
+        cls, input_tokens: float, output_tokens: float, *, quantile: float, input_variation: float = 1.0,
+        output_variation: float = 1.0,
     ) -> "ContextsInFlight":  # fmt: skip
-        """The distribution for gamma distributed lengths with these coefficients of variation."""
+        """The distribution for gamma distributed lengths with these coefficients of variation; 1 is exponential."""
         square = output_variation**2
         age = output_tokens * (1 + square) / 2
         spread = output_tokens**2 * ((1 + square) * (1 + 2 * square) / 3 - (1 + square) ** 2 / 4)
@@ -83,6 +84,13 @@ class Targets(Noun):
     min_quality: float = Field(0.98, ge=0, le=1.5, description="lowest accepted recovery against 16-bit")
     gpus: int | None = Field(None, gt=0, description="exactly this many GPUs")
     max_gpus: int = Field(16, gt=0, description="at most this many GPUs")
+
+    @property
+    def kv_sizing(self) -> Literal["typical", "full"] | None:
+        """What the KV pool is sized for: typical lengths, full contexts; None where `mean_context` says it."""
+        if self.contexts_in_flight is not None:
+            return "typical"
+        return "full" if self.mean_context >= self.target_context else None
 
     def share_of(self, engines: int) -> int:
         """Sequences of the fullest engine when the load spreads evenly: ceil(concurrency / engines)."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.noun import Noun
 from vllm_opt.profiles.printable import printable
+from vllm_opt.profiles.reading.quantities import kind_in_words
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -39,7 +40,7 @@ def parse_rows(noun: type[_Row], rows: object, file: str, key: str) -> tuple[_Ro
         InvalidRequest: one sentence that names every fault of the file: key path, row id, and what is wrong.
     """
     if not isinstance(rows, list):
-        raise InvalidRequest(f"{file}: '{key}' must be a list, not {type(rows).__name__}")
+        raise InvalidRequest(f"{file}: '{key}' must be a list, not {kind_in_words(rows)}")
     parsed: list[_Row] = []
     faults: list[str] = []
     for position, row in enumerate(rows):

@@ -168,7 +168,14 @@ def _shown(value: object) -> str:
         return printable(repr(value[:60]))
     if isinstance(value, bool | float):
         return repr(value)
-    return _short(value) if isinstance(value, int) else type(value).__name__
+    return _short(value) if isinstance(value, int) else kind_in_words(value)
+
+
+def kind_in_words(value: object) -> str:
+    """What a value read from JSON or YAML is, as its author would say: 'a list', 'an object', 'true or false'."""
+    kinds = ((bool, "true or false"), (dict, "an object"), (list | tuple, "a list"), (str, "text"), (int, "a number"))
+    found = next((words for kind, words in kinds if isinstance(value, kind)), None)
+    return found or ("nothing" if value is None else "a number" if isinstance(value, float) else "something else")
 
 
 def _short(number: int) -> str:

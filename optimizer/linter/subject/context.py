@@ -162,6 +162,6 @@ class LintContext:
             changes=made,
             gain=gain or {},
             gain_text=gain_text,
-            alternatives=tuple(alternatives),
+            alternatives=tuple(dict.fromkeys(alternatives)),
             line=self.line_of(named or ""),
         )

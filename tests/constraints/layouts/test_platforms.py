@@ -50,6 +50,19 @@ def test_releases_that_the_plugin_follows(version: str, gap: bool) -> None:
     assert release_gap(CATALOG.gpu("h100-sxm"), engine) == ""
 
 
+@pytest.mark.parametrize(
+    ("sku", "version", "gap"),
+    [
+        ("b200", "0.8.5", True), ("rtx-5090", "0.7.3", True), ("gb300", "0.6.6", True), ("b200", "0.9", False),
+        ("rtx-5090", "0.33", False), ("h200-sxm", "0.6.6", False), ("t4", "0.8.5", False),
+    ],
+)  # fmt: skip
+def test_cards_that_are_younger_than_the_cuda_of_a_release(sku: str, version: str, gap: bool) -> None:
+    said = release_gap(CATALOG.gpu(sku), CATALOG.engine(version)[0])
+    assert bool(said) == gap
+    assert ("0.9.0 are the first" in said) == gap
+
+
 def test_every_card_off_cuda_has_a_platform_and_every_platform_its_cards() -> None:
     off_cuda = {gpu.id for gpu in CATALOG.gpus if gpu.compute_capability is None}
     assert set(platform_rows()) == off_cuda

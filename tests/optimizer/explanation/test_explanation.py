@@ -143,6 +143,20 @@ def test_what_vllm_refuses_is_told_in_its_own_words() -> None:
     assert (refusal.needed, refusal.available) == (75, 70)
 
 
+@pytest.mark.parametrize(
+    ("model", "kv_cache_dtype", "gpu"),
+    [
+        ("Qwen/Qwen3-14B", "nvfp4", "l40s"),
+        ("Qwen/Qwen3-14B", "fp8_ds_mla", "h100"),
+        ("deepseek-ai/DeepSeek-V3", "fp8_ds_mla", "t4"),
+    ],
+)
+def test_a_kv_dtype_that_a_card_or_model_cannot_take_is_named(model: str, kv_cache_dtype: str, gpu: str) -> None:
+    (refusal,) = explained(model=model, kv_cache_dtype=kv_cache_dtype, gpu=gpu).conflict
+    assert refusal.rule == "compatibility"
+    assert kv_cache_dtype in refusal.message
+
+
 def test_skus_that_fail_alike_share_one_sentence() -> None:
     found = explained(model="meta-llama/Llama-3.1-70B-Instruct", gpu=["l4", "a100", "h100"], max_gpus=1)
     assert len(found.per_gpu) == 2

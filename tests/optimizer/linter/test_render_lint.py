@@ -39,6 +39,17 @@ def test_table_says_what_to_type() -> None:
     assert "--fix prints the corrected text" in text
 
 
+def test_errors_that_no_fix_may_decide_are_not_called_corrected() -> None:
+    text = render_lint(report(f"{BAD} --quantization gguf --kv-cache-dtype fp9"), "table", Screen(width=120))
+    assert "Corrected, but for 2 errors left to you\nvllm serve" in text
+
+
+def test_a_remedy_is_listed_once() -> None:
+    line = f"{GOOD} --max-num-batched-tokens 100 --no-enable-chunked-prefill"
+    (found,) = (item for item in report(line).commands[0].findings if item.rule == "batching")
+    assert len(set(found.alternatives)) == len(found.alternatives) > 0
+
+
 @pytest.mark.parametrize("width", [40, 80, 140])
 def test_narrow_screens_lose_no_words(width: int) -> None:
     text = render_lint(report(), "table", Screen(width=width, colour=False, unicode=False))

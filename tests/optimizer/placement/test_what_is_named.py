@@ -146,3 +146,11 @@ def test_only_pods_that_serve_a_model_of_the_site_count(tmp_path: Path) -> None:
     ]  # fmt: skip
     found = placement_from_pods(written(tmp_path, {"items": pods}), site())
     assert [(row["service"], row["node"], row["gpus"]) for row in found] == [("chat", "a", [1]), ("chat", "b", [0])]
+
+
+@pytest.mark.parametrize("content", [{"schema": "vllm-opt/plan/1"}, {}, {"items": [1]}, [], 5])
+def test_what_is_no_list_of_pods_is_not_taken_for_an_empty_one(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "pods.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InvalidRequest, match="is no list of pods"):
+        placement_from_pods(path, site())

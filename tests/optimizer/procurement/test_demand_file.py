@@ -35,6 +35,7 @@ def test_shares_of_a_histogram_are_exact_and_sum_to_one() -> None:
 RATE = "workloads.0.requests_per_s"
 FAULTS = {
     "unknown key": (SMALL.replace("model:", "modl:"), "line 3: unknown key 'workloads.0.modl'; did you mean 'model'"),
+    "a key in the wrong place": (SMALL + "\nmodel: x\n", "unknown key 'model'; it belongs elsewhere in the file"),
     "missing": (SMALL.replace("  model: Qwen/Qwen2.5-7B-Instruct\n", ""), "line 2: 'workloads.0.model' is missing"),
     "negative": (SMALL.replace(": 3", ": -3"), f"line 4: {RATE}: input should be greater than 0 (got -3)"),
     "not a number": (SMALL.replace(": 3", ": .nan"), f"line 4: {RATE}: must be a finite number (got nan)"),

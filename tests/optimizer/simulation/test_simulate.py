@@ -83,6 +83,7 @@ def test_what_does_not_start_is_not_played() -> None:
 def test_the_picture_has_an_ascii_form_and_the_csv_every_request() -> None:
     answer = simulate(SimulateRequest(**SERVER, concurrency=8, num_requests=80), CATALOG)
     plain = simulation_table(answer, Screen(width=80, unicode=False))
+    assert plain.startswith(f"{answer.request['model']} on 1 x {answer.request['gpu']}, vLLM ")
     assert plain.isascii()
     assert "#" in plain
     lines = simulation_csv(answer.log).splitlines()

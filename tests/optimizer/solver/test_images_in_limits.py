@@ -55,3 +55,37 @@ def test_estimate_agrees_to_the_digit() -> None:
         )
     )
     assert again.performance == plan.performance
+
+
+def test_the_pool_is_sized_for_prompts_with_their_images() -> None:
+    """500 + 2 x 2,026 tokens of prompt are there from the first step on; the answer is 100 long on average."""
+    plan = solve(SolveRequest(**{**LOAD, "concurrency": 64}, max_ttft_ms=60_000, max_tpot_ms=900)).plan
+    assert plan is not None
+    (note,) = (note for note in plan.notes if "the KV pool is sized" in note)
+    held = int(note.partition(": ")[2].partition(" token")[0].replace(",", ""))
+    assert held > 500 + 2 * 2026 + 100
+    engines = plan.replicas * plan.data_parallel_size
+    assert plan.memory.kv_cache_tokens * engines >= 64 * (500 + 2 * 2026)
+
+
+def test_default_limits_are_those_of_the_prompt_with_its_images() -> None:
+    answer = _solved()
+    limits = {row["field"]: row["value"] for row in answer.request["assumed"] if row["field"].startswith("max_t")}
+    assert limits == {"max_ttft_ms": 6000.0, "max_tpot_ms": 175.0}
+    assert (answer.request["max_ttft_ms"], answer.request["max_tpot_ms"]) == (6000.0, 175.0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**LOAD, "gpu": "l4", "gpus": 1, "concurrency": 60},
+        {**LOAD, "gpu": "l4", "gpus": 1, "concurrency": 24, "input_tokens": None, "output_tokens": None},
+    ],
+)
+def test_what_would_help_is_judged_with_the_images(fields: dict[str, Any]) -> None:
+    answer = solve(SolveRequest(**fields, max_ttft_ms=4000))
+    assert answer.explanation is not None
+    assert answer.explanation.relaxations
+    for relaxation in answer.explanation.relaxations:
+        eased = solve(SolveRequest(**{**fields, "max_ttft_ms": 4000, relaxation.change: relaxation.to}))
+        assert eased.plan is not None, relaxation.message

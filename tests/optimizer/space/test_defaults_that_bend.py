@@ -1,6 +1,10 @@
 """A default never makes a request infeasible: not the newest release, and not that plans keep to one node."""
 
-from vllm_opt import EstimateRequest, SolveRequest, estimate
+from typing import Any
+
+import pytest
+
+from vllm_opt import EstimateRequest, SolveRequest, estimate, solve
 from vllm_opt.optimizer.space.setting import resolve_solve
 from vllm_opt.optimizer.space.several_nodes import over_nodes
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -36,3 +40,20 @@ def test_what_the_request_says_stays() -> None:
         assert over_nodes(setting, CATALOG) is setting
     fits = resolve_solve(SolveRequest(model="Qwen/Qwen3-8B"), CATALOG)
     assert over_nodes(fits, CATALOG) is fits
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gpu": "l4", "max_gpus": 1, "concurrency": 40},
+        {"gpu": "l40s", "model": "Qwen/Qwen3-14B", "kv_cache_dtype": "nvfp4", "explain": False},
+        {"gpu": "l4", "gpus": 1, "concurrency": 10, "target_context": 16384},
+        {"gpu": "h100", "concurrency": 4},
+    ],
+)
+def test_the_limits_of_an_answer_are_those_that_its_assumptions_name(fields: dict[str, Any]) -> None:
+    request = solve(SolveRequest(**fields)).request
+    rows = {row["field"]: row for row in request["assumed"]}
+    for field in ("max_ttft_ms", "max_tpot_ms"):
+        assert set(rows[field]) >= {"field", "value", "why"}
+        assert rows[field]["value"] == request[field]

@@ -185,7 +185,7 @@ def test_machines_of_a_users_list_are_paid_whole(tmp_path: Path) -> None:
         ("- {gpu: h100, usd_per_gpu_hour: 1, as_of: soon}", ["offers[0].as_of (h100-sxm)"]),
         ("- {gpu: h100, usd_per_gpu_hour: 1, billing: barter}", ["offers[0].billing (h100-sxm)"]),
         ("- 5", ["offers[0] must be a mapping with a 'gpu'"]),
-        ("offers: 5", ["'offers' must be a list, not int"]),
+        ("offers: 5", ["'offers' must be a list, not a number"]),
         ("5", ["must hold a list of prices"]),
         ("{}", ["must hold a list of prices"]),
     ],

@@ -13,6 +13,7 @@ from vllm_opt.profiles.reading.quantities import (
     counted,
     format_gib,
     gib_to_bytes,
+    kind_in_words,
     parse_amount,
     parse_bytes,
     parse_count,
@@ -170,3 +171,14 @@ def test_what_is_no_time_or_size_is_refused(text: str) -> None:
 def test_a_count_stands_before_its_noun() -> None:
     assert (counted(1, "GPU"), counted(47, "GPU")) == ("1 GPU", "47 GPUs")
     assert counted(1024, "reply", "replies") == "1,024 replies"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([], "a list"), ((), "a list"), ({}, "an object"), ("x", "text"), (1, "a number"), (1.5, "a number"),
+        (True, "true or false"), (None, "nothing"),
+    ],
+)  # fmt: skip
+def test_kinds_are_named_as_the_author_of_a_file_would(value: object, words: str) -> None:
+    assert kind_in_words(value) == words

@@ -53,7 +53,10 @@ class Server:
 
     def with_replicas(self, replicas: int, most: int | None = None) -> "Server":
         """The same server with a number of replicas, and another most where one is given."""
-        return self._copy(replicas=replicas) if most is None else self._copy(replicas=replicas, most=most)
+        most = self.most if most is None else most
+        if replicas == self.replicas and most == self.most:
+            return self
+        return self._copy(replicas=replicas, most=most)
 
     def _copy(self, **changes: object) -> "Server":
         """Like `dataclasses.replace`, but with what is remembered, and quick: a search makes tens of thousands."""

@@ -105,6 +105,11 @@ class Asked:
     chunked: NDArray[np.bool_]
     cached: NDArray[np.bool_]
 
+    def take(self, index: NDArray[np.int64]) -> "Asked":
+        """Some of the points."""
+        columns = self.sequences, self.tokens, self.engines, self.chunked, self.cached
+        return Asked(*(column[index] for column in columns))
+
 
 def speeds_at(
     setting: SolveSetting, coefficients: LatencyCoefficients, points: Asked, *, asked: bool

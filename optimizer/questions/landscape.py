@@ -86,10 +86,10 @@ class Landscape:
         self.unbroken = frozenset(rule for rule, broken in self.refused.items() if not broken.any())
         """rules of vLLM's that no layout here breaks"""
         self._stored: dict[tuple[object, ...], tuple[SolveSetting, NDArray[np.bool_]]] = {}
-        self._eager = [physics.eager_facts(place.facts) for place in self.places]
+        self._physics = physics
         self.memory = MemoryTable(
             [place.facts.terms for place in self.places],
-            [facts.terms for facts in self._eager],
+            [physics.eager_overheads(place.facts) for place in self.places],
             setting.request.confidence,
         )
         self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
@@ -138,7 +138,7 @@ class Landscape:
         place = self.places[row // 2]
         steps = utilization_steps(setting.request.max_gpu_memory_utilization)
         facts = replace(
-            self._eager[row // 2] if row % 2 else place.facts,
+            self._physics.eager_facts(place.facts) if row % 2 else place.facts,
             setting=setting,
             utilizations=steps,
             budgets=tuple(place.facts.terms.budget_bytes(step) for step in steps),
@@ -147,9 +147,10 @@ class Landscape:
 
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
         """Latency coefficients of these rows, stacked."""
-        for row in np.unique(rows[~self._known[rows]]).tolist():
-            one = (self._eager[row // 2] if row % 2 else self.places[row // 2].facts).coefficients
-            self._coefficients[row] = [getattr(one, name) for name in COEFFICIENT_NAMES]
+        missing = rows[~self._known[rows]]
+        for row in np.unique(missing).tolist() if len(missing) else ():
+            facts = self.places[row // 2].facts
+            self._coefficients[row] = (facts.coefficients_in(eager=True) if row % 2 else facts.coefficients).row
             self._known[row] = True
         return LatencyCoefficients(*self._coefficients[rows].T)
 

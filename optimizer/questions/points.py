@@ -133,6 +133,7 @@ def _judged(atlas: Atlas, question: Question, points: Points) -> Iterator[Points
 
 def timely(atlas: Atlas, question: Question, points: Points, *, rates: bool = False) -> Points:
     """The points that meet the latency limits, with their speeds."""
+    points = atlas.hopeful(question, points)
     speed = atlas.speeds(question.without("throughput"), points)
     index = np.flatnonzero(within_limits(question.without("throughput"), points, speed))
     kept, speed = points.take(index), speed.take(index)
@@ -251,7 +252,10 @@ def extreme(atlas: Atlas, question: Question, rule: LatencyRule) -> tuple[float,
             index = order[start : start + POINTS_PER_STEP]
             if bounds[index[0]] >= best:
                 break
-            for piece in _pieces(atlas, question, points.take(index), rule, best):
+            nearest = points.take(index)
+            if np.isfinite(best) and question.setting.load_is_asked(question.active):
+                nearest = atlas.hopeful_of(question, nearest, rule, sign * best)
+            for piece in _pieces(atlas, question, nearest, rule, best):
                 if not len(piece):
                     continue
                 values = sign * value_of(piece, rule)

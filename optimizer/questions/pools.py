@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
+from vllm_opt.constraints.memory.overheads import FittedBytes, GraphMemory, capture_sizes
 from vllm_opt.constraints.memory.sampler_warmup import FACTOR, PROMPT_TOKENS, REDUNDANCY_BYTES, RELATIVE_SPREAD
 from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.profiles.normal import normal_quantile
@@ -42,12 +42,14 @@ class Demand:
 class MemoryTable:
     """Arrays of the memory terms of many layouts, stages padded to the longest pipeline.
 
-    Rows come in pairs: row 2 i is layout i with CUDA graphs, row 2 i + 1 the same layout in eager mode.
+    Rows come in pairs: row 2 i is layout i with CUDA graphs, row 2 i + 1 the same layout in eager mode. `eager`: what
+    each takes outside PyTorch then, inside the budget and outside.
     """
 
-    def __init__(self, terms: Sequence[MemoryTerms], eager: Sequence[MemoryTerms], confidence: float) -> None:
+    def __init__(
+        self, terms: Sequence[MemoryTerms], eager: Sequence[tuple[FittedBytes, FittedBytes]], confidence: float
+    ) -> None:
         self._terms = terms
-        pairs = [item for pair in zip(terms, eager, strict=True) for item in pair]
         stages = max((item.stages for item in terms), default=1)
         z = max(0.0, normal_quantile(confidence))
         self._stages = np.array([item.stages for item in terms], dtype=np.int64)
@@ -60,14 +62,19 @@ class MemoryTable:
         self._sampler_token = _padded([peak.sampler_bytes_per_token for peak in peaks], stages)
         self._sampler_sequence = _padded([peak.sampler_bytes_per_sequence for peak in peaks], stages)
         self._peak_factor = np.array([1.0 + z * peak.relative_spread for peak in peaks])
-        self._non_torch = np.array([item.non_torch.at(confidence) for item in pairs], dtype=np.int64)
-        self._context = np.array([item.context.at(confidence) for item in pairs], dtype=np.int64)
+        own = [(item.non_torch, item.context) for item in terms]
+        pairs = [one for pair in zip(own, eager, strict=True) for one in pair]
+        upper = {id(fitted): fitted.at(confidence) for pair in pairs for fitted in pair}
+        self._non_torch, self._context = (
+            np.array([upper[id(pair[part])] for pair in pairs], dtype=np.int64) for part in (0, 1)
+        )
         self._encodes = any(peak.has_floor for peak in peaks)
         self._compiled = np.array([peak.compile_bytes for peak in peaks], dtype=np.int64)
-        self._load = np.array(
-            [0 if item.loads(confidence) else max(item.load_bytes(confidence), item.total_bytes + 1) for item in pairs],
-            dtype=np.int64,
-        )
+        self._load = np.zeros(len(pairs), dtype=np.int64)
+        for row, (_, context) in enumerate(pairs):
+            item = terms[row // 2]
+            if item.load_peak and (loaded := max(item.load_peak) + upper[id(context)]) > item.total_bytes:
+                self._load[row] = loaded
         self._graphs = _GraphTable([item.graphs for item in terms], z)
         self._in_budget = np.array([item.engine.graphs_in_budget for item in terms], dtype=np.bool_)
         self._frees_peak = bool(terms and terms[0].engine.engine == "v0")

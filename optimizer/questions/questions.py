@@ -109,6 +109,29 @@ class Atlas:
                 hardest = np.maximum(hardest, limit / bounds if rule == "throughput" else bounds / limit)
         return hardest
 
+    def hopeful(self, question: Question, points: Points) -> Points:
+        """The points that may meet the latency limits, by bounds close to what is predicted."""
+        for rule in LATENCY_RULES:
+            limit = question.limit(rule)
+            if limit is not None:
+                points = self.hopeful_of(question, points, rule, limit)
+        return points
+
+    def hopeful_of(self, question: Question, points: Points, rule: LatencyRule, limit: float) -> Points:
+        """The points that may come to a value of one latency rule; all of them where bounds do not know."""
+        if not len(points):
+            return points
+        users = points.sequences.astype(np.float64)
+        if question.setting.load_is_asked(question.active):
+            users = question.setting.targets.concurrency / points.engines
+            users = users if rule == "throughput" else np.ceil(users)
+        bounds = self._table(question, points.landscape).brackets(points.rows, points.tokens, users)
+        if bounds is None:
+            return points
+        if rule == "throughput":
+            return points.take(np.flatnonzero(bounds.rate * points.engines >= limit))
+        return points.take(np.flatnonzero((bounds.ttft_ms if rule == "ttft" else bounds.tpot_ms) <= limit))
+
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
         request = question.setting.request
         traffic = request.ttft_percentile, request.tpot_percentile, request.requests_per_s, request.arrivals

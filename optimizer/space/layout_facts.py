@@ -82,10 +82,16 @@ class LayoutFacts:
     @cached_property
     def coefficients(self) -> LatencyCoefficients:
         """Latency coefficients of the layout."""
-        known, eager = self.known_coefficients, self.layout.enforce_eager
+        return self.coefficients_in(eager=self.layout.enforce_eager)
+
+    def coefficients_in(self, *, eager: bool) -> LatencyCoefficients:
+        """Latency coefficients of the layout in eager mode, or as it is."""
+        known = self.known_coefficients
         if eager not in known:
-            plain = self.speed.of(self.layout)
-            known[eager] = fed(self.setting, plain, self.layout, lambda: self.terms.kv, self.sku.gpu)
+            layout = self.layout
+            if eager and not layout.enforce_eager:
+                layout = layout.model_copy(update={"enforce_eager": True})
+            known[eager] = fed(self.setting, self.speed.of(layout), layout, lambda: self.terms.kv, self.sku.gpu)
         return known[eager]
 
     @property

@@ -19,7 +19,7 @@ from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.model_runner import engine_as_run
-from vllm_opt.constraints.memory.overheads import GraphMemory, cuda_graphs
+from vllm_opt.constraints.memory.overheads import FittedBytes, GraphMemory, cuda_graphs
 from vllm_opt.constraints.memory.sampler_warmup import sampler_warmup
 from vllm_opt.constraints.speed.coefficients import CardSpeed
 from vllm_opt.constraints.speed.model_work import ModelWork, model_work
@@ -53,6 +53,7 @@ class LayoutPhysics:
         self._budgets: dict[int, tuple[int, ...]] = {}
         self._shares_caches = compatibility.shares_caches(setting.model)
         self._works: dict[str, ModelWork] = {}
+        self._engines: dict[str, EngineProfile] = {}
         self._cards: dict[tuple[int, str], CardSpeed] = {}
         self._timed: dict[tuple[str, Shape, int], Layout] = {}
         self._overheads = KnownOverheads()
@@ -152,7 +153,7 @@ class LayoutPhysics:
             raise LayoutRefused(plan)
         layout = layout_of(setting, gpu, weights, shape)
         extra, activation = self._layer_terms(gpu, weights, shape, layout)
-        engine = engine_as_run(weights.model, weights.quantization, setting.engine)
+        engine = self._engine(weights)
         kept = compile_kept_bytes(weights.model, weights.quantization, layout, engine)
         graphs, known_graphs = self._graphs(gpu, shape, layout, engine)
         inside, outside = self._overheads.of(layout, engine, gpu, kept)
@@ -175,6 +176,13 @@ class LayoutPhysics:
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,
             known_graphs, self._known_coefficients(sku, weights, shape), self._card(gpu, weights),
         )  # fmt: skip
+
+    def _engine(self, weights: WeightFormat) -> EngineProfile:
+        """The release as it sums up the memory of a weight format (`engine_as_run`)."""
+        name = weights.quantization.id
+        if name not in self._engines:
+            self._engines[name] = engine_as_run(weights.model, weights.quantization, self.setting.engine)
+        return self._engines[name]
 
     def coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> LatencyCoefficients:
         """Latency coefficients with CUDA graphs; they do not depend on block size, prefix caching or chunks."""
@@ -247,14 +255,17 @@ class LayoutPhysics:
 
     def eager_facts(self, captured: LayoutFacts) -> LayoutFacts:
         """The same layout without CUDA graphs: their memory, what was fitted apart for them, and the speed differ."""
-        engine, gpu = captured.terms.engine, captured.sku.gpu
         layout = captured.layout.model_copy(update={"enforce_eager": True})
-        inside, outside = self._overheads.of(layout, engine, gpu)
+        inside, outside = self.eager_overheads(captured)
         peak = replace(captured.terms.activation, compile_bytes=0)
         terms = replace(
             captured.terms, layout=layout, graphs=None, warmup=None, activation=peak, non_torch=inside, context=outside
         )
         return replace(captured, layout=layout, terms=terms)
+
+    def eager_overheads(self, captured: LayoutFacts) -> tuple[FittedBytes, FittedBytes]:
+        """What a layout takes outside PyTorch without CUDA graphs: inside the budget, and outside."""
+        return self._overheads.in_eager_mode(captured.layout, captured.terms.engine, captured.sku.gpu)
 
     @staticmethod
     def _parallel_key(weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

@@ -6,7 +6,8 @@ no more than numbers on either side. No more decode than there are users, and wi
     D + X T(D) = U,  X = D / ((O - 1) TPOT(D))   so   D >= U / (1 + T(U) / decode),  X <= U / ((O - 1) TPOT(D) + T(D))
 
 where `decode` is a lone request's. TPOT and T never fall when D grows, so their values at both ends of D enclose them:
-two evaluations of a step instead of fourteen. D is interpolated in a cell of a grid, so that it may be CELL off.
+two evaluations of a step instead of fourteen. D is interpolated in a cell of a grid, so that it may be CELL off, and
+never below the grid's first one.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vllm_opt.constraints.speed.first_token import ClosedWait, frontend
-from vllm_opt.constraints.speed.steady_state import step_mix
+from vllm_opt.constraints.speed.steady_state import LEAST_DECODERS, step_mix
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
 
@@ -58,7 +59,8 @@ def _bracket(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Nu
     stages = np.asarray(c.pipeline_stages)
     wanted = np.minimum(users, np.maximum(slots, 1.0)) / stages
     waiting, before = ClosedWait.of(c, traffic), frontend(c, traffic)
-    most = np.minimum(CELL * wanted, traffic.most_decoders)
+    fewest = LEAST_DECODERS * np.minimum(traffic.most_decoders, 1.0)
+    most = np.minimum(CELL * np.maximum(wanted, fewest), traffic.most_decoders)
     most_tpot, most_prefill = step_mix(c, traffic, most)
     crowd = most * (1.0 + (before + most_prefill) / waiting.decode_s)
     longest = before + most_prefill + waiting.seconds(crowd, most_tpot)
@@ -69,6 +71,6 @@ def _bracket(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Nu
     most_ttft = before + most_prefill + waiting.seconds(wanted, most_tpot)
     waits = (users > slots) | (CELL * wanted > traffic.most_decoders)
     passed = traffic.decode_steps * least_tpot + soonest + waiting.seconds(least, least_tpot)
-    rate = CELL * wanted / passed * stages
+    rate = CELL * np.maximum(wanted, fewest * (1.0 + longest / waiting.decode_s)) / passed * stages
     low, high = 1.0 - ROUNDING, 1.0 + ROUNDING
     return least_ttft * low, np.where(waits, np.inf, most_ttft * high), least_tpot * low, most_tpot * high, rate * high

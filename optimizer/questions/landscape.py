@@ -79,6 +79,7 @@ class Landscape:
         self.kind, self.kinds = _kinds(self.places)
         self.fare, self.fares = _fares(self.places)
         self._by_fare: dict[tuple[object, ...], dict[int, int]] = {}
+        self._alike: dict[bool, Integers] = {}
         self.refused = {
             rule: per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
             for rule in ("compatibility", "divisibility")
@@ -96,17 +97,29 @@ class Landscape:
         self._known = np.zeros(2 * len(self.places), dtype=bool)
 
     def by_fare(
-        self, rows: Integers, name: tuple[object, ...], value: Callable[[Fare, int], int], most: Integers
+        self, fares: Integers, name: tuple[object, ...], value: Callable[[Fare, int], int], most: Integers
     ) -> Integers:
-        """A value of each row's fare and a number of its replicas, computed once for equal ones; `name` tells which."""
+        """A value of each fare and a number of its replicas, computed once for equal ones; `name` tells which."""
         known = self._by_fare.setdefault(name, {})
-        pairs, index = np.unique(most << FARE_BITS | self.fare[rows], return_inverse=True)
+        pairs, index = np.unique(most << FARE_BITS | fares, return_inverse=True)
         numbers = pairs.tolist()
         for pair in numbers:
             if pair not in known:
                 known[pair] = value(self.fares[pair & ((1 << FARE_BITS) - 1)], pair >> FARE_BITS)
         found: Integers = np.array([known[pair] for pair in numbers], dtype=np.int64)[index.reshape(-1)]
         return found
+
+    def alike(self, *, hits: bool) -> Integers:
+        """Per row the first one with its speed, and so its SKU and sizes; caching counts where prompts `hits` it."""
+        if hits not in self._alike:
+            known: dict[tuple[int, bool, bool], int] = {}
+            first = []
+            for at, place in enumerate(self.places):
+                shape = place.shape
+                key = id(place.facts.known_coefficients), shape.chunked_prefill, hits and shape.prefix_caching
+                first.append(known.setdefault(key, at))
+            self._alike[hits] = 2 * per_row(first, np.int64) + self.rows % 2
+        return self._alike[hits]
 
     @property
     def rows(self) -> Integers:

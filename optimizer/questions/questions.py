@@ -156,13 +156,17 @@ class Atlas:
         return speed
 
 
-def fewest_points(question: Question, landscape: Landscape, rows: Integers) -> Points:
-    """Per row and step width, the fewest sequences that the concurrency needs, where memory admits them."""
+def fewest_points(question: Question, landscape: Landscape, rows: Integers, *, distinct: bool = False) -> Points:
+    """Per row and step width, the fewest sequences that the concurrency needs, where memory admits them; with
+    `distinct` only the first of those that no speed tells apart."""
     empty = np.empty(0, dtype=np.int64)
-    return joined([Points(landscape, empty, empty, empty, empty), *points_by_width(question, landscape, rows)])
+    parts = points_by_width(question, landscape, rows, distinct=distinct)
+    return joined([Points(landscape, empty, empty, empty, empty), *parts])
 
 
-def points_by_width(question: Question, landscape: Landscape, rows: Integers) -> Iterator[Points]:
+def points_by_width(
+    question: Question, landscape: Landscape, rows: Integers, *, distinct: bool = False
+) -> Iterator[Points]:
     """`fewest_points` of one step width after another."""
     setting, active = question.setting, question.active
     if "context_length" in active and setting.targets.target_context > setting.model.max_model_len:
@@ -177,14 +181,25 @@ def points_by_width(question: Question, landscape: Landscape, rows: Integers) ->
         if not mine.any():
             continue
         points = Points(landscape, rows[mine], np.full(int(mine.sum()), tokens), least[mine], replicas[mine])
-        yield points.take(admitted(question, points))
+        points = points.take(admitted(question, points))
+        yield points.take(_first_alike(question, points)) if distinct else points
+
+
+def _first_alike(question: Question, points: Points) -> Integers:
+    """The first of the points of one width that no speed tells apart: such rows have the same replicas too."""
+    alike = points.landscape.alike(hits=question.setting.request.hit_share > 0)[points.rows]
+    order, first = np.arange(len(alike)), np.zeros(len(points.landscape.rows), dtype=np.int64)
+    first[alike[::-1]] = order[::-1]
+    return np.flatnonzero(first[alike] == order)
 
 
 def fewest_admitted(setting: SolveSetting, engines: Integers) -> Integers:
     """`Targets.sequences_admitted`, one entry per number of engines."""
-    known = {count: setting.targets.sequences_admitted(count) for count in np.unique(engines).tolist()}
+    counts, position = np.unique(engines, return_inverse=True)
     pinned = setting.request.max_num_seqs or 1
-    return np.array([max(pinned, known[count]) for count in engines.tolist()], dtype=np.int64)
+    known = np.array([max(pinned, setting.targets.sequences_admitted(count)) for count in counts.tolist()])
+    found: Integers = known.astype(np.int64)[position]
+    return found
 
 
 def admitted(question: Question, points: Points) -> NDArray[np.bool_]:

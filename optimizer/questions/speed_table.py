@@ -50,8 +50,8 @@ class SpeedTable:
     """Speeds of one landscape for one typical request."""
 
     def __init__(self, landscape: Landscape, setting: SolveSetting) -> None:
-        self._landscape = landscape
-        self._setting = setting
+        self._landscape, self._setting = landscape, setting
+        self._alike = landscape.alike(hits=setting.request.hit_share > 0)
         self._lones: dict[int, Numbers] = {}
         self._widths: dict[int, int] = {}
         self._known: dict[int, int] = {}
@@ -64,6 +64,7 @@ class SpeedTable:
 
     def at(self, rows: Integers, tokens: Integers, sequences: Integers) -> Speed:
         """Speeds of so many users, all of whom run."""
+        rows = self._alike[rows]
         keys = self._keys_of(rows, tokens, sequences)
         index = np.array([self._known.get(key, -1) for key in keys.tolist()], dtype=np.int64)
         missing = np.flatnonzero(index < 0)
@@ -99,6 +100,7 @@ class SpeedTable:
 
     def rates(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers:
         """Output rate of one engine whose users are an average over engines, and so no whole number."""
+        rows = self._alike[rows]
         keys = self._keys_of(rows, tokens, self._numbers(users)).tolist()
         new = [at for at, key in enumerate(keys) if key not in self._rates]
         if new:
@@ -113,7 +115,8 @@ class SpeedTable:
         """
         if self._setting.lengths[1] <= 1 or self._setting.request.needs_queueing:
             return None
-        keys, known = self._keys_of(rows, tokens, self._numbers(users)).tolist(), self._bracket_row
+        rows, known = self._alike[rows], self._bracket_row
+        keys = self._keys_of(rows, tokens, self._numbers(users)).tolist()
         new = list({key: at for at, key in enumerate(keys) if key not in known}.values())
         if new:
             found = self._bracketed(rows[new], tokens[new], users[new])
@@ -153,7 +156,7 @@ class SpeedTable:
         (`steady_state.step_mix`); the two bounds on TPOT cross at D = (a + c) / (b + c).
         """
         outputs = self._setting.lengths[1]
-        ttft, tpot, most_decoders, decoding, *factors = self._lone(rows // 2, tokens).T
+        ttft, tpot, most_decoders, decoding, *factors = self._lone(self._alike[rows] // 2, tokens).T
         rate = np.minimum(most, most_decoders) * outputs / decoding if outputs > 1 else most_decoders
         return Bounds(
             SAFETY * ttft * 1e3 * factors[0], SAFETY * tpot * 1e3 * factors[1], rate / SAFETY * factors[2]

@@ -240,9 +240,13 @@ def _places_of(
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
         return
+    first: LayoutFacts | None = None
     for size in physics.block_sizes(gpu, weights, shape, at_any_context=True):
         sized = shape if size is None else replace(shape, block_size=size)
-        facts = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
+        if first is None:
+            facts = first = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
+        else:
+            facts = physics.facts_with_blocks(first, sized)
         yield Place(facts, sized, refused)
 
 

@@ -23,6 +23,8 @@ from vllm_opt.profiles.nouns.workload import Targets
 
 Integers = NDArray[np.int64]
 Item = TypeVar("Item")
+APART = 2**50
+"""bytes: more than any GPU has, so that the budgets of one follow on those of another"""
 PADDED_TOGETHER = 2**14
 """rows x stages: beyond, rows of about as many stages are counted apart, so that little is padded"""
 UNKNOWN = -(2**62)
@@ -90,7 +92,7 @@ class MemoryTable:
         self._totals, self._total = _indexed([item.total_bytes for item in terms], int)
         self._startup: dict[tuple[int, int], Integers] = {}
         self._sequences: dict[tuple[int, int], Integers] = {}
-        self._budgets: dict[float, list[Integers]] = {}
+        self._budgets: dict[float, Integers] = {}
 
     def startup_blocks(self, layouts: Integers, context: int, tokens: int) -> Integers:
         """The fewest KV blocks that start, one entry per layout."""
@@ -246,19 +248,17 @@ class MemoryTable:
         if ceiling not in self._budgets:
             steps = utilization_steps(ceiling)
             owners = [int(np.flatnonzero(self._total == index)[0]) for index in range(len(self._totals))]
-            self._budgets[ceiling] = [
-                np.array([self._terms[owner].budget_bytes(step) for step in steps], dtype=np.int64) for owner in owners
-            ]
-        found = np.empty(len(rows), dtype=np.int64)
-        totals = self._total[rows]
-        for index in np.unique(totals).tolist():
-            budgets, mine = self._budgets[ceiling][index], totals == index
-            if outside is None:
-                found[mine] = budgets[-1]
-                continue
-            at = np.searchsorted(budgets, self._totals[index] - outside[mine], side="right")
-            found[mine] = np.where(at > 0, budgets[at - 1], -1)
-        return found
+            self._budgets[ceiling] = np.array(
+                [[self._terms[owner].budget_bytes(step) for step in steps] for owner in owners], dtype=np.int64
+            ).reshape(len(owners), len(steps))
+        budgets, totals = self._budgets[ceiling], self._total[rows]
+        if outside is None:
+            highest: Integers = budgets[totals, -1]
+            return highest
+        ascending = (budgets + APART * np.arange(len(budgets))[:, None]).reshape(-1)
+        left = np.maximum(np.array(self._totals, dtype=np.int64)[totals] - outside, 0)
+        at = np.searchsorted(ascending, left + APART * totals, side="right") - totals * budgets.shape[1]
+        return np.where(at > 0, budgets[totals, at - 1], -1)
 
 
 def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:

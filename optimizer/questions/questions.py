@@ -78,10 +78,15 @@ class Atlas:
         if time.monotonic() > self.deadline:
             raise TimeIsUp
 
-    def bounds(self, question: Question, points: Points, rule: LatencyRule) -> Numbers:
-        """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas."""
-        most = points.tokens
-        if rule == "throughput":
+    def bounds(
+        self, question: Question, points: Points, rule: LatencyRule, *, whatever_fits: bool = False
+    ) -> Numbers:
+        """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas.
+
+        `whatever_fits`: of batches that memory does not admit either, which is quicker.
+        """
+        most = most_sequences_tried(question, points) if whatever_fits else points.tokens
+        if rule == "throughput" and not whatever_fits:
             asked = question.setting.load_is_asked(question.active)
             most = points.sequences if asked else most_admitted(question, points)
         bounds = self._table(question, points.landscape).bounds(points.rows, points.tokens, most)
@@ -95,6 +100,9 @@ class Atlas:
             limit = question.limit(rule)
             if limit is not None and len(points):
                 sign = -1.0 if rule == "throughput" else 1.0
+                if rule == "throughput" and not question.setting.load_is_asked(question.active):
+                    loose = self.bounds(question, points, rule, whatever_fits=True)
+                    points = points.take(np.flatnonzero(loose >= limit))
                 bounds = sign * self.bounds(question, points, rule)
                 points = points.take(np.flatnonzero(bounds <= sign * limit))
         return points

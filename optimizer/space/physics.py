@@ -263,6 +263,22 @@ class LayoutPhysics:
         )
         return replace(captured, layout=layout, terms=terms)
 
+    def facts_with_blocks(self, facts: LayoutFacts, shape: Shape) -> LayoutFacts:
+        """The facts of a layout of which nothing but the block size differs: its cache does.
+
+        Raises:
+            LayoutRefused: the attention backends refuse it.
+        """
+        gpu, weights = facts.sku.gpu, facts.weights
+        plan = self.plan(gpu, weights, shape)
+        if isinstance(plan, Violation):
+            raise LayoutRefused(plan)
+        layout = facts.layout.model_copy(update={"block_size": shape.block_size})
+        known = self._known_coefficients(facts.sku, weights, shape)
+        return replace(
+            facts, layout=layout, terms=replace(facts.terms, layout=layout, kv=plan), known_coefficients=known
+        )
+
     def eager_overheads(self, captured: LayoutFacts) -> tuple[FittedBytes, FittedBytes]:
         """What a layout takes outside PyTorch without CUDA graphs: inside the budget, and outside."""
         return self._overheads.in_eager_mode(captured.layout, captured.terms.engine, captured.sku.gpu)

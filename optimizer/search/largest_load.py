@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.sizing import LoadSizing
+from vllm_opt.optimizer.search.stacked import stacked, table_of
 from vllm_opt.optimizer.search.units import pieces_of_server
 from vllm_opt.optimizer.space.judged import judged
 from vllm_opt.optimizer.space.latency_limits import limits_kept, within_latency
@@ -37,10 +37,10 @@ def largest_loads(sizing: LoadSizing, servers: list[Server]) -> list[int]:
     kinds: dict[tuple[object, ...], int] = {}
     first: list[Server] = []
     numbers: list[int] = []
-    for server in servers:
+    for row, server in zip(table_of(sizing.physics).rows(servers), servers, strict=True):
         shape = server.shape
         low, high = targets.share_of(server.most * shape.data), targets.share_of(server.engines)
-        speed = id(coefficients_of(sizing.physics, server)), shape.chunked_prefill, shape.prefix_caching and hits
+        speed = row, shape.chunked_prefill, shape.prefix_caching and hits
         number = kinds.setdefault((*speed, low, max(low, high)), len(first))
         if number == len(first):
             first.append(server)
@@ -82,7 +82,7 @@ class _Rows:
         self._first = np.cumsum(self._counts) - self._counts
         self._owner = np.repeat(np.arange(len(servers)), self._counts)
         self._tokens = np.array([token for tokens in widths for token in tokens], dtype=np.int64)
-        captured = stack([coefficients_of(sizing.physics, server) for server in servers])
+        captured = stacked(sizing.physics, servers)
         eager = replace(captured, eager=np.ones(len(servers)))
         self._modes = [captured] if bool(np.all(captured.eager)) else [captured, eager]
         self._broken = [np.full(len(self._owner), np.iinfo(np.int64).max) for _ in self._modes]

@@ -28,10 +28,10 @@ from vllm_opt.constraints.speed.step_time import (
     decode_attention,
     experts_hit,
     prefill_attention,
-    stack,
 )
 from vllm_opt.optimizer.search.pool import sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.stacked import stacked, table_of
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.profiles.elementary import exp, log
@@ -91,7 +91,7 @@ class KnownReaches:
 
     def _key(self, server: Server) -> tuple[object, ...]:
         """What decides how fast a lone request is."""
-        return id(coefficients_of(self._physics, server)), server.shape.prefix_caching and self._hits
+        return table_of(self._physics).rows([server])[0], server.shape.prefix_caching and self._hits
 
     def _loaded_key(self, server: Server) -> tuple[object, ...]:
         """What decides how fast a server is with so many engines."""
@@ -100,11 +100,11 @@ class KnownReaches:
         return *self._key(server), held, -(-asked // server.engines)
 
     def _rates(self, servers: list[Server]) -> Numbers:
-        load = _Load(self._setting, stack([coefficients_of(self._physics, server) for server in servers]), servers)
+        load = _Load(self._setting, stacked(self._physics, servers), servers)
         return np.stack(_rates(load, self._setting, self._physics, servers, self._active), axis=1)
 
     def _lone(self, servers: list[Server]) -> Numbers:
-        load = _Load(self._setting, stack([coefficients_of(self._physics, server) for server in servers]), servers)
+        load = _Load(self._setting, stacked(self._physics, servers), servers)
         factors = (np.broadcast_to(load.factors[metric], len(servers)) for metric in METRICS)
         return np.stack([load.first_s, load.alone_s / load.steps, *factors], axis=1)
 
@@ -224,15 +224,6 @@ def _allowed(
     kept: NDArray[np.bool_] = taken * factors["tpot"] * 1000 * (1 - ROUNDING) <= limit
     kept[0] = True
     return kept
-
-
-def coefficients_of(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
-    """Latency coefficients of a server with CUDA graphs, remembered with it."""
-    found: LatencyCoefficients | None = server.remembered.get("coefficients")
-    if found is None:
-        found = physics.coefficients(server.sku, server.weights, server.shape)
-        server.remembered["coefficients"] = found
-    return found
 
 
 def _seconds_per_prompt_token(c: LatencyCoefficients, span: Numbers) -> Numbers:

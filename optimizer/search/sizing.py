@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.search.best_first import served
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.result import SearchResult
+from vllm_opt.optimizer.search.stacked import stacked, table_of
 from vllm_opt.optimizer.search.units import widths_of
 from vllm_opt.optimizer.space.admission import Admission
 from vllm_opt.optimizer.space.judged import judged
@@ -78,7 +78,7 @@ class LoadSizing:
             for server in servers:
                 self._drop_unsized(server)
             return []
-        coefficients = stack([coefficients_of(self.physics, server) for server in servers])
+        coefficients = stacked(self.physics, servers)
         speeds, kept, rules = self._speeds(servers, rows, coefficients, every=worth is not None)
         wanted = np.ones(len(kept), dtype=bool) if worth is None else worth(servers, rows.owner, speeds)
         facts: dict[int, LayoutFacts] = {}
@@ -98,15 +98,21 @@ class LoadSizing:
         """What carries the sequences that every engine must admit."""
         setting, pinned = self.setting, self.setting.request.max_num_seqs
         held = "concurrency" in self.active
-        rows: list[tuple[int, int, int]] = []
-        for at, server in enumerate(servers):
+        wide: dict[tuple[tuple[int, ...], int], Integers] = {}
+        parts, sequences = [np.empty(0, dtype=np.int64)], list[int]()
+        for server in servers:
             least = setting.targets.sequences_admitted(server.engines) if held else 1
             wanted = least if pinned is None else max(least, pinned)
-            sequences = least if pinned is None else pinned
-            ceiling = setting.largest_batch
-            rows += [(at, tokens, sequences) for tokens in self.widths_of(server) if min(tokens, ceiling) >= wanted]
-        columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
-        return Widths(columns[:, 0], columns[:, 1], columns[:, 2])
+            sequences.append(least if pinned is None else pinned)
+            key = self.widths_of(server), wanted
+            if key not in wide:
+                able = [tokens for tokens in key[0] if min(tokens, setting.largest_batch) >= wanted]
+                wide[key] = np.array(able, dtype=np.int64)
+            parts.append(wide[key])
+        counts = [len(part) for part in parts[1:]]
+        each = np.arange(len(servers), dtype=np.int64), np.array(sequences, dtype=np.int64)
+        owner, fewest = (np.repeat(column, counts) for column in each)
+        return Widths(owner, np.concatenate(parts), fewest)
 
     def widths_of(self, server: Server) -> tuple[int, ...]:
         """The values of max_num_batched_tokens that are tried for a server."""
@@ -159,13 +165,11 @@ class LoadSizing:
         """A number per server, the same for those that differ only in what speed does not see."""
         known: dict[tuple[object, ...], int] = {}
         hits = self.setting.request.hit_share > 0
+        rows = table_of(self.physics).rows(servers)
         keys = (
-            (
-                id(coefficients_of(self.physics, server)), server.engines, server.shape.chunked_prefill,
-                server.shape.prefix_caching and hits,
-            )
-            for server in servers
-        )  # fmt: skip
+            (row, server.engines, server.shape.chunked_prefill, server.shape.prefix_caching and hits)
+            for row, server in zip(rows, servers, strict=True)
+        )
         return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
 
     def _admitted(self, servers: list[Server], rows: Widths, fast: Integers, facts: dict[int, LayoutFacts]) -> Integers:

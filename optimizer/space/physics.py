@@ -57,6 +57,7 @@ class LayoutPhysics:
         self._cards: dict[tuple[int, str], CardSpeed] = {}
         self._timed: dict[tuple[str, Shape, int], Layout] = {}
         self._overheads = KnownOverheads()
+        self.stacked: Any = None  # the table of `search/stacked.py`
         self.reaches: dict[frozenset[str], Any] = {}  # what `search/reach.py` knows, by the rules that hold
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:

@@ -203,6 +203,7 @@ class KvPlan:
 
 
 LayersOf = Callable[[ModelProfile, Layout, EngineProfile, GpuProfile], CacheLayers]
+"""`cache_layers`, or what remembers it: it does not hang on pipeline stages."""
 AlikePlans = dict[tuple[CacheLayers, int, int], KvPlan]
 """By what layers cache, pipeline stages, and decode context parallelism: all of one model, release and request."""
 
@@ -211,9 +212,7 @@ def plan_kv_cache(
     model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile, alike: AlikePlans | None = None,
     layers_of: LayersOf = cache_layers,
 ) -> KvPlan:  # fmt: skip
-    """Return the KV cache plan of one layout under one vLLM release; one that is known in `alike` where it is the same.
-
-    `layers_of` is `cache_layers`, or what remembers it: it does not hang on pipeline stages.
+    """Return the KV cache plan of one layout in one release; one that is known in `alike` where it is the same.
 
     Raises:
         LayoutRefused: vLLM would not start with this combination of KV dtype, block size, model and GPU.
@@ -223,12 +222,11 @@ def plan_kv_cache(
     if not model.keeps_cache:
         return _empty_plan(layout, engine)
     cached = layers_of(model, layout, engine, gpu)
-    if alike is None:
-        return _grouped_plan(model, layout, engine, cached)
     key = cached, layout.pipeline_parallel_size, layout.decode_context_parallel_size
-    if key not in alike:
-        alike[key] = _grouped_plan(model, layout, engine, cached)
-    return alike[key]
+    known = {} if alike is None else alike
+    if key not in known:
+        known[key] = _grouped_plan(model, layout, engine, cached)
+    return known[key]
 
 
 def _grouped_plan(model: ModelProfile, layout: Layout, engine: EngineProfile, cached: CacheLayers) -> KvPlan:

@@ -36,25 +36,24 @@ def latency_coefficients(
     calibrated: bool = True,
     release: str | None = None,
     host_release: str | None = None,
+    work: ModelWork | None = None,
 ) -> LatencyCoefficients:
     """Seconds per unit of one engine of `layout` on `gpu`.
 
     `calibrated` applies the cell of (model, SKU, path, TP) and what the user measured; `release` is the vLLM version,
     None the newest measured; `host_release` the one whose scheduler speed holds where a flag (--async-scheduling)
-    changes it, None `release`.
+    changes it, None `release`; `work` is `model_work(model, quantization)` where the caller has it.
     Nothing here is biased to the slow side: what no measurement covers widens the interval.
     """
     card = CardSpeed(
-        model, quantization, gpu, constants, calibrated=calibrated, release=release, host_release=host_release
-    )
+        model, quantization, gpu, constants, calibrated=calibrated, release=release, host_release=host_release,
+        work=work,
+    )  # fmt: skip
     return card.of(layout)
 
 
 class CardSpeed:
-    """`latency_coefficients` of one weight format on one SKU: what its layouts have in common is worked out once.
-
-    `work` is `model_work(model, quantization)` where the caller has it.
-    """
+    """`latency_coefficients` of one weight format on one SKU: what its layouts have in common is worked out once."""
 
     def __init__(
         self,

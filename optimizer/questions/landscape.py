@@ -240,13 +240,10 @@ def _places_of(
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
         return
-    first: LayoutFacts | None = None
+    facts: LayoutFacts | None = None
     for size in physics.block_sizes(gpu, weights, shape, at_any_context=True):
-        sized = shape if size is None else replace(shape, block_size=size)
-        if first is None:
-            facts = first = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
-        else:
-            facts = physics.facts_with_blocks(first, sized)
+        sized, card = shape if size is None else replace(shape, block_size=size), PricedGpu(gpu, sku.offers)
+        facts = physics.facts_with_blocks(facts, sized) if facts else physics.facts(card, weights, sized)
         yield Place(facts, sized, refused)
 
 

@@ -78,9 +78,7 @@ class Atlas:
         if time.monotonic() > self.deadline:
             raise TimeIsUp
 
-    def bounds(
-        self, question: Question, points: Points, rule: LatencyRule, *, whatever_fits: bool = False
-    ) -> Numbers:
+    def bounds(self, question: Question, points: Points, rule: LatencyRule, *, whatever_fits: bool = False) -> Numbers:
         """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas.
 
         `whatever_fits`: of batches that memory does not admit either, which is quicker.

@@ -156,8 +156,9 @@ class LoadSizing:
         rules, open_ = said.kept, np.flatnonzero(~(said.decided & said.fails))
         found = np.full((SPEEDS, len(points.tokens)), np.nan)
         if len(open_):
-            found[:, open_] = speeds_at(self.setting, coefficients.take(open_), points.take(open_), asked=True)
-            for rule, mask in limits_kept(self.setting, found[4:7, open_], self.active).items():
+            speeds = speeds_at(self.setting, coefficients.take(open_), points.take(open_), asked=True)
+            found[:, open_] = speeds
+            for rule, mask in limits_kept(self.setting, speeds[4:7], self.active).items():
                 rules[rule][open_] = mask
         return tuple(found), rules
 

@@ -28,12 +28,14 @@ class Judged:
     @property
     def decided(self) -> Mask:
         """The points of which every rule is decided."""
-        return np.logical_and.reduce([kept | self.broken[rule] for rule, kept in self.kept.items()])
+        known: Mask = np.logical_and.reduce([kept | self.broken[rule] for rule, kept in self.kept.items()])
+        return known
 
     @property
     def fails(self) -> Mask:
         """The points that surely break some rule."""
-        return np.logical_or.reduce(list(self.broken.values()))
+        some: Mask = np.logical_or.reduce(list(self.broken.values()))
+        return some
 
 
 def judged(

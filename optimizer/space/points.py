@@ -107,8 +107,9 @@ class Asked:
 
     def take(self, index: NDArray[np.int64]) -> "Asked":
         """Some of the points."""
-        columns = self.sequences, self.tokens, self.engines, self.chunked, self.cached
-        return Asked(*(column[index] for column in columns))
+        return Asked(
+            self.sequences[index], self.tokens[index], self.engines[index], self.chunked[index], self.cached[index]
+        )
 
 
 def speeds_at(

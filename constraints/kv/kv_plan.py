@@ -203,7 +203,6 @@ class KvPlan:
 
 
 LayersOf = Callable[[ModelProfile, Layout, EngineProfile, GpuProfile], CacheLayers]
-"""`cache_layers`, or what remembers it: it does not hang on pipeline stages."""
 AlikePlans = dict[tuple[CacheLayers, int, int], KvPlan]
 """By what layers cache, pipeline stages, and decode context parallelism: all of one model, release and request."""
 

@@ -54,8 +54,8 @@ def test_what_is_decided_is_right_and_most_is_decided(limits: dict[str, float], 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"default_limits": False}, {"max_ttft_ms": 500.0, "output_tokens": 1}, {"max_ttft_ms": 500.0, "ttft_percentile": 99},
-        {"max_tpot_ms": 500.0, "requests_per_s": 1.0},
+        {"default_limits": False}, {"max_ttft_ms": 500.0, "output_tokens": 1},
+        {"max_ttft_ms": 500.0, "ttft_percentile": 99}, {"max_tpot_ms": 500.0, "requests_per_s": 1.0},
     ],
 )  # fmt: skip
 def test_bounds_do_not_know_of_percentiles_arrivals_or_answers_of_one_token(fields: dict[str, object]) -> None:

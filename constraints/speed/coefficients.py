@@ -93,6 +93,7 @@ class CardSpeed:
         self._attended: dict[tuple[int, int, float], tuple[float, ...]] = {}
         self._multiplied: dict[int, tuple[float, float]] = {}
         self._routed: dict[tuple[int, int, bool], tuple[float, float, float, float]] = {}
+        self._linked: dict[tuple[int, int, int, int], tuple[float, float]] = {}
         self._spreads: dict[tuple[LatencyBasis, int], Spread] = {}
 
     def of(self, layout: Layout) -> LatencyCoefficients:
@@ -108,7 +109,7 @@ class CardSpeed:
         decode, decode_window, prefill, prefill_window, window, crossed_s = self._attention(layout)
         dense_memory_s, dense_compute_s = self._matrices(layout)
         expert_memory_s, expert_compute_s, miss, imbalance = self._experts(layout)
-        link_fixed_s, link_token_s = communication(work, layout, gpu, self._constants)
+        link_fixed_s, link_token_s = self._links(layout)
         lora = adapter_cost(layout.adapters, work.hidden_size, self._layers, self._release)
         dense_memory_s += lora.bytes / ranks / self._bytes_per_s
         dense_compute_s += lora.flop_per_token / ranks / self._attention_flops
@@ -206,6 +207,13 @@ class CardSpeed:
             seconds = expert_seconds(work, layout, self._gpu, self._constants, self._path, self._quantization)
             self._routed[key] = *seconds, expert_imbalance(work.experts, layout) if work.moe_layers else 0.0
         return self._routed[key]
+
+    def _links(self, layout: Layout) -> tuple[float, float]:
+        ranks, stages = layout.tensor_parallel_size, layout.pipeline_parallel_size
+        key = ranks, stages, layout.data_parallel_size, layout.nodes
+        if key not in self._linked:
+            self._linked[key] = communication(self._work, layout, self._gpu, self._constants)
+        return self._linked[key]
 
     def _spread(self, layout: Layout, *, measured: bool) -> tuple[LatencyBasis, Spread]:
         """How well the speed of a layout is known, and how far it may be off."""

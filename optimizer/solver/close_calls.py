@@ -72,10 +72,13 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
         if fewer is not None:
             yield "fewest_gpus", fewer.choice
     quality = capped_quality(weights) + BETTER_QUALITY
+    liked = {
+        id(one) for one in setting.formats
+        if one.publisher_rank < weights.publisher_rank or capped_quality(one) > quality
+    }  # fmt: skip
     better = best_for_at_most(
         search, Order(("cost", "throughput"), 0.02), cost * DEARER_FOR_WEIGHTS,
-        lambda server, _: server.weights.publisher_rank < weights.publisher_rank
-        or capped_quality(server.weights) > quality,
+        lambda server, _: id(server.weights) in liked,
     )  # fmt: skip
     if better is not None:
         yield "published_weights" if weights.publisher_rank == HYPOTHETICAL else "better_weights", better.choice

@@ -7,6 +7,7 @@ Source: vLLM 0.33 `v1/core/kv_cache_planning.py`, `v1/core/kv_cache_utils.py:get
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import lcm
 
@@ -201,14 +202,16 @@ class KvPlan:
         return tuple(ceil_div(block * blocks, tokens) for block in self.block_bytes)
 
 
+LayersOf = Callable[[ModelProfile, Layout, EngineProfile, GpuProfile], CacheLayers]
 AlikePlans = dict[tuple[CacheLayers, int, int], KvPlan]
 """By what layers cache, pipeline stages, and decode context parallelism: all of one model, release and request."""
 
 
 def plan_kv_cache(
-    model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile, alike: AlikePlans | None = None
-) -> KvPlan:
-    """Return the KV cache plan of one layout under one vLLM release; one that is known in `alike` where it is the same.
+    model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile, alike: AlikePlans | None = None,
+    layers_of: LayersOf = cache_layers,
+) -> KvPlan:  # fmt: skip
+    """Return the KV cache plan of one layout in one release; one that is known in `alike` where it is the same.
 
     Raises:
         LayoutRefused: vLLM would not start with this combination of KV dtype, block size, model and GPU.
@@ -217,13 +220,12 @@ def plan_kv_cache(
         return _packed_plan(packed_cache(model, layout, gpu), layout, engine)
     if not model.keeps_cache:
         return _empty_plan(layout, engine)
-    cached = cache_layers(model, layout, engine, gpu)
-    if alike is None:
-        return _grouped_plan(model, layout, engine, cached)
+    cached = layers_of(model, layout, engine, gpu)
     key = cached, layout.pipeline_parallel_size, layout.decode_context_parallel_size
-    if key not in alike:
-        alike[key] = _grouped_plan(model, layout, engine, cached)
-    return alike[key]
+    known = {} if alike is None else alike
+    if key not in known:
+        known[key] = _grouped_plan(model, layout, engine, cached)
+    return known[key]
 
 
 def _grouped_plan(model: ModelProfile, layout: Layout, engine: EngineProfile, cached: CacheLayers) -> KvPlan:

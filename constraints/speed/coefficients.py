@@ -4,125 +4,26 @@ import math
 
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.speed.adapters import adapter_cost
-from vllm_opt.constraints.speed.communication_time import busiest_rank, communication, expert_imbalance
+from vllm_opt.constraints.speed.communication_time import communication, expert_imbalance
 from vllm_opt.constraints.speed.kernel_paths import effective_path, path_on, path_peak
-from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork, model_work
+from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.own_factors import with_own
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
-from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.latency_constants import (
-    GpuConstants,
-    KernelPath,
-    LatencyBasis,
-    LatencyConstants,
-    Spread,
+from vllm_opt.constraints.speed.unit_seconds import (
+    combined_spread,
+    decode_seconds,
+    expert_seconds,
+    format_seconds,
+    kv_element_bytes,
+    matrix_seconds,
+    unmeasured_features,
 )
+from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.latency_constants import CalibrationCell, LatencyBasis, LatencyConstants, Spread
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 BASIS_RANK = {"measured": 0.0, "fitted": 1.0, "datasheet": 2.0}
-LEAST_MISS_LOG = -50.0
-"""Stands for log(0): every token passes every expert."""
-
-
-def kv_element_bytes(layout: Layout, model: ModelProfile) -> float:
-    """Bytes of one cached element; `auto` follows the checkpoint, else 16 bit. nvfp4: 4 bits + 1 scale byte per 16.
-
-    What a checkpoint says of its cache holds for that checkpoint only: other weights of the model say nothing.
-    """
-    name, native = layout.kv_cache_dtype, model.native_quantization
-    if name == "auto" and native is not None and native.quantization == layout.quantization:
-        name = native.kv_cache_dtype or "auto"
-    if name.startswith(("fp8", "int8")):
-        return 1.0
-    return 0.5625 if name.startswith("nvfp4") else 2.0
-
-
-def weight_bytes_per_s(gpu: GpuProfile, own: GpuConstants, factor: float) -> float:
-    """Bandwidth of weight reads; no kernel reads faster than the datasheet allows."""
-    return gpu.memory_bandwidth_bytes_per_s * min(1.0, own.memory_efficiency * factor)
-
-
-def combined_spread(known: Spread, more: Spread, times: int) -> Spread:
-    """Independent relative errors add in quadrature: `more`, so many times, to every metric of `known`."""
-    if not times:
-        return known
-
-    def total(one: float, other: float) -> float:
-        return math.hypot(one, other * math.sqrt(times))
-
-    by_pattern = {
-        name: total(value if value is not None else known.ttft, more.ttft)
-        for name, value in (
-            ("ttft_single", known.ttft_single),
-            ("ttft_poisson", known.ttft_poisson),
-            ("ttft_burst", known.ttft_burst),
-        )
-    }
-    return Spread(
-        tpot=total(known.tpot, more.tpot),
-        ttft=total(known.ttft, more.ttft),
-        throughput=total(known.throughput, more.throughput),
-        **by_pattern,
-    )
-
-
-def decode_seconds(
-    group: AttentionGroup, layout: Layout, element_bytes: float, bytes_per_s: float, flops: float, serial_share: float
-) -> float:
-    """Seconds per cached token and decoding sequence: soft maximum of reading the cache and multiplying by it."""
-    ranks = layout.tensor_parallel_size
-    heads = 1.0 if group.kv_heads == 0 else max(1.0, group.kv_heads / ranks)
-    read = group.layers * heads * group.cached_elements * element_bytes / layout.decode_context_parallel_size
-    compute = group.layers * group.decode_flop * max(1.0, group.query_heads / ranks)
-    memory_s, compute_s = read / bytes_per_s, compute / flops
-    return max(memory_s, compute_s) + serial_share * min(memory_s, compute_s)
-
-
-def matrix_seconds(
-    work: ModelWork, layout: Layout, gpu: GpuProfile, own: GpuConstants, path: KernelPath, quantization: Quantization
-) -> tuple[float, float]:
-    """Dense matrices: seconds to read them once, and seconds per token to multiply by them."""
-    flops = gpu.half_flops_per_s * own.compute_efficiency
-    quantized_flops = path_peak(quantization, gpu) * min(1.0, own.compute_efficiency * path.compute_factor)
-    stored = work.quantized_dense * work.bytes_per_quantized_weight
-    read_s = 2 * work.half_dense / weight_bytes_per_s(gpu, own, 1.0)
-    read_s += stored / weight_bytes_per_s(gpu, own, path.memory_factor)
-    compute = work.half_dense / flops + work.quantized_dense / quantized_flops
-    return read_s / layout.tensor_parallel_size, 2 * compute / layout.tensor_parallel_size
-
-
-def expert_seconds(
-    work: ModelWork,
-    layout: Layout,
-    gpu: GpuProfile,
-    constants: LatencyConstants,
-    path: KernelPath,
-    quantization: Quantization,
-) -> tuple[float, float, float]:
-    """Routed experts: seconds to read all of them, seconds per token, and log chance that a token misses one.
-
-    Experts are sharded over TP x DP ranks, and the tokens of all DP peers meet there.
-    """
-    if not work.moe_layers:
-        return 0.0, 0.0, LEAST_MISS_LOG
-    own, shared = constants.gpu_constants(gpu), constants.shared
-    peers = layout.data_parallel_size
-    read = shared.expert_read_efficiency
-    if work.experts_quantized:
-        read *= path.memory_factor * path.expert_memory_factor
-    factor = own.compute_efficiency * shared.expert_compute_efficiency
-    flops = (
-        path_peak(quantization, gpu) * path.compute_factor * path.expert_compute_factor * factor
-        if work.experts_quantized
-        else gpu.half_flops_per_s * factor
-    )
-    memory = work.expert_weights * work.bytes_per_expert_weight / weight_bytes_per_s(gpu, own, read)
-    compute = 2 * work.active_expert_weights / flops * busiest_rank(work.experts, layout, shared.routing_shape)
-    share = work.experts_per_token / work.experts
-    miss = LEAST_MISS_LOG if share >= 1 else max(LEAST_MISS_LOG, math.log1p(-share))
-    ranks = layout.tensor_parallel_size
-    return memory / (ranks * peers), compute / ranks, miss * peers
 
 
 def latency_coefficients(
@@ -144,111 +45,183 @@ def latency_coefficients(
     changes it, None `release`; `work` is `model_work(model, quantization)` where the caller has it.
     Nothing here is biased to the slow side: what no measurement covers widens the interval.
     """
-    work, shared, own = work or model_work(model, quantization), constants.shared, constants.gpu_constants(gpu)
-    name = effective_path(quantization, gpu)
-    path = path_on(constants, own, name)
-    ranks = layout.tensor_parallel_size
-    cell = constants.cell(work.shape, gpu.id, name, ranks, layout.data_parallel_size) if calibrated else None
-    age = constants.release_factor(gpu, release)
-    scheduler = age if host_release is None else constants.release_factor(gpu, host_release)
-    host = scheduler.host
-    measured = cell.step_factor if cell else 1.0
-    factor = age.step * measured
-    loaded = factor * (cell.load_factor if cell else 1.0)
-    arithmetic = loaded * (age.compute if path_peak(quantization, gpu) == gpu.half_flops_per_s else 1.0)
-    bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
-    kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
-    attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
-    element = kv_element_bytes(layout, model)
-    states_bytes_per_s = kv_bytes_per_s
-    if element <= 1.0:
-        kv_bytes_per_s *= own.narrow_kv_efficiency
-    decode, prefill, window, crossed_s = [0.0, 0.0], [0.0, 0.0], 1.0, 0.0
-    for group in work.attention:
-        if group.always:
-            each = decode_seconds(group, layout, element, kv_bytes_per_s, attention_flops, shared.serial_share)
-            crossed_s += each * group.window_tokens
-            continue
-        windowed = int(group.window_tokens != math.inf)
-        window = max(window, group.window_tokens) if windowed else window
-        decode[windowed] += decode_seconds(group, layout, element, kv_bytes_per_s, attention_flops, shared.serial_share)
-        heads = max(1.0, group.query_heads / ranks)
-        prefill[windowed] += group.layers * group.prefill_flop * heads / attention_flops
-    dense_memory_s, dense_compute_s = matrix_seconds(work, layout, gpu, own, path, quantization)
-    expert_memory_s, expert_compute_s, miss = expert_seconds(work, layout, gpu, constants, path, quantization)
-    link_fixed_s, link_token_s = communication(work, layout, gpu, constants)
-    layers = work.halves / 2
-    lora = adapter_cost(layout.adapters, work.hidden_size, layers, release)
-    dense_memory_s += lora.bytes / ranks / bytes_per_s
-    dense_compute_s += lora.flop_per_token / ranks / attention_flops
-    stream_s = shared.activation_passes * layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
-    layers_s = layers * shared.layer_s + work.moe_layers * shared.moe_layer_s + work.state_layers * shared.state_layer_s
-    layers_s += format_seconds(work, path)
-    launch_s = layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
-    sequence_s = host * scheduler.sequence * shared.sequence_s
-    host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
-    kernels_s, head_flops = constants.generation_factor(gpu) * layers_s, gpu.half_flops_per_s * own.compute_efficiency
-    basis: LatencyBasis = "measured" if cell else own.basis
-    if name not in own.paths or unmeasured_features(layout):
-        basis = "datasheet"
-    spread = combined_spread(constants.spreads[basis], constants.unseen_feature_spread, unmeasured_features(layout))
-    shipped = LatencyCoefficients(
-        dense_memory_s=measured * dense_memory_s,
-        dense_compute_s_per_token=arithmetic * dense_compute_s,
-        head_memory_s=measured * 2 * work.head_weights / ranks / bytes_per_s,
-        head_compute_s_per_sequence=arithmetic * 2 * work.head_weights / ranks / head_flops,
-        expert_memory_s=factor * expert_memory_s,
-        expert_compute_s_per_token=arithmetic * expert_compute_s,
-        expert_miss_log=miss,
-        expert_shape=shared.routing_shape,
-        expert_imbalance=expert_imbalance(work.experts, layout) if work.moe_layers else 0.0,
-        decode_s_per_context_token=loaded * decode[0],
-        decode_s_per_window_token=loaded * decode[1],
-        prefill_s_per_span_token=loaded * prefill[0],
-        prefill_s_per_window_token=loaded * prefill[1],
-        window_tokens=window,
-        token_s=lora.bytes_per_token / ranks / gpu.memory_bandwidth_bytes_per_s
-        + loaded * (stream_s + link_token_s + work.state_flop / ranks / attention_flops),
-        sequence_s=loaded * (sequence_s + 4 * work.state_elements / ranks / states_bytes_per_s + crossed_s),
-        fixed_s=factor * (kernels_s + host * host_s + age.link * link_fixed_s) + lora.fixed_s,
-        eager_launch_s=launch_s,
-        wide_launch_s=host * shared.compiled_launch_share * launch_s,
-        eager_s=layers * shared.eager_gap_s,
-        eager=float(layout.enforce_eager),
-        serial_share=shared.serial_share if path.serial_share is None else path.serial_share,
-        frontend_s=host * shared.frontend_s,
-        frontend_token_s=host * shared.frontend_token_s,
-        busy_frontend_s=host * shared.busy_frontend_s,
-        busy_users=shared.busy_users,
-        synchrony=shared.synchrony,
-        prefill_factor=cell.prefill_factor if cell else 1.0,
-        pipeline_stages=float(layout.pipeline_parallel_size),
-        tpot_spread=spread.tpot,
-        ttft_spread=spread.ttft,
-        ttft_single_spread=spread.ttft_single or spread.ttft,
-        ttft_poisson_spread=spread.ttft_poisson or spread.ttft,
-        ttft_burst_spread=spread.ttft_burst or spread.ttft,
-        throughput_spread=spread.throughput,
-        basis_rank=BASIS_RANK[basis],
-    )
-    if gpu.own is None or not calibrated:
-        return shipped
-    return with_own(shipped, gpu.own.speed_of(work.shape, name, ranks))
+    card = CardSpeed(
+        model, quantization, gpu, constants, calibrated=calibrated, release=release, host_release=host_release,
+        work=work,
+    )  # fmt: skip
+    return card.of(layout)
 
 
-def format_seconds(work: ModelWork, path: KernelPath) -> float:
-    """Fixed time that a weight format adds: two dense products per mixer and feed-forward, and its expert layers."""
-    dense = work.halves - work.moe_layers if work.quantized_dense else 0
-    experts_s = path.expert_s if work.experts_quantized else 0.0
-    return 2 * dense * path.product_s + work.moe_layers * experts_s
+class CardSpeed:
+    """`latency_coefficients` of one weight format on one SKU: what its layouts have in common is worked out once."""
 
+    def __init__(
+        self,
+        model: ModelProfile,
+        quantization: Quantization,
+        gpu: GpuProfile,
+        constants: LatencyConstants,
+        *,
+        calibrated: bool = True,
+        release: str | None = None,
+        host_release: str | None = None,
+        work: ModelWork | None = None,
+    ) -> None:
+        self._model, self._quantization, self._gpu, self._constants = model, quantization, gpu, constants
+        self._calibrated, self._release = calibrated, release
+        self._work = work = work or model_work(model, quantization)
+        self._own, shared = constants.gpu_constants(gpu), constants.shared
+        self._name = effective_path(quantization, gpu)
+        self._path = path_on(constants, self._own, self._name)
+        self._age = constants.release_factor(gpu, release)
+        self._scheduler = self._age if host_release is None else constants.release_factor(gpu, host_release)
+        self._plain = path_peak(quantization, gpu) == gpu.half_flops_per_s
+        self._bytes_per_s = gpu.memory_bandwidth_bytes_per_s * self._own.memory_efficiency
+        reading = self._own.kv_read_efficiency or shared.kv_read_efficiency
+        self._kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * reading
+        attending = self._own.attention_efficiency or shared.attention_efficiency
+        self._attention_flops = gpu.half_flops_per_s * attending
+        self._layers = work.halves / 2
+        layers_s = self._layers * shared.layer_s + work.moe_layers * shared.moe_layer_s
+        layers_s += work.state_layers * shared.state_layer_s
+        layers_s += format_seconds(work, self._path)
+        self._kernels_s = constants.generation_factor(gpu) * layers_s
+        self._launch_s = self._layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s
+        self._launch_s += shared.step_s
+        stream = shared.activation_passes * self._layers * 2 * work.hidden_size
+        self._stream_s = stream / gpu.memory_bandwidth_bytes_per_s
+        self._attended: dict[tuple[int, int, float], tuple[float, ...]] = {}
+        self._multiplied: dict[int, tuple[float, float]] = {}
+        self._routed: dict[tuple[int, int, bool], tuple[float, float, float, float]] = {}
+        self._linked: dict[tuple[int, int, int, int], tuple[float, float]] = {}
+        self._spreads: dict[tuple[LatencyBasis, int], Spread] = {}
 
-def unmeasured_features(layout: Layout) -> int:
-    """How many features of the layout no published measurement covers: their speed is formula only.
+    def of(self, layout: Layout) -> LatencyCoefficients:
+        """Seconds per unit of one engine of a layout of this weight format on this SKU."""
+        work, shared, gpu, path = self._work, self._constants.shared, self._gpu, self._path
+        ranks = layout.tensor_parallel_size
+        cell = self._cell(layout)
+        host = self._scheduler.host
+        measured = cell.step_factor if cell else 1.0
+        factor = self._age.step * measured
+        loaded = factor * (cell.load_factor if cell else 1.0)
+        arithmetic = loaded * (self._age.compute if self._plain else 1.0)
+        decode, decode_window, prefill, prefill_window, window, crossed_s = self._attention(layout)
+        dense_memory_s, dense_compute_s = self._matrices(layout)
+        expert_memory_s, expert_compute_s, miss, imbalance = self._experts(layout)
+        link_fixed_s, link_token_s = self._links(layout)
+        lora = adapter_cost(layout.adapters, work.hidden_size, self._layers, self._release)
+        dense_memory_s += lora.bytes / ranks / self._bytes_per_s
+        dense_compute_s += lora.flop_per_token / ranks / self._attention_flops
+        sequence_s = host * self._scheduler.sequence * shared.sequence_s
+        host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
+        head_flops = gpu.half_flops_per_s * self._own.compute_efficiency
+        basis, spread = self._spread(layout, measured=cell is not None)
+        shipped = LatencyCoefficients(
+            dense_memory_s=measured * dense_memory_s,
+            dense_compute_s_per_token=arithmetic * dense_compute_s,
+            head_memory_s=measured * 2 * work.head_weights / ranks / self._bytes_per_s,
+            head_compute_s_per_sequence=arithmetic * 2 * work.head_weights / ranks / head_flops,
+            expert_memory_s=factor * expert_memory_s,
+            expert_compute_s_per_token=arithmetic * expert_compute_s,
+            expert_miss_log=miss,
+            expert_shape=shared.routing_shape,
+            expert_imbalance=imbalance,
+            decode_s_per_context_token=loaded * decode,
+            decode_s_per_window_token=loaded * decode_window,
+            prefill_s_per_span_token=loaded * prefill,
+            prefill_s_per_window_token=loaded * prefill_window,
+            window_tokens=window,
+            token_s=lora.bytes_per_token / ranks / gpu.memory_bandwidth_bytes_per_s
+            + loaded * (self._stream_s + link_token_s + work.state_flop / ranks / self._attention_flops),
+            sequence_s=loaded * (sequence_s + 4 * work.state_elements / ranks / self._kv_bytes_per_s + crossed_s),
+            fixed_s=factor * (self._kernels_s + host * host_s + self._age.link * link_fixed_s) + lora.fixed_s,
+            eager_launch_s=self._launch_s,
+            wide_launch_s=host * shared.compiled_launch_share * self._launch_s,
+            eager_s=self._layers * shared.eager_gap_s,
+            eager=float(layout.enforce_eager),
+            serial_share=shared.serial_share if path.serial_share is None else path.serial_share,
+            frontend_s=host * shared.frontend_s,
+            frontend_token_s=host * shared.frontend_token_s,
+            busy_frontend_s=host * shared.busy_frontend_s,
+            busy_users=shared.busy_users,
+            synchrony=shared.synchrony,
+            prefill_factor=cell.prefill_factor if cell else 1.0,
+            pipeline_stages=float(layout.pipeline_parallel_size),
+            tpot_spread=spread.tpot,
+            ttft_spread=spread.ttft,
+            ttft_single_spread=spread.ttft_single or spread.ttft,
+            ttft_poisson_spread=spread.ttft_poisson or spread.ttft,
+            ttft_burst_spread=spread.ttft_burst or spread.ttft,
+            throughput_spread=spread.throughput,
+            basis_rank=BASIS_RANK[basis],
+        )
+        if gpu.own is None or not self._calibrated:
+            return shipped
+        return with_own(shipped, gpu.own.speed_of(work.shape, self._name, ranks))
 
-    Pipeline stages, decode context parallelism, eager mode and adapters each widen the interval; the centre stays
-    where the formula puts it.
-    """
-    stages = layout.pipeline_parallel_size > 1
-    adapted = layout.adapters is not None
-    return stages + (layout.decode_context_parallel_size > 1) + layout.enforce_eager + adapted
+    def _cell(self, layout: Layout) -> CalibrationCell | None:
+        if not self._calibrated:
+            return None
+        sizes = layout.tensor_parallel_size, layout.data_parallel_size
+        return self._constants.cell(self._work.shape, self._gpu.id, self._name, *sizes)
+
+    def _attention(self, layout: Layout) -> tuple[float, ...]:
+        """Per unit: decode over the context and over windows, prefill over both; the window; each decoder's own."""
+        element = kv_element_bytes(layout, self._model)
+        key = layout.tensor_parallel_size, layout.decode_context_parallel_size, element
+        if key not in self._attended:
+            self._attended[key] = self._attention_of(layout, element)
+        return self._attended[key]
+
+    def _attention_of(self, layout: Layout, element: float) -> tuple[float, ...]:
+        share, flops, bytes_per_s = self._constants.shared.serial_share, self._attention_flops, self._kv_bytes_per_s
+        if element <= 1.0:
+            bytes_per_s *= self._own.narrow_kv_efficiency
+        decode, prefill, window, crossed_s = [0.0, 0.0], [0.0, 0.0], 1.0, 0.0
+        for group in self._work.attention:
+            each = decode_seconds(group, layout, element, bytes_per_s, flops, share)
+            if group.always:
+                crossed_s += each * group.window_tokens
+                continue
+            windowed = int(group.window_tokens != math.inf)
+            window = max(window, group.window_tokens) if windowed else window
+            decode[windowed] += each
+            heads = max(1.0, group.query_heads / layout.tensor_parallel_size)
+            prefill[windowed] += group.layers * group.prefill_flop * heads / flops
+        return *decode, *prefill, window, crossed_s
+
+    def _matrices(self, layout: Layout) -> tuple[float, float]:
+        key = layout.tensor_parallel_size
+        if key not in self._multiplied:
+            self._multiplied[key] = matrix_seconds(
+                self._work, layout, self._gpu, self._own, self._path, self._quantization
+            )
+        return self._multiplied[key]
+
+    def _experts(self, layout: Layout) -> tuple[float, float, float, float]:
+        """`expert_seconds`, and `expert_imbalance`."""
+        key = layout.tensor_parallel_size, layout.data_parallel_size, layout.expert_parallel
+        if key not in self._routed:
+            work = self._work
+            seconds = expert_seconds(work, layout, self._gpu, self._constants, self._path, self._quantization)
+            self._routed[key] = *seconds, expert_imbalance(work.experts, layout) if work.moe_layers else 0.0
+        return self._routed[key]
+
+    def _links(self, layout: Layout) -> tuple[float, float]:
+        ranks, stages = layout.tensor_parallel_size, layout.pipeline_parallel_size
+        key = ranks, stages, layout.data_parallel_size, layout.nodes
+        if key not in self._linked:
+            self._linked[key] = communication(self._work, layout, self._gpu, self._constants)
+        return self._linked[key]
+
+    def _spread(self, layout: Layout, *, measured: bool) -> tuple[LatencyBasis, Spread]:
+        """How well the speed of a layout is known, and how far it may be off."""
+        unseen = unmeasured_features(layout)
+        basis: LatencyBasis = "measured" if measured else self._own.basis
+        if self._name not in self._own.paths or unseen:
+            basis = "datasheet"
+        if (basis, unseen) not in self._spreads:
+            spreads, more = self._constants.spreads, self._constants.unseen_feature_spread
+            self._spreads[basis, unseen] = combined_spread(spreads[basis], more, unseen)
+        return basis, self._spreads[basis, unseen]

@@ -61,6 +61,7 @@ def communication(work: ModelWork, layout: Layout, gpu: GpuProfile, constants: L
     return fixed_s, token_s
 
 
+@lru_cache(maxsize=1024)
 def largest_deviation(ranks: int) -> float:
     """Expected largest of so many standard normal draws."""
     return float(np.interp(math.log2(ranks), range(len(LARGEST_OF)), LARGEST_OF))

@@ -32,12 +32,12 @@ def check_save_options(options: dict[str, Any]) -> None:
         click.UsageError: --emit or --check without --save-dir.
         InvalidRequest: --emit names what does not exist.
     """
-    from vllm_opt.optimizer.deployment.files import emit_of
-
     if options["save_dir"] is None:
         if options["emit"] or options["check"]:
             raise click.UsageError("--emit and --check are about a folder; name it with --save-dir DIR")
         return
+    from vllm_opt.optimizer.deployment.files import emit_of
+
     emit_of(options["emit"])
 
 

@@ -79,6 +79,7 @@ class Landscape:
         self.kind, self.kinds = _kinds(self.places)
         self.fare, self.fares = _fares(self.places)
         self._by_fare: dict[tuple[object, ...], dict[int, int]] = {}
+        self._alike: dict[bool, Integers] = {}
         self.refused = {
             rule: per_row([any(said.rule == rule for said in place.refused) for place in self.places], bool)
             for rule in ("compatibility", "divisibility")
@@ -86,27 +87,39 @@ class Landscape:
         self.unbroken = frozenset(rule for rule, broken in self.refused.items() if not broken.any())
         """rules of vLLM's that no layout here breaks"""
         self._stored: dict[tuple[object, ...], tuple[SolveSetting, NDArray[np.bool_]]] = {}
-        self._eager = [physics.eager_facts(place.facts) for place in self.places]
+        self._physics = physics
         self.memory = MemoryTable(
             [place.facts.terms for place in self.places],
-            [facts.terms for facts in self._eager],
+            [physics.eager_overheads(place.facts) for place in self.places],
             setting.request.confidence,
         )
         self._coefficients = np.empty((2 * len(self.places), len(COEFFICIENT_NAMES)))
         self._known = np.zeros(2 * len(self.places), dtype=bool)
 
     def by_fare(
-        self, rows: Integers, name: tuple[object, ...], value: Callable[[Fare, int], int], most: Integers
+        self, fares: Integers, name: tuple[object, ...], value: Callable[[Fare, int], int], most: Integers
     ) -> Integers:
-        """A value of each row's fare and a number of its replicas, computed once for equal ones; `name` tells which."""
+        """A value of each fare and a number of its replicas, computed once for equal ones; `name` tells which."""
         known = self._by_fare.setdefault(name, {})
-        pairs, index = np.unique(most << FARE_BITS | self.fare[rows], return_inverse=True)
+        pairs, index = np.unique(most << FARE_BITS | fares, return_inverse=True)
         numbers = pairs.tolist()
         for pair in numbers:
             if pair not in known:
                 known[pair] = value(self.fares[pair & ((1 << FARE_BITS) - 1)], pair >> FARE_BITS)
         found: Integers = np.array([known[pair] for pair in numbers], dtype=np.int64)[index.reshape(-1)]
         return found
+
+    def alike(self, *, hits: bool) -> Integers:
+        """Per row the first one with its speed, and so its SKU and sizes; caching counts where prompts `hits` it."""
+        if hits not in self._alike:
+            known: dict[tuple[int, bool, bool], int] = {}
+            first = []
+            for at, place in enumerate(self.places):
+                shape = place.shape
+                key = id(place.facts.known_coefficients), shape.chunked_prefill, hits and shape.prefix_caching
+                first.append(known.setdefault(key, at))
+            self._alike[hits] = 2 * per_row(first, np.int64) + self.rows % 2
+        return self._alike[hits]
 
     @property
     def rows(self) -> Integers:
@@ -138,7 +151,7 @@ class Landscape:
         place = self.places[row // 2]
         steps = utilization_steps(setting.request.max_gpu_memory_utilization)
         facts = replace(
-            self._eager[row // 2] if row % 2 else place.facts,
+            self._physics.eager_facts(place.facts) if row % 2 else place.facts,
             setting=setting,
             utilizations=steps,
             budgets=tuple(place.facts.terms.budget_bytes(step) for step in steps),
@@ -147,9 +160,10 @@ class Landscape:
 
     def coefficients(self, rows: Integers) -> LatencyCoefficients:
         """Latency coefficients of these rows, stacked."""
-        for row in np.unique(rows[~self._known[rows]]).tolist():
-            one = (self._eager[row // 2] if row % 2 else self.places[row // 2].facts).coefficients
-            self._coefficients[row] = [getattr(one, name) for name in COEFFICIENT_NAMES]
+        missing = rows[~self._known[rows]]
+        for row in np.unique(missing).tolist() if len(missing) else ():
+            facts = self.places[row // 2].facts
+            self._coefficients[row] = (facts.coefficients_in(eager=True) if row % 2 else facts.coefficients).row
             self._known[row] = True
         return LatencyCoefficients(*self._coefficients[rows].T)
 
@@ -226,9 +240,10 @@ def _places_of(
         return
     if isinstance(physics.plan(gpu, weights, shape), Violation):
         return
+    facts: LayoutFacts | None = None
     for size in physics.block_sizes(gpu, weights, shape, at_any_context=True):
-        sized = shape if size is None else replace(shape, block_size=size)
-        facts = physics.facts(PricedGpu(gpu, sku.offers), weights, sized)
+        sized, card = shape if size is None else replace(shape, block_size=size), PricedGpu(gpu, sku.offers)
+        facts = physics.facts_with_blocks(facts, sized) if facts else physics.facts(card, weights, sized)
         yield Place(facts, sized, refused)
 
 

@@ -47,10 +47,19 @@ def _any_on(atlas: Atlas, question: Question, landscape: Landscape) -> bool:
     """Whether a landscape has a feasible point: width by width, the most promising points first."""
     known = atlas.answers.of(question, landscape)
     if known is None:
-        every = points_by_width(question, landscape, eligible_rows(question, landscape))
+        rows = eligible_rows(question, landscape)
+        every = points_by_width(question, landscape, rows, distinct=_speed_decides(question))
         known = any(len(points) for of_width in every for points in _soonest(atlas, question, of_width))
         atlas.answers.learn(question, landscape, known=known)
     return known
+
+
+def _speed_decides(question: Question) -> bool:
+    """Whether points that memory admits and that are alike in speed are all feasible or none: not where larger batches
+    are tried, as far as memory admits them."""
+    if question.setting.demand.arrivals == "poisson":
+        return False
+    return question.setting.load_is_asked(question.active) or question.limit("throughput") is None
 
 
 def feasible_skus(atlas: Atlas, question: Question) -> frozenset[str]:
@@ -107,7 +116,9 @@ def _soonest(atlas: Atlas, question: Question, points: Points) -> Iterator[Point
 
 def _reached_on(atlas: Atlas, question: Question, landscape: Landscape) -> set[str]:
     """The SKUs that have a feasible point in one landscape: a few points of each at first, the most promising ones."""
-    points = atlas.promising(question, fewest_points(question, landscape, eligible_rows(question, landscape)))
+    rows = eligible_rows(question, landscape)
+    points = fewest_points(question, landscape, rows, distinct=_speed_decides(question))
+    points = atlas.promising(question, points)
     points = points.take(np.argsort(atlas.nearness(question, points), kind="stable"))
     found: set[str] = set()
     for size in (*OF_EACH_SKU, len(points)):
@@ -133,6 +144,7 @@ def _judged(atlas: Atlas, question: Question, points: Points) -> Iterator[Points
 
 def timely(atlas: Atlas, question: Question, points: Points, *, rates: bool = False) -> Points:
     """The points that meet the latency limits, with their speeds."""
+    points = atlas.hopeful(question, points)
     speed = atlas.speeds(question.without("throughput"), points)
     index = np.flatnonzero(within_limits(question.without("throughput"), points, speed))
     kept, speed = points.take(index), speed.take(index)
@@ -241,8 +253,10 @@ def extreme(atlas: Atlas, question: Question, rule: LatencyRule) -> tuple[float,
     question = question.without(rule)
     sign = -1.0 if rule == "throughput" else 1.0
     best, at = np.inf, None
+    distinct = _speed_decides(question) and (rule != "throughput" or question.setting.load_is_asked(question.active))
     for landscape in atlas.landscapes(question):
-        points = atlas.promising(question, fewest_points(question, landscape, eligible_rows(question, landscape)))
+        rows = eligible_rows(question, landscape)
+        points = atlas.promising(question, fewest_points(question, landscape, rows, distinct=distinct))
         if not len(points):
             continue
         bounds = sign * atlas.bounds(question, points, rule)
@@ -251,7 +265,10 @@ def extreme(atlas: Atlas, question: Question, rule: LatencyRule) -> tuple[float,
             index = order[start : start + POINTS_PER_STEP]
             if bounds[index[0]] >= best:
                 break
-            for piece in _pieces(atlas, question, points.take(index), rule, best):
+            nearest = points.take(index)
+            if np.isfinite(best) and question.setting.load_is_asked(question.active):
+                nearest = atlas.hopeful_of(question, nearest, rule, sign * best)
+            for piece in _pieces(atlas, question, nearest, rule, best):
                 if not len(piece):
                     continue
                 values = sign * value_of(piece, rule)

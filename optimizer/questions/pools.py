@@ -6,6 +6,7 @@ the same question for thousands of layouts under dozens of changed limits.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -13,15 +14,19 @@ from numpy.typing import NDArray
 
 from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.constraints.memory.overheads import GraphMemory, capture_sizes
+from vllm_opt.constraints.memory.overheads import FittedBytes
 from vllm_opt.constraints.memory.sampler_warmup import FACTOR, PROMPT_TOKENS, REDUNDANCY_BYTES, RELATIVE_SPREAD
+from vllm_opt.optimizer.questions.graph_table import GraphTable
 from vllm_opt.optimizer.space.layout_facts import utilization_steps
 from vllm_opt.profiles.normal import normal_quantile
 from vllm_opt.profiles.nouns.workload import Targets
 
 Integers = NDArray[np.int64]
 Item = TypeVar("Item")
-WIDEST = 2**30
+APART = 2**50
+"""bytes: more than any GPU has, so that the budgets of one follow on those of another"""
+PADDED_TOGETHER = 2**14
+"""rows x stages: beyond, rows of about as many stages are counted apart, so that little is padded"""
 UNKNOWN = -(2**62)
 """stands in a table for what was not computed yet"""
 
@@ -42,36 +47,44 @@ class Demand:
 class MemoryTable:
     """Arrays of the memory terms of many layouts, stages padded to the longest pipeline.
 
-    Rows come in pairs: row 2 i is layout i with CUDA graphs, row 2 i + 1 the same layout in eager mode.
+    Rows come in pairs: row 2 i is layout i with CUDA graphs, row 2 i + 1 the same layout in eager mode. `eager`: what
+    each takes outside PyTorch then, inside the budget and outside.
     """
 
-    def __init__(self, terms: Sequence[MemoryTerms], eager: Sequence[MemoryTerms], confidence: float) -> None:
+    def __init__(
+        self, terms: Sequence[MemoryTerms], eager: Sequence[tuple[FittedBytes, FittedBytes]], confidence: float
+    ) -> None:
         self._terms = terms
-        pairs = [item for pair in zip(terms, eager, strict=True) for item in pair]
         stages = max((item.stages for item in terms), default=1)
         z = max(0.0, normal_quantile(confidence))
         self._stages = np.array([item.stages for item in terms], dtype=np.int64)
         self._weights = _padded([_sums(item.weights, item.weights_extra) for item in terms], stages)
         self._block = _padded([item.kv.block_bytes for item in terms], stages)
-        peaks = [item.activation for item in terms]
+        peaks, self._peak_of = _indexed([item.activation for item in terms], id)
         self._forward = _padded([peak.forward_fixed_bytes for peak in peaks], stages)
         self._forward_token = _padded([peak.forward_bytes_per_token for peak in peaks], stages)
         self._sampler = _padded([peak.sampler_fixed_bytes for peak in peaks], stages)
         self._sampler_token = _padded([peak.sampler_bytes_per_token for peak in peaks], stages)
         self._sampler_sequence = _padded([peak.sampler_bytes_per_sequence for peak in peaks], stages)
         self._peak_factor = np.array([1.0 + z * peak.relative_spread for peak in peaks])
-        self._non_torch = np.array([item.non_torch.at(confidence) for item in pairs], dtype=np.int64)
-        self._context = np.array([item.context.at(confidence) for item in pairs], dtype=np.int64)
-        self._encodes = any(peak.has_floor for peak in peaks)
-        self._compiled = np.array([peak.compile_bytes for peak in peaks], dtype=np.int64)
-        self._load = np.array(
-            [0 if item.loads(confidence) else max(item.load_bytes(confidence), item.total_bytes + 1) for item in pairs],
-            dtype=np.int64,
+        self._raised: dict[int, tuple[Integers, ...]] = {}
+        own = [(item.non_torch, item.context) for item in terms]
+        pairs = [one for pair in zip(own, eager, strict=True) for one in pair]
+        upper = {id(fitted): fitted.at(confidence) for pair in pairs for fitted in pair}
+        self._non_torch, self._context = (
+            np.array([upper[id(pair[part])] for pair in pairs], dtype=np.int64) for part in (0, 1)
         )
-        self._graphs = _GraphTable([item.graphs for item in terms], z)
+        self._encodes = any(peak.has_floor for peak in peaks)
+        self._compiled = np.array([peak.compile_bytes for peak in peaks], dtype=np.int64)[self._peak_of]
+        self._load = np.zeros(len(pairs), dtype=np.int64)
+        for row, (_, context) in enumerate(pairs):
+            item = terms[row // 2]
+            if item.load_peak and (loaded := max(item.load_peak) + upper[id(context)]) > item.total_bytes:
+                self._load[row] = loaded
+        self._graphs = GraphTable([item.graphs for item in terms], z)
         self._in_budget = np.array([item.engine.graphs_in_budget for item in terms], dtype=np.bool_)
         self._frees_peak = bool(terms and terms[0].engine.engine == "v0")
-        self._central_graphs = _GraphTable([item.graphs for item in terms], 0.0)
+        self._central_graphs = GraphTable([item.graphs for item in terms], 0.0)
         self._warms_up = np.array([item.warmup is not None for item in terms], dtype=np.bool_)
         self._warmed_each = np.array([item.warmup.bytes_per_sequence if item.warmup else 0 for item in terms])
         self._warmup_factor = 1.0 + z * RELATIVE_SPREAD
@@ -79,7 +92,7 @@ class MemoryTable:
         self._totals, self._total = _indexed([item.total_bytes for item in terms], int)
         self._startup: dict[tuple[int, int], Integers] = {}
         self._sequences: dict[tuple[int, int], Integers] = {}
-        self._budgets: dict[float, list[Integers]] = {}
+        self._budgets: dict[float, Integers] = {}
 
     def startup_blocks(self, layouts: Integers, context: int, tokens: int) -> Integers:
         """The fewest KV blocks that start, one entry per layout."""
@@ -131,6 +144,22 @@ class MemoryTable:
         `context`: max_model_len, for which the server must start; `held`: how many tokens sequences hold, None for one.
         Without `headroom` the whole budget at the utilisation `ceiling` counts.
         """
+        stages = self._stages[rows // 2]
+        if len(rows) * int(stages.max(initial=1)) <= PADDED_TOGETHER:
+            return self._demand(rows, tokens, sequences, context, held, ceiling, headroom=headroom)
+        needed, available = np.empty(len(rows), dtype=np.int64), np.empty(len(rows), dtype=np.int64)
+        for low, high in pairwise((0, 1, 2, 4, 8, int(stages.max()))):
+            mine = np.flatnonzero((stages > low) & (stages <= high))
+            if len(mine):
+                part = self._demand(rows[mine], tokens, sequences[mine], context, held, ceiling, headroom=headroom)
+                needed[mine], available[mine] = part.needed, part.available
+        return Demand(needed, available)
+
+    def _demand(
+        self, rows: Integers, tokens: int, sequences: Integers, context: int, held: Targets | None, ceiling: float, *,
+        headroom: bool,
+    ) -> Demand:  # fmt: skip
+        """The same, all rows padded to the longest pipeline among them."""
         loading = self._load[rows]
         captured = rows % 2 == 0
         graphs = np.where(captured, self._graphs.bytes(rows // 2, tokens, sequences), 0)
@@ -160,19 +189,24 @@ class MemoryTable:
 
     def _factored(self, rows: Integers, tokens: int, sequences: Integers, width: int, floor: Integers) -> Integers:
         """Upper end of the activation peak per row and stage: `ActivationPeak.bytes_at`, term by term."""
-        factor = self._peak_factor[rows, None]
-
-        def up(central: Integers) -> Integers:
-            raised: Integers = np.ceil(central * factor).astype(np.int64)
-            return raised
-
-        forward = up(self._forward[rows, :width] + self._forward_token[rows, :width] * tokens)
-        sampler = up(self._sampler[rows, :width] + self._sampler_token[rows, :width] * tokens)
-        each = up(self._sampler_sequence[rows, :width]) * np.minimum(sequences, tokens)[:, None]
-        peak: Integers = np.maximum(forward, sampler + each)
+        mine = self._peak_of[rows]
+        forward, sampler, each = (table[mine, :width] for table in self._raised_at(tokens))
+        peak: Integers = np.maximum(forward, sampler + each * np.minimum(sequences, tokens)[:, None])
         if self._encodes:
-            peak[:, 0] = np.maximum(peak[:, 0], np.ceil(floor * factor[:, 0]).astype(np.int64))
+            peak[:, 0] = np.maximum(peak[:, 0], np.ceil(floor * self._peak_factor[mine]).astype(np.int64))
         return peak
+
+    def _raised_at(self, tokens: int) -> tuple[Integers, ...]:
+        """Upper ends per distinct peak and stage: forward pass, sampler, and what each sequence adds to that."""
+        if tokens not in self._raised:
+            factor = self._peak_factor[:, None]
+            central = (
+                self._forward + self._forward_token * tokens,
+                self._sampler + self._sampler_token * tokens,
+                self._sampler_sequence,
+            )
+            self._raised[tokens] = tuple(np.ceil(part * factor).astype(np.int64) for part in central)
+        return self._raised[tokens]
 
     def _after_profile(
         self, rows: Integers, captured: NDArray[np.bool_], tokens: int, sequences: Integers, width: int
@@ -201,10 +235,10 @@ class MemoryTable:
 
     def _peak(self, rows: Integers, tokens: int, sequences: Integers, width: int, floor: Integers) -> Integers:
         """Central activation peak per row and stage."""
-        forward = self._forward[rows, :width] + self._forward_token[rows, :width] * tokens
-        sampled = np.minimum(sequences, tokens)[:, None]
-        sampler = self._sampler[rows, :width] + self._sampler_token[rows, :width] * tokens
-        peak: Integers = np.maximum(forward, sampler + self._sampler_sequence[rows, :width] * sampled)
+        mine, sampled = self._peak_of[rows], np.minimum(sequences, tokens)[:, None]
+        forward = self._forward[mine, :width] + self._forward_token[mine, :width] * tokens
+        sampler = self._sampler[mine, :width] + self._sampler_token[mine, :width] * tokens
+        peak: Integers = np.maximum(forward, sampler + self._sampler_sequence[mine, :width] * sampled)
         if self._encodes:
             peak[:, 0] = np.maximum(peak[:, 0], floor)
         return peak
@@ -214,61 +248,17 @@ class MemoryTable:
         if ceiling not in self._budgets:
             steps = utilization_steps(ceiling)
             owners = [int(np.flatnonzero(self._total == index)[0]) for index in range(len(self._totals))]
-            self._budgets[ceiling] = [
-                np.array([self._terms[owner].budget_bytes(step) for step in steps], dtype=np.int64) for owner in owners
-            ]
-        found = np.empty(len(rows), dtype=np.int64)
-        totals = self._total[rows]
-        for index in np.unique(totals).tolist():
-            budgets, mine = self._budgets[ceiling][index], totals == index
-            if outside is None:
-                found[mine] = budgets[-1]
-                continue
-            at = np.searchsorted(budgets, self._totals[index] - outside[mine], side="right")
-            found[mine] = np.where(at > 0, budgets[at - 1], -1)
-        return found
-
-
-class _GraphTable:
-    """`GraphMemory.bytes_at`, vectorised."""
-
-    def __init__(self, graphs: Sequence[GraphMemory | None], z: float) -> None:
-        self._base = np.array([item.base_bytes if item else 0 for item in graphs], dtype=np.int64)
-        self._query = np.array([item.query_tokens if item else 1 for item in graphs], dtype=np.int64)
-        self._floor = np.array([item.floor_bytes if item else 0 for item in graphs], dtype=np.int64)
-        self._each = np.array([item.bytes_per_graph if item else 0 for item in graphs], dtype=np.int64)
-        self._token = np.array([item.bytes_per_captured_token if item else 0 for item in graphs], dtype=np.int64)
-        self._factor = np.array([1.0 + z * item.relative_spread if item else 1.0 for item in graphs])
-        self._largest = np.array([item.max_size if item else 0 for item in graphs], dtype=np.int64)
-        first = next((item for item in graphs if item is not None), None)
-        self._capture = first.capture if first else None
-        widest = int(self._largest.max(initial=0))
-        self._asked = first.sizes if first else None
-        sizes: tuple[int, ...] = ()
-        if first is not None:
-            sizes = first.sizes or capture_sizes(first.capture, widest, WIDEST, WIDEST)
-        self._sizes = np.array(sizes, dtype=np.int64)
-
-    def bytes(self, rows: Integers, tokens: int, sequences: Integers) -> Integers:
-        """Graph bytes per row; 0 in eager mode."""
-        capture = self._capture
-        if capture is None:
-            return np.zeros(len(rows), dtype=np.int64)
-        sequences = sequences * self._query[rows]
-        limit = self._largest[rows] if self._asked is None else np.full(len(rows), WIDEST)
-        if self._asked is None and capture.sequences_factor is not None:
-            limit = np.minimum(limit, capture.sequences_factor * sequences)
-        if self._asked is not None or capture.bounded_by_batched_tokens:
-            limit = np.minimum(limit, tokens)
-        sizes = np.searchsorted(self._sizes, limit, side="right")
-        graphs = sizes.copy()
-        if capture.full_graphs:
-            graphs = graphs + np.minimum(sizes, np.searchsorted(self._sizes, sequences, side="right"))
-        last = self._sizes[np.maximum(sizes, 1) - 1]
-        modelled = self._base[rows] + graphs * self._each[rows] + last * self._token[rows]
-        central = np.maximum(self._floor[rows], modelled)
-        upper = np.ceil(central * self._factor[rows]).astype(np.int64)
-        return np.where(sizes == 0, 0, upper)
+            self._budgets[ceiling] = np.array(
+                [[self._terms[owner].budget_bytes(step) for step in steps] for owner in owners], dtype=np.int64
+            ).reshape(len(owners), len(steps))
+        budgets, totals = self._budgets[ceiling], self._total[rows]
+        if outside is None:
+            highest: Integers = budgets[totals, -1]
+            return highest
+        ascending = (budgets + APART * np.arange(len(budgets))[:, None]).reshape(-1)
+        left = np.maximum(np.array(self._totals, dtype=np.int64)[totals] - outside, 0)
+        at = np.searchsorted(ascending, left + APART * totals, side="right") - totals * budgets.shape[1]
+        return np.where(at > 0, budgets[totals, at - 1], -1)
 
 
 def _sums(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:

@@ -78,10 +78,13 @@ class Atlas:
         if time.monotonic() > self.deadline:
             raise TimeIsUp
 
-    def bounds(self, question: Question, points: Points, rule: LatencyRule) -> Numbers:
-        """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas."""
-        most = points.tokens
-        if rule == "throughput":
+    def bounds(self, question: Question, points: Points, rule: LatencyRule, *, whatever_fits: bool = False) -> Numbers:
+        """What no batch of each point can beat: lowest TTFT or TPOT, highest output rate of all replicas.
+
+        `whatever_fits`: of batches that memory does not admit either, which is quicker.
+        """
+        most = most_sequences_tried(question, points) if whatever_fits else points.tokens
+        if rule == "throughput" and not whatever_fits:
             asked = question.setting.load_is_asked(question.active)
             most = points.sequences if asked else most_admitted(question, points)
         bounds = self._table(question, points.landscape).bounds(points.rows, points.tokens, most)
@@ -95,6 +98,9 @@ class Atlas:
             limit = question.limit(rule)
             if limit is not None and len(points):
                 sign = -1.0 if rule == "throughput" else 1.0
+                if rule == "throughput" and not question.setting.load_is_asked(question.active):
+                    loose = self.bounds(question, points, rule, whatever_fits=True)
+                    points = points.take(np.flatnonzero(loose >= limit))
                 bounds = sign * self.bounds(question, points, rule)
                 points = points.take(np.flatnonzero(bounds <= sign * limit))
         return points
@@ -105,9 +111,33 @@ class Atlas:
         for rule in LATENCY_RULES:
             limit = question.limit(rule)
             if limit:
-                bounds = np.maximum(self.bounds(question, points, rule), 1e-300)
+                loose = rule == "throughput" and not question.setting.load_is_asked(question.active)
+                bounds = np.maximum(self.bounds(question, points, rule, whatever_fits=loose), 1e-300)
                 hardest = np.maximum(hardest, limit / bounds if rule == "throughput" else bounds / limit)
         return hardest
+
+    def hopeful(self, question: Question, points: Points) -> Points:
+        """The points that may meet the latency limits, by bounds close to what is predicted."""
+        for rule in LATENCY_RULES:
+            limit = question.limit(rule)
+            if limit is not None:
+                points = self.hopeful_of(question, points, rule, limit)
+        return points
+
+    def hopeful_of(self, question: Question, points: Points, rule: LatencyRule, limit: float) -> Points:
+        """The points that may come to a value of one latency rule; all of them where bounds do not know."""
+        if not len(points):
+            return points
+        users = points.sequences.astype(np.float64)
+        if question.setting.load_is_asked(question.active):
+            users = question.setting.targets.concurrency / points.engines
+            users = users if rule == "throughput" else np.ceil(users)
+        bounds = self._table(question, points.landscape).brackets(points.rows, points.tokens, users)
+        if bounds is None:
+            return points
+        if rule == "throughput":
+            return points.take(np.flatnonzero(bounds.rate * points.engines >= limit))
+        return points.take(np.flatnonzero((bounds.ttft_ms if rule == "ttft" else bounds.tpot_ms) <= limit))
 
     def _table(self, question: Question, landscape: Landscape) -> SpeedTable:
         request = question.setting.request
@@ -133,13 +163,17 @@ class Atlas:
         return speed
 
 
-def fewest_points(question: Question, landscape: Landscape, rows: Integers) -> Points:
-    """Per row and step width, the fewest sequences that the concurrency needs, where memory admits them."""
+def fewest_points(question: Question, landscape: Landscape, rows: Integers, *, distinct: bool = False) -> Points:
+    """Per row and step width, the fewest sequences that the concurrency needs, where memory admits them; with
+    `distinct` only the first of those that no speed tells apart."""
     empty = np.empty(0, dtype=np.int64)
-    return joined([Points(landscape, empty, empty, empty, empty), *points_by_width(question, landscape, rows)])
+    parts = points_by_width(question, landscape, rows, distinct=distinct)
+    return joined([Points(landscape, empty, empty, empty, empty), *parts])
 
 
-def points_by_width(question: Question, landscape: Landscape, rows: Integers) -> Iterator[Points]:
+def points_by_width(
+    question: Question, landscape: Landscape, rows: Integers, *, distinct: bool = False
+) -> Iterator[Points]:
     """`fewest_points` of one step width after another."""
     setting, active = question.setting, question.active
     if "context_length" in active and setting.targets.target_context > setting.model.max_model_len:
@@ -154,14 +188,25 @@ def points_by_width(question: Question, landscape: Landscape, rows: Integers) ->
         if not mine.any():
             continue
         points = Points(landscape, rows[mine], np.full(int(mine.sum()), tokens), least[mine], replicas[mine])
-        yield points.take(admitted(question, points))
+        points = points.take(admitted(question, points))
+        yield points.take(_first_alike(question, points)) if distinct else points
+
+
+def _first_alike(question: Question, points: Points) -> Integers:
+    """The first of the points of one width that no speed tells apart: such rows have the same replicas too."""
+    alike = points.landscape.alike(hits=question.setting.request.hit_share > 0)[points.rows]
+    order, first = np.arange(len(alike)), np.zeros(len(points.landscape.rows), dtype=np.int64)
+    first[alike[::-1]] = order[::-1]
+    return np.flatnonzero(first[alike] == order)
 
 
 def fewest_admitted(setting: SolveSetting, engines: Integers) -> Integers:
     """`Targets.sequences_admitted`, one entry per number of engines."""
-    known = {count: setting.targets.sequences_admitted(count) for count in np.unique(engines).tolist()}
+    counts, position = np.unique(engines, return_inverse=True)
     pinned = setting.request.max_num_seqs or 1
-    return np.array([max(pinned, known[count]) for count in engines.tolist()], dtype=np.int64)
+    known = np.array([max(pinned, setting.targets.sequences_admitted(count)) for count in counts.tolist()])
+    found: Integers = known.astype(np.int64)[position]
+    return found
 
 
 def admitted(question: Question, points: Points) -> NDArray[np.bool_]:

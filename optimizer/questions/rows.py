@@ -43,9 +43,19 @@ def eligible_rows(question: Question, landscape: Landscape) -> Integers:
 
 
 def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -> Integers:
-    """The most replicas of each row; 0 where not even one is allowed."""
-    targets, gpus = question.setting.targets, landscape.gpus[rows]
-    most = np.full(len(rows), UNLIMITED, dtype=np.int64)
+    """The most replicas of each row; 0 where not even one is allowed. Rows of one fare have the same."""
+    of_row = landscape.fare[rows]
+    fares = np.flatnonzero(np.bincount(of_row, minlength=len(landscape.fares)))
+    by_fare = np.zeros(len(landscape.fares), dtype=np.int64)
+    by_fare[fares] = _replicas_of_fares(question, landscape, fares)
+    allowed: Integers = by_fare[of_row]
+    return allowed
+
+
+def _replicas_of_fares(question: Question, landscape: Landscape, fares: Integers) -> Integers:
+    targets = question.setting.targets
+    gpus = np.array([landscape.fares[fare].server_gpus for fare in fares.tolist()], dtype=np.int64)
+    most = np.full(len(fares), UNLIMITED, dtype=np.int64)
     exact = targets.gpus if "gpu_count" in question.active else None
     if "gpu_count" in question.active:
         most = (targets.gpus or targets.max_gpus) // gpus
@@ -53,7 +63,7 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
         most = np.where(exact % gpus == 0, exact // gpus, 0)
     fixed = exact is not None
     if "gpu_count" in question.active:
-        held = landscape.by_fare(rows, ("obtainable",), lambda fare, count: fare.obtainable(count), most)
+        held = landscape.by_fare(fares, ("obtainable",), lambda fare, count: fare.obtainable(count), most)
         most = np.where(held >= most, most, 0 if fixed else held)
     pinned = question.setting.request.replicas
     if pinned is not None:
@@ -62,7 +72,7 @@ def replicas_allowed(question: Question, landscape: Landscape, rows: Integers) -
     if limit is not None and "budget" in question.active:
         allowed = microusd(limit)
         affordable = landscape.by_fare(
-            rows, ("affordable", allowed), lambda fare, count: fare.most_at(allowed, 0, count), most
+            fares, ("affordable", allowed), lambda fare, count: fare.most_at(allowed, 0, count), most
         )
         most = np.where(affordable >= most, most, 0 if fixed or pinned is not None else affordable)
     return most

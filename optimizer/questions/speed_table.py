@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vllm_opt.constraints.speed.bracket import closed_loop_bracket
+from vllm_opt.constraints.speed.encoding import encodes
 from vllm_opt.constraints.speed.latency import LoadPrediction, closed_loop
 from vllm_opt.constraints.speed.spread import Metric, quantile_factor
 from vllm_opt.constraints.speed.step_time import decode_attention, prefill_attention, step_time
@@ -14,7 +16,7 @@ from vllm_opt.optimizer.space.queued import queued
 from vllm_opt.optimizer.space.setting import SolveSetting
 
 Numbers = NDArray[np.float64]
-COLUMNS, LONE = 4, 7
+COLUMNS, LONE, BRACKET = 4, 7, 3
 METRICS: tuple[Metric, ...] = ("ttft", "tpot", "throughput")
 SEQUENCE_BITS, WIDTH_BITS = 21, 12
 SAFETY = 0.98
@@ -48,8 +50,8 @@ class SpeedTable:
     """Speeds of one landscape for one typical request."""
 
     def __init__(self, landscape: Landscape, setting: SolveSetting) -> None:
-        self._landscape = landscape
-        self._setting = setting
+        self._landscape, self._setting = landscape, setting
+        self._alike = landscape.alike(hits=setting.request.hit_share > 0)
         self._lones: dict[int, Numbers] = {}
         self._widths: dict[int, int] = {}
         self._known: dict[int, int] = {}
@@ -57,9 +59,12 @@ class SpeedTable:
         self._rates: dict[int, float] = {}
         self._values = np.empty((0, COLUMNS))
         self._count = 0
+        self._bracket_row: dict[int, int] = {}
+        self._brackets = np.empty((0, BRACKET))
 
     def at(self, rows: Integers, tokens: Integers, sequences: Integers) -> Speed:
         """Speeds of so many users, all of whom run."""
+        rows = self._alike[rows]
         keys = self._keys_of(rows, tokens, sequences)
         index = np.array([self._known.get(key, -1) for key in keys.tolist()], dtype=np.int64)
         missing = np.flatnonzero(index < 0)
@@ -95,14 +100,50 @@ class SpeedTable:
 
     def rates(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers:
         """Output rate of one engine whose users are an average over engines, and so no whole number."""
-        averages, position = np.unique(users, return_inverse=True)
-        numbers = [self._averages.setdefault(average, len(self._averages)) for average in averages.tolist()]
-        keys = self._keys_of(rows, tokens, np.array(numbers, dtype=np.int64)[position]).tolist()
+        rows = self._alike[rows]
+        keys = self._keys_of(rows, tokens, self._numbers(users)).tolist()
         new = [at for at, key in enumerate(keys) if key not in self._rates]
         if new:
             fresh = self._evaluate(rows[new], tokens[new], users[new])[:, 2]
             self._rates.update(zip((keys[at] for at in new), fresh.tolist(), strict=True))
         return np.array([self._rates[key] for key in keys])
+
+    def brackets(self, rows: Integers, tokens: Integers, users: Numbers) -> Bounds | None:
+        """Bounds at the confidence asked on the speeds of so many users, all of whom run: close to what is predicted.
+
+        None for answers of one token, percentiles, random arrivals, and prompts that are encoded or loaded.
+        """
+        if self._setting.lengths[1] <= 1 or self._setting.request.needs_queueing:
+            return None
+        rows, known = self._alike[rows], self._bracket_row
+        keys = self._keys_of(rows, tokens, self._numbers(users)).tolist()
+        new = list({key: at for at, key in enumerate(keys) if key not in known}.values())
+        if new:
+            found = self._bracketed(rows[new], tokens[new], users[new])
+            if found is None:
+                return None
+            known.update(zip((keys[at] for at in new), range(len(known), len(known) + len(new)), strict=True))
+            self._brackets = np.concatenate([self._brackets, found])
+        return Bounds(*self._brackets[[known[key] for key in keys]].T)
+
+    def _bracketed(self, rows: Integers, tokens: Integers, users: Numbers) -> Numbers | None:
+        c, confidence = self._landscape.coefficients(rows), self._setting.request.confidence
+        if encodes(c):
+            return None
+        hit = np.where(self._landscape.cached[rows], self._setting.request.hit_share, 0.0)
+        flags = np.ceil(users), tokens.astype(np.float64)
+        chunked = self._landscape.chunked[rows].astype(np.float64)
+        bracket = closed_loop_bracket(c, users, *flags, self._setting.lengths, chunked, hit)
+        ttft, tpot, throughput = (quantile_factor(c, metric, confidence) for metric in METRICS)
+        rate = bracket.most_requests_per_s * float(self._setting.lengths[1]) * throughput
+        return np.stack([bracket.least_ttft_s * 1e3 * ttft, bracket.least_tpot_s * 1e3 * tpot, rate], axis=1)
+
+    def _numbers(self, users: Numbers) -> Integers:
+        """A number for each number of users, which need not be whole."""
+        averages, position = np.unique(users, return_inverse=True)
+        numbers = [self._averages.setdefault(average, len(self._averages)) for average in averages.tolist()]
+        found: Integers = np.array(numbers, dtype=np.int64)[position]
+        return found
 
     def bounds(self, rows: Integers, tokens: Integers, most: Integers) -> Bounds:
         """Bounds at the confidence asked that no batch of up to `most` can beat: one step, where a prediction takes 40.
@@ -115,7 +156,7 @@ class SpeedTable:
         (`steady_state.step_mix`); the two bounds on TPOT cross at D = (a + c) / (b + c).
         """
         outputs = self._setting.lengths[1]
-        ttft, tpot, most_decoders, decoding, *factors = self._lone(rows // 2, tokens).T
+        ttft, tpot, most_decoders, decoding, *factors = self._lone(self._alike[rows] // 2, tokens).T
         rate = np.minimum(most, most_decoders) * outputs / decoding if outputs > 1 else most_decoders
         return Bounds(
             SAFETY * ttft * 1e3 * factors[0], SAFETY * tpot * 1e3 * factors[1], rate / SAFETY * factors[2]

@@ -22,7 +22,9 @@ def witness(atlas: Atlas, question: Question) -> Plan | None:
 def cheapest(points: Points) -> int:
     """The position of the point with the lowest price, or the fewest GPUs."""
     gpus = points.replicas * points.landscape.gpus[points.rows]
-    cost = points.landscape.by_fare(points.rows, ("cost",), lambda fare, count: fare.cost_with(count), points.replicas)
+    landscape = points.landscape
+    fares = landscape.fare[points.rows]
+    cost = landscape.by_fare(fares, ("cost",), lambda fare, count: fare.cost_with(count), points.replicas)
     return int(np.lexsort((gpus, cost))[0])
 
 

@@ -6,6 +6,7 @@ point in what decides next. Bounds never exceed a point's own values, so nothing
 """
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -95,6 +96,14 @@ def point_keys(candidate: Candidate, order: Order, scores: Scores) -> list[Key]:
     ]
 
 
+def _key(entry: tuple[Key, Server]) -> Key:
+    return entry[0]
+
+
+def _first(entry: tuple[Key, Server]) -> float:
+    return entry[0][0]
+
+
 def visit(
     servers: list[Server],
     bounds: list[tuple[int, ...]],
@@ -109,11 +118,11 @@ def visit(
 ) -> Visit:
     """Size servers round by round until no unvisited one could enter its SKU's standing."""
     waiting: dict[str, list[tuple[Key, Server]]] = {}
+    key_of = order.keys()
     for server, bound in zip(servers, bounds, strict=True):
-        key = order.key(bound, server.gpu_count, server.weights)
-        waiting.setdefault(server.sku.gpu.id, []).append((key, server))
+        waiting.setdefault(server.sku.gpu.id, []).append((key_of(bound, server.gpu_count, server.weights), server))
     for entries in waiting.values():
-        entries.sort(key=lambda entry: entry[0])
+        entries.sort(key=_key)
     found: list[Candidate] = []
     failed: list[Server] = []
     late: list[Server] = []
@@ -121,7 +130,10 @@ def visit(
     while waiting and clock() <= deadline:
         chosen: list[Server] = []
         for sku, entries in list(waiting.items()):
-            able = [entry for entry in entries if standings[sku].may_enter(entry[0])]
+            standing = standings[sku]
+            if standing.window is not None:
+                del entries[bisect_right(entries, standing.window, key=_first) :]
+            able = [entry for entry in entries if standing.may_enter(entry[0])]
             chosen += [server for _, server in able[:size]]
             waiting[sku] = able[size:]
             if not waiting[sku]:

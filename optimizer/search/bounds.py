@@ -44,9 +44,8 @@ def _column(
 ) -> list[int]:  # fmt: skip
     if name == "gpus":
         return [server.gpu_count for server in servers]
-    costs = [server.microusd_per_hour for server in servers]
     if name == "cost":
-        return costs
+        return [server.microusd_per_hour for server in servers]
     if name == "concurrency":
         pools = [requests_of_server(setting, physics, server, active) for server in servers]
         return [-requests * server.engines for requests, server in zip(pools, servers, strict=True)]
@@ -65,8 +64,8 @@ def _column(
     if name == "throughput":
         return [-most for most in millitokens]
     return [
-        efficiency_integer(most, cost, server.gpu_count)
-        for most, cost, server in zip(millitokens, costs, servers, strict=True)
+        efficiency_integer(most, server.microusd_per_hour, server.gpu_count)
+        for most, server in zip(millitokens, servers, strict=True)
     ]
 
 
@@ -82,10 +81,11 @@ def least_replicas(
         reach = reach_of_servers(setting, physics, servers, active)
         engines = np.ceil(floor / (reach.tokens_per_s * times.factors["throughput"] * (1 + ROUNDING)))
     too_slow = _too_slow(setting, times, active)
-    found: list[int | str] = []
-    for at, server in enumerate(servers):
-        broken = next((rule for rule, mask in too_slow.items() if mask[at]), None)
-        found.append(broken or -(-int(min(engines[at], MOST_ENGINES)) // server.shape.data))
+    data = np.array([server.shape.data for server in servers], dtype=np.int64)
+    found: list[int | str] = (-(-np.minimum(engines, MOST_ENGINES).astype(np.int64) // data)).tolist()
+    for rule, mask in reversed(too_slow.items()):
+        for at in np.flatnonzero(mask).tolist():
+            found[at] = rule
     return found
 
 

@@ -9,13 +9,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.step_time import stack
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.sizing import LoadSizing
+from vllm_opt.optimizer.search.stacked import stacked, table_of
 from vllm_opt.optimizer.search.units import pieces_of_server
+from vllm_opt.optimizer.space.judged import judged
 from vllm_opt.optimizer.space.latency_limits import limits_kept, within_latency
 from vllm_opt.optimizer.space.points import Asked, evaluate, speeds_at
+from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.profiles.elementary import exp, log
 
 LOADS = 6
@@ -35,10 +37,10 @@ def largest_loads(sizing: LoadSizing, servers: list[Server]) -> list[int]:
     kinds: dict[tuple[object, ...], int] = {}
     first: list[Server] = []
     numbers: list[int] = []
-    for server in servers:
+    for row, server in zip(table_of(sizing.physics).rows(servers), servers, strict=True):
         shape = server.shape
         low, high = targets.share_of(server.most * shape.data), targets.share_of(server.engines)
-        speed = id(coefficients_of(sizing.physics, server)), shape.chunked_prefill, shape.prefix_caching and hits
+        speed = row, shape.chunked_prefill, shape.prefix_caching and hits
         number = kinds.setdefault((*speed, low, max(low, high)), len(first))
         if number == len(first):
             first.append(server)
@@ -80,7 +82,7 @@ class _Rows:
         self._first = np.cumsum(self._counts) - self._counts
         self._owner = np.repeat(np.arange(len(servers)), self._counts)
         self._tokens = np.array([token for tokens in widths for token in tokens], dtype=np.int64)
-        captured = stack([coefficients_of(sizing.physics, server) for server in servers])
+        captured = stacked(sizing.physics, servers)
         eager = replace(captured, eager=np.ones(len(servers)))
         self._modes = [captured] if bool(np.all(captured.eager)) else [captured, eager]
         self._broken = [np.full(len(self._owner), np.iinfo(np.int64).max) for _ in self._modes]
@@ -115,9 +117,8 @@ class _Rows:
             chunked=self._chunked[owner],
             cached=self._cached[owner],
         )
-        setting, active = self._sizing.setting, self._sizing.active & UPPER_LIMITS
-        speeds = speeds_at(setting, self._modes[mode].take(owner), points, asked=False)
-        rules = limits_kept(setting, speeds[4:7], active)
+        setting = self._sizing.setting
+        rules = _rules_kept(setting, self._modes[mode].take(owner), points, self._sizing.active & UPPER_LIMITS)
         kept = np.logical_and.reduce(list(rules.values())) if rules else np.ones(len(rows), dtype=bool)
         self._broken[mode][rows[~kept]] = load[~kept]
         if "tpot" in rules and "concurrency" not in setting.request.objective:
@@ -126,6 +127,21 @@ class _Rows:
                 other[rows[slow]] = np.minimum(other[rows[slow]], load[slow])
         holds[question[kept]] = True
         return holds
+
+
+def _rules_kept(
+    setting: SolveSetting, c: LatencyCoefficients, points: Asked, active: frozenset[str]
+) -> dict[str, NDArray[np.bool_]]:
+    """Per rule which points keep it when every user runs; predicted where bounds do not decide."""
+    said = judged(setting, c, points, active, asked=False)
+    if said is None:
+        return limits_kept(setting, speeds_at(setting, c, points, asked=False)[4:7], active)
+    open_ = np.flatnonzero(~said.decided)
+    if len(open_):
+        speeds = speeds_at(setting, c.take(open_), points.take(open_), asked=False)
+        for rule, mask in limits_kept(setting, speeds[4:7], active).items():
+            said.kept[rule][open_] = mask
+    return said.kept
 
 
 def _largest_admitted(sizing: LoadSizing, server: Server) -> int:

@@ -12,7 +12,7 @@ nothing; cost or GPUs alone are followed by throughput. With tolerance 0 the ord
 preference, whose first places are the fewest GPUs and the publisher.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vllm_opt.optimizer.space.objective import worst_within
@@ -57,9 +57,24 @@ class Order:
 
     def key(self, values: Sequence[float], gpu_count: int, weights: WeightFormat) -> Key:
         """What decides of a point or of a server's bounds: first objective, publisher or not, the rest, likings."""
-        first, *rest = values
-        likings = gpu_count, weights.publisher_rank, -capped_quality(weights)
-        return (first, *rest, *likings) if self.strict else (first, weights.publisher_rank, *rest, *likings)
+        return self.keys()(values, gpu_count, weights)
+
+    def keys(self) -> Callable[[Sequence[float], int, WeightFormat], Key]:
+        """`key` for many servers, few of whose weight formats differ."""
+        known: dict[int, tuple[WeightFormat, int, float]] = {}
+        strict = self.strict
+
+        def key(values: Sequence[float], gpu_count: int, weights: WeightFormat) -> Key:
+            liked = known.get(id(weights))
+            if liked is None:
+                liked = known[id(weights)] = weights, weights.publisher_rank, -capped_quality(weights)
+            _, rank, quality = liked
+            if strict:
+                return *values, gpu_count, rank, quality
+            first, *rest = values
+            return first, rank, *rest, gpu_count, rank, quality
+
+        return key
 
     def window(self, best: float) -> float:
         """The worst first objective that can still win beside a `best` one."""

@@ -16,7 +16,7 @@ UNLIMITED = 2**40
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """What a server takes before any flag is chosen: the same on all SKUs of one generation and size of node."""
+    """What a server takes before any flag is chosen: the same on all SKUs of one chip."""
 
     plan: KvPlan
     weights: tuple[int, ...]

@@ -25,7 +25,19 @@ class Server:
     remembered: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
     """What does not depend on the replicas, computed once: every copy with other replicas shares it."""
     alike: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What all SKUs of one generation and size of node share."""
+    """What all SKUs of one chip share."""
+
+    @classmethod
+    def listed(
+        cls, sku: PricedGpu, weights: WeightFormat, shape: Shape, fare: Fare, alike: dict[object, Any]
+    ) -> "Server":
+        """One replica of a server, quicker than the constructor: a search lists tens of thousands."""
+        made = object.__new__(cls)
+        made.__dict__.update(
+            sku=sku, weights=weights, shape=shape, fare=fare, replicas=1, most=1, screened=False, remembered={},
+            alike=alike,
+        )  # fmt: skip
+        return made
 
     @property
     def identity(self) -> tuple[str, str, Shape, int]:
@@ -53,7 +65,10 @@ class Server:
 
     def with_replicas(self, replicas: int, most: int | None = None) -> "Server":
         """The same server with a number of replicas, and another most where one is given."""
-        return self._copy(replicas=replicas) if most is None else self._copy(replicas=replicas, most=most)
+        most = self.most if most is None else most
+        if replicas == self.replicas and most == self.most:
+            return self
+        return self._copy(replicas=replicas, most=most)
 
     def _copy(self, **changes: object) -> "Server":
         """Like `dataclasses.replace`, but with what is remembered, and quick: a search makes tens of thousands."""

@@ -28,10 +28,10 @@ from vllm_opt.constraints.speed.step_time import (
     decode_attention,
     experts_hit,
     prefill_attention,
-    stack,
 )
 from vllm_opt.optimizer.search.pool import sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
+from vllm_opt.optimizer.search.stacked import stacked, table_of
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.profiles.elementary import exp, log
@@ -75,60 +75,67 @@ class KnownReaches:
 
     def __init__(self, setting: SolveSetting, physics: LayoutPhysics, active: frozenset[str]) -> None:
         self._setting, self._physics, self._active = setting, physics, active
-        self._reaches, self._times = _Table(2), _Table(2 + len(METRICS))
+        self._hits = setting.request.hit_share > 0
+        self._reaches, self._times = _Table(2, self._loaded_key), _Table(2 + len(METRICS), self._key)
 
     def of(self, servers: list[Server]) -> Reach:
         """One entry per server."""
-        setting, physics, active = self._setting, self._physics, self._active
-        asked = setting.targets.concurrency if "concurrency" in active else 1
-        keys = [
-            (
-                *self._key(server), sequences_of_server(setting, physics, server, active), -(-asked // server.engines)
-            )
-            for server in servers
-        ]  # fmt: skip
-        tokens_per_s, e2e_s = self._reaches.of(keys, servers, self._rates)
+        tokens_per_s, e2e_s = self._reaches.of(servers, [server.engines for server in servers], self._rates)
         times = self.times(servers)
         return Reach(tokens_per_s, e2e_s, times.ttft_s, times.tpot_s, times.factors)
 
     def times(self, servers: list[Server]) -> Times:
         """One entry per server."""
-        ttft_s, tpot_s, *factors = self._times.of([self._key(server) for server in servers], servers, self._lone)
+        ttft_s, tpot_s, *factors = self._times.of(servers, [0] * len(servers), self._lone)
         return Times(ttft_s, tpot_s, dict(zip(METRICS, factors, strict=True)))
 
     def _key(self, server: Server) -> tuple[object, ...]:
         """What decides how fast a lone request is."""
-        hits = self._setting.request.hit_share > 0
-        return id(coefficients_of(self._physics, server)), server.shape.prefix_caching and hits
+        return table_of(self._physics).rows([server])[0], server.shape.prefix_caching and self._hits
+
+    def _loaded_key(self, server: Server) -> tuple[object, ...]:
+        """What decides how fast a server is with so many engines."""
+        asked = self._setting.targets.concurrency if "concurrency" in self._active else 1
+        held = sequences_of_server(self._setting, self._physics, server, self._active)
+        return *self._key(server), held, -(-asked // server.engines)
 
     def _rates(self, servers: list[Server]) -> Numbers:
-        load = _Load(self._setting, stack([coefficients_of(self._physics, server) for server in servers]), servers)
+        load = _Load(self._setting, stacked(self._physics, servers), servers)
         return np.stack(_rates(load, self._setting, self._physics, servers, self._active), axis=1)
 
     def _lone(self, servers: list[Server]) -> Numbers:
-        load = _Load(self._setting, stack([coefficients_of(self._physics, server) for server in servers]), servers)
+        load = _Load(self._setting, stacked(self._physics, servers), servers)
         factors = (np.broadcast_to(load.factors[metric], len(servers)) for metric in METRICS)
         return np.stack([load.first_s, load.alone_s / load.steps, *factors], axis=1)
 
 
 class _Table:
-    """Columns of numbers by what decides them."""
+    """Columns of numbers by what decides them (`key_of`); each server remembers its row, one per number of engines."""
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, columns: int, key_of: Callable[[Server], tuple[object, ...]]) -> None:
         self._row: dict[tuple[object, ...], int] = {}
-        self._columns = np.empty((0, columns))
+        self._columns, self._key_of = np.empty((0, columns)), key_of
 
-    def of(
-        self, keys: list[tuple[object, ...]], servers: list[Server], compute: Callable[[list[Server]], Numbers]
-    ) -> Numbers:
+    def of(self, servers: list[Server], engines: list[int], compute: Callable[[list[Server]], Numbers]) -> Numbers:
         """One entry per server in each column; one server of each key that is new is computed."""
-        new = {key: server for key, server in zip(keys, servers, strict=True) if key not in self._row}
-        if new:
-            self._row.update({key: at for at, key in enumerate(new, len(self._row))})
-            fresh = list(new.values())
+        rows, known, fresh = [], self._row, list[Server]()
+        for server, count in zip(servers, engines, strict=True):
+            of_server = server.remembered.get(self)
+            if of_server is None:
+                of_server = server.remembered[self] = {}
+            row = of_server.get(count)
+            if row is None:
+                key = self._key_of(server)
+                row = known.get(key)
+                if row is None:
+                    row = known[key] = len(known)
+                    fresh.append(server)
+                of_server[count] = row
+            rows.append(row)
+        if fresh:
             parts = [compute(fresh[start : start + TOGETHER]) for start in range(0, len(fresh), TOGETHER)]
             self._columns = np.concatenate([self._columns, *parts])
-        found: Numbers = self._columns[[self._row[key] for key in keys]].T
+        found: Numbers = self._columns[rows].T
         return found
 
 
@@ -217,15 +224,6 @@ def _allowed(
     kept: NDArray[np.bool_] = taken * factors["tpot"] * 1000 * (1 - ROUNDING) <= limit
     kept[0] = True
     return kept
-
-
-def coefficients_of(physics: LayoutPhysics, server: Server) -> LatencyCoefficients:
-    """Latency coefficients of a server with CUDA graphs, remembered with it."""
-    found: LatencyCoefficients | None = server.remembered.get("coefficients")
-    if found is None:
-        found = physics.coefficients(server.sku, server.weights, server.shape)
-        server.remembered["coefficients"] = found
-    return found
 
 
 def _seconds_per_prompt_token(c: LatencyCoefficients, span: Numbers) -> Numbers:

@@ -17,7 +17,7 @@ from vllm_opt.optimizer.space.weights import WeightFormat
 from vllm_opt.profiles.nouns.gpu import GpuProfile
 
 Startable = tuple[WeightFormat, Shape, dict[object, Any]]
-"""With what its servers on all SKUs share (`Server.alike`)."""
+"""With what its servers on all SKUs of one chip share (`Server.alike`)."""
 UNLIMITED_GPUS = 1024
 """GPUs that a search may use when the rule gpu_count is dropped for an explanation."""
 
@@ -34,6 +34,7 @@ class Servers:
         self._shapes: dict[int, tuple[Shape, ...]] = {}
         self._startable: dict[tuple[object, ...], tuple[list[Startable | str], int]] = {}
         self._servers: dict[str, list[Server]] = {}
+        self._alike: dict[tuple[object, ...], dict[object, Any]] = {}
         self.count = 0
         """Servers listed so far."""
 
@@ -68,7 +69,7 @@ class Servers:
             kind = shape.gpus, -(-shape.tensor * shape.pipeline // gpu.gpus_per_node)
             if kind not in fares:
                 fares[kind] = Fare(sku, *kind)
-            server = Server(sku, weights, shape, fares[kind], alike=alike)
+            server = Server.listed(sku, weights, shape, fares[kind], alike)
             least, most, rule = self._replicas(server)
             if rule is not None:
                 self.result.drop(gpu.id, rule)
@@ -97,7 +98,9 @@ class Servers:
                 listed.append(rule)
                 continue
             for size in self.physics.block_sizes(gpu, weights, shape):
-                listed.append((weights, shape if size is None else replace(shape, block_size=size), {}))
+                sized = shape if size is None else replace(shape, block_size=size)
+                chip = weights.quantization.id, sized, gpu.compute_capability, gpu.vendor, gpu.architecture
+                listed.append((weights, sized, self._alike.setdefault(chip, {})))
         return len(self._shapes[node])
 
     def _refusal(

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, stack
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.search.best_first import served
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.reach import coefficients_of
 from vllm_opt.optimizer.search.result import SearchResult
+from vllm_opt.optimizer.search.stacked import stacked, table_of
 from vllm_opt.optimizer.search.units import widths_of
 from vllm_opt.optimizer.space.admission import Admission
+from vllm_opt.optimizer.space.judged import judged
 from vllm_opt.optimizer.space.latency_limits import feasible_part, limits_kept, points_where
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts
 from vllm_opt.optimizer.space.physics import LayoutPhysics
@@ -29,6 +30,8 @@ Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Speeds = tuple[Numbers, ...]
 """The columns of `speeds_at`."""
+SPEEDS = 7
+"""so many"""
 WIDTH_BITS = 32
 """of a number that holds a kind of server and a max_num_batched_tokens"""
 Worth = Callable[[list[Server], Integers, Speeds], NDArray[np.bool_]]
@@ -75,8 +78,8 @@ class LoadSizing:
             for server in servers:
                 self._drop_unsized(server)
             return []
-        coefficients = stack([coefficients_of(self.physics, server) for server in servers])
-        speeds, kept, rules = self._speeds(servers, rows, coefficients)
+        coefficients = stacked(self.physics, servers)
+        speeds, kept, rules = self._speeds(servers, rows, coefficients, every=worth is not None)
         wanted = np.ones(len(kept), dtype=bool) if worth is None else worth(servers, rows.owner, speeds)
         facts: dict[int, LayoutFacts] = {}
         admitted = self._admitted(servers, rows, np.flatnonzero(kept & wanted), facts)
@@ -85,7 +88,7 @@ class LoadSizing:
         slower = replace(coefficients, eager=np.ones(len(servers)))
         rest = rest[self._could_do(rules, rest)]
         late = rest[~kept[rest]]
-        _, hopeful, _ = self._speeds(servers, rows.take(late), slower)
+        _, hopeful, _ = self._speeds(servers, rows.take(late), slower, every=False)
         eager = self._eager(servers, rows, np.sort(np.concatenate([rest[kept[rest]], late[hopeful]])), facts)
         reached = {*rows.owner[admitted].tolist(), *eager}
         self._count(servers, rows, rules, reached)
@@ -95,15 +98,21 @@ class LoadSizing:
         """What carries the sequences that every engine must admit."""
         setting, pinned = self.setting, self.setting.request.max_num_seqs
         held = "concurrency" in self.active
-        rows: list[tuple[int, int, int]] = []
-        for at, server in enumerate(servers):
+        wide: dict[tuple[tuple[int, ...], int], Integers] = {}
+        parts, sequences = [np.empty(0, dtype=np.int64)], list[int]()
+        for server in servers:
             least = setting.targets.sequences_admitted(server.engines) if held else 1
             wanted = least if pinned is None else max(least, pinned)
-            sequences = least if pinned is None else pinned
-            ceiling = setting.largest_batch
-            rows += [(at, tokens, sequences) for tokens in self.widths_of(server) if min(tokens, ceiling) >= wanted]
-        columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
-        return Widths(columns[:, 0], columns[:, 1], columns[:, 2])
+            sequences.append(least if pinned is None else pinned)
+            key = self.widths_of(server), wanted
+            if key not in wide:
+                able = [tokens for tokens in key[0] if min(tokens, setting.largest_batch) >= wanted]
+                wide[key] = np.array(able, dtype=np.int64)
+            parts.append(wide[key])
+        counts = [len(part) for part in parts[1:]]
+        each = np.arange(len(servers), dtype=np.int64), np.array(sequences, dtype=np.int64)
+        owner, fewest = (np.repeat(column, counts) for column in each)
+        return Widths(owner, np.concatenate(parts), fewest)
 
     def widths_of(self, server: Server) -> tuple[int, ...]:
         """The values of max_num_batched_tokens that are tried for a server."""
@@ -115,7 +124,7 @@ class LoadSizing:
         return self._known_widths[key]
 
     def _speeds(
-        self, servers: list[Server], rows: Widths, coefficients: LatencyCoefficients
+        self, servers: list[Server], rows: Widths, coefficients: LatencyCoefficients, *, every: bool
     ) -> tuple[Speeds, NDArray[np.bool_], dict[str, NDArray[np.bool_]]]:
         """(speeds, which rows keep every limit, per rule which do)."""
         if not len(rows.owner):
@@ -131,23 +140,37 @@ class LoadSizing:
             chunked=np.array([server.shape.chunked_prefill for server in servers])[owner[first]],
             cached=np.array([server.shape.prefix_caching for server in servers])[owner[first]],
         )
-        speeds = speeds_at(self.setting, coefficients.take(owner[first]), points, asked=True)
-        speeds = tuple(column[place] for column in speeds)
-        rules = limits_kept(self.setting, speeds[4:7], self.active)
+        speeds, rules = self._timed(coefficients.take(owner[first]), points, every=every)
+        speeds, rules = tuple(column[place] for column in speeds), {rule: mask[place] for rule, mask in rules.items()}
         kept = np.logical_and.reduce(list(rules.values())) if rules else np.ones(len(rows.owner), dtype=bool)
         return speeds, kept, rules
+
+    def _timed(
+        self, coefficients: LatencyCoefficients, points: Asked, *, every: bool
+    ) -> tuple[Speeds, dict[str, NDArray[np.bool_]]]:
+        """(speeds, per rule which points keep it); NaN where bounds say that a point fails, unless `every` is timed."""
+        said = None if every else judged(self.setting, coefficients, points, self.active, asked=True)
+        if said is None:
+            speeds = speeds_at(self.setting, coefficients, points, asked=True)
+            return speeds, limits_kept(self.setting, speeds[4:7], self.active)
+        rules, open_ = said.kept, np.flatnonzero(~(said.decided & said.fails))
+        found = np.full((SPEEDS, len(points.tokens)), np.nan)
+        if len(open_):
+            speeds = speeds_at(self.setting, coefficients.take(open_), points.take(open_), asked=True)
+            found[:, open_] = speeds
+            for rule, mask in limits_kept(self.setting, speeds[4:7], self.active).items():
+                rules[rule][open_] = mask
+        return tuple(found), rules
 
     def _kinds(self, servers: list[Server]) -> Integers:
         """A number per server, the same for those that differ only in what speed does not see."""
         known: dict[tuple[object, ...], int] = {}
         hits = self.setting.request.hit_share > 0
+        rows = table_of(self.physics).rows(servers)
         keys = (
-            (
-                id(coefficients_of(self.physics, server)), server.engines, server.shape.chunked_prefill,
-                server.shape.prefix_caching and hits,
-            )
-            for server in servers
-        )  # fmt: skip
+            (row, server.engines, server.shape.chunked_prefill, server.shape.prefix_caching and hits)
+            for row, server in zip(rows, servers, strict=True)
+        )
         return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
 
     def _admitted(self, servers: list[Server], rows: Widths, fast: Integers, facts: dict[int, LayoutFacts]) -> Integers:

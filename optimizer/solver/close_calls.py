@@ -12,6 +12,7 @@ All but the cheapest are looked for where cost or GPUs come first.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 
 from vllm_opt.optimizer.contract.answer import CloseCall
 from vllm_opt.optimizer.planning.predicted import Choice, predicted_together
@@ -71,10 +72,13 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
         if fewer is not None:
             yield "fewest_gpus", fewer.choice
     quality = capped_quality(weights) + BETTER_QUALITY
+    liked = {
+        id(one) for one in setting.formats
+        if one.publisher_rank < weights.publisher_rank or capped_quality(one) > quality
+    }  # fmt: skip
     better = best_for_at_most(
         search, Order(("cost", "throughput"), 0.02), cost * DEARER_FOR_WEIGHTS,
-        lambda server, _: server.weights.publisher_rank < weights.publisher_rank
-        or capped_quality(server.weights) > quality,
+        lambda server, _: id(server.weights) in liked,
     )  # fmt: skip
     if better is not None:
         yield "published_weights" if weights.publisher_rank == HYPOTHETICAL else "better_weights", better.choice
@@ -117,13 +121,19 @@ def best_for_at_most(
     setting = search.setting
     servers = []
     for sku in setting.gpus:
+        counts: dict[tuple[int, int, int], list[int]] = {}
         for server in search.servers.of(sku):
             if search.is_over():
                 return None
-            for count in range(server.replicas, min(server.most, server.replicas + MOST_NUMBERS) + 1):
-                if server.fare.cost_with(count) > most:
-                    break
-                if wanted(server, count):
-                    servers.append(server.with_replicas(count))
+            kind = id(server.fare), server.replicas, server.most
+            if kind not in counts:
+                counts[kind] = _affordable(server, most)
+            servers += [server.with_replicas(count) for count in counts[kind] if wanted(server, count)]
     found = search.best_of(servers, order)
     return best_choice(setting, found, order, search.scores) if found else None
+
+
+def _affordable(server: Server, most: float) -> list[int]:
+    """The numbers of replicas of a server that cost at most so much."""
+    numbers = range(server.replicas, min(server.most, server.replicas + MOST_NUMBERS) + 1)
+    return list(takewhile(lambda count: server.fare.cost_with(count) <= most, numbers))

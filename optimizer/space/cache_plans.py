@@ -6,16 +6,20 @@ layouts whose layers cache the same have one plan, and whoever asks by the plan 
 
 from dataclasses import replace
 
+from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.dtype import resolved_kv_cache_dtype
 from vllm_opt.constraints.kv.kv_plan import AlikePlans, KvPlan, plan_kv_cache
+from vllm_opt.constraints.kv.layers import CacheLayers, cache_layers
 from vllm_opt.constraints.kv.sequence_blocks import SequenceBlocks
 from vllm_opt.optimizer.space.block_sizes import frugal_block_sizes, requests_asked
 from vllm_opt.optimizer.space.layouts import Shape, layout_of, smaller_block_sizes
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.optimizer.space.shared import SharedLayouts
 from vllm_opt.optimizer.space.weights import WeightFormat
+from vllm_opt.profiles.nouns.engine import EngineProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
+from vllm_opt.profiles.nouns.model import ModelProfile
 
 TOKEN_STEPS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 """The usual values of max_num_batched_tokens."""
@@ -27,6 +31,7 @@ class CachePlans:
     def __init__(self, setting: SolveSetting, shared: SharedLayouts) -> None:
         self._setting, self._plans, self._dtypes = setting, shared.plans, shared.dtypes
         self._alike: AlikePlans = {}
+        self._layers: dict[tuple[object, ...], CacheLayers] = {}
         self._block_sizes: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._frugal: dict[tuple[object, ...], tuple[int | None, ...]] = {}
         self._sequences: dict[tuple[int, int], SequenceBlocks] = {}
@@ -40,7 +45,10 @@ class CachePlans:
         if named not in self._plans:
             layout = layout_of(self._setting, gpu, weights, shape)
             try:
-                self._plans[key] = plan_kv_cache(weights.model, layout, self._setting.engine, gpu, self._alike)
+                self._plans[key] = plan_kv_cache(
+                    weights.model, layout, self._setting.engine, gpu, self._alike,
+                    lambda *arguments: self._cached((shape.tensor, *key[2:]), arguments),
+                )  # fmt: skip
                 return self._plans[key]
             except LayoutRefused as refusal:
                 self._plans[named] = refusal.violation
@@ -61,6 +69,14 @@ class CachePlans:
         if key not in self._sequences:
             self._sequences[key] = plan.sequence_blocks(context, 1)
         return self._sequences[key]
+
+    def _cached(
+        self, key: tuple[object, ...], arguments: tuple[ModelProfile, Layout, EngineProfile, GpuProfile]
+    ) -> CacheLayers:
+        """`cache_layers`, by what a plan depends on but for its pipeline stages."""
+        if key not in self._layers:
+            self._layers[key] = cache_layers(*arguments)
+        return self._layers[key]
 
     def _frugal_block_sizes(
         self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, at_any_context: bool

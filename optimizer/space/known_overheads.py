@@ -16,11 +16,20 @@ class KnownOverheads:
         self, layout: Layout, engine: EngineProfile, gpu: GpuProfile, kept: int = 0
     ) -> tuple[FittedBytes, FittedBytes]:
         """`kept`: what the first start of a release still holds after compiling."""
-        key = (
-            gpu.id, gpu.compute_capability, gpu.vendor, layout.tensor_parallel_size, layout.pipeline_parallel_size,
-            layout.enforce_eager, kept,
-        )  # fmt: skip
+        key = self._key(layout, gpu, kept, eager=layout.enforce_eager)
         if key not in self._known:
             both = non_torch(layout, engine, gpu, kept), context_and_communication(layout, engine, gpu)
             self._known[key] = both
         return self._known[key]
+
+    def in_eager_mode(self, layout: Layout, engine: EngineProfile, gpu: GpuProfile) -> tuple[FittedBytes, FittedBytes]:
+        """The same for a layout without its CUDA graphs."""
+        known = self._known.get(self._key(layout, gpu, 0, eager=True))
+        return known or self.of(layout.model_copy(update={"enforce_eager": True}), engine, gpu)
+
+    @staticmethod
+    def _key(layout: Layout, gpu: GpuProfile, kept: int, *, eager: bool) -> tuple[object, ...]:
+        return (
+            gpu.id, gpu.compute_capability, gpu.vendor, layout.tensor_parallel_size, layout.pipeline_parallel_size,
+            eager, kept,
+        )  # fmt: skip

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from vllm_opt.constraints.decisions.configuration import Layout
@@ -11,7 +11,7 @@ from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.kv.held_blocks import held_blocks
 from vllm_opt.constraints.kv.kv_plan import KvPlan
 from vllm_opt.constraints.memory.ledger import MemoryTerms
-from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.coefficients import CardSpeed
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.estimation.kv_tiers.host_loads import with_loads
 from vllm_opt.optimizer.estimation.media import media_key, with_encoder
@@ -68,10 +68,11 @@ class LayoutFacts:
     utilizations: tuple[float, ...]
     budgets: tuple[int, ...]
     constants: LatencyConstants
-    known_graphs: KnownGraphs = field(default_factory=dict)
+    known_graphs: KnownGraphs
     """Bytes of CUDA graphs by (max_num_seqs, max_num_batched_tokens, confidence), shared where graphs are equal."""
-    known_coefficients: KnownCoefficients = field(default_factory=dict)
+    known_coefficients: KnownCoefficients
     """By `enforce_eager`, shared among the layouts that differ in nothing else that speed depends on."""
+    speed: CardSpeed
 
     @property
     def confidence(self) -> float:
@@ -81,13 +82,16 @@ class LayoutFacts:
     @cached_property
     def coefficients(self) -> LatencyCoefficients:
         """Latency coefficients of the layout."""
-        known, eager = self.known_coefficients, self.layout.enforce_eager
+        return self.coefficients_in(eager=self.layout.enforce_eager)
+
+    def coefficients_in(self, *, eager: bool) -> LatencyCoefficients:
+        """Latency coefficients of the layout in eager mode, or as it is."""
+        known = self.known_coefficients
         if eager not in known:
-            plain = latency_coefficients(
-                self.weights.model, self.weights.quantization, self.layout, self.sku.gpu, self.constants,
-                calibrated=self.setting.request.calibration, release=self.setting.engine.version,
-            )  # fmt: skip
-            known[eager] = fed(self.setting, plain, self.layout, lambda: self.terms.kv, self.sku.gpu)
+            layout = self.layout
+            if eager and not layout.enforce_eager:
+                layout = layout.model_copy(update={"enforce_eager": True})
+            known[eager] = fed(self.setting, self.speed.of(layout), layout, lambda: self.terms.kv, self.sku.gpu)
         return known[eager]
 
     @property

@@ -205,26 +205,28 @@ def layout_of(
     setting: SolveSetting, gpu: GpuProfile, weights: WeightFormat, shape: Shape, *, enforce_eager: bool = False
 ) -> Layout:
     """The layout of one SKU, weight format and shape."""
-    same = setting.remembered
-    if not same:
-        same.update(_same_in_every_layout(setting))
-    return Layout(
-        gpu=gpu.id,
-        tensor_parallel_size=shape.tensor,
-        pipeline_parallel_size=shape.pipeline,
-        data_parallel_size=shape.data,
-        decode_context_parallel_size=shape.context,
-        expert_parallel=shape.experts,
-        quantization=weights.quantization.id,
-        checkpoint=weights.checkpoint,
-        kv_cache_dtype=shape.kv_cache_dtype,
-        block_size=shape.block_size,
-        num_redundant_experts=redundant_experts(setting.request) if shape.experts else 0,
-        enable_prefix_caching=shape.prefix_caching,
-        enable_chunked_prefill=shape.chunked_prefill,
-        nodes=-(-shape.tensor * shape.pipeline // gpu.gpus_per_node),
-        **same | {"enforce_eager": enforce_eager or same["enforce_eager"]},
-    )
+    of_its_own = {
+        "gpu": gpu.id,
+        "tensor_parallel_size": shape.tensor,
+        "pipeline_parallel_size": shape.pipeline,
+        "data_parallel_size": shape.data,
+        "decode_context_parallel_size": shape.context,
+        "expert_parallel": shape.experts,
+        "quantization": weights.quantization.id,
+        "checkpoint": weights.checkpoint,
+        "kv_cache_dtype": shape.kv_cache_dtype,
+        "block_size": shape.block_size,
+        "num_redundant_experts": redundant_experts(setting.request) if shape.experts else 0,
+        "enable_prefix_caching": shape.prefix_caching,
+        "enable_chunked_prefill": shape.chunked_prefill,
+        "nodes": -(-shape.tensor * shape.pipeline // gpu.gpus_per_node),
+    }
+    first: Layout | None = setting.remembered.get("layout")
+    if first is None:
+        first = setting.remembered["layout"] = Layout(**of_its_own, **_same_in_every_layout(setting))
+    if enforce_eager:
+        of_its_own["enforce_eager"] = True
+    return first.model_copy(update=of_its_own)
 
 
 def _same_in_every_layout(setting: SolveSetting) -> dict[str, Any]:

@@ -6,6 +6,7 @@ search, so nothing is remembered between requests.
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
@@ -18,9 +19,9 @@ from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes
 from vllm_opt.constraints.memory.ledger import MemoryTerms
 from vllm_opt.constraints.memory.load_peak import load_peak_bytes
 from vllm_opt.constraints.memory.model_runner import engine_as_run
-from vllm_opt.constraints.memory.overheads import GraphMemory, cuda_graphs
+from vllm_opt.constraints.memory.overheads import FittedBytes, GraphMemory, cuda_graphs
 from vllm_opt.constraints.memory.sampler_warmup import sampler_warmup
-from vllm_opt.constraints.speed.coefficients import latency_coefficients
+from vllm_opt.constraints.speed.coefficients import CardSpeed
 from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
@@ -52,7 +53,11 @@ class LayoutPhysics:
         self._budgets: dict[int, tuple[int, ...]] = {}
         self._shares_caches = compatibility.shares_caches(setting.model)
         self._works: dict[str, ModelWork] = {}
+        self._engines: dict[str, EngineProfile] = {}
+        self._cards: dict[tuple[int, str], CardSpeed] = {}
+        self._timed: dict[tuple[str, Shape, int], Layout] = {}
         self._overheads = KnownOverheads()
+        self.stacked: Any = None  # the table of `search/stacked.py`
         self.reaches: dict[frozenset[str], Any] = {}  # what `search/reach.py` knows, by the rules that hold
 
     def incompatible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
@@ -149,7 +154,7 @@ class LayoutPhysics:
             raise LayoutRefused(plan)
         layout = layout_of(setting, gpu, weights, shape)
         extra, activation = self._layer_terms(gpu, weights, shape, layout)
-        engine = engine_as_run(weights.model, weights.quantization, setting.engine)
+        engine = self._engine(weights)
         kept = compile_kept_bytes(weights.model, weights.quantization, layout, engine)
         graphs, known_graphs = self._graphs(gpu, shape, layout, engine)
         inside, outside = self._overheads.of(layout, engine, gpu, kept)
@@ -170,22 +175,47 @@ class LayoutPhysics:
         )
         return LayoutFacts(
             setting, layout, sku, weights, terms, self.utilizations, self.budgets(gpu), self._constants,
-            known_graphs, self._known_coefficients(sku, weights, shape),
+            known_graphs, self._known_coefficients(sku, weights, shape), self._card(gpu, weights),
         )  # fmt: skip
+
+    def _engine(self, weights: WeightFormat) -> EngineProfile:
+        """The release as it sums up the memory of a weight format (`engine_as_run`)."""
+        name = weights.quantization.id
+        if name not in self._engines:
+            self._engines[name] = engine_as_run(weights.model, weights.quantization, self.setting.engine)
+        return self._engines[name]
 
     def coefficients(self, sku: PricedGpu, weights: WeightFormat, shape: Shape) -> LatencyCoefficients:
         """Latency coefficients with CUDA graphs; they do not depend on block size, prefix caching or chunks."""
         known = self._known_coefficients(sku, weights, shape)
-        eager = graph_choice(self.setting.request, self.setting.model).enforce_eager
+        eager = self._eager
         if eager not in known:
-            layout = layout_of(self.setting, sku.gpu, weights, shape)
-            plain = latency_coefficients(
-                weights.model, weights.quantization, layout, sku.gpu, self._constants,
-                calibrated=self.setting.request.calibration, release=self.setting.engine.version,
-                work=self._work(weights),
-            )  # fmt: skip
+            layout = self._timed_layout(sku.gpu, weights, shape)
+            plain = self._card(sku.gpu, weights).of(layout)
             known[eager] = fed(self.setting, plain, layout, lambda: self.plan(sku.gpu, weights, shape), sku.gpu)
         return known[eager]
+
+    @cached_property
+    def _eager(self) -> bool:
+        """Whether the request leaves CUDA graphs out."""
+        return graph_choice(self.setting.request, self.setting.model).enforce_eager
+
+    def _timed_layout(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> Layout:
+        """A layout for speed alone, which hangs on the SKU but not on its name: one for all of them."""
+        key = weights.quantization.id, shape, gpu.gpus_per_node
+        if key not in self._timed:
+            self._timed[key] = layout_of(self.setting, gpu, weights, shape)
+        return self._timed[key]
+
+    def _card(self, gpu: GpuProfile, weights: WeightFormat) -> CardSpeed:
+        """The speed of one weight format on one SKU, which it keeps, so that no other takes its place."""
+        key = id(gpu), weights.quantization.id
+        if key not in self._cards:
+            self._cards[key] = CardSpeed(
+                weights.model, weights.quantization, gpu, self._constants, calibrated=self.setting.request.calibration,
+                release=self.setting.engine.version, work=self._work(weights),
+            )  # fmt: skip
+        return self._cards[key]
 
     def _work(self, weights: WeightFormat) -> ModelWork:
         """What a token costs in a weight format: the same for all its layouts."""
@@ -226,14 +256,33 @@ class LayoutPhysics:
 
     def eager_facts(self, captured: LayoutFacts) -> LayoutFacts:
         """The same layout without CUDA graphs: their memory, what was fitted apart for them, and the speed differ."""
-        engine, gpu = captured.terms.engine, captured.sku.gpu
         layout = captured.layout.model_copy(update={"enforce_eager": True})
-        inside, outside = self._overheads.of(layout, engine, gpu)
+        inside, outside = self.eager_overheads(captured)
         peak = replace(captured.terms.activation, compile_bytes=0)
         terms = replace(
             captured.terms, layout=layout, graphs=None, warmup=None, activation=peak, non_torch=inside, context=outside
         )
         return replace(captured, layout=layout, terms=terms)
+
+    def facts_with_blocks(self, facts: LayoutFacts, shape: Shape) -> LayoutFacts:
+        """The facts of a layout of which nothing but the block size differs: its cache does.
+
+        Raises:
+            LayoutRefused: the attention backends refuse it.
+        """
+        gpu, weights = facts.sku.gpu, facts.weights
+        plan = self.plan(gpu, weights, shape)
+        if isinstance(plan, Violation):
+            raise LayoutRefused(plan)
+        layout = facts.layout.model_copy(update={"block_size": shape.block_size})
+        known = self._known_coefficients(facts.sku, weights, shape)
+        return replace(
+            facts, layout=layout, terms=replace(facts.terms, layout=layout, kv=plan), known_coefficients=known
+        )
+
+    def eager_overheads(self, captured: LayoutFacts) -> tuple[FittedBytes, FittedBytes]:
+        """What a layout takes outside PyTorch without CUDA graphs: inside the budget, and outside."""
+        return self._overheads.in_eager_mode(captured.layout, captured.terms.engine, captured.sku.gpu)
 
     @staticmethod
     def _parallel_key(weights: WeightFormat, shape: Shape) -> tuple[object, ...]:

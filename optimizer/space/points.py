@@ -105,6 +105,12 @@ class Asked:
     chunked: NDArray[np.bool_]
     cached: NDArray[np.bool_]
 
+    def take(self, index: NDArray[np.int64]) -> "Asked":
+        """Some of the points."""
+        return Asked(
+            self.sequences[index], self.tokens[index], self.engines[index], self.chunked[index], self.cached[index]
+        )
+
 
 def speeds_at(
     setting: SolveSetting, coefficients: LatencyCoefficients, points: Asked, *, asked: bool

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.queueing.demand import ALIKE, Lengths
 from vllm_opt.constraints.queueing.engine import Demand, outcome
-from vllm_opt.constraints.speed.coefficients import kv_element_bytes, latency_coefficients
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.first_token import burst_prefill, frontend
 from vllm_opt.constraints.speed.kernel_paths import effective_path
 from vllm_opt.constraints.speed.latency import Pattern, offline_batch, under_load
 from vllm_opt.constraints.speed.model_work import model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack
 from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.constraints.speed.unit_seconds import kv_element_bytes
 from vllm_opt.optimizer.fitting.latency.observation import Observation
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import UnknownProfile

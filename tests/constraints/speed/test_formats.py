@@ -5,10 +5,11 @@ import pytest
 
 from tests.constraints.speed.test_latency import CATALOG, HALF, toy_coefficients, toy_constants, toy_gpu, toy_model
 from vllm_opt.constraints.decisions.configuration import Layout
-from vllm_opt.constraints.speed.coefficients import format_seconds, latency_coefficients
+from vllm_opt.constraints.speed.coefficients import latency_coefficients
 from vllm_opt.constraints.speed.first_token import ClosedWait
 from vllm_opt.constraints.speed.model_work import ModelWork, model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, step_time
+from vllm_opt.constraints.speed.unit_seconds import format_seconds
 from vllm_opt.profiles.nouns.latency_constants import LatencyConstants, PathFactor, default_latency_constants
 
 SHIPPED = default_latency_constants()

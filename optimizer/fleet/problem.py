@@ -154,6 +154,11 @@ class FleetProblem:
         return all(is_exact(tuple(s), self.offers[o].gpus_per_node * SLOTS_PER_GPU) for o, s in sizes.items())
 
     @property
+    def is_unlimited(self) -> bool:
+        """Whether nothing but demand, zones and spares binds the fleet."""
+        return self.limits == FleetLimits() and all(offer.max_units is None for offer in self.offers)
+
+    @property
     def partial(self) -> bool:
         """Whether demand may be served in part."""
         return "served" in self.objectives

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +73,7 @@ class FleetSearch:
             self.cuts.append(cut)
             self.model.add_cut(cut)
 
-    def _search(self, model: FleetModel, seconds: float, gap: float) -> tuple[Status, Any]:
+    def _search(self, model: FleetModel | Restricted, seconds: float, gap: float) -> tuple[Status, Any]:
         from ortools.sat.python import cp_model
 
         solver = configured_solver(self.options, seconds, gap)
@@ -113,18 +113,23 @@ class FleetSearch:
         routed = {c for name in self.routings for c in self.model.columns_of[name]}
         return routed | ({c for c, _, _ in best.fleet.replicas} if best else set())
 
-    def _restricted(
-        self, name: str, columns: list[int], best: Found | None, seconds: float, gap: float
-    ) -> Found | None:
-        restricted = Restricted(self.problem, columns, self.dropped)
+    def _over(self, columns: Sequence[int], name: str, offers: Sequence[int] | None = None) -> Restricted:
+        """The model over some columns and offers, with its objective, every cut, and what was decided before."""
+        restricted = Restricted(self.problem, columns, self.dropped, offers)
         for cut in self.cuts:
             restricted.add_cut(cut)
         for was, value in self.fixed:
             restricted.model.keep(was, value)
         restricted.model.minimise_or_maximise(name)
+        return restricted
+
+    def _restricted(
+        self, name: str, columns: list[int], best: Found | None, seconds: float, gap: float
+    ) -> Found | None:
+        restricted = self._over(columns, name)
         if best is not None:
             restricted.hint(best.fleet)
-        status, solver = self._search(restricted.model, seconds, gap)
+        status, solver = self._search(restricted, seconds, gap)
         if status not in ("optimal", "feasible"):
             return best
         fleet = restricted.solution(solver)

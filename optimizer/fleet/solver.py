@@ -7,11 +7,12 @@ from vllm_opt.optimizer.fleet.check import fleet_violations
 from vllm_opt.optimizer.fleet.covers import added_costs
 from vllm_opt.optimizer.fleet.histogram import advise
 from vllm_opt.optimizer.fleet.model import FleetModel
-from vllm_opt.optimizer.fleet.neighbourhood import FIRST_COLUMNS, neighbourhoods, promising, reduced_costs
+from vllm_opt.optimizer.fleet.neighbourhood import FIRST_COLUMNS, Restricted, neighbourhoods, promising, reduced_costs
 from vllm_opt.optimizer.fleet.outcome import Bound, FleetOptions, FleetOutcome, Found, Status, objective_names
 from vllm_opt.optimizer.fleet.problem import FleetProblem
 from vllm_opt.optimizer.fleet.rules import MOST_ROUTES
 from vllm_opt.optimizer.fleet.search import COARSE_GAP, FleetSearch
+from vllm_opt.optimizer.fleet.whole_units import narrowed
 
 LARGE = 300
 """(column, offer) pairs from which on good fleets are looked for before the proof"""
@@ -117,10 +118,16 @@ class FleetSolver(FleetSearch):
             best, limit = self._advised(name, best, ADVICE_SHARE * seconds)
             if best is not None and self._close(name, best, limit):
                 return self._reached(name, best, sign, limit)
+        model: FleetModel | Restricted = self.model
+        if name == "cost" and large and best is not None and not self.routings:
+            left = narrowed(self.problem, self._value(name, best.fleet), self.dropped)
+            model, limit = self._over(left.columns, name, left.offers), left.bound
+            if self._close(name, best, limit):
+                return self._reached(name, best, sign, limit)
         while True:
             if best is not None:
-                self.model.hint(best.fleet)
-            status, solver = self._search(self.model, self._seconds(end, share * seconds), gap)
+                model.hint(best.fleet)
+            status, solver = self._search(model, self._seconds(end, share * seconds), gap)
             if status == "infeasible" and best is None:
                 return status, None
             if status == "unknown" and time.monotonic() < end:
@@ -129,7 +136,7 @@ class FleetSolver(FleetSearch):
             if status in ("infeasible", "unknown"):
                 break
             limit = max(limit, sign * solver.best_objective_bound)
-            fleet = self.model.solution(solver)
+            fleet = model.solution(solver)
             lacking = self._lacking(fleet)
             other = self._repaired(name, fleet, lacking) if lacking else self._found(fleet)
             best = self._best_of(best, other, name, sign)

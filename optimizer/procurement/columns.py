@@ -24,6 +24,7 @@ from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.sharing import (
     SHARES,
     leaves_context_room,
+    may_hold,
     points_in_parts,
 )
 from vllm_opt.optimizer.search.bounds import capacity_ceilings
@@ -182,6 +183,8 @@ class ColumnSearch:
                 continue
             kind = Kind(server.sku.gpu.id, server.shape.gpus, server.fare.nodes)
             for cut in (1, *SHARES) if sharing and kind.gpus == 1 else (1,):
+                if cut > 1 and not may_hold(self.search.physics, server, cut):
+                    continue
                 classes.setdefault(replace(kind, cut=cut), []).append((-(-ceiling // cut), server))
         for kind, entries in classes.items():
             entries.sort(key=lambda entry: -entry[0])

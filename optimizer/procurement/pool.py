@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 from vllm_opt.optimizer.fleet.covers import Cover, covers_of, least_of
 from vllm_opt.optimizer.fleet.model import FleetModel
@@ -31,6 +32,7 @@ from vllm_opt.optimizer.fleet.problem import (
     without_dominated,
 )
 from vllm_opt.optimizer.fleet.solver import solve_fleet
+from vllm_opt.optimizer.fleet.whole_units import counts_whole, narrowed
 from vllm_opt.optimizer.procurement.bar_columns import BarSearch, WorkloadColumns
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
 from vllm_opt.optimizer.procurement.replica_searches import close_within
@@ -186,8 +188,12 @@ class ColumnPool:
             if not wanted:
                 best = self._upper_bound(base, name, options, deadline) if best is None else best
                 wanted = self._within(rest, open_ones, best)
+                if wanted and best is not None:
+                    left = narrowed(rest.problem, best)
+                    rest = replace(rest, value=max(rest.value, left.bound))
+                    wanted = [rest.columns[c].name for c in left.columns if rest.columns[c].name in set(wanted)]
                 covered = covered or not wanted
-                if covered and best is not None:  # then what a simpler fleet within the tolerance may use
+                if covered and best is not None and self.tolerance:  # then what a simpler fleet within the tolerance may use
                     wanted = self._within(rest, open_ones, best * float(1 + self.tolerance))
             late = time.monotonic() > deadline
             if not wanted or (covered and late):
@@ -226,13 +232,15 @@ class ColumnPool:
         problem = base.changed(columns=columns)
         if any(all(column.workload != demand.workload for column in columns) for demand in base.demands):
             return None
+        covers = covers_of(problem) if name == "cost" else {}
+        if name == "cost" and counts_whole(problem) and problem.is_unlimited:
+            return _Relaxed(least_of(covers), Relaxation(-math.inf, {}, frozenset()), problem, covers)
         model = FleetModel(problem, routes=False, covered=False)
         model.minimise_or_maximise(name)
         found = relaxation(model)
         if found is None:
             return None
-        covers = covers_of(problem) if name == "cost" else {}
-        return _Relaxed(max(found.value, least_of(covers)), found, columns, covers)
+        return _Relaxed(max(found.value, least_of(covers)), found, problem, covers)
 
     def _used(self, rest: "_Relaxed", open_ones: Open) -> list[str]:
         """What the relaxation uses that is open, and beside it the cheapest open classes of each workload."""
@@ -241,7 +249,8 @@ class ColumnPool:
         if not used:
             return []
         cheapest: dict[str, list[str]] = {}
-        for c in sorted(rest.found.prices, key=lambda c: (rest.found.prices[c], c)):
+        prices = rest.with_one
+        for c in sorted(prices, key=lambda c: (prices[c], c)):
             of_workload = cheapest.setdefault(rest.columns[c].workload, [])
             if rest.columns[c].name in open_ones and len(of_workload) < BEST_OF_EACH:
                 of_workload.append(rest.columns[c].name)
@@ -251,13 +260,9 @@ class ColumnPool:
         """The open classes that a fleet of at most `best` may use; all of them where no fleet is known."""
         if best is None:
             return list(open_ones)
-        with_it = {c: rest.found.value + price for c, price in rest.found.prices.items()}
-        for cover in rest.covers.values():
-            others = least_of(rest.covers) - cover.least
-            with_it |= {c: max(with_it.get(c, -math.inf), others + cost) for c, cost in cover.with_one().items()}
         return [
             rest.columns[c].name
-            for c, value in sorted(with_it.items(), key=lambda item: (item[1], item[0]))
+            for c, value in sorted(rest.with_one.items(), key=lambda item: (item[1], item[0]))
             if rest.columns[c].name in open_ones and value * (1 - SURELY) <= best + 1
         ]
 
@@ -276,9 +281,24 @@ class _Relaxed:
 
     value: float
     found: Relaxation
-    columns: tuple[FleetColumn, ...]
+    problem: FleetProblem
     covers: dict[str, Cover]
     """of the workloads of one length, where cost is what counts"""
+
+    @property
+    def columns(self) -> tuple[FleetColumn, ...]:
+        """The columns that the numbers speak of."""
+        return self.problem.columns
+
+    @cached_property
+    def with_one(self) -> dict[int, float]:
+        """Column -> what a fleet with one replica of it costs at least."""
+        with_it = {c: self.found.value + price for c, price in self.found.prices.items()}
+        least = least_of(self.covers)
+        for cover in self.covers.values():
+            others = least - cover.least
+            with_it |= {c: max(with_it.get(c, -math.inf), others + cost) for c, cost in cover.with_one().items()}
+        return with_it
 
 
 def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:

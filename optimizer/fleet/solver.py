@@ -12,7 +12,7 @@ from vllm_opt.optimizer.fleet.outcome import Bound, FleetOptions, FleetOutcome, 
 from vllm_opt.optimizer.fleet.problem import FleetProblem
 from vllm_opt.optimizer.fleet.rules import MOST_ROUTES
 from vllm_opt.optimizer.fleet.search import COARSE_GAP, FleetSearch
-from vllm_opt.optimizer.fleet.whole_units import narrowed
+from vllm_opt.optimizer.fleet.whole_units import Narrowed, counts_whole, narrowed
 
 LARGE = 300
 """(column, offer) pairs from which on good fleets are looked for before the proof"""
@@ -21,6 +21,8 @@ FULL_SHARE = 0.45
 ADVICE_SHARE = 0.7
 """share of the time in which a long histogram is solved with continuous routes"""
 MOST_ROUNDS = 1000
+MOST_IN_VAIN = 4
+"""neighbourhoods that may give nothing better before the proof is tried"""
 TIE_SECONDS = 5.0
 """for each turn that makes a fleet simple and unique"""
 PROVEN_WITHIN = 2e-6
@@ -113,14 +115,14 @@ class FleetSolver(FleetSearch):
         large = len(self.problem.pairs) > LARGE and not maximise and not tie
         prices = self._prices_for(name) if large else {}
         best = self._early(name, prices, seconds) if large else self.best
-        share = FULL_SHARE if large else 1.0
+        share = FULL_SHARE if large and not (name == "cost" and counts_whole(self.problem)) else 1.0
         if self._long_histograms and not maximise:
             best, limit = self._advised(name, best, ADVICE_SHARE * seconds)
             if best is not None and self._close(name, best, limit):
                 return self._reached(name, best, sign, limit)
         model: FleetModel | Restricted = self.model
-        if name == "cost" and large and best is not None and not self.routings:
-            left = narrowed(self.problem, self._value(name, best.fleet), self.dropped)
+        if name == "cost" and large and best is not None and counts_whole(self.problem):
+            best, left = self._narrowed(name, prices, best, end)
             model, limit = self._over(left.columns, name, left.offers), left.bound
             if self._close(name, best, limit):
                 return self._reached(name, best, sign, limit)
@@ -193,7 +195,24 @@ class FleetSolver(FleetSearch):
         for count in FIRST_COLUMNS:
             columns = promising(self.problem, prices, count, self._always(best))
             best = self._restricted(name, columns, best, min(self._left(), seconds / 10), COARSE_GAP)
+            if name == "cost" and best is not None and counts_whole(self.problem):
+                break  # a bound that is nearly as good leaves few columns
         return best
+
+    def _narrowed(self, name: str, prices: dict[int, float], best: Found, end: float) -> tuple[Found, Narrowed]:
+        """A better fleet leaves fewer columns and offers to look at: search neighbourhoods while that helps."""
+        left = narrowed(self.problem, self._value(name, best.fleet), self.dropped)
+        vain = rounds = 0
+        while vain < MOST_IN_VAIN and not self._close(name, best, left.bound) and time.monotonic() < end:
+            rounds += 1
+            columns = next(neighbourhoods(self.problem, prices, best.fleet, set(), self._seed(rounds)))
+            inside = sorted(set(columns).intersection(left.columns))
+            other = self._restricted(name, inside, best, min(end - time.monotonic(), 1.0), COARSE_GAP / 2) or best
+            vain += 1
+            if self._value(name, other.fleet) < self._value(name, best.fleet):
+                best, vain = other, 0
+                left = narrowed(self.problem, self._value(name, best.fleet), self.dropped)
+        return best, left
 
     def _polished(self, name: str, prices: dict[int, float], best: Found, limit: float, end: float) -> Found:
         """Search neighbourhoods of the best fleet until it is close enough to the bound, or time is up."""

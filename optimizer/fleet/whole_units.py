@@ -13,12 +13,13 @@ them prices rise, so all is asked again until no offer is left out.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.optimizer.fleet.covers import SURELY, Cover, covers_of, least_of, within
-from vllm_opt.optimizer.fleet.problem import SLOTS_PER_GPU, FleetProblem
+from vllm_opt.optimizer.fleet.problem import SLOTS_PER_GPU, FleetProblem, NodeOffer
 
 MOST_SLOTS = 4096
 """slots of one offer that the replicas of a workload may take; where they may take more, the offer is not bounded"""
@@ -63,7 +64,37 @@ def narrowed(problem: FleetProblem, most: float, dropped: frozenset[str] = froze
         if len(usable) == len(offers):
             break
         offers = tuple(offers[o] for o in usable)
-    return Narrowed(columns, offers, bound)
+    return Narrowed(columns, _without_replaced(problem, columns, offers), bound)
+
+
+def _without_replaced(problem: FleetProblem, columns: tuple[int, ...], offers: tuple[int, ...]) -> tuple[int, ...]:
+    """The offers but for those that smaller units of the same SKU, no dearer per GPU, replace."""
+    sizes: dict[str, set[int]] = {}
+    for c in columns:
+        sizes.setdefault(problem.columns[c].gpu, set()).add(problem.columns[c].slots)
+    kept: list[int] = []
+    for o in sorted(offers, key=lambda o: (problem.offers[o].unit_gpus, _per_gpu(problem.offers[o]), o)):
+        rivals = (problem.offers[q] for q in kept if problem.offers[q].gpu == problem.offers[o].gpu)
+        if problem.spare_nodes or not any(_replaces(problem, rival, o, sizes) for rival in rivals):
+            kept.append(o)
+    return tuple(sorted(kept))
+
+
+def _replaces(problem: FleetProblem, small: NodeOffer, o: int, sizes: dict[str, set[int]]) -> bool:
+    """Whether units of one offer stand for a unit of another, piece by piece: every piece divides the smaller unit."""
+    large, limits = problem.offers[o], problem.limits
+    slots = small.unit_gpus * SLOTS_PER_GPU
+    return (
+        large.unit_gpus % small.unit_gpus == 0
+        and _per_gpu(small) <= _per_gpu(large)
+        and small.max_units is None
+        and (not small.hosted or limits.watts is limits.rack_milliunits is limits.capex_cents is None)
+        and all(slots % size == 0 for size in sizes.get(small.gpu, ()))
+    )
+
+
+def _per_gpu(offer: NodeOffer) -> Fraction:
+    return Fraction(offer.cost_micro_usd_per_hour, offer.unit_gpus)
 
 
 class _Counted:

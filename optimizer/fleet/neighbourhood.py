@@ -148,6 +148,14 @@ class Restricted:
         """The model in CP-SAT."""
         return self.model.cp
 
+    def keep(self, name: str, value: int) -> None:
+        """Hold an objective at the value that it reached."""
+        self.model.keep(name, value)
+
+    def minimise_or_maximise(self, name: str) -> bool:
+        """Set the objective; say whether it is maximised."""
+        return self.model.minimise_or_maximise(name)
+
     def add_cut(self, cut: RoutingCut) -> None:
         """Add a routing cut of the full problem; every column of a routed workload is kept."""
         prices = {self._place[c]: price for c, price in cut.prices.items()}

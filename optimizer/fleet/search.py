@@ -43,7 +43,8 @@ class FleetSearch:
         self.problem = problem
         self.options = options
         self.dropped = dropped
-        self.model = FleetModel(problem, dropped)
+        self.whole = FleetModel(problem, dropped)
+        self.model: FleetModel | Restricted = self.whole
         self.deadline = time.monotonic() + options.time_limit
         self.halfway = time.monotonic() + options.time_limit / 2
         self.cuts: list[RoutingCut] = []
@@ -51,9 +52,9 @@ class FleetSearch:
         self.fixed: list[tuple[str, int]] = []
         prices = self._prices()
         self.routings = {
-            d.workload: Routing(d, {c: problem.columns[c] for c in self.model.columns_of[d.workload]}, prices)
+            d.workload: Routing(d, {c: problem.columns[c] for c in self.whole.columns_of[d.workload]}, prices)
             for d in problem.demands
-            if len(d.units) > 1 and f"demand:{d.workload}" not in dropped and self.model.columns_of[d.workload]
+            if len(d.units) > 1 and f"demand:{d.workload}" not in dropped and self.whole.columns_of[d.workload]
         }
 
     def _prices(self) -> dict[int, int]:
@@ -110,17 +111,18 @@ class FleetSearch:
         return max(self.options.relative_gap, self.options.fallback_gap if late else 0.0)
 
     def _always(self, best: Found | None) -> set[int]:
-        routed = {c for name in self.routings for c in self.model.columns_of[name]}
+        routed = {c for name in self.routings for c in self.whole.columns_of[name]}
         return routed | ({c for c, _, _ in best.fleet.replicas} if best else set())
 
-    def _over(self, columns: Sequence[int], name: str, offers: Sequence[int] | None = None) -> Restricted:
+    def _over(self, columns: Sequence[int], name: str | None, offers: Sequence[int] | None = None) -> Restricted:
         """The model over some columns and offers, with its objective, every cut, and what was decided before."""
         restricted = Restricted(self.problem, columns, self.dropped, offers)
         for cut in self.cuts:
             restricted.add_cut(cut)
         for was, value in self.fixed:
-            restricted.model.keep(was, value)
-        restricted.model.minimise_or_maximise(name)
+            restricted.keep(was, value)
+        if name is not None:
+            restricted.minimise_or_maximise(name)
         return restricted
 
     def _restricted(
@@ -139,8 +141,8 @@ class FleetSearch:
 
     def _working(self, name: str, fleet: FleetSolution) -> dict[int, int]:
         """Replicas of a routed workload that carry traffic: those that are not spares."""
-        spares = self.model.demand_of[name].spare_replicas if f"spare_replicas:{name}" not in self.dropped else 0
-        return {c: max(0, fleet.replicas_of(c) - spares) for c in self.model.columns_of[name]}
+        spares = self.whole.demand_of[name].spare_replicas if f"spare_replicas:{name}" not in self.dropped else 0
+        return {c: max(0, fleet.replicas_of(c) - spares) for c in self.whole.columns_of[name]}
 
     def _lacking(self, fleet: FleetSolution) -> dict[int, int]:
         """Add the cut of every workload that cannot be routed; return the replicas that would repair it."""

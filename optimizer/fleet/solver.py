@@ -52,6 +52,8 @@ class FleetSolver(FleetSearch):
                 break
             bounds.append(bound)
             self.model.keep(name, bound.value)
+            if name == "cost":
+                self._leave_out(bound.value)
         proven = len(bounds) == len(asked) and all(bound.proven for bound in bounds)
         if self.options.tie_breaks and proven and not self._long_histograms:
             self._settle(asked, tie_breaks)
@@ -79,11 +81,19 @@ class FleetSolver(FleetSearch):
         loose = {asked[0], *(("cost",) if asked[0] == "ordered" else ())}
         share = 1_000_000 + self.problem.tolerance_ppm
         self.fixed = [(name, value * share // 1_000_000 if name in loose else value) for name, value in self.fixed]
-        self.model = FleetModel(self.problem, self.dropped)
+        self.model = self.whole = FleetModel(self.problem, self.dropped)
         for cut in self.cuts:
             self.model.add_cut(cut)
         for name, value in self.fixed:
             self.model.keep(name, value)
+        if asked[0] == "cost":
+            self._leave_out(self.fixed[0][1])
+
+    def _leave_out(self, most: int) -> None:
+        """Go on without the columns and offers that no fleet of at most this cost uses."""
+        if len(self.problem.pairs) > LARGE and counts_whole(self.problem):
+            left = narrowed(self.problem, most, self.dropped)
+            self.model = self._over(left.columns, None, left.usable)
 
     def _outcome(self, status: Status, bounds: list[Bound]) -> FleetOutcome:
         assert self.best is not None
@@ -98,7 +108,7 @@ class FleetSolver(FleetSearch):
         for name, routing in self.routings.items():
             if routing.possible:
                 self._add(routing.at({}).cut)
-                spares = self.model.demand_of[name].spare_replicas
+                spares = self.whole.demand_of[name].spare_replicas
                 floors |= {c: n + spares for c, n in routing.dive().items() if n}
         if floors and not self.problem.partial:
             self.best = self._repair(floors, "cost")
@@ -174,7 +184,7 @@ class FleetSolver(FleetSearch):
 
     def _advised(self, name: str, best: Found | None, seconds: float) -> tuple[Found | None, float]:
         """Ask a mixed-integer program for replicas and a bound, and make a checked fleet of them."""
-        advice = advise(self.model, self.routings, seconds, max(self.options.relative_gap, COARSE_GAP) / 2)
+        advice = advise(self.whole, self.routings, seconds, max(self.options.relative_gap, COARSE_GAP) / 2)
         if advice is None:
             return best, -math.inf
         return self._best_of(best, self._repair(advice.replicas, name), name, 1), advice.bound

@@ -32,8 +32,11 @@ class Narrowed:
     """What a fleet of at most so much may consist of, and what none costs less than; at most what was asked about."""
 
     columns: tuple[int, ...]
-    offers: tuple[int, ...]
+    usable: tuple[int, ...]
+    """offers"""
     bound: float
+    offers: tuple[int, ...]
+    """without those that smaller units of the same SKU replace at no higher cost"""
 
 
 def counts_whole(problem: FleetProblem) -> bool:
@@ -48,7 +51,7 @@ def narrowed(problem: FleetProblem, most: float, dropped: frozenset[str] = froze
     """
     columns, offers = tuple(range(len(problem.columns))), tuple(range(len(problem.offers)))
     if not counts_whole(problem):
-        return Narrowed(columns, offers, 0.0)
+        return Narrowed(columns, offers, 0.0, offers)
     bound = 0.0
     for _ in range(MOST_TURNS):
         part = problem.changed(
@@ -64,7 +67,7 @@ def narrowed(problem: FleetProblem, most: float, dropped: frozenset[str] = froze
         if len(usable) == len(offers):
             break
         offers = tuple(offers[o] for o in usable)
-    return Narrowed(columns, _without_replaced(problem, columns, offers), bound)
+    return Narrowed(columns, offers, bound, _without_replaced(problem, columns, offers))
 
 
 def _without_replaced(problem: FleetProblem, columns: tuple[int, ...], offers: tuple[int, ...]) -> tuple[int, ...]:

@@ -74,7 +74,7 @@ def relaxation(model: FleetModel) -> Relaxation | None:
         return Relaxation(-math.inf, dict.fromkeys(every, 0.0), frozenset(every))
     prices: dict[int, float] = {}
     used = set()
-    slack = _idle_worth(routed)
+    slack = {c: worth * _share_of_worth(model, c) for c, worth in _idle_worth(routed).items()}
     for (c, _, _), var in model.replicas.items():
         price = variables[var.index].reduced_cost() + slack.get(c, 0.0)
         prices[c] = min(price, prices.get(c, price))
@@ -125,6 +125,18 @@ def _idle_worth(routed: list[_Routed]) -> dict[int, float]:
             least[c] = max(least.get(c, 0.0), rows.whole[bar].dual_value() / load)
         slack |= {c: max(0.0, -row.dual_value() - least.get(c, 0.0)) for c, row in rows.load.items()}
     return slack
+
+
+def _share_of_worth(model: FleetModel, c: int) -> float:
+    """How much of that a column's price may take: a lower price of its load is one of its idle replicas' too.
+
+    With k idle replicas of every column in use, u of at most m, rows n <= m u give k / m of it back; where columns
+    share them, nothing is left.
+    """
+    if c not in model.idle:
+        return 1.0
+    reserved = bool(model.problem.columns[c].reserve)
+    return 0.0 if reserved else max(0.0, 1.0 - model.idle[c][1] / model.most_replicas[c])
 
 
 class Restricted:

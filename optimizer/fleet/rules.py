@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.fleet.covers import covers_of, rows_of
 from vllm_opt.optimizer.fleet.packing import chain_rows, is_chain, maximal_patterns, rounded_up
-from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem, NodeOffer
+from vllm_opt.optimizer.fleet.problem import (
+    SERVED_SCALE,
+    SLOTS_PER_GPU,
+    FleetColumn,
+    FleetDemand,
+    FleetProblem,
+    NodeOffer,
+    by_size,
+)
 from vllm_opt.optimizer.fleet.routing import MARGIN_PPM
 
 if TYPE_CHECKING:
@@ -218,12 +226,43 @@ def _cover_evenly(fleet: FleetModel, needed: int, spares: int, capacity: dict[in
 
 def _keep_idle(fleet: FleetModel, columns: tuple[int, ...], spares: int) -> None:
     """Keep `spares` idle replicas of every column that a routed workload uses: any that fail are replaced by them."""
+    shared: dict[str, dict[int, FleetColumn]] = {}
     for c in columns if spares else ():
+        if reserve := fleet.problem.columns[c].reserve:
+            shared.setdefault(reserve, {})[c] = fleet.problem.columns[c]
+            continue
         used = fleet.cp.new_bool_var(f"used[{c}]")
         total = fleet.sum(fleet.of_column[c])
         fleet.cp.add(total <= fleet.most_replicas[c] * used)
         fleet.cp.add(total >= (spares + 1) * used)
         fleet.idle[c] = used, spares
+    for mine in shared.values():
+        _keep_largest_idle(fleet, by_size(mine), spares)
+
+
+def _keep_largest_idle(fleet: FleetModel, columns: list[int], spares: int) -> None:
+    """Of columns that share their spares, largest first, keep the largest replicas in use idle (`spares_of`).
+
+    A column has idle replicas only when all those of every larger one are idle; `later`: some smaller one has.
+    """
+    used, later = fleet.cp.new_bool_var(""), None
+    idle: list[Any] = []
+    for c in reversed(columns):
+        total, most = fleet.sum(fleet.of_column[c]), fleet.most_replicas[c]
+        some, mine = fleet.cp.new_bool_var(""), fleet.cp.new_int_var(0, spares, f"idle[{c}]")
+        fleet.cp.add(total <= most * used)
+        fleet.cp.add(mine <= total)
+        fleet.cp.add(mine <= spares * some)
+        if later is not None:
+            fleet.cp.add(total - mine <= most - most * later)
+        fleet.idle[c] = mine, 1
+        idle.append(mine)
+        following = fleet.cp.new_bool_var("")
+        fleet.cp.add(following >= some)
+        if later is not None:
+            fleet.cp.add(following >= later)
+        later = following
+    fleet.cp.add(fleet.sum(idle) == spares * used)
 
 
 def _route(fleet: FleetModel, demand: FleetDemand) -> None:

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.fleet.check import Parts
 from vllm_opt.optimizer.fleet.model import FleetModel
 from vllm_opt.optimizer.fleet.neighbourhood import Restricted
 from vllm_opt.optimizer.fleet.outcome import FleetOptions, Found, Status, objective_value
-from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, FleetProblem, FleetSolution
+from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, FleetColumn, FleetProblem, FleetSolution, spares_of
 from vllm_opt.optimizer.fleet.routing import Routing, RoutingCut, exact_parts, served_parts
 
 COARSE_GAP = 0.001
@@ -52,10 +52,15 @@ class FleetSearch:
         self.fixed: list[tuple[str, int]] = []
         prices = self._prices()
         self.routings = {
-            d.workload: Routing(d, {c: problem.columns[c] for c in self.whole.columns_of[d.workload]}, prices)
+            d.workload: Routing(d, self._routable(d.workload, prices), prices)
             for d in problem.demands
             if len(d.units) > 1 and f"demand:{d.workload}" not in dropped and self.whole.columns_of[d.workload]
         }
+
+    def _routable(self, workload: str, placed: Mapping[int, int]) -> dict[int, FleetColumn]:
+        """The columns that requests may go to: those that any offer takes, where there are such."""
+        every = {c: self.problem.columns[c] for c in self.whole.columns_of[workload]}
+        return {c: column for c, column in every.items() if c in placed} or every
 
     def _prices(self) -> dict[int, int]:
         """Price one replica of every column at its cheapest offer, by GPUs used; a nominal price where it is free."""
@@ -142,7 +147,9 @@ class FleetSearch:
     def _working(self, name: str, fleet: FleetSolution) -> dict[int, int]:
         """Replicas of a routed workload that carry traffic: those that are not spares."""
         spares = self.whole.demand_of[name].spare_replicas if f"spare_replicas:{name}" not in self.dropped else 0
-        return {c: max(0, fleet.replicas_of(c) - spares) for c in self.whole.columns_of[name]}
+        counts = {c: fleet.replicas_of(c) for c in self.whole.columns_of[name]}
+        idle = spares_of({c: self.problem.columns[c] for c in counts}, counts, spares)
+        return {c: max(0, count - idle.get(c, 0)) for c, count in counts.items()}
 
     def _lacking(self, fleet: FleetSolution) -> dict[int, int]:
         """Add the cut of every workload that cannot be routed; return the replicas that would repair it."""

@@ -138,7 +138,8 @@ class ColumnPool:
         part = f"1/{kind.cut}" if kind.cut > 1 else str(kind.gpus)
         name = f"{item.workload.name}@{kind.gpu}x{part}over{kind.nodes}#{number}"
         usable = tuple(math.floor(units * self.cap) for units in capacity)
-        return FleetColumn(name, item.workload.name, kind.gpu, slots, usable, kind.nodes)
+        reserve = item.reserve(number - 1)
+        return FleetColumn(name, item.workload.name, kind.gpu, slots, usable, kind.nodes, reserve=reserve)
 
     def close_all(self, deadline: float) -> None:
         """Close every class that can be closed in time."""

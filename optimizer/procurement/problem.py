@@ -95,8 +95,7 @@ def resolve_fleet(
                 known[key] = ()
                 notes.append(str(error))
         alone = (members or {}).get(workload.name, ())
-        spares = demand_of(request, workload).spare_replicas
-        found.append(with_members(WorkloadColumns(workload, known[key]), alone, spares))
+        found.append(with_members(WorkloadColumns(workload, known[key]), alone))
         notes += [note for search in known[key][:1] for note in search.setting.notes]
         told = percentile_note(request, workload)
         notes += [] if told is None else [told]

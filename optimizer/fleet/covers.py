@@ -105,7 +105,9 @@ def covers_of(
             mine = [c for c in prices if problem.columns[c].workload == demand.workload]
             spares = 0 if f"spare_replicas:{demand.workload}" in dropped else demand.spare_replicas
             found[demand.workload] = _cover(
-                {c: _served(demand, problem.columns[c], spares) for c in mine}, prices, WHOLE if spares else demand.units[0]
+                {c: _served(demand, problem.columns[c], spares) for c in mine},
+                prices,
+                WHOLE if spares else demand.units[0],
             )
     return found
 

@@ -19,11 +19,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
 
-from vllm_opt.optimizer.fleet.covers import Cover, covers_of, least_of
-from vllm_opt.optimizer.fleet.model import FleetModel
-from vllm_opt.optimizer.fleet.neighbourhood import Relaxation, relaxation
+from vllm_opt.optimizer.fleet.covers import SURELY, covers_of
 from vllm_opt.optimizer.fleet.outcome import FleetOptions, objective_names
 from vllm_opt.optimizer.fleet.problem import (
     SLOTS_PER_GPU,
@@ -31,8 +28,9 @@ from vllm_opt.optimizer.fleet.problem import (
     FleetProblem,
     without_dominated,
 )
+from vllm_opt.optimizer.fleet.relaxed import Relaxed, relaxed
 from vllm_opt.optimizer.fleet.solver import solve_fleet
-from vllm_opt.optimizer.fleet.whole_units import counts_whole, narrowed
+from vllm_opt.optimizer.fleet.whole_units import narrowed
 from vllm_opt.optimizer.procurement.bar_columns import BarSearch, WorkloadColumns
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
 from vllm_opt.optimizer.procurement.replica_searches import close_within
@@ -46,8 +44,6 @@ NEAREST = 8
 WINDOW = 2.0
 """a histogram's class is left open when even its ceiling costs so many times what the best plan found does"""
 UPPER_BOUND_GAP = 0.005
-SURELY = 1e-6
-"""relative error that the relaxation's floating-point optimum may have"""
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,9 @@ class ColumnPool:
                     rest = replace(rest, value=max(rest.value, left.bound))
                     wanted = [rest.columns[c].name for c in left.columns if rest.columns[c].name in set(wanted)]
                 covered = covered or not wanted
-                if covered and best is not None and self.tolerance:  # then what a simpler fleet within the tolerance may use
+                if (
+                    covered and best is not None and self.tolerance
+                ):  # then what a simpler fleet within the tolerance may use
                     wanted = self._within(rest, open_ones, best * float(1 + self.tolerance))
             late = time.monotonic() > deadline
             if not wanted or (covered and late):
@@ -227,23 +225,15 @@ class ColumnPool:
         exact = any(item.by_bar for item in self.workloads)
         return base.changed(columns=without_dominated(self.closed_columns()), exact_routes=exact)
 
-    def _relaxed(self, base: FleetProblem, name: str, open_ones: Open) -> "_Relaxed | None":
+    def _relaxed(self, base: FleetProblem, name: str, open_ones: Open) -> Relaxed | None:
         """The relaxation over all classes, open ones at their ceilings; None where it has no solution."""
         columns = without_dominated((*self.closed_columns(), *(column for column, _, _ in open_ones.values())))
         problem = base.changed(columns=columns)
         if any(all(column.workload != demand.workload for column in columns) for demand in base.demands):
             return None
-        covers = covers_of(problem) if name == "cost" else {}
-        if name == "cost" and counts_whole(problem) and problem.is_unlimited:
-            return _Relaxed(least_of(covers), Relaxation(-math.inf, {}, frozenset()), problem, covers)
-        model = FleetModel(problem, routes=False, covered=False)
-        model.minimise_or_maximise(name)
-        found = relaxation(model)
-        if found is None:
-            return None
-        return _Relaxed(max(found.value, least_of(covers)), found, problem, covers)
+        return relaxed(problem, name)
 
-    def _used(self, rest: "_Relaxed", open_ones: Open) -> list[str]:
+    def _used(self, rest: Relaxed, open_ones: Open) -> list[str]:
         """What the relaxation uses that is open, and beside it the cheapest open classes of each workload."""
         using = rest.found.used.union(*(cover.used() for cover in rest.covers.values()))
         used = [rest.columns[c].name for c in sorted(using) if rest.columns[c].name in open_ones]
@@ -257,7 +247,7 @@ class ColumnPool:
                 of_workload.append(rest.columns[c].name)
         return list(dict.fromkeys([*used, *(name for names in cheapest.values() for name in names)]))
 
-    def _within(self, rest: "_Relaxed", open_ones: Open, best: float | None) -> list[str]:
+    def _within(self, rest: Relaxed, open_ones: Open, best: float | None) -> list[str]:
         """The open classes that a fleet of at most `best` may use; all of them where no fleet is known."""
         if best is None:
             return list(open_ones)
@@ -274,32 +264,6 @@ class ColumnPool:
         outcome = solve_fleet(self.over_closed(base), rough)
         value = next((bound.value for bound in outcome.bounds if bound.name == name), None)
         return None if value is None else float(value)
-
-
-@dataclass(frozen=True)
-class _Relaxed:
-    """A relaxation and the columns that its numbers speak of."""
-
-    value: float
-    found: Relaxation
-    problem: FleetProblem
-    covers: dict[str, Cover]
-    """of the workloads of one length, where cost is what counts"""
-
-    @property
-    def columns(self) -> tuple[FleetColumn, ...]:
-        """The columns that the numbers speak of."""
-        return self.problem.columns
-
-    @cached_property
-    def with_one(self) -> dict[int, float]:
-        """Column -> what a fleet with one replica of it costs at least."""
-        with_it = {c: self.found.value + price for c, price in self.found.prices.items()}
-        least = least_of(self.covers)
-        for cover in self.covers.values():
-            others = least - cover.least
-            with_it |= {c: max(with_it.get(c, -math.inf), others + cost) for c, cost in cover.with_one().items()}
-        return with_it
 
 
 def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:

@@ -106,9 +106,8 @@ def serves_pool(problem: FleetProblem, replicas: dict[int, int]) -> bool:
         left += sorted(members, key=sum, reverse=True)[demand.spare_replicas :]
     first = Fraction(demand.units[0])
     second = Fraction(0)
-    for one, other in sorted(
-        left, key=lambda pair: Fraction(pair[1], max(1, pair[0])) if pair[0] else Fraction(10**18)
-    ):
+    loses = [(Fraction(other, one) if one else Fraction(10**18), one, other) for one, other in left]
+    for _, one, other in sorted(loses):
         share = min(Fraction(1), max(Fraction(0), first) / one) if one else Fraction(0)
         first -= share * one
         second += (1 - share) * other

@@ -44,7 +44,8 @@ class Cover:
         """What covering so many cells costs at least: of each column 1, 2, 4 … replicas may be added."""
         costs = np.full(self.needed + 1, np.inf)
         costs[0] = 0.0
-        for price, cells in self._efficient():
+        for once, of_one in self._efficient():
+            price, cells = once, of_one
             while cells < self.needed:
                 above = costs[cells + 1 :]
                 np.minimum(above, price + costs[1 : self.needed + 1 - cells].copy(), out=above)
@@ -104,11 +105,8 @@ def covers_of(
         if len(demand.units) == 1 and f"demand:{demand.workload}" not in dropped:
             mine = [c for c in prices if problem.columns[c].workload == demand.workload]
             spares = 0 if f"spare_replicas:{demand.workload}" in dropped else demand.spare_replicas
-            found[demand.workload] = _cover(
-                {c: _served(demand, problem.columns[c], spares) for c in mine},
-                prices,
-                WHOLE if spares else demand.units[0],
-            )
+            served = {c: _served(demand, problem.columns[c], spares) for c in mine}
+            found[demand.workload] = _cover(served, prices, WHOLE if spares else demand.units[0])
     return found
 
 

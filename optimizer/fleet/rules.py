@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_opt.optimizer.fleet.covers import covers_of, rows_of
 from vllm_opt.optimizer.fleet.idle import keep_idle, keep_spare_nodes
 from vllm_opt.optimizer.fleet.packing import chain_rows, is_chain, maximal_patterns, rounded_up
-from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem, NodeOffer
+from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem
 from vllm_opt.optimizer.fleet.routing import MARGIN_PPM
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """What a fleet costs at least with the units of one offer counted whole, and which offers it may use at all.
 
-Covers (`covers.py`) pay for the slots that replicas take. Nodes are paid whole, so a fleet pays for idle slots besides.
-For one offer g of price P per unit of S slots, with p = P / S, and h(k) what a workload costs at least beside k slots on
-g, all workloads together cost at least
+Covers (`covers.py`) pay for the slots that replicas take. Nodes are paid whole, so a fleet pays for idle slots too.
+For one offer g of price P per unit of S slots, and h(k) what a workload costs at least beside k slots on g, all
+workloads together cost at least
 
     min over k of  P ceil(k / S) + min { sum h(k_w) : sum k_w = k },   h(k) = z without g (D - G(k))
 

@@ -188,11 +188,10 @@ class ColumnPool:
                 if wanted and best is not None:
                     left = narrowed(rest.problem, best)
                     rest = replace(rest, value=max(rest.value, left.bound))
-                    wanted = [rest.columns[c].name for c in left.columns if rest.columns[c].name in set(wanted)]
+                    near = set(wanted)
+                    wanted = [rest.columns[c].name for c in left.columns if rest.columns[c].name in near]
                 covered = covered or not wanted
-                if (
-                    covered and best is not None and self.tolerance
-                ):  # then what a simpler fleet within the tolerance may use
+                if covered and best is not None and self.tolerance:  # then what a simpler fleet may use
                     wanted = self._within(rest, open_ones, best * float(1 + self.tolerance))
             late = time.monotonic() > deadline
             if not wanted or (covered and late):
@@ -207,7 +206,9 @@ class ColumnPool:
 
     def _close_covers(self, base: FleetProblem, deadline: float) -> None:
         """Close what the cheapest covers use, and what adds least to them, until they use nothing open."""
-        while time.monotonic() < deadline:
+        late = False
+        while not late:
+            late = time.monotonic() > deadline  # one round is made, whatever the time
             open_ones = self.open_columns()
             columns = (*self.closed_columns(), *(column for column, _, _ in open_ones.values()))
             wanted: list[str] = []

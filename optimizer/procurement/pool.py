@@ -39,7 +39,7 @@ Open = dict[str, tuple[FleetColumn, ColumnSearch | BarSearch, Kind]]
 """column name -> the class at its ceiling, and where it is found"""
 BEST_OF_EACH = 3
 """open classes of each workload that are closed besides those that the relaxation uses"""
-NEAREST = 8
+NEAREST = 12
 """open classes of each workload that are closed together while its cheapest cover uses an open one"""
 WINDOW = 2.0
 """a histogram's class is left open when even its ceiling costs so many times what the best plan found does"""

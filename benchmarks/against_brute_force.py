@@ -5,7 +5,8 @@
 
 The problems and the brute force are those of the tests (`tests/strategies.py`, `tests/oracle.py`,
 `tests/fleet_oracle.py`): dense models, checkpoints that say how their KV cache is kept, experts and latent attention,
-sliding windows, hybrids, and fleets at three magnitudes of units. Single plans are drawn small enough for a fraction of
+sliding windows, hybrids, and fleets at three magnitudes of units (plain ones, ones of which replicas and nodes may be
+lost, and workloads that share replicas). Single plans are drawn small enough for a fraction of
 a second each (`--whole` draws them as the tests do), a third of them with prices a thousand times as high or as low.
 Each is asked
 
@@ -55,6 +56,8 @@ from test_solver_oracle import EDGES, limits_at  # noqa: E402
 
 from vllm_opt.optimizer.contract.answer import Answer  # noqa: E402
 from vllm_opt.optimizer.contract.request import SolveRequest  # noqa: E402
+from vllm_opt.optimizer.fleet import solver  # noqa: E402
+from vllm_opt.optimizer.fleet.problem import FleetProblem  # noqa: E402
 from vllm_opt.optimizer.second_opinion.opinion import opinion_of_answer  # noqa: E402
 from vllm_opt.optimizer.solver.solve import solve  # noqa: E402
 from vllm_opt.profiles.catalogues.catalog import Catalog  # noqa: E402
@@ -186,12 +189,25 @@ def attacked(request: SolveRequest, answer: Answer, catalog: Catalog, shots: int
     return len(found)
 
 
+def drawn_fleet(number: int) -> tuple[str, FleetProblem]:
+    """What kind it is, and the fleet: at each of three magnitudes, half of the plain ones by what is served."""
+    scale, kind = SCALES[number % 3], number // 3 % 4
+    if kind == 2:
+        return "of which replicas and nodes may be lost", fleet_oracle.resilient_fleet(number, scale)
+    if kind == 3:
+        return "pools", fleet_oracle.small_pool(number, scale)
+    return "plain", fleet_oracle.small_fleet(number, scale, served=kind == 1, wide=number % 5 == 0)
+
+
 def fleets(examples: int, start: int, deadline: float) -> Tally:
-    """Fleets, a third of each magnitude, half of them by what is served, a fifth with replicas on two nodes."""
-    tally = Tally(FLEETS, deadline)
+    """Fleets of all kinds; every other one is narrowed before it is decided, as large ones are."""
+    tally, large = Tally(FLEETS, deadline), solver.LARGE
     for number in range(start, start + examples):
-        problem = fleet_oracle.small_fleet(number, SCALES[number % 3], served=number % 2 == 1, wide=number % 5 == 0)
+        kind, problem = drawn_fleet(number)
+        solver.LARGE = large if number % 2 else 0
+        tally.seen[kind] += 1
         tally.judge((number, problem), lambda asked=problem: fleet_oracle.agree(asked))  # type: ignore[misc]
+    solver.LARGE = large
     return tally
 
 

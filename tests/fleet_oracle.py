@@ -2,6 +2,8 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from itertools import product
 
@@ -55,6 +57,13 @@ def units_needed(problem: FleetProblem, offer: int, counts: dict[int, int]) -> i
     return fewest_bins(tuple(sorted(pieces, reverse=True)), node.gpus_per_node * SLOTS_PER_GPU)
 
 
+def idle_units(problem: FleetProblem, offer: int, counts: dict[int, int]) -> int:
+    """Return the units that replace the nodes which may be lost: a node each, or the GPUs of the largest piece."""
+    node = problem.offers[offer]
+    largest = max(-(-problem.columns[c].slots // SLOTS_PER_GPU) for c, n in counts.items() if n)
+    return problem.spare_nodes * (1 if node.billing == "node" else largest)
+
+
 def served_shares(problem: FleetProblem, replicas: dict[int, int]) -> tuple[int, ...]:
     """Return the thousandths of every single-bucket workload that are served even without its largest spares."""
     shares = []
@@ -73,6 +82,38 @@ def served_shares(problem: FleetProblem, replicas: dict[int, int]) -> tuple[int,
     return tuple(shares)
 
 
+def pooled(problem: FleetProblem) -> bool:
+    """Return whether workloads of several lengths share replicas."""
+    return any(len(demand.units) > 1 for demand in problem.demands)
+
+
+def serves_pool(problem: FleetProblem, replicas: dict[int, int]) -> bool:
+    """Return whether two bars can be split over what is left when replicas are lost.
+
+    Every plan loses `spares` of its own; of the replicas that a member of the pool has alone the largest are lost. What
+    is left is used best when replicas go to the first bar that lose least of the second.
+    """
+    (demand,) = problem.demands
+    left: list[tuple[int, int]] = []
+    alone: dict[str, list[tuple[int, int]]] = {}
+    for c, column in enumerate(problem.columns):
+        serve = (column.capacity[0], column.capacity[1])
+        if column.reserve:
+            alone.setdefault(column.reserve, []).extend([serve] * replicas.get(c, 0))
+        else:
+            left += [serve] * max(0, replicas.get(c, 0) - demand.spare_replicas)
+    for members in alone.values():
+        left += sorted(members, key=sum, reverse=True)[demand.spare_replicas :]
+    first = Fraction(demand.units[0])
+    second = Fraction(0)
+    loses = [(Fraction(other, one) if one else Fraction(10**18), one, other) for one, other in left]
+    for _, one, other in sorted(loses):
+        share = min(Fraction(1), max(Fraction(0), first) / one) if one else Fraction(0)
+        first -= share * one
+        second += (1 - share) * other
+    return first <= 0 and second >= demand.units[1]
+
+
 def sound_fleets(problem: FleetProblem, most: int) -> Iterator[tuple[tuple[int, ...], int]]:
     """Yield (served thousandths by workload, cost in micro-USD) of every fleet within all limits.
 
@@ -86,10 +127,12 @@ def sound_fleets(problem: FleetProblem, most: int) -> Iterator[tuple[tuple[int, 
             if n:
                 replicas[c] = replicas.get(c, 0) + n
                 on.setdefault(o, {})[c] = n
-        shares = served_shares(problem, replicas)
+        shares = served_shares(problem, replicas) if not pooled(problem) else (SERVED_SCALE,)
         if not problem.partial and min(shares) < SERVED_SCALE:
             continue
-        units = {o: units_needed(problem, o, held) for o, held in on.items()}
+        if pooled(problem) and not serves_pool(problem, replicas):
+            continue
+        units = {o: units_needed(problem, o, held) + idle_units(problem, o, held) for o, held in on.items()}
         offers = [(problem.offers[o], n) for o, n in units.items()]
         cost = sum(n * offer.cost_micro_usd_per_hour for offer, n in offers)
         ordered: dict[str, int] = {}
@@ -168,8 +211,60 @@ def small_fleet(seed: int, scale: int = 1, *, served: bool = False, wide: bool =
     return FleetProblem(demands, tuple(columns), offers, limits, (objective,), stock_first=False)
 
 
+def resilient_fleet(seed: int, scale: int = 1) -> FleetProblem:
+    """Draw a fleet of which replicas and nodes may be lost."""
+    draw, problem = random.Random(seed), small_fleet(seed, scale, wide=seed % 3 == 0)
+    demands = tuple(replace(demand, spare_replicas=draw.choice((0, 1, 2))) for demand in problem.demands)
+    return problem.changed(demands=demands, spare_nodes=draw.choice((0, 1, 1)))
+
+
+def small_pool(seed: int, scale: int = 1) -> FleetProblem:
+    """Draw two workloads of one length each that may share replicas, or have their own, of which some may be lost."""
+    draw, problem = random.Random(seed), small_fleet(seed, scale)
+    sizes = draw.choice(((4, 8), (4, 16), (8, 8)))
+    columns = []
+    for name, reserve, bars in (("s", "", (0, 1)), ("x", "#1", (0,)), ("y", "#2", (1,))):
+        for gpu in draw.sample(("A", "B"), draw.randint(1, 2) if reserve else 1):
+            slots = draw.choice(sizes)
+            vector = tuple(draw.randint(3 * scale, 9 * scale) * slots * (bar in bars) for bar in (0, 1))
+            columns.append(FleetColumn(f"{name}{gpu}", "x + y", gpu, slots, vector, 1, reserve=reserve))
+    units = tuple(draw.randint(5 * scale, 60 * scale) for _ in range(2))
+    demand = FleetDemand("x + y", units, spare_replicas=draw.choice((0, 1, 1, 2)))
+    offers = problem.offers[: draw.choice((2, 2, 2, 3)) if len(columns) < 5 else 2]
+    limits = replace(problem.limits, gpu_kinds=None)
+    return problem.changed(
+        demands=(demand,), columns=tuple(columns), offers=offers, limits=limits, spare_nodes=draw.choice((0, 0, 1)),
+        exact_routes=True,
+    )  # fmt: skip
+
+
+def agree_on_pool(problem: FleetProblem) -> None:
+    """Decide a pool both ways; routes are proven within a few millionths of the demand."""
+    most = 3 if len(problem.pairs) > 4 else 4
+    outcome = solve_fleet(problem, FleetOptions(time_limit=20))
+    (demand,) = problem.demands
+    more = replace(demand, units=tuple(units + -(-units // 10**5) for units in demand.units))
+    least = cheapest_fleet(problem, most)
+    surely = cheapest_fleet(problem.changed(demands=(more,)), most)
+    if surely is None and (outcome.fleet is None or max(outcome.fleet.replicas.values()) > most or least is not None):
+        assert outcome.status in ("optimal", "infeasible")
+        return
+    assert outcome.status == "optimal", (outcome.status, surely, problem)
+    assert outcome.fleet is not None
+    assert fleet_violations(problem, outcome.fleet, outcome.parts) == ()
+    cost = totals(problem, outcome.fleet)["cost"]
+    assert surely is not None
+    assert cost <= surely * (1 + 2e-6), (cost, surely, problem)
+    if max(outcome.fleet.replicas.values(), default=0) <= most:
+        assert least is not None
+        assert cost >= least, (cost, least, problem)
+
+
 def agree(problem: FleetProblem) -> None:
     """Decide a fleet both ways and compare: value, soundness, infeasibility."""
+    if pooled(problem):
+        agree_on_pool(problem)
+        return
     most = 3 if len(problem.pairs) > 4 else 5
     outcome = solve_fleet(problem, FleetOptions(time_limit=20))
     if problem.partial:

@@ -12,6 +12,7 @@ from vllm_opt.optimizer.fleet.problem import (
     FleetProblem,
     FleetSolution,
     NodeOffer,
+    spares_of,
 )
 from vllm_opt.optimizer.fleet.routing import LOAD_SCALE, PARTS, load_of, served_parts
 
@@ -63,9 +64,10 @@ def _demand(
     for bucket in range(len(demand.units)):
         routed = sum(count for (b, _), count in parts.items() if b == bucket)
         found += _over(f"demand:{name}", wanted, routed, f"millionths of length bucket {bucket}")
+    spares = spares_of({c: problem.columns[c] for c in replicas}, replicas, demand.spare_replicas)
     for c, count in replicas.items():
         mine = {bucket: share for (bucket, column), share in parts.items() if column == c}
-        idle = demand.spare_replicas if count else 0
+        idle = spares.get(c, 0)
         load = load_of(demand, problem.columns[c], mine)
         found += _over(f"demand:{name}", load, (count - idle) * LOAD_SCALE, f"load on {problem.columns[c].name}")
     return found

@@ -74,7 +74,7 @@ def relaxation(model: FleetModel) -> Relaxation | None:
         return Relaxation(-math.inf, dict.fromkeys(every, 0.0), frozenset(every))
     prices: dict[int, float] = {}
     used = set()
-    slack = _idle_worth(routed)
+    slack = {c: worth * _share_of_worth(model, c) for c, worth in _idle_worth(routed).items()}
     for (c, _, _), var in model.replicas.items():
         price = variables[var.index].reduced_cost() + slack.get(c, 0.0)
         prices[c] = min(price, prices.get(c, price))
@@ -127,14 +127,46 @@ def _idle_worth(routed: list[_Routed]) -> dict[int, float]:
     return slack
 
 
-class Restricted:
-    """The same problem over some of its columns, and the way back."""
+def _share_of_worth(model: FleetModel, c: int) -> float:
+    """How much of that a column's price may take: a lower price of its load is one of its idle replicas' too.
 
-    def __init__(self, problem: FleetProblem, columns: Sequence[int], dropped: frozenset[str]) -> None:
+    With k idle replicas of every column in use, u of at most m, rows n <= m u give k / m of it back; where columns
+    share them, nothing is left.
+    """
+    if c not in model.idle:
+        return 1.0
+    reserved = bool(model.problem.columns[c].reserve)
+    return 0.0 if reserved else max(0.0, 1.0 - model.idle[c][1] / model.most_replicas[c])
+
+
+class Restricted:
+    """The same problem over some of its columns and offers, and the way back."""
+
+    def __init__(
+        self, problem: FleetProblem, columns: Sequence[int], dropped: frozenset[str],
+        offers: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self.kept = tuple(sorted(columns))
+        self.offers = tuple(range(len(problem.offers))) if offers is None else tuple(sorted(offers))
         self._place = {c: position for position, c in enumerate(self.kept)}
-        smaller = problem.changed(columns=tuple(problem.columns[c] for c in self.kept))
+        self._of_offer = {o: position for position, o in enumerate(self.offers)}
+        smaller = problem.changed(
+            columns=tuple(problem.columns[c] for c in self.kept), offers=tuple(problem.offers[o] for o in self.offers)
+        )
         self.model = FleetModel(smaller, dropped)
+
+    @property
+    def cp(self) -> Any:
+        """The model in CP-SAT."""
+        return self.model.cp
+
+    def keep(self, name: str, value: int) -> None:
+        """Hold an objective at the value that it reached."""
+        self.model.keep(name, value)
+
+    def minimise_or_maximise(self, name: str) -> bool:
+        """Set the objective; say whether it is maximised."""
+        return self.model.minimise_or_maximise(name)
 
     def add_cut(self, cut: RoutingCut) -> None:
         """Add a routing cut of the full problem; every column of a routed workload is kept."""
@@ -143,14 +175,21 @@ class Restricted:
 
     def hint(self, fleet: FleetSolution) -> None:
         """Start from a fleet of the full problem."""
-        inside = {(self._place[c], o, z): n for (c, o, z), n in fleet.replicas.items() if c in self._place}
-        self.model.hint(FleetSolution(inside, fleet.units, fleet.served))
+        inside = {
+            (self._place[c], self._of_offer[o], z): n
+            for (c, o, z), n in fleet.replicas.items()
+            if c in self._place and o in self._of_offer
+        }
+        units = {(self._of_offer[o], z): n for (o, z), n in fleet.units.items() if o in self._of_offer}
+        self.model.hint(FleetSolution(inside, units, fleet.served))
 
     def solution(self, solver: Any) -> FleetSolution:
         """Read what was found, in the numbering of the full problem."""
         found = self.model.solution(solver)
-        replicas = {(self.kept[c], o, z): count for (c, o, z), count in found.replicas.items()}
-        return FleetSolution(replicas, found.units, found.served, found.patterns)
+        replicas = {(self.kept[c], self.offers[o], z): count for (c, o, z), count in found.replicas.items()}
+        units = {(self.offers[o], z): count for (o, z), count in found.units.items()}
+        patterns = {(self.offers[o], z): filled for (o, z), filled in found.patterns.items()}
+        return FleetSolution(replicas, units, found.served, patterns)
 
 
 def promising(problem: FleetProblem, prices: dict[int, float], count: int, always: set[int]) -> list[int]:

@@ -37,6 +37,9 @@ class FleetColumn:
     """nodes that one replica spans"""
     format: str = ""
     """weight format"""
+    reserve: str = ""
+    """columns of a routed workload that share their spare replicas, all of them for one and the same bar; without it
+    every column keeps its own"""
 
     @property
     def gpus(self) -> float:
@@ -154,6 +157,11 @@ class FleetProblem:
         return all(is_exact(tuple(s), self.offers[o].gpus_per_node * SLOTS_PER_GPU) for o, s in sizes.items())
 
     @property
+    def is_unlimited(self) -> bool:
+        """Whether nothing but demand, zones and spares binds the fleet."""
+        return self.limits == FleetLimits() and all(offer.max_units is None for offer in self.offers)
+
+    @property
     def partial(self) -> bool:
         """Whether demand may be served in part."""
         return "served" in self.objectives
@@ -190,11 +198,12 @@ def without_dominated(columns: tuple[FleetColumn, ...]) -> tuple[FleetColumn, ..
 
     k replicas of a smaller column replace one larger when they take at most its GPUs and serve at least as much of
     every bucket: smaller replicas pack at least as well when their size divides the larger one, and losing one of them
-    loses less. Only columns within one node are compared with each other.
+    loses less. Only columns within one node are compared with each other, and only those that share their spares.
     """
     kept: list[FleetColumn] = []
     for column in sorted(columns, key=lambda c: (c.workload, c.gpu, c.nodes, c.slots, tuple(-x for x in c.capacity))):
-        rivals = (other for other in kept if other.workload == column.workload and other.gpu == column.gpu)
+        key = column.workload, column.gpu, column.reserve
+        rivals = (other for other in kept if (other.workload, other.gpu, other.reserve) == key)
         if any(column.capacity) and not any(_replaces(rival, column) for rival in rivals):
             kept.append(column)
     order = {column.name: position for position, column in enumerate(columns)}
@@ -206,3 +215,24 @@ def _replaces(small: FleetColumn, large: FleetColumn) -> bool:
         return False
     copies = large.nodes * (large.slots // small.slots)
     return all(copies * s >= b for s, b in zip(small.capacity, large.capacity, strict=True))
+
+
+def spares_of(columns: Mapping[int, FleetColumn], counts: Mapping[int, int], spares: int) -> dict[int, int]:
+    """How many replicas of each column of a routed workload stay idle, so that any `spares` of them may be lost.
+
+    So many of every column in use; of columns that share them, the largest replicas in use: whichever are lost instead,
+    those take over.
+    """
+    idle = {c: spares for c, count in counts.items() if count and not columns[c].reserve}
+    left: dict[str, int] = {}
+    for c in by_size(columns):
+        if columns[c].reserve and counts.get(c):
+            rest = left.setdefault(columns[c].reserve, spares)
+            idle[c] = min(rest, counts[c])
+            left[columns[c].reserve] = rest - idle[c]
+    return idle
+
+
+def by_size(columns: Mapping[int, FleetColumn]) -> list[int]:
+    """The columns in descending order of what they serve."""
+    return sorted(columns, key=lambda c: (-sum(columns[c].capacity), c))

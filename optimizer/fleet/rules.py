@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.fleet.covers import covers_of, rows_of
+from vllm_opt.optimizer.fleet.idle import keep_idle, keep_spare_nodes
 from vllm_opt.optimizer.fleet.packing import chain_rows, is_chain, maximal_patterns, rounded_up
-from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem, NodeOffer
+from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, SLOTS_PER_GPU, FleetDemand, FleetProblem
 from vllm_opt.optimizer.fleet.routing import MARGIN_PPM
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _numbers(problem: FleetProblem) -> dict[str, int | None]:
 def add_all(fleet: FleetModel) -> None:
     """Add every rule that is not dropped."""
     if fleet.problem.spare_nodes and "spare_nodes" not in fleet.dropped:
-        _spare_nodes(fleet)
+        keep_spare_nodes(fleet)
     for o, zone in fleet.on_offer:
         _packing(fleet, o, zone)
     for demand in fleet.problem.demands:
@@ -84,28 +85,6 @@ def _packing(fleet: FleetModel, o: int, zone: int) -> None:
         fleet.cp.add(taken <= SLOTS_PER_GPU * units)
     else:
         _nodes(fleet, (o, zone), pieces, units)
-
-
-def _spare_nodes(fleet: FleetModel) -> None:
-    """Keep idle nodes of every offer in use; of single GPUs, as many as its largest replicas take."""
-    for o, offer in enumerate(fleet.problem.offers):
-        here = {z: fleet.cp.new_int_var(0, fleet.most_units[o], "") for z in fleet.zones}
-        fleet.spares |= {(o, z): var for z, var in here.items()}
-        kept = fleet.sum(here.values())
-        by_size: dict[int, list[tuple[Any, int]]] = {}
-        for z in fleet.zones:
-            for c, var in fleet.on_offer[o, z]:
-                by_size.setdefault(spare_units(fleet.problem, c, offer), []).append((var, fleet.most_replicas[c]))
-        for size, group in by_size.items():
-            used = fleet.cp.new_bool_var("")
-            for var, most in group:
-                fleet.cp.add(var <= most * used)
-            fleet.cp.add(kept >= fleet.problem.spare_nodes * size * used)
-
-
-def spare_units(problem: FleetProblem, c: int, offer: NodeOffer) -> int:
-    """Units of an offer that replace one lost node: a node, or the GPUs of one replica where they are sold singly."""
-    return 1 if offer.billing == "node" else -(-problem.columns[c].slots // SLOTS_PER_GPU)
 
 
 def mix_literals(fleet: FleetModel) -> list[Any]:
@@ -159,7 +138,7 @@ def _demand(fleet: FleetModel, demand: FleetDemand) -> None:
     if not columns:
         _nobody(fleet, name)
     elif len(demand.units) > 1:
-        _keep_idle(fleet, columns, spares)
+        keep_idle(fleet, columns, spares)
         if fleet.routes and len(demand.units) * len(columns) <= MOST_ROUTES:
             _route(fleet, demand)  # a longer histogram is kept by routing cuts alone
     else:
@@ -214,16 +193,6 @@ def _cover_evenly(fleet: FleetModel, needed: int, spares: int, capacity: dict[in
     whole = 10**6
     share = {c: -(-cap * whole // (needed + spares * cap)) for c, cap in capacity.items()}
     fleet.cp.add(fleet.weighted((var, weight) for c, weight in share.items() for var in fleet.of_column[c]) >= whole)
-
-
-def _keep_idle(fleet: FleetModel, columns: tuple[int, ...], spares: int) -> None:
-    """Keep `spares` idle replicas of every column that a routed workload uses: any that fail are replaced by them."""
-    for c in columns if spares else ():
-        used = fleet.cp.new_bool_var(f"used[{c}]")
-        total = fleet.sum(fleet.of_column[c])
-        fleet.cp.add(total <= fleet.most_replicas[c] * used)
-        fleet.cp.add(total >= (spares + 1) * used)
-        fleet.idle[c] = used, spares
 
 
 def _route(fleet: FleetModel, demand: FleetDemand) -> None:

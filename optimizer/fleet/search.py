@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from vllm_opt.optimizer.fleet.check import Parts
 from vllm_opt.optimizer.fleet.model import FleetModel
 from vllm_opt.optimizer.fleet.neighbourhood import Restricted
 from vllm_opt.optimizer.fleet.outcome import FleetOptions, Found, Status, objective_value
-from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, FleetProblem, FleetSolution
+from vllm_opt.optimizer.fleet.problem import SERVED_SCALE, FleetColumn, FleetProblem, FleetSolution, spares_of
 from vllm_opt.optimizer.fleet.routing import Routing, RoutingCut, exact_parts, served_parts
 
 COARSE_GAP = 0.001
@@ -43,7 +43,8 @@ class FleetSearch:
         self.problem = problem
         self.options = options
         self.dropped = dropped
-        self.model = FleetModel(problem, dropped)
+        self.whole = FleetModel(problem, dropped)
+        self.model: FleetModel | Restricted = self.whole
         self.deadline = time.monotonic() + options.time_limit
         self.halfway = time.monotonic() + options.time_limit / 2
         self.cuts: list[RoutingCut] = []
@@ -51,10 +52,15 @@ class FleetSearch:
         self.fixed: list[tuple[str, int]] = []
         prices = self._prices()
         self.routings = {
-            d.workload: Routing(d, {c: problem.columns[c] for c in self.model.columns_of[d.workload]}, prices)
+            d.workload: Routing(d, self._routable(d.workload, prices), prices)
             for d in problem.demands
-            if len(d.units) > 1 and f"demand:{d.workload}" not in dropped and self.model.columns_of[d.workload]
+            if len(d.units) > 1 and f"demand:{d.workload}" not in dropped and self.whole.columns_of[d.workload]
         }
+
+    def _routable(self, workload: str, placed: Mapping[int, int]) -> dict[int, FleetColumn]:
+        """The columns that requests may go to: those that any offer takes, where there are such."""
+        every = {c: self.problem.columns[c] for c in self.whole.columns_of[workload]}
+        return {c: column for c, column in every.items() if c in placed} or every
 
     def _prices(self) -> dict[int, int]:
         """Price one replica of every column at its cheapest offer, by GPUs used; a nominal price where it is free."""
@@ -73,7 +79,7 @@ class FleetSearch:
             self.cuts.append(cut)
             self.model.add_cut(cut)
 
-    def _search(self, model: FleetModel, seconds: float, gap: float) -> tuple[Status, Any]:
+    def _search(self, model: FleetModel | Restricted, seconds: float, gap: float) -> tuple[Status, Any]:
         from ortools.sat.python import cp_model
 
         solver = configured_solver(self.options, seconds, gap)
@@ -110,21 +116,27 @@ class FleetSearch:
         return max(self.options.relative_gap, self.options.fallback_gap if late else 0.0)
 
     def _always(self, best: Found | None) -> set[int]:
-        routed = {c for name in self.routings for c in self.model.columns_of[name]}
+        routed = {c for name in self.routings for c in self.whole.columns_of[name]}
         return routed | ({c for c, _, _ in best.fleet.replicas} if best else set())
+
+    def _over(self, columns: Sequence[int], name: str | None, offers: Sequence[int] | None = None) -> Restricted:
+        """The model over some columns and offers, with its objective, every cut, and what was decided before."""
+        restricted = Restricted(self.problem, columns, self.dropped, offers)
+        for cut in self.cuts:
+            restricted.add_cut(cut)
+        for was, value in self.fixed:
+            restricted.keep(was, value)
+        if name is not None:
+            restricted.minimise_or_maximise(name)
+        return restricted
 
     def _restricted(
         self, name: str, columns: list[int], best: Found | None, seconds: float, gap: float
     ) -> Found | None:
-        restricted = Restricted(self.problem, columns, self.dropped)
-        for cut in self.cuts:
-            restricted.add_cut(cut)
-        for was, value in self.fixed:
-            restricted.model.keep(was, value)
-        restricted.model.minimise_or_maximise(name)
+        restricted = self._over(columns, name)
         if best is not None:
             restricted.hint(best.fleet)
-        status, solver = self._search(restricted.model, seconds, gap)
+        status, solver = self._search(restricted, seconds, gap)
         if status not in ("optimal", "feasible"):
             return best
         fleet = restricted.solution(solver)
@@ -134,8 +146,10 @@ class FleetSearch:
 
     def _working(self, name: str, fleet: FleetSolution) -> dict[int, int]:
         """Replicas of a routed workload that carry traffic: those that are not spares."""
-        spares = self.model.demand_of[name].spare_replicas if f"spare_replicas:{name}" not in self.dropped else 0
-        return {c: max(0, fleet.replicas_of(c) - spares) for c in self.model.columns_of[name]}
+        spares = self.whole.demand_of[name].spare_replicas if f"spare_replicas:{name}" not in self.dropped else 0
+        counts = {c: fleet.replicas_of(c) for c in self.whole.columns_of[name]}
+        idle = spares_of({c: self.problem.columns[c] for c in counts}, counts, spares)
+        return {c: max(0, count - idle.get(c, 0)) for c, count in counts.items()}
 
     def _lacking(self, fleet: FleetSolution) -> dict[int, int]:
         """Add the cut of every workload that cannot be routed; return the replicas that would repair it."""

@@ -7,11 +7,12 @@ from vllm_opt.optimizer.fleet.check import fleet_violations
 from vllm_opt.optimizer.fleet.covers import added_costs
 from vllm_opt.optimizer.fleet.histogram import advise
 from vllm_opt.optimizer.fleet.model import FleetModel
-from vllm_opt.optimizer.fleet.neighbourhood import FIRST_COLUMNS, neighbourhoods, promising, reduced_costs
+from vllm_opt.optimizer.fleet.neighbourhood import FIRST_COLUMNS, Restricted, neighbourhoods, promising, reduced_costs
 from vllm_opt.optimizer.fleet.outcome import Bound, FleetOptions, FleetOutcome, Found, Status, objective_names
 from vllm_opt.optimizer.fleet.problem import FleetProblem
 from vllm_opt.optimizer.fleet.rules import MOST_ROUTES
 from vllm_opt.optimizer.fleet.search import COARSE_GAP, FleetSearch
+from vllm_opt.optimizer.fleet.whole_units import Narrowed, counts_whole, narrowed
 
 LARGE = 300
 """(column, offer) pairs from which on good fleets are looked for before the proof"""
@@ -20,6 +21,8 @@ FULL_SHARE = 0.45
 ADVICE_SHARE = 0.7
 """share of the time in which a long histogram is solved with continuous routes"""
 MOST_ROUNDS = 1000
+MOST_IN_VAIN = 4
+"""neighbourhoods that may give nothing better before the proof is tried"""
 TIE_SECONDS = 5.0
 """for each turn that makes a fleet simple and unique"""
 PROVEN_WITHIN = 2e-6
@@ -49,6 +52,8 @@ class FleetSolver(FleetSearch):
                 break
             bounds.append(bound)
             self.model.keep(name, bound.value)
+            if name == "cost":
+                self._leave_out(bound.value)
         proven = len(bounds) == len(asked) and all(bound.proven for bound in bounds)
         if self.options.tie_breaks and proven and not self._long_histograms:
             self._settle(asked, tie_breaks)
@@ -76,11 +81,19 @@ class FleetSolver(FleetSearch):
         loose = {asked[0], *(("cost",) if asked[0] == "ordered" else ())}
         share = 1_000_000 + self.problem.tolerance_ppm
         self.fixed = [(name, value * share // 1_000_000 if name in loose else value) for name, value in self.fixed]
-        self.model = FleetModel(self.problem, self.dropped)
+        self.model = self.whole = FleetModel(self.problem, self.dropped)
         for cut in self.cuts:
             self.model.add_cut(cut)
         for name, value in self.fixed:
             self.model.keep(name, value)
+        if asked[0] == "cost":
+            self._leave_out(self.fixed[0][1])
+
+    def _leave_out(self, most: int) -> None:
+        """Go on without the columns and offers that no fleet of at most this cost uses."""
+        if len(self.problem.pairs) > LARGE and counts_whole(self.problem):
+            left = narrowed(self.problem, most, self.dropped)
+            self.model = self._over(left.columns, None, left.usable)
 
     def _outcome(self, status: Status, bounds: list[Bound]) -> FleetOutcome:
         assert self.best is not None
@@ -95,7 +108,7 @@ class FleetSolver(FleetSearch):
         for name, routing in self.routings.items():
             if routing.possible:
                 self._add(routing.at({}).cut)
-                spares = self.model.demand_of[name].spare_replicas
+                spares = self.whole.demand_of[name].spare_replicas
                 floors |= {c: n + spares for c, n in routing.dive().items() if n}
         if floors and not self.problem.partial:
             self.best = self._repair(floors, "cost")
@@ -112,15 +125,21 @@ class FleetSolver(FleetSearch):
         large = len(self.problem.pairs) > LARGE and not maximise and not tie
         prices = self._prices_for(name) if large else {}
         best = self._early(name, prices, seconds) if large else self.best
-        share = FULL_SHARE if large else 1.0
+        share = FULL_SHARE if large and not (name == "cost" and counts_whole(self.problem)) else 1.0
         if self._long_histograms and not maximise:
             best, limit = self._advised(name, best, ADVICE_SHARE * seconds)
             if best is not None and self._close(name, best, limit):
                 return self._reached(name, best, sign, limit)
+        model: FleetModel | Restricted = self.model
+        if name == "cost" and large and best is not None and counts_whole(self.problem):
+            best, left = self._narrowed(name, prices, best, end)
+            model, limit = self._over(left.columns, name, left.offers), left.bound
+            if self._close(name, best, limit):
+                return self._reached(name, best, sign, limit)
         while True:
             if best is not None:
-                self.model.hint(best.fleet)
-            status, solver = self._search(self.model, self._seconds(end, share * seconds), gap)
+                model.hint(best.fleet)
+            status, solver = self._search(model, self._seconds(end, share * seconds), gap)
             if status == "infeasible" and best is None:
                 return status, None
             if status == "unknown" and time.monotonic() < end:
@@ -129,7 +148,7 @@ class FleetSolver(FleetSearch):
             if status in ("infeasible", "unknown"):
                 break
             limit = max(limit, sign * solver.best_objective_bound)
-            fleet = self.model.solution(solver)
+            fleet = model.solution(solver)
             lacking = self._lacking(fleet)
             other = self._repaired(name, fleet, lacking) if lacking else self._found(fleet)
             best = self._best_of(best, other, name, sign)
@@ -165,7 +184,7 @@ class FleetSolver(FleetSearch):
 
     def _advised(self, name: str, best: Found | None, seconds: float) -> tuple[Found | None, float]:
         """Ask a mixed-integer program for replicas and a bound, and make a checked fleet of them."""
-        advice = advise(self.model, self.routings, seconds, max(self.options.relative_gap, COARSE_GAP) / 2)
+        advice = advise(self.whole, self.routings, seconds, max(self.options.relative_gap, COARSE_GAP) / 2)
         if advice is None:
             return best, -math.inf
         return self._best_of(best, self._repair(advice.replicas, name), name, 1), advice.bound
@@ -186,7 +205,24 @@ class FleetSolver(FleetSearch):
         for count in FIRST_COLUMNS:
             columns = promising(self.problem, prices, count, self._always(best))
             best = self._restricted(name, columns, best, min(self._left(), seconds / 10), COARSE_GAP)
+            if name == "cost" and best is not None and counts_whole(self.problem):
+                break  # a bound that is nearly as good leaves few columns
         return best
+
+    def _narrowed(self, name: str, prices: dict[int, float], best: Found, end: float) -> tuple[Found, Narrowed]:
+        """A better fleet leaves fewer columns and offers to look at: search neighbourhoods while that helps."""
+        left = narrowed(self.problem, self._value(name, best.fleet), self.dropped)
+        vain = rounds = 0
+        while vain < MOST_IN_VAIN and not self._close(name, best, left.bound) and time.monotonic() < end:
+            rounds += 1
+            columns = next(neighbourhoods(self.problem, prices, best.fleet, set(), self._seed(rounds)))
+            inside = sorted(set(columns).intersection(left.columns))
+            other = self._restricted(name, inside, best, min(end - time.monotonic(), 1.0), COARSE_GAP / 2) or best
+            vain += 1
+            if self._value(name, other.fleet) < self._value(name, best.fleet):
+                best, vain = other, 0
+                left = narrowed(self.problem, self._value(name, best.fleet), self.dropped)
+        return best, left
 
     def _polished(self, name: str, prices: dict[int, float], best: Found, limit: float, end: float) -> Found:
         """Search neighbourhoods of the best fleet until it is close enough to the bound, or time is up."""

@@ -198,6 +198,10 @@ class WorkloadColumns:
         """What no plan of an open class exceeds, for every bar."""
         return self._spread(search, ceiling if isinstance(ceiling, tuple) else (ceiling,))
 
+    def reserve(self, search: int) -> str:
+        """Of the replicas that a workload of one length has alone, by which name they share their spares."""
+        return f"#{search}" if len(self.own.get(search, ())) == 1 else ""
+
     def _spread(self, search: int, vector: tuple[int, ...]) -> tuple[int, ...]:
         if search not in self.own:
             return vector
@@ -205,11 +209,10 @@ class WorkloadColumns:
         return tuple(of_bar.get(bar, 0) for bar in range(len(self.workload.buckets)))
 
 
-def with_members(pool: WorkloadColumns, alone: Alone, spares: int) -> WorkloadColumns:
+def with_members(pool: WorkloadColumns, alone: Alone) -> WorkloadColumns:
     """A pool with the replicas that each of its workloads would have alone: they serve nothing else.
 
-    Spares are counted per plan where lengths are routed, and over all plans where they are not: with `spares` a pool
-    does not hold what its workloads have alone.
+    Spares are counted as there: per plan where lengths are routed, and over all replicas of a workload of one length.
     """
     pool = replace(pool, bounded=not pool.routed and all(item.bounded for item, _ in alone))
     if not alone or not pool.by_bar:
@@ -219,4 +222,4 @@ def with_members(pool: WorkloadColumns, alone: Alone, spares: int) -> WorkloadCo
         for search in item.searches if not item.routed else ():
             own[len(searches)] = bars
             searches.append(search)
-    return replace(pool, searches=tuple(searches), own=own, bounded=pool.bounded and not spares)
+    return replace(pool, searches=tuple(searches), own=own)

@@ -24,6 +24,7 @@ from vllm_opt.optimizer.planning.predicted import Choice
 from vllm_opt.optimizer.procurement.sharing import (
     SHARES,
     leaves_context_room,
+    may_hold,
     points_in_parts,
 )
 from vllm_opt.optimizer.search.bounds import capacity_ceilings
@@ -182,6 +183,8 @@ class ColumnSearch:
                 continue
             kind = Kind(server.sku.gpu.id, server.shape.gpus, server.fare.nodes)
             for cut in (1, *SHARES) if sharing and kind.gpus == 1 else (1,):
+                if cut > 1 and not may_hold(self.search.physics, server, cut):
+                    continue
                 classes.setdefault(replace(kind, cut=cut), []).append((-(-ceiling // cut), server))
         for kind, entries in classes.items():
             entries.sort(key=lambda entry: -entry[0])
@@ -189,11 +192,10 @@ class ColumnSearch:
         return classes
 
     def close(self, kinds: Iterable[Kind], deadline: float = math.inf) -> None:
-        """Find the best plan of each class, smaller sizes first; time may leave some open, with their ceilings."""
+        """Find the best plan of each class; time may leave some open, with their ceilings."""
         wanted = sorted({kind for kind in kinds if kind in self.open}, key=lambda kind: (kind.cut, kind.gpus, kind))
-        for group in {(kind.cut, kind.gpus): None for kind in wanted}:
-            mine = [kind for kind in wanted if (kind.cut, kind.gpus) == group]
-            self._price(mine, self._solver(group[0]), deadline)
+        for cut in dict.fromkeys(kind.cut for kind in wanted):
+            self._price([kind for kind in wanted if kind.cut == cut], self._solver(cut), deadline)
 
     def _solver(self, cut: int) -> Solver:
         """How servers are sized: whole, unless only the fastest point of each is asked for."""
@@ -223,10 +225,11 @@ class ColumnSearch:
         ]
 
     def _price(self, kinds: list[Kind], solve: Solver, deadline: float) -> None:
-        """Visit the servers of some classes of one size, best first, until no ceiling is above what was found."""
-        least = {kind: self._replaced(kind) for kind in kinds}
+        """Visit the servers of some classes, best first, until no ceiling is above what was found."""
+        least: dict[Kind, int] = {}
         size = FIRST_ROUND
         while kinds:
+            least = {kind: max(least.get(kind, 0), self._replaced(kind)) for kind in kinds}
             chosen: list[Server] = []
             for kind in kinds:
                 able = [entry for entry in self._classes[kind] if entry[0] > least[kind]]

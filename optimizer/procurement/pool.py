@@ -20,9 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from vllm_opt.optimizer.fleet.covers import Cover, covers_of, least_of
-from vllm_opt.optimizer.fleet.model import FleetModel
-from vllm_opt.optimizer.fleet.neighbourhood import Relaxation, relaxation
+from vllm_opt.optimizer.fleet.covers import SURELY, covers_of
 from vllm_opt.optimizer.fleet.outcome import FleetOptions, objective_names
 from vllm_opt.optimizer.fleet.problem import (
     SLOTS_PER_GPU,
@@ -30,7 +28,9 @@ from vllm_opt.optimizer.fleet.problem import (
     FleetProblem,
     without_dominated,
 )
+from vllm_opt.optimizer.fleet.relaxed import Relaxed, relaxed
 from vllm_opt.optimizer.fleet.solver import solve_fleet
+from vllm_opt.optimizer.fleet.whole_units import narrowed
 from vllm_opt.optimizer.procurement.bar_columns import BarSearch, WorkloadColumns
 from vllm_opt.optimizer.procurement.columns import ColumnSearch, Kind, ReplicaPlan
 from vllm_opt.optimizer.procurement.replica_searches import close_within
@@ -39,13 +39,11 @@ Open = dict[str, tuple[FleetColumn, ColumnSearch | BarSearch, Kind]]
 """column name -> the class at its ceiling, and where it is found"""
 BEST_OF_EACH = 3
 """open classes of each workload that are closed besides those that the relaxation uses"""
-NEAREST = 8
+NEAREST = 12
 """open classes of each workload that are closed together while its cheapest cover uses an open one"""
 WINDOW = 2.0
 """a histogram's class is left open when even its ceiling costs so many times what the best plan found does"""
 UPPER_BOUND_GAP = 0.005
-SURELY = 1e-6
-"""relative error that the relaxation's floating-point optimum may have"""
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,8 @@ class ColumnPool:
         part = f"1/{kind.cut}" if kind.cut > 1 else str(kind.gpus)
         name = f"{item.workload.name}@{kind.gpu}x{part}over{kind.nodes}#{number}"
         usable = tuple(math.floor(units * self.cap) for units in capacity)
-        return FleetColumn(name, item.workload.name, kind.gpu, slots, usable, kind.nodes)
+        reserve = item.reserve(number - 1)
+        return FleetColumn(name, item.workload.name, kind.gpu, slots, usable, kind.nodes, reserve=reserve)
 
     def close_all(self, deadline: float) -> None:
         """Close every class that can be closed in time."""
@@ -186,8 +185,13 @@ class ColumnPool:
             if not wanted:
                 best = self._upper_bound(base, name, options, deadline) if best is None else best
                 wanted = self._within(rest, open_ones, best)
+                if wanted and best is not None:
+                    left = narrowed(rest.problem, best)
+                    rest = replace(rest, value=max(rest.value, left.bound))
+                    near = set(wanted)
+                    wanted = [rest.columns[c].name for c in left.columns if rest.columns[c].name in near]
                 covered = covered or not wanted
-                if covered and best is not None:  # then what a simpler fleet within the tolerance may use
+                if covered and best is not None and self.tolerance:  # then what a simpler fleet may use
                     wanted = self._within(rest, open_ones, best * float(1 + self.tolerance))
             late = time.monotonic() > deadline
             if not wanted or (covered and late):
@@ -202,7 +206,9 @@ class ColumnPool:
 
     def _close_covers(self, base: FleetProblem, deadline: float) -> None:
         """Close what the cheapest covers use, and what adds least to them, until they use nothing open."""
-        while time.monotonic() < deadline:
+        late = False
+        while not late:
+            late = time.monotonic() > deadline  # one round is made, whatever the time
             open_ones = self.open_columns()
             columns = (*self.closed_columns(), *(column for column, _, _ in open_ones.values()))
             wanted: list[str] = []
@@ -220,44 +226,35 @@ class ColumnPool:
         exact = any(item.by_bar for item in self.workloads)
         return base.changed(columns=without_dominated(self.closed_columns()), exact_routes=exact)
 
-    def _relaxed(self, base: FleetProblem, name: str, open_ones: Open) -> "_Relaxed | None":
+    def _relaxed(self, base: FleetProblem, name: str, open_ones: Open) -> Relaxed | None:
         """The relaxation over all classes, open ones at their ceilings; None where it has no solution."""
         columns = without_dominated((*self.closed_columns(), *(column for column, _, _ in open_ones.values())))
         problem = base.changed(columns=columns)
         if any(all(column.workload != demand.workload for column in columns) for demand in base.demands):
             return None
-        model = FleetModel(problem, routes=False, covered=False)
-        model.minimise_or_maximise(name)
-        found = relaxation(model)
-        if found is None:
-            return None
-        covers = covers_of(problem) if name == "cost" else {}
-        return _Relaxed(max(found.value, least_of(covers)), found, columns, covers)
+        return relaxed(problem, name)
 
-    def _used(self, rest: "_Relaxed", open_ones: Open) -> list[str]:
+    def _used(self, rest: Relaxed, open_ones: Open) -> list[str]:
         """What the relaxation uses that is open, and beside it the cheapest open classes of each workload."""
         using = rest.found.used.union(*(cover.used() for cover in rest.covers.values()))
         used = [rest.columns[c].name for c in sorted(using) if rest.columns[c].name in open_ones]
         if not used:
             return []
         cheapest: dict[str, list[str]] = {}
-        for c in sorted(rest.found.prices, key=lambda c: (rest.found.prices[c], c)):
+        prices = rest.with_one
+        for c in sorted(prices, key=lambda c: (prices[c], c)):
             of_workload = cheapest.setdefault(rest.columns[c].workload, [])
             if rest.columns[c].name in open_ones and len(of_workload) < BEST_OF_EACH:
                 of_workload.append(rest.columns[c].name)
         return list(dict.fromkeys([*used, *(name for names in cheapest.values() for name in names)]))
 
-    def _within(self, rest: "_Relaxed", open_ones: Open, best: float | None) -> list[str]:
+    def _within(self, rest: Relaxed, open_ones: Open, best: float | None) -> list[str]:
         """The open classes that a fleet of at most `best` may use; all of them where no fleet is known."""
         if best is None:
             return list(open_ones)
-        with_it = {c: rest.found.value + price for c, price in rest.found.prices.items()}
-        for cover in rest.covers.values():
-            others = least_of(rest.covers) - cover.least
-            with_it |= {c: max(with_it.get(c, -math.inf), others + cost) for c, cost in cover.with_one().items()}
         return [
             rest.columns[c].name
-            for c, value in sorted(with_it.items(), key=lambda item: (item[1], item[0]))
+            for c, value in sorted(rest.with_one.items(), key=lambda item: (item[1], item[0]))
             if rest.columns[c].name in open_ones and value * (1 - SURELY) <= best + 1
         ]
 
@@ -268,17 +265,6 @@ class ColumnPool:
         outcome = solve_fleet(self.over_closed(base), rough)
         value = next((bound.value for bound in outcome.bounds if bound.name == name), None)
         return None if value is None else float(value)
-
-
-@dataclass(frozen=True)
-class _Relaxed:
-    """A relaxation and the columns that its numbers speak of."""
-
-    value: float
-    found: Relaxation
-    columns: tuple[FleetColumn, ...]
-    covers: dict[str, Cover]
-    """of the workloads of one length, where cost is what counts"""
 
 
 def _close(names: Iterable[str], open_ones: Open, deadline: float) -> None:

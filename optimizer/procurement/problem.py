@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from vllm_opt.optimizer.fleet.outcome import FleetOptions
 from vllm_opt.optimizer.fleet.problem import FleetDemand, FleetLimits, FleetProblem
+from vllm_opt.optimizer.fleet.whole_units import counts_whole
 from vllm_opt.optimizer.procurement.bar_columns import BarSearch, Members, WorkloadColumns, with_members
 from vllm_opt.optimizer.procurement.columns import MICRO, ColumnSearch, ReplicaPlan
 from vllm_opt.optimizer.procurement.offers import HOURS_PER_MONTH, Market, Offer
@@ -94,8 +95,7 @@ def resolve_fleet(
                 known[key] = ()
                 notes.append(str(error))
         alone = (members or {}).get(workload.name, ())
-        spares = demand_of(request, workload).spare_replicas
-        found.append(with_members(WorkloadColumns(workload, known[key]), alone, spares))
+        found.append(with_members(WorkloadColumns(workload, known[key]), alone))
         notes += [note for search in known[key][:1] for note in search.setting.notes]
         told = percentile_note(request, workload)
         notes += [] if told is None else [told]
@@ -111,7 +111,8 @@ def resolve_fleet(
         tolerance_ppm=math.floor(Fraction(str(request.tolerance)) * MICRO),
     )
     pool = ColumnPool(found, Fraction(str(request.utilization_cap)), Fraction(str(request.tolerance)))
-    pool.close_promising(base, deadline)
+    if not (counts_whole(base) and base.objectives[0] == "cost"):
+        pool.close_promising(base, deadline)
     closed = pool.closed_for(base, options_of(request), deadline)
     skus = dict.fromkeys(offer.node.gpu for offer in offers)
     either = {gpu: pair for gpu in skus if (pair := market.either(gpu)) is not None}

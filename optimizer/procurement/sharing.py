@@ -29,6 +29,12 @@ def cut_setting(setting: SolveSetting, cut: int) -> SolveSetting:
     return replace(setting, targets=targets.model_copy(update=changed))
 
 
+def may_hold(physics: LayoutPhysics, server: Server, cut: int) -> bool:
+    """Whether one part of the memory may hold the weights of a server."""
+    weights = physics.weight_bytes(server.sku.gpu, server.weights, server.shape)
+    return max(weights) < server.sku.gpu.memory_bytes // cut - CONTEXT_RESERVE_BYTES
+
+
 def cut_units(setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], cut: int) -> Pieces:
     """What one part of the memory admits, with CUDA graphs and in eager mode."""
     pieces: Pieces = []

@@ -10,6 +10,7 @@ import pytest
 from vllm_opt.optimizer import FleetRequest, SolveRequest, procure, solve
 from vllm_opt.optimizer.contract.answer import Answer
 from vllm_opt.optimizer.orders.words import title_of
+from vllm_opt.optimizer.procurement import columns
 from vllm_opt.optimizer.procurement.answer import FleetAnswer
 from vllm_opt.optimizer.procurement.bar_columns import BarSearch
 from vllm_opt.optimizer.procurement.buckets import bucket_capacities
@@ -254,6 +255,45 @@ def test_the_cap_leaves_room_and_a_higher_one_takes_no_more_gpus(catalog: Catalo
         assert item.utilisation <= 0.85
         assert item.utilisation == pytest.approx(item.load / item.capacity, abs=1e-3)
     assert any("asked for 85 % of its capacity" in note for note in capped.notes)
+
+
+def test_a_pool_with_spares_is_proven_over_every_plan(catalog: Catalog) -> None:
+    """One replica serves two and one may be lost: two GPUs; and pools of some are in it, so it is never dearer."""
+    each = {"model": MODELS[0], "requests_per_s": 0.1, "target_context": 4096, "output_tokens": 300}
+    asked = [{**each, "name": name, "input_tokens": 500 * n} for n, name in enumerate("abc", 1)]
+    asked[2]["requests_per_s"] = 20
+    request = FleetRequest(
+        workloads=asked, inventory={"gpu": ["l40s"], "gpu_sharing": False, "max_gpus_per_replica": 1},
+        resilience={"spare_replicas": 1}, **STRICT,
+    )  # fmt: skip
+    whole, apart = procure(request, catalog), procure(request.replaced(pooling=False), catalog)
+    assert (whole.status, whole.covers, title_of(whole)) == ("optimal", "every plan", "fleet: proven cheapest")
+    assert whole.totals is not None
+    assert apart.totals is not None
+    assert whole.totals.gpus < apart.totals.gpus
+    pair, rest = (
+        procure(request.replaced(workloads=asked[:2]), catalog),
+        procure(request.replaced(workloads=asked[2:]), catalog),
+    )
+    assert pair.totals is not None
+    assert rest.totals is not None
+    assert pair.totals.gpus == 2
+    assert whole.totals.usd_per_hour <= pair.totals.usd_per_hour + rest.totals.usd_per_hour + 1e-9
+
+
+def test_parts_of_a_gpu_that_cannot_hold_the_weights_have_no_plan(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Classes that are never listed are those that would have no plan."""
+    found = []
+    for may_hold in (columns.may_hold, lambda *_: True):
+        monkeypatch.setattr(columns, "may_hold", may_hold)
+        asked = {**drawn(1), "model": "meta-llama/Llama-3.1-8B-Instruct", "gpu": ["l4", "a100-sxm4-80gb"]}
+        request = fleet_of(asked, inventory={"gpu": asked["gpu"]}, time_limit=1e-3)
+        (search,) = resolve_fleet(request, catalog).pool.workloads[0].searches
+        search.close([kind for kind in search.open if kind.cut > 1])
+        found.append({kind: plan.capacity for kind, plan in search.plans.items() if kind.cut > 1})
+    assert found[0] == found[1] != {}
 
 
 def test_workloads_of_one_model_share_replicas_where_that_is_cheaper(catalog: Catalog) -> None:

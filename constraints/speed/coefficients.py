@@ -156,6 +156,7 @@ def latency_coefficients(
     factor = age.step * measured
     loaded = factor * (cell.load_factor if cell else 1.0)
     arithmetic = loaded * (age.compute if path_peak(quantization, gpu) == gpu.half_flops_per_s else 1.0)
+    untuned = age.block_experts if name == "fp8_block" else 1.0
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
     attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
@@ -187,7 +188,9 @@ def latency_coefficients(
     launch_s = layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
     sequence_s = host * scheduler.sequence * shared.sequence_s
     host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
-    kernels_s, head_flops = constants.generation_factor(gpu) * layers_s, gpu.half_flops_per_s * own.compute_efficiency
+    latent_s = shared.latent_mixer_s if own.latent_mixer_s is None else own.latent_mixer_s
+    kernels_s = constants.generation_factor(gpu) * layers_s + work.latent_layers * latent_s
+    head_flops = gpu.half_flops_per_s * own.compute_efficiency
     basis: LatencyBasis = "measured" if cell else own.basis
     if name not in own.paths or unmeasured_features(layout):
         basis = "datasheet"
@@ -198,7 +201,7 @@ def latency_coefficients(
         head_memory_s=measured * 2 * work.head_weights / ranks / bytes_per_s,
         head_compute_s_per_sequence=arithmetic * 2 * work.head_weights / ranks / head_flops,
         expert_memory_s=factor * expert_memory_s,
-        expert_compute_s_per_token=arithmetic * expert_compute_s,
+        expert_compute_s_per_token=arithmetic * untuned * expert_compute_s,
         expert_miss_log=miss,
         expert_shape=shared.routing_shape,
         expert_imbalance=expert_imbalance(work.experts, layout) if work.moe_layers else 0.0,
@@ -213,6 +216,7 @@ def latency_coefficients(
         fixed_s=factor * (kernels_s + host * host_s + age.link * link_fixed_s) + lora.fixed_s,
         eager_launch_s=launch_s,
         wide_launch_s=host * shared.compiled_launch_share * launch_s,
+        latent_launch_s=age.latent_launch * work.latent_layers * shared.eager_layer_s,
         eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),
         serial_share=shared.serial_share if path.serial_share is None else path.serial_share,
@@ -220,6 +224,7 @@ def latency_coefficients(
         frontend_token_s=host * shared.frontend_token_s,
         busy_frontend_s=host * shared.busy_frontend_s,
         busy_users=shared.busy_users,
+        request_s=host * shared.request_s,
         synchrony=shared.synchrony,
         prefill_factor=cell.prefill_factor if cell else 1.0,
         pipeline_stages=float(layout.pipeline_parallel_size),

@@ -5,11 +5,12 @@
              phi = A / (A + Z) of the time, with A = what one prompt adds to the engine's work and Z = the time between
              first and last token but for the prefills of others, which stretch both alike; users that run in step
              with each other meet in their prefills half of the time:
-                 wait = busy TPOT / 2 + b (N - 1) / (N - 1 + u) + (N - 1) A (phi + (1 - phi) synchrony / 2)
-             with busy = 1 - 1 / N
+                 wait = busy TPOT / 2 + b (N - 1) / (N - 1 + u) + (N - 1) (A + F) (phi + (1 - phi) synchrony / 2)
+             with busy = 1 - 1 / N, and F = what the front end needs for one request, which it serves one by one
     poisson  requests arrive at random at rate r; rho = r A:
                  wait = busy TPOT / 2 + b D / (D + u) + A rho / (2 (1 - rho)),               busy = 1 - exp(-D)
-    burst    N at once: half of all prefills on average, in full steps
+    burst    N at once: the idle engine begins with the first prompt alone, before the front end has passed on the
+             others; they wait for it, and for half of their own prefills on average, in full steps
 
 b is what the front end takes longer while many others are served, u how many others make half of it. A counts
 arithmetic alone: prompts that share a step share its weight reads. Z grows linearly with the users, so waits in a
@@ -54,6 +55,8 @@ class ClosedWait:
     growth_s: Numbers
     """What every further user adds to that."""
     synchrony: Scalars
+    request_s: Numbers
+    """The front end's time for one request: HTTP, tokenising."""
     busy_s: Scalars
     busy_users: Scalars
 
@@ -68,7 +71,8 @@ class ClosedWait:
         added = added_work(c, traffic)
         growth = np.maximum(crowded - alone, 0.0) / (CHORD_USERS - 1.0) * traffic.decode_steps
         decode = alone * traffic.decode_steps
-        return cls(added, decode, growth, c.synchrony, c.busy_frontend_s, c.busy_users)
+        request = np.asarray(c.request_s + c.frontend_token_s * traffic.input_tokens)
+        return cls(added, decode, growth, c.synchrony, request, c.busy_frontend_s, c.busy_users)
 
     def seconds(self, users: Numbers, tpot: Numbers) -> Numbers:
         """Wait of one of `users`; never falls with users or TPOT."""
@@ -77,7 +81,7 @@ class ClosedWait:
         together = meeting + (1.0 - meeting) * np.asarray(self.synchrony) / 2.0
         step = others / np.maximum(users, 1.0) * (tpot / 2.0)
         crowd = others / np.maximum(others + self.busy_users, 1e-300)
-        return np.asarray(step + crowd * self.busy_s + others * together * self.added_s)
+        return np.asarray(step + crowd * self.busy_s + others * together * (self.added_s + self.request_s))
 
 
 def poisson_wait(
@@ -97,18 +101,15 @@ class BurstPrefill:
     """The prefills of prompts that were all sent at once, in full steps; seconds."""
 
     first_s: Numbers
-    """Until the first prompts are computed."""
+    """Until the first full step is computed."""
     everything_s: Numbers
     """Until all are."""
     step_s: Numbers
     """One full step."""
     added_s: Numbers
     """What it takes longer than a step without prompts, which reads the same weights."""
-
-    @property
-    def mean_s(self) -> Numbers:
-        """Mean time to the first token."""
-        return np.asarray((self.first_s + self.everything_s) / 2.0)
+    mean_s: Numbers
+    """Mean time to the first token."""
 
     def beside(self, steps: Numbers) -> Numbers:
         """How many full steps of the others an answer of so many tokens meets on average.
@@ -124,12 +125,15 @@ class BurstPrefill:
 def burst_prefill(c: LatencyCoefficients, traffic: Traffic, together: Numbers) -> BurstPrefill:
     """The prefills of `together` prompts sent at once."""
     zero = np.zeros_like(together)
-    work = together * traffic.computed_tokens
-    whole = np.minimum(work, traffic.budget_tokens)
-    full = step_time(c, zero, zero, whole, traffic.span_tokens) * c.prefill_factor
-    everything = full * work / whole
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     alone = step_time(c, zero, zero, chunk, traffic.span_tokens) * c.prefill_factor * traffic.computed_tokens / chunk
+    others = np.maximum(together - 1.0, 0.0)
+    work = others * traffic.computed_tokens
+    whole = np.clip(work, chunk, traffic.budget_tokens)
+    full = step_time(c, zero, zero, whole, traffic.span_tokens) * c.prefill_factor
+    rest = full * work / whole
+    everything = alone + rest
+    mean = (alone + others * (alone + (np.minimum(full, rest) + rest) / 2.0)) / np.maximum(together, 1.0)
     first = np.minimum(np.maximum(alone, full), everything)
     added = np.maximum(full - step_time(c, np.ones_like(together), zero, zero, zero), 0.0)
-    return BurstPrefill(np.asarray(first), np.asarray(everything), np.asarray(full), np.asarray(added))
+    return BurstPrefill(*(np.asarray(item) for item in (first, everything, full, added, mean)))

@@ -28,6 +28,7 @@ class SharedConstants(Noun):
     layer_s: float = Field(ge=0, description="fixed time of a mixer and a feed-forward inside a CUDA graph")
     moe_layer_s: float = Field(ge=0, description="more fixed time of a layer with experts")
     state_layer_s: float = Field(0.0, ge=0, description="more fixed time of a recurrent mixer")
+    latent_mixer_s: float = Field(0.0, ge=0, description="more fixed time of a latent-attention mixer")
     step_s: float = Field(ge=0, description="scheduler and sampler time of one step")
     worker_s: float = Field(0.0, ge=0, description="more of it where one engine has several workers")
     sequence_s: float = Field(ge=0, description="per decoding sequence and step: sampling, detokenising")
@@ -35,6 +36,7 @@ class SharedConstants(Noun):
     frontend_token_s: float = Field(0.0, ge=0, description="tokenising and hashing, per prompt token")
     busy_frontend_s: float = Field(0.0, ge=0, description="more of the front end's time while others are served")
     busy_users: float = Field(1.0, ge=0, description="others at which half of busy_frontend_s is reached")
+    request_s: float = Field(0.0, ge=0, description="of the front end, per request: they are served one by one")
     synchrony: float = Field(ge=0, le=1, description="share of closed-loop users that send in step with each other")
     attention_efficiency: float = Field(gt=0, description="prefill attention, share of the 16-bit peak")
     kv_read_efficiency: float = Field(gt=0, description="KV reads, share of the memory bandwidth")
@@ -87,6 +89,7 @@ class GpuConstants(Noun):
     attention_efficiency: float | None = Field(None, gt=0, le=1, description="own prefill attention; None: the shared")
     kv_read_efficiency: float | None = Field(None, gt=0, le=1, description="own KV reads; None: the shared")
     narrow_kv_efficiency: float = Field(1.0, gt=0, description="bandwidth of 8-bit KV reads relative to 16-bit ones")
+    latent_mixer_s: float | None = Field(None, ge=0, description="more fixed time of a latent mixer; None: the shared")
     basis: LatencyBasis
     paths: dict[str, PathFactor] = Field({}, description="kernel paths that this SKU was measured with")
     source: str
@@ -128,6 +131,10 @@ class ReleaseFactor(Noun):
     host: float = Field(1.0, gt=0, description="further factor of scheduler, sampler and front end")
     sequence: float = Field(1.0, gt=0, description="further factor of the host's time per decoding sequence")
     link: float = Field(1.0, gt=0, description="further factor of what an all-reduce needs to start")
+    block_experts: float = Field(1.0, gt=0, description="further factor of block-scaled experts' arithmetic: not tuned")
+    latent_launch: float = Field(
+        0.0, ge=0, description="launches of a latent mixer that no CUDA graph holds, over those of an eager layer"
+    )
     points: int = Field(0, ge=0, description="measured points behind the factors; 0: no evidence")
 
 

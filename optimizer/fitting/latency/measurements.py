@@ -156,9 +156,21 @@ def busy_engines(row: dict[str, Any]) -> float:
 
 
 def users_of(row: dict[str, Any]) -> float | None:
-    """Requests in flight: stated, named in the notes, or all prompts at once."""
+    """Requests in flight over all engines: stated, named in the notes, or all prompts at once."""
     noted = number_after("silicon_concurrency", str(row["notes"] or ""))
-    return row["max_concurrency"] or in_flight(row) or noted or row["num_prompts"]
+    return row["max_concurrency"] or in_flight(row) or noted or prompts_at_once(row)
+
+
+def prompts_at_once(row: dict[str, Any]) -> float | None:
+    """Prompts of a batch over all engines: what was served in the stated time, where that is a multiple of the prompts.
+
+    Some sources state the prompts of one of several replicas, and the throughput of all.
+    """
+    prompts, served = row["num_prompts"], row["measured"]["request_throughput"]
+    elapsed_s = number_after("elapsed", str(row["notes"] or ""))
+    if not prompts or not served or not elapsed_s or (row["dp"] or 1) == 1:
+        return prompts
+    return prompts * max(1.0, round(served * elapsed_s / prompts))
 
 
 def throughput_of(row: dict[str, Any], engines: float) -> float | None:

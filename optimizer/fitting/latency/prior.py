@@ -42,6 +42,9 @@ TWINS = {
 HALF_RATE = {"l40": 0.85}
 """Twins whose 16-bit peak is half the timed SKU's on the same die, so that power does not limit products before it:
 what they reach of it (as on the RTX 4090, the same die at the same rate). Their 8-bit products keep their own share."""
+ONE_LATENT_KERNEL = ("b200", "b300", "gb200", "gb300")
+"""Chips that run one and the same latent-attention kernel (FlashInfer's): 30 to 34 us on a B200 and on a GB300 with
+vLLM 0.27, 82 to 85 on B300 and GB200 with 0.24. The least is the kernel, what is beyond it the benchmark's launches."""
 PUBLISHED = ("mi250x", "mi300x")
 """SKUs without kernel tables whose prior cites a published measurement of matrix products."""
 
@@ -59,6 +62,8 @@ def read_prior(path: Path = PRIOR, kernels: Path = KERNELS) -> LatencyConstants:
     """The constants before any end-to-end measurement."""
     table, systems = json.loads(path.read_text(encoding="utf-8")), kernel_summary(kernels)
     for gpu, summary in systems.items():
+        if gpu in ONE_LATENT_KERNEL:
+            summary["latent"] = min((systems[one]["latent"] for one in ONE_LATENT_KERNEL), key=lambda one: one["floor_us"])
         table["gpus"][gpu] = from_kernels(summary, table, "kernel tables, profiles/data/kernels.json")
     for gpu, twin in TWINS.items():
         table["gpus"][gpu] = from_kernels(systems[twin], table, f"kernel tables of {twin}, profiles/data/kernels.json")
@@ -108,10 +113,22 @@ def from_kernels(summary: dict[str, Any], table: dict[str, Any], source: str) ->
         "attention_efficiency": attention["prefill_efficiency"],
         "kv_read_efficiency": min(MOST_MEMORY_EFFICIENCY, attention["decode_efficiency"]),
         "narrow_kv_efficiency": min(1.0, attention.get("narrow_decode_ratio", 1.0)),
+        **latent_mixer(summary, table["shared"]["layer_s"]),
         "basis": "fitted",
         "paths": {path: path_factors(path, summary, table) for path in known},
         "source": source,
     }
+
+
+def latent_mixer(summary: dict[str, Any], layer_s: float) -> dict[str, float]:
+    """What a latent mixer adds to the half of a layer that every mixer has: many small kernels between its factors.
+
+    Half of the way, as products: the module was timed without the fusion that serving has.
+    """
+    if "latent" not in summary:
+        return {}
+    usual = layer_s / 2
+    return {"latent_mixer_s": max(0.0, round(math.sqrt(summary["latent"]["floor_us"] * 1e-6 * usual) - usual, 8))}
 
 
 def timed_as(path: str) -> str:

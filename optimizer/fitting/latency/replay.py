@@ -16,7 +16,8 @@ from vllm_opt.constraints.speed.first_token import burst_prefill, frontend
 from vllm_opt.constraints.speed.kernel_paths import effective_path
 from vllm_opt.constraints.speed.latency import Pattern, offline_batch, under_load
 from vllm_opt.constraints.speed.model_work import model_work
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack
+from vllm_opt.constraints.speed.steady_state import step_mix
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack, step_time
 from vllm_opt.constraints.speed.traffic import Traffic
 from vllm_opt.optimizer.fitting.latency.observation import Observation
 from vllm_opt.profiles.catalogues.catalog import Catalog
@@ -106,6 +107,7 @@ class Replay:
         finite = [one.kind == "closed" and one.load > 1 for one in self.observations]
         once = np.array([1.0 / one.prompts_per_user for one in self.observations])
         table["first_wave"] = np.where(finite, np.minimum(once, 1.0), 0.0)
+        table["arrival_s"] = np.array([one.arrival_s for one in self.observations])
         table["mean_ttft"] = np.array([one.mean_ttft for one in self.observations])
         table["slots"] = np.array([self.running_sequences(one) for one in self.observations])
         return table
@@ -208,6 +210,11 @@ def predict_all(c: LatencyCoefficients, replay: Replay, *, queued: bool = True) 
         result["tpot"][rows], result["ttft"][rows], result["e2e"][rows] = under_random_arrivals(
             c.take(rows), shape, {name: values[rows] for name, values in table.items()}
         )
+    spread = np.flatnonzero(table["arrival_s"])
+    for metric, values in sent_one_by_one(
+        c.take(spread), {name: values[spread] for name, values in table.items()}
+    ).items():
+        result[metric][spread] = values
     counted = np.flatnonzero(table["first_wave"])
     result["ttft"][counted] = with_first_wave(
         c.take(counted), {name: values[counted] for name, values in table.items()}, result["ttft"][counted]
@@ -240,6 +247,28 @@ def evenly_drawn(length_range: float) -> Lengths:
     levels = 1.0 + length_range * (2.0 * np.arange(LEVELS) + 1.0 - LEVELS) / LEVELS
     inputs, outputs = np.meshgrid(levels, levels)
     return Lengths.of_pairs(inputs.ravel(), outputs.ravel())
+
+
+def sent_one_by_one(c: LatencyCoefficients, table: dict[str, Numbers]) -> dict[str, Numbers]:
+    """TTFT (ms) and throughput of bursts whose requests are sent at a rate, evenly over `arrival_s`.
+
+    While prompts come faster than they are computed the engine works through them as through a burst, and everyone
+    came half of the arrivals later on average; else each meets half of the others decoding and waits for one step.
+    """
+    together = np.minimum(table["load"], table["slots"])
+    none = np.zeros_like(together)
+    traffic = Traffic.of(
+        table["input_tokens"], table["output_tokens"], table["max_num_batched_tokens"], none, np.ones_like(none)
+    )
+    prompts, before = burst_prefill(c, traffic, together), frontend(c, traffic)
+    step_s, own_s = step_mix(c, traffic, together / 2.0)
+    decode_s = step_time(c, together, traffic.context_tokens, none, none)
+    waited_s = np.maximum(prompts.mean_s - table["arrival_s"] / 2.0, own_s + step_s / 2.0)
+    whole_s = np.maximum(table["arrival_s"] + own_s, prompts.everything_s) + traffic.decode_steps * decode_s
+    return {
+        "ttft": 1e3 * (before + waited_s),
+        "throughput": table["load"] * table["output_tokens"] / (before + whole_s),
+    }
 
 
 def with_first_wave(c: LatencyCoefficients, table: dict[str, Numbers], later_ms: Numbers) -> Numbers:

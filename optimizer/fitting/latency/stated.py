@@ -119,6 +119,7 @@ def stated_observation(row: dict[str, Any]) -> Observation:
         memory_bound_load=row["load"] == "saturated",
         checkpoint=checkpoint_of(row["model"]),
         prompts_per_user=max(1.0, float(row["num_prompts"]) / users) if row["num_prompts"] else float("inf"),
+        arrival_s=(users / (rate_of(row) or float("inf"))) if kind == "burst" else 0.0,
         mean_ttft=not row["measured"].get("median_ttft_ms"),
         measured=values_of(row, kind, float(peers)),
     )

@@ -16,11 +16,13 @@ from vllm_opt.profiles.nouns.latency_constants import (
     LatencyBasis,
     LatencyConstants,
     Spread,
+    version_key,
 )
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
 BASIS_RANK = {"measured": 0.0, "fitted": 1.0, "datasheet": 2.0}
+FIRST_ASYNCHRONOUS = (0, 14)
 LEAST_MISS_LOG = -50.0
 """Stands for log(0): every token passes every expert."""
 
@@ -185,7 +187,9 @@ def latency_coefficients(
     stream_s = shared.activation_passes * layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
     layers_s = layers * shared.layer_s + work.moe_layers * shared.moe_layer_s + work.state_layers * shared.state_layer_s
     layers_s += format_seconds(work, path)
+    latent_launch_s = work.latent_layers * shared.eager_layer_s
     launch_s = layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
+    launch_s += latent_launch_s
     sequence_s = host * scheduler.sequence * shared.sequence_s
     host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
     latent_s = shared.latent_mixer_s if own.latent_mixer_s is None else own.latent_mixer_s
@@ -216,7 +220,7 @@ def latency_coefficients(
         fixed_s=factor * (kernels_s + host * host_s + age.link * link_fixed_s) + lora.fixed_s,
         eager_launch_s=launch_s,
         wide_launch_s=host * shared.compiled_launch_share * launch_s,
-        latent_launch_s=age.latent_launch * work.latent_layers * shared.eager_layer_s,
+        latent_launch_s=age.latent_launch * latent_launch_s,
         eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),
         serial_share=shared.serial_share if path.serial_share is None else path.serial_share,
@@ -225,6 +229,7 @@ def latency_coefficients(
         busy_frontend_s=host * shared.busy_frontend_s,
         busy_users=shared.busy_users,
         request_s=host * shared.request_s,
+        ahead_steps=steps_ahead(host_release or release),
         synchrony=shared.synchrony,
         prefill_factor=cell.prefill_factor if cell else 1.0,
         pipeline_stages=float(layout.pipeline_parallel_size),
@@ -239,6 +244,15 @@ def latency_coefficients(
     if gpu.own is None or not calibrated:
         return shipped
     return with_own(shipped, gpu.own.speed_of(work.shape, name, ranks))
+
+
+def steps_ahead(release: str | None) -> float:
+    """Steps that are scheduled before the running one ends, of a release (None: today's).
+
+    With asynchronous scheduling, the default since 0.14, the next step is scheduled while one runs
+    (`EngineCore.step_with_batch_queue`, vllm/v1/engine/core.py): a prompt that arrives then rides in the one after.
+    """
+    return 1.0 if release is None or version_key(release) >= FIRST_ASYNCHRONOUS else 0.0
 
 
 def format_seconds(work: ModelWork, path: KernelPath) -> float:

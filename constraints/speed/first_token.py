@@ -5,10 +5,10 @@
              phi = A / (A + Z) of the time, with A = what one prompt adds to the engine's work and Z = the time between
              first and last token but for the prefills of others, which stretch both alike; users that run in step
              with each other meet in their prefills half of the time:
-                 wait = busy TPOT / 2 + b (N - 1) / (N - 1 + u) + (N - 1) (A + F) (phi + (1 - phi) synchrony / 2)
-             with busy = 1 - 1 / N, and F = what the front end needs for one request, which it serves one by one
+                 wait = busy TPOT (1/2 + a) + b (N - 1) / (N - 1 + u) + (N - 1) (A + F) (phi + (1 - phi) synchrony / 2)
+             with busy = 1 - 1 / N, a steps that are scheduled ahead of the running one, and F = what the front end needs for one request, which it serves one by one
     poisson  requests arrive at random at rate r; rho = r A:
-                 wait = busy TPOT / 2 + b D / (D + u) + A rho / (2 (1 - rho)),               busy = 1 - exp(-D)
+                 wait = busy TPOT (1/2 + a) + b D / (D + u) + A rho / (2 (1 - rho)),               busy = 1 - exp(-D)
     burst    N at once: the idle engine begins with the first prompt alone, before the front end has passed on the
              others; they wait for it, and for half of their own prefills on average, in full steps
 
@@ -59,6 +59,7 @@ class ClosedWait:
     """The front end's time for one request: HTTP, tokenising."""
     busy_s: Scalars
     busy_users: Scalars
+    ahead_steps: Scalars = 0.0
 
     @classmethod
     def of(cls, c: LatencyCoefficients, traffic: Traffic) -> "ClosedWait":
@@ -72,14 +73,14 @@ class ClosedWait:
         growth = np.maximum(crowded - alone, 0.0) / (CHORD_USERS - 1.0) * traffic.decode_steps
         decode = alone * traffic.decode_steps
         request = np.asarray(c.request_s + c.frontend_token_s * traffic.input_tokens)
-        return cls(added, decode, growth, c.synchrony, request, c.busy_frontend_s, c.busy_users)
+        return cls(added, decode, growth, c.synchrony, request, c.busy_frontend_s, c.busy_users, c.ahead_steps)
 
     def seconds(self, users: Numbers, tpot: Numbers) -> Numbers:
         """Wait of one of `users`; never falls with users or TPOT."""
         others = np.maximum(users - 1.0, 0.0)
         meeting = self.added_s / np.maximum(self.added_s + self.decode_s + self.growth_s * others, 1e-300)
         together = meeting + (1.0 - meeting) * np.asarray(self.synchrony) / 2.0
-        step = others / np.maximum(users, 1.0) * (tpot / 2.0)
+        step = others / np.maximum(users, 1.0) * (0.5 + np.asarray(self.ahead_steps)) * tpot
         crowd = others / np.maximum(others + self.busy_users, 1e-300)
         return np.asarray(step + crowd * self.busy_s + others * together * (self.added_s + self.request_s))
 
@@ -92,7 +93,7 @@ def poisson_wait(
     load = rate * added
     busy = np.minimum(load, MOST_UTILISATION)
     crowd = decoders / (decoders + c.busy_users)
-    wait = -expm1(-decoders) * tpot / 2.0 + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
+    wait = -expm1(-decoders) * tpot * (0.5 + c.ahead_steps) + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
     return np.asarray(wait), np.asarray(load)
 
 

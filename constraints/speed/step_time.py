@@ -89,6 +89,8 @@ class LatencyCoefficients:
     """Others at which half of that is reached."""
     request_s: Scalars
     """What the front end needs for one request while others that came with it wait for their turn."""
+    ahead_steps: Scalars
+    """Steps that are scheduled before the running one ends: 1 with asynchronous scheduling, else 0."""
     synchrony: Scalars
     """Share of closed-loop users that send in step with each other."""
     prefill_factor: Scalars
@@ -101,6 +103,8 @@ class LatencyCoefficients:
     throughput_spread: Scalars
     basis_rank: Scalars
     """0 measured, 1 fitted, 2 datasheet."""
+    largest_capture: Scalars = LARGEST_CAPTURE
+    """Tokens of the widest step that a CUDA graph holds."""
     encoder_s: Scalars = 0.0
     """Encoding the images, videos or speech of one request on this engine."""
     load_s: Scalars = 0.0
@@ -201,7 +205,7 @@ def launches(c: LatencyCoefficients, tokens: Scalars, decoding: Numbers, prefill
 
     Latent attention has one path for prompts and one for decoding sequences; a step with both launches both.
     """
-    wide = (np.asarray(tokens) > LARGEST_CAPTURE) * c.wide_launch_s
+    wide = (np.asarray(tokens) > c.largest_capture) * c.wide_launch_s
     paths = np.minimum(decoding, 1.0) * (np.asarray(prefill_tokens) > 0) + 1.0
     return np.maximum(wide, paths * c.latent_launch_s)
 

@@ -137,7 +137,7 @@ class Loop:
         others = max(users - 1, 0.0)
         meeting = added / max(added + alone * self.steps + growth * others, 1e-300)
         together = meeting + (1 - meeting) * c.synchrony / 2
-        step = others / max(users, 1.0) * tpot / 2
+        step = others / max(users, 1.0) * tpot * (0.5 + c.ahead_steps)
         crowd = others / max(others + c.busy_users, 1e-300) * c.busy_frontend_s
         request = c.request_s + c.frontend_token_s * self.prompt
         return float(step + crowd + others * together * (added + request))

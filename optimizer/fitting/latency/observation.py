@@ -46,6 +46,8 @@ class Observation:
     """Requests that each user sent; the first of each met those of all others."""
     arrival_s: float = 0.0
     """Time over which the requests of a burst were sent, where the row states a rate; 0: all at once."""
+    largest_capture: float = 512.0
+    """Tokens of the widest step that a CUDA graph held."""
     mean_ttft: bool = False
     """The measured TTFT is a mean, not a median."""
     burstiness: float = 1.0

@@ -39,9 +39,11 @@ TWINS = {
     "b100": "b200",
 }
 """SKUs whose kernels are those of a measured SKU with another memory, clock or power limit."""
-HALF_RATE = {"l40": 0.85}
+HALF_RATE = {"l40": 0.85, "rtx-5090": 0.93}
 """Twins whose 16-bit peak is half the timed SKU's on the same die, so that power does not limit products before it:
-what they reach of it (as on the RTX 4090, the same die at the same rate). Their 8-bit products keep their own share."""
+what they reach of it. L40: as on the RTX 4090, the same die at the same rate. RTX 5090 (209.5 TFLOP/s with 32-bit
+accumulation, 503.8 on the RTX PRO 6000): nearly all, as the same die reaches 0.85 of twice the rate. Their 8-bit and
+4-bit products keep their own share."""
 ONE_LATENT_KERNEL = ("b200", "b300", "gb200", "gb300")
 """Chips that run one and the same latent-attention kernel (FlashInfer's): 30 to 34 us on a B200 and on a GB300 with
 vLLM 0.27, 82 to 85 on B300 and GB200 with 0.24. The least is the kernel, what is beyond it the benchmark's launches."""
@@ -78,7 +80,7 @@ def at_half_rate(entry: dict[str, Any], efficiency: float) -> dict[str, Any]:
     """A twin's constants with another share of the 16-bit peak; 8-bit products reach what they did."""
     growth = efficiency / entry["compute_efficiency"]
     paths = {
-        path: {**factors, "compute": round(factors["compute"] / growth, 4)} if path.startswith("fp8") else factors
+        path: {**factors, "compute": round(factors["compute"] / growth, 4)} if path.startswith(("fp8", "nvfp4")) else factors
         for path, factors in entry["paths"].items()
     }
     return {**entry, "compute_efficiency": efficiency, "paths": paths}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -167,7 +167,8 @@ class Replay:
             )
             for model, quantization, layout, gpu, release, host in self.unique_nouns
         ]
-        return stack(unique).take(self.position)
+        captured = np.array([one.largest_capture for one in self.observations])
+        return replace(stack(unique).take(self.position), largest_capture=captured)
 
     def predict(self, constants: LatencyConstants, *, calibrated: bool = False) -> dict[str, Numbers]:
         """Predicted ttft, tpot, e2e (ms) and throughput (output tokens/s per engine) of every observation."""

@@ -15,6 +15,7 @@ from vllm_opt.profiles.nouns.latency_constants import (
     KernelPath,
     LatencyBasis,
     LatencyConstants,
+    SharedConstants,
     Spread,
     version_key,
 )
@@ -153,12 +154,11 @@ def latency_coefficients(
     cell = constants.cell(work.shape, gpu.id, name, ranks, layout.data_parallel_size) if calibrated else None
     age = constants.release_factor(gpu, release)
     scheduler = age if host_release is None else constants.release_factor(gpu, host_release)
-    host = scheduler.host
+    host, front = scheduler.host, scheduler.host * constants.frontend_factor(gpu)
     measured = cell.step_factor if cell else 1.0
     factor = age.step * measured
     loaded = factor * (cell.load_factor if cell else 1.0)
     arithmetic = loaded * (age.compute if path_peak(quantization, gpu) == gpu.half_flops_per_s else 1.0)
-    untuned = age.block_experts if name == "fp8_block" else 1.0
     bytes_per_s = gpu.memory_bandwidth_bytes_per_s * own.memory_efficiency
     kv_bytes_per_s = gpu.memory_bandwidth_bytes_per_s * (own.kv_read_efficiency or shared.kv_read_efficiency)
     attention_flops = gpu.half_flops_per_s * (own.attention_efficiency or shared.attention_efficiency)
@@ -185,15 +185,10 @@ def latency_coefficients(
     dense_memory_s += lora.bytes / ranks / bytes_per_s
     dense_compute_s += lora.flop_per_token / ranks / attention_flops
     stream_s = shared.activation_passes * layers * 2 * work.hidden_size / gpu.memory_bandwidth_bytes_per_s
-    layers_s = layers * shared.layer_s + work.moe_layers * shared.moe_layer_s + work.state_layers * shared.state_layer_s
-    layers_s += format_seconds(work, path)
-    latent_launch_s = work.latent_layers * shared.eager_layer_s
-    launch_s = layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s + shared.step_s
-    launch_s += latent_launch_s
+    kernels_s = constants.generation_factor(gpu) * layer_seconds(work, shared, path) + latent_seconds(work, shared, own)
+    launch_s, latent_launch_s = launch_seconds(work, shared)
     sequence_s = host * scheduler.sequence * shared.sequence_s
     host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
-    latent_s = shared.latent_mixer_s if own.latent_mixer_s is None else own.latent_mixer_s
-    kernels_s = constants.generation_factor(gpu) * layers_s + work.latent_layers * latent_s
     head_flops = gpu.half_flops_per_s * own.compute_efficiency
     basis: LatencyBasis = "measured" if cell else own.basis
     if name not in own.paths or unmeasured_features(layout):
@@ -205,7 +200,7 @@ def latency_coefficients(
         head_memory_s=measured * 2 * work.head_weights / ranks / bytes_per_s,
         head_compute_s_per_sequence=arithmetic * 2 * work.head_weights / ranks / head_flops,
         expert_memory_s=factor * expert_memory_s,
-        expert_compute_s_per_token=arithmetic * untuned * expert_compute_s,
+        expert_compute_s_per_token=arithmetic * (age.block_experts if name == "fp8_block" else 1.0) * expert_compute_s,
         expert_miss_log=miss,
         expert_shape=shared.routing_shape,
         expert_imbalance=expert_imbalance(work.experts, layout) if work.moe_layers else 0.0,
@@ -220,15 +215,15 @@ def latency_coefficients(
         fixed_s=factor * (kernels_s + host * host_s + age.link * link_fixed_s) + lora.fixed_s,
         eager_launch_s=launch_s,
         wide_launch_s=host * shared.compiled_launch_share * launch_s,
-        latent_launch_s=age.latent_launch * latent_launch_s,
+        latent_launch_s=age.latent_launch * (latent_launch_s + host * host_s * (latent_launch_s > 0)),
         eager_s=layers * shared.eager_gap_s,
         eager=float(layout.enforce_eager),
         serial_share=shared.serial_share if path.serial_share is None else path.serial_share,
-        frontend_s=host * shared.frontend_s,
-        frontend_token_s=host * shared.frontend_token_s,
-        busy_frontend_s=host * shared.busy_frontend_s,
+        frontend_s=front * shared.frontend_s,
+        frontend_token_s=front * shared.frontend_token_s,
+        busy_frontend_s=front * shared.busy_frontend_s,
         busy_users=shared.busy_users,
-        request_s=host * shared.request_s,
+        request_s=front * shared.request_s,
         ahead_steps=steps_ahead(host_release or release),
         synchrony=shared.synchrony,
         prefill_factor=cell.prefill_factor if cell else 1.0,
@@ -246,6 +241,22 @@ def latency_coefficients(
     return with_own(shipped, gpu.own.speed_of(work.shape, name, ranks))
 
 
+def launch_seconds(work: ModelWork, shared: SharedConstants) -> tuple[float, float]:
+    """What the CPU needs to launch every kernel of a step, and of it what latent mixers have more than usual ones.
+
+    A latent mixer is taken as a layer's launches more: its low-rank factors, rotations, concatenations and two small
+    products (vllm/v1/attention/backends/mla/common.py). Lone prompts of Kimi-K2.5 on an H200 bear it out.
+    """
+    latent_s = work.latent_layers * shared.eager_layer_s
+    layers_s = work.halves / 2 * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s
+    return layers_s + latent_s + shared.step_s, latent_s
+
+
+def latent_seconds(work: ModelWork, shared: SharedConstants, own: GpuConstants) -> float:
+    """Fixed time that latent mixers have beyond usual ones: many small kernels between their low-rank factors."""
+    return work.latent_layers * (shared.latent_mixer_s if own.latent_mixer_s is None else own.latent_mixer_s)
+
+
 def steps_ahead(release: str | None) -> float:
     """Steps that are scheduled before the running one ends, of a release (None: today's).
 
@@ -253,6 +264,12 @@ def steps_ahead(release: str | None) -> float:
     (`EngineCore.step_with_batch_queue`, vllm/v1/engine/core.py): a prompt that arrives then rides in the one after.
     """
     return 1.0 if release is None or version_key(release) >= FIRST_ASYNCHRONOUS else 0.0
+
+
+def layer_seconds(work: ModelWork, shared: SharedConstants, path: KernelPath) -> float:
+    """Fixed kernel time of all layers of a step, on Hopper."""
+    layers_s = work.halves / 2 * shared.layer_s + work.moe_layers * shared.moe_layer_s
+    return layers_s + work.state_layers * shared.state_layer_s + format_seconds(work, path)
 
 
 def format_seconds(work: ModelWork, path: KernelPath) -> float:

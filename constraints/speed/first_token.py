@@ -6,7 +6,8 @@
              first and last token but for the prefills of others, which stretch both alike; users that run in step
              with each other meet in their prefills half of the time:
                  wait = busy TPOT (1/2 + a) + b (N - 1) / (N - 1 + u) + (N - 1) (A + F) (phi + (1 - phi) synchrony / 2)
-             with busy = 1 - 1 / N, a steps that are scheduled ahead of the running one, and F = what the front end needs for one request, which it serves one by one
+             with busy = 1 - 1 / N, a = steps that are scheduled ahead of the running one, and F = what the front end
+             needs for one request: it serves them one by one
     poisson  requests arrive at random at rate r; rho = r A:
                  wait = busy TPOT (1/2 + a) + b D / (D + u) + A rho / (2 (1 - rho)),               busy = 1 - exp(-D)
     burst    N at once: the idle engine begins with the first prompt alone, before the front end has passed on the
@@ -55,10 +56,10 @@ class ClosedWait:
     growth_s: Numbers
     """What every further user adds to that."""
     synchrony: Scalars
-    request_s: Numbers
-    """The front end's time for one request: HTTP, tokenising."""
     busy_s: Scalars
     busy_users: Scalars
+    request_s: Scalars = 0.0
+    """The front end's time for one request: HTTP, tokenising."""
     ahead_steps: Scalars = 0.0
 
     @classmethod
@@ -73,7 +74,7 @@ class ClosedWait:
         growth = np.maximum(crowded - alone, 0.0) / (CHORD_USERS - 1.0) * traffic.decode_steps
         decode = alone * traffic.decode_steps
         request = np.asarray(c.request_s + c.frontend_token_s * traffic.input_tokens)
-        return cls(added, decode, growth, c.synchrony, request, c.busy_frontend_s, c.busy_users, c.ahead_steps)
+        return cls(added, decode, growth, c.synchrony, c.busy_frontend_s, c.busy_users, request, c.ahead_steps)
 
     def seconds(self, users: Numbers, tpot: Numbers) -> Numbers:
         """Wait of one of `users`; never falls with users or TPOT."""
@@ -93,7 +94,8 @@ def poisson_wait(
     load = rate * added
     busy = np.minimum(load, MOST_UTILISATION)
     crowd = decoders / (decoders + c.busy_users)
-    wait = -expm1(-decoders) * tpot * (0.5 + c.ahead_steps) + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
+    step = -expm1(-decoders) * tpot * (0.5 + c.ahead_steps)
+    wait = step + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
     return np.asarray(wait), np.asarray(load)
 
 

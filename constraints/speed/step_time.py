@@ -201,13 +201,13 @@ def step_time(
 
 
 def launches(c: LatencyCoefficients, tokens: Scalars, decoding: Numbers, prefill_tokens: Scalars) -> Numbers:
-    """What the CPU launches at least in a compiled step: all of one beyond the largest CUDA graph, else what none holds.
+    """What the CPU launches at least in a compiled step: all of it beyond the largest graph, else what none holds.
 
     Latent attention has one path for prompts and one for decoding sequences; a step with both launches both.
     """
     wide = (np.asarray(tokens) > c.largest_capture) * c.wide_launch_s
     paths = np.minimum(decoding, 1.0) * (np.asarray(prefill_tokens) > 0) + 1.0
-    return np.maximum(wide, paths * c.latent_launch_s)
+    return np.asarray(np.maximum(wide, paths * c.latent_launch_s))
 
 
 def decode_attention(c: LatencyCoefficients, context_tokens: Scalars) -> Numbers:

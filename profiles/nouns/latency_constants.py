@@ -56,7 +56,10 @@ class SharedConstants(Noun):
         1e-5, ge=0, description="time per layer that eager mode adds to any step: gaps between kernels, lost fusion"
     )
     compiled_launch_share: float = Field(
-        1.0, gt=0, le=1, description="launch time of a compiled step too wide for a CUDA graph, over that of eager mode"
+        1.0,
+        gt=0,
+        le=2,
+        description="launches of a compiled step too wide for a CUDA graph, inputs too, over eager mode's",
     )
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
 
@@ -132,9 +135,7 @@ class ReleaseFactor(Noun):
     sequence: float = Field(1.0, gt=0, description="further factor of the host's time per decoding sequence")
     link: float = Field(1.0, gt=0, description="further factor of what an all-reduce needs to start")
     block_experts: float = Field(1.0, gt=0, description="further factor of block-scaled experts' arithmetic: not tuned")
-    latent_launch: float = Field(
-        0.0, ge=0, description="launches of a latent mixer that no CUDA graph holds, over those of an eager layer"
-    )
+    latent_launch: float = Field(0.0, ge=0, description="share of latent mixers' launches that no CUDA graph holds")
     points: int = Field(0, ge=0, description="measured points behind the factors; 0: no evidence")
 
 
@@ -164,6 +165,7 @@ class LatencyConstants(Noun):
     generations: dict[str, float] = Field(
         {}, description="fixed kernel time over Hopper's, by compute capability or architecture; absent: 1"
     )
+    frontends: dict[str, float] = Field({}, description="front end's time on the hosts of a generation; absent: 1")
     kernel_paths: dict[str, KernelPath]
     collectives: dict[str, Collective] = Field(description="by SKU id, else by kind of link")
     releases: dict[str, tuple[ReleaseFactor, ...]] = Field({}, description="by family of GPUs, ascending")
@@ -183,6 +185,10 @@ class LatencyConstants(Noun):
     def generation_factor(self, gpu: GpuProfile) -> float:
         """Fixed kernel time of the SKU's generation over Hopper's."""
         return self.generations.get(generation_of(gpu), 1.0)
+
+    def frontend_factor(self, gpu: GpuProfile) -> float:
+        """Front end's time on the hosts that the SKU's generation comes with, over that of usual servers."""
+        return self.frontends.get(generation_of(gpu), 1.0)
 
     def collective(self, gpu: GpuProfile, ranks: int = 2) -> Collective:
         """All-reduce numbers of the SKU over `ranks` GPUs, else of the link that joins so many of them.

@@ -162,8 +162,8 @@ def prompts_at_once(row: dict[str, Any]) -> float | None:
     prompts, served = row["num_prompts"], row["measured"]["request_throughput"]
     elapsed_s = number_after("elapsed", str(row["notes"] or ""))
     if not prompts or not served or not elapsed_s or (row["dp"] or 1) == 1:
-        return prompts
-    return prompts * max(1.0, round(served * elapsed_s / prompts))
+        return float(prompts) if prompts else None
+    return float(prompts * max(1.0, round(served * elapsed_s / prompts)))
 
 
 def throughput_of(row: dict[str, Any], engines: float) -> float | None:

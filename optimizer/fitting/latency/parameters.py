@@ -54,7 +54,7 @@ SHARED_PRIORS = {
 MOST = {
     "serial_share": 1.0,
     "synchrony": 1.0,
-    "compiled_launch_share": 1.0,
+    "compiled_launch_share": 2.0,
     "memory_efficiency": 0.95,
     "compute_efficiency": 0.95,
     "kv_read_efficiency": 0.95,
@@ -188,6 +188,10 @@ def group_parameters(table: dict[str, Any], replay: Replay) -> list[Parameter]:
         where = ("generations", name)
         spread = OWN_HOST_SPREAD if name in OWN_HOSTS else GENERATION_SPREAD
         found.append(Parameter(where, prior, spread, "generation", generation == name))
+        if name in OWN_HOSTS:
+            own_front = table["frontends"].setdefault(name, 1.0)
+            here = generation == name
+            found.append(Parameter(("frontends", name), own_front, OWN_HOST_SPREAD, "frontends", here))
     family = np.array([release_family(gpu) for gpu in profiles])
     own = [version_key(one.release) for one in replay.observations]
     hosts = [version_key(one.host_release or one.release) for one in replay.observations]

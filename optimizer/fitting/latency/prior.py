@@ -63,9 +63,10 @@ def kernel_summary(path: Path = KERNELS) -> dict[str, Any]:
 def read_prior(path: Path = PRIOR, kernels: Path = KERNELS) -> LatencyConstants:
     """The constants before any end-to-end measurement."""
     table, systems = json.loads(path.read_text(encoding="utf-8")), kernel_summary(kernels)
+    known = [systems[one]["latent"] for one in ONE_LATENT_KERNEL if "latent" in systems.get(one, {})]
     for gpu, summary in systems.items():
-        if gpu in ONE_LATENT_KERNEL:
-            summary["latent"] = min((systems[one]["latent"] for one in ONE_LATENT_KERNEL), key=lambda one: one["floor_us"])
+        if gpu in ONE_LATENT_KERNEL and known:
+            summary["latent"] = min(known, key=lambda one: float(one["floor_us"]))
         table["gpus"][gpu] = from_kernels(summary, table, "kernel tables, profiles/data/kernels.json")
     for gpu, twin in TWINS.items():
         table["gpus"][gpu] = from_kernels(systems[twin], table, f"kernel tables of {twin}, profiles/data/kernels.json")
@@ -79,10 +80,12 @@ def read_prior(path: Path = PRIOR, kernels: Path = KERNELS) -> LatencyConstants:
 def at_half_rate(entry: dict[str, Any], efficiency: float) -> dict[str, Any]:
     """A twin's constants with another share of the 16-bit peak; 8-bit products reach what they did."""
     growth = efficiency / entry["compute_efficiency"]
-    paths = {
-        path: {**factors, "compute": round(factors["compute"] / growth, 4)} if path.startswith(("fp8", "nvfp4")) else factors
+    narrow = {
+        path: {**factors, "compute": round(factors["compute"] / growth, 4)}
         for path, factors in entry["paths"].items()
+        if path.startswith(("fp8", "nvfp4"))
     }
+    paths = {**entry["paths"], **narrow}
     return {**entry, "compute_efficiency": efficiency, "paths": paths}
 
 

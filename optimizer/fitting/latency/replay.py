@@ -12,14 +12,12 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.queueing.demand import ALIKE, Lengths
 from vllm_opt.constraints.queueing.engine import Demand, outcome
 from vllm_opt.constraints.speed.coefficients import kv_element_bytes, latency_coefficients
-from vllm_opt.constraints.speed.first_token import burst_prefill, frontend
 from vllm_opt.constraints.speed.kernel_paths import effective_path
 from vllm_opt.constraints.speed.latency import Pattern, offline_batch, under_load
 from vllm_opt.constraints.speed.model_work import model_work
-from vllm_opt.constraints.speed.steady_state import step_mix
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack, step_time
-from vllm_opt.constraints.speed.traffic import Traffic
+from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack
 from vllm_opt.optimizer.fitting.latency.observation import Observation
+from vllm_opt.optimizer.fitting.latency.waves import sent_one_by_one, with_first_wave
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import UnknownProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -167,8 +165,13 @@ class Replay:
             )
             for model, quantization, layout, gpu, release, host in self.unique_nouns
         ]
-        captured = np.array([one.largest_capture for one in self.observations])
-        return replace(stack(unique).take(self.position), largest_capture=captured)
+        captured, squared = (
+            np.array([getattr(one, name) for one in self.observations])
+            for name in ("largest_capture", "squared_lengths")
+        )
+        found = stack(unique).take(self.position)
+        spans = squared * found.prefill_s_per_span_token
+        return replace(found, largest_capture=captured, prefill_s_per_span_token=spans)
 
     def predict(self, constants: LatencyConstants, *, calibrated: bool = False) -> dict[str, Numbers]:
         """Predicted ttft, tpot, e2e (ms) and throughput (output tokens/s per engine) of every observation."""
@@ -248,48 +251,6 @@ def evenly_drawn(length_range: float) -> Lengths:
     levels = 1.0 + length_range * (2.0 * np.arange(LEVELS) + 1.0 - LEVELS) / LEVELS
     inputs, outputs = np.meshgrid(levels, levels)
     return Lengths.of_pairs(inputs.ravel(), outputs.ravel())
-
-
-def sent_one_by_one(c: LatencyCoefficients, table: dict[str, Numbers]) -> dict[str, Numbers]:
-    """TTFT (ms) and throughput of bursts whose requests are sent at a rate, evenly over `arrival_s`.
-
-    While prompts come faster than they are computed the engine works through them as through a burst, and everyone
-    came half of the arrivals later on average; else each meets half of the others decoding and waits for one step.
-    """
-    together = np.minimum(table["load"], table["slots"])
-    none = np.zeros_like(together)
-    traffic = Traffic.of(
-        table["input_tokens"], table["output_tokens"], table["max_num_batched_tokens"], none, np.ones_like(none)
-    )
-    prompts, before = burst_prefill(c, traffic, together), frontend(c, traffic)
-    step_s, own_s = step_mix(c, traffic, together / 2.0)
-    decode_s = step_time(c, together, traffic.context_tokens, none, none)
-    waited_s = np.maximum(prompts.mean_s - table["arrival_s"] / 2.0, own_s + step_s / 2.0)
-    whole_s = np.maximum(table["arrival_s"] + own_s, prompts.everything_s) + traffic.decode_steps * decode_s
-    return {
-        "ttft": 1e3 * (before + waited_s),
-        "throughput": table["load"] * table["output_tokens"] / (before + whole_s),
-    }
-
-
-def with_first_wave(c: LatencyCoefficients, table: dict[str, Numbers], later_ms: Numbers) -> Numbers:
-    """TTFT of closed loops of few requests per user, ms: the first wave of a run is the burst that it starts with.
-
-    A mean counts every request once. The median is one of the later requests while they are the most, else the request
-    of the burst at the rank that is left when those count as faster.
-    """
-    share = table["first_wave"]
-    together = np.minimum(table["load"], table["slots"])
-    none, all_chunked = np.zeros_like(share), np.ones_like(share)
-    lengths = table["input_tokens"], table["output_tokens"]
-    traffic = Traffic.of(*lengths, table["max_num_batched_tokens"], none, all_chunked)
-    prompts, before = burst_prefill(c, traffic, together), frontend(c, traffic)
-    flags = together, table["slots"], table["max_num_batched_tokens"], *lengths
-    mean_ms = under_load(c, *flags, pattern="burst").ttft_ms
-    rank = np.maximum(share - 0.5, 0.0) / share
-    ranked_ms = 1e3 * (before + prompts.first_s + rank * (prompts.everything_s - prompts.first_s))
-    median_ms = np.where(share >= 0.5, np.maximum(later_ms, ranked_ms), later_ms)
-    return np.where(table["mean_ttft"], share * mean_ms + (1.0 - share) * later_ms, median_ms)
 
 
 def log_errors(replay: Replay, predicted: dict[str, Numbers]) -> dict[str, Numbers]:

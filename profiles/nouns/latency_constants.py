@@ -56,10 +56,7 @@ class SharedConstants(Noun):
         1e-5, ge=0, description="time per layer that eager mode adds to any step: gaps between kernels, lost fusion"
     )
     compiled_launch_share: float = Field(
-        1.0,
-        gt=0,
-        le=2,
-        description="launches of a compiled step too wide for a CUDA graph, inputs too, over eager mode's",
+        1.0, gt=0, le=2, description="launches of a step too wide for a CUDA graph, over eager mode's"
     )
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
 

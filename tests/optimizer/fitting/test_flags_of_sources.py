@@ -62,6 +62,18 @@ def test_a_burst_at_a_rate_waits_less_than_one_at_once() -> None:
     assert found["throughput"][3] < found["throughput"][0] / 4
 
 
+def test_prompts_of_spread_lengths_attend_to_more() -> None:
+    # Median 3,500 and 90th percentile 10,000: their mean square is 1.45 times the square of their mean.
+    plain = observation(row())
+    runs = [replace(plain, squared_lengths=value) for value in (1.0, 1.45)]
+    replay = replay_of(*runs)
+    found = replay.coefficients(CONSTANTS, calibrated=False)
+    spans = [float(value) for value in found.prefill_s_per_span_token]
+    assert spans[1] == pytest.approx(1.45 * spans[0])
+    first = predict_all(found, replay)["ttft"]
+    assert first[0] < first[1] < 1.2 * first[0]
+
+
 def test_half_the_rate_of_a_die_is_reached_almost_whole() -> None:
     prior = read_prior()
     card, timed = prior.gpus["rtx-5090"], prior.gpus["rtx-pro-6000-server"]

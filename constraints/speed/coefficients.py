@@ -188,7 +188,7 @@ def latency_coefficients(
     kernels_s = constants.generation_factor(gpu) * layer_seconds(work, shared, path) + latent_seconds(work, shared, own)
     launch_s, latent_launch_s = launch_seconds(work, shared)
     sequence_s = host * scheduler.sequence * shared.sequence_s
-    host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
+    host_s = shared.step_s + (shared.worker_s if several_workers(work, layout) else 0.0)
     head_flops = gpu.half_flops_per_s * own.compute_efficiency
     basis: LatencyBasis = "measured" if cell else own.basis
     if name not in own.paths or unmeasured_features(layout):
@@ -264,6 +264,15 @@ def steps_ahead(release: str | None) -> float:
     (`EngineCore.step_with_batch_queue`, vllm/v1/engine/core.py): a prompt that arrives then rides in the one after.
     """
     return 1.0 if release is None or version_key(release) >= FIRST_ASYNCHRONOUS else 0.0
+
+
+def several_workers(work: ModelWork, layout: Layout) -> bool:
+    """Whether the step of one worker waits for others: to be told what to run, or to agree on sizes with DP peers.
+
+    Data-parallel engines that exchange experts agree on batch sizes and CUDA graphs before every step
+    (`coordinate_batch_across_dp`, vllm/v1/worker/dp_utils.py).
+    """
+    return layout.tensor_parallel_size > 1 or (layout.data_parallel_size > 1 and work.moe_layers > 0)
 
 
 def layer_seconds(work: ModelWork, shared: SharedConstants, path: KernelPath) -> float:

@@ -105,23 +105,25 @@ class BurstPrefill:
 
     first_s: Numbers
     """Until the first full step is computed."""
-    everything_s: Numbers
-    """Until all are."""
+    whole_s: Numbers
+    """Until all are, the first one alone."""
     step_s: Numbers
     """One full step."""
     added_s: Numbers
     """What it takes longer than a step without prompts, which reads the same weights."""
     mean_s: Numbers
     """Mean time to the first token."""
+    everything_s: Numbers
+    """All of them in full steps from the beginning, as an offline batch is computed that was there before."""
 
     def beside(self, steps: Numbers) -> Numbers:
         """How many full steps of the others an answer of so many tokens meets on average.
 
-        A request whose prompt is done at t meets min((everything - t) / step, tokens) of them: an answer that ends
+        A request whose prompt is done at t meets min((whole - t) / step, tokens) of them: an answer that ends
         before all prompts are computed meets no more than it has tokens. t is spread evenly, so with R full steps
         after the first prompts the mean is R / 2, or beyond R = tokens, tokens - tokens^2 / (2 R).
         """
-        most = (self.everything_s - self.first_s) / self.step_s
+        most = (self.whole_s - self.first_s) / self.step_s
         return np.where(most <= steps, most / 2.0, steps - steps**2 / (2.0 * np.maximum(most, 1e-300)))
 
 
@@ -135,8 +137,11 @@ def burst_prefill(c: LatencyCoefficients, traffic: Traffic, together: Numbers) -
     whole = np.clip(work, chunk, traffic.budget_tokens)
     full = step_time(c, zero, zero, whole, traffic.span_tokens) * c.prefill_factor
     rest = full * work / whole
-    everything = alone + rest
+    until = alone + rest
     mean = (alone + others * (alone + (np.minimum(full, rest) + rest) / 2.0)) / np.maximum(together, 1.0)
-    first = np.minimum(np.maximum(alone, full), everything)
+    first = np.minimum(np.maximum(alone, full), until)
     added = np.maximum(full - step_time(c, np.ones_like(together), zero, zero, zero), 0.0)
-    return BurstPrefill(*(np.asarray(item) for item in (first, everything, full, added, mean)))
+    tokens = together * traffic.computed_tokens
+    wide = np.minimum(tokens, traffic.budget_tokens)
+    everything = step_time(c, zero, zero, wide, traffic.span_tokens) * c.prefill_factor * tokens / wide
+    return BurstPrefill(*(np.asarray(item) for item in (first, until, full, added, mean, everything)))

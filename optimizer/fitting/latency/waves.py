@@ -24,7 +24,7 @@ def sent_one_by_one(c: LatencyCoefficients, table: dict[str, Numbers]) -> dict[s
     step_s, own_s = step_mix(c, traffic, together / 2.0)
     decode_s = step_time(c, together, traffic.context_tokens, none, none)
     waited_s = np.maximum(prompts.mean_s - table["arrival_s"] / 2.0, own_s + step_s / 2.0)
-    whole_s = np.maximum(table["arrival_s"] + own_s, prompts.everything_s) + traffic.decode_steps * decode_s
+    whole_s = np.maximum(table["arrival_s"] + own_s, prompts.whole_s) + traffic.decode_steps * decode_s
     return {
         "ttft": 1e3 * (before + waited_s),
         "throughput": table["load"] * table["output_tokens"] / (before + whole_s),
@@ -46,6 +46,6 @@ def with_first_wave(c: LatencyCoefficients, table: dict[str, Numbers], later_ms:
     flags = together, table["slots"], table["max_num_batched_tokens"], *lengths
     mean_ms = under_load(c, *flags, pattern="burst").ttft_ms
     rank = np.maximum(share - 0.5, 0.0) / share
-    ranked_ms = 1e3 * (before + prompts.first_s + rank * (prompts.everything_s - prompts.first_s))
+    ranked_ms = 1e3 * (before + prompts.first_s + rank * (prompts.whole_s - prompts.first_s))
     median_ms = np.where(share >= 0.5, np.maximum(later_ms, ranked_ms), later_ms)
     return np.where(table["mean_ttft"], share * mean_ms + (1.0 - share) * later_ms, median_ms)

@@ -310,7 +310,7 @@ def test_models_of_one_width_are_not_of_one_shape() -> None:
 
 
 def test_a_burst_is_met_by_no_more_steps_than_an_answer_has_tokens() -> None:
-    ten = BurstPrefill(*(np.array([value]) for value in (1.0, 11.0, 1.0, 0.5, 6.0)))
+    ten = BurstPrefill(*(np.array([value]) for value in (1.0, 11.0, 1.0, 0.5, 6.0, 11.0)))
     assert float(ten.mean_s[0]) == 6.0
     assert float(ten.beside(np.array([20.0]))[0]) == 5.0  # all of the 0 to 10 that are left
     assert float(ten.beside(np.array([4.0]))[0]) == pytest.approx((4 * 4 / 2 + 4 * 6) / 10)

@@ -13,9 +13,13 @@ from vllm_opt.constraints.speed.unit_seconds import (
     combined_spread,
     decode_seconds,
     expert_seconds,
-    format_seconds,
     kv_element_bytes,
+    latent_seconds,
+    launch_seconds,
+    layer_seconds,
     matrix_seconds,
+    several_workers,
+    steps_ahead,
     unmeasured_features,
 )
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -75,6 +79,8 @@ class CardSpeed:
         self._path = path_on(constants, self._own, self._name)
         self._age = constants.release_factor(gpu, release)
         self._scheduler = self._age if host_release is None else constants.release_factor(gpu, host_release)
+        self._ahead_steps = steps_ahead(host_release or release)
+        self._expert_age = self._age.block_experts if self._name == "fp8_block" else 1.0
         self._plain = path_peak(quantization, gpu) == gpu.half_flops_per_s
         self._bytes_per_s = gpu.memory_bandwidth_bytes_per_s * self._own.memory_efficiency
         reading = self._own.kv_read_efficiency or shared.kv_read_efficiency
@@ -82,12 +88,9 @@ class CardSpeed:
         attending = self._own.attention_efficiency or shared.attention_efficiency
         self._attention_flops = gpu.half_flops_per_s * attending
         self._layers = work.halves / 2
-        layers_s = self._layers * shared.layer_s + work.moe_layers * shared.moe_layer_s
-        layers_s += work.state_layers * shared.state_layer_s
-        layers_s += format_seconds(work, self._path)
-        self._kernels_s = constants.generation_factor(gpu) * layers_s
-        self._launch_s = self._layers * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s
-        self._launch_s += shared.step_s
+        layers_s = constants.generation_factor(gpu) * layer_seconds(work, shared, self._path)
+        self._kernels_s = layers_s + latent_seconds(work, shared, self._own)
+        self._launch_s, self._latent_launch_s = launch_seconds(work, shared)
         stream = shared.activation_passes * self._layers * 2 * work.hidden_size
         self._stream_s = stream / gpu.memory_bandwidth_bytes_per_s
         self._attended: dict[tuple[int, int, float], tuple[float, ...]] = {}
@@ -102,6 +105,7 @@ class CardSpeed:
         ranks = layout.tensor_parallel_size
         cell = self._cell(layout)
         host = self._scheduler.host
+        front = host * self._constants.frontend_factor(gpu)
         measured = cell.step_factor if cell else 1.0
         factor = self._age.step * measured
         loaded = factor * (cell.load_factor if cell else 1.0)
@@ -114,7 +118,7 @@ class CardSpeed:
         dense_memory_s += lora.bytes / ranks / self._bytes_per_s
         dense_compute_s += lora.flop_per_token / ranks / self._attention_flops
         sequence_s = host * self._scheduler.sequence * shared.sequence_s
-        host_s = shared.step_s + (shared.worker_s if ranks > 1 else 0.0)
+        host_s = shared.step_s + (shared.worker_s if several_workers(work, layout) else 0.0)
         head_flops = gpu.half_flops_per_s * self._own.compute_efficiency
         basis, spread = self._spread(layout, measured=cell is not None)
         shipped = LatencyCoefficients(
@@ -123,7 +127,7 @@ class CardSpeed:
             head_memory_s=measured * 2 * work.head_weights / ranks / self._bytes_per_s,
             head_compute_s_per_sequence=arithmetic * 2 * work.head_weights / ranks / head_flops,
             expert_memory_s=factor * expert_memory_s,
-            expert_compute_s_per_token=arithmetic * expert_compute_s,
+            expert_compute_s_per_token=arithmetic * self._expert_age * expert_compute_s,
             expert_miss_log=miss,
             expert_shape=shared.routing_shape,
             expert_imbalance=imbalance,
@@ -138,13 +142,16 @@ class CardSpeed:
             fixed_s=factor * (self._kernels_s + host * host_s + self._age.link * link_fixed_s) + lora.fixed_s,
             eager_launch_s=self._launch_s,
             wide_launch_s=host * shared.compiled_launch_share * self._launch_s,
+            latent_launch_s=self._age.latent_launch * (self._latent_launch_s + host * host_s * bool(work.latent_layers)),
             eager_s=self._layers * shared.eager_gap_s,
             eager=float(layout.enforce_eager),
             serial_share=shared.serial_share if path.serial_share is None else path.serial_share,
-            frontend_s=host * shared.frontend_s,
-            frontend_token_s=host * shared.frontend_token_s,
-            busy_frontend_s=host * shared.busy_frontend_s,
+            frontend_s=front * shared.frontend_s,
+            frontend_token_s=front * shared.frontend_token_s,
+            busy_frontend_s=front * shared.busy_frontend_s,
             busy_users=shared.busy_users,
+            request_s=front * shared.request_s,
+            ahead_steps=self._ahead_steps,
             synchrony=shared.synchrony,
             prefill_factor=cell.prefill_factor if cell else 1.0,
             pipeline_stages=float(layout.pipeline_parallel_size),

@@ -5,11 +5,13 @@
              phi = A / (A + Z) of the time, with A = what one prompt adds to the engine's work and Z = the time between
              first and last token but for the prefills of others, which stretch both alike; users that run in step
              with each other meet in their prefills half of the time:
-                 wait = busy TPOT / 2 + b (N - 1) / (N - 1 + u) + (N - 1) A (phi + (1 - phi) synchrony / 2)
-             with busy = 1 - 1 / N
+                 wait = busy TPOT (1/2 + a) + b (N - 1) / (N - 1 + u) + (N - 1) (A + F) (phi + (1 - phi) synchrony / 2)
+             with busy = 1 - 1 / N, a = steps that are scheduled ahead of the running one, and F = what the front end
+             needs for one request: it serves them one by one
     poisson  requests arrive at random at rate r; rho = r A:
-                 wait = busy TPOT / 2 + b D / (D + u) + A rho / (2 (1 - rho)),               busy = 1 - exp(-D)
-    burst    N at once: half of all prefills on average, in full steps
+                 wait = busy TPOT (1/2 + a) + b D / (D + u) + A rho / (2 (1 - rho)),               busy = 1 - exp(-D)
+    burst    N at once: the idle engine begins with the first prompt alone, before the front end has passed on the
+             others; they wait for it, and for half of their own prefills on average, in full steps
 
 b is what the front end takes longer while many others are served, u how many others make half of it. A counts
 arithmetic alone: prompts that share a step share its weight reads. Z grows linearly with the users, so waits in a
@@ -56,6 +58,9 @@ class ClosedWait:
     synchrony: Scalars
     busy_s: Scalars
     busy_users: Scalars
+    request_s: Scalars = 0.0
+    """The front end's time for one request: HTTP, tokenising."""
+    ahead_steps: Scalars = 0.0
 
     @classmethod
     def of(cls, c: LatencyCoefficients, traffic: Traffic) -> "ClosedWait":
@@ -68,16 +73,17 @@ class ClosedWait:
         added = added_work(c, traffic)
         growth = np.maximum(crowded - alone, 0.0) / (CHORD_USERS - 1.0) * traffic.decode_steps
         decode = alone * traffic.decode_steps
-        return cls(added, decode, growth, c.synchrony, c.busy_frontend_s, c.busy_users)
+        request = np.asarray(c.request_s + c.frontend_token_s * traffic.input_tokens)
+        return cls(added, decode, growth, c.synchrony, c.busy_frontend_s, c.busy_users, request, c.ahead_steps)
 
     def seconds(self, users: Numbers, tpot: Numbers) -> Numbers:
         """Wait of one of `users`; never falls with users or TPOT."""
         others = np.maximum(users - 1.0, 0.0)
         meeting = self.added_s / np.maximum(self.added_s + self.decode_s + self.growth_s * others, 1e-300)
         together = meeting + (1.0 - meeting) * np.asarray(self.synchrony) / 2.0
-        step = others / np.maximum(users, 1.0) * (tpot / 2.0)
+        step = others / np.maximum(users, 1.0) * (0.5 + np.asarray(self.ahead_steps)) * tpot
         crowd = others / np.maximum(others + self.busy_users, 1e-300)
-        return np.asarray(step + crowd * self.busy_s + others * together * self.added_s)
+        return np.asarray(step + crowd * self.busy_s + others * together * (self.added_s + self.request_s))
 
 
 def poisson_wait(
@@ -88,7 +94,8 @@ def poisson_wait(
     load = rate * added
     busy = np.minimum(load, MOST_UTILISATION)
     crowd = decoders / (decoders + c.busy_users)
-    wait = -expm1(-decoders) * tpot / 2.0 + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
+    step = -expm1(-decoders) * tpot * (0.5 + c.ahead_steps)
+    wait = step + crowd * c.busy_frontend_s + added * busy / (2.0 * (1.0 - busy))
     return np.asarray(wait), np.asarray(load)
 
 
@@ -97,39 +104,44 @@ class BurstPrefill:
     """The prefills of prompts that were all sent at once, in full steps; seconds."""
 
     first_s: Numbers
-    """Until the first prompts are computed."""
-    everything_s: Numbers
-    """Until all are."""
+    """Until the first full step is computed."""
+    whole_s: Numbers
+    """Until all are, the first one alone."""
     step_s: Numbers
     """One full step."""
     added_s: Numbers
     """What it takes longer than a step without prompts, which reads the same weights."""
-
-    @property
-    def mean_s(self) -> Numbers:
-        """Mean time to the first token."""
-        return np.asarray((self.first_s + self.everything_s) / 2.0)
+    mean_s: Numbers
+    """Mean time to the first token."""
+    everything_s: Numbers
+    """All of them in full steps from the beginning, as an offline batch is computed that was there before."""
 
     def beside(self, steps: Numbers) -> Numbers:
         """How many full steps of the others an answer of so many tokens meets on average.
 
-        A request whose prompt is done at t meets min((everything - t) / step, tokens) of them: an answer that ends
+        A request whose prompt is done at t meets min((whole - t) / step, tokens) of them: an answer that ends
         before all prompts are computed meets no more than it has tokens. t is spread evenly, so with R full steps
         after the first prompts the mean is R / 2, or beyond R = tokens, tokens - tokens^2 / (2 R).
         """
-        most = (self.everything_s - self.first_s) / self.step_s
+        most = (self.whole_s - self.first_s) / self.step_s
         return np.where(most <= steps, most / 2.0, steps - steps**2 / (2.0 * np.maximum(most, 1e-300)))
 
 
 def burst_prefill(c: LatencyCoefficients, traffic: Traffic, together: Numbers) -> BurstPrefill:
     """The prefills of `together` prompts sent at once."""
     zero = np.zeros_like(together)
-    work = together * traffic.computed_tokens
-    whole = np.minimum(work, traffic.budget_tokens)
-    full = step_time(c, zero, zero, whole, traffic.span_tokens) * c.prefill_factor
-    everything = full * work / whole
     chunk = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
     alone = step_time(c, zero, zero, chunk, traffic.span_tokens) * c.prefill_factor * traffic.computed_tokens / chunk
-    first = np.minimum(np.maximum(alone, full), everything)
+    others = np.maximum(together - 1.0, 0.0)
+    work = others * traffic.computed_tokens
+    whole = np.clip(work, chunk, traffic.budget_tokens)
+    full = step_time(c, zero, zero, whole, traffic.span_tokens) * c.prefill_factor
+    rest = full * work / whole
+    until = alone + rest
+    mean = (alone + others * (alone + (np.minimum(full, rest) + rest) / 2.0)) / np.maximum(together, 1.0)
+    first = np.minimum(np.maximum(alone, full), until)
     added = np.maximum(full - step_time(c, np.ones_like(together), zero, zero, zero), 0.0)
-    return BurstPrefill(np.asarray(first), np.asarray(everything), np.asarray(full), np.asarray(added))
+    tokens = together * traffic.computed_tokens
+    wide = np.minimum(tokens, traffic.budget_tokens)
+    everything = step_time(c, zero, zero, wide, traffic.span_tokens) * c.prefill_factor * tokens / wide
+    return BurstPrefill(*(np.asarray(item) for item in (first, until, full, added, mean, everything)))

@@ -61,6 +61,7 @@ class ModelWork:
     mixers: int = 0
     feed_forwards: int = 0
     state_layers: int = 0
+    latent_layers: int = 0
     head_weights: float = 0.0
     hidden_size: int = 0
     bytes_per_quantized_weight: float = 2.0
@@ -266,6 +267,7 @@ def model_work(model: ModelProfile, quantization: Quantization) -> ModelWork:
         work.mixers += layers * (layer.mixer is not None)
         work.feed_forwards += layers * (layer.feed_forward is not None)
         work.state_layers += layers * isinstance(layer.mixer, StateSpace)
+        work.latent_layers += layers * isinstance(layer.mixer, LatentAttention)
         mixer = layers * mixer_weights(layer, model.hidden_size)
         if attention_half:
             work.half_dense += mixer

@@ -28,7 +28,7 @@ GROUPS = {
         "prefill_s_per_span_token", "prefill_s_per_window_token", "token_s",
     ),
     "host": ("sequence_s", "fixed_s", "eager_s", *LAUNCHES),
-    "frontend": ("frontend_s", "frontend_token_s", "busy_frontend_s"),
+    "frontend": ("frontend_s", "frontend_token_s", "busy_frontend_s", "request_s"),
 }  # fmt: skip
 """The parts that one factor multiplies."""
 STEP_GROUPS = ("memory", "compute", "host")

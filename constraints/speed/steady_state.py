@@ -168,7 +168,7 @@ def burst_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots:
     zero = np.zeros_like(together)
     decode = step_time(c, np.maximum(together, 1.0), traffic.context_tokens, zero, zero)
     tpot = decode + prompts.beside(traffic.decode_steps) * prompts.added_s / traffic.decode_steps
-    wave = prompts.everything_s * pipeline_fill(c, np.ones_like(together)) + traffic.decode_steps * decode
+    wave = prompts.whole_s * pipeline_fill(c, np.ones_like(together)) + traffic.decode_steps * decode
     waves = np.maximum(users / together, 1.0)
     ttft = frontend(c, traffic) + prompts.mean_s + (waves - 1.0) / 2.0 * wave
     rate = users / (frontend(c, traffic) + np.ceil(waves - 1e-9) * wave)

@@ -73,6 +73,8 @@ class LatencyCoefficients:
     """Least duration of any step in eager mode: the CPU launches the model's kernels, whatever the scheduler."""
     wide_launch_s: Scalars
     """Least duration of a step that is too wide for a CUDA graph."""
+    latent_launch_s: Scalars
+    """Least duration of a step whose latent attention no CUDA graph holds; twice that beside prompts (`launches`)."""
     eager_s: Scalars
     """What eager mode adds to any step: gaps between kernels and lost fusion."""
     eager: Scalars
@@ -85,6 +87,10 @@ class LatencyCoefficients:
     """What the front end takes longer while many others are served."""
     busy_users: Scalars
     """Others at which half of that is reached."""
+    request_s: Scalars
+    """What the front end needs for one request while others that came with it wait for their turn."""
+    ahead_steps: Scalars
+    """Steps that are scheduled before the running one ends: 1 with asynchronous scheduling, else 0."""
     synchrony: Scalars
     """Share of closed-loop users that send in step with each other."""
     prefill_factor: Scalars
@@ -97,6 +103,8 @@ class LatencyCoefficients:
     throughput_spread: Scalars
     basis_rank: Scalars
     """0 measured, 1 fitted, 2 datasheet."""
+    largest_capture: Scalars = LARGEST_CAPTURE
+    """Tokens of the widest step that a CUDA graph holds."""
     encoder_s: Scalars = 0.0
     """Encoding the images, videos or speech of one request on this engine."""
     load_s: Scalars = 0.0
@@ -188,8 +196,18 @@ def step_time(
     time = time + prefill_tokens * prefill_attention(c, span_tokens)
     launch = c.eager * c.eager_launch_s
     if padding:
-        launch = np.maximum(launch, (np.asarray(tokens) > LARGEST_CAPTURE) * c.wide_launch_s)
+        launch = np.maximum(launch, launches(c, tokens, decoding, prefill_tokens))
     return np.asarray(np.maximum(time, launch) + c.eager * c.eager_s)
+
+
+def launches(c: LatencyCoefficients, tokens: Scalars, decoding: Numbers, prefill_tokens: Scalars) -> Numbers:
+    """What the CPU launches at least in a compiled step: all of it beyond the largest graph, else what none holds.
+
+    Latent attention has one path for prompts and one for decoding sequences; a step with both launches both.
+    """
+    wide = (np.asarray(tokens) > c.largest_capture) * c.wide_launch_s
+    paths = np.minimum(decoding, 1.0) * (np.asarray(prefill_tokens) > 0) + 1.0
+    return np.asarray(np.maximum(wide, paths * c.latent_launch_s))
 
 
 def decode_attention(c: LatencyCoefficients, context_tokens: Scalars) -> Numbers:

@@ -7,10 +7,18 @@ from vllm_opt.constraints.speed.communication_time import busiest_rank
 from vllm_opt.constraints.speed.kernel_paths import path_peak
 from vllm_opt.constraints.speed.model_work import AttentionGroup, ModelWork
 from vllm_opt.profiles.nouns.gpu import GpuProfile
-from vllm_opt.profiles.nouns.latency_constants import GpuConstants, KernelPath, LatencyConstants, Spread
+from vllm_opt.profiles.nouns.latency_constants import (
+    GpuConstants,
+    KernelPath,
+    LatencyConstants,
+    SharedConstants,
+    Spread,
+    version_key,
+)
 from vllm_opt.profiles.nouns.model import ModelProfile
 from vllm_opt.profiles.nouns.quantization import Quantization
 
+FIRST_ASYNCHRONOUS = (0, 14)
 LEAST_MISS_LOG = -50.0
 """Stands for log(0): every token passes every expert."""
 
@@ -113,6 +121,46 @@ def expert_seconds(
     miss = LEAST_MISS_LOG if share >= 1 else max(LEAST_MISS_LOG, math.log1p(-share))
     ranks = layout.tensor_parallel_size
     return memory / (ranks * peers), compute / ranks, miss * peers
+
+
+def launch_seconds(work: ModelWork, shared: SharedConstants) -> tuple[float, float]:
+    """What the CPU needs to launch every kernel of a step, and of it what latent mixers have more than usual ones.
+
+    A latent mixer is taken as a layer's launches more: its low-rank factors, rotations, concatenations and two small
+    products (vllm/v1/attention/backends/mla/common.py). Lone prompts of Kimi-K2.5 on an H200 bear it out.
+    """
+    latent_s = work.latent_layers * shared.eager_layer_s
+    layers_s = work.halves / 2 * shared.eager_layer_s + work.moe_layers * shared.eager_moe_layer_s
+    return layers_s + latent_s + shared.step_s, latent_s
+
+
+def latent_seconds(work: ModelWork, shared: SharedConstants, own: GpuConstants) -> float:
+    """Fixed time that latent mixers have beyond usual ones: many small kernels between their low-rank factors."""
+    return work.latent_layers * (shared.latent_mixer_s if own.latent_mixer_s is None else own.latent_mixer_s)
+
+
+def steps_ahead(release: str | None) -> float:
+    """Steps that are scheduled before the running one ends, of a release (None: today's).
+
+    With asynchronous scheduling, the default since 0.14, the next step is scheduled while one runs
+    (`EngineCore.step_with_batch_queue`, vllm/v1/engine/core.py): a prompt that arrives then rides in the one after.
+    """
+    return 1.0 if release is None or version_key(release) >= FIRST_ASYNCHRONOUS else 0.0
+
+
+def several_workers(work: ModelWork, layout: Layout) -> bool:
+    """Whether the step of one worker waits for others: to be told what to run, or to agree on sizes with DP peers.
+
+    Data-parallel engines that exchange experts agree on batch sizes and CUDA graphs before every step
+    (`coordinate_batch_across_dp`, vllm/v1/worker/dp_utils.py).
+    """
+    return layout.tensor_parallel_size > 1 or (layout.data_parallel_size > 1 and work.moe_layers > 0)
+
+
+def layer_seconds(work: ModelWork, shared: SharedConstants, path: KernelPath) -> float:
+    """Fixed kernel time of all layers of a step, on Hopper."""
+    layers_s = work.halves / 2 * shared.layer_s + work.moe_layers * shared.moe_layer_s
+    return layers_s + work.state_layers * shared.state_layer_s + format_seconds(work, path)
 
 
 def format_seconds(work: ModelWork, path: KernelPath) -> float:

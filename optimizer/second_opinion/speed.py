@@ -96,6 +96,8 @@ class Loop:
         launch = c.eager_launch_s if c.eager else 0.0
         if padded and tokens > LARGEST_GRAPH:
             launch = max(launch, c.wide_launch_s)
+        if padded:
+            launch = max(launch, (1 + min(decoders, 1.0) * (prefill > 0)) * c.latent_launch_s)
         return float(max(total, launch) + c.eager * c.eager_s)
 
     def _attend(self) -> float:
@@ -135,9 +137,10 @@ class Loop:
         others = max(users - 1, 0.0)
         meeting = added / max(added + alone * self.steps + growth * others, 1e-300)
         together = meeting + (1 - meeting) * c.synchrony / 2
-        step = others / max(users, 1.0) * tpot / 2
+        step = others / max(users, 1.0) * tpot * (0.5 + c.ahead_steps)
         crowd = others / max(others + c.busy_users, 1e-300) * c.busy_frontend_s
-        return float(step + crowd + others * together * added)
+        request = c.request_s + c.frontend_token_s * self.prompt
+        return float(step + crowd + others * together * (added + request))
 
     def held(self, decoders: float) -> float:
         """Users of whom so many decode at once."""

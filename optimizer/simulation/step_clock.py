@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vllm_opt.constraints.speed.step_time import (
-    LARGEST_CAPTURE,
     LatencyCoefficients,
+    launches,
     padded_batch,
     token_time,
 )
@@ -80,7 +80,7 @@ class StepClock:
             c, tokens = self.coefficients, np.asarray(float(decoders + prompt))
             base = float(token_time(c, padded_batch(tokens), np.asarray(float(decoders)), tokens))
             eager = float(np.asarray(c.eager))
-            wide = 1.0 if tokens > LARGEST_CAPTURE else 0.0
-            launch = max(eager * float(np.asarray(c.eager_launch_s)), wide * float(np.asarray(c.wide_launch_s)))
+            compiled = float(launches(c, tokens, np.asarray(float(decoders)), float(prompt)))
+            launch = max(eager * float(np.asarray(c.eager_launch_s)), compiled)
             self._known[key] = base, launch, eager * float(np.asarray(c.eager_s))
         return self._known[key]

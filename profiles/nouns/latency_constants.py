@@ -28,6 +28,7 @@ class SharedConstants(Noun):
     layer_s: float = Field(ge=0, description="fixed time of a mixer and a feed-forward inside a CUDA graph")
     moe_layer_s: float = Field(ge=0, description="more fixed time of a layer with experts")
     state_layer_s: float = Field(0.0, ge=0, description="more fixed time of a recurrent mixer")
+    latent_mixer_s: float = Field(0.0, ge=0, description="more fixed time of a latent-attention mixer")
     step_s: float = Field(ge=0, description="scheduler and sampler time of one step")
     worker_s: float = Field(0.0, ge=0, description="more of it where one engine has several workers")
     sequence_s: float = Field(ge=0, description="per decoding sequence and step: sampling, detokenising")
@@ -35,6 +36,7 @@ class SharedConstants(Noun):
     frontend_token_s: float = Field(0.0, ge=0, description="tokenising and hashing, per prompt token")
     busy_frontend_s: float = Field(0.0, ge=0, description="more of the front end's time while others are served")
     busy_users: float = Field(1.0, ge=0, description="others at which half of busy_frontend_s is reached")
+    request_s: float = Field(0.0, ge=0, description="of the front end, per request: they are served one by one")
     synchrony: float = Field(ge=0, le=1, description="share of closed-loop users that send in step with each other")
     attention_efficiency: float = Field(gt=0, description="prefill attention, share of the 16-bit peak")
     kv_read_efficiency: float = Field(gt=0, description="KV reads, share of the memory bandwidth")
@@ -54,7 +56,7 @@ class SharedConstants(Noun):
         1e-5, ge=0, description="time per layer that eager mode adds to any step: gaps between kernels, lost fusion"
     )
     compiled_launch_share: float = Field(
-        1.0, gt=0, le=1, description="launch time of a compiled step too wide for a CUDA graph, over that of eager mode"
+        1.0, gt=0, le=2, description="launches of a step too wide for a CUDA graph, over eager mode's"
     )
     pipeline_hop_s: float = Field(ge=0, description="start-up time of one transfer between pipeline stages")
 
@@ -87,6 +89,7 @@ class GpuConstants(Noun):
     attention_efficiency: float | None = Field(None, gt=0, le=1, description="own prefill attention; None: the shared")
     kv_read_efficiency: float | None = Field(None, gt=0, le=1, description="own KV reads; None: the shared")
     narrow_kv_efficiency: float = Field(1.0, gt=0, description="bandwidth of 8-bit KV reads relative to 16-bit ones")
+    latent_mixer_s: float | None = Field(None, ge=0, description="more fixed time of a latent mixer; None: the shared")
     basis: LatencyBasis
     paths: dict[str, PathFactor] = Field({}, description="kernel paths that this SKU was measured with")
     source: str
@@ -128,6 +131,8 @@ class ReleaseFactor(Noun):
     host: float = Field(1.0, gt=0, description="further factor of scheduler, sampler and front end")
     sequence: float = Field(1.0, gt=0, description="further factor of the host's time per decoding sequence")
     link: float = Field(1.0, gt=0, description="further factor of what an all-reduce needs to start")
+    block_experts: float = Field(1.0, gt=0, description="further factor of block-scaled experts' arithmetic: not tuned")
+    latent_launch: float = Field(0.0, ge=0, description="share of latent mixers' launches that no CUDA graph holds")
     points: int = Field(0, ge=0, description="measured points behind the factors; 0: no evidence")
 
 
@@ -157,6 +162,7 @@ class LatencyConstants(Noun):
     generations: dict[str, float] = Field(
         {}, description="fixed kernel time over Hopper's, by compute capability or architecture; absent: 1"
     )
+    frontends: dict[str, float] = Field({}, description="front end's time on the hosts of a generation; absent: 1")
     kernel_paths: dict[str, KernelPath]
     collectives: dict[str, Collective] = Field(description="by SKU id, else by kind of link")
     releases: dict[str, tuple[ReleaseFactor, ...]] = Field({}, description="by family of GPUs, ascending")
@@ -176,6 +182,10 @@ class LatencyConstants(Noun):
     def generation_factor(self, gpu: GpuProfile) -> float:
         """Fixed kernel time of the SKU's generation over Hopper's."""
         return self.generations.get(generation_of(gpu), 1.0)
+
+    def frontend_factor(self, gpu: GpuProfile) -> float:
+        """Front end's time on the hosts that the SKU's generation comes with, over that of usual servers."""
+        return self.frontends.get(generation_of(gpu), 1.0)
 
     def collective(self, gpu: GpuProfile, ranks: int = 2) -> Collective:
         """All-reduce numbers of the SKU over `ranks` GPUs, else of the link that joins so many of them.

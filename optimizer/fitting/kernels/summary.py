@@ -37,6 +37,7 @@ MOST_ELEMENTS = 2.0**28
 SMALL_BYTES, LARGE_BYTES = (2.0**13, 2.0**17), 2.0**21
 PREFILL_FLOP = (1e12, 1e13)
 DECODE_BYTES = 2e8
+LATENT_CONTEXT, LATENT_USERS = 256, 32
 
 
 def peak_of(kind: str, gpu: GpuProfile) -> float:
@@ -161,6 +162,20 @@ def attention(context: dict[str, Column], generation: dict[str, Column], gpu: Gp
         "decode_floor_us": round(float(np.median(seconds[plain & (moved < 1e6)])) * 1e6, 2),
         **more,
     }
+
+
+def latent(module: dict[str, Column], gpu: GpuProfile) -> dict[str, float]:
+    """What a whole latent-attention mixer of DeepSeek-V3 takes beyond reading its weights: few users, short texts.
+
+    Its 16-bit projections hold hidden (q_rank + kv_rank + rope) + heads (q_rank (nope + rope) + kv_rank (nope + v) +
+    v hidden) weights.
+    """
+    kept = (module["gemm_type"] == "bfloat16") & (module["step"] <= LATENT_CONTEXT)
+    kept &= module["batch_size"] <= LATENT_USERS
+    weights = 7168 * (1536 + 576) + module["num_heads"] * (1536 * 192 + 512 * 256 + 128 * 7168)
+    read_s = 2.0 * weights / gpu.memory_bandwidth_bytes_per_s
+    over = module["latency"].astype(np.float64) * 1e-3 - read_s
+    return {"floor_us": round(float(np.median(over[kept])) * 1e6, 2)}
 
 
 def all_reduce(elements: Column, ms: Column, ranks: Column) -> dict[str, dict[str, float]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vllm_opt.optimizer.fitting.kernels.summary import all_reduce, attention, experts, products
+from vllm_opt.optimizer.fitting.kernels.summary import all_reduce, attention, experts, latent, products
 from vllm_opt.optimizer.fitting.kernels.tables import SYSTEMS, newest
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import VllmOptError
@@ -36,6 +36,9 @@ def system(root: Path, folder: str, catalog: Catalog) -> dict[str, Any]:
         found["experts"] = experts(moe, gpu)
     if context is not None and generation is not None:
         found["attention"] = attention(context, generation, gpu)
+    module = newest(root, folder, "mla", "mla_generation_module")
+    if module is not None:
+        found["latent"] = latent(module, gpu)
     reduced = collectives(root, folder)
     if reduced:
         found["all_reduce"] = reduced

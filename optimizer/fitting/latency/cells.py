@@ -13,11 +13,11 @@ from vllm_opt.optimizer.fitting.latency.replay import Replay, log_errors, predic
 from vllm_opt.profiles.nouns.latency_constants import CalibrationCell, LatencyConstants
 
 LEAST_CELL_POINTS = 2
-SHRINKAGE_POINTS = 1.0
+SHRINKAGE_POINTS = 1.5
 PREFILL_SHRINKAGE = 1.2
-"""A cell of n points moves n / (n + 1) of the way from what its model says at all sizes to its own median residual, its
-TTFT n / (n + 1.2)."""
-SLOPE_SHRINKAGE = 0.1
+"""A cell of n points moves n / (n + 1.5) of the way from what its model says at all sizes to its own median residual,
+its TTFT n / (n + 1.2)."""
+SLOPE_SHRINKAGE = 0.02
 """Added to the squared distances of the loaded shares, so that points of one load tell nothing of the slope."""
 MOST_SLOPE = 0.7
 LEAST_TRUST = 0.9

@@ -27,6 +27,7 @@ from vllm_opt.optimizer.fitting.latency.validation import (
     Scales,
     coverage,
     masks_of,
+    regimes,
     scales_of,
     spreads_of,
 )
@@ -74,7 +75,8 @@ def run(measurements: list[Path], *, write: bool) -> str:
     scales = scales_of(strangers)
     constants = finished(replay, fitted, strangers, scales)
     decided = choices(replay, constants)
-    text = page(strangers, unseen, models, gpus, inside, coverage(strangers, scales), decided, skipped + Counter(unfit))
+    covered = {**coverage(strangers, scales), **regimes(strangers, scales)}
+    text = page(strangers, unseen, models, gpus, inside, covered, decided, skipped + Counter(unfit))
     if write:
         CONSTANTS.write_text(constants.model_dump_json(indent=1) + "\n", encoding="utf-8")
         PAGE.write_text(with_written(text, PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -15,6 +15,7 @@ from typing import Any
 
 from vllm_opt.optimizer.fitting.latency.observation import CONTROLLED_SOURCES, Kind, Observation
 from vllm_opt.optimizer.fitting.latency.releases import release_of
+from vllm_opt.optimizer.fitting.latency.scripts import Script, script_of
 from vllm_opt.optimizer.fitting.latency.stated import checkpoint_of, stated_observation, why_not_stated
 from vllm_opt.profiles.errors import InvalidRequest
 from vllm_opt.profiles.nouns.latency_constants import version_key
@@ -34,14 +35,6 @@ FIRST_V1 = (0, 8)
 RANDOM_LENGTH_SHARE = {"inferencex": 0.9}
 """InferenceX draws lengths uniformly in [0.8, 1] of the nominal ones."""
 
-NARROW_CACHE = {
-    *(("inferencex", "meta-llama/Llama-3.1-70B", gpu) for gpu in ("H100-SXM", "H200-SXM", "B200-SXM")),
-    ("inferencex", "openai/gpt-oss-120b", "B200-SXM"),
-}
-ASYNCHRONOUS = {("inferencex", "meta-llama/Llama-3.1-70B"), ("inferencex", "openai/gpt-oss-120b")}
-"""What InferenceX' scripts pass and its rows do not state: `kv-cache-dtype: fp8` and `async-scheduling: true`
-(https://github.com/SemiAnalysisAI/InferenceX, benchmarks/70b_fp8_h100_slurm.sh, 70b_fp8_h200_slurm.sh,
-70b_fp8_b200_docker.sh, 70b_fp4_b200_docker.sh, gptoss_fp4_b200.sh, gptoss_fp4_h100.sh, gptoss_fp4_h200.sh)."""
 FIRST_ASYNCHRONOUS = "0.15"
 """The range of releases that schedules asynchronously without being asked."""
 
@@ -156,9 +149,21 @@ def busy_engines(row: dict[str, Any]) -> float:
 
 
 def users_of(row: dict[str, Any]) -> float | None:
-    """Requests in flight: stated, named in the notes, or all prompts at once."""
+    """Requests in flight over all engines: stated, named in the notes, or all prompts at once."""
     noted = number_after("silicon_concurrency", str(row["notes"] or ""))
-    return row["max_concurrency"] or in_flight(row) or noted or row["num_prompts"]
+    return row["max_concurrency"] or in_flight(row) or noted or prompts_at_once(row)
+
+
+def prompts_at_once(row: dict[str, Any]) -> float | None:
+    """Prompts of a batch over all engines: what was served in the stated time, where that is a multiple of the prompts.
+
+    Some sources state the prompts of one of several replicas, and the throughput of all.
+    """
+    prompts, served = row["num_prompts"], row["measured"]["request_throughput"]
+    elapsed_s = number_after("elapsed", str(row["notes"] or ""))
+    if not prompts or not served or not elapsed_s or (row["dp"] or 1) == 1:
+        return float(prompts) if prompts else None
+    return float(prompts * max(1.0, round(served * elapsed_s / prompts)))
 
 
 def throughput_of(row: dict[str, Any], engines: float) -> float | None:
@@ -179,7 +184,7 @@ def observation(row: dict[str, Any]) -> Observation:
     if "estimate_request" in row:
         return stated_observation(row)
     notes = str(row["notes"] or "")
-    kind, engines = kind_of(row), busy_engines(row)
+    kind, engines, script = kind_of(row), busy_engines(row), script_of(row)
     precision = names()["precisions"][row["weight_precision"]]
     model = names()["models"][row["model"]]
     share = RANDOM_LENGTH_SHARE.get(row["source_id"], 1.0)
@@ -193,7 +198,7 @@ def observation(row: dict[str, Any]) -> Observation:
         model=model,
         gpu=gpu_of(row, notes),
         quantization="mxfp4" if model.startswith("openai/gpt-oss") else fp8_kind(row, precision),
-        kv_cache_dtype="fp8" if has_narrow_cache(row) else "auto",
+        kv_cache_dtype="fp8" if has_narrow_cache(row, script) else "auto",
         tensor_parallel_size=int(row["tp"] or row["num_gpus"] or 1),
         data_parallel_size=int(row["dp"] or 1) if row["ep"] and row["ep"] > 1 and "nginx" not in notes else 1,
         expert_parallel=bool(row["ep"] and row["ep"] > 1),
@@ -201,7 +206,7 @@ def observation(row: dict[str, Any]) -> Observation:
         kind=kind,
         load=load,
         max_num_seqs=max(load, stated) if controlled or kind == "offline" else stated,
-        max_num_batched_tokens=number_after("max-num-batched-tokens", notes) or TOKENS_BY_DEFAULT,
+        max_num_batched_tokens=number_after("max-num-batched-tokens", notes) or scripted_tokens(script, row),
         input_tokens=share * float(row["isl"]),
         output_tokens=max(2.0, share * float(row["osl"])),
         source=row["source_id"],
@@ -209,9 +214,10 @@ def observation(row: dict[str, Any]) -> Observation:
         trust=1.0 if controlled else trust_of(row),
         prefix_hit_share=0.0,
         memory_bound_load=kind != "open" and not controlled and (users is None or users / engines > 0.75 * stated),
-        host_release=FIRST_ASYNCHRONOUS if (row["source_id"], row["model"]) in ASYNCHRONOUS else "",
+        host_release=FIRST_ASYNCHRONOUS if script.asynchronous else "",
         checkpoint=checkpoint_of(row["model"]),
         prompts_per_user=prompts_per_user(row, users),
+        largest_capture=script.largest_capture,
         mean_ttft=not row["measured"]["median_ttft_ms"],
         burstiness=(number_after("burstiness", notes) if kind == "open" else None) or 1.0,
         length_range=(number_after("range ratio", notes) if kind == "open" else None) or 0.0,
@@ -219,10 +225,14 @@ def observation(row: dict[str, Any]) -> Observation:
     )
 
 
-def has_narrow_cache(row: dict[str, Any]) -> bool:
+def has_narrow_cache(row: dict[str, Any], script: Script) -> bool:
     """Whether the KV cache held 8 bits: the row says so, or the source's published script does."""
-    scripted = (row["source_id"], row["model"], row["gpu"]) in NARROW_CACHE
-    return scripted or "fp8" in str(row["kv_precision"]) or "kv=fp8" in str(row["notes"] or "")
+    return script.narrow_cache or "fp8" in str(row["kv_precision"]) or "kv=fp8" in str(row["notes"] or "")
+
+
+def scripted_tokens(script: Script, row: dict[str, Any]) -> float:
+    """Tokens of one step at most: what the source's script passes, else vLLM's default."""
+    return TOKENS_BY_DEFAULT if script.prompts_per_step is None else script.prompts_per_step * float(row["isl"])
 
 
 def prompts_per_user(row: dict[str, Any], users: float | None) -> float:

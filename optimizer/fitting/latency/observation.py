@@ -44,6 +44,12 @@ class Observation:
     """Catalogue id of the published checkpoint that ran, where its own layers are known; empty: as `model`."""
     prompts_per_user: float = float("inf")
     """Requests that each user sent; the first of each met those of all others."""
+    arrival_s: float = 0.0
+    """Time over which the requests of a burst were sent, where the row states a rate; 0: all at once."""
+    squared_lengths: float = 1.0
+    """Mean square of the prompts' lengths over the square of their mean: what attention between them costs more."""
+    largest_capture: float = 512.0
+    """Tokens of the widest step that a CUDA graph held."""
     mean_ttft: bool = False
     """The measured TTFT is a mean, not a median."""
     burstiness: float = 1.0

@@ -39,9 +39,14 @@ TWINS = {
     "b100": "b200",
 }
 """SKUs whose kernels are those of a measured SKU with another memory, clock or power limit."""
-HALF_RATE = {"l40": 0.85}
+HALF_RATE = {"l40": 0.85, "rtx-5090": 0.93}
 """Twins whose 16-bit peak is half the timed SKU's on the same die, so that power does not limit products before it:
-what they reach of it (as on the RTX 4090, the same die at the same rate). Their 8-bit products keep their own share."""
+what they reach of it. L40: as on the RTX 4090, the same die at the same rate. RTX 5090 (209.5 TFLOP/s with 32-bit
+accumulation, 503.8 on the RTX PRO 6000): nearly all, as the same die reaches 0.85 of twice the rate. Their 8-bit and
+4-bit products keep their own share."""
+ONE_LATENT_KERNEL = ("b200", "b300", "gb200", "gb300")
+"""Chips that run one and the same latent-attention kernel (FlashInfer's): 30 to 34 us on a B200 and on a GB300 with
+vLLM 0.27, 82 to 85 on B300 and GB200 with 0.24. The least is the kernel, what is beyond it the benchmark's launches."""
 PUBLISHED = ("mi250x", "mi300x")
 """SKUs without kernel tables whose prior cites a published measurement of matrix products."""
 
@@ -58,7 +63,10 @@ def kernel_summary(path: Path = KERNELS) -> dict[str, Any]:
 def read_prior(path: Path = PRIOR, kernels: Path = KERNELS) -> LatencyConstants:
     """The constants before any end-to-end measurement."""
     table, systems = json.loads(path.read_text(encoding="utf-8")), kernel_summary(kernels)
+    known = [systems[one]["latent"] for one in ONE_LATENT_KERNEL if "latent" in systems.get(one, {})]
     for gpu, summary in systems.items():
+        if gpu in ONE_LATENT_KERNEL and known:
+            summary["latent"] = min(known, key=lambda one: float(one["floor_us"]))
         table["gpus"][gpu] = from_kernels(summary, table, "kernel tables, profiles/data/kernels.json")
     for gpu, twin in TWINS.items():
         table["gpus"][gpu] = from_kernels(systems[twin], table, f"kernel tables of {twin}, profiles/data/kernels.json")
@@ -72,10 +80,12 @@ def read_prior(path: Path = PRIOR, kernels: Path = KERNELS) -> LatencyConstants:
 def at_half_rate(entry: dict[str, Any], efficiency: float) -> dict[str, Any]:
     """A twin's constants with another share of the 16-bit peak; 8-bit products reach what they did."""
     growth = efficiency / entry["compute_efficiency"]
-    paths = {
-        path: {**factors, "compute": round(factors["compute"] / growth, 4)} if path.startswith("fp8") else factors
+    narrow = {
+        path: {**factors, "compute": round(factors["compute"] / growth, 4)}
         for path, factors in entry["paths"].items()
+        if path.startswith(("fp8", "nvfp4"))
     }
+    paths = {**entry["paths"], **narrow}
     return {**entry, "compute_efficiency": efficiency, "paths": paths}
 
 
@@ -108,10 +118,22 @@ def from_kernels(summary: dict[str, Any], table: dict[str, Any], source: str) ->
         "attention_efficiency": attention["prefill_efficiency"],
         "kv_read_efficiency": min(MOST_MEMORY_EFFICIENCY, attention["decode_efficiency"]),
         "narrow_kv_efficiency": min(1.0, attention.get("narrow_decode_ratio", 1.0)),
+        **latent_mixer(summary, table["shared"]["layer_s"]),
         "basis": "fitted",
         "paths": {path: path_factors(path, summary, table) for path in known},
         "source": source,
     }
+
+
+def latent_mixer(summary: dict[str, Any], layer_s: float) -> dict[str, float]:
+    """What a latent mixer adds to the half of a layer that every mixer has: many small kernels between its factors.
+
+    Half of the way, as products: the module was timed without the fusion that serving has.
+    """
+    if "latent" not in summary:
+        return {}
+    usual = layer_s / 2
+    return {"latent_mixer_s": max(0.0, round(math.sqrt(summary["latent"]["floor_us"] * 1e-6 * usual) - usual, 8))}
 
 
 def timed_as(path: str) -> str:

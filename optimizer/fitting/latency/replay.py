@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -12,14 +12,13 @@ from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.queueing.demand import ALIKE, Lengths
 from vllm_opt.constraints.queueing.engine import Demand, outcome
 from vllm_opt.constraints.speed.coefficients import latency_coefficients
-from vllm_opt.constraints.speed.first_token import burst_prefill, frontend
 from vllm_opt.constraints.speed.kernel_paths import effective_path
 from vllm_opt.constraints.speed.latency import Pattern, offline_batch, under_load
 from vllm_opt.constraints.speed.model_work import model_work
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, stack
-from vllm_opt.constraints.speed.traffic import Traffic
 from vllm_opt.constraints.speed.unit_seconds import kv_element_bytes
 from vllm_opt.optimizer.fitting.latency.observation import Observation
+from vllm_opt.optimizer.fitting.latency.waves import sent_one_by_one, with_first_wave
 from vllm_opt.profiles.catalogues.catalog import Catalog
 from vllm_opt.profiles.errors import UnknownProfile
 from vllm_opt.profiles.nouns.gpu import GpuProfile
@@ -107,6 +106,7 @@ class Replay:
         finite = [one.kind == "closed" and one.load > 1 for one in self.observations]
         once = np.array([1.0 / one.prompts_per_user for one in self.observations])
         table["first_wave"] = np.where(finite, np.minimum(once, 1.0), 0.0)
+        table["arrival_s"] = np.array([one.arrival_s for one in self.observations])
         table["mean_ttft"] = np.array([one.mean_ttft for one in self.observations])
         table["slots"] = np.array([self.running_sequences(one) for one in self.observations])
         return table
@@ -166,7 +166,13 @@ class Replay:
             )
             for model, quantization, layout, gpu, release, host in self.unique_nouns
         ]
-        return stack(unique).take(self.position)
+        captured, squared = (
+            np.array([getattr(one, name) for one in self.observations])
+            for name in ("largest_capture", "squared_lengths")
+        )
+        found = stack(unique).take(self.position)
+        spans = squared * found.prefill_s_per_span_token
+        return replace(found, largest_capture=captured, prefill_s_per_span_token=spans)
 
     def predict(self, constants: LatencyConstants, *, calibrated: bool = False) -> dict[str, Numbers]:
         """Predicted ttft, tpot, e2e (ms) and throughput (output tokens/s per engine) of every observation."""
@@ -209,6 +215,11 @@ def predict_all(c: LatencyCoefficients, replay: Replay, *, queued: bool = True) 
         result["tpot"][rows], result["ttft"][rows], result["e2e"][rows] = under_random_arrivals(
             c.take(rows), shape, {name: values[rows] for name, values in table.items()}
         )
+    spread = np.flatnonzero(table["arrival_s"])
+    for metric, values in sent_one_by_one(
+        c.take(spread), {name: values[spread] for name, values in table.items()}
+    ).items():
+        result[metric][spread] = values
     counted = np.flatnonzero(table["first_wave"])
     result["ttft"][counted] = with_first_wave(
         c.take(counted), {name: values[counted] for name, values in table.items()}, result["ttft"][counted]
@@ -241,26 +252,6 @@ def evenly_drawn(length_range: float) -> Lengths:
     levels = 1.0 + length_range * (2.0 * np.arange(LEVELS) + 1.0 - LEVELS) / LEVELS
     inputs, outputs = np.meshgrid(levels, levels)
     return Lengths.of_pairs(inputs.ravel(), outputs.ravel())
-
-
-def with_first_wave(c: LatencyCoefficients, table: dict[str, Numbers], later_ms: Numbers) -> Numbers:
-    """TTFT of closed loops of few requests per user, ms: the first wave of a run is the burst that it starts with.
-
-    A mean counts every request once. The median is one of the later requests while they are the most, else the request
-    of the burst at the rank that is left when those count as faster.
-    """
-    share = table["first_wave"]
-    together = np.minimum(table["load"], table["slots"])
-    none, all_chunked = np.zeros_like(share), np.ones_like(share)
-    lengths = table["input_tokens"], table["output_tokens"]
-    traffic = Traffic.of(*lengths, table["max_num_batched_tokens"], none, all_chunked)
-    prompts, before = burst_prefill(c, traffic, together), frontend(c, traffic)
-    flags = together, table["slots"], table["max_num_batched_tokens"], *lengths
-    mean_ms = under_load(c, *flags, pattern="burst").ttft_ms
-    rank = np.maximum(share - 0.5, 0.0) / share
-    ranked_ms = 1e3 * (before + prompts.first_s + rank * (prompts.everything_s - prompts.first_s))
-    median_ms = np.where(share >= 0.5, np.maximum(later_ms, ranked_ms), later_ms)
-    return np.where(table["mean_ttft"], share * mean_ms + (1.0 - share) * later_ms, median_ms)
 
 
 def log_errors(replay: Replay, predicted: dict[str, Numbers]) -> dict[str, Numbers]:

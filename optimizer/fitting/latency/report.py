@@ -26,10 +26,12 @@ rows is one Gauss-Newton step from the full fit. Sources are weighted by the squ
 may be faster or slower as a whole by its stack, except the controlled ones (InferenceX and NVIDIA's AIConfigurator
 measurements: closed loops with published images and flags), which set the level. TTFT is left out where the load
 nearly fills the KV pool: it is the client's queue there. InferenceX draws lengths from [0.8, 1] of the nominal ones:
-0.9 is used; its published scripts pass an 8-bit KV cache and asynchronous scheduling that its rows do not state. Where
-only a mean TTFT is known, the first wave of a run of few requests per user counts as the burst that it is; a median
-sees it from half of the requests on. Random arrivals are predicted as `estimate` answers them, with the burstiness and
-the range of lengths that a row states, medians against medians.
+0.9 is used; its published scripts pass flags that its rows do not state: an 8-bit KV cache, asynchronous scheduling,
+wider CUDA graphs, another token budget (`optimizer/fitting/latency/scripts.py`, each from the day on which a script had
+it). Where only a mean TTFT is known, the first wave of a run of few requests per user counts as the burst that it is;
+a median sees it from half of the requests on. A burst whose requests were sent at a rate is none at once. Random
+arrivals are predicted as `estimate` answers them, with the burstiness and the range of lengths that a row states,
+medians against medians.
 """
 KEPT_BACK = """A quarter of the sources, chosen by a hash of their names (`Observation.kept_back`), was not looked at
 while the first formulas, priors, spreads and hyper-parameters of this edition were chosen, and was predicted by a fit
@@ -159,7 +161,8 @@ def intervals(covered: dict[str, dict[str, tuple[float, int]]]) -> str:
         "basis and quantity was scaled to the nearer end, n rows n / (n + 12) of the way. With fewer than 20 rows of a",
         "quantity the measured basis has the spread of the fitted one and counts there. Where the datasheet basis came",
         "out narrower than the fitted one, both have one spread, so that what is known less is never shown as known",
-        "better; it is moved to where both hold 85 to 95 % of their rows, if there is such a spread:\n",
+        "better; it is moved to where both hold 85 to 95 % of their rows, if there is such a spread. By basis, then by",
+        "the clients' pattern:\n",
     ]
     for basis, found in covered.items():
         shares = (f"{name} {share:.0%} ({count})" for name, (share, count) in found.items())

@@ -241,6 +241,21 @@ def coverage(held: Held, scales: Scales, confidence: float = 0.9) -> dict[str, d
     return table
 
 
+def regimes(held: Held, scales: Scales, confidence: float = 0.9) -> dict[str, dict[str, tuple[float, int]]]:
+    """The same by the clients' pattern."""
+    off, most = inside_of(held, scales), quantile_of((1 + confidence) / 2)
+    kinds = np.array([
+        "offline batch" if one.kind == "offline" else one.pattern for one in held.replay.observations
+    ])  # fmt: skip
+    table: dict[str, dict[str, tuple[float, int]]] = {}
+    for kind in sorted(set(kinds.tolist())):
+        found = {metric: off[metric][(kinds == kind) & np.isfinite(off[metric])] for metric in METRIC_NAMES}
+        table[kind] = {
+            metric: (float((sizes <= most).mean()), int(sizes.size)) for metric, sizes in found.items() if sizes.size
+        }
+    return table
+
+
 def sigma_of(spread: Spread, metric: Metric, pattern: str) -> float:
     """Sigma of one metric under one pattern of clients."""
     if metric == "ttft" and pattern != "closed":

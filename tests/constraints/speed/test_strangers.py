@@ -140,13 +140,16 @@ def test_patterns_differ_as_clients_do() -> None:
 
 def test_bursts_by_hand_and_in_waves() -> None:
     c = toy_coefficients()
-    # Ten prompts of 40 tokens share one step; everyone has the first token after it.
+    # Ten prompts of 40 tokens: the idle engine takes the first one alone, the nine that come meanwhile share a step.
     burst = under_load(c, 10, 16, 512, 40, 11, pattern="burst")
-    prefill = float(step_time(c, 0.0, 0.0, 400.0, 20.0))
-    decode = float(step_time(c, 10.0, 45.5, 0.0, 0.0))
-    assert float(burst.ttft_ms) == pytest.approx(prefill * 1e3)
-    assert float(burst.tpot_ms) == pytest.approx(decode * 1e3)
-    assert float(burst.requests_per_s) == pytest.approx(10 / (prefill + 10 * decode))
+    alone, rest = (float(step_time(c, 0.0, 0.0, tokens, 20.0)) for tokens in (40.0, 360.0))
+    decode, lone = (float(step_time(c, users, 45.5, 0.0, 0.0)) for users in (10.0, 1.0))
+    assert float(burst.ttft_ms) == pytest.approx((alone + 0.9 * rest) * 1e3)
+    met = alone / rest / 2  # of the nine's step by the mean answer
+    bare = float(step_time(c, 1.0, 0.0, 0.0, 0.0))
+    assert float(burst.tpot_ms) == pytest.approx((decode + met * (rest - bare) / 10) * 1e3)
+    assert lone < decode
+    assert float(burst.requests_per_s) == pytest.approx(10 / (alone + rest + 10 * decode))
     waves = under_load(c, 32, 16, 512, 40, 11, pattern="burst")
     assert bool(waves.saturated)
     assert float(waves.ttft_ms) > float(burst.ttft_ms) + 0.4 * 10 * decode * 1e3
@@ -307,7 +310,7 @@ def test_models_of_one_width_are_not_of_one_shape() -> None:
 
 
 def test_a_burst_is_met_by_no_more_steps_than_an_answer_has_tokens() -> None:
-    ten = BurstPrefill(*(np.array([value]) for value in (1.0, 11.0, 1.0, 0.5)))
+    ten = BurstPrefill(*(np.array([value]) for value in (1.0, 11.0, 1.0, 0.5, 6.0, 11.0)))
     assert float(ten.mean_s[0]) == 6.0
     assert float(ten.beside(np.array([20.0]))[0]) == 5.0  # all of the 0 to 10 that are left
     assert float(ten.beside(np.array([4.0]))[0]) == pytest.approx((4 * 4 / 2 + 4 * 6) / 10)

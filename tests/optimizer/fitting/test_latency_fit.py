@@ -172,8 +172,8 @@ def test_cells_hold_at_one_size_and_only_of_trusted_rows() -> None:
 
 def test_a_cell_follows_how_residuals_grow_with_the_load() -> None:
     shares = np.array([0.2, 0.4, 0.6])
-    # sum of squares 0.08 of 0.18 with the shrinkage: 4 / 9 of the true slope of 0.9
-    assert slope_of(shares, 0.1 + 0.9 * shares) == pytest.approx(0.9 * 0.08 / 0.18)
+    # sum of squares 0.08 of 0.1 with the shrinkage: four fifths of the true slope of 0.5
+    assert slope_of(shares, 0.1 + 0.5 * shares) == pytest.approx(0.5 * 0.08 / 0.1)
     assert slope_of(np.array([0.4, 0.4]), np.array([0.1, 0.3])) == 0.0
     assert slope_of(np.array([0.0, 1.0]), np.array([0.0, 9.0])) == 0.7
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vllm_opt.constraints.speed.latency import under_load
+from vllm_opt.constraints.speed.step_time import step_time
 from vllm_opt.optimizer.fitting.latency.measurements import observation
 from vllm_opt.optimizer.fitting.latency.observation import Observation
 from vllm_opt.optimizer.fitting.latency.regression import queueing_factors
@@ -68,8 +68,8 @@ def test_the_first_wave_counts_in_a_mean_and_in_a_median_from_half_of_the_reques
     # The median of three is a later request; that of two, the fastest of the burst: two prompts share the first step.
     assert thirds == later
     c = replay_of(runs[0]).coefficients(CONSTANTS, calibrated=False)
-    full = under_load(c, 2.0, 256.0, 8000.0, 4000.0, 4001.0, pattern="burst").ttft_ms[0]
-    assert later < halves == pytest.approx(full, rel=0.03)
+    full = c.frontend_s + 4000 * c.frontend_token_s + step_time(c, 0.0, 0.0, 8192.0, 2000.0)
+    assert later < halves == pytest.approx(1e3 * float(full[0]))
     assert halves < burst
 
 

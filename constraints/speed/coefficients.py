@@ -142,7 +142,8 @@ class CardSpeed:
             fixed_s=factor * (self._kernels_s + host * host_s + self._age.link * link_fixed_s) + lora.fixed_s,
             eager_launch_s=self._launch_s,
             wide_launch_s=host * shared.compiled_launch_share * self._launch_s,
-            latent_launch_s=self._age.latent_launch * (self._latent_launch_s + host * host_s * bool(work.latent_layers)),
+            latent_launch_s=self._age.latent_launch
+            * (self._latent_launch_s + host * host_s * bool(work.latent_layers)),
             eager_s=self._layers * shared.eager_gap_s,
             eager=float(layout.enforce_eager),
             serial_share=shared.serial_share if path.serial_share is None else path.serial_share,

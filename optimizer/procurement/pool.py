@@ -216,7 +216,7 @@ class ColumnPool:
                 if any(columns[c].name in open_ones for c in cover.used()):
                     added = cover.with_one()
                     near = sorted((cost, c) for c, cost in added.items() if columns[c].name in open_ones)
-                    wanted += [columns[c].name for _, c in near[:NEAREST]]
+                    wanted += [columns[c].name for _, c in near[: BEST_OF_EACH if late else NEAREST]]
             if not wanted:
                 return
             _close(wanted, open_ones, deadline)

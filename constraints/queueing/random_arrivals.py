@@ -10,8 +10,10 @@ likely, and of more, where arrivals clump: who arrives has others just before). 
               computed first, those after it beside it
     ahead     where prompts fill steps the work of all before it instead, and what the step in progress leaves over
               elsewhere (`prompts_ahead.py`); whoever waited for a slot finds others let in one by one
+    planned   with asynchronous scheduling, the step after that too, which was planned before the request came: with
+              prompts or without, or with what was left over
     own       T(D, everything in its last step), after as many full steps T(D, C) as the tokens before it take
-    TTFT      front end + wait + residual + own
+    TTFT      front end + wait + residual + planned + own
     TPOT      mean step around the request: decoders, averaged over its answer (2/3 of the variance of an instant, for a
               triangular autocovariance); Poisson many prompts that fell into it, each of which lets a / (1 - r a) pass,
               itself and those that come meanwhile (a busy period); and those that came during its own long first step
@@ -44,7 +46,7 @@ from vllm_opt.constraints.speed.first_token import frontend
 from vllm_opt.constraints.speed.steady_state import pipeline_fill, step_mix
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, prefill_attention
 from vllm_opt.constraints.speed.traffic import Traffic
-from vllm_opt.profiles.elementary import log1p
+from vllm_opt.profiles.elementary import expm1, log1p
 
 Flags = NDArray[np.bool_]
 OVER_A_LIFE = float(np.sqrt(2.0 / 3.0))
@@ -93,7 +95,9 @@ class Meeting:
     room: Numbers
     full_s: Numbers
     left_over: Numbers
-    """Of `before`: prompts that the step in progress leaves over."""
+    """Prompts that the step in progress leaves over."""
+    planned_s: Numbers
+    """The step that was planned when the request came; what of `left_over` it computes is no part of `before`."""
 
 
 def random_arrivals(
@@ -122,7 +126,8 @@ def random_arrivals(
     tpot = token_times(served, law, sequences, uniform, steps, found, own, stream, strangers)
     tpot = np.where(single, np.nan, tpot)
     begin = frontend(c, traffic) + c.frontend_token_s * traffic.input_tokens * (inputs - 1.0)
-    ttft = begin + (sequences > 0.5) * c.busy_frontend_s + waits + found.residual_s + own
+    planned = np.maximum(found.planned_s - waits, 0.0)
+    ttft = begin + (sequences > 0.5) * c.busy_frontend_s + waits + found.residual_s + planned + own
     e2e = ttft + np.where(single, 0.0, np.nan_to_num(tpot) * steps)
     return Outcome(ttft, tpot, e2e, np.minimum(rate, most), most)
 
@@ -184,7 +189,12 @@ def meeting(
     )
     over = backlog(traffic, rate, full, room, share, stream, uniform[3])
     left_over = np.where(mixed & ~large & ~np.asarray(queued), np.minimum(over, most_waiting * computed), left_over)
-    before_tokens = np.where(large, left_over, varied(number * earlier, square, uniform[4]) * computed + left_over)
+    ahead = np.where(idle, 0.0, np.asarray(c.ahead_steps))
+    done = np.minimum(left_over, room) * ahead
+    planned = alone + np.maximum(full - alone, 0.0) * done / room
+    planned = np.where(done > 0.0, planned, np.where(uniform[3] < -expm1(-comes), mixed_s, alone))
+    rest = left_over - done
+    before_tokens = np.where(large, rest, varied(number * earlier, square, uniform[4]) * computed + rest)
     return Meeting(
         decoders=beside,
         residual_s=drained,
@@ -194,6 +204,7 @@ def meeting(
         room=room,
         full_s=full,
         left_over=left_over,
+        planned_s=ahead * planned,
     )
 
 

@@ -172,6 +172,7 @@ def thinking_users(
     tpot = token_times(rate, law, sequences, uniform, steps, found, own, stream, thinking)
     tpot = np.where(single, np.nan, tpot)
     begin = frontend(c, traffic) + c.frontend_token_s * traffic.input_tokens * (inputs - 1.0)
-    ttft = begin + (found_there > 0.5) * c.busy_frontend_s + waits + found.residual_s + own
+    planned = np.maximum(found.planned_s - waits, 0.0)
+    ttft = begin + (found_there > 0.5) * c.busy_frontend_s + waits + found.residual_s + planned + own
     e2e = ttft + np.where(single, 0.0, np.nan_to_num(tpot) * steps)
     return Outcome(ttft, tpot, e2e, users / (think_s + mean_of(e2e)), most)

@@ -8,6 +8,9 @@
             preempted
     without chunked prefill a step computes whole prompts and no decoder advances beside them
 
+With asynchronous scheduling (the default since 0.14; vllm/v1/engine/core.py, step_with_batch_queue) the next step is
+planned while one runs: what enters during a step rides in the one after the next.
+
 A request sees its first token when the step that computes the last of its prompt ends. Steps in which nothing but
 decoding can happen are taken together up to the next event.
 """
@@ -35,6 +38,8 @@ class EngineLimits:
     """KV blocks of a sequence of so many tokens."""
     chunked_prefill: bool = True
     hit_share: float = 0.0
+    planned_ahead: bool = False
+    """The next step is planned while one runs."""
 
 
 @dataclass
@@ -54,6 +59,8 @@ class Engine:
     _clients: list[tuple[float, int, Arrival]] = field(default_factory=list)
     _entering: list[tuple[float, int, Sequence]] = field(default_factory=list)
     _sent: int = 0
+    _began_s: float = 0.0
+    """When the last step began."""
     _entered_s: float = 0.0
     """When the last request passed the front end, which keeps the order in which they came."""
 
@@ -67,7 +74,7 @@ class Engine:
         while self._clients or self._entering or self.waiting or self.running:
             self._take_in()
             if not self.running and not self.waiting:
-                self.now = max(self.now, self._next_event())
+                self.now = self._began_s = max(self.now, self._next_event())
                 continue
             before = self.now
             self._step()
@@ -85,7 +92,8 @@ class Engine:
             entering = max(arrival.at_s + self.delay_s(arrival, bool(self.running)), self._entered_s)
             self._entered_s = entering
             heapq.heappush(self._entering, (entering, number, Sequence(number, arrival, max(0, cached))))
-        while self._entering and self._entering[0][0] <= self.now:
+        planned_s = self._began_s if self.limits.planned_ahead else self.now
+        while self._entering and self._entering[0][0] <= planned_s:
             self.waiting.append(heapq.heappop(self._entering)[2])
 
     def _step(self) -> None:
@@ -161,6 +169,7 @@ class Engine:
             span_tokens=span,
             windowed_span_tokens=windowed,
         )
+        self._began_s = self.now
         self.now += self.clock.seconds(batch)
         self.steps += 1
         for number, take in chunks.items():
@@ -195,6 +204,7 @@ class Engine:
         windowed = float(sum(min(one.tokens, window) for one in decoders))
         done = 0
         while done < most:
+            self._began_s = self.now
             self.now += seconds(context, windowed)
             context += count
             done += 1

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -70,6 +70,8 @@ def _play(request: SimulateRequest, setting: Setting, found: Estimate) -> Log:
         setting.layout.data_parallel_size * setting.replicas * stages,
     )  # fmt: skip
     limits = _limits(request, setting, found, stages)
+    if request.pattern not in ("burst", "offline"):  # what is sent at once is there before the first step is planned
+        limits = replace(limits, planned_ahead=bool(coefficients.ahead_steps))
     lanes = _Lanes(coefficients, limits, clients)
     return lanes.play()
 

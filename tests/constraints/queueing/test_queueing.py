@@ -86,6 +86,16 @@ def test_steps_without_cost_per_prompt_make_tpot_the_step_and_ttft_a_residual_an
     assert found.ttft_ms(95)[0] == pytest.approx(39.0, rel=0.03)
 
 
+def test_whoever_finds_others_waits_for_the_step_that_is_already_planned_too() -> None:
+    found = outcome(replace(BARE, fixed_s=0.02, ahead_steps=1.0), POISSON, 2.0, 64, 2048, 100, 500)
+    assert found.ttft_ms(None)[0] == pytest.approx(50.0, rel=0.03)
+    assert found.ttft_ms(95)[0] == pytest.approx(59.0, rel=0.03)
+    lone = outcome(replace(BARE, fixed_s=0.02, ahead_steps=1.0), POISSON, 1e-6, 64, 2048, 100, 500)
+    assert lone.ttft_ms(None)[0] == pytest.approx(20.0, rel=0.01)
+    pause = outcome(replace(BARE, fixed_s=0.02, ahead_steps=1.0), Demand("closed", think_s=0.1), 20, 64, 2048, 100, 500)
+    assert pause.ttft_ms(None)[0] == pytest.approx(50.0, rel=0.03)
+
+
 @given(
     rate=st.floats(0.01, 60), slots=st.integers(1, 600), budget=st.integers(256, 32768), inputs=st.integers(1, 60_000),
     outputs=st.integers(1, 3000), pattern=st.sampled_from(("poisson", "closed", "burst", "offline")),

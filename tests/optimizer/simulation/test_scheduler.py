@@ -53,6 +53,21 @@ def test_who_comes_during_a_step_waits_for_its_end() -> None:
     assert steps(done[1]) == (1.5, 1)
 
 
+def test_who_comes_during_a_step_rides_in_the_one_after_the_next_where_that_is_planned_ahead() -> None:
+    done = played([Arrival(0.0, 50, 8), Arrival(0.015, 50, 2), Arrival(0.5, 50, 2)], planned_ahead=True)
+    assert steps(done[0]) == (1, 7)
+    assert steps(done[1]) == (2.5, 1)
+    assert steps(done[2]) == (1, 1)
+
+
+def test_a_prompt_that_comes_during_a_chunk_is_planned_after_the_next_chunk() -> None:
+    arrivals = [Arrival(0.0, 150, 3), Arrival(0.005, 50, 2)]
+    assert steps(played(arrivals)[1]) == (1.5, 1)
+    done = played(arrivals, planned_ahead=True)
+    assert steps(done[0]) == (2, 2)
+    assert steps(done[1]) == (2.5, 1)
+
+
 def test_the_front_end_delays_before_the_engine_sees_anything() -> None:
     assert played([Arrival(0.0, 50, 2)], delay_s=0.5)[0].first_token_s == pytest.approx(0.51)
 

@@ -29,6 +29,13 @@ def violations(
     model: ModelProfile, quantization: Quantization, layout: Layout, engine: EngineProfile, gpu: GpuProfile
 ) -> tuple[Violation, ...]:
     """Return every size that the layout does not divide; an empty tuple when vLLM would build the model."""
+    return size_violations(model, layout, engine, gpu) or format_violations(model, quantization, layout)
+
+
+def size_violations(
+    model: ModelProfile, layout: Layout, engine: EngineProfile, gpu: GpuProfile
+) -> tuple[Violation, ...]:
+    """Return those of `violations` that are the same in every weight format."""
     found = [
         *release_violations(layout, engine),
         *_attention_heads(model, layout),
@@ -41,9 +48,12 @@ def violations(
         *_node(layout, gpu),
         *expert_violations(model, layout),
     ]
-    if not found:
-        found.extend(group_violations(model, quantization, layout))
     return tuple(dict.fromkeys(found))
+
+
+def format_violations(model: ModelProfile, quantization: Quantization, layout: Layout) -> tuple[Violation, ...]:
+    """Return those of `violations` that a weight format adds where there are no others."""
+    return tuple(dict.fromkeys(group_violations(model, quantization, layout)))
 
 
 def _violation(message: str, needed: int, available: int, unit: str) -> Violation:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vllm_opt.constraints.speed.first_token import ClosedWait, frontend
-from vllm_opt.constraints.speed.steady_state import LEAST_DECODERS, step_mix
+from vllm_opt.constraints.speed.steady_state import LEAST_DECODERS, StepMix
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers
 from vllm_opt.constraints.speed.traffic import Traffic
 
@@ -58,14 +58,14 @@ def closed_loop_bracket(
 def _bracket(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
     stages = np.asarray(c.pipeline_stages)
     wanted = np.minimum(users, np.maximum(slots, 1.0)) / stages
-    waiting, before = ClosedWait.of(c, traffic), frontend(c, traffic)
+    waiting, before, mix = ClosedWait.of(c, traffic), frontend(c, traffic), StepMix(c, traffic)
     fewest = LEAST_DECODERS * np.minimum(traffic.most_decoders, 1.0)
     most = np.minimum(CELL * np.maximum(wanted, fewest), traffic.most_decoders)
-    most_tpot, most_prefill = step_mix(c, traffic, most)
+    most_tpot, most_prefill = mix(most)
     crowd = most * (1.0 + (before + most_prefill) / waiting.decode_s)
     longest = before + most_prefill + waiting.seconds(crowd, most_tpot)
     least = np.minimum(wanted / (1.0 + longest / waiting.decode_s), traffic.most_decoders) / CELL
-    least_tpot, least_prefill = step_mix(c, traffic, least)
+    least_tpot, least_prefill = mix(least)
     soonest = before + least_prefill
     least_ttft = soonest + waiting.seconds(np.minimum(wanted, traffic.most_decoders), least_tpot)
     most_ttft = before + most_prefill + waiting.seconds(wanted, most_tpot)

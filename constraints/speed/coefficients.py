@@ -121,7 +121,7 @@ class CardSpeed:
         host_s = shared.step_s + (shared.worker_s if several_workers(work, layout) else 0.0)
         head_flops = gpu.half_flops_per_s * self._own.compute_efficiency
         basis, spread = self._spread(layout, measured=cell is not None)
-        shipped = LatencyCoefficients(
+        shipped = LatencyCoefficients.listed(
             dense_memory_s=measured * dense_memory_s,
             dense_compute_s_per_token=arithmetic * dense_compute_s,
             head_memory_s=measured * 2 * work.head_weights / ranks / self._bytes_per_s,

@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vllm_opt.constraints.speed.first_token import ClosedWait, burst_prefill, frontend, poisson_wait
-from vllm_opt.constraints.speed.step_time import LatencyCoefficients, Numbers, step_time
+from vllm_opt.constraints.speed.step_time import (
+    LatencyCoefficients,
+    Numbers,
+    decode_attention,
+    prefill_attention,
+    step_time,
+    step_time_attending,
+)
 from vllm_opt.constraints.speed.traffic import Traffic
 from vllm_opt.profiles.elementary import exp, expm1, log, whole_power
 
@@ -30,35 +37,48 @@ TOGETHER = (16, 6), (48, 4), (160, 3), (512, 2)
 LEAST_DECODERS = 1e-5
 
 
+class StepMix:
+    """`step_mix` of one set of layouts and lengths for many numbers of decoders: what they share is worked out once."""
+
+    def __init__(self, c: LatencyCoefficients, traffic: Traffic) -> None:
+        self._c, self._traffic = c, traffic
+        self._attention = decode_attention(c, traffic.context_tokens), prefill_attention(c, traffic.span_tokens)
+        self._whole = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
+        least_chunks = np.where(traffic.chunked, traffic.computed_tokens / self._whole, 1.0)
+        self._fill = pipeline_fill(c, least_chunks)
+        self._chunked, self._staged = bool(traffic.chunked.all()), bool(np.any(np.not_equal(c.pipeline_stages, 1.0)))
+
+    def __call__(self, decoders: Numbers) -> tuple[Numbers, Numbers]:
+        """As `step_mix`."""
+        c, traffic, whole = self._c, self._traffic, self._whole
+        running, others = np.maximum(decoders, 1.0), np.maximum(decoders - 1.0, 0.0)
+        room = np.maximum(traffic.budget_tokens - decoders, 1.0)
+        riding = others * traffic.computed_tokens / traffic.decode_steps
+        chunks_per_step = np.maximum(riding / whole, 1e-9)
+        share = np.minimum(np.maximum(-expm1(-chunks_per_step), riding / room), 1.0)
+        beside, chunk, decoding = np.minimum(riding / share, room), np.minimum(whole, room), others
+        if not self._chunked:
+            beside, decoding = np.where(traffic.chunked, beside, 0.0), np.where(traffic.chunked, others, 0.0)
+            chunk = np.where(traffic.chunked, chunk, traffic.computed_tokens)
+        prompts = np.stack([np.zeros_like(running), beside, chunk])
+        times = step_time_attending(c, np.stack([running, running, decoding]), prompts, self._attention)
+        prefill = times[2] * traffic.computed_tokens / chunk * c.prefill_factor
+        lone = 1.0 - share
+        delayed = 1.0 - (whole_power(lone, c.pipeline_stages) if self._staged else lone)
+        tpot = times[0] + delayed * (times[1] - times[0])
+        if not self._chunked:
+            halted = times[0] + others / traffic.decode_steps * prefill
+            tpot = np.where(traffic.chunked, tpot, halted)
+        return tpot, prefill * self._fill
+
+
 def step_mix(c: LatencyCoefficients, traffic: Traffic, decoders: Numbers) -> tuple[Numbers, Numbers]:
     """(TPOT, one request's own prefill) in seconds when `decoders` sequences decode on average.
 
     Pipeline stages pass their micro-batches on together, so a step takes what the slowest of the q in flight takes: it
     is one with prefill with probability 1 - (1 - f)^q.
     """
-    running, others = np.maximum(decoders, 1.0), np.maximum(decoders - 1.0, 0.0)
-    room = np.maximum(traffic.budget_tokens - decoders, 1.0)
-    whole = np.minimum(traffic.computed_tokens, traffic.budget_tokens)
-    riding = others * traffic.computed_tokens / traffic.decode_steps
-    chunks_per_step = np.maximum(riding / whole, 1e-9)
-    share = np.minimum(np.maximum(-expm1(-chunks_per_step), riding / room), 1.0)
-    beside = np.minimum(riding / share, room)
-    chunk = np.where(traffic.chunked, np.minimum(whole, room), traffic.computed_tokens)
-    beside = np.where(traffic.chunked, beside, 0.0)
-    zero = np.zeros_like(running)
-    times = step_time(
-        c,
-        np.stack([running, running, np.where(traffic.chunked, others, 0.0)]),
-        traffic.context_tokens,
-        np.stack([zero, beside, chunk]),
-        traffic.span_tokens,
-    )
-    prefill = times[2] * traffic.computed_tokens / chunk * c.prefill_factor
-    delayed = 1.0 - whole_power(1.0 - share, c.pipeline_stages)
-    mixed = times[0] + delayed * (times[1] - times[0])
-    halted = times[0] + others / traffic.decode_steps * prefill
-    least_chunks = np.where(traffic.chunked, traffic.computed_tokens / whole, 1.0)
-    return np.where(traffic.chunked, mixed, halted), prefill * pipeline_fill(c, least_chunks)
+    return StepMix(c, traffic)(decoders)
 
 
 def pipeline_fill(c: LatencyCoefficients, chunks: Numbers) -> Numbers:
@@ -112,17 +132,17 @@ def halvings_together(points: int) -> int:
 
 def closed_loop_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
     """(TTFT s, TPOT s, requests/s, saturated) of one micro-batch."""
-    waiting, before = ClosedWait.of(c, traffic), frontend(c, traffic)
+    waiting, before, mix = ClosedWait.of(c, traffic), frontend(c, traffic), StepMix(c, traffic)
 
     def users_at(decoders: Numbers) -> Numbers:
-        tpot, prefill = step_mix(c, traffic, decoders)
+        tpot, prefill = mix(decoders)
         rate = decoders / (traffic.decode_steps * tpot)
         uncrowded = decoders + rate * (before + prefill)
         return decoders + rate * (before + prefill + waiting.seconds(uncrowded, tpot))
 
     admitted = np.minimum(users, slots)
     decoders, most_users = bisect_decoders(users_at, admitted, traffic.most_decoders)
-    tpot, prefill = step_mix(c, traffic, decoders)
+    tpot, prefill = mix(decoders)
     resident = np.minimum(admitted, most_users)
     rate = decoders / (traffic.decode_steps * tpot)
     ttft = before + prefill + waiting.seconds(resident, tpot) + (users - resident) / rate
@@ -144,14 +164,15 @@ def prefill_only_block(c: LatencyCoefficients, traffic: Traffic, users: Numbers,
 
 def open_loop_block(c: LatencyCoefficients, traffic: Traffic, rate: Numbers, slots: Numbers) -> tuple[Numbers, ...]:
     """(TTFT s, TPOT s, requests/s, saturated) of one micro-batch at a Poisson arrival rate."""
+    mix = StepMix(c, traffic)
 
     def rate_at(decoders: Numbers) -> Numbers:
-        tpot, _ = step_mix(c, traffic, decoders)
+        tpot, _ = mix(decoders)
         return np.asarray(decoders / (traffic.decode_steps * tpot))
 
     most = np.minimum(traffic.most_decoders, slots)
     decoders, most_rate = bisect_decoders(rate_at, rate, most)
-    tpot, prefill = step_mix(c, traffic, decoders)
+    tpot, prefill = mix(decoders)
     wait, load = poisson_wait(c, traffic, rate, decoders, tpot)
     ttft = frontend(c, traffic) + prefill + wait
     return ttft, tpot, np.minimum(rate, most_rate), ((rate > most_rate) | (load >= 1.0)).astype(np.float64)

@@ -110,6 +110,13 @@ class LatencyCoefficients:
     load_s: Scalars = 0.0
     """Loading the part of a request's prompt that is found in host memory; nobody else waits for it."""
 
+    @classmethod
+    def listed(cls, **coefficients: Scalars) -> "LatencyCoefficients":
+        """Like the constructor, but quicker: a search makes thousands. What has a default may be left out."""
+        made = object.__new__(cls)
+        made.__dict__.update(coefficients)
+        return made
+
     @cached_property
     def row(self) -> tuple[Scalars, ...]:
         """Every coefficient in the order of `COEFFICIENT_NAMES`."""
@@ -127,7 +134,8 @@ class LatencyCoefficients:
 
     def take(self, index: Any) -> "LatencyCoefficients":
         """The coefficients at these positions of a stack (any numpy index: slice, integers, mask)."""
-        return LatencyCoefficients(*(np.asarray(getattr(self, name))[index] for name in COEFFICIENT_NAMES))
+        parts = zip(COEFFICIENT_NAMES, ALL_COEFFICIENTS(self), strict=True)
+        return LatencyCoefficients.listed(**{name: np.asarray(part)[index] for name, part in parts})
 
 
 COEFFICIENT_NAMES = tuple(item.name for item in fields(LatencyCoefficients))
@@ -188,12 +196,23 @@ def step_time(
 
     Without `padding` it is a lower bound: neither rounded up to a captured size nor held up by launches beyond them.
     """
+    attention = decode_attention(c, context_tokens), prefill_attention(c, span_tokens)
+    return step_time_attending(c, sequences, prefill_tokens, attention, padding=padding)
+
+
+def step_time_attending(
+    c: LatencyCoefficients, sequences: Scalars, prefill_tokens: Scalars, attention: tuple[Numbers, Numbers], *,
+    padding: bool = True,
+) -> Numbers:  # fmt: skip
+    """`step_time` for a caller that asks for many steps of the same lengths: `attention` is `decode_attention` of the
+    context, and `prefill_attention` of the span."""
     decoding = np.asarray(sequences, dtype=np.float64)
     tokens = decoding + prefill_tokens
     batch = padded_batch(tokens) if padding else tokens
     time = token_time(c, batch, decoding, tokens)
-    time = time + decoding * decode_attention(c, context_tokens)
-    time = time + prefill_tokens * prefill_attention(c, span_tokens)
+    per_sequence, per_token = attention
+    time = time + decoding * per_sequence
+    time = time + prefill_tokens * per_token
     launch = c.eager * c.eager_launch_s
     if padding:
         launch = np.maximum(launch, launches(c, tokens, decoding, prefill_tokens))

@@ -5,15 +5,16 @@ wanted are known, any server is left out whose bounds lie outside the window of 
 point in what decides next. Bounds never exceed a point's own values, so nothing that could win or tie is.
 """
 
+import math
 import time
-from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from vllm_opt.optimizer.search.order import Key, Order
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.scores import Scores
 from vllm_opt.optimizer.space.points import Candidate, Unit
+from vllm_opt.optimizer.space.weights import WeightFormat
 
 FIRST_ROUND = 4
 """Servers of each SKU that are sized in the first round; each further round takes twice as many."""
@@ -34,7 +35,7 @@ class Standing:
     best: dict[tuple[object, ...], Key] = field(default_factory=dict)
     kept: list[Key] = field(default_factory=list)
     window: float | None = None
-    """The worst first objective that can still win; None while there are fewer servers than wanted."""
+    """The worst first objective that can still win; None while nothing is known of it."""
 
     def may_enter(self, bound: Key) -> bool:
         """Whether a server with this bound could still win or tie."""
@@ -58,7 +59,8 @@ class Standing:
             if len(self.best) >= self.wanted:
                 firsts = (one[0] for one in self.best.values())
                 last = min(firsts) if self.wanted == 1 else sorted(firsts)[self.wanted - 1]
-                self.window = self.order.window(last)
+                worst = self.order.window(last)
+                self.window = worst if self.window is None else min(self.window, worst)
         if self.wanted > 1 or not any(known[0] <= key[0] and known[1:] <= key[1:] for known in self.kept):
             self.kept.append(key)
 
@@ -96,12 +98,42 @@ def point_keys(candidate: Candidate, order: Order, scores: Scores) -> list[Key]:
     ]
 
 
-def _key(entry: tuple[Key, Server]) -> Key:
-    return entry[0]
+class _Waiting:
+    """The servers of one SKU that wait, ascending by their bounds. Few of their keys are ever made."""
+
+    def __init__(self, key_of: Callable[[Sequence[float], int, WeightFormat], Key]) -> None:
+        self._key_of, self._entries, self._at = key_of, list[tuple[tuple[int, ...], Server]](), 0
+
+    def append(self, bound: tuple[int, ...], server: Server) -> None:
+        """Put a server at the end."""
+        self._entries.append((bound, server))
+
+    def take(self, standing: Standing, most: float) -> list[Server]:
+        """The next servers, so many at most, that may still win or tie; those before them that may not are gone."""
+        able: list[Server] = []
+        at, entries, window = self._at, self._entries, standing.window
+        while at < len(entries) and len(able) < most:
+            bound, server = entries[at]
+            if window is not None and bound[0] > window:
+                at = len(entries)
+                break
+            if window is None or standing.may_enter(self._key_of(bound, server.gpu_count, server.weights)):
+                able.append(server)
+            at += 1
+        self._at = at
+        return able
 
 
-def _first(entry: tuple[Key, Server]) -> float:
-    return entry[0][0]
+def _waiting(servers: list[Server], bounds: list[tuple[int, ...]], order: Order) -> dict[str, _Waiting]:
+    """The servers of each SKU, ascending by what `order.keys` says of their bounds."""
+    key_of = order.keys()
+    names = [server.sku.gpu.id for server in servers]
+    waiting = {name: _Waiting(key_of) for name in dict.fromkeys(names)}
+    if servers:
+        counts = [server.gpu_count for server in servers]
+        for at in order.ranked(bounds, counts, [server.weights for server in servers]):
+            waiting[names[at]].append(bounds[at], servers[at])
+    return waiting
 
 
 def visit(
@@ -117,12 +149,7 @@ def visit(
     clock: Callable[[], float] = time.monotonic,
 ) -> Visit:
     """Size servers round by round until no unvisited one could enter its SKU's standing."""
-    waiting: dict[str, list[tuple[Key, Server]]] = {}
-    key_of = order.keys()
-    for server, bound in zip(servers, bounds, strict=True):
-        waiting.setdefault(server.sku.gpu.id, []).append((key_of(bound, server.gpu_count, server.weights), server))
-    for entries in waiting.values():
-        entries.sort(key=_key)
+    waiting = _waiting(servers, bounds, order)
     found: list[Candidate] = []
     failed: list[Server] = []
     late: list[Server] = []
@@ -130,13 +157,9 @@ def visit(
     while waiting and clock() <= deadline:
         chosen: list[Server] = []
         for sku, entries in list(waiting.items()):
-            standing = standings[sku]
-            if standing.window is not None:
-                del entries[bisect_right(entries, standing.window, key=_first) :]
-            able = [entry for entry in entries if standing.may_enter(entry[0])]
-            chosen += [server for _, server in able[:size]]
-            waiting[sku] = able[size:]
-            if not waiting[sku]:
+            able = entries.take(standings[sku], size)
+            chosen += able
+            if len(able) < size:
                 del waiting[sku]
         for start in range(0, len(chosen), SIZED_TOGETHER):
             if start and clock() > deadline:
@@ -153,4 +176,5 @@ def visit(
         if found and first_found:
             break
         size *= 2
-    return Visit(found, failed, late + [server for entries in waiting.values() for _, server in entries])
+    left = [server for sku, entries in waiting.items() for server in entries.take(standings[sku], math.inf)]
+    return Visit(found, failed, late + left)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.sizing import LoadSizing
-from vllm_opt.optimizer.search.stacked import stacked, table_of
+from vllm_opt.optimizer.search.stacked import rows_of, stacked
 from vllm_opt.optimizer.search.units import pieces_of_server
 from vllm_opt.optimizer.space.judged import judged
 from vllm_opt.optimizer.space.latency_limits import limits_kept, within_latency
@@ -37,7 +37,7 @@ def largest_loads(sizing: LoadSizing, servers: list[Server]) -> list[int]:
     kinds: dict[tuple[object, ...], int] = {}
     first: list[Server] = []
     numbers: list[int] = []
-    for row, server in zip(table_of(sizing.physics).rows(servers), servers, strict=True):
+    for row, server in zip(rows_of(sizing.physics, servers), servers, strict=True):
         shape = server.shape
         low, high = targets.share_of(server.most * shape.data), targets.share_of(server.engines)
         speed = row, shape.chunked_prefill, shape.prefix_caching and hits

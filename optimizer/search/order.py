@@ -15,6 +15,8 @@ preference, whose first places are the fewest GPUs and the publisher.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from vllm_opt.optimizer.space.objective import worst_within
 from vllm_opt.optimizer.space.weights import WeightFormat
 
@@ -75,6 +77,21 @@ class Order:
             return first, rank, *rest, gpu_count, rank, quality
 
         return key
+
+    def ranked(
+        self, values: Sequence[Sequence[int]], gpu_counts: Sequence[int], weights: Sequence[WeightFormat]
+    ) -> list[int]:
+        """The places of many servers, ascending by what `keys` makes of them; of equal ones the earlier first."""
+        names = [id(one) for one in weights]
+        formats = dict(zip(names, weights, strict=True))
+        numbers = {name: number for number, name in enumerate(formats)}
+        place = np.array([numbers[name] for name in names])
+        ranks = np.array([one.publisher_rank for one in formats.values()])[place]
+        quality = np.array([-capped_quality(one) for one in formats.values()])[place]
+        first, *rest = np.array(values, dtype=np.int64).T
+        leading = (first, *rest) if self.strict else (first, ranks, *rest)
+        found: list[int] = np.lexsort((quality, ranks, np.array(gpu_counts), *reversed(leading))).tolist()
+        return found
 
     def window(self, best: float) -> float:
         """The worst first objective that can still win beside a `best` one."""

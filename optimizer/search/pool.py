@@ -1,6 +1,6 @@
 """The most that one engine of a server can hold: no activation, no graphs, the highest utilisation, narrowest step."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vllm_opt.constraints.decisions.violation import Violation
 from vllm_opt.constraints.kv.kv_plan import KvPlan
@@ -14,8 +14,7 @@ UNLIMITED = 2**40
 """Requests of an engine whose memory is not asked about."""
 
 
-@dataclass(frozen=True, eq=False)
-class Room:
+class Room(NamedTuple):
     """What a server takes before any flag is chosen: the same on all SKUs of one chip."""
 
     plan: KvPlan

@@ -10,9 +10,12 @@ from vllm_opt.optimizer.space.setting import PricedGpu
 from vllm_opt.optimizer.space.weights import WeightFormat
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Server:
-    """One (SKU, weight format, shape) with a number of replicas, of at most `most`."""
+    """One (SKU, weight format, shape) with a number of replicas, of at most `most`.
+
+    Never changed once it is made; frozen in name only, because a search makes tens of thousands.
+    """
 
     sku: PricedGpu
     weights: WeightFormat
@@ -22,22 +25,12 @@ class Server:
     replicas: int = 1
     most: int = 1
     screened: bool = False
-    remembered: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    remembered: dict[object, Any] = field(default_factory=dict, repr=False)
     """What does not depend on the replicas, computed once: every copy with other replicas shares it."""
-    alike: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    alike: dict[object, Any] = field(default_factory=dict, repr=False)
     """What all SKUs of one chip share."""
-
-    @classmethod
-    def listed(
-        cls, sku: PricedGpu, weights: WeightFormat, shape: Shape, fare: Fare, alike: dict[object, Any]
-    ) -> "Server":
-        """One replica of a server, quicker than the constructor: a search lists tens of thousands."""
-        made = object.__new__(cls)
-        made.__dict__.update(
-            sku=sku, weights=weights, shape=shape, fare=fare, replicas=1, most=1, screened=False, remembered={},
-            alike=alike,
-        )  # fmt: skip
-        return made
+    timed: dict[object, Any] = field(default_factory=dict, repr=False)
+    """What the servers of a SKU share that differ in nothing that the time of a step depends on."""
 
     @property
     def identity(self) -> tuple[str, str, Shape, int]:
@@ -61,21 +54,20 @@ class Server:
 
     def screened_copy(self) -> "Server":
         """The same server, known to be feasible with the most replicas."""
-        return self._copy(screened=True)
+        return Server(
+            self.sku, self.weights, self.shape, self.fare, self.replicas, self.most, True, self.remembered, self.alike,
+            self.timed,
+        )  # fmt: skip
 
     def with_replicas(self, replicas: int, most: int | None = None) -> "Server":
         """The same server with a number of replicas, and another most where one is given."""
         most = self.most if most is None else most
         if replicas == self.replicas and most == self.most:
             return self
-        return self._copy(replicas=replicas, most=most)
-
-    def _copy(self, **changes: object) -> "Server":
-        """Like `dataclasses.replace`, but with what is remembered, and quick: a search makes tens of thousands."""
-        copied = object.__new__(Server)
-        copied.__dict__.update(self.__dict__)
-        copied.__dict__.update(changes)
-        return copied
+        return Server(
+            self.sku, self.weights, self.shape, self.fare, replicas, most, self.screened, self.remembered, self.alike,
+            self.timed,
+        )  # fmt: skip
 
 
 UNKNOWN_BOUND = -(2**62)

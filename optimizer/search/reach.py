@@ -15,8 +15,9 @@ most what the KV cache holds beside the weights alone. The end-to-end time of `u
 (Little's law), and at least a lone request's prefill and O - 1 lone steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from vllm_opt.constraints.speed.step_time import (
 )
 from vllm_opt.optimizer.search.pool import sequences_of_server
 from vllm_opt.optimizer.search.queue import Server
-from vllm_opt.optimizer.search.stacked import stacked, table_of
+from vllm_opt.optimizer.search.stacked import rows_of, stacked
 from vllm_opt.optimizer.space.physics import LayoutPhysics
 from vllm_opt.optimizer.space.setting import SolveSetting
 from vllm_opt.profiles.elementary import exp, log
@@ -71,72 +72,79 @@ class Times:
 
 class KnownReaches:
     """Reaches of one setting under one set of rules. They hang on few things: servers that differ in what speed does
-    not see (block size, prefix caching that nothing hits), or that are asked about again, are bounded once."""
+    not see (block size, prefix caching that nothing hits), or that are asked about again, are bounded once.
 
-    def __init__(self, setting: SolveSetting, physics: LayoutPhysics, active: frozenset[str]) -> None:
-        self._setting, self._physics, self._active = setting, physics, active
+    The physics that it is remembered with is handed in by whoever asks: both are gone as soon as a search is.
+    """
+
+    def __init__(self, setting: SolveSetting, active: frozenset[str]) -> None:
+        self._setting, self._active = setting, active
         self._hits = setting.request.hit_share > 0
-        self._reaches, self._times = _Table(2, self._loaded_key), _Table(2 + len(METRICS), self._key)
+        self._reaches, self._times = _Table(2), _Table(2 + len(METRICS))
 
-    def of(self, servers: list[Server]) -> Reach:
+    def of(self, physics: LayoutPhysics, servers: list[Server]) -> Reach:
         """One entry per server."""
-        tokens_per_s, e2e_s = self._reaches.of(servers, [server.engines for server in servers], self._rates)
-        times = self.times(servers)
+        lone = self._keys(physics, servers)
+        setting, active = self._setting, self._active
+        asked = setting.targets.concurrency if "concurrency" in active else 1
+        held = [sequences_of_server(setting, physics, server, active) for server in servers]
+        shares = [-(-asked // server.engines) for server in servers]
+
+        def rates(some: list[Server]) -> Numbers:
+            load = _Load(setting, stacked(physics, some), some)
+            return np.stack(_rates(load, setting, physics, some, active), axis=1)
+
+        tokens_per_s, e2e_s = self._reaches.of(servers, list(zip(lone, held, shares, strict=True)), rates)
+        times = self._times_of(physics, servers, lone)
         return Reach(tokens_per_s, e2e_s, times.ttft_s, times.tpot_s, times.factors)
 
-    def times(self, servers: list[Server]) -> Times:
+    def times(self, physics: LayoutPhysics, servers: list[Server]) -> Times:
         """One entry per server."""
-        ttft_s, tpot_s, *factors = self._times.of(servers, [0] * len(servers), self._lone)
+        return self._times_of(physics, servers, self._keys(physics, servers))
+
+    def _times_of(self, physics: LayoutPhysics, servers: list[Server], keys: list[int]) -> Times:
+        def lone(some: list[Server]) -> Numbers:
+            load = _Load(self._setting, stacked(physics, some), some)
+            factors = (np.broadcast_to(load.factors[metric], len(some)) for metric in METRICS)
+            return np.stack([load.first_s, load.alone_s / load.steps, *factors], axis=1)
+
+        ttft_s, tpot_s, *factors = self._times.of(servers, keys, lone)
         return Times(ttft_s, tpot_s, dict(zip(METRICS, factors, strict=True)))
 
-    def _key(self, server: Server) -> tuple[object, ...]:
-        """What decides how fast a lone request is."""
-        return table_of(self._physics).rows([server])[0], server.shape.prefix_caching and self._hits
-
-    def _loaded_key(self, server: Server) -> tuple[object, ...]:
-        """What decides how fast a server is with so many engines."""
-        asked = self._setting.targets.concurrency if "concurrency" in self._active else 1
-        held = sequences_of_server(self._setting, self._physics, server, self._active)
-        return *self._key(server), held, -(-asked // server.engines)
-
-    def _rates(self, servers: list[Server]) -> Numbers:
-        load = _Load(self._setting, stacked(self._physics, servers), servers)
-        return np.stack(_rates(load, self._setting, self._physics, servers, self._active), axis=1)
-
-    def _lone(self, servers: list[Server]) -> Numbers:
-        load = _Load(self._setting, stacked(self._physics, servers), servers)
-        factors = (np.broadcast_to(load.factors[metric], len(servers)) for metric in METRICS)
-        return np.stack([load.first_s, load.alone_s / load.steps, *factors], axis=1)
+    def _keys(self, physics: LayoutPhysics, servers: list[Server]) -> list[int]:
+        """What decides how fast a lone request is, as a number per server."""
+        rows = rows_of(physics, servers)
+        if not self._hits:
+            return rows
+        return [2 * row + server.shape.prefix_caching for row, server in zip(rows, servers, strict=True)]
 
 
 class _Table:
-    """Columns of numbers by what decides them (`key_of`); each server remembers its row, one per number of engines."""
+    """Columns of numbers by what decides them."""
 
-    def __init__(self, columns: int, key_of: Callable[[Server], tuple[object, ...]]) -> None:
-        self._row: dict[tuple[object, ...], int] = {}
-        self._columns, self._key_of = np.empty((0, columns)), key_of
+    def __init__(self, columns: int) -> None:
+        self._row: dict[object, int] = {}
+        self._columns = np.empty((0, columns))
 
-    def of(self, servers: list[Server], engines: list[int], compute: Callable[[list[Server]], Numbers]) -> Numbers:
+    def of(self, servers: list[Server], keys: Sequence[object], compute: Callable[[list[Server]], Numbers]) -> Numbers:
         """One entry per server in each column; one server of each key that is new is computed."""
-        rows, known, fresh = [], self._row, list[Server]()
-        for server, count in zip(servers, engines, strict=True):
-            of_server = server.remembered.get(self)
-            if of_server is None:
-                of_server = server.remembered[self] = {}
-            row = of_server.get(count)
-            if row is None:
-                key = self._key_of(server)
-                row = known.get(key)
-                if row is None:
-                    row = known[key] = len(known)
-                    fresh.append(server)
-                of_server[count] = row
-            rows.append(row)
-        if fresh:
-            parts = [compute(fresh[start : start + TOGETHER]) for start in range(0, len(fresh), TOGETHER)]
-            self._columns = np.concatenate([self._columns, *parts])
+        rows: list[Any] = list(map(self._row.get, keys))
+        if None in rows:
+            rows = self._with_new(servers, keys, compute)
         found: Numbers = self._columns[rows].T
         return found
+
+    def _with_new(
+        self, servers: list[Server], keys: Sequence[object], compute: Callable[[list[Server]], Numbers]
+    ) -> list[int]:
+        known, fresh = self._row, list[Server]()
+        for server, key in zip(servers, keys, strict=True):
+            if key not in known:
+                known[key] = len(known)
+                fresh.append(server)
+        parts = [compute(fresh[start : start + TOGETHER]) for start in range(0, len(fresh), TOGETHER)]
+        self._columns = np.concatenate([self._columns, *parts])
+        return [known[key] for key in keys]
 
 
 class _Load:
@@ -173,19 +181,19 @@ def reach_of_servers(
     setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
 ) -> Reach:
     """How fast each server can be; remembered with `physics`."""
-    return _known(setting, physics, active).of(servers)
+    return _known(setting, physics, active).of(physics, servers)
 
 
 def times_of_servers(
     setting: SolveSetting, physics: LayoutPhysics, servers: list[Server], active: frozenset[str]
 ) -> Times:
     """How soon each server can be; remembered with `physics`."""
-    return _known(setting, physics, active).times(servers)
+    return _known(setting, physics, active).times(physics, servers)
 
 
 def _known(setting: SolveSetting, physics: LayoutPhysics, active: frozenset[str]) -> KnownReaches:
     if active not in physics.reaches:
-        physics.reaches[active] = KnownReaches(setting, physics, active)
+        physics.reaches[active] = KnownReaches(setting, active)
     known: KnownReaches = physics.reaches[active]
     return known
 

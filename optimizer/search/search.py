@@ -168,11 +168,11 @@ class Search:
         self.result.complete = False
         self._left_open += servers
 
-    def best_of(self, servers: list[Server], order: Order) -> list[Candidate]:
-        """What is found among some servers until nothing left could be best in this order, whatever its SKU."""
+    def best_of(self, servers: list[Server], order: Order, worst: float | None = None) -> list[Candidate]:
+        """What is found until nothing left could be best in this order, whatever its SKU, or as good as `worst`."""
         if not (servers := list(self._fast_enough(servers))):
             return []
-        standing = Standing(1, order)
+        standing = Standing(1, order, window=None if worst is None else order.window(worst))
         standings = dict.fromkeys((sku.gpu.id for sku in self.setting.gpus), standing)
         bounds = objective_bounds(self.setting, self.physics, servers, self.active, order.names)
         came = visit(

@@ -16,7 +16,7 @@ from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.optimizer.search.best_first import served
 from vllm_opt.optimizer.search.queue import Server
 from vllm_opt.optimizer.search.result import SearchResult
-from vllm_opt.optimizer.search.stacked import stacked, table_of
+from vllm_opt.optimizer.search.stacked import rows_of, stacked
 from vllm_opt.optimizer.search.units import widths_of
 from vllm_opt.optimizer.space.admission import Admission
 from vllm_opt.optimizer.space.judged import judged
@@ -166,7 +166,7 @@ class LoadSizing:
         """A number per server, the same for those that differ only in what speed does not see."""
         known: dict[tuple[object, ...], int] = {}
         hits = self.setting.request.hit_share > 0
-        rows = table_of(self.physics).rows(servers)
+        rows = rows_of(self.physics, servers)
         keys = (
             (row, server.engines, server.shape.chunked_prefill, server.shape.prefix_caching and hits)
             for row, server in zip(rows, servers, strict=True)

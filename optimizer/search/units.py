@@ -21,20 +21,30 @@ Pieces = list[tuple[Unit, int, list[int]]]
 
 
 def fewest_replicas(
-    setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str]
+    setting: SolveSetting, physics: LayoutPhysics, server: Server, active: frozenset[str], known: dict[int, int | None]
 ) -> int | None:
-    """A lower bound on the replicas; None when the weights leave no room for one sequence."""
+    """A lower bound on the replicas; None when the weights leave no room for one sequence.
+
+    `known`: the engines needed, by the sequences that one holds at most.
+    """
     if "memory_budget" not in active:
         return 1
     most = sequences_of_server(setting, physics, server, active)
+    if most not in known:
+        known[most] = _fewest_engines(setting, most, active)
+    engines = known[most]
+    return None if engines is None else -(-engines // server.shape.data)
+
+
+def _fewest_engines(setting: SolveSetting, most: int, active: frozenset[str]) -> int | None:
+    """Engines that hold what is asked, each so many sequences at most; None where none holds any."""
     if most < 1:
         return None
     most = setting.targets.most_asked_of(most) if "concurrency" in active else most
     if most < 1:
         return None
     concurrency = setting.targets.concurrency if "concurrency" in active else 1
-    engines = -(-concurrency // most)
-    return -(-engines // server.shape.data)
+    return -(-concurrency // most)
 
 
 def exact_replicas(setting: SolveSetting, gpus: int, active: frozenset[str]) -> int | None:

@@ -68,7 +68,7 @@ def _without_stages(search: Search, main: Choice) -> tuple[Plan, ...]:
         return ()
     best = best_for_at_most(
         search, search.order, unit_cost_microusd(used) * DEARER_WITHOUT_STAGES,
-        lambda server, _: server.sku.gpu.id == used.facts.sku.gpu.id and server.shape.pipeline == 1,
+        lambda server: server.sku.gpu.id == used.facts.sku.gpu.id and server.shape.pipeline == 1,
     )  # fmt: skip
     plan = None if best is None else accepted_plan(setting, best.choice)
     return () if plan is None else (plan,)

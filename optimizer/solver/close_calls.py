@@ -11,6 +11,7 @@
 All but the cheapest are looked for where cost or GPUs come first.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 
@@ -61,13 +62,14 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
         yield "cheapest", cheapest.choice
     if search.first not in ("cost", "gpus"):
         return
-    fastest = best_for_at_most(search, Order(("throughput", "cost"), 0.02), cost * DEARER, lambda *_: True)
-    if fastest is not None and fastest.key[0] * 1.0 <= FASTER * _throughput(search, result, chosen):
+    fast = math.floor(FASTER * _throughput(search, result, chosen))
+    fastest = best_for_at_most(search, Order(("throughput", "cost"), 0.02), cost * DEARER, lambda _: True, worst=fast)
+    if fastest is not None and fastest.key[0] <= fast:
         yield "fastest", fastest.choice
     if chosen.unit.gpu_count > 1:
         fewer = best_for_at_most(
             search, Order(("gpus", "throughput"), 0.0), cost * DEARER,
-            lambda server, replicas: replicas * server.shape.gpus < chosen.unit.gpu_count,
+            lambda server: server.gpu_count < chosen.unit.gpu_count, most_gpus=chosen.unit.gpu_count - 1,
         )  # fmt: skip
         if fewer is not None:
             yield "fewest_gpus", fewer.choice
@@ -78,7 +80,7 @@ def _kinds(search: Search, result: SearchResult, chosen: Choice) -> Iterator[tup
     }  # fmt: skip
     better = best_for_at_most(
         search, Order(("cost", "throughput"), 0.02), cost * DEARER_FOR_WEIGHTS,
-        lambda server, _: id(server.weights) in liked,
+        lambda server: id(server.weights) in liked,
     )  # fmt: skip
     if better is not None:
         yield "published_weights" if weights.publisher_rank == HYPOTHETICAL else "better_weights", better.choice
@@ -114,26 +116,29 @@ def _throughput(search: Search, result: SearchResult, chosen: Choice) -> float:
 
 
 def best_for_at_most(
-    search: Search, order: Order, most: float, wanted: Callable[[Server, int], bool]
-) -> ScoredChoice | None:
-    """The best point, in an order of its own, of the servers that are wanted with so many replicas and cost at most
-    so much."""
+    search: Search, order: Order, most: float, wanted: Callable[[Server], bool], *, most_gpus: int | None = None,
+    worst: float | None = None,
+) -> ScoredChoice | None:  # fmt: skip
+    """The best point, in an order of its own, of the servers that are wanted with what replicas cost at most so much
+    and have no more GPUs; `worst` as in `Search.best_of`."""
     setting = search.setting
-    servers = []
+    servers: list[Server] = []
     for sku in setting.gpus:
         counts: dict[tuple[int, int, int], list[int]] = {}
-        for server in search.servers.of(sku):
-            if search.is_over():
-                return None
+        if search.is_over():
+            return None
+        for server in filter(wanted, search.servers.of(sku)):
             kind = id(server.fare), server.replicas, server.most
             if kind not in counts:
-                counts[kind] = _affordable(server, most)
-            servers += [server.with_replicas(count) for count in counts[kind] if wanted(server, count)]
-    found = search.best_of(servers, order)
+                counts[kind] = _affordable(server, most, most_gpus)
+            servers += [server.with_replicas(count) for count in counts[kind]]
+    found = search.best_of(servers, order, worst)
     return best_choice(setting, found, order, search.scores) if found else None
 
 
-def _affordable(server: Server, most: float) -> list[int]:
-    """The numbers of replicas of a server that cost at most so much."""
-    numbers = range(server.replicas, min(server.most, server.replicas + MOST_NUMBERS) + 1)
-    return list(takewhile(lambda count: server.fare.cost_with(count) <= most, numbers))
+def _affordable(server: Server, most: float, most_gpus: int | None) -> list[int]:
+    """The numbers of replicas of a server that cost at most so much and have no more GPUs."""
+    last = min(server.most, server.replicas + MOST_NUMBERS)
+    if most_gpus is not None:
+        last = min(last, most_gpus // server.shape.gpus)
+    return list(takewhile(lambda count: server.fare.cost_with(count) <= most, range(server.replicas, last + 1)))

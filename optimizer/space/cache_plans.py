@@ -38,12 +38,19 @@ class CachePlans:
 
     def of(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> KvPlan | Violation:
         """The KV plan, or why the attention backends refuse it."""
-        key = (*self._key(gpu, weights, shape), shape.block_size)
+        return self._of(gpu, weights, shape, self._key(gpu, weights, shape), shape.block_size)
+
+    def _of(
+        self, gpu: GpuProfile, weights: WeightFormat, shape: Shape, parts: tuple[object, ...], block_size: int | None
+    ) -> KvPlan | Violation:
+        """The same with another block size; `parts` is the `_key` of the shape."""
+        key = (*parts, block_size)
         if key in self._plans:
             return self._plans[key]
         named = (*key, gpu.id)  # the words of a refusal name the card
         if named not in self._plans:
-            layout = layout_of(self._setting, gpu, weights, shape)
+            sized = shape if block_size == shape.block_size else replace(shape, block_size=block_size)
+            layout = layout_of(self._setting, gpu, weights, sized)
             try:
                 self._plans[key] = plan_kv_cache(
                     weights.model, layout, self._setting.engine, gpu, self._alike,
@@ -87,7 +94,8 @@ class CachePlans:
         smaller = smaller_block_sizes(self._setting, default.block_size)
         if not smaller:
             return (None,)
-        plans = {size: self.of(gpu, weights, replace(shape, block_size=size)) for size in smaller}
+        parts = self._key(gpu, weights, shape)
+        plans = {size: self._of(gpu, weights, shape, parts, size) for size in smaller}
         key = at_any_context, id(default), *map(id, plans.values())
         if key not in self._frugal:
             asked = self._setting.targets.target_context, self._setting.targets.mean_context

@@ -8,7 +8,7 @@ captured is decided per shape, because eager mode trades speed for memory.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vllm_opt.constraints.decisions.configuration import Layout
@@ -45,6 +45,16 @@ class Shape:
     prefix_caching: bool
     chunked_prefill: bool
     block_size: int | None = None
+    _hash: int = field(default=0, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        numbers = self.tensor, self.pipeline, self.data, self.context, self.experts, self.block_size
+        flags = self.kv_cache_dtype, self.prefix_caching, self.chunked_prefill
+        object.__setattr__(self, "_hash", hash((*numbers, *flags)))
+
+    def __hash__(self) -> int:
+        """Kept, because a search looks shapes up some hundred thousand times."""
+        return self._hash
 
     @property
     def gpus(self) -> int:

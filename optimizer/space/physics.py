@@ -12,7 +12,7 @@ from typing import Any
 from vllm_opt.constraints.decisions.configuration import Layout
 from vllm_opt.constraints.decisions.violation import LayoutRefused, Violation
 from vllm_opt.constraints.kv.kv_plan import KvPlan
-from vllm_opt.constraints.layouts import compatibility, divisibility
+from vllm_opt.constraints.layouts import compatibility
 from vllm_opt.constraints.layouts.platforms import release_gap, undocumented
 from vllm_opt.constraints.memory.activations import ActivationPeak, activation_peak
 from vllm_opt.constraints.memory.cold_compile import compile_kept_bytes
@@ -27,9 +27,10 @@ from vllm_opt.constraints.speed.step_time import LatencyCoefficients
 from vllm_opt.constraints.weights.parameter_bytes import WeightTable, weight_extra_bytes
 from vllm_opt.optimizer.estimation.compilation import graph_choice
 from vllm_opt.optimizer.space.cache_plans import CachePlans
+from vllm_opt.optimizer.space.divisions import Divisions
 from vllm_opt.optimizer.space.known_overheads import KnownOverheads
 from vllm_opt.optimizer.space.layout_facts import LayoutFacts, fed, fed_key, utilization_steps
-from vllm_opt.optimizer.space.layouts import Shape, across_tensors, layout_of
+from vllm_opt.optimizer.space.layouts import Shape, layout_of
 from vllm_opt.optimizer.space.platforms import asked_features, is_named
 from vllm_opt.optimizer.space.setting import PricedGpu, SolveSetting
 from vllm_opt.optimizer.space.shared import KnownCoefficients, KnownGraphs, SharedLayouts
@@ -47,7 +48,7 @@ class LayoutPhysics:
         self.setting, self.shared, self._constants = setting, shared, default_latency_constants()
         self.utilizations = utilization_steps(setting.request.max_gpu_memory_utilization)
         self._tables, self._weights, self._loads = shared.tables, shared.weights, shared.loads
-        self._choices, self._divisions, self._layers = shared.choices, shared.divisions, shared.layers
+        self._choices, self._layers, self._divisions = shared.choices, shared.layers, Divisions(setting, shared)
         self._captures, self._coefficients = shared.captures, shared.coefficients
         self.plans = CachePlans(setting, shared)
         self._budgets: dict[int, tuple[int, ...]] = {}
@@ -86,17 +87,11 @@ class LayoutPhysics:
 
     def indivisible(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> tuple[Violation, ...]:
         """What divisibility says of a shape."""
-        key = (*self._parallel_key(weights, shape), gpu.gpus_per_node)
-        if key not in self._divisions:
-            layout = layout_of(self.setting, gpu, weights, shape)
-            self._divisions[key] = divisibility.violations(
-                weights.model, weights.quantization, layout, self.setting.engine, gpu
-            )
-        return self._divisions[key]
+        return self._divisions.of(gpu, weights, shape)
 
     def better_split(self, gpu: GpuProfile, weights: WeightFormat, shape: Shape) -> Shape | None:
         """What takes the place of a server with pipeline stages (`across_tensors`); None where vLLM refuses it."""
-        other = across_tensors(self.setting, gpu, shape)
+        other = self._divisions.across_tensors(gpu, shape)
         if other is None or self.indivisible(gpu, weights, other) or self.incompatible(gpu, weights, other):
             return None
         if self.undocumented(gpu, weights, other) or isinstance(self.plan(gpu, weights, other), Violation):

@@ -58,3 +58,16 @@ def test_what_surely_beats_a_bound() -> None:
     assert not loose.surely_better((100, 1, 0), (100, 0, 900))
     assert loose.surely_better((100, 0, 1000), (100, 0, 1021))  # by more than 2 % of the second objective
     assert not loose.surely_better((100, 0, 1000), (100, 0, 1020))
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+def test_servers_are_ranked_by_their_keys(tolerance: float) -> None:
+    order = Order.of(("cost", "throughput"), tolerance)
+    formats = (NATIVE, WORSE, UNKNOWN, replace(NATIVE, publisher="vendor"))
+    servers = [
+        ((cost, -speed), gpus, weights)
+        for gpus in (2, 1) for cost in (7, 5) for weights in formats for speed in (3, 9) for _ in "ab"
+    ]  # fmt: skip
+    keys = [order.key(*server) for server in servers]
+    expected = sorted(range(len(servers)), key=lambda at: keys[at])
+    assert order.ranked(*(list(column) for column in zip(*servers, strict=True))) == expected

@@ -42,3 +42,17 @@ class Performance(Noun):
     interval: dict[str, tuple[float, float]] = Field(
         description="the model's own uncertainty of each mean at 90 %; not a range over requests"
     )
+
+    def at_percentile(
+        self, field: str, percentile: float | None
+    ) -> tuple[str, float, tuple[float, float] | None] | None:
+        """(name such as p95, value, the model's own uncertainty of it) of a time at a percentile over requests.
+
+        The uncertainty is that of the mean, in proportion. None where no percentile is asked, or none is known.
+        """
+        key = "" if percentile is None else f"p{percentile:g}"
+        value, mean = self.percentiles.get(field, {}).get(key), getattr(self, field)
+        if value is None or mean is None:
+            return None
+        interval = self.interval.get(field)
+        return key, value, None if interval is None else (interval[0] * value / mean, interval[1] * value / mean)

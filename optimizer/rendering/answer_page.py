@@ -1,7 +1,5 @@
 """An answer or an estimate as one self-contained report, for a mail, a ticket, or a printer."""
 
-from typing import Any
-
 from vllm_opt.optimizer.contract.answer import Answer, Estimate, Explanation
 from vllm_opt.optimizer.contract.quantities import count
 from vllm_opt.optimizer.rendering.comparison import COLUMNS, plan_row
@@ -15,7 +13,7 @@ from vllm_opt.optimizer.rendering.plan_page import (
     plan_summary,
     speed_sections,
 )
-from vllm_opt.optimizer.rendering.plan_words import status_in_words
+from vllm_opt.optimizer.rendering.plan_words import asked_in_words, status_in_words
 from vllm_opt.optimizer.report.document import Bullets, Code, Document, Section, Table, Words, section
 from vllm_opt.optimizer.report.page import page
 from vllm_opt.profiles.reading.quantities import counted
@@ -46,7 +44,7 @@ def answer_document(answer: Answer) -> Document:
     )
     return Document(
         title=f"{asked.get('model', 'model')}: {status_in_words(answer)}",
-        subtitle=f"{_counted(asked, 'concurrency', 'sequence')} of {_counted(asked, 'target_context', 'token')}",
+        subtitle=asked_in_words(asked),
         summary=_summary(answer),
         sections=sections,
         good=answer.status in ("optimal", "feasible"),
@@ -95,11 +93,6 @@ def _summary(answer: Answer) -> str:
 def _front(answer: Answer) -> tuple[Section, ...]:
     rows = [plan_row(plan) for plan in answer.pareto]
     return section("Front: cost, throughput and latency", front_figure(answer.pareto), Table(COLUMNS, rows))
-
-
-def _counted(asked: dict[str, Any], field: str, noun: str) -> str:
-    value = asked.get(field)
-    return counted(value, noun) if isinstance(value, int) else f"some {noun}s"
 
 
 def _explanation(explanation: Explanation) -> tuple[Section, ...]:

@@ -13,7 +13,7 @@ from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, dollars, gib, milliseconds, rate
 from vllm_opt.optimizer.rendering.memory_parts import memory_parts
 from vllm_opt.optimizer.rendering.plan_series import PlanSeries
-from vllm_opt.optimizer.rendering.plan_words import parallelism, unit_of
+from vllm_opt.optimizer.rendering.plan_words import load_in_words, parallelism, unit_of
 from vllm_opt.optimizer.report.document import Figure
 
 TONES = {"weights": 0, "activation": 3, "graphs": 4, "other": 1, "kv": 2, "context": 5, "free": None}
@@ -44,20 +44,23 @@ def memory_figure(memory: Memory) -> Figure:
 
 
 def limits_of(request: Mapping[str, Any], performance: Performance) -> tuple[Held, ...]:
-    """Every limit on speed that was asked for or assumed, with what is predicted."""
+    """Every limit on speed that was asked for or assumed, with what is predicted: at the percentile that it is on."""
     found = []
-    for field, name, value, shown in (
-        ("ttft_ms", "TTFT", performance.ttft_ms, milliseconds),
-        ("tpot_ms", "TPOT", performance.tpot_ms, milliseconds),
-        ("output_tokens_per_s", f"{unit_of(performance)}/s", performance.output_tokens_per_s, rate),
+    for field, mean_of, shown in (
+        ("ttft_ms", "TTFT", milliseconds),
+        ("tpot_ms", "TPOT", milliseconds),
+        ("output_tokens_per_s", f"{unit_of(performance)}/s", rate),
     ):
         at_least = field == "output_tokens_per_s"
         limit = request.get(f"{'min' if at_least else 'max'}_{field}")
-        if isinstance(limit, int | float) and value is not None and field in performance.interval:
-            low, high = performance.interval[field]
+        name, value, span = mean_of, getattr(performance, field), performance.interval.get(field)
+        asked = performance.at_percentile(field, request.get(f"{field.removesuffix('_ms')}_percentile"))
+        if asked is not None:
+            name, value, span = f"{mean_of} {asked[0]}", *asked[1:]
+        if isinstance(limit, int | float) and value is not None and span is not None:
             side = "at least" if at_least else "at most"
-            words = f"{shown(value)} ({shown(low)} to {shown(high)}), {side} {shown(limit)}"
-            found.append(Held(name, value, (low, high), float(limit), words, at_least))
+            words = f"{shown(value)} ({shown(span[0])} to {shown(span[1])}), {side} {shown(limit)}"
+            found.append(Held(name, value, span, float(limit), words, at_least))
     return tuple(found)
 
 
@@ -85,8 +88,8 @@ def load_figures(series: PlanSeries) -> tuple[Figure, ...]:
         drawn = [point for point in points if getattr(point, field) is not None]
         curve = tuple((float(point.load.users), float(getattr(point, field))) for point in drawn)
         band = tuple(point.interval[field] for point in drawn if field in point.interval)
-        value = series.request.get(limit)
-        limits = [Limit(said, float(value))] if isinstance(value, int | float) else []
+        value, on = series.request.get(limit), series.request.get(f"{field.removesuffix('_ms')}_percentile")
+        limits = [Limit(said, float(value))] if isinstance(value, int | float) and on is None else []
         svg = line_chart(
             name, [Series(axis.name, curve, band)], USERS, axis, limits=limits, chosen=asked, steep=field == "ttft_ms"
         )
@@ -132,7 +135,7 @@ def capacity_figure(plan: Plan) -> Figure:
         _places("full-length sequences that the KV pool holds", users, pool),
     ]
     svg = bar_chart("Demand against capacity", [bar for bar in bars if bar is not None], rate)
-    return Figure(svg, "Demand against capacity", f"{count(users)} users at once, all replicas together.")
+    return Figure(svg, "Demand against capacity", f"{load_in_words(plan.performance)}, all replicas together.")
 
 
 def _places(name: str, users: float, places: float) -> Bar | None:

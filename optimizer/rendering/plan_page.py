@@ -26,10 +26,14 @@ from vllm_opt.optimizer.rendering.plan_money import (
 )
 from vllm_opt.optimizer.rendering.plan_series import PlanSeries
 from vllm_opt.optimizer.rendering.plan_words import (
+    SHOWN_PERCENTILES,
     basis_in_words,
+    capacity_in_words,
     cost_in_words,
     gpus_in_words,
+    load_in_words,
     only_prompts,
+    percentile_rows,
     quality_in_words,
     slow,
     slow_in_words,
@@ -63,14 +67,21 @@ def plan_summary(plan: Plan, request: Mapping[str, Any]) -> str:
     speed = plan.performance
     context = request.get("target_context")
     each = f" of up to {counted(context, 'token')} each" if isinstance(context, int) else ""
+    verb = "serves" if plan.gpu_count == 1 else "serve"
     words = (
-        f"{counted(plan.gpu_count, 'GPU')} ({plan.gpu}) serve {plan.model} to {counted(speed.load.users, 'user')} at "
-        f"once{each}, {cost_in_a_sentence(plan.cost)}: "
+        f"{counted(plan.gpu_count, 'GPU')} ({plan.gpu}) {verb} {plan.model} {_served(speed)}{each}, "
+        f"{cost_in_a_sentence(plan.cost)}: "
         f"{'an answer' if only_prompts(speed) else 'first token'} in {_seconds(speed.ttft_ms)}, "
         f"{rate(speed.output_tokens_per_s)} {unit_of(speed)} per second together."
     )
     measured = {"datasheet": " Speed comes from the datasheet: measure before signing.", "measured": ""}
     return words + measured.get(speed.basis, "")
+
+
+def _served(speed: Performance) -> str:
+    if speed.load.pattern == "poisson" and speed.load.requests_per_s is not None:
+        return f"at {rate(speed.load.requests_per_s)} requests/s, {counted(speed.load.users, 'request')} in flight"
+    return f"to {load_in_words(speed)}"
 
 
 def _seconds(time_ms: float) -> str:
@@ -153,11 +164,19 @@ def speed_sections(performance: Performance) -> tuple[Section, ...]:
     """Predicted speed with its intervals, and how it is known."""
     headings = [("", "left"), ("predicted", "right"), ("90 % interval", "left")]
     return section(
-        f"Speed with {counted(performance.concurrency, 'user')} at once",
+        f"Speed with {load_in_words(performance)}",
         Table(headings, speed_rows(performance)),
+        *_over_requests(performance),
         Words(slow_in_words(performance) if slow(performance) else ""),
         Words(basis_in_words(performance)),
     )
+
+
+def _over_requests(performance: Performance) -> tuple[Table | Words, ...]:
+    if not performance.percentiles:
+        return ()
+    headings = [("over requests", "left"), *((name, "right") for name in SHOWN_PERCENTILES)]
+    return Table(headings, percentile_rows(performance)), Words(capacity_in_words(performance))
 
 
 def _assumptions(plan: Plan, request: Mapping[str, Any]) -> list[list[Cell]]:

@@ -1,5 +1,7 @@
 """Plans in words: what the GPU count means, how sure an answer is, how a speed is known."""
 
+from typing import Any
+
 from vllm_opt.optimizer.contract.answer import Answer, Cost, Plan
 from vllm_opt.optimizer.contract.performance import Performance
 from vllm_opt.optimizer.contract.quantities import count, dollars, milliseconds, percent, rate
@@ -168,6 +170,18 @@ def load_in_words(performance: Performance) -> str:
     return {"burst": f"{users} who send at once", "offline": f"a batch of {counted(load.users, 'prompt')}"}.get(
         load.pattern, f"{users} at once"
     )
+
+
+def asked_in_words(asked: dict[str, Any]) -> str:
+    """The load as it was asked: a rate, a number of sequences or as many as there is room for, and their length."""
+    rate_asked, users, context = asked.get("requests_per_s"), asked.get("concurrency"), asked.get("target_context")
+    full = "of" if asked.get("kv_sizing", "full") == "full" and rate_asked is None else "of up to"
+    length = f" {full} {counted(context, 'token')}" if isinstance(context, int) else ""
+    if rate_asked is not None:
+        return f"{rate(rate_asked)} requests/s{length}"
+    if isinstance(users, int):
+        return f"{counted(users, 'sequence')}{length}"
+    return f"as many sequences{length} as there is room for"
 
 
 def capacity_in_words(performance: Performance) -> str:

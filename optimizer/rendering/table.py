@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from vllm_opt.optimizer.contract.answer import Answer, Explanation
-from vllm_opt.optimizer.contract.quantities import count, quantity, rate
+from vllm_opt.optimizer.contract.quantities import count, quantity
 from vllm_opt.optimizer.rendering.comparison import plans_table, what_if_table
 from vllm_opt.optimizer.rendering.plan import (
     binding_section,
@@ -15,7 +15,7 @@ from vllm_opt.optimizer.rendering.plan import (
     plan_sections,
 )
 from vllm_opt.optimizer.rendering.plan_plots import front_plot, load_plots
-from vllm_opt.optimizer.rendering.plan_words import SLOW_WORDS, slow, status_in_words
+from vllm_opt.optimizer.rendering.plan_words import SLOW_WORDS, asked_in_words, slow, status_in_words
 from vllm_opt.optimizer.rendering.screen import Screen, drawn
 from vllm_opt.profiles.printable import printable
 from vllm_opt.profiles.reading.quantities import counted
@@ -75,20 +75,8 @@ def _title(answer: Answer) -> "RenderableType":
 
     style = {"optimal": "bold green", "feasible": "bold yellow"}.get(answer.status, "bold red")
     asked = answer.request
-    words = f"{asked.get('model', 'model')}, {_asked_in_words(asked)}: {status_in_words(answer)}"
+    words = f"{asked.get('model', 'model')}, {asked_in_words(asked)}: {status_in_words(answer)}"
     return Text(printable(words), style=style)
-
-
-def _asked_in_words(asked: dict[str, Any]) -> str:
-    """The load as it was asked: a rate, a number of sequences or as many as there is room for, and their length."""
-    rate_asked, users, context = asked.get("requests_per_s"), asked.get("concurrency"), asked.get("target_context")
-    full = "of" if asked.get("kv_sizing", "full") == "full" and rate_asked is None else "of up to"
-    length = f" {full} {counted(context, 'token')}" if isinstance(context, int) else ""
-    if rate_asked is not None:
-        return f"{rate(rate_asked)} requests/s{length}"
-    if isinstance(users, int):
-        return f"{counted(users, 'sequence')}{length}"
-    return f"as many sequences{length} as there is room for"
 
 
 def _objectives(answer: Answer) -> list["RenderableType"]:

@@ -53,11 +53,10 @@ def _cost(plan: Plan, request: Mapping[str, Any]) -> list[list[str]]:
 def _times(name: str, speed: Performance, field: str, limit: float | None, percentile: float | None) -> list[list[str]]:
     """The mean, and the percentile over requests that the limit holds at; both with the model's own uncertainty."""
     mean, interval = getattr(speed, field), speed.interval.get(field)
-    key = "" if percentile is None else f"p{percentile:g}"
-    if percentile is None or key not in speed.percentiles.get(field, {}):
+    found = speed.at_percentile(field, percentile)
+    if found is None:
         return [_row(name, mean, interval, limit, duration)]
-    value = speed.percentiles[field][key]
-    around = None if interval is None else (interval[0] * value / mean, interval[1] * value / mean)
+    key, value, around = found
     return [
         _row(name, mean, interval, None, duration),
         _row(f"{name} {key}", value, around, limit, duration),

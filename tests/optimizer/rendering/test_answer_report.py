@@ -8,6 +8,7 @@ from vllm_opt.optimizer import solve
 from vllm_opt.optimizer.contract.answer import Answer
 from vllm_opt.optimizer.contract.request import SolveRequest
 from vllm_opt.optimizer.rendering.answer_page import answer_document, answer_page
+from vllm_opt.optimizer.rendering.plan_charts import limits_of
 from vllm_opt.optimizer.rendering.plan_money import ORDER_HEADINGS, order_table, ownership, per_million
 from vllm_opt.optimizer.rendering.plan_plots import load_plots
 from vllm_opt.optimizer.rendering.plan_series import PlanSeries
@@ -92,7 +93,7 @@ def test_the_report_has_every_part_and_a_sentence_to_repeat(answer: Answer) -> N
     titles = [section.title for section in document.sections]
     for title in ("Order", "Demand, limits and what is predicted", "Over load and context", "Money"):
         assert title in titles
-    assert re.search(r"serve Qwen/Qwen3-8B to 16 users at once of up to 8,192 tokens each, for \$", document.summary)
+    assert re.search(r"serves? Qwen/Qwen3-8B to 16 users at once of up to 8,192 tokens each, for \$", document.summary)
     assert answer_page(answer) == answer_page(answer)
     assert answer_page(answer).count("<svg") >= 7
 
@@ -113,3 +114,27 @@ def test_the_terminal_draws_the_same_load(answer: Answer) -> None:
     assert text.isascii()
     assert "TTFT over users at once" in text
     assert "@ asked" in text or "asked @" in text
+
+
+def test_a_limit_on_a_percentile_stands_beside_that_percentile() -> None:
+    answer = solve(SolveRequest(
+        model="Qwen/Qwen3-8B", gpu="h100-sxm", target_context=8192, input_tokens=1000, output_tokens=200,
+        requests_per_s=20.0, max_ttft_ms=500.0, ttft_percentile=95,
+    ))  # fmt: skip
+    assert answer.plan is not None
+    speed = answer.plan.performance
+    held = limits_of(answer.request, speed)[0]
+    assert (held.name, held.value, held.limit) == ("TTFT p95", speed.percentiles["ttft_ms"]["p95"], 500.0)
+    low, high = speed.interval["ttft_ms"]
+    assert held.interval == pytest.approx((low * held.value / speed.ttft_ms, high * held.value / speed.ttft_ms))
+    document = answer_document(answer)
+    assert document.subtitle == "20 requests/s of up to 8,192 tokens"
+    assert f"at 20 requests/s, {speed.load.users} requests in flight" in document.summary
+    assert "over requests" in answer_page(answer)
+
+
+def test_a_percentile_that_nobody_asked_for_is_none(answer: Answer) -> None:
+    assert answer.plan is not None
+    assert answer.plan.performance.at_percentile("ttft_ms", None) is None
+    assert answer.plan.performance.at_percentile("ttft_ms", 61.5) is None
+    assert all(" p" not in held.name for held in limits_of(answer.request, answer.plan.performance))

@@ -10,7 +10,7 @@ from vllm_opt.optimizer.rendering.plan_words import slow, slow_in_words
 from vllm_opt.profiles.catalogues.engines import ANOTHER_RELEASE
 from vllm_opt.profiles.reading.quantities import counted
 
-TELLING = (ANOTHER_RELEASE, "override max_position_embeddings too")
+TELLING = (ANOTHER_RELEASE, "override max_position_embeddings too", "with the same flags plays it")
 """What marks notes that change what an answer means, wherever they stand."""
 
 OPTIONS = {
@@ -158,6 +158,7 @@ def notes_worth_a_line(answer: Answer) -> list[str]:
         "a typical request holds",
         "a context extended by",
         "the newest release of",
+        "each server refuses requests",
         "prices are from",
         "the GPUs that are owned",
         "old prices",

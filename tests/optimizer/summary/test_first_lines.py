@@ -145,3 +145,15 @@ def test_a_checkpoint_whose_size_is_a_guess_is_told_beside_the_plan() -> None:
     native = answered({**fields, "quantization": ["bf16"], "gpu": ["h100"]})
     assert native.plan is not None
     assert not any("left in 16 bits" in note for note in native.plan.notes)
+
+
+def test_a_server_that_refuses_and_a_queue_that_is_unsure_are_said_in_the_short_answer() -> None:
+    clumps = {**CHAT, "gpu": ["h100-sxm"], "gpus": 1, "burstiness": 0.3, "max_ttft_ms": 2000.0, "ttft_percentile": 95.0}
+    for rate, busy in ((8.0, False), (14.0, True)):
+        answer = answered({**clumps, "requests_per_s": rate})
+        assert answer.plan is not None
+        assert ((answer.plan.performance.utilization or 0.0) > 0.5) == busy
+        shown = " ".join(summary_of_answer(answer, Screen(10_000)).split())
+        assert "Each server refuses requests (HTTP 503) beyond" in shown
+        assert ("Requests in clumps at" in shown) == busy
+    assert "Each server refuses" not in " ".join(summary_of_answer(answered(RATE), Screen(10_000)).split())

@@ -69,5 +69,5 @@ def _order_statistic(points: int, place: int, requests: int, drawn: bool) -> Num
         chance = whole_power(edges, np.full_like(edges, below)) * whole_power(
             1.0 - edges, np.full_like(edges, requests - below)
         )
-        fewer += math.comb(requests, below) * chance
+        fewer += float(math.comb(requests, below)) * chance
     return np.diff(1.0 - fewer)
